@@ -1,0 +1,51 @@
+"""Continual learning with masks: methods on one backbone under one protocol, searched on a cluster.
+
+Names are loaded when they are first used, so that ``import raycl`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Study": "raycl.study",
+    "Search": "raycl.study",
+    "Grid": "raycl.study",
+    "Seeds": "raycl.study",
+    "R": "raycl.study",
+    "Float": "raycl.space",
+    "Int": "raycl.space",
+    "Choice": "raycl.space",
+    "run_study": "raycl.api",
+    "report": "raycl.api",
+    "load": "raycl.api",
+}
+
+__all__ = [
+    "Choice",
+    "Float",
+    "Grid",
+    "Int",
+    "R",
+    "Search",
+    "Seeds",
+    "Study",
+    "__version__",
+    "load",
+    "report",
+    "run_study",
+]
+
+if TYPE_CHECKING:
+    from raycl.api import load, report, run_study
+    from raycl.space import Choice, Float, Int
+    from raycl.study import Grid, R, Search, Seeds, Study
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'raycl' has no attribute {name!r}")

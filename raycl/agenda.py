@@ -1,0 +1,397 @@
+"""What is to be played next, decided from the store alone: the same for one process and for a cluster.
+
+Trial n of a cell is proposed when trials 0 .. n - width are finished, and from exactly those; what has
+finished since counts as running. So proposals depend on (seed, cell, n, width) and never on timing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from raycl.spec import RunSpec
+from raycl.store import Result, Store
+from raycl.study import Cell, Grid, Search, Seeds
+
+
+class Proposer(Protocol):
+    """Suggests the parameters of trial `n` of a search."""
+
+    def __call__(
+        self,
+        cell: Cell,
+        n: int,
+        told: Sequence[tuple[Mapping[str, Any], float | None]],
+        running: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """`told`: finished trials with their objective (None: diverged); `running`: the rest below n."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be played, and why."""
+
+    spec: RunSpec
+    cell: Cell
+    role: str  # "trial 3", "seed 2"
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell.name.replace('/', ' / ')} / {self.role}"
+
+
+@dataclass
+class Trial:
+    """One proposal of a cell, and the run it means."""
+
+    n: int
+    params: dict[str, Any]
+    spec: RunSpec
+    result: Result | None = None
+
+    def objective(self, cell: Cell) -> float | None:
+        """Mean accuracy after the last task, on the split that the protocol names; None if there is none."""
+        return None if self.result is None else self.result.acc("test" if cell.protocol == "paper" else "val")
+
+
+@dataclass
+class CellState:
+    """Where a cell stands.
+
+    Attributes:
+        trials: in the order of proposal; a cell without a search has none.
+        finals: by seed, as soon as the search has its winner.
+        failed: messages of failed runs by key; no more is emitted, the next start tries again.
+    """
+
+    cell: Cell
+    trials: list[Trial] = field(default_factory=list)
+    finals: dict[int, Trial] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> int:
+        """Completed trials that the search asks for."""
+        search = self.cell.search
+        if isinstance(search, Grid):
+            return len(search.points())
+        return search.trials if search else 0
+
+    @property
+    def completed(self) -> list[Trial]:
+        """Trials that are done."""
+        return [t for t in self.trials if t.result is not None and t.result.status == "done"]
+
+    @property
+    def diverged(self) -> list[Trial]:
+        """Trials and final runs that diverged."""
+        everything = [*self.trials, *self.finals.values()]
+        return [t for t in everything if t.result is not None and t.result.status == "diverged"]
+
+    @property
+    def searched(self) -> bool:
+        """Whether the search is over."""
+        if any(trial.result is None for trial in self.trials):
+            return False
+        enough = len(self.completed) >= self.wanted
+        return enough or len(self.trials) >= most_trials(self.cell)
+
+    @property
+    def best(self) -> Trial | None:
+        """The completed trial with the highest objective, the earliest of equals; None before the end."""
+        if not self.searched:
+            return None
+        scored = [(t.objective(self.cell), -t.n, t) for t in self.completed]
+        scored = [s for s in scored if s[0] is not None]
+        return max(scored, key=lambda s: s[:2])[2] if scored else None  # type: ignore[type-var]
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Seeds of final runs besides the best trial."""
+        final = self.cell.final
+        if isinstance(final, Seeds):
+            return final
+        return () if self.cell.search else (self.cell.trial_seed,)
+
+    @property
+    def results(self) -> dict[int, Result]:
+        """Finished final runs by seed; with `final="best trial"` the best trial itself."""
+        if not self.seeds:
+            best = self.best
+            return {self.cell.trial_seed: best.result} if best and best.result else {}
+        return {seed: trial.result for seed, trial in self.finals.items() if trial.result is not None}
+
+    @property
+    def total(self) -> int:
+        """Runs in all, as far as is known: a replaced trial adds one, and the best trial is a final run."""
+        trials = max(self.wanted + len([t for t in self.trials if self._diverged(t)]), len(self.trials))
+        if isinstance(self.cell.search, Search):
+            trials = min(trials, most_trials(self.cell))
+        shared = 1 if self.cell.search and self.seeds else 0
+        return trials + len(self.seeds) - shared
+
+    @property
+    def done(self) -> int:
+        """Runs that are finished."""
+        trials = {trial.spec.key for trial in self.trials}
+        finals = [f for f in self.finals.values() if f.spec.key not in trials]  # the best trial is no second run
+        return sum(trial.result is not None for trial in [*self.trials, *finals])
+
+    @property
+    def completed(self) -> list[Trial]:
+        """Trials that are done."""
+        return [t for t in self.trials if t.result is not None and t.result.status == "done"]
+
+    @property
+    def diverged(self) -> list[Trial]:
+        """Trials and final runs that diverged."""
+        everything = [*self.trials, *self.finals.values()]
+        return [t for t in everything if t.result is not None and t.result.status == "diverged"]
+
+    @property
+    def searched(self) -> bool:
+        """Whether the search is over."""
+        if any(trial.result is None for trial in self.trials):
+            return False
+        enough = len(self.completed) >= self.wanted
+        return enough or len(self.trials) >= most_trials(self.cell)
+
+    @property
+    def best(self) -> Trial | None:
+        """The completed trial with the highest objective, the earliest of equals; None before the end."""
+        if not self.searched:
+            return None
+        scored = [(t.objective(self.cell), -t.n, t) for t in self.completed]
+        scored = [s for s in scored if s[0] is not None]
+        return max(scored, key=lambda s: s[:2])[2] if scored else None  # type: ignore[type-var]
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Seeds of final runs besides the best trial."""
+        final = self.cell.final
+        if isinstance(final, Seeds):
+            return final
+        return () if self.cell.search else (self.cell.trial_seed,)
+
+    @property
+    def results(self) -> dict[int, Result]:
+        """Finished final runs by seed; with `final="best trial"` the best trial itself."""
+        if not self.seeds:
+            best = self.best
+            return {self.cell.trial_seed: best.result} if best and best.result else {}
+        return {seed: trial.result for seed, trial in self.finals.items() if trial.result is not None}
+
+    @property
+    def total(self) -> int:
+        """Runs in all, as far as is known: a replaced trial adds one, and the best trial is a final run."""
+        trials = max(self.wanted + len([t for t in self.trials if self._diverged(t)]), len(self.trials))
+        if isinstance(self.cell.search, Search):
+            trials = min(trials, most_trials(self.cell))
+        shared = 1 if self.cell.search and self.seeds else 0
+        return trials + len(self.seeds) - shared
+
+    @property
+    def done(self) -> int:
+        """Runs that are finished."""
+        keys = {t.spec.key for t in self.trials if t.result is not None}
+        keys |= {t.spec.key for t in self.finals.values() if t.result is not None}
+        twins = len([t for t in self.trials if t.result is not None]) - len(
+            {t.spec.key for t in self.trials if t.result is not None}
+        )
+        return len(keys) + twins
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is missing."""
+        if not self.searched:
+            return False
+        if self.cell.search and self.best is None:
+            return False
+        return all(seed in self.finals and self.finals[seed].result is not None for seed in self.seeds)
+
+    @staticmethod
+    def _diverged(trial: Trial) -> bool:
+        return trial.result is not None and trial.result.status == "diverged"
+
+
+def most_trials(cell: Cell) -> int:
+    """Proposals at most: a diverged trial of a search is replaced, a grid is what it is."""
+    if isinstance(cell.search, Grid):
+        return len(cell.search.points())
+    return 2 * cell.search.trials if cell.search else 0
+
+
+class Agenda:
+    """Hands out jobs and takes their results, until nothing is missing that can be had.
+
+    Args:
+        propose: suggests trials; None hands out nothing and only reads what the store has (`plan`,
+            `report`).
+    """
+
+    def __init__(
+        self, cells: Sequence[Cell], store: Store, propose: Proposer | None = None, fresh: bool = False
+    ) -> None:
+        self.store, self.states = store, [CellState(cell) for cell in cells]
+        self.live: dict[str, Job] = {}
+        self.listeners: list[Callable[[str, Job, Any], None]] = []
+        self.ran = 0
+        self._propose = propose
+        self._fresh: set[str] = set()  # finished runs that --fresh recomputes are asked for once
+        self._again = fresh
+        self._ready: list[tuple[int, int, str]] = []
+        self._jobs: dict[str, Job] = {}
+        self._watchers: dict[str, set[int]] = defaultdict(set)
+        for index in range(len(self.states)):
+            self._advance(index)
+
+    def next(self) -> Job | None:
+        """A job to play now, or None: wait for live ones, or all is over (`over`)."""
+        while self._ready:
+            *_, key = heapq.heappop(self._ready)
+            job = self._jobs.pop(key)
+            if self.store.get(key) is not None:
+                self._notice(key)
+                continue
+            self.live[key] = job
+            self.ran += 1
+            self._tell("started", job)
+            return job
+        return None
+
+    @property
+    def over(self) -> bool:
+        """Nothing is live and nothing is ready."""
+        return not self.live and not self._ready
+
+    def finish(self, key: str, result: Result) -> None:
+        """A job came to an end: publish what it came to, and see what may follow."""
+        job = self.live.pop(key)
+        self.store.put(result)
+        if result.status == "failed":
+            for index in self._watchers[key]:
+                self.states[index].failed[key] = f"{job.name}: {result.message.strip()}"
+        self._tell("finished", job, result)
+        self._notice(key)
+
+    def pulse(self, key: str, pulse: Any) -> None:
+        """A sign of life from a live job."""
+        if key in self.live:
+            self._tell("pulse", self.live[key], pulse)
+
+    def open_cells(self) -> Iterator[CellState]:
+        """Cells that are not complete."""
+        return (state for state in self.states if not state.complete)
+
+    def _tell(self, what: str, job: Job, more: Any = None) -> None:
+        for listener in self.listeners:
+            listener(what, job, more)
+
+    def _notice(self, key: str) -> None:
+        for index in sorted(self._watchers.pop(key, ())):
+            self._advance(index)
+
+    def _advance(self, index: int) -> None:
+        """Read what the store has for a cell, propose what may be proposed, emit what is ready."""
+        state = self.states[index]
+        for trial in state.trials:
+            trial.result = trial.result or self._result(trial.spec.key)
+        while (trial := self._next_trial(state)) is not None:
+            state.trials.append(trial)
+            trial.result = self._result(trial.spec.key)
+        for trial in state.trials:
+            self._emit(index, trial, f"trial {trial.n}", trial.n)
+        if state.searched and (state.best is not None or not state.cell.search):
+            params = state.best.params if state.best else {}
+            for position, seed in enumerate(state.seeds):
+                final = state.finals.get(seed)
+                if final is None:
+                    final = state.finals[seed] = Trial(position, params, state.cell.spec(params, seed))
+                final.result = final.result or self._result(final.spec.key)
+                self._emit(index, final, f"seed {seed}", 10_000 + position)
+
+    def _result(self, key: str) -> Result | None:
+        if self._again and self._propose is not None and key not in self._fresh:
+            self._fresh.add(key)
+            self.store.forget(key)
+        return self.store.get(key)
+
+    def _emit(self, index: int, trial: Trial, role: str, priority: int) -> None:
+        state, key = self.states[index], trial.spec.key
+        if trial.result is not None or state.cell.blocked or key in state.failed:
+            return
+        self._watchers[key].add(index)
+        if self._propose is None or state.failed or key in self.live or key in self._jobs:
+            return
+        self._jobs[key] = Job(trial.spec, state.cell, role)
+        heapq.heappush(self._ready, (index, priority, key))
+
+    def _next_trial(self, state: CellState) -> Trial | None:
+        """The next trial of a cell, if it may be proposed now."""
+        cell, n = state.cell, len(state.trials)
+        if cell.search is None or n >= most_trials(cell) or cell.blocked or state.failed:
+            return None
+        if isinstance(cell.search, Grid):
+            params = cell.search.points()[n]
+            return Trial(n, params, cell.spec(params, cell.trial_seed))
+        known = max(0, n - cell.search.width + 1)  # trials 0 .. n - width must be finished, and are told
+        if any(trial.result is None for trial in state.trials[:known]):
+            return None
+        if n >= cell.search.trials + self._replaced(state, known):
+            return None
+        params = self._proposal(cell, n, state, known)
+        return None if params is None else Trial(n, params, cell.spec(params, cell.trial_seed))
+
+    @staticmethod
+    def _replaced(state: CellState, known: int) -> int:
+        """Diverged trials that count now: those told, or all once nothing runs."""
+        finished = all(trial.result is not None for trial in state.trials)
+        counted = state.trials if finished else state.trials[:known]
+        return sum(CellState._diverged(trial) for trial in counted)
+
+    def _proposal(self, cell: Cell, n: int, state: CellState, known: int) -> dict[str, Any] | None:
+        params = self.store.proposal(cell.key, n)
+        if params is None and self._propose is not None:
+            told = [(t.params, t.objective(cell)) for t in state.trials[:known]]
+            params = self._propose(cell, n, told, [t.params for t in state.trials[known:]])
+            self.store.propose(cell.key, n, params, {"method": cell.label, "benchmark": cell.benchmark})
+        return params
+
+
+def seconds_left(agenda: Agenda, slots: float) -> float | None:
+    """Estimated seconds to the end: measured seconds of like runs, on so many slots; None if unknown."""
+    total, longest = 0.0, 0.0
+    for state in agenda.states:
+        if state.complete or state.cell.blocked:
+            continue
+        seconds = seconds_per_run(state, agenda)
+        if seconds is None:
+            return None
+        missing = max(0, state.total - state.done)
+        width = state.cell.search.width if isinstance(state.cell.search, Search) else missing
+        total += seconds * missing
+        longest = max(longest, seconds * math.ceil(missing / max(1, width)))
+    return max(total / max(slots, 1), longest)
+
+
+def seconds_per_run(state: CellState, agenda: Agenda) -> float | None:
+    """Mean measured seconds of a cell's runs, or of its method's elsewhere in the study."""
+    for like in ([state], [s for s in agenda.states if s.cell.method is state.cell.method]):
+        seconds = [
+            float(trial.result.provenance["seconds"])
+            for s in like
+            for trial in [*s.trials, *s.finals.values()]
+            if trial.result is not None and "seconds" in trial.result.provenance
+        ]
+        if seconds:
+            return sum(seconds) / len(seconds)
+    return None

@@ -1,0 +1,227 @@
+"""What the command line does, from Python: `run_study`, `report`, `load`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+
+from raycl import metrics
+from raycl.agenda import Agenda, Proposer
+from raycl.errors import UserError
+from raycl.method import Method
+from raycl.study import Cell, Search, Study, cells_of, read_study
+from raycl.store import Store
+from raycl.view import LiveView
+
+if TYPE_CHECKING:
+    from raycl.tune.tracking import Recorder, Tracking
+
+INTERRUPTED, INCOMPLETE, COMPLETE = 130, 1, 0
+
+
+@dataclass
+class Played:
+    """How a study came out.
+
+    Attributes:
+        code: 0 complete, 1 some cells blocked or failed, 130 interrupted.
+        cut_off: runs that were live when the study was interrupted.
+        problems: a line for each cell that is not complete, and why.
+        compare, runs: links to MLflow's pages, or "".
+    """
+
+    study: Study
+    agenda: Agenda
+    code: int
+    cut_off: int = 0
+    problems: list[str] = field(default_factory=list)
+    compare: str = ""
+    runs: str = ""
+
+
+def run_study(
+    study: Study | str | Path,
+    store: str | Path = "results",
+    *,
+    only: str | None = None,
+    address: str | None = None,
+    local: bool = False,
+    fresh: bool = False,
+    console: Console | None = None,
+) -> Played:
+    """Play what a study lacks.
+
+    Args:
+        study: a Study, or the file that defines one.
+        store: folder of results; all nodes must see it.
+        only: pattern over ``label/benchmark``.
+        address: of a Ray cluster ("auto": the one this machine belongs to); None starts Ray here.
+        local: run by run in this process, without Ray.
+        fresh: compute again what the store already has.
+
+    Raises:
+        UserError: the study, the store, the cluster or MLflow is not as it must be; nothing was started.
+    """
+    if not isinstance(study, Study):
+        study = read_study(study)
+    study = _named(study)
+    console = console or Console()
+    cells = cells_of(study, only)
+    blocked = [cell for cell in cells if cell.blocked]
+    if len(blocked) == len(cells):
+        raise UserError(f"{study.file}: {blocked[0].name}: {blocked[0].blocked}")
+    here = Store(store, warn=lambda line: console.print(f"raycl: {line}", markup=False, highlight=False)).open()
+    agenda = Agenda(cells, here, _proposer(cells), fresh)
+    played = Played(study, agenda, COMPLETE)
+    playable = [cell for cell in cells if not cell.blocked]
+    with contextlib.ExitStack() as stack:
+        slots = 1.0
+        if not (local or agenda.over):
+            slots = stack.enter_context(_cluster(study, playable, address))
+        recorder = _recorder(study, agenda, console)
+        try:
+            _play(played, playable, slots, local, address, console)
+        finally:
+            if recorder is not None:
+                _finish_tracking(recorder, played, console)
+    played.problems = problems(agenda)
+    if played.code == COMPLETE and played.problems:
+        played.code = INCOMPLETE
+    return played
+
+
+def _play(
+    played: Played, cells: list[Cell], slots: float, local: bool, address: str | None, console: Console
+) -> None:
+    if played.agenda.over:
+        return
+    try:
+        with LiveView(played.study, played.agenda, slots, console):
+            if local:
+                from raycl.local import play_here
+
+                play_here(played.agenda)
+            else:
+                from raycl.tune.launch import play_on_ray
+
+                play_on_ray(played.study, played.agenda, cells, shipped=address is not None)
+    except KeyboardInterrupt:
+        played.code, played.cut_off = INTERRUPTED, len(played.agenda.live)
+
+
+@contextlib.contextmanager
+def _cluster(study: Study, cells: list[Cell], address: str | None) -> Iterator[float]:
+    _require_tune("ray", "run it in this process with --local")
+    from raycl.tune.launch import check_resources, cluster
+
+    with cluster(address, study.folder) as cpus:
+        check_resources(cells)
+        yield cpus
+
+
+def _proposer(cells: list[Cell]) -> Proposer:
+    """TPE, where anything is searched."""
+    if any(isinstance(cell.search, Search) for cell in cells):
+        _require_tune("optuna", "or write search=None in the study")
+        from raycl.tune.proposals import tpe
+
+        return tpe
+
+    def none(*_: Any) -> dict[str, Any]:
+        raise AssertionError("nothing is searched")
+
+    return none
+
+
+def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None:
+    try:
+        from raycl.tune.tracking import Recorder, Tracking
+    except ModuleNotFoundError:
+        console.print("raycl: MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
+        return None
+    tracking: Tracking = Tracking.open(study, agenda)
+    return Recorder(tracking, lambda line: console.print(f"raycl: {line}", markup=False, highlight=False))
+
+
+def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:
+    if recorder.close():
+        played.compare = recorder.tracking.compare_link()
+        played.runs = recorder.tracking.runs_link()
+
+
+def _require_tune(package: str, otherwise: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{package} is not installed: pip install 'raycl[tune]', {otherwise}")
+
+
+def problems(agenda: Agenda) -> list[str]:
+    """A line for each cell that is not complete."""
+    lines = []
+    for state in agenda.states:
+        if state.complete:
+            continue
+        name = state.cell.name.replace("/", " / ")
+        if state.cell.blocked:
+            lines.append(f"{name}: blocked: {state.cell.blocked}")
+        elif state.failed:
+            message = next(iter(state.failed.values())).strip().splitlines()
+            lines.append(f"{name}: failed: {message[-1]} (traceback in {agenda.store.root / 'failures'})")
+        elif state.searched and state.best is None and state.cell.search:
+            lines.append(f"{name}: no trial came to an end, all {len(state.trials)} diverged")
+    return lines
+
+
+def _named(study: Study) -> Study:
+    import dataclasses
+
+    return study if study.name else dataclasses.replace(study, name="study")
+
+
+def report(
+    study: Study | str | Path,
+    store: str | Path = "results",
+    format: Literal["table", "csv", "html"] = "table",
+    only: str | None = None,
+    **options: Any,
+) -> str:
+    """The report of a study as text, from what the store has."""
+    from raycl.reporting import render
+
+    if not isinstance(study, Study):
+        study = read_study(study)
+    study = _named(study)
+    agenda = Agenda(cells_of(study, only), Store(store))
+    return str(render(study, agenda, format, **options))
+
+
+def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matrix]:
+    """The trained method of a finished run, and its accuracy matrix [learnt, tested] on test.
+
+    Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
+
+    Args:
+        key: 64 hexadecimal digits, or as many of the first as are unique.
+
+    Raises:
+        UserError: no such run, or several.
+    """
+    from raycl import player
+
+    place = Store(store)
+    found = [known for known in place.keys() if known.startswith(key)]
+    if len(found) != 1:
+        which = "no run" if not found else f"{len(found)} runs"
+        raise UserError(f"{which} in {place.root} with a key that starts with {key!r}")
+    result = place.get(found[0])
+    assert result is not None
+    method, _ = player.trained(result.spec)
+    return method, result.matrix()
+
+

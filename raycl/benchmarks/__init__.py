@@ -1,0 +1,18 @@
+"""Benchmarks: data sources, and ways to make task sequences of them.
+
+One of your own is a class in your own file, named ``"my_file:Mine"`` in a study::
+
+    @dataclass(frozen=True, kw_only=True)
+    class Mine(Recipe):
+        tasks: int = 5
+
+        def build(self, seed: int) -> Benchmark:
+            x_train, y_train, x_test, y_test = ...  # uint8 images and whole-number labels
+            return split_by_class("mine", x_train, y_train, x_test, y_test, tasks=self.tasks)
+"""
+
+from raycl.benchmarks.arrays import split_by_class, whole
+from raycl.benchmarks.base import Recipe, load, reordered, within
+from raycl.benchmarks.prepared import data_root
+
+__all__ = ["Recipe", "data_root", "load", "reordered", "split_by_class", "whole", "within"]

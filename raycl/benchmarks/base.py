@@ -1,0 +1,99 @@
+"""What a benchmark's recipe is, and `load`, which turns what a study writes into tasks."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import ClassVar
+from zlib import crc32
+
+from raycl import names
+from raycl.benchmarks.pools import shuffled
+from raycl.benchmarks.prepared import data_root
+from raycl.errors import UserError
+from raycl.tasks import Benchmark
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A way to make a task sequence; its fields are the settings a study may write.
+
+    Life cycle: a study's text becomes a recipe, which checks its settings in `__post_init__` (ValueError for
+    nonsense); `needs` and `identity` are asked while planning, `make` where the run is played. A subclass
+    writes `build`; every field has a plain type and a default.
+    """
+
+    id: ClassVar[str] = ""  # what a study writes; "" for one found as "module:Class"
+    version: ClassVar[int] = 1  # raised when the tasks it makes change
+    source: ClassVar[str] = ""  # the data source it needs, "" if none
+    similar: ClassVar[bool | None] = None  # whether its tasks resemble one another; None if mixed or unknown
+    summary: ClassVar[str] = ""  # one line for `raycl benchmarks`
+
+    def build(self, seed: int) -> Benchmark:
+        """The tasks in the benchmark's own order; `seed` is the run's, for recipes that depend on it."""
+        raise NotImplementedError(f"{type(self).__qualname__} does not define build(self, seed)")
+
+    def make(self, seed: int, order: int) -> Benchmark:
+        """The tasks in order number `order`: 0 is the benchmark's own, others are fixed shuffles of it."""
+        return reordered(self.build(seed), names.name_of(type(self)), order)
+
+    def needs(self) -> tuple[str, ...]:
+        """Names of the data sources that must be prepared."""
+        return (self.source,) if self.source else ()
+
+    def identity(self) -> dict[str, str]:
+        """What decides the tasks beside the settings, such as a file's checksum; part of a run's key."""
+        return {}
+
+    def __str__(self) -> str:
+        """The canonical text: what a study would write, defaults left out."""
+        return names.written(names.name_of(type(self)), self)
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Check a setting.
+
+    Raises:
+        ValueError: `value` lies outside [low, high]; names all of them.
+    """
+    if not low <= value <= high:
+        raise ValueError(f"{name} = {value:g} is outside {low:g}..{high:g}")
+
+
+def reordered(benchmark: Benchmark, key: str, order: int) -> Benchmark:
+    """The same tasks in another order, re-indexed; order 0 leaves them as they are.
+
+    Args:
+        key: the benchmark's id, so that two benchmarks of equal length are shuffled differently.
+    """
+    if order == 0:
+        return benchmark
+    places = shuffled(len(benchmark.tasks), 0, crc32(key.encode()), order)
+    tasks = tuple(replace(benchmark.tasks[place], index=index) for index, place in enumerate(places))
+    return replace(benchmark, tasks=tasks)
+
+
+def load(name: str, seed: int = 0, order: int = 0) -> Benchmark:
+    """The benchmark that a study calls `name`, e.g. ``digits_permuted(tasks=20)``; it pickles as that text.
+
+    Args:
+        seed: the run's training seed, for recipes that depend on it.
+        order: 0 for the benchmark's own task order, k > 0 for its k-th shuffle; contents never depend on it.
+
+    Raises:
+        UserError: unknown name, bad setting, or data that are not here.
+    """
+    if seed < 0 or order < 0:
+        raise UserError(f"benchmark {name}: seed = {seed} and order = {order} must not be negative")
+    recipe = names.recipe(name)
+    facts = tuple(sorted(recipe.identity().items()))
+    return _loaded(recipe, seed, order, str(data_root()), facts)
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(
+    recipe: Recipe, seed: int, order: int, root: str, facts: tuple[tuple[str, str], ...]
+) -> Benchmark:
+    # `root` and `facts` are here for the cache alone: other data are another benchmark.
+    made = recipe.make(seed, order)
+    return replace(made, name=str(recipe), recipe=(load, (str(recipe), seed, order)))

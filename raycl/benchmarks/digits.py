@@ -1,0 +1,156 @@
+"""Task sequences made of scikit-learn's digits: small, always here, and of the shapes of the papers' data.
+
+All of them keep to one division of the 1,797 images, stratified 60/20/20, so that no training image of one
+benchmark, or of one family of a mixed one, is a test image of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, TypeAlias
+from zlib import crc32
+
+from raycl.benchmarks import sources
+from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.families import EACH, PARITY, permuted_tasks, split_tasks, turned_tasks, writer_tasks
+from raycl.benchmarks.pools import GREY_MEAN, GREY_STD, Part, Pool, shuffled, stratified
+from raycl.benchmarks.transforms import Channels
+from raycl.tasks import Benchmark, Task
+
+Size: TypeAlias = Literal[8, 28, 32]
+Colours: TypeAlias = Literal[1, 3]
+
+
+class _Digits(Recipe):
+    """What the digits benchmarks share; each declares the fields, so that its own come first."""
+
+    source: ClassVar[str] = "digits"
+    size: Size
+    channels: Colours
+
+    def __post_init__(self) -> None:
+        if self.size not in (8, 28, 32):
+            raise ValueError(f"size = {self.size} is not one of 8, 28, 32")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels = {self.channels} is not 1 or 3")
+        within("data_seed", getattr(self, "data_seed", 0), 0, 2**32 - 1)
+
+    def pool(self) -> Pool:
+        """The images at this size, divided as everywhere."""
+        arrays = sources.arrays("digits", self.id)
+        images, labels = arrays[f"images_{self.size}"], arrays["labels"]
+        train, val, test = (Part(images, labels, rows) for rows in stratified(labels, 0.2, 0.2, 0))
+        n = self.channels
+        return Pool(train, val, test, (GREY_MEAN,) * n, (GREY_STD,) * n, (Channels(n),) if n > 1 else ())
+
+    def sequence(self, tasks: Sequence[Task]) -> Benchmark:
+        """The tasks as a benchmark."""
+        shape = (self.channels, self.size, self.size)
+        return Benchmark(str(self), tuple(tasks), shape, similar=self.similar)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsSplit(_Digits):
+    """Two digits a task: 0 and 1, 2 and 3, and so on."""
+
+    id: ClassVar[str] = "digits_split"
+    similar: ClassVar[bool | None] = False
+    summary: ClassVar[str] = "scikit-learn's digits, two a task (5 tasks)"
+
+    size: Size = 8
+    channels: Colours = 1
+
+    def build(self, seed: int) -> Benchmark:
+        return self.sequence(split_tasks(self.pool(), 5, self.id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsPermuted(_Digits):
+    """All ten digits in every task, behind a fixed permutation of the pixels; the first task has one too."""
+
+    id: ClassVar[str] = "digits_permuted"
+    similar: ClassVar[bool | None] = False
+    summary: ClassVar[str] = "scikit-learn's digits, pixels permuted anew in each task"
+
+    tasks: int = 5
+    size: Size = 8
+    channels: Colours = 1
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within("tasks", self.tasks, 1, 1000)
+
+    def build(self, seed: int) -> Benchmark:
+        return self.sequence(permuted_tasks(self.pool(), self.tasks, self.data_seed, self.id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsRotated(_Digits):
+    """All ten digits in every task, task i turned anticlockwise by i * step degrees."""
+
+    id: ClassVar[str] = "digits_rotated"
+    similar: ClassVar[bool | None] = True
+    summary: ClassVar[str] = "scikit-learn's digits, each task turned a step further"
+
+    tasks: int = 5
+    step: float = 10.0
+    size: Size = 8
+    channels: Colours = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within("tasks", self.tasks, 1, 360)
+        if len(set(self.angles())) < self.tasks:
+            raise ValueError(f"step = {self.step:g}: {self.tasks} such steps come back to an earlier angle")
+
+    def angles(self) -> list[float]:
+        """Degrees, one a task."""
+        return [index * self.step % 360 for index in range(self.tasks)]
+
+    def build(self, seed: int) -> Benchmark:
+        return self.sequence(turned_tasks(self.pool(), self.angles(), self.id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsWriters(_Digits):
+    """A pseudo-writer a task: a disjoint shard of the images in one hand; digits, or whether they are odd."""
+
+    id: ClassVar[str] = "digits_writers"
+    similar: ClassVar[bool | None] = True
+    summary: ClassVar[str] = "scikit-learn's digits, a pseudo-writer a task: digit or parity"
+
+    tasks: int = 10
+    label: Literal["digit", "parity"] = "digit"
+    size: Size = 8
+    channels: Colours = 1
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within("tasks", self.tasks, 1, 30)  # beyond, some writer would lack a digit
+        if self.label not in ("digit", "parity"):
+            raise ValueError(f"label = {self.label!r} is not 'digit' or 'parity'")
+
+    def build(self, seed: int) -> Benchmark:
+        groups = EACH if self.label == "digit" else PARITY
+        return self.sequence(writer_tasks(self.pool(), self.tasks, groups, self.data_seed, self.id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsMixed(_Digits):
+    """The five tasks of `digits_split` among five writers of ten digits; `Task.kind` tells which is which."""
+
+    id: ClassVar[str] = "digits_mixed"
+    summary: ClassVar[str] = "5 split tasks and 5 writers of scikit-learn's digits, shuffled"
+
+    size: Size = 8
+    channels: Colours = 1
+    data_seed: int = 0
+
+    def build(self, seed: int) -> Benchmark:
+        pool = self.pool()
+        tasks = split_tasks(pool, 5, "split") + writer_tasks(pool, 5, EACH, self.data_seed, "writers")
+        places = shuffled(len(tasks), 0, crc32(self.id.encode()), 0)  # the benchmark's own order is mixed too
+        return self.sequence([replace(tasks[place], index=index) for index, place in enumerate(places)])

@@ -1,0 +1,86 @@
+"""The ways to make tasks of a divided pool: by class, permuted, turned, by writer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from zlib import crc32
+
+import numpy as np
+
+from raycl.benchmarks.pools import Cut, Pool, shuffled, uniform
+from raycl.benchmarks.transforms import Affine, Permute, Rotate, Style
+from raycl.tasks import Task, Transform
+
+EACH = tuple((label,) for label in range(10))  # every digit is a class
+PARITY = (tuple(range(0, 10, 2)), tuple(range(1, 10, 2)))
+
+
+def task(
+    index: int, name: str, cut: Cut, classes: int, kind: str, transforms: Sequence[Transform] = ()
+) -> Task:
+    """The splits as a task, seen through `transforms`; rows and labels are shared, not copied."""
+    train, val, test = (replace(split, transforms=(*transforms, *split.transforms)) for split in cut)
+    return Task(index, name, classes, train, val, test, kind)
+
+
+def split_tasks(pool: Pool, count: int, kind: str) -> list[Task]:
+    """The pool's classes in blocks of consecutive labels, the larger blocks first, a block a task."""
+    made = []
+    for index, block in enumerate(np.array_split(pool.classes, count)):
+        labels = [(int(label),) for label in block]
+        name = "classes " + " ".join(str(label) for label in block)
+        made.append(task(index, name, pool.cut(labels), len(labels), kind))
+    return made
+
+
+def permuted_tasks(pool: Pool, count: int, data_seed: int, kind: str) -> list[Task]:
+    """All digits in each task, behind a fixed permutation of the pixels drawn from (data_seed, task)."""
+    cut, pixels = pool.cut(EACH), math.prod(pool.train.images.shape[2:])
+    return [
+        task(i, f"permutation {i}", cut, 10, kind, [Permute(shuffled(pixels, data_seed, i))])
+        for i in range(count)
+    ]
+
+
+def turned_tasks(pool: Pool, angles: Sequence[float], kind: str) -> list[Task]:
+    """All digits in each task, turned anticlockwise by the task's angle in degrees."""
+    cut = pool.cut(EACH)
+    return [
+        # No turn is no interpolation either: the images stay exactly what they are.
+        task(index, f"turned by {angle:g} degrees", cut, 10, kind, [Rotate(angle)] if angle else [])
+        for index, angle in enumerate(angles)
+    ]
+
+
+def writer_tasks(
+    pool: Pool, count: int, labels: Sequence[Sequence[int]], data_seed: int, kind: str
+) -> list[Task]:
+    """A disjoint shard of the images in each task, all drawn in one hand."""
+    return [
+        task(
+            writer,
+            f"writer {writer}",
+            pool.shard(writer, count, data_seed, crc32(b"shard")).cut(labels),
+            len(labels),
+            kind,
+            [hand(data_seed, writer)],
+        )
+        for writer in range(count)
+    ]
+
+
+def hand(data_seed: int, writer: int) -> Style:
+    """A pseudo-writer's hand: turn, slant, size, place, and how hard the pen is pressed."""
+    turn, slant, wide, high, right, down, contrast, light = (
+        2 * uniform(8, data_seed, crc32(b"style"), writer) - 1
+    ).tolist()  # each in [-1, 1)
+    angle = math.radians(12 * turn)
+    cos, sin, shear = math.cos(angle), math.sin(angle), 0.25 * slant
+    x_scale, y_scale = 1 + 0.12 * wide, 1 + 0.12 * high
+    affine: Affine = (
+        (x_scale * cos, y_scale * (shear * cos - sin), 0.08 * right),
+        (x_scale * sin, y_scale * (shear * sin + cos), 0.08 * down),
+    )
+    return Style(affine, contrast=1 + 0.3 * contrast, brightness=0.1 * light)

@@ -1,0 +1,132 @@
+"""Images with a fixed division into train, val and test, from which the tasks of a benchmark are cut.
+
+Tasks share the images and, where they hold the same samples, the row numbers: 250 permuted tasks cost one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raycl.tasks import ArraySplit, Transform
+
+Rows = NDArray[np.int64]
+
+GREY_MEAN, GREY_STD = 0.1307, 0.3081  # of MNIST's training images; every grey source uses them
+
+
+def shuffled(count: int, *words: int) -> Rows:
+    """0 .. count - 1 in an order that depends on `words` alone, whatever NumPy's version.
+
+    Words are not negative, and zeros at the end count for nothing: give draws of one kind equally many.
+    """
+    # The raw bits of a seeded PCG64 are promised to stay; the methods of Generator are not.
+    return np.argsort(_bits(count, words), kind="stable").astype(np.int64)
+
+
+def uniform(count: int, *words: int) -> NDArray[np.float64]:
+    """`count` numbers in [0, 1) that depend on `words` alone, whatever NumPy's version."""
+    return (_bits(count, words) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _bits(count: int, words: Sequence[int]) -> NDArray[np.uint64]:
+    return np.asarray(np.random.PCG64(np.random.SeedSequence(words)).random_raw(count), dtype=np.uint64)
+
+
+def by_class(labels: NDArray[np.int64], *words: int) -> Rows:
+    """All rows, class after class, shuffled within each."""
+    order = shuffled(len(labels), *words)
+    return order[np.argsort(labels[order], kind="stable")]
+
+
+def stratified(labels: NDArray[np.int64], val: float, test: float, *words: int) -> tuple[Rows, Rows, Rows]:
+    """Rows of train, val and test, sorted; every class gives its share, give or take one sample.
+
+    Args:
+        labels: [n].
+        val, test: shares of n in [0, 1); floor(val * n) and ceil(test * n) rows are taken.
+    """
+    parts: list[list[Rows]] = [[], [], []]
+    order = by_class(labels, *words)
+    ends = np.cumsum(np.unique(labels, return_counts=True)[1]).tolist()
+    for start, end in zip([0, *ends], ends, strict=False):
+        # Shares are rounded on the running total, so that the small errors of the classes do not add up.
+        n_val = math.floor(val * end) - math.floor(val * start)
+        n_test = math.ceil(test * end) - math.ceil(test * start)
+        pieces = np.split(order[start:end], [n_val, n_val + n_test])
+        for part, piece in zip((parts[1], parts[2], parts[0]), pieces, strict=True):
+            part.append(piece)
+    train, held, tested = (np.sort(np.concatenate([*part, np.empty(0, np.int64)])) for part in parts)
+    return train, held, tested
+
+
+class Part(NamedTuple):
+    """Some rows of an image array.
+
+    Attributes:
+        images: uint8 [any, channels, height, width].
+        labels: int64 [any], the source's labels, for all images.
+        rows: int64 [n], the rows that belong to this part.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    rows: Rows
+
+
+class Cut(NamedTuple):
+    """The three splits of a task to be."""
+
+    train: ArraySplit
+    val: ArraySplit
+    test: ArraySplit
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Train, val and test images of one source, divided once; tasks of whatever kind keep to the division.
+
+    Attributes:
+        mean, std: one number per channel of what comes out, in units of [0, 1] pixels.
+        transforms: applied last, after a task's own.
+    """
+
+    train: Part
+    val: Part
+    test: Part
+    mean: tuple[float, ...] = (GREY_MEAN,)
+    std: tuple[float, ...] = (GREY_STD,)
+    transforms: tuple[Transform, ...] = ()
+
+    @property
+    def classes(self) -> list[int]:
+        """The labels that occur among the training images, in ascending order."""
+        return [int(label) for label in np.unique(self.train.labels[self.train.rows])]
+
+    def cut(self, labels: Sequence[Sequence[int]]) -> Cut:
+        """The images whose label is in `labels`; those in ``labels[c]`` become class c."""
+        known = [int(part.labels.max(initial=-1)) for part in (self.train, self.val, self.test)]
+        table = np.full(max(known) + 1, -1, np.int64)
+        for number, group in enumerate(labels):
+            table[list(group)] = number
+        splits = []
+        for part in (self.train, self.val, self.test):
+            y = table[part.labels[part.rows]]
+            kept = y >= 0
+            rows = part.rows if kept.all() else part.rows[kept]
+            splits.append(ArraySplit(part.images, rows, y[kept], self.mean, self.std, self.transforms))
+        return Cut(*splits)
+
+    def shard(self, index: int, of: int, *words: int) -> Pool:
+        """One of `of` disjoint parts of equal size, give or take one sample a class, in each split."""
+
+        def dealt(part: Part) -> Part:
+            order = by_class(part.labels[part.rows], *words)
+            return part._replace(rows=np.sort(part.rows[order[index::of]]))  # as cards are dealt
+
+        return replace(self, train=dealt(self.train), val=dealt(self.val), test=dealt(self.test))

@@ -1,0 +1,300 @@
+"""The command line. Every heavy import waits until its command runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from raycl import __version__
+from raycl.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code: 0 complete, 1 something blocked or failed, 2 bad input, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    if not arguments.verbose:
+        warnings.simplefilter("ignore")  # of the libraries below; tests turn them into errors
+    try:
+        code: int = arguments.call(arguments)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"raycl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("raycl: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `raycl report | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands."""
+    top = argparse.ArgumentParser(
+        prog="raycl", description="Continual learning with masks, searched on a laptop or a Ray cluster."
+    )
+    top.add_argument("--version", action="version", version=f"raycl {__version__}")
+    top.add_argument("--verbose", action="store_true", help="show warnings of the libraries below")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, call: Callable[[Any], int], text: str, study: bool = False) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(call=call)
+        if study:
+            made.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
+            made.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
+            made.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[],
+                              help="change a field of the study, such as search.trials=4")  # fmt: skip
+        if study or name in ("ui", "gc"):
+            made.add_argument("--store", metavar="DIR", default="results", help="folder of results (./results)")
+        return made
+
+    command("methods", _methods, "list the methods, and what each needs").add_argument("name", nargs="?")
+    shown = command("benchmarks", _benchmarks, "list the benchmarks, or one in detail")
+    shown.add_argument("name", nargs="?")
+    shown.add_argument("--show", action="store_true", help="its tasks, sizes and splits")
+    data = command("data", _data, "list, prepare or verify data sets")
+    data.add_argument("action", choices=("list", "prepare", "verify"))
+    data.add_argument("name", nargs="?")
+    data.add_argument("--from", dest="source", metavar="DIR", help="read a folder instead of downloading")
+    command("plan", _plan, "what a study will run, what is done; starts nothing", study=True)
+    run = command("run", _run, "play what a study lacks", study=True)
+    run.add_argument("--address", help="of a Ray cluster; 'auto' is the one this machine belongs to")
+    run.add_argument("--local", action="store_true", help="in this process, without Ray: a debugger works")
+    run.add_argument("--fresh", action="store_true", help="compute again what the store has")
+    report = command("report", _report, "the results of a study", study=True)
+    report.add_argument("--format", choices=("table", "csv", "html"), default="table")
+    report.add_argument("--no-times", action="store_true", help="csv without its time columns")
+    report.add_argument("--out", metavar="FILE", help="write it there")
+    command("sync", _sync, "project the store into MLflow again", study=True)
+    ui = command("ui", _ui, "MLflow's pages for the store, on loopback")
+    ui.add_argument("--port", type=int, default=5000)
+    gc = command("gc", _gc, "list what no study needs; delete it with --yes")
+    gc.add_argument("studies", nargs="*", metavar="STUDY", help="studies to keep (all below ./studies)")
+    gc.add_argument("--yes", action="store_true", help="delete it")
+    bench = command("bench", _bench, "throughput and scaling on this machine")
+    bench.add_argument("name", nargs="?", help="one benchmark of them; all without")
+    return top
+
+
+def _methods(arguments: Any) -> int:
+    from raycl import names
+    from raycl.space import fields_of
+
+    chosen = [arguments.name] if arguments.name else names.method_names()
+    for name in chosen:
+        kind = names.method(name)
+        summary = _first_line(sys.modules[kind.__module__].__doc__ or kind.__doc__)
+        needs = {"Heads": "a head per task", "Blocks": "gated blocks"}
+        wants = ", ".join(needs.get(need.__name__, need.__name__) for need in kind.needs)
+        if not arguments.name:
+            print(_columns(f"{name:<10} {summary}{f' [needs {wants}]' if wants else ''}"))
+            continue
+        facts = {"version": kind.version, "keeps logits": kind.keeps_logits, "needs": wants or "any network",
+                 "fit": dict(kind.fit) or "as the study's"}  # fmt: skip
+        print(f"{name}: {summary}")
+        print("\n".join(f"  {fact}: {value}" for fact, value in facts.items()))
+        for field in fields_of(kind.Config).values():
+            print(f"  method.{field.name}: {field.describe()}")
+    return 0
+
+
+def _benchmarks(arguments: Any) -> int:
+    from raycl import names
+
+    if not arguments.name:
+        for name, kind in names.recipes().items():
+            needs = f" [needs {', '.join(kind().needs())}]" if kind().needs() else ""
+            print(_columns(f"{name:<17} {kind.summary}{needs}"))
+        return 0
+    from raycl import benchmarks
+    from raycl.space import fields_of
+
+    recipe = names.recipe(arguments.name)
+    print(f"{recipe}: {recipe.summary}")
+    for field in fields_of(type(recipe)).values():
+        print(f"  {field.name} = {getattr(recipe, field.name)!r} ({field.describe()})")
+    if arguments.show:
+        benchmark = benchmarks.load(arguments.name)
+        print(f"  input {'x'.join(map(str, benchmark.input_shape))}, {len(benchmark.tasks)} tasks")
+        print("  task  name                      classes   train     val    test")
+        for task in benchmark.tasks:
+            sizes = f"{len(task.train):>8}{len(task.val):>8}{len(task.test):>8}"
+            print(f"  {task.index + 1:>4}  {task.name:<24.24}  {task.classes:>7}{sizes}")
+    return 0
+
+
+def _data(arguments: Any) -> int:
+    from raycl.benchmarks import sources
+
+    if arguments.action == "list":
+        for name, source in sources.sources().items():
+            state = sources.status(name)
+            note = "made when first used" if source.embedded and state == "absent" else state
+            print(_columns(f"{name:<14} {note:<20} {source.size / 1e6:>6.0f} MB  {source.title} ({source.licence})"))
+        return 0
+    if arguments.action == "prepare":
+        if not arguments.name:
+            known = ", ".join(sources.sources())
+            raise UserError(f"raycl data prepare NAME: which data set? (known: {known})")
+        where = sources.prepare(arguments.name, Path(arguments.source) if arguments.source else None)
+        print(f"{arguments.name} is in {where}")
+        return 0
+    bad = 0
+    for name in [arguments.name] if arguments.name else list(sources.sources()):
+        if sources.status(name) == "absent":
+            print(f"{name}: not here")
+            continue
+        wrong = sources.verify(name)
+        bad += len(wrong)
+        print("\n".join([f"{name}: {'every file is as it was prepared' if not wrong else 'damaged'}", *wrong]))
+    return 1 if bad else 0
+
+
+def _study(arguments: Any) -> Any:
+    from raycl.study import read_study
+
+    return read_study(arguments.study, arguments.set)
+
+
+def _agenda(arguments: Any, study: Any) -> Any:
+    """The study's cells against the store, read only."""
+    from raycl.agenda import Agenda
+    from raycl.store import Store
+    from raycl.study import cells_of
+
+    def warn(line: str) -> None:
+        print(f"raycl: {line}", file=sys.stderr)
+
+    return Agenda(cells_of(study, arguments.only), Store(arguments.store, warn))
+
+
+def _plan(arguments: Any) -> int:
+    from raycl.view import plan_text
+
+    study = _study(arguments)
+    print(plan_text(study, _agenda(arguments, study), Path(arguments.store), float(os.cpu_count() or 1)))
+    return 0
+
+
+def _run(arguments: Any) -> int:
+    from rich.console import Console
+
+    from raycl.api import INTERRUPTED, run_study
+    from raycl.reporting import render
+    from raycl.view import closing_text, interrupted_text
+
+    study = _study(arguments)
+    console = Console()
+    played = run_study(
+        study,
+        arguments.store,
+        only=arguments.only,
+        address=arguments.address,
+        local=arguments.local,
+        fresh=arguments.fresh,
+        console=console,
+    )
+    command = _again(arguments)
+    if played.code == INTERRUPTED:
+        print(interrupted_text(played.agenda, played.cut_off, command))
+        return played.code
+    print(render(study, played.agenda, "table"))
+    page = Path(arguments.store) / f"{study.name}.html"
+    render(study, played.agenda, "html", path=page, command=command)
+    print(closing_text(Path(arguments.store), page, played.compare))
+    for problem in played.problems:
+        print(f"raycl: {problem}", file=sys.stderr)
+    return played.code
+
+
+def _again(arguments: Any) -> str:
+    """The command that makes it again."""
+    import shlex
+
+    words = ["raycl", "run", arguments.study]
+    for option in ("only", "address"):
+        if getattr(arguments, option, None):
+            words += [f"--{option}", getattr(arguments, option)]
+    words += [word for text in arguments.set for word in ("--set", text)]
+    words += ["--local"] if getattr(arguments, "local", False) else []
+    words += ["--store", arguments.store] if arguments.store != "results" else []
+    return shlex.join(words)
+
+
+def _report(arguments: Any) -> int:
+    from raycl.reporting import render
+
+    study = _study(arguments)
+    agenda = _agenda(arguments, study)
+    if arguments.format == "html":
+        page = Path(arguments.out or Path(arguments.store) / f"{study.name}.html")
+        render(study, agenda, "html", path=page, command=_again(arguments))
+        print(page)
+        return 0
+    options = {"times": not arguments.no_times} if arguments.format == "csv" else {}
+    text = render(study, agenda, arguments.format, **options)
+    if arguments.out:
+        Path(arguments.out).write_text(text)
+    else:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    return 0
+
+
+def _sync(arguments: Any) -> int:
+    from raycl.tune.tracking import Tracking
+
+    study = _study(arguments)
+    tracking = Tracking.open(study, _agenda(arguments, study))
+    tracking.sync()
+    print(f"{study.name}: {tracking.uri}\nruns     {tracking.runs_link()}\ncompare  {tracking.compare_link()}")
+    return 0
+
+
+def _ui(arguments: Any) -> int:
+    import subprocess
+
+    store = Path(arguments.store).resolve()
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if given.startswith("http"):
+        print(f"MLFLOW_TRACKING_URI is a server with pages of its own: {given}")
+        return 0
+    if not given and not (store / "mlflow.db").exists():
+        raise UserError(f"{store} holds no mlflow.db yet; `raycl run` or `raycl sync` makes it")
+    uri = given or f"sqlite:///{store / 'mlflow.db'}"
+    print(f"http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1",
+               "--port", str(arguments.port), "--workers", "1"]  # fmt: skip
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    return subprocess.run(command, env=environment).returncode
+
+
+def _gc(arguments: Any) -> int:
+    from raycl.gc import collect_garbage
+
+    return collect_garbage(Path(arguments.store), [Path(s) for s in arguments.studies], arguments.yes)
+
+
+def _bench(arguments: Any) -> int:
+    from raycl.bench import run_benchmarks
+
+    return run_benchmarks(arguments.name)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0].rstrip(".") if (text or "").strip() else ""
+
+
+def _columns(line: str, width: int = 80) -> str:
+    """One line of a list, cut to the screen."""
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Lists, or deletes, what no study needs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from raycl.agenda import Agenda
+from raycl.errors import UserError
+from raycl.store import Store
+from raycl.study import cells_of, read_study
+
+
+def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
+    """Print what in the store no study needs; with `yes`, delete it.
+
+    Raises:
+        UserError: no study to keep, which would make everything garbage.
+    """
+    files = studies or sorted(Path("studies").rglob("*.py"))
+    kept, read = set(), 0
+    store = Store(root, warn=print)  # noqa: T203
+    for file in files:
+        try:
+            study = read_study(file)
+        except UserError:
+            if studies:
+                raise
+            continue  # a helper module below ./studies
+        read += 1
+        for state in Agenda(cells_of(study, check=False), store).states:
+            kept |= {trial.spec.key for trial in [*state.trials, *state.finals.values()]}
+    if not read:
+        raise UserError("gc: no study to keep: name study files, or run it where ./studies is")
+    unwanted = _unwanted(store, kept)
+    for path in unwanted:
+        print(f"{_bytes(path):>12,}  {path}")  # noqa: T201
+    total = sum(map(_bytes, unwanted))
+    verb = "deleted" if yes else "would be deleted (--yes deletes them)"
+    print(f"{len(unwanted)} of no use to {read} studies, {total:,} bytes, {verb}")  # noqa: T201
+    if yes:
+        for path in unwanted:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return 0
+
+
+def _unwanted(store: Store, kept: set[str]) -> list[Path]:
+    """Runs and checkpoints that no study names, results set aside, and what a dead process left."""
+    finished = set(store.keys())
+    found = [path for path in sorted(store.root.glob("runs/??/*.json")) if path.stem not in kept]
+    for folder in sorted(store.checkpoints.glob("*")):
+        if folder.name not in kept or folder.name in finished:
+            found.append(folder)
+    for path in sorted(store.root.glob("failures/*.json")):
+        if path.stem not in kept:
+            found.append(path)
+    damaged = store.root / "damaged"
+    return found + ([damaged] if damaged.exists() else []) + sorted(store.root.glob("runs/??/.*"))
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    return path.stat().st_size

@@ -1,0 +1,199 @@
+"""The interface of all methods; the base class is sequential finetuning.
+
+Life of a method: it is built once for a `World`. Then, task by task, `learn` is called with the task and
+the training loop (`fit`), which it may call never, once or several times. Inside the loop, for each batch,
+`step` takes one update: `loss`, backward, `edit_gradients`, `update()`. Evaluation calls `forward` alone.
+Overrides say only what differs from finetuning.
+
+A method opens no file, prints nothing, moves no device, seeds nothing: torch's generator is seeded around
+it, from streams named after (seed, task), so that two methods see the same data and the same dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raycl.tasks import Pooled, Task
+
+if TYPE_CHECKING:
+    from raycl.networks import Network
+    from raycl.training import Fit
+
+__all__ = ["Batch", "Method", "Pooled", "Task", "Update", "World", "mixed_cross_entropy"]
+
+
+class Build(Protocol):
+    """Makes a fresh network with the initial weights of this run's seed.
+
+    `width` scales the hidden layers. `start` 0 is the start that all methods of a study share for a seed;
+    other numbers are other draws of the same seed.
+    """
+
+    def __call__(self, width: float = 1.0, start: int = 0) -> Network: ...
+
+
+@dataclass(frozen=True)
+class World:
+    """What a method knows before the first task.
+
+    Attributes:
+        input_shape: (channels, height, width).
+        classes: number of classes of each task.
+        build: ``build(width=1.0, start=0)`` returns a fresh network.
+    """
+
+    input_shape: tuple[int, int, int]
+    classes: tuple[int, ...]
+    build: Build
+
+    @property
+    def tasks(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples for one update.
+
+    Attributes:
+        x: [n, channels, height, width], normalised.
+        y: [n] labels within the task.
+        task: the task's index, or a LongTensor [n] where batches mix tasks (`Method.mixed`).
+        epoch: from 0.
+        index: of this batch in the epoch, from 0.
+        of: batches in an epoch.
+        start: samples of this epoch before this batch.
+        samples: samples in an epoch.
+    """
+
+    x: Tensor
+    y: Tensor
+    task: int | Tensor
+    epoch: int = 0
+    index: int = 0
+    of: int = 1
+    start: int = 0
+    samples: int = 0
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+class Update(Protocol):
+    """One step of the optimiser: ``update()`` clips the gradients and steps."""
+
+    @property
+    def lr(self) -> float: ...
+
+    def __call__(self) -> None: ...
+
+    def preview(self) -> list[Tensor]:
+        """The change ``update()`` would make to each trained tensor; leaves everything as it was."""
+        ...
+
+
+class Method(nn.Module):
+    """Sequential finetuning, and the base of every other method."""
+
+    keeps_logits: ClassVar[bool] = False  # earlier tasks' logits never change, bit for bit
+    mixed: ClassVar[bool] = False  # its batches may mix tasks
+    joint: ClassVar[bool] = False  # learns everything at the last task; earlier rows mean nothing
+    reference: ClassVar[bool] = False  # its just-learnt accuracy is what forward transfer is measured from
+    needs: ClassVar[tuple[type, ...]] = ()  # kinds of network it works on, e.g. (Blocks,)
+    version: ClassVar[int] = 1  # raised when behaviour changes
+    fit: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # per paper: keys of a study that differ there
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The method's own hyperparameters; those of training live in `Fit`."""
+
+    config: Config
+
+    def __init__(self, world: World, config: Config) -> None:
+        super().__init__()
+        self.world, self.config = world, config
+        self.make()
+
+    def make(self) -> None:
+        """Build networks and state; by default one network with a head per task."""
+        self.net = self.world.build()  # net(x, task) -> logits
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        """Learn one task; act before or after `fit`, or call it more than once."""
+        fit(self, task)
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        """Parameters, or optimiser groups, that `fit` may move during `task`."""
+        return self.net.trainable(task)
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        """Logits [batch, classes of `task`]; evaluation sees nothing else."""
+        logits: Tensor = self.net(x, task)
+        return logits
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Scalar to minimise; penalties and replayed batches are added here."""
+        return F.cross_entropy(self(batch.x, one_task(batch)), batch.y)
+
+    def edit_gradients(self, batch: Batch) -> None:
+        """Mask, scale or project `p.grad`, after backward and before clipping."""
+
+    def step(self, batch: Batch, update: Update) -> Tensor:
+        """One update; gradients are clear before it. Returns the loss, detached."""
+        loss = self.loss(batch)
+        loss.backward()
+        self.edit_gradients(batch)
+        update()
+        return loss.detach()
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """What decides when to stop and which weights to keep: a mean over the batch, no gradient."""
+        return F.cross_entropy(self(batch.x, one_task(batch)), batch.y)
+
+    def rewinds(self) -> Iterable[Tensor]:
+        """State that goes back with the weights when the best epoch is restored."""
+        return ()
+
+    def figures(self, task: int) -> dict[str, Any]:
+        """Numbers of the method's own after `task` (plain JSON), e.g. the share of blocked weights."""
+        return {}
+
+    def count_parameters(self) -> int:
+        """Learnable parameters; buffers are not counted."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def stored_bytes(self) -> int:
+        """Bytes to keep so that every task learnt can be used and the next one learnt."""
+        tensors = [*self.parameters(), *self.buffers()]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def one_task(batch: Batch) -> int:
+    """The task of a batch that does not mix tasks."""
+    assert isinstance(batch.task, int), "a method that declares no `mixed` was handed a mixed batch"
+    return batch.task
+
+
+def mixed_cross_entropy(net: Network, batch: Batch) -> Tensor:
+    """Mean cross-entropy over a batch of several tasks, each row on its own task's head."""
+    if isinstance(batch.task, int):
+        return F.cross_entropy(net(batch.x, batch.task), batch.y)
+    features = net.features(batch.x)  # [n, features]
+    losses = [
+        F.cross_entropy(net.head(features[rows], int(task)), batch.y[rows], reduction="sum")
+        for task in batch.task.unique()
+        for rows in [batch.task == task]
+    ]
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total + loss
+    return total / len(batch)
+
+
+MethodFactory = Callable[[World], Method]

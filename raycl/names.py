@@ -1,0 +1,188 @@
+"""From what a study writes, ``"mlp(hidden=64)"`` or ``"my_file:MyMethod"``, to the class that is meant.
+
+A method's and a network's name is its file's name; a benchmark's is its `id`. There is no list to edit.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import pkgutil
+from dataclasses import MISSING, dataclass, fields
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from raycl.errors import UserError, nearest
+from raycl.space import filled
+
+if TYPE_CHECKING:
+    from raycl.benchmarks import Recipe
+    from raycl.method import Method
+    from raycl.networks import Network
+
+
+@dataclass(frozen=True)
+class Call:
+    """``name(value, field=value)`` taken apart; values are Python literals."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def settings(self, config: type, place: str) -> dict[str, Any]:
+        """Fields of `config` by name: positional values in the order of its fields."""
+        order = [field.name for field in fields(config)]
+        if len(self.args) > len(order):
+            raise UserError(f"{place}: {self.name}() takes at most {len(order)} values")
+        positional = dict(zip(order, self.args, strict=False))
+        twice = positional.keys() & self.kwargs.keys()
+        if twice:
+            raise UserError(f"{place}: {self.name}() is given {min(twice)!r} twice")
+        return positional | self.kwargs
+
+
+def parse(text: str, place: str) -> Call:
+    """Take ``name(value, field=value)`` apart.
+
+    Raises:
+        UserError: it does not read as a name, or a name with literal values in brackets.
+    """
+    module, colon, rest = text.rpartition(":") if ":" in text.split("(")[0] else ("", "", text)
+    if colon and not module.replace(".", "").isidentifier():
+        raise UserError(f"{place}: {text!r} should name a module and a class, such as 'my_file:MyMethod'")
+    try:
+        node = ast.parse(rest.strip(), mode="eval").body
+        if isinstance(node, ast.Name):
+            return Call(module + colon + node.id, (), {})
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            raise ValueError
+        args = tuple(ast.literal_eval(value) for value in node.args)
+        kwargs = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg}
+    except (SyntaxError, ValueError):
+        raise UserError(
+            f"{place}: {text!r} does not read as a name such as 'mlp' or 'mlp(hidden=64)'"
+        ) from None
+    return Call(module + colon + node.func.id, args, kwargs)
+
+
+def written(name: str, config: Any) -> str:
+    """The shortest text that names it: fields equal to their default are left out."""
+    changed = [
+        f"{field.name}={getattr(config, field.name)!r}"
+        for field in fields(config)
+        if field.default is MISSING or getattr(config, field.name) != field.default
+    ]
+    return f"{name}({', '.join(changed)})" if changed else name
+
+
+@functools.cache
+def method_names() -> tuple[str, ...]:
+    """Ids of all methods in the package."""
+    return _files("raycl.methods")
+
+
+@functools.cache
+def network_names() -> tuple[str, ...]:
+    """Ids of all networks in the package."""
+    return tuple(name for name in _files("raycl.networks") if name != "base")
+
+
+@functools.cache
+def recipes() -> dict[str, type[Recipe]]:
+    """All benchmarks in the package, by id."""
+    from raycl.benchmarks import Recipe
+
+    found: dict[str, type[Recipe]] = {}
+    for name in _files("raycl.benchmarks"):
+        module = importlib.import_module(f"raycl.benchmarks.{name}")
+        found |= {kind.id: kind for kind in _classes(module, Recipe) if kind.id}
+    return dict(sorted(found.items()))
+
+
+def method(name: str, place: str = "method") -> type[Method]:
+    """The Method class called `name`."""
+    from raycl.method import Method
+
+    found: type[Method] = _find(name, Method, "raycl.methods", method_names(), "methods", place)
+    return found
+
+
+def network(name: str, place: str = "network") -> type[Network]:
+    """The Network class called `name`, which may carry settings in brackets."""
+    from raycl.networks import Network
+
+    name = parse(name, place).name
+    found: type[Network] = _find(name, Network, "raycl.networks", network_names(), "networks", place)
+    return found
+
+
+def recipe(text: str, place: str = "benchmark") -> Recipe:
+    """The benchmark that `text` names, settings filled in."""
+    from raycl.benchmarks import Recipe
+
+    call = parse(text, place)
+    if ":" in call.name:
+        kind: type[Recipe] = _find(call.name, Recipe, "", (), "benchmarks", place)
+    else:
+        known = recipes()
+        if call.name not in known:
+            raise _unknown(call.name, tuple(known), "benchmarks", place)
+        kind = known[call.name]
+    made: Recipe = filled(kind, call.settings(kind, f"{place} {call.name}"), f"{place} {call.name}")
+    return made
+
+
+def name_of(kind: type) -> str:
+    """The text that finds the class again."""
+    for package in ("raycl.methods.", "raycl.networks."):
+        if kind.__module__.startswith(package):
+            return kind.__module__.removeprefix(package)
+    if kind.__module__.startswith("raycl.benchmarks"):
+        return str(getattr(kind, "id", kind.__name__))
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _find(name: str, base: type, package: str, known: tuple[str, ...], plural: str, place: str) -> Any:
+    if ":" in name:
+        module_name, _, class_name = name.rpartition(":")
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name != module_name:
+                raise
+            raise UserError(
+                f"{place}: {name!r}: no file {module_name}.py beside the study or on Python's path"
+            ) from None
+        kind = getattr(module, class_name, None)
+        if not (inspect.isclass(kind) and issubclass(kind, base)):
+            here = ", ".join(found.__name__ for found in _classes(module, base)) or "none"
+            raise UserError(
+                f"{place}: {module_name}.py defines no {base.__name__} called {class_name!r} (it has: {here})"
+            )
+        return kind
+    if name not in known:
+        raise _unknown(name, known, plural, place)
+    module = importlib.import_module(f"{package}.{name}")
+    found = _classes(module, base)
+    assert len(found) == 1, f"{module.__name__} must define exactly one {base.__name__}, not {found}"
+    return found[0]
+
+
+def _unknown(name: str, known: tuple[str, ...], plural: str, place: str) -> UserError:
+    command = "raycl benchmarks" if plural == "benchmarks" else "raycl methods"
+    return UserError(f"{place}: unknown {plural[:-1]} {name!r}{nearest(name, known)} ({command} lists them)")
+
+
+def _files(package: str) -> tuple[str, ...]:
+    home = importlib.import_module(package)
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(home.__path__) if not m.name.startswith("_")))
+
+
+def _classes(module: ModuleType, base: type) -> list[Any]:
+    return [
+        kind
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, base) and kind is not base and kind.__module__ == module.__name__
+    ]

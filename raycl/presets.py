@@ -1,0 +1,82 @@
+"""The training protocols of the papers, as values (catalogue, section e).
+
+A preset says how to train (`fit`) and what differs in the network (`net`: a value, or the domain that a
+search varies). What a preset changes in a method stands in the method's own file. Presets add up from left
+to right: ``"spg+desk"`` is SPG's protocol cut down to what a desk machine does in minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from raycl.errors import UserError, nearest
+from raycl.space import Float
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Training settings and network settings of a paper."""
+
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    net: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _cosine(optimiser: str, lr: float, batch: int, epochs: int, weight_decay: float = 0.0) -> dict[str, Any]:
+    return {"optimiser": optimiser, "lr": lr, "schedule": "cosine", "stop": "never", "batch": batch,
+            "epochs": epochs, "weight_decay": weight_decay, "keep": "last"}  # fmt: skip
+
+
+def _constant(optimiser: str, lr: float, batch: int, epochs: int) -> dict[str, Any]:
+    return _cosine(optimiser, lr, batch, epochs) | {"schedule": "constant"}
+
+
+_NESTEROV = {"optimiser": "sgd", "momentum": 0.9, "nesterov": True, "batch": 32, "stop": "never",
+             "schedule": "steps", "factor": 10.0, "keep": "last"}  # fmt: skip
+
+PRESETS: Mapping[str, Preset] = {
+    "spg": Preset(
+        {"optimiser": "sgd", "lr": 0.25, "schedule": "plateau", "factor": 3.0, "patience": 5,
+         "threshold": 1e-4, "lr_floor": 1e-3, "stop": "floor_then_patience", "batch": 64, "epochs": 500},
+    ),
+    "prm": Preset(
+        {"optimiser": "sgd", "lr": 0.025, "schedule": "plateau", "factor": 3.0, "patience": 5,
+         "lr_floor": 1e-3, "stop": "below_floor", "batch": 64, "epochs": 200},
+        {"drop1": Float(0.0, 0.5), "drop2": Float(0.0, 0.8)},
+    ),
+    "pmask": Preset(
+        {"optimiser": "sgd", "lr": 0.05, "schedule": "plateau", "factor": 3.0, "patience": 5,
+         "lr_floor": 1e-4, "stop": "below_floor", "batch": 64, "epochs": 200},
+        {"drop1": 0.2, "drop2": 0.5, "init": "xavier"},
+    ),
+    "impresslearn_basis_mnist": Preset(_constant("rmsprop", 1e-4, 128, 1)),
+    "impresslearn_basis_cifar": Preset(_cosine("adam", 1e-3, 128, 250, 1e-4)),
+    "impresslearn_basis_imagenet": Preset(_cosine("adam", 2.5e-3, 400, 50)),
+    "impresslearn_alpha_mnist": Preset(_constant("rmsprop", 0.002, 128, 5)),
+    "impresslearn_alpha_cifar": Preset(_cosine("adam", 0.02, 64, 150, 0.1)),
+    "impresslearn_alpha_imagenet": Preset(_cosine("adam", 0.0025, 96, 75, 0.1)),
+    "ksm_initial": Preset(_NESTEROV | {"lr": 1e-2, "weight_decay": 4e-5, "milestones": (50, 80), "epochs": 100}),
+    "ksm_mask_paper": Preset(
+        {"optimiser": "adam", "lr": 1e-4, "schedule": "steps", "factor": 10.0, "milestones": (15,),
+         "stop": "never", "batch": 32, "epochs": 30, "keep": "last"},
+    ),
+    "ksm_mask_code": Preset(_cosine("adam", 2e-4, 32, 30) | {"schedule": "cosine_iter"}),
+    "ksm_packnet": Preset(_NESTEROV | {"lr": 1e-2, "milestones": (50, 80), "epochs": 100}),
+    "ksm_cpg": Preset(_NESTEROV | {"lr": 1e-2, "milestones": (50, 80), "epochs": 100}),
+    "desk": Preset({"epochs": 10, "patience": 2, "batch": 64}),
+}  # fmt: skip
+
+
+def parts_of(name: str | None, place: str) -> list[str]:
+    """The presets that ``"spg+desk"`` adds up.
+
+    Raises:
+        UserError: one of them does not exist.
+    """
+    parts = [part.strip() for part in name.split("+")] if name else []
+    for part in parts:
+        if part not in PRESETS:
+            known = ", ".join(PRESETS)
+            raise UserError(f"{place}: unknown preset {part!r}{nearest(part, PRESETS)} (known: {known})")
+    return parts

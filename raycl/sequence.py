@@ -1,0 +1,167 @@
+"""The one loop over tasks."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from raycl.method import Method
+from raycl.tasks import Benchmark, Task
+from raycl.training import Fit
+
+Evaluate: TypeAlias = Literal["learnt", "ends", "full"]
+MANY_TASKS = 25
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known after a task; plain numbers, so that it travels as JSON.
+
+    Attributes:
+        task: index of the task just learnt.
+        val, test: accuracy (fraction) by task index; a missing entry was not measured or means nothing.
+        epochs: by fit stream.
+        updates: optimiser steps over all fits.
+        seconds: wall time by fit stream; "method" is the rest of `learn`.
+        evaluation_seconds: of the accuracies above; no part of compute time.
+        peak_bytes: highest memory of the process (CPU) or of the device so far.
+        parameters: learnable ones.
+        stored_bytes: of what must be kept after this task.
+        figures: the method's own numbers.
+        ended: Unix time.
+    """
+
+    task: int
+    val: dict[int, float]
+    test: dict[int, float]
+    epochs: dict[str, int]
+    updates: int
+    seconds: dict[str, float]
+    evaluation_seconds: float
+    peak_bytes: int
+    parameters: int
+    stored_bytes: int
+    figures: dict[str, Any] = field(default_factory=dict)
+    ended: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Keys of dictionaries become texts."""
+        plain = asdict(self)
+        for name in ("val", "test"):
+            plain[name] = {str(task): value for task, value in plain[name].items()}
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Report:
+        """The inverse of `to_json`."""
+        whole = dict(plain)
+        for name in ("val", "test"):
+            whole[name] = {int(task): value for task, value in whole[name].items()}
+        return cls(**whole)
+
+
+def run(
+    method: Method,
+    benchmark: Benchmark,
+    fit: Fit,
+    *,
+    done: Sequence[Report] = (),
+    evaluate: Evaluate | None = None,
+    keep: Callable[[Method, list[Report]], None] | None = None,
+) -> Iterator[Report]:
+    """Learn the tasks of a benchmark in order, and report after each.
+
+    Args:
+        method: as it was after the tasks in `done`.
+        fit: the training loop; its pulse, if it has one, is called from inside.
+        done: reports of an earlier stretch of the same run.
+        evaluate: "learnt" measures every task learnt so far, "ends" the diagonal and the last row, "full"
+            all tasks; None is "learnt" up to 25 tasks and "ends" beyond.
+        keep: called after each task but the last, to save where the run stands.
+
+    Raises:
+        Diverged: a loss became NaN or infinite.
+    """
+    evaluate = evaluate or default_evaluate(len(benchmark.tasks))
+    reports = list(done)
+    for task in benchmark.tasks[len(done) :]:
+        fit.begin(task.index)
+        started = fit.clock()
+        method.learn(task, fit)
+        seconds = dict(fit.seconds)
+        seconds["method"] = max(0.0, fit.clock() - started - sum(seconds.values()))
+        epochs, updates = dict(fit.epochs), fit.updates
+        started = fit.clock()
+        rows = _rows(method, benchmark, fit, task.index, evaluate, reports)
+        report = Report(
+            task=task.index,
+            val=rows["val"],
+            test=rows["test"],
+            epochs=epochs,
+            updates=updates,
+            seconds=seconds,
+            evaluation_seconds=fit.clock() - started,
+            peak_bytes=_peak_bytes(fit.device),
+            parameters=method.count_parameters(),
+            stored_bytes=method.stored_bytes(),
+            figures=method.figures(task.index),
+            ended=time.time(),
+        )
+        reports.append(report)
+        if keep is not None and task.index + 1 < len(benchmark.tasks):
+            keep(method, reports)
+        yield report
+
+
+def default_evaluate(tasks: int) -> Evaluate:
+    """How much of the accuracy matrix is measured unless a study says."""
+    return "learnt" if tasks <= MANY_TASKS else "ends"
+
+
+def _rows(
+    method: Method, benchmark: Benchmark, fit: Fit, t: int, evaluate: Evaluate, past: Sequence[Report]
+) -> dict[str, dict[int, float]]:
+    """Accuracies after task `t`, by split."""
+    last = t + 1 == len(benchmark.tasks)
+    if method.joint and not last:
+        return {"val": {}, "test": {}}
+    if evaluate == "full":
+        wanted = list(range(len(benchmark.tasks)))
+    elif evaluate == "learnt" or last:
+        wanted = list(range(t + 1))
+    else:
+        wanted = [t]
+    known: dict[str, dict[int, float]] = {"val": {}, "test": {}}
+    if method.keeps_logits:  # a row that cannot change is copied
+        for report in past:
+            known["val"] |= {i: a for i, a in report.val.items() if i <= report.task}
+            known["test"] |= {i: a for i, a in report.test.items() if i <= report.task}
+    return {name: _accuracies(method, benchmark, fit, wanted, name, known[name]) for name in known}
+
+
+def _accuracies(
+    method: Method, benchmark: Benchmark, fit: Fit, wanted: Sequence[int], name: str, known: dict[int, float]
+) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for index in wanted:
+        task: Task = benchmark.tasks[index]
+        value = known.get(index)
+        if value is None:
+            value = fit.accuracy(method, index, getattr(task, name))
+        if not math.isnan(value):
+            found[index] = value
+    return found
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

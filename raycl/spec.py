@@ -1,0 +1,140 @@
+"""All that one run depends on, as a value with a key.
+
+The key is the SHA-256 of canonical JSON in which fields equal to their default are left out: a new neutral
+field changes no key, and studies that mean the same run share it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from raycl import benchmarks, names, streams
+from raycl.method import Method, World
+from raycl.networks import Start
+from raycl.sequence import Evaluate
+from raycl.space import filled
+from raycl.tasks import Benchmark
+from raycl.training import Fit
+
+CORE_VERSION = 1  # raised when the loop, the streams or the evaluation behave differently
+
+Numerics: TypeAlias = Literal["strict", "fast"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One run.
+
+    Attributes:
+        method, network, benchmark: as a study writes them, settings in brackets that differ from defaults.
+        config: fields of the method's Config that differ from defaults.
+        fit: fields of `Fit.Config` that differ from defaults.
+        order: which order of the benchmark's tasks.
+        seed: of everything random in training.
+        numerics: "strict", or "fast" with lower-precision products where they are safe.
+        evaluate: how much of the accuracy matrix is measured, where it is not the default.
+        identity: what else fixes the data, such as the checksum of a user's file.
+        versions: of core, method, network and benchmark.
+        kind: which generator plays it.
+    """
+
+    method: str
+    network: str
+    benchmark: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    order: int = 0
+    seed: int = 1
+    numerics: Numerics = "strict"
+    evaluate: Evaluate | None = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+    kind: Literal["sequence"] = "sequence"
+
+    def to_json(self) -> dict[str, Any]:
+        """Canonical: plain values, nothing that equals its default but what always names a run."""
+        plain: dict[str, Any] = {
+            "kind": self.kind,
+            "method": self.method,
+            "network": self.network,
+            "benchmark": self.benchmark,
+            "seed": self.seed,
+            "versions": dict(self.versions),
+        }
+        optional = {"config": dict(self.config), "fit": dict(self.fit), "order": self.order,
+                    "evaluate": self.evaluate, "identity": dict(self.identity)}  # fmt: skip
+        plain |= {name: value for name, value in optional.items() if value}
+        if self.numerics != "strict":
+            plain["numerics"] = self.numerics
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> RunSpec:
+        """The inverse of `to_json`."""
+        return cls(**plain)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """64 hexadecimal digits."""
+        return key_of(self.to_json())
+
+    def make_benchmark(self) -> Benchmark:
+        """The tasks, mapped from prepared data."""
+        return benchmarks.load(self.benchmark, self.seed, self.order)
+
+    def make_fit(self, **runtime: Any) -> Fit:
+        """The training loop; `runtime` is what a key does not hold: device, pulse."""
+        config: Fit.Config = filled(Fit.Config, self.fit, "fit")
+        return Fit(config, seed=self.seed, **runtime)
+
+    def make_method(self, benchmark: Benchmark, device: torch.device | str = "cpu") -> Method:
+        """A fresh method, its state on `device`."""
+        kind = names.method(self.method)
+        world = World(benchmark.input_shape, benchmark.classes, self.make_start(benchmark))
+        with torch.device(device):
+            streams.reseed(self.seed, "method")
+            return kind(world, filled(kind.Config, self.config, self.method))
+
+    def make_start(self, benchmark: Benchmark) -> Start:
+        """What builds the network with this seed's initial weights."""
+        kind = names.network(self.network)
+        settings = names.parse(self.network, "network").settings(kind.Config, "network")
+        config = filled(kind.Config, settings, self.network)
+        return Start(kind, config, benchmark.input_shape, benchmark.classes, self.seed)
+
+
+def key_of(plain: Any) -> str:
+    """SHA-256 of canonical JSON: sorted keys, floats by repr, no NaN; tuples read as lists."""
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def set_numerics(numerics: Numerics) -> str:
+    """Fix how torch multiplies in this process; returns what was chosen, for the record.
+
+    "fast" allows oneDNN's float32 on the CPU where a product agrees with float64 to 2e-6 (the setting also
+    permits bfloat16, and other machines would use it), and TF32 on a GPU.
+    """
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.set_float32_matmul_precision("highest")
+    if numerics == "strict":
+        return "strict"
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+        return "fast: TF32"
+    torch.set_float32_matmul_precision("medium")
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(128, 784, generator=generator), torch.randn(784, 300, generator=generator)
+    exact = a.double() @ b.double()
+    if float(((a @ b).double() - exact).abs().max() / exact.abs().max()) < 2e-6:
+        return "fast: oneDNN float32"
+    torch.set_float32_matmul_precision("highest")
+    return "fast: nothing safe found"

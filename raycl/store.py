@@ -1,0 +1,203 @@
+"""Results by key on disk: the truth. Written by the driver, atomically; read by everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from raycl import metrics
+from raycl.errors import UserError
+from raycl.sequence import Report
+from raycl.spec import RunSpec, key_of
+
+FORMAT = "raycl-run/1"
+Status: TypeAlias = Literal["done", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        status: "done"; "diverged" (an outcome of its hyperparameters); "failed" (a fault: tried again).
+        reports: one per task learnt.
+        message: why it diverged, or the traceback of a failure.
+        provenance: versions, commit, device, threads, numerics, seconds.
+    """
+
+    spec: RunSpec
+    status: Status
+    reports: tuple[Report, ...] = ()
+    message: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    def matrix(self, split: Literal["val", "test"] = "test") -> metrics.Matrix:
+        """[T, T] accuracies, rows = tasks learnt."""
+        return metrics.matrix([getattr(report, split) for report in self.reports])
+
+    def acc(self, split: Literal["val", "test"] = "test") -> float | None:
+        """Mean accuracy after the last task; None unless the run is done."""
+        return metrics.acc(self.matrix(split)) if self.status == "done" else None
+
+    @property
+    def ct(self) -> float:
+        """Seconds to learn all tasks: fits and the method's own phases, without test evaluation."""
+        return sum(sum(report.seconds.values()) for report in self.reports)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "key": self.key,
+            "spec": self.spec.to_json(),
+            "status": self.status,
+            "message": self.message,
+            "reports": [report.to_json() for report in self.reports],
+            "provenance": self.provenance,
+        }
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Result:
+        reports = tuple(Report.from_json(report) for report in plain["reports"])
+        spec = RunSpec.from_json(plain["spec"])
+        return cls(spec, plain["status"], reports, plain["message"], plain["provenance"])
+
+
+class Store:
+    """A folder that all nodes see. ``kill -9`` and the same command again is the whole resume story."""
+
+    def __init__(self, root: Path | str, warn: Callable[[str], None] = lambda _: None) -> None:
+        self.root = Path(root).resolve()
+        self._warn = warn
+        self._known: dict[str, Result] = {}
+
+    def open(self) -> Store:
+        """Make sure that it can be written.
+
+        Raises:
+            UserError: it cannot.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.root, prefix=".write-test-"):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"store {self.root} cannot be written ({error.strerror}); name another folder with --store DIR"
+            ) from None
+        return self
+
+    def get(self, key: str) -> Result | None:
+        """The finished run, or None. A file that is no result is set aside, and said."""
+        if key not in self._known:
+            result = self._read(self._path(key), key)
+            if result is None:
+                return None
+            self._known[key] = result
+        return self._known[key]
+
+    def put(self, result: Result) -> None:
+        """Publish a finished run, or note a failure beside it."""
+        if result.status == "failed":
+            publish(self.root / "failures" / f"{result.key}.json", json.dumps(result.to_json(), indent=1))
+            return
+        publish(self._path(result.key), json.dumps(result.to_json(), indent=1, allow_nan=False))
+        self._known[result.key] = result
+        (self.root / "failures" / f"{result.key}.json").unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints / result.key, ignore_errors=True)
+
+    def forget(self, key: str) -> None:
+        """Remove a run and what it left, to compute it again."""
+        self._known.pop(key, None)
+        self._path(key).unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints / key, ignore_errors=True)
+
+    def failure(self, key: str) -> Result | None:
+        """What the last attempt at a run failed of, or None."""
+        path = self.root / "failures" / f"{key}.json"
+        return self._read(path, key) if path.exists() else None
+
+    def keys(self) -> Iterator[str]:
+        """Keys of all finished runs."""
+        for path in sorted(self.root.glob("runs/??/*.json")):
+            yield path.stem
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where unfinished runs stand, one folder by key."""
+        return self.root / "checkpoints"
+
+    def proposal(self, cell: str, n: int) -> dict[str, Any] | None:
+        """Trial `n` of a search as it was proposed, or None."""
+        path = self._proposal_path(cell, n)
+        try:
+            params = json.loads(path.read_text())["params"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._set_aside(path, str(error))
+            return None
+        assert isinstance(params, dict)
+        return params
+
+    def propose(self, cell: str, n: int, params: dict[str, Any], about: dict[str, Any]) -> None:
+        """Write down trial `n` of a search before it runs."""
+        publish(self._proposal_path(cell, n), json.dumps({"n": n, "params": params, "cell": about}, indent=1))
+
+    def _proposal_path(self, cell: str, n: int) -> Path:
+        return self.root / "searches" / cell[:2] / cell / f"{n:04d}.json"
+
+    def _path(self, key: str) -> Path:
+        return self.root / "runs" / key[:2] / f"{key}.json"
+
+    def _read(self, path: Path, key: str) -> Result | None:
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            return self._set_aside(path, str(error))
+        try:
+            plain = json.loads(text)
+            if plain.get("format") != FORMAT or key_of(plain["spec"]) != key:
+                return self._set_aside(path, "another format or another run")
+            return Result.from_json(plain)
+        except json.JSONDecodeError as error:
+            return self._set_aside(path, f"truncated or damaged at byte {error.pos}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return self._set_aside(path, f"{type(error).__name__}: {error}")
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        damaged = self.root / "damaged"
+        with contextlib.suppress(OSError):
+            damaged.mkdir(exist_ok=True)
+            os.replace(path, damaged / path.name)
+            self._warn(
+                f"{path} is not a result of raycl ({why}); moved to {damaged}/, will be computed again"
+            )
+
+
+def publish(path: Path, text: str) -> None:
+    """Write a file whole or not at all: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

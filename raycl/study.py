@@ -1,0 +1,535 @@
+"""What a researcher writes: methods on benchmarks, searched how, with how many seeds. Plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from raycl import benchmarks, names, presets
+from raycl.benchmarks import Recipe, sources
+from raycl.errors import UserError, nearest
+from raycl.method import Method
+from raycl.networks import Network
+from raycl.sequence import Evaluate
+from raycl.space import Choice, Domain, Field, Float, Int, coerce, field_of, fields_of, filled
+from raycl.spec import CORE_VERSION, Numerics, RunSpec, key_of
+from raycl.training import Fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """TPE over a cell's domains.
+
+    Attributes:
+        trials: completed trials wanted; a diverged one is replaced, up to twice as many in all.
+        width: trials of one cell that may be in flight; 1 is the papers' sequential TPE.
+        seed: of the sampler.
+        startup: random trials before TPE begins. A search with no more trials than that is random search.
+    """
+
+    trials: int = 20
+    width: int = 4
+    seed: int = 1
+    startup: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "width", "startup"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"search.{name} = {value!r} must be a whole number of at least 1")
+
+
+class Grid:
+    """All combinations of the values given: ``Grid({"method.lamb": [0.1, 1.0]})``."""
+
+    def __init__(self, axes: Mapping[str, Sequence[Any]]) -> None:
+        if not axes or not all(len(values) for values in axes.values()):
+            raise UserError("Grid needs at least one axis, and a value on each")
+        self.axes = {key: tuple(values) for key, values in axes.items()}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Grid) and other.axes == self.axes
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.axes.items()))
+
+    def __repr__(self) -> str:
+        return f"Grid({self.axes!r})"
+
+    def points(self) -> list[dict[str, Any]]:
+        """Every combination, the last axis fastest."""
+        return [dict(zip(self.axes, values, strict=True)) for values in product(*self.axes.values())]
+
+
+class Seeds(tuple[int, ...]):
+    """Training seeds of the final runs; trials train with the first."""
+
+    __slots__ = ()
+
+    def __new__(cls, *seeds: int) -> Seeds:
+        if not seeds or len(set(seeds)) < len(seeds) or not all(type(s) is int and s >= 0 for s in seeds):
+            raise UserError(f"Seeds{seeds!r} needs distinct whole numbers from 0")
+        return super().__new__(cls, seeds)
+
+    def __repr__(self) -> str:
+        return f"Seeds({', '.join(map(str, self))})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class R:
+    """What one run may use; in no key."""
+
+    cpus: float = 1
+    gpus: float = 0
+
+    def __post_init__(self) -> None:
+        if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
+            raise UserError(f"R(cpus={self.cpus}, gpus={self.gpus}) needs something of at least one of them")
+
+
+Final: TypeAlias = Seeds | Literal["best trial"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study.
+
+    Attributes:
+        name: by default the file's stem.
+        methods: label -> keys. "method" names the class and defaults to the label; "method.x", "fit.x" and
+            "net.x" take a value or a domain; "network", "preset" and "search" stand in for the study's.
+        benchmarks: texts such as ``"digits_writers(tasks=5)"``.
+        network: text such as ``"mlp(hidden=64)"``.
+        preset: of the catalogue, several joined by "+".
+        fit: training settings for all methods.
+        search: how each cell is searched, or None.
+        final: seeds of the final runs, or "best trial".
+        orders: how many orders of each benchmark's tasks.
+        protocol: "val" searches on validation accuracy; "paper" on test accuracy, and says so everywhere.
+        resources: pattern over "label/benchmark" -> R; the last that matches holds.
+        evaluate: how much of the accuracy matrix is measured.
+    """
+
+    methods: Mapping[str, Mapping[str, Any]]
+    benchmarks: Sequence[str]
+    network: str = "mlp"
+    name: str = ""
+    preset: str | None = None
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    search: Search | Grid | None = field(default_factory=Search)
+    final: Final = field(default_factory=lambda: Seeds(1, 2, 3))
+    orders: int = 1
+    protocol: Literal["val", "paper"] = "val"
+    resources: Mapping[str, R] = field(default_factory=dict)
+    numerics: Numerics = "strict"
+    evaluate: Evaluate | None = None
+    folder: Path | None = field(default=None, repr=False, compare=False)
+    file: str = field(default="study", repr=False, compare=False)
+
+    @property
+    def patterns(self) -> Mapping[str, R]:
+        return {"*": R(), **self.resources}
+
+
+def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """The STUDY of a file, ``--set`` overrides applied. Its folder joins Python's path, for methods beside it.
+
+    Raises:
+        UserError: no such file, it does not run, or it defines no STUDY.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"{path}: there is no such study file")
+    folder = str(file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: a study is a Python file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(file.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except SyntaxError as error:
+        raise UserError(f"{error.filename or path}:{error.lineno}: {error.msg}") from None
+    except Exception as error:
+        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__))
+                     if f.filename == str(file)), "?")  # fmt: skip
+        raise UserError(f"{path}:{line}: {type(error).__name__}: {error}") from None
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        found = "defines no STUDY" if study is None else f"STUDY is {type(study).__name__}, not a Study"
+        raise UserError(f"{path}: {found}; write STUDY = Study(...)")
+    study = dataclasses.replace(study, name=study.name or file.stem, folder=Path(folder), file=str(path))
+    for text in overrides:
+        study = _override(study, text)
+    return study
+
+
+def _override(study: Study, text: str) -> Study:
+    """Apply ``search.trials=4``: a dotted field of the study."""
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set {text}: write FIELD=VALUE, such as search.trials=4")
+    return _replace(study, path.strip().split("."), _literal(value.strip()), f"--set {text}")
+
+
+def _replace(target: Any, path: list[str], value: Any, place: str) -> Any:
+    name, *rest = path
+    if isinstance(target, Mapping):
+        if rest and name in target and isinstance(target[name], Mapping):
+            return {**target, name: _replace(target[name], rest, value, place)}
+        return {**target, ".".join(path): value}
+    if not dataclasses.is_dataclass(target) or isinstance(target, type):
+        raise UserError(f"{place}: {target!r} has no field {name!r}")
+    known = [f.name for f in dataclasses.fields(target) if f.name not in ("folder", "file")]
+    if name not in known:
+        raise UserError(f"{place}: unknown field {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+    old = getattr(target, name)
+    if rest:
+        value = _replace(old, rest, value, place)
+    elif name == "final" and isinstance(value, tuple | list | int):
+        value = Seeds(*([value] if isinstance(value, int) else value))
+    elif isinstance(old, int | str) and type(value) is not type(old):
+        raise UserError(f"{place}: {value!r} is not a {type(old).__name__}, as {name} = {old!r} is")
+    elif dataclasses.is_dataclass(old) and value is not None:
+        inner = ", ".join(f"{name}.{f.name}" for f in dataclasses.fields(old))
+        raise UserError(f"{place}: {name} has fields of its own: set {inner}")
+    return dataclasses.replace(target, **{name: value})
+
+
+def _literal(text: str) -> Any:
+    import ast
+
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One dotted field of a cell: a value, or a domain that is searched."""
+
+    field: Field
+    value: Any  # used where nothing is searched
+    domain: Domain | None = None
+    explicit: bool = False  # the study asked for the domain
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method variant on a benchmark in one order: one search, and its final runs.
+
+    Attributes:
+        name: ``label/benchmark``, with the order where a study has several.
+        settings: every dotted field, fixed or searched.
+        blocked: why it cannot be played now, and the remedy; "" if it can.
+    """
+
+    label: str
+    benchmark: str
+    order: int
+    method: type[Method]
+    network: type[Network]
+    settings: Mapping[str, Setting]
+    search: Search | Grid | None
+    final: Final
+    protocol: Literal["val", "paper"]
+    resources: R
+    numerics: Numerics
+    evaluate: Evaluate | None
+    identity: Mapping[str, Any]
+    versions: Mapping[str, int]
+    orders: int = 1
+    blocked: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.label}/{self.benchmark}" + (f"/order {self.order}" if self.orders > 1 else "")
+
+    @property
+    def trial_seed(self) -> int:
+        """The training seed of all trials."""
+        return self.final[0] if isinstance(self.final, Seeds) else 1
+
+    @functools.cached_property
+    def space(self) -> dict[str, Domain]:
+        """Searched fields with their domains, in a fixed order."""
+        if not isinstance(self.search, Search):
+            return {}
+        return {key: s.domain for key, s in self.settings.items() if s.domain is not None}
+
+    def spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
+        """The run with these values of searched fields."""
+        values: dict[str, dict[str, Any]] = {"method": {}, "fit": {}, "net": {}}
+        for key, setting in self.settings.items():
+            value = params.get(key, setting.value)
+            if value != setting.field.default:
+                room, _, name = key.partition(".")
+                values[room][name] = value
+        config = filled(self.network.Config, values["net"], "net")
+        return RunSpec(
+            method=names.name_of(self.method),
+            network=names.written(names.name_of(self.network), config),
+            benchmark=self.benchmark,
+            config=values["method"],
+            fit=values["fit"],
+            order=self.order,
+            seed=seed,
+            numerics=self.numerics,
+            evaluate=self.evaluate,
+            identity=self.identity,
+            versions=self.versions,
+        )
+
+    @functools.cached_property
+    def key(self) -> str:
+        """What proposals depend on: not the study's name, nor the label, nor how many trials are wanted."""
+        search = self.search
+        assert isinstance(search, Search)
+        return key_of(
+            {
+                "spec": self.spec({}, self.trial_seed).to_json(),
+                "space": {key: repr(domain) for key, domain in self.space.items()},
+                "width": search.width,
+                "seed": search.seed,
+                "startup": search.startup,
+                "protocol": self.protocol,
+            }
+        )
+
+
+def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[Cell]:
+    """All cells of a study, checked.
+
+    Args:
+        only: a pattern over ``label/benchmark``.
+        check: also see whether data are here and networks fit; loads the benchmarks.
+
+    Raises:
+        UserError: names the value, the place and the remedy.
+    """
+    place = study.file
+    _check_study(study, place)
+    found = []
+    for label, keys in study.methods.items():
+        for text in study.benchmarks:
+            recipe = names.recipe(text, f"{place}: benchmarks")
+            if only is None or _matches(f"{label}/{recipe}", only) or _matches(f"{label}/{text}", only):
+                for order in range(study.orders):
+                    found.append(_cell(study, label, dict(keys), recipe, order, check))
+    if not found and only is not None:
+        known = ", ".join(f"{label}/{text}" for label in study.methods for text in study.benchmarks)
+        raise UserError(f"{place}: --only {only!r} matches no cell; there are: {known}")
+    return found
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}/*") for p in pattern.split(","))
+
+
+def _check_study(study: Study, place: str) -> None:
+    """Types of the fields of a study that no cell looks at."""
+    if not isinstance(study.methods, Mapping) or not study.methods:
+        raise UserError(f'{place}: methods = {study.methods!r} needs at least one label, such as {{"hat": {{}}}}')
+    if isinstance(study.benchmarks, str) or not study.benchmarks:
+        raise UserError(f"{place}: benchmarks = {study.benchmarks!r} should be a list of at least one name")
+    for name, allowed in (("protocol", ("val", "paper")), ("numerics", ("strict", "fast")),
+                          ("evaluate", (None, "learnt", "ends", "full"))):  # fmt: skip
+        if getattr(study, name) not in allowed:
+            raise UserError(f"{place}: {name} = {getattr(study, name)!r} is none of {allowed}")
+    if not isinstance(study.orders, int) or study.orders < 1:
+        raise UserError(f"{place}: orders = {study.orders!r} must be a whole number of at least 1")
+    _check_search(study.search, place)
+    if not (isinstance(study.final, Seeds) or study.final == "best trial"):
+        raise UserError(f"{place}: final = {study.final!r} is neither Seeds(...) nor 'best trial'")
+    for pattern, request in study.resources.items():
+        if not isinstance(request, R):
+            raise UserError(f"{place}: resources[{pattern!r}] = {request!r} is not R(cpus=..., gpus=...)")
+
+
+def _check_search(search: Any, place: str) -> None:
+    if not (search is None or isinstance(search, Search | Grid)):
+        raise UserError(f"{place}: search = {search!r} is neither Search(...), Grid(...) nor None")
+
+
+_SPECIAL = ("method", "network", "preset", "search")
+
+
+def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order: int, check: bool) -> Cell:
+    place = f"{study.file}: methods[{label!r}]"
+    special = {name: keys.pop(name) for name in _SPECIAL if name in keys}
+    method = names.method(str(special.get("method", label)), place)
+    text = special.get("network", study.network)
+    where = f"{place}: network" if "network" in special else f"{study.file}: network"
+    network = names.network(text, where)
+    search = special.get("search", study.search)
+    _check_search(search, place)
+    settings = _settings(study, place, method, network, text, special.get("preset", study.preset), keys)
+    if isinstance(search, Grid):
+        search = _checked_grid(search, settings, place)
+    if search is None:
+        _refuse_domains(settings, place)
+    if isinstance(search, Search) and not any(s.domain for s in settings.values()):
+        search = None  # nothing to vary: one configuration
+    name = f"{label}/{recipe}"
+    resources = [r for pattern, r in study.patterns.items() if fnmatchcase(name, pattern)][-1]
+    cell = Cell(
+        label=label,
+        benchmark=str(recipe),
+        order=order,
+        method=method,
+        network=network,
+        settings=settings,
+        search=search,
+        final=study.final,
+        protocol=study.protocol,
+        resources=resources,
+        numerics=study.numerics,
+        evaluate=study.evaluate,
+        identity=recipe.identity(),
+        versions={"core": CORE_VERSION, "method": method.version, "network": network.version,
+                  "benchmark": recipe.version},  # fmt: skip
+        orders=study.orders,
+    )
+    _check_needs(cell, place)
+    if not check:
+        return cell
+    return dataclasses.replace(cell, blocked=_check_benchmark(cell, recipe, place))
+
+
+def _settings(
+    study: Study,
+    place: str,
+    method: type[Method],
+    network: type[Network],
+    network_text: str,
+    preset: str | None,
+    keys: Mapping[str, Any],
+) -> dict[str, Setting]:
+    """Every dotted field of a cell; what stands later overrides what stands earlier."""
+    kinds = {"method": method.Config, "net": network.Config, "fit": Fit.Config}
+    settings = {
+        f"{room}.{name}": Setting(f, f.default, f.domain)
+        for room, kind in kinds.items()
+        for name, f in fields_of(kind).items()
+    }
+
+    def put(values: Mapping[str, Any], where: str, explicit: bool = True, lenient: bool = False) -> None:
+        for key, value in values.items():
+            room, dot, name = key.partition(".")
+            if not dot or room not in kinds:
+                known = [*settings, *_SPECIAL]
+                raise UserError(
+                    f"{where}: unknown key {key!r}{nearest(key, known)} "
+                    "(keys are method, network, preset, search, and method.x, fit.x, net.x)"
+                )
+            if lenient and key not in settings:
+                continue
+            named = f"{where}: {_named(room, method, network)}"
+            settings[key] = _setting(field_of(kinds[room], name, named), value, f"{where}: {key}", explicit)
+
+    for part in presets.parts_of(preset, place):
+        put({f"fit.{k}": v for k, v in presets.PRESETS[part].fit.items()}, f"preset {part}", False)
+        put({f"net.{k}": v for k, v in presets.PRESETS[part].net.items()}, f"preset {part}", False, True)
+    put({f"fit.{k}": v for k, v in method.fit.items()}, method.__name__, False)
+    for part in presets.parts_of(preset, place):
+        put(method.presets.get(part, {}), f"{method.__name__}.presets[{part!r}]", False)
+    given = names.parse(network_text, place).settings(network.Config, f"{place}: network")
+    put({f"net.{k}": v for k, v in given.items()}, f"{place}: network")
+    put({f"fit.{k}": v for k, v in study.fit.items()}, study.file)
+    put(keys, place)
+    _check_values(settings, kinds, place)
+    return settings
+
+
+def _named(room: str, method: type[Method], network: type[Network]) -> str:
+    return {"method": names.name_of(method), "net": names.name_of(network), "fit": "fit"}[room]
+
+
+def _setting(field: Field, value: Any, place: str, explicit: bool) -> Setting:
+    if not isinstance(value, Float | Int | Choice):
+        return Setting(field, coerce(value, field.type, place, field))
+    if isinstance(value, Choice):
+        value = Choice(*(coerce(option, field.type, place, field) for option in value.options))
+        return Setting(field, field.default, value, explicit)
+    wanted = float if isinstance(value, Float) else int
+    types = getattr(field.type, "__args__", (field.type,))
+    if wanted not in types:
+        raise UserError(f"{place} = {value!r} searches {wanted.__name__}s, and the field is {field.describe()}")
+    return Setting(field, field.default, value, explicit)
+
+
+def _check_values(settings: Mapping[str, Setting], kinds: Mapping[str, type], place: str) -> None:
+    """Let each Config check its fixed values together."""
+    for room, kind in kinds.items():
+        values = {k.partition(".")[2]: s.value for k, s in settings.items() if k.startswith(f"{room}.")}
+        filled(kind, values, f"{place}: {room}")
+
+
+def _checked_grid(grid: Grid, settings: Mapping[str, Setting], place: str) -> Grid:
+    axes = {}
+    for key, values in grid.axes.items():
+        if key not in settings:
+            raise UserError(f"{place}: Grid: unknown key {key!r}{nearest(key, settings)}")
+        field = settings[key].field
+        axes[key] = [coerce(value, field.type, f"{place}: Grid: {key}", field) for value in values]
+    return Grid(axes)
+
+
+def _refuse_domains(settings: Mapping[str, Setting], place: str) -> None:
+    for key, setting in settings.items():
+        if setting.domain is not None and setting.explicit:
+            raise UserError(
+                f"{place}: {key} = {setting.domain!r} is a domain, and nothing is searched; "
+                "give it a value, or the study a Search"
+            )
+
+
+def _check_needs(cell: Cell, place: str) -> None:
+    missing = [need.__name__ for need in cell.method.needs if not issubclass(cell.network, need)]
+    if missing:
+        what = {"Heads": "a head of its own for each task", "Blocks": "blocks whose units can be gated"}
+        lacks = ", ".join(what.get(name, name) for name in missing)
+        raise UserError(
+            f"{place}: {names.name_of(cell.method)} needs a network with {lacks}, which "
+            f"{names.name_of(cell.network)} has not; try mlp or alexnet"
+        )
+
+
+def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
+    """"" if the cell can be played; else what is missing. What can never be played is refused."""
+    absent = [line for name in recipe.needs() if (line := sources.missing(name))]
+    if absent:
+        return absent[0]
+    try:
+        benchmark = benchmarks.load(str(recipe), cell.trial_seed, 0)
+    except UserError as error:
+        raise UserError(f"{place.partition(': methods')[0]}: {error}") from None
+    config = filled(cell.network.Config, {k.partition(".")[2]: s.value for k, s in cell.settings.items()
+                                          if k.startswith("net.")}, place)  # fmt: skip
+    try:
+        with torch.device("meta"):
+            cell.network(benchmark.input_shape, benchmark.classes, config)
+    except ValueError as error:
+        raise UserError(f"{place} on {recipe}: {error}") from None
+    if isinstance(cell.search, Search | Grid) and any(not len(task.val) for task in benchmark.tasks):
+        raise UserError(
+            f"{place} on {recipe}: there are no validation samples to search on; "
+            "give the benchmark some, or write search=None"
+        )
+    return ""

@@ -1,0 +1,1 @@
+"""Many masks on one frozen backbone."""

@@ -1,0 +1,158 @@
+"""What a method is handed: tasks, their splits, and a sequence of them with one input shape."""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Transform = Callable[[Tensor], Tensor]
+"""Pixels in [0, 1], [batch, channels, height, width], to the same: a permutation, a rotation, a style."""
+
+
+class Split(Protocol):
+    """Samples of one task, uint8 at rest and normalised floats when taken."""
+
+    @property
+    def y(self) -> NDArray[np.int64]:
+        """[n], labels 0 .. classes - 1 of the task."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
+        """Inputs [len(rows), channels, height, width] in torch's default float type."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """Rows of an image array that many tasks may share; the array is never written.
+
+    Attributes:
+        images: uint8 [any, channels, height, width], usually mapped from a file.
+        rows: int64 [n], which images are this split's.
+        y: int64 [n], their labels within the task.
+        mean, std: one number per channel, in units of [0, 1] pixels.
+        transforms: applied in order to pixels in [0, 1], before normalising.
+    """
+
+    images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    y: NDArray[np.int64]
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    transforms: tuple[Transform, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
+        pixels = torch.from_numpy(self.images[self.rows[rows]]).to(device)  # fancy indexing copies
+        x = pixels.to(torch.get_default_dtype()).div_(255)
+        for transform in self.transforms:
+            x = transform(x)
+        shape = (1, -1, 1, 1)
+        mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device).view(shape)
+        std = torch.tensor(self.std, dtype=x.dtype, device=x.device).view(shape)
+        return x.sub(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: labels 0 .. classes - 1, and three splits that share no image; `val` may be empty."""
+
+    index: int
+    name: str
+    classes: int
+    train: Split
+    val: Split
+    test: Split
+    kind: str = ""  # which family it comes from, in sequences that mix several
+    home: Benchmark | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __reduce__(self) -> Any:
+        """A task travels as (benchmark, index): its data stay where they are."""
+        if self.home is not None and self.home.recipe is not None:
+            return _task_of, (self.home, self.index)
+        return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A sequence of tasks of one input shape.
+
+    Attributes:
+        name: as a study writes it, e.g. ``digits_split(size=28)``.
+        tasks: in the order in which they are learnt.
+        input_shape: (channels, height, width).
+        subset: why its numbers must not stand beside published ones, or "".
+        similar: whether the tasks resemble one another, as the field uses the word; None if mixed.
+        recipe: how to make it again, (function, arguments), so that it pickles as a name.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    input_shape: tuple[int, int, int]
+    subset: str = ""
+    similar: bool | None = None
+    recipe: tuple[Callable[..., Benchmark], tuple[Any, ...]] | None = field(default=None, repr=False)
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Number of classes of each task."""
+        return tuple(task.classes for task in self.tasks)
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            object.__setattr__(task, "home", self)
+
+    def __reduce__(self) -> Any:
+        if self.recipe is not None:
+            return self.recipe
+        return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
+
+
+def _task_of(benchmark: Benchmark, index: int) -> Task:
+    return benchmark.tasks[index]
+
+
+class Pooled:
+    """Several tasks' splits as one, each row with its task: joint training and replay."""
+
+    def __init__(self, parts: Sequence[tuple[int, Split]]) -> None:
+        self.parts = [(task, split) for task, split in parts if len(split)]
+        sizes = [len(split) for _, split in self.parts]
+        self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @functools.cached_property
+    def y(self) -> NDArray[np.int64]:
+        return np.concatenate([split.y for _, split in self.parts] or [np.empty(0, np.int64)])
+
+    @functools.cached_property
+    def tasks(self) -> NDArray[np.int64]:
+        """[n], the task of each row."""
+        return np.repeat(np.array([task for task, _ in self.parts], np.int64), np.diff(self.starts))
+
+    def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
+        wanted = np.arange(len(self))[rows]
+        part = np.searchsorted(self.starts, wanted, side="right") - 1
+        out: Tensor | None = None
+        for index in np.unique(part):
+            mine = np.flatnonzero(part == index)
+            x = self.parts[index][1].take(wanted[mine] - self.starts[index], device)
+            if out is None:
+                out = x.new_empty((len(wanted), *x.shape[1:]))
+            out[torch.from_numpy(mine).to(x.device)] = x
+        assert out is not None, "take() of no rows"
+        return out

@@ -1,0 +1,1 @@
+"""Ray Tune, Optuna and MLflow: the only room that imports them."""

@@ -1,0 +1,76 @@
+"""TPE, with every switch spelled out, as a function of what it is told."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState, create_trial
+
+from raycl.spec import key_of
+from raycl.space import Choice, Domain, Float
+from raycl.study import Cell, Search
+
+
+def tpe(
+    cell: Cell,
+    n: int,
+    told: Sequence[tuple[Mapping[str, Any], float | None]],
+    running: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Parameters of trial `n`: a function of (search seed, cell, n, what is told) and nothing else.
+
+    A diverged trial is told as FAIL; trials that run are there for the constant liar.
+    """
+    search = cell.search
+    assert isinstance(search, Search)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = {key: _distribution(domain) for key, domain in cell.space.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar
+        sampler = optuna.samplers.TPESampler(
+            seed=int(key_of({"cell": cell.key, "n": n})[:8], 16),
+            n_startup_trials=search.startup,
+            n_ei_candidates=24,
+            multivariate=False,
+            group=False,
+            constant_liar=search.width > 1,
+        )
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for params, value in told:
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        study.add_trial(_trial(cell, params, space, state, value))
+    for params in running:
+        study.add_trial(_trial(cell, params, space, TrialState.RUNNING, None))
+    return dict(study.ask(space).params)
+
+
+def _trial(
+    cell: Cell, params: Mapping[str, Any], space: Mapping[str, BaseDistribution], state: TrialState,
+    value: float | None,
+) -> optuna.trial.FrozenTrial:  # fmt: skip
+    known = {key: _outward(cell.space[key], params[key]) for key in space}
+    return create_trial(params=known, distributions=dict(space), state=state, value=value)
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    match domain:
+        case Choice(options=options):
+            return CategoricalDistribution(options)
+        case Float(low, high, log):
+            return FloatDistribution(low, high, log=log)
+        case _:
+            return IntDistribution(domain.low, domain.high, log=domain.log)
+
+
+def _outward(domain: Domain, value: Any) -> Any:
+    """A value as Optuna gave it: the ledger's JSON turned tuples into lists."""
+    return tuple(value) if isinstance(domain, Choice) and isinstance(value, list) else value

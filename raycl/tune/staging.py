@@ -1,0 +1,60 @@
+"""One copy of the prepared data on every node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raycl.benchmarks import data_root
+
+
+def stage(sources: Sequence[str]) -> list[str]:
+    """See that every live node has the prepared files of these sources; copy what is missing.
+
+    Returns:
+        A line for each node and source that was copied.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in nodes if node["NodeID"] != here]
+    if not others:
+        return []
+    root, said = data_root(), []
+    files = {path.relative_to(root).as_posix(): path for name in sources for path in _files(root / name)}
+    for node in others:
+        where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        missing = ray.get(_missing.options(scheduling_strategy=where).remote(str(root), sorted(files)))
+        for name in missing:
+            content = ray.put(np.fromfile(files[name], np.uint8))
+            ray.get(_write.options(scheduling_strategy=where).remote(str(root), name, content))
+        if missing:
+            said.append(f"{len(missing)} data files copied to node {node['NodeManagerAddress']}")
+    return said
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a prepared source, its manifest last, so that a half-made copy does not count."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.suffix in (".npy", ".json")]
+    return sorted(found, key=lambda path: (path.suffix == ".json", path.name))
+
+
+@ray.remote(num_cpus=0.01)
+def _missing(root: str, names: list[str]) -> list[str]:
+    return sorted(
+        (name for name in names if not (Path(root) / name).exists()), key=lambda n: (n.endswith(".json"), n)
+    )
+
+
+@ray.remote(num_cpus=0.01)
+def _write(root: str, name: str, content: np.ndarray) -> None:
+    import os
+
+    path = Path(root) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    content.tofile(temporary)
+    os.replace(temporary, path)

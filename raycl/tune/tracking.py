@@ -1,0 +1,337 @@
+"""The store, projected into MLflow by one writer. Doing it again adds nothing.
+
+Experiment = study, parent run = cell, child run = trial or seed. Runs are found by the tag `raycl.key`,
+never by an id that somebody remembers; every timestamp comes from the result, so that a repeated projection
+writes the same points.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+from mlflow.entities import Metric, Param, Run, RunTag  # noqa: E402
+from mlflow.tracking import MlflowClient  # noqa: E402
+
+from raycl import metrics, names  # noqa: E402
+from raycl.agenda import Agenda, CellState, Job, Trial  # noqa: E402
+from raycl.errors import UserError  # noqa: E402
+from raycl.reporting.collect import Row, collect  # noqa: E402
+from raycl.spec import key_of  # noqa: E402
+from raycl.store import Result  # noqa: E402
+from raycl.study import Study  # noqa: E402
+
+PARENT = "mlflow.parentRunId"
+UI = "http://127.0.0.1:5000"
+
+
+def tracking_uri(store: Path) -> str:
+    """``MLFLOW_TRACKING_URI``, or a database beside the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+
+
+@dataclass
+class Tracking:
+    """A study's experiment, opened."""
+
+    client: MlflowClient
+    experiment: str
+    uri: str
+    study: Study
+    agenda: Agenda
+
+    @classmethod
+    def open(cls, study: Study, agenda: Agenda) -> Tracking:
+        """Make database and experiment, before any other use: a cold database takes one client at a time.
+
+        Raises:
+            UserError: nothing answers at the tracking URI.
+        """
+        uri = tracking_uri(agenda.store.root)
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            client = MlflowClient(tracking_uri=uri)
+            known = client.get_experiment_by_name(study.name)
+            if known is not None and known.lifecycle_stage == "deleted":
+                client.restore_experiment(known.experiment_id)
+            local = f"file://{agenda.store.root / 'mlflow-artifacts' / quote(study.name)}"
+            experiment = known.experiment_id if known else client.create_experiment(
+                study.name, artifact_location=None if uri.startswith("http") else local,
+                tags={"mlflow.experimentKind": "custom_model_development"})  # fmt: skip
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            raise UserError(
+                f"MLflow at {uri} does not answer ({reason}); start it, or unset MLFLOW_TRACKING_URI to keep "
+                "the database beside the store"
+            ) from None
+        return cls(client, experiment, uri, study, agenda)
+
+    def sync(self) -> None:
+        """Project everything the store has of this study."""
+        rows = collect(self.study, self.agenda)
+        known = {(run.data.tags.get(PARENT, ""), run.data.tags.get("raycl.key", "")): run
+                 for run in self._runs()}  # fmt: skip
+        for state, row in zip(self.agenda.states, rows, strict=True):
+            if not any(trial.result for trial in [*state.trials, *state.finals.values()]):
+                continue
+            parent = self.parent(state, row, known)
+            for role, trial in _children(state).items():
+                self.child(parent, state, trial, role, row, known)
+
+    def one(self, state: CellState, key: str) -> None:
+        """Project one finished run, and what it changes in its cell's row."""
+        row = next(r for r in collect(self.study, self.agenda) if r.cell is state.cell)
+        known: dict[tuple[str, str], Run] = {}
+        name = f"cell {state.cell.name}"
+        for run in self._runs(f"tags.`raycl.key` = '{_quoted(name)}'"):
+            known["", name] = run
+        for run in self._runs(f"tags.`raycl.key` = '{key}'"):
+            known[run.data.tags.get(PARENT, ""), key] = run
+        parent = self.parent(state, row, known)
+        for role, trial in _children(state).items():
+            if trial.spec.key == key:
+                self.child(parent, state, trial, role, row, known)
+
+    def parent(self, state: CellState, row: Row, known: Mapping[tuple[str, str], Run]) -> str:
+        """The run id of a cell's row, its summary up to date."""
+        cell = state.cell
+        results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
+        started = min(float(r.provenance["started"]) for r in results)
+        ended = max(_ended(r) for r in results)
+        values = {"acc": row.acc, "acc_std": row.acc_std, "fwt_vs_one": row.fwt_vs_one, "bwt": row.bwt,
+                  "bwt_T": row.bwt_T, "ps": row.ps, "ct": row.ct, "val_acc": row.val_acc,
+                  "params": row.params, "bytes_total": row.bytes_total}  # fmt: skip
+        points = [(name, float(value), ended, 0) for name, value in values.items() if value is not None]
+        params = {"method": names.name_of(cell.method), "benchmark": cell.benchmark, "order": cell.order,
+                  "network": state.cell.spec({}, cell.trial_seed).network}  # fmt: skip
+        content = {"results": [r.to_json() for r in state.results.values()], "best": row.best}
+        return self._write(
+            _Projection(
+                key=f"cell {cell.name}",
+                parent="",
+                name=cell.name.replace("/", " / "),
+                started=started,
+                ended=ended,
+                points=points,
+                params=params,
+                tags={"raycl.kind": "cell", "raycl.seeds": " ".join(map(str, state.results))},
+                status="FINISHED" if state.complete else "RUNNING",
+                artefacts={"matrices.json": _matrices(state), "best.json": row.best or {}},
+                extra=key_of(json.loads(json.dumps(content, default=str))),
+            ),
+            known,
+        )
+
+    def child(
+        self, parent: str, state: CellState, trial: Trial, role: str, row: Row,
+        known: Mapping[tuple[str, str], Run],
+    ) -> None:  # fmt: skip
+        """Project one finished trial or seed."""
+        result = trial.result
+        assert result is not None
+        cell, spec = state.cell, trial.spec
+        searched = {**cell.space, **(dict.fromkeys(trial.params))}
+        params = {key: trial.params.get(key) for key in searched}
+        params |= {"method": names.name_of(cell.method), "benchmark": cell.benchmark, "order": cell.order,
+                   "seed": spec.seed}  # fmt: skip
+        self._write(
+            _Projection(
+                key=spec.key,
+                parent=parent,
+                name=f"{cell.name.replace('/', ' / ')} / {role.split(', ')[0]}",
+                started=float(result.provenance["started"]),
+                ended=_ended(result),
+                points=_points(result, row.transfer.get(spec.seed) if "seed" in role else None),
+                params=params,
+                tags={"raycl.kind": role.split()[0], "raycl.roles": role, "raycl.status": result.status},
+                status="FINISHED" if result.status == "done" else "FAILED",
+                artefacts={},
+            ),
+            known,
+        )
+
+    def compare_link(self) -> str:
+        """The page on which MLflow shows the cells side by side."""
+        keys = {f"cell {state.cell.name}" for state in self.agenda.states}
+        ids = [run.info.run_id for run in self._runs("tags.`raycl.kind` = 'cell'")
+               if run.data.tags.get("raycl.key") in keys]  # fmt: skip
+        base = self.uri.rstrip("/") if self.uri.startswith("http") else UI
+        runs, experiments = quote(json.dumps(ids, separators=(",", ":"))), quote(json.dumps([self.experiment]))
+        return f"{base}/#/compare-runs?runs={runs}&experiments={experiments}"
+
+    def runs_link(self) -> str:
+        """The experiment's table of runs."""
+        base = self.uri.rstrip("/") if self.uri.startswith("http") else UI
+        return f"{base}/#/experiments/{self.experiment}/runs"
+
+    def _runs(self, query: str = "") -> Iterator[Run]:
+        token: str | None = None
+        while True:
+            page = self.client.search_runs([self.experiment], query, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _write(self, what: _Projection, known: Mapping[tuple[str, str], Run]) -> str:
+        """Create or complete a run; one whose content stands there already is left alone."""
+        run, content = known.get((what.parent, what.key)), what.content()
+        if run is not None and run.data.tags.get("raycl.content") == content:
+            return str(run.info.run_id)
+        if run is None:
+            tags = {"raycl.key": what.key} | ({PARENT: what.parent} if what.parent else {})
+            run = self.client.create_run(self.experiment, _milliseconds(what.started), tags, what.name)
+        run_id = str(run.info.run_id)
+        points = [Metric(n, v, _milliseconds(at), step) for n, v, at, step in what.points]
+        params = [Param(k, str(v)) for k, v in what.params.items() if k not in run.data.params]
+        for start in range(0, max(len(points), 1), 500):
+            batch = points[start : start + 500]
+            self.client.log_batch(run_id, batch, params if not start else [], [])
+        for name, value in what.artefacts.items():
+            self.client.log_dict(run_id, value, name)
+        if what.status == "RUNNING":
+            self.client.update_run(run_id, status="RUNNING")
+        else:
+            self.client.set_terminated(run_id, what.status, _milliseconds(what.ended))
+        tags = what.tags | {"raycl.content": content}  # last: it says that all the rest is written
+        self.client.log_batch(run_id, [], [], [RunTag(k, v) for k, v in tags.items()])
+        return run_id
+
+
+@dataclass
+class _Projection:
+    """What a run in MLflow is to hold."""
+
+    key: str
+    parent: str
+    name: str
+    started: float
+    ended: float
+    points: list[tuple[str, float, float, int]]
+    params: dict[str, Any]
+    tags: dict[str, str]
+    status: str
+    artefacts: dict[str, Any]
+    extra: str = ""
+
+    def content(self) -> str:
+        """A digest of all of it."""
+        return key_of([self.name, self.points, {k: str(v) for k, v in self.params.items()}, self.tags,
+                       self.status, self.extra])[:16]  # fmt: skip
+
+
+class Recorder:
+    """Feeds a Tracking from a thread of its own; an outage is said once and stops nothing."""
+
+    def __init__(self, tracking: Tracking, warn: Callable[[str], None]) -> None:
+        self.tracking, self._warn = tracking, warn
+        self._queue: queue.Queue[tuple[CellState, str] | None] = queue.Queue(maxsize=10_000)
+        self._down = False
+        self._thread = threading.Thread(target=self._work, name="raycl-mlflow", daemon=True)
+        self._thread.start()
+        tracking.agenda.listeners.append(self._listen)
+
+    def _listen(self, what: str, job: Job, more: Any) -> None:
+        if what == "finished" and more.status != "failed" and not self._down:
+            for state in self.tracking.agenda.states:
+                if any(t.spec.key == job.key for t in [*state.trials, *state.finals.values()]):
+                    try:
+                        self._queue.put_nowait((state, job.key))
+                    except queue.Full:
+                        self._outage("its queue is full")
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._down:
+                continue
+            try:
+                self.tracking.one(*item)
+            except Exception as error:
+                self._outage((str(error).splitlines() or [type(error).__name__])[0][:160])
+
+    def _outage(self, reason: str) -> None:
+        if not self._down:
+            self._down = True
+            self._warn(f"MLflow at {self.tracking.uri} is out of reach ({reason}); training goes on, run "
+                       "`raycl sync` later")  # fmt: skip
+
+    def close(self, wait: float = 60.0) -> bool:
+        """Let the thread finish, then project what is missing; False if MLflow is out of reach."""
+        self._queue.put(None)
+        self._thread.join(wait)
+        if self._thread.is_alive():
+            self._outage("it is slow")
+        if not self._down:
+            try:
+                self.tracking.sync()
+            except Exception as error:
+                self._outage((str(error).splitlines() or [type(error).__name__])[0][:160])
+        return not self._down
+
+
+def _children(state: CellState) -> dict[str, Trial]:
+    """Finished trials and seeds by role; a run that is both stands there once."""
+    roles: dict[str, list[str]] = {}
+    trials: dict[str, Trial] = {}
+    named = [(f"trial {t.n}", t) for t in state.trials]
+    named += [(f"seed {seed}", t) for seed, t in state.finals.items()]
+    for role, trial in named:
+        if trial.result is not None:
+            roles.setdefault(trial.spec.key, []).append(role)
+            trials.setdefault(trial.spec.key, trial)
+    return {", ".join(roles[key]): trial for key, trial in trials.items()}
+
+
+def _points(result: Result, transfer: float | None) -> list[tuple[str, float, float, int]]:
+    """(metric, value, Unix time, step): step = tasks learnt."""
+    found: list[tuple[str, float | None, float, int]] = []
+    seconds, test, val = 0.0, result.matrix("test"), result.matrix("val")
+    for learnt, report in enumerate(result.reports, start=1):
+        seconds += sum(report.seconds.values())
+        a, v = test[:learnt, :learnt], val[:learnt, :learnt]
+        for name, value in (("acc", metrics.acc(a)), ("bwt", metrics.bwt(a)), ("val_acc", metrics.acc(v)),
+                            ("ct", seconds)):  # fmt: skip
+            found.append((name, value, report.ended, learnt))
+    if result.reports and result.status == "done":
+        last, at = result.reports[-1], len(result.reports)
+        for name, value in (("bwt_T", metrics.bwt_T(test)), ("fwt_vs_one", transfer),
+                            ("params", float(last.parameters)), ("bytes_total", float(last.stored_bytes))):  # fmt: skip
+            found.append((name, value, last.ended, at))
+    return [(name, float(value), at, step) for name, value, at, step in found if value is not None]
+
+
+def _matrices(state: CellState) -> dict[str, Any]:
+    """Accuracy matrices by seed; None where nothing was measured."""
+    return {
+        str(seed): [[None if value != value else value for value in row] for row in result.matrix().tolist()]
+        for seed, result in state.results.items()
+    }
+
+
+def _ended(result: Result) -> float:
+    if result.reports:
+        return result.reports[-1].ended
+    return float(result.provenance["started"]) + float(result.provenance["seconds"])
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "\\'")
+
+

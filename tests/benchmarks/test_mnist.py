@@ -1,0 +1,99 @@
+"""MNIST's benchmarks, on real data where RAYCL_TEST_DATA names a folder that holds MNIST/raw."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raycl import names
+from raycl.benchmarks import load, sources
+from raycl.errors import UserError
+from raycl.tasks import Benchmark
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    given = os.environ.get("RAYCL_TEST_DATA", "")
+    if not given:
+        pytest.skip("RAYCL_TEST_DATA does not name a folder with real data")
+    root = tmp_path_factory.mktemp("mnist")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYCL_DATA", str(root))
+        sources.prepare("mnist", Path(given))
+    return root
+
+
+@pytest.fixture
+def mnist(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYCL_DATA", str(prepared))
+
+
+def sizes(benchmark: Benchmark) -> list[tuple[int, int, int]]:
+    return [(len(task.train), len(task.val), len(task.test)) for task in benchmark.tasks]
+
+
+@pytest.mark.usefixtures("mnist")
+def test_the_whole_set() -> None:
+    assert sources.subset("mnist") == ""
+    benchmark = load("permuted_mnist(tasks=2)")
+    assert sizes(benchmark) == [(54000, 6000, 10000)] * 2
+    assert benchmark.subset == ""
+    assert benchmark.input_shape == (1, 28, 28)
+    train = sources.arrays("mnist")["train_images"]
+    assert train.mean() / 255 == pytest.approx(0.1307, abs=1e-4)
+    assert train.std() / 255 == pytest.approx(0.3081, abs=1e-4)
+
+
+@pytest.mark.usefixtures("mnist")
+def test_two_digits_a_task() -> None:
+    benchmark = load("mnist_split(val=0)")
+    assert sizes(benchmark) == [
+        (12665, 0, 2115), (12089, 0, 2042), (11263, 0, 1874), (12183, 0, 1986), (11800, 0, 1983)
+    ]  # fmt: skip
+    held = sizes(load("mnist_split"))
+    assert [train + val for train, val, _ in held] == [train for train, _, _ in sizes(benchmark)]
+    assert sum(val for _, val, _ in held) == 6000
+
+
+@pytest.mark.usefixtures("mnist")
+def test_limits_are_owned_up_to() -> None:
+    benchmark = load("permuted_mnist(limit_train=1000, limit_test=500)")
+    assert sizes(benchmark) == [(900, 100, 500)] * 10
+    assert benchmark.subset == "1000 of 60000 training images, 500 of 10000 test images"
+    counts = np.bincount(benchmark.tasks[0].test.y)
+    assert counts.min() > 25  # of a shuffle, not of a sorted file
+
+
+@pytest.mark.usefixtures("mnist")
+def test_each_angle_is_in_its_tasks_name() -> None:
+    benchmark = load("rotated_mnist(limit_train=100)")
+    drawn = [task.name for task in benchmark.tasks]
+    assert drawn[:2] == ["turned by 121 degrees", "turned by 126 degrees"]
+    assert len(set(drawn)) == 10
+    assert benchmark.tasks[0].train.take(slice(0, 3)).shape == (3, 1, 28, 28)
+
+
+def test_angles_are_distinct_whole_degrees() -> None:
+    every = names.recipe("rotated_mnist(tasks=359)").angles()  # type: ignore[attr-defined]
+    assert sorted(every) == list(range(1, 360))
+    assert names.recipe("rotated_mnist").angles() == every[:10]  # type: ignore[attr-defined]
+    assert names.recipe("rotated_mnist(data_seed=1)").angles() != every[:10]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rotated_mnist(tasks=360)", "tasks = 360 is outside 1..359"),
+        ("permuted_mnist(tasks=0)", "tasks = 0 is outside 1..1000"),
+        ("mnist_split(val=1)", "val = 1 is outside 0..0.9"),
+        ("mnist_split(limit_train=-5)", "limit_train = -5 is outside 0..60000"),
+        ("mnist_split(limit_test=70000)", "limit_test = 70000 is outside 0..10000"),
+    ],
+)
+def test_nonsense_is_refused_in_words(name: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        names.recipe(name)
+    assert message in str(error.value)

@@ -1,0 +1,255 @@
+"""Prepared data: written once by whoever comes first, mapped by all, and never trusted blindly."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raycl.benchmarks import data_root, load, prepared, sources
+from raycl.benchmarks.prepared import Contents, Folder
+from raycl.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("empty")
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    return {f.name: (f.stat().st_ino, f.stat().st_mtime_ns) for f in folder.iterdir() if f.name != ".lock"}
+
+
+def test_the_data_root_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAYCL_DATA", "here")
+    assert data_root() == tmp_path / "here"
+    monkeypatch.delenv("RAYCL_DATA")
+    assert data_root() == Path.home() / ".cache" / "raycl"
+    assert prepared.shown(data_root()) == "~/.cache/raycl"
+
+
+def test_digits_prepare_themselves_and_the_manifest_says_what_is_there() -> None:
+    assert sources.status("digits") == "absent"
+    assert sources.missing("digits") == ""
+    arrays = sources.arrays("digits")
+    assert sources.status("digits") == "present"
+    assert sources.verify("digits") == []
+    folder = sources.prepare("digits")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["format"] == prepared.FORMAT
+    assert manifest["subset"] == ""
+    assert "CC BY" in manifest["licence"]
+    for name, entry in manifest["arrays"].items():
+        assert entry["file"] == f"{name}-{entry['sha256'][:16]}.npy"
+        assert (entry["shape"], entry["dtype"]) == (list(arrays[name].shape), str(arrays[name].dtype))
+        assert isinstance(arrays[name], np.memmap)
+    assert {array.dtype.name for array in arrays.values()} == {"uint8", "int64"}
+    assert sources.source("digits").size == pytest.approx(
+        sum(entry["bytes"] for entry in manifest["arrays"].values()), rel=0.05
+    )
+
+
+def test_preparing_again_writes_nothing() -> None:
+    before = files(sources.prepare("digits"))
+    assert files(sources.prepare("digits")) == before
+
+
+def test_a_write_to_a_map_stays_out_of_the_file() -> None:
+    arrays = sources.arrays("digits")
+    arrays["images_8"][:] = 7
+    arrays["labels"][:] = 7
+    assert sources.verify("digits") == []
+    assert sources.arrays("digits")["labels"].max() == 9
+
+
+@pytest.mark.parametrize("name", ["digits_split", "digits_permuted(size=28)", "digits_writers(channels=3)"])
+def test_take_hands_out_a_copy(name: str) -> None:
+    task = load(name).tasks[1]
+    for rows in (slice(None), np.array([3, 0, 3]), slice(0, 0)):
+        first = task.train.take(rows)
+        again = first.clone()
+        first.mul_(0).add_(5)
+        assert (task.train.take(rows) == again).all()
+    assert sources.verify("digits") == []
+
+
+def test_four_processes_prepare_once() -> None:
+    code = "from raycl.benchmarks import sources; assert len(sources.arrays('digits')) == 4"
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [process.wait(timeout=120) for process in running] == [0] * 4
+    assert sources.verify("digits") == []
+    kept = sorted(file.suffix for file in (data_root() / "digits").iterdir() if file.name != ".lock")
+    assert kept == [".json", *[".npy"] * 4]
+
+
+def test_of_many_at_once_one_does_the_work(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def read() -> Contents:
+        calls.append(1)
+        return Contents({"x": np.arange(5)})
+
+    folder = Folder(tmp_path / "x", "x", "remedy")
+    threads = [threading.Thread(target=folder.fill, args=(read, 0)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert folder.open()["x"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_a_killed_process_left_is_no_obstacle() -> None:
+    folder = data_root() / "digits"
+    folder.mkdir(parents=True)
+    (folder / ".labels.tmp").write_bytes(b"half")
+    (folder / "labels-0000000000000000.npy").write_bytes(b"half")
+    assert sources.status("digits") == "partial"
+    assert len(sources.arrays("digits")["labels"]) == 1797
+    assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
+
+
+def test_every_damage_is_found_and_mended() -> None:
+    folder = sources.prepare("digits")
+    (labels,) = folder.glob("labels-*.npy")
+    good = labels.read_bytes()
+    changed = good[:-1] + b"\1"
+    garbled = b"x" * len(good)
+    for content, shallow in ((good[:50], True), (b"", True), (garbled, True), (changed, False)):
+        labels.write_bytes(content)
+        assert len(sources.verify("digits")) == 1
+        if shallow:
+            with pytest.raises(UserError, match=r"^scikit-learn's digits: [^\n]*raycl data prepare digits$"):
+                sources.arrays("digits")
+        sources.prepare("digits")
+        assert labels.read_bytes() == good
+    labels.unlink()
+    assert sources.status("digits") == "partial"
+    assert "is missing; write it again with: raycl data prepare digits" in sources.missing("digits")
+    (folder / "manifest.json").write_text("{")
+    assert "manifest.json cannot be read" in sources.missing("digits")
+    sources.prepare("digits")
+    assert sources.status("digits") == "present"
+
+
+def test_a_full_disk_is_said_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 1_000_000))
+    with pytest.raises(UserError, match=r"digits needs 4 MB, .* has 1 MB left: make room or set RAYCL_DATA"):
+        sources.prepare("digits")
+    assert not list((data_root() / "digits").glob("*.npy"))
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RAYCL_DATA", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot write data folder .*file/digits: .*; set RAYCL_DATA"):
+        sources.arrays("digits")
+
+
+def test_mnist_that_is_not_here_is_said_with_the_remedy(empty: Path) -> None:
+    with pytest.raises(UserError) as error:
+        load("permuted_mnist")
+    assert str(error.value) == (
+        f"benchmark permuted_mnist needs MNIST, which is not in data folder {empty}\n"
+        "       raycl data prepare mnist            downloads 11 MB\n"
+        "       raycl data prepare mnist --from DIR reads a folder that holds train-images-idx3-ubyte(.gz)"
+    )
+    assert sources.status("mnist") == "absent"
+    assert sources.missing("mnist") == "MNIST, which is not here -> raycl data prepare mnist"
+
+
+def test_unknown_sources_and_needless_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown data set 'minst'; did you mean 'mnist'\?"):
+        sources.status("minst")
+    with pytest.raises(UserError, match="prepare it without --from"):
+        sources.prepare("digits", tmp_path)
+
+
+def idx(values: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes()
+
+
+def fake_mnist(folder: Path, packed: bool) -> dict[str, np.ndarray]:
+    """60 + 20 random images in the published format."""
+    draw = np.random.default_rng(0)
+    made = {}
+    folder.mkdir(parents=True)
+    for part, count in (("train", 60), ("t10k", 20)):
+        made[part] = draw.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        contents = {"images-idx3": made[part], "labels-idx1": (np.arange(count) % 10).astype(np.uint8)}
+        for name, values in contents.items():
+            data = idx(values)
+            target = folder / f"{part}-{name}-ubyte{'.gz' if packed else ''}"
+            target.write_bytes(gzip.compress(data) if packed else data)
+    return made
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
+def test_mnist_is_read_from_a_folder(tmp_path: Path, below: str, packed: bool) -> None:
+    made = fake_mnist(tmp_path / "given" / below, packed)
+    folder = sources.prepare("mnist", tmp_path / "given")
+    assert folder == data_root() / "mnist"
+    arrays = sources.arrays("mnist")
+    assert arrays["train_images"].shape == (60, 1, 28, 28)
+    assert (arrays["train_images"][:, 0] == made["train"]).all()
+    assert (arrays["test_images"][:, 0] == made["t10k"]).all()
+    assert arrays["test_labels"].tolist() == [i % 10 for i in range(20)]
+    assert arrays["test_labels"].dtype == np.int64
+
+
+def test_data_that_are_not_the_published_ones_are_owned_up_to(tmp_path: Path) -> None:
+    from raycl import names
+
+    assert names.recipe("mnist_split").identity() == {}
+    fake_mnist(tmp_path / "given", True)
+    sources.prepare("mnist", tmp_path / "given")
+    note = "60 training and 20 test images that are not the published MNIST"
+    assert sources.subset("mnist") == note
+    assert load("mnist_split").subset == note
+    assert names.recipe("mnist_split").identity() == {"mnist": note}
+
+
+def test_bad_mnist_folders_are_said_in_one_line(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    fake_mnist(given, True)
+    images = given / "train-images-idx3-ubyte.gz"
+    whole = images.read_bytes()
+    fewer = (given / "t10k-images-idx3-ubyte.gz").read_bytes()
+    short = gzip.compress(gzip.decompress(whole)[:-9])
+    for content, message in (
+        (whole[:-20], "is damaged: fetch it again"),
+        (b"not gzip", "is damaged: fetch it again"),
+        (short, "cannot be read: fetch them again"),
+        (fewer, "images and labels are not MNIST's"),
+    ):
+        images.write_bytes(content)
+        with pytest.raises(UserError, match=f"^[^\n]*{message}$"):
+            sources.prepare("mnist", given)
+        assert sources.status("mnist") == "absent"
+    images.unlink()
+    with pytest.raises(UserError, match="does not hold MNIST: train-images-idx3-ubyte"):
+        sources.prepare("mnist", given)
+
+
+def test_no_network_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torchvision.datasets
+
+    def refuse(*_: object, **__: object) -> None:
+        print("Failed to download (trying next)")  # noqa: T201
+        raise RuntimeError("Error downloading train-images:\nTried mirror, got:\n<urlopen error>")
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", refuse)
+    with pytest.raises(UserError, match=r"^MNIST cannot be downloaded from here; .* --from DIR$"):
+        sources.prepare("mnist")
+    assert capsys.readouterr().out == ""
