@@ -16,7 +16,6 @@ from raycl.errors import UserError
 from raycl.method import Method
 from raycl.study import Cell, Search, Study, cells_of, read_study
 from raycl.store import Store
-from raycl.view import LiveView
 
 if TYPE_CHECKING:
     from raycl.tune.tracking import Recorder, Tracking
@@ -98,6 +97,8 @@ def run_study(
 def _play(
     played: Played, cells: list[Cell], slots: float, local: bool, address: str | None, console: Console
 ) -> None:
+    from raycl.view import LiveView
+
     if played.agenda.over:
         return
     try:

@@ -59,6 +59,28 @@ def annealed(step: int, of: int, smax: float) -> float:
     return smax if share >= 1.0 else 1 / smax + (smax - 1 / smax) * share
 
 
+class Gate(torch.autograd.Function):
+    """``sigmoid(slope e)`` forward; backward the gradient at the slope `smax` would have, as HAT trains it.
+
+    HAT multiplies the gradient of e by smax/slope (cosh(c) + 1)/(cosh(e) + 1), c = slope e clipped to
+    [-50, 50]. Since cosh(v) + 1 = 1/(2 sigmoid'(v)), that is smax sigmoid'(e) dL/da, times
+    sigmoid'(slope e)/sigmoid'(c) where the clip acts: nothing is lost when a rounds to 1 or 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, e: Tensor, slope: float, smax: float) -> Tensor:
+        ctx.save_for_backward(e)
+        ctx.slope, ctx.smax = slope, smax
+        return torch.sigmoid(slope * e)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (e,) = ctx.saved_tensors
+        beyond = (ctx.slope * e.abs() - 50).clamp_min(0)  # sigmoid'(v) is exp(-|v|) out there
+        slope_of_e = torch.sigmoid(e) * torch.sigmoid(-e)
+        return gradients[0] * ctx.smax * slope_of_e * torch.exp(-beyond), None, None
+
+
 def weight_factors(blocks: Sequence[Block], used: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """For each block, 1 - min(used[i], used[j]) for its weight and 1 - used[i] for its bias (HAT eq. 2).
 
@@ -91,6 +113,18 @@ def unpack(bits: NDArray[np.uint8], shape: Sequence[int]) -> Tensor:
     """The mask again, 0.0 and 1.0 in torch's default float type."""
     flat = np.unpackbits(bits, count=math.prod(shape))
     return torch.from_numpy(flat).to(torch.get_default_dtype()).view(*shape)
+
+
+def layers_of(body: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Layers with weights by kind and place: conv1, conv2, fc1, fc2."""
+    found: dict[str, nn.Linear | nn.Conv2d] = {}
+    counts = {"conv": 0, "fc": 0}
+    for module in body.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            kind = "fc" if isinstance(module, nn.Linear) else "conv"
+            counts[kind] += 1
+            found[f"{kind}{counts[kind]}"] = module
+    return found
 
 
 def weights_of(net: nn.Module) -> dict[str, Tensor]:

@@ -11,7 +11,8 @@ it, from streams named after (seed, task), so that two methods see the same data
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -24,7 +25,18 @@ if TYPE_CHECKING:
     from raycl.networks import Network
     from raycl.training import Fit
 
-__all__ = ["Batch", "Method", "Pooled", "Task", "Update", "World", "mixed_cross_entropy"]
+__all__ = [
+    "Batch",
+    "Buffers",
+    "Method",
+    "Pooled",
+    "Task",
+    "Update",
+    "World",
+    "measuring",
+    "mixed_cross_entropy",
+    "one_task",
+]
 
 
 class Build(Protocol):
@@ -172,6 +184,44 @@ class Method(nn.Module):
         """Bytes to keep so that every task learnt can be used and the next one learnt."""
         tensors = [*self.parameters(), *self.buffers()]
         return sum(t.numel() * t.element_size() for t in tensors)
+
+
+class Buffers(nn.Module):
+    """Tensors by position that move, save and count with a method and are never trained."""
+
+    def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        for tensor in tensors:
+            self.append(tensor)
+
+    def append(self, tensor: Tensor) -> None:
+        self.register_buffer(str(len(self)), tensor)
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def __getitem__(self, index: int) -> Tensor:
+        tensor = self._buffers[str(index)]
+        assert tensor is not None
+        return tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+
+@contextlib.contextmanager
+def measuring(net: nn.Module, dropout: bool = False) -> Iterator[None]:
+    """The network in evaluation mode, or with dropout drawn; statistics of batches stay as they are."""
+    modes = {module: module.training for module in net.modules()}
+    net.train(dropout)
+    for module in modes:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(False)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def one_task(batch: Batch) -> int:

@@ -158,6 +158,7 @@ class Fit:
         keep: Literal["best", "last"] | None = None,
         train_accuracy: bool = False,
         stream: str = "main",
+        account: str | None = None,
     ) -> Fitted:
         """Train `who` on `task`.
 
@@ -169,6 +170,7 @@ class Fit:
             keep: instead of the setting.
             train_accuracy: measure it afterwards.
             stream: names the random streams of this fit: data order and dropout.
+            account: name under which seconds and epochs are kept, if not the stream's.
 
         Raises:
             Diverged: a loss became NaN or infinite.
@@ -179,8 +181,9 @@ class Fit:
         started = self.clock()
         loop = _Loop(self, who, task.index, train, val, groups, stream, epochs, lr, patience, keep)
         fitted = loop.run(started, train_accuracy)
-        self.seconds[stream] = self.seconds.get(stream, 0.0) + fitted.seconds
-        self.epochs[stream] = self.epochs.get(stream, 0) + fitted.epochs
+        account = account or stream
+        self.seconds[account] = self.seconds.get(account, 0.0) + fitted.seconds
+        self.epochs[account] = self.epochs.get(account, 0) + fitted.epochs
         self.updates += fitted.updates
         self._next_stretch(task.index)
         return fitted

@@ -30,8 +30,10 @@ _QUIET = {
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, folder: Path | None) -> Iterator[float]:
+def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -> Iterator[float]:
     """Join the cluster at `address`, or start one on this machine; gives its number of CPUs.
+
+    `cpus` pretends that this machine has so many.
 
     The study's own Python files travel to the workers of a cluster.
 
@@ -44,6 +46,7 @@ def cluster(address: str | None, folder: Path | None) -> Iterator[float]:
 
     shipped = tempfile.TemporaryDirectory(prefix="raycl-study-") if address and folder else None
     options: dict[str, Any] = {
+        "num_cpus": cpus,
         "include_dashboard": False,
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -107,8 +110,15 @@ def slots(cells: Sequence[Cell]) -> int:
     return most
 
 
-def play_on_ray(study: Study, agenda: Agenda, cells: Sequence[Cell], shipped: bool) -> None:
-    """Play the agenda to its end on the cluster that is joined. Ctrl-C and SIGTERM raise KeyboardInterrupt."""
+def play_on_ray(
+    study: Study, agenda: Agenda, cells: Sequence[Cell], shipped: bool, at_once: int | None = None
+) -> None:
+    """Play the agenda to its end on the cluster that is joined. Ctrl-C and SIGTERM raise KeyboardInterrupt.
+
+    Args:
+        shipped: the study's files are on the workers already.
+        at_once: runs live at a time at most; by default as many as there is room for.
+    """
     from ray import tune
     from ray.tune.execution.placement_groups import PlacementGroupFactory
 
@@ -136,7 +146,7 @@ def play_on_ray(study: Study, agenda: Agenda, cells: Sequence[Cell], shipped: bo
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=slots(cells),
+            max_concurrent_trials=at_once or slots(cells),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),

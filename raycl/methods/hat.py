@@ -1,0 +1,152 @@
+"""Hard attention to the task: Serra et al., ICML 2018, arXiv 1801.01423.
+
+Each task learns a gate in [0, 1] for every unit, steep sigmoids of embeddings. Gates of finished tasks block
+the gradients of the weights between the units they use, so those weights stay as they are, up to gates that
+are not quite 0 or 1: old logits drift a little, which is why `keeps_logits` is not declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raycl.masks import Gate, annealed, layers_of, weight_factors
+from raycl.method import Batch, Buffers, Method, Task, Update, one_task
+from raycl.networks import Blocks, Heads
+from raycl.space import Float
+from raycl.training import Fit
+
+
+class HAT(Method):
+    """Gates on units, annealed within each epoch; blocked weights need an optimiser without weight decay.
+
+    An embedding's gradient is computed in its stable form (`raycl.masks.Gate`): HAT's code in float32 loses
+    it where a gate rounds to 1, equation 4 does not.
+    """
+
+    needs = (Blocks, Heads)
+    fit: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "prm": {"method.lamb": Float(0.05, 4.0, log=True), "method.smax": 400.0}
+    }
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        lamb: Annotated[float, Float(0.1, 4.0, log=True)] = 0.75  # c, weight of the regulariser
+        smax: Annotated[float, Float(25.0, 800.0, log=True)] = 400.0  # s_max, end of the annealing
+        clamp: float = 6.0  # embeddings stay within +-clamp
+        anneal: Literal["batch", "samples"] = "batch"  # eq. 3, or HAT's code, which stops short of smax
+
+        def __post_init__(self) -> None:
+            if self.smax <= 0 or self.clamp <= 0:
+                raise ValueError(f"smax = {self.smax} and clamp = {self.clamp} must be above 0")
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        units = self.body.units
+        self.embeddings = nn.ModuleList(  # a tensor per task: rows of one tensor would decay with it
+            nn.ParameterList(torch.randn(n, device="cpu").to(torch.get_default_device()) for n in units)
+            for _ in range(self.world.tasks)
+        )
+        self.used = Buffers(torch.zeros(n) for n in units)  # a^{<=t}, largest gate of any finished task
+        self.learnt = 0
+        self.slope = self.config.smax  # below smax only inside `step`
+        self.factors: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def body(self) -> Blocks:
+        assert isinstance(self.net, Blocks)
+        return self.net
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        self.factors = weight_factors(self.body.blocks, list(self.used)) if self.learnt else []
+        fit(self, task)
+        self.factors = []
+        self.merge(task.index)
+
+    def merge(self, task: int) -> None:
+        """Take the task's gates into the used units (eq. 1)."""
+        with torch.no_grad():
+            for used, gate in zip(self.used, self.gates(task), strict=True):
+                torch.maximum(used, gate, out=used)
+        self.learnt += 1
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        return [*self.net.trainable(task), *self.embeddings[task].parameters()]
+
+    def gates(self, task: int) -> list[Tensor]:
+        """One [units] per block, at the present slope."""
+        return [Gate.apply(e, self.slope, self.config.smax) for e in self.embeddings[task].parameters()]
+
+    def logits(self, x: Tensor, task: int, gates: list[Tensor]) -> Tensor:
+        """Logits with the gates given."""
+        return self.net.head(self.body.features(x, task, gates), task)
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        return self.logits(x, task, self.gates(task))
+
+    def loss(self, batch: Batch) -> Tensor:
+        task = one_task(batch)
+        gates = self.gates(task)
+        return F.cross_entropy(
+            self.logits(batch.x, task, gates), batch.y
+        ) + self.config.lamb * self.regulariser(gates)
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        return self.loss(batch)  # with the regulariser, as HAT's code
+
+    def regulariser(self, gates: list[Tensor]) -> Tensor:
+        """R = sum a (1 - used) / sum (1 - used), one ratio over all blocks (eq. 5)."""
+        free = [1 - used for used in self.used]
+        taken = torch.stack([(a * room).sum() for a, room in zip(gates, free, strict=True)]).sum()
+        return taken / torch.stack([room.sum() for room in free]).sum().clamp_min(1e-12)
+
+    def edit_gradients(self, batch: Batch) -> None:
+        """Block what finished tasks use (eq. 2); embeddings come compensated out of the gate."""
+        for block, (weight, bias) in zip(self.body.blocks, self.factors, strict=False):
+            for p, factor in ((block.layer.weight, weight), (block.layer.bias, bias)):
+                if p is not None and p.grad is not None:
+                    p.grad.mul_(factor)
+
+    def step(self, batch: Batch, update: Update) -> Tensor:
+        smax = self.config.smax
+        if self.config.anneal == "batch":
+            self.slope = annealed(batch.index, batch.of, smax)
+        else:
+            self.slope = 1 / smax + (smax - 1 / smax) * batch.start / batch.samples
+        loss = super().step(batch, update)
+        self.slope = smax
+        with torch.no_grad():
+            for e in self.embeddings[one_task(batch)].parameters():
+                e.clamp_(-self.config.clamp, self.config.clamp)
+        return loss
+
+    def figures(self, task: int) -> dict[str, Any]:
+        """Shares of blocked weights (gradient factor exactly 0 in float32) and of capacity used."""
+        used = [mask.float() for mask in self.used]
+        factors = [
+            torch.cat([f.reshape(-1) for f in pair]) for pair in weight_factors(self.body.blocks, used)
+        ]
+        every = torch.cat(factors)
+        layers = zip(layers_of(self.net.body), factors, strict=True)
+        return {
+            "blocked": _share(every == 0),
+            "blocked_layers": {name: _share(factor == 0) for name, factor in layers},
+            "nearly_blocked": _share(every < 1e-3),
+            "capacity_used": float(torch.cat(used).mean()),
+        }
+
+    def stored_bytes(self) -> int:
+        later = [p for es in list(self.embeddings)[self.learnt :] for p in es.parameters()]
+        return super().stored_bytes() - sum(p.numel() * p.element_size() for p in later)
+
+
+def _share(which: Tensor) -> float:
+    return float(which.double().mean())

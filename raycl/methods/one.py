@@ -1,0 +1,57 @@
+"""One network per task, from scratch (ONE, STL): what others are measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from raycl.method import Method, Task
+from raycl.networks import Heads, Network
+from raycl.training import Fit
+
+
+class One(Method):
+    """Each task trains a network of its own and is answered by it."""
+
+    keeps_logits = True
+    reference = True
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        init: Literal["shared", "fresh"] = "shared"  # every task from the same weights, or each from its own
+
+    config: Config
+
+    def make(self) -> None:
+        self.nets = nn.ModuleList()
+        net = self.world.build()
+        self.total = sum(p.numel() for task in range(self.world.tasks) for p in net.trainable(task))
+
+    def _fresh(self, task: int) -> Network:
+        """The untrained network of `task`, without the heads of the others."""
+        net = self.world.build(start=task + 1 if self.config.init == "fresh" else 0)
+        if isinstance(net, Heads):
+            for other in range(len(net.heads)):
+                if other != task:
+                    net.heads[other] = nn.Identity()
+        return net.train(self.training)
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        self.nets.append(self._fresh(task.index))
+        fit(self, task)
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        net = self.nets[task]
+        assert isinstance(net, Network)
+        return net.trainable(task)
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        net = self.nets[task] if task < len(self.nets) else self._fresh(task)
+        logits: Tensor = net(x, task)
+        return logits
+
+    def count_parameters(self) -> int:
+        return self.total  # of all tasks, as if every network were there from the start

@@ -1,0 +1,174 @@
+"""Soft-masking of parameter-level gradient flow (SPG): Konishi et al., ICML 2023, arXiv 2306.14775.
+
+After each task, every parameter of the body gets an importance in [0, 1] from the gradients of the task's
+own loss and, through the heads of older tasks, from those of the sum of their logits. Later tasks scale its
+gradient by one minus that. Meant for an optimiser without momentum and weight decay, which would move blocked
+parameters all the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from raycl.masks import layers_of
+from raycl.method import Batch, Buffers, Method, Task, measuring, one_task
+from raycl.networks import Heads, Network
+from raycl.training import Fit
+
+
+class SPG(Method):
+    """Finetuning with gradients times (1 - importance).
+
+    With `importance_epoch=n` the importance is that of the weights at the end of epoch n, from a copy fitted
+    that far on the same random streams (time and epochs are kept under "importance"); where training ends
+    earlier, that of the final weights. A cosine schedule runs its whole course within the copy's n epochs,
+    so there, and only there, the copy is not the start of the real fit.
+    """
+
+    needs = (Heads,)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        chi: bool = True  # cross-head importance: also through the heads of older tasks
+        importance_epoch: int | None = None  # None: of the weights that the fit ends with
+        importance_mode: Literal["train", "eval"] = "train"  # dropout on, as SPG's code, or off
+        head_scale: Literal["mean", "none"] = "mean"  # head's gradient times 1 - mean importance, or as it is
+
+        def __post_init__(self) -> None:
+            if self.importance_epoch is not None and self.importance_epoch < 1:
+                raise ValueError(f"importance_epoch = {self.importance_epoch} must be at least 1, or None")
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        self.learnt = 0
+        self.accumulated = Buffers(torch.zeros_like(p) for p in self.net.body.parameters())  # gamma^{<=t}
+        self.factors: list[Tensor] = []
+        self.head_factor = 1.0
+        self.notes: dict[str, float] = {}
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        if self.learnt:
+            blocking = self.blocking()
+            self.factors = [1 - b for b in blocking]
+            if self.config.head_scale == "mean":
+                self.head_factor = 1 - _mean(blocking)
+        early = self._early(task, fit)
+        fit(self, task)
+        self.factors, self.head_factor = [], 1.0
+        importance = early or self.importance(task, fit)
+        for old, new in zip(self.accumulated, importance, strict=True):
+            torch.maximum(old, new, out=old)  # eq. 4
+        self.learnt += 1
+
+    def _early(self, task: Task, fit: Fit) -> list[Tensor] | None:
+        """Importance after epoch `importance_epoch`; None if it is not asked for or training ends before."""
+        epochs = self.config.importance_epoch
+        if epochs is None:
+            return None
+        probe = copy.deepcopy(self)
+        fitted = fit(probe, task, epochs=epochs, keep="last", account="importance")
+        if fitted.epochs < epochs:
+            return None
+        found = probe.importance(task, fit)
+        self.notes = probe.notes
+        return found
+
+    def importance(self, task: Task, fit: Fit) -> list[Tensor]:
+        """gamma^t in [0, 1] for each parameter of the body, measured on the training split."""
+        dropout = self.config.importance_mode == "train"
+        own, cross = gradient_importance(self.net, task, fit, chi=self.config.chi, dropout=dropout)
+        if cross is None:
+            self.notes = {}
+            return own
+        self.notes = _cross_head_figures(own, cross, list(self.accumulated))
+        return [torch.maximum(a, b) for a, b in zip(own, cross, strict=True)]
+
+    def blocking(self) -> list[Tensor]:
+        """What is taken away from each gradient of the body, in [0, 1]."""
+        return list(self.accumulated)
+
+    def edit_gradients(self, batch: Batch) -> None:
+        if not self.factors:
+            return
+        for p, factor in zip(self.net.body.parameters(), self.factors, strict=True):
+            if p.grad is not None:
+                p.grad.mul_(factor)  # eq. 5
+        for p in self.net.heads[one_task(batch)].parameters():
+            if p.grad is not None:
+                p.grad.mul_(self.head_factor)  # SPG's code; the paper treats heads like the rest
+
+    def figures(self, task: int) -> dict[str, Any]:
+        """Share of the body whose gradient factor is exactly 0 in float32; what older heads add."""
+        blocked = {
+            p: b.float() == 1 for p, b in zip(self.net.body.parameters(), self.blocking(), strict=True)
+        }
+        layers = {
+            name: [blocked[p] for p in layer.parameters()] for name, layer in layers_of(self.net.body).items()
+        }
+        return {
+            "blocked": _mean(list(blocked.values())),
+            "blocked_layers": {name: _mean(tensors) for name, tensors in layers.items()},
+            "importance": _mean(list(self.accumulated)),
+            **self.notes,
+        }
+
+
+def gradient_importance(
+    net: Network, task: Task, fit: Fit, *, chi: bool = True, dropout: bool = True
+) -> tuple[list[Tensor], list[Tensor] | None]:
+    """Importance through the task's own head, and the largest through the older ones (eqs. 1 to 3).
+
+    One forward pass per batch serves all heads, so they see the same dropout, and one backward per head.
+    """
+    body = list(net.body.parameters())
+    own = task.index
+    heads = [*range(own if chi else 0), own]
+    sums = {head: [torch.zeros_like(p) for p in body] for head in heads}
+    with measuring(net, dropout):
+        for batch in fit.batches(task.train, own):
+            h = net.features(batch.x, own)
+            for head in heads:
+                logits = net.head(h, head)
+                loss = F.cross_entropy(logits, batch.y) if head == own else logits.sum()
+                gradients = torch.autograd.grad(loss, body, retain_graph=head != own)
+                for total, gradient in zip(sums[head], gradients, strict=True):
+                    total += gradient
+    scores = {head: [_standardised(g).tanh_().abs_() for g in sums[head]] for head in heads}
+    older = [scores[head] for head in heads[:-1]]
+    cross = [torch.stack(same).amax(0) for same in zip(*older, strict=True)] if older else None
+    return scores[own], cross
+
+
+def _standardised(g: Tensor) -> Tensor:
+    """(g - mean) / standard deviation (unbiased) over the tensor; 0 where nothing varies."""
+    if g.numel() < 2:
+        return torch.zeros_like(g)
+    return (g - g.mean()) / (g.std() + 1e-12)
+
+
+def _cross_head_figures(
+    own: Sequence[Tensor], cross: Sequence[Tensor], before: Sequence[Tensor]
+) -> dict[str, float]:
+    """SPG Table 8: share where older heads give more than the own head, or all tasks before; how much."""
+    found = {}
+    for name, other in (("each", own), ("total", before)):
+        gain = torch.cat([(m - o).reshape(-1) for m, o in zip(cross, other, strict=True)]).double()
+        more = gain > 0
+        found[f"f_{name}"] = float(more.double().mean())
+        found[f"g_{name}"] = float(gain[more].mean()) if bool(more.any()) else 0.0
+    return found
+
+
+def _mean(tensors: Sequence[Tensor]) -> float:
+    """Mean over the elements of all tensors together."""
+    total = sum(float(t.double().sum()) for t in tensors)
+    return total / sum(t.numel() for t in tensors)

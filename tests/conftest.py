@@ -1,0 +1,56 @@
+"""Shared by all tests: one thread, prepared data in a folder of the session's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _data_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = os.environ.get("RAYCL_DATA")
+    os.environ["RAYCL_DATA"] = str(tmp_path_factory.mktemp("data"))
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    torch.set_num_threads(1)
+    yield
+    if before is None:
+        del os.environ["RAYCL_DATA"]
+    else:
+        os.environ["RAYCL_DATA"] = before
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets, or a skip that says why."""
+    folder = os.environ.get("RAYCL_TEST_DATA")
+    if not folder:
+        pytest.skip("RAYCL_TEST_DATA names no folder of real data sets")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[int]:
+    """A Ray cluster of four pretended CPUs on this machine, for all tests that play studies."""
+    import ray
+
+    from raycl.tune.launch import cluster
+
+    with cluster(None, None, cpus=4) as cpus:
+        assert ray.is_initialized()
+        yield int(cpus)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """New tensors in double precision, for numbers that are compared to many digits."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

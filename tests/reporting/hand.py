@@ -1,0 +1,106 @@
+"""Stores made by hand: results that no training produced, so that every printed number is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from raycl.method import Method
+from raycl.sequence import Report
+from raycl.spec import RunSpec
+from raycl.store import Result, Store
+from raycl.study import Cell, Search, Seeds, Study, cells_of
+
+MiB = 2**20
+
+
+class Alone(Method):
+    """Stands in for the reference of forward transfer."""
+
+    reference: ClassVar[bool] = True
+
+
+class Other(Method):
+    """Another method, with nothing of its own."""
+
+
+ALONE, OTHER = "reporting.hand:Alone", "reporting.hand:Other"
+
+
+def reports(
+    test: Sequence[Sequence[float]],
+    val: Sequence[Sequence[float]] | None = None,
+    *,
+    main: float = 1.0,
+    extra: Mapping[str, float] | None = None,
+    epochs: int = 4,
+    parameters: int = 9000,
+    stored: int = 37_000,
+) -> tuple[Report, ...]:
+    """One report per row of the accuracy matrix; a row may be shorter than there are tasks.
+
+    Args:
+        main: seconds per task of the main fit.
+        extra: seconds per task of other streams, such as "method".
+    """
+    val = test if val is None else val
+    return tuple(
+        Report(
+            task=t,
+            val=dict(enumerate(val[t])),
+            test=dict(enumerate(test[t])),
+            epochs={"main": epochs + t},
+            updates=10,
+            seconds={"main": main, **(extra or {})},
+            evaluation_seconds=100.0,
+            peak_bytes=MiB,
+            parameters=parameters,
+            stored_bytes=stored,
+            ended=1_700_000_000.0 + t,
+        )
+        for t in range(len(test))
+    )
+
+
+def put(store: Store, spec: RunSpec, rows: Sequence[Report], status: Any = "done", **provenance: Any) -> Result:
+    """A result in the store."""
+    about = {"started": 1_700_000_000.0, "seconds": 2.0, "torch": "2.9", "device": "cpu", **provenance}
+    message = "" if status == "done" else f"{status}: the loss is nan"
+    result = Result(spec, status, tuple(rows), message, about)
+    store.put(result)
+    return result
+
+
+def put_trials(
+    store: Store, cell: Cell, trials: Sequence[tuple[dict[str, Any], Sequence[Report] | None]]
+) -> None:
+    """Proposals and their results; None instead of reports is a diverged one."""
+    for n, (params, rows) in enumerate(trials):
+        store.propose(cell.key, n, params, {})
+        put(store, cell.spec(params, cell.trial_seed), rows or (), "done" if rows else "diverged")
+
+
+def two_tasks(diagonal: float, second: float, end: float) -> list[list[float]]:
+    """A[1, 1], A[2, 2] and A[2, 1] of two tasks."""
+    return [[diagonal], [end, second]]
+
+
+def study(**changes: Any) -> Study:
+    """The reference and finetuning on digits_split, no search, two seeds."""
+    base: dict[str, Any] = {
+        "name": "small",
+        "methods": {"one": {"method": ALONE}, "finetune": {}},
+        "benchmarks": ["digits_split"],
+        "network": "mlp(hidden=64)",
+        "search": None,
+        "final": Seeds(1, 2),
+    }
+    return Study(**(base | changes))
+
+
+def cells(of: Study) -> dict[str, Cell]:
+    """By name."""
+    return {cell.name: cell for cell in cells_of(of)}
+
+
+SEARCH = Search(trials=3, width=1, startup=10)

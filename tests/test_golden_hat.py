@@ -1,0 +1,120 @@
+"""HAT replays the numbers of the authors' own code (golden 02b): soft masks, so every factor shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import facts
+import pytest
+import torch
+import toys
+from torch import Tensor
+
+from raycl.masks import weight_factors
+
+
+@pytest.fixture
+def case() -> dict[str, Any]:
+    return facts.golden("02b_hat_mlp_smax10")
+
+
+@pytest.fixture
+def replay(float64: None, case: dict[str, Any]) -> tuple[Any, Any, dict[str, Tensor]]:
+    values = facts.drawn(case)
+    classes = [count for _, count in case["taskcla"]]
+    on = toys.given([(values[f"x[task{t}]"], values[f"y[task{t}]"]) for t in range(3)], classes)
+    settings = {"lamb": case["lamb"], "smax": float(case["smax"]), "anneal": "samples"}
+    hat: Any = toys.method("hat", on, "toys:Chain(widths=(6, 6))", **settings)
+    facts.put(facts.named(hat.net), values)
+    with torch.no_grad():
+        for t in range(3):
+            for l, e in enumerate(hat.embeddings[t].parameters(), start=1):
+                e.copy_(values[f"init:efc{l}.weight"][t])
+    return hat, on, values
+
+
+def test_logits_and_masks_at_every_slope(case: dict[str, Any], replay: tuple[Any, Any, Any]) -> None:
+    hat, on, _ = replay
+    for wanted in case["forward_at_init"]:
+        hat.slope, t = float(wanted["s"]), wanted["task"]
+        for gate, mask in zip(hat.gates(t), wanted["masks"], strict=True):
+            facts.assert_close(gate, mask[0], f"gates at s = {hat.slope}")
+        x = on.tasks[t].train.take(slice(0, 4))
+        facts.assert_close(hat(x, t), wanted["head_output"], f"logits at s = {hat.slope}")
+
+
+def test_three_tasks_as_the_official_code_trains_them(
+    case: dict[str, Any], replay: tuple[Any, Any, Any]
+) -> None:
+    hat, on, _ = replay
+    weights = facts.named(hat.net)
+    loop = toys.fit(lr=case["lr"], epochs=case["epochs"], batch=8, shuffle=False, clip=float(case["clip"]))
+    edit, validate, regularise, step = hat.edit_gradients, hat.validation_loss, hat.regulariser, hat.step
+    edits: list[tuple[float, dict[str, Tensor], dict[str, Tensor]]] = []
+    validated: list[Tensor] = []
+    regularisers: list[Tensor] = []
+    losses: list[Tensor] = []
+
+    def editing(batch: Any) -> None:
+        raw = facts.gradients(weights)
+        edit(batch)
+        final = facts.gradients(weights)
+        for l, e in enumerate(hat.embeddings[batch.task].parameters(), start=1):
+            final[f"efc{l}"] = e.grad.clone()
+        edits.append((hat.slope, raw, final))
+
+    def validating(batch: Any) -> Tensor:
+        validated.append(validate(batch))
+        return validated[-1]
+
+    def regularising(gates: list[Tensor]) -> Tensor:
+        regularisers.append(regularise(gates))
+        return regularisers[-1]
+
+    def stepping(batch: Any, update: Any) -> Tensor:
+        losses.append(step(batch, update))
+        return losses[-1]
+
+    hat.edit_gradients, hat.validation_loss = editing, validating
+    hat.regulariser, hat.step = regularising, stepping
+    for t, wanted in enumerate(case["tasks"]):
+        before = [e.detach().clone() for e in hat.embeddings[t].parameters()]
+        for collected in (edits, validated, regularisers, losses):
+            collected.clear()
+        toys.learn_one(hat, on, loop, t)
+        assert [slope for slope, _, _ in edits[:3]] == pytest.approx(case["s_sequence_per_epoch"])
+        for i, found in enumerate(wanted["steps"]):
+            slope, raw, final = edits[i]
+            for key in weights.keys() & found["raw"].keys():
+                if key in raw:
+                    facts.assert_close(raw[key], found["raw"][key], f"task {t} step {i} raw {key}")
+                    facts.assert_close(final[key], found["final"][key], f"task {t} step {i} final {key}")
+            for l in (1, 2):
+                key = f"efc{l}.weight"
+                facts.assert_close(final[f"efc{l}"], found["final"][key][t], f"task {t} step {i} {key}")
+                if i == 0:  # equation 4 as it is written turns the raw gradient into the final one
+                    e, smax = before[l - 1], case["smax"]
+                    factor = smax / slope * (torch.cosh((slope * e).clip(-50, 50)) + 1) / (torch.cosh(e) + 1)
+                    facts.assert_close(final[f"efc{l}"], (torch.tensor(found["raw"][key][t]) * factor).tolist())
+        name = "first_batches(total_loss,regulariser)"
+        for i, (loss, regulariser) in enumerate(wanted[name]):
+            facts.assert_close(losses[i], loss, f"task {t} loss {i}")
+            facts.assert_close(regularisers[i], regulariser, f"task {t} regulariser {i}")
+        for epoch, value in enumerate(wanted["valid_total_loss_per_epoch"]):
+            facts.assert_close(validated[epoch], value, f"task {t} validation loss {epoch}")
+        for l in range(2):
+            facts.assert_close(hat.used[l], wanted["mask_pre(cumulative at smax)"][l][0], "used units")
+            facts.assert_close(hat.gates(t)[l], wanted["mask_task_at_smax"][l][0], "gates")
+        for l, pair in enumerate(weight_factors(hat.body.blocks, list(hat.used)), start=1):
+            for kind, factor in zip(("weight", "bias"), pair, strict=True):
+                facts.assert_close(factor, wanted["mask_back(1-min view)"][f"fc{l}.{kind}"], f"factor {l} {kind}")
+        for key, value in wanted["weights_after(best valid restored)"].items():
+            if key.startswith("e"):
+                rows = [list(hat.embeddings[u].parameters())[int(key[3]) - 1] for u in range(3)]
+                facts.assert_close(torch.stack(rows), value, f"task {t} {key}")
+            else:
+                facts.assert_close(weights[key], value, f"task {t} {key}")
+        hat.train(False)
+        for u, value in enumerate(wanted["outputs_on_old_tasks(first 3 samples, s=smax)"]):
+            x = on.tasks[u].train.take(slice(0, 3))
+            facts.assert_close(hat(x, u), value, f"logits of task {u} after task {t}")

@@ -1,0 +1,111 @@
+"""The store: whole files or none, and what is no result is set aside and said."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from raycl import Study
+from raycl.errors import UserError
+from raycl.sequence import Report
+from raycl.spec import RunSpec
+from raycl.store import Result, Store, publish
+from raycl.study import cells_of
+
+
+@pytest.fixture
+def result() -> Result:
+    (cell,) = cells_of(Study(methods={"finetune": {}}, benchmarks=["digits_split"], search=None))
+    report = Report(0, {0: 0.5}, {0: 0.25}, {"main": 3}, 9, {"main": 1.5, "method": 0.5}, 0.1, 7, 11, 44, {"a": [1]}, 9.0)
+    return Result(cell.spec({}, 1), "done", (report,), "", {"seconds": 2.0})
+
+
+def path_of(store: Store, result: Result) -> Path:
+    return store.root / "runs" / result.key[:2] / f"{result.key}.json"
+
+
+def test_a_result_comes_back_as_it_was(tmp_path: Path, result: Result) -> None:
+    Store(tmp_path).put(result)
+    again = Store(tmp_path).get(result.key)
+    assert again == result
+    assert again is not None and again.ct == 2.0 and again.acc() == 0.25 and again.acc("val") == 0.5
+    assert list(Store(tmp_path).keys()) == [result.key]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text[: len(text) // 2], "truncated or damaged at byte"),
+        (lambda text: "", "truncated or damaged at byte 0"),
+        (lambda text: '{"format": "other"}', "another format or another run"),
+        (lambda text: text.replace('"seed": 1', '"seed": 2'), "another format or another run"),
+        (lambda text: text.replace('"updates"', '"steps"'), "TypeError"),
+        (lambda text: "[1]", "AttributeError"),
+    ],
+)
+def test_what_is_no_result_is_set_aside_and_said(tmp_path: Path, result: Result, damage, said: str) -> None:
+    lines: list[str] = []
+    store = Store(tmp_path, lines.append)
+    store.put(result)
+    file = path_of(store, result)
+    file.write_text(damage(file.read_text()))
+    fresh = Store(tmp_path, lines.append)
+    assert fresh.get(result.key) is None
+    assert len(lines) == 1 and said in lines[0] and file.name in lines[0] and "damaged/" in lines[0]
+    assert not file.exists() and (tmp_path / "damaged" / file.name).exists()
+
+
+def test_a_failure_is_no_result(tmp_path: Path, result: Result) -> None:
+    store = Store(tmp_path)
+    store.put(Result(result.spec, "failed", (), "Traceback: boom"))
+    assert store.get(result.key) is None
+    failure = store.failure(result.key)
+    assert failure is not None and failure.message == "Traceback: boom"
+    store.put(result)
+    assert store.failure(result.key) is None
+
+
+def test_publishing_clears_the_checkpoint(tmp_path: Path, result: Result) -> None:
+    folder = tmp_path / "checkpoints" / result.key
+    folder.mkdir(parents=True)
+    (folder / "state.pt").write_bytes(b"x")
+    Store(tmp_path).put(result)
+    assert not folder.exists()
+
+
+def test_publish_leaves_the_old_file_whole_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a" / "b.json"
+    publish(file, "old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        publish(file, "new")
+    assert file.read_text() == "old" and [p.name for p in file.parent.iterdir()] == ["b.json"]
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written .*--store DIR"):
+        Store(tmp_path / "file" / "below").open()
+
+
+def test_a_damaged_ledger_is_set_aside(tmp_path: Path) -> None:
+    lines: list[str] = []
+    store = Store(tmp_path, lines.append)
+    store.propose("ab12", 0, {"x": 1}, {})
+    assert store.proposal("ab12", 0) == {"x": 1}
+    (tmp_path / "searches/ab/ab12/0000.json").write_text("{")
+    assert store.proposal("ab12", 0) is None and len(lines) == 1
+
+
+def test_no_result_holds_nan(tmp_path: Path, result: Result) -> None:
+    bad = Result(result.spec, "done", (), "", {"x": float("nan")})
+    with pytest.raises(ValueError):
+        Store(tmp_path).put(bad)
+
+
+def test_json_keys_are_canonical(result: Result) -> None:
+    plain = json.loads(json.dumps(result.spec.to_json()))
+    assert RunSpec.from_json(dict(reversed(plain.items()))).key == result.key
