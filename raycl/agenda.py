@@ -143,71 +143,10 @@ class CellState:
     def done(self) -> int:
         """Runs that are finished."""
         trials = {trial.spec.key for trial in self.trials}
-        finals = [f for f in self.finals.values() if f.spec.key not in trials]  # the best trial is no second run
+        finals = [
+            f for f in self.finals.values() if f.spec.key not in trials
+        ]  # the best trial is no second run
         return sum(trial.result is not None for trial in [*self.trials, *finals])
-
-    @property
-    def completed(self) -> list[Trial]:
-        """Trials that are done."""
-        return [t for t in self.trials if t.result is not None and t.result.status == "done"]
-
-    @property
-    def diverged(self) -> list[Trial]:
-        """Trials and final runs that diverged."""
-        everything = [*self.trials, *self.finals.values()]
-        return [t for t in everything if t.result is not None and t.result.status == "diverged"]
-
-    @property
-    def searched(self) -> bool:
-        """Whether the search is over."""
-        if any(trial.result is None for trial in self.trials):
-            return False
-        enough = len(self.completed) >= self.wanted
-        return enough or len(self.trials) >= most_trials(self.cell)
-
-    @property
-    def best(self) -> Trial | None:
-        """The completed trial with the highest objective, the earliest of equals; None before the end."""
-        if not self.searched:
-            return None
-        scored = [(t.objective(self.cell), -t.n, t) for t in self.completed]
-        scored = [s for s in scored if s[0] is not None]
-        return max(scored, key=lambda s: s[:2])[2] if scored else None  # type: ignore[type-var]
-
-    @property
-    def seeds(self) -> Sequence[int]:
-        """Seeds of final runs besides the best trial."""
-        final = self.cell.final
-        if isinstance(final, Seeds):
-            return final
-        return () if self.cell.search else (self.cell.trial_seed,)
-
-    @property
-    def results(self) -> dict[int, Result]:
-        """Finished final runs by seed; with `final="best trial"` the best trial itself."""
-        if not self.seeds:
-            best = self.best
-            return {self.cell.trial_seed: best.result} if best and best.result else {}
-        return {seed: trial.result for seed, trial in self.finals.items() if trial.result is not None}
-
-    @property
-    def total(self) -> int:
-        """Runs in all, as far as is known: a replaced trial adds one, and the best trial is a final run."""
-        trials = max(self.wanted + len([t for t in self.trials if self._diverged(t)]), len(self.trials))
-        if isinstance(self.cell.search, Search):
-            trials = min(trials, most_trials(self.cell))
-        shared = 1 if self.cell.search and self.seeds else 0
-        return trials + len(self.seeds) - shared
-
-    @property
-    def done(self) -> int:
-        """Runs that are finished."""
-        keys = {t.spec.key for t in self.trials if t.result is not None}
-        keys |= {t.spec.key for t in self.finals.values() if t.result is not None}
-        twins = len([t for t in self.trials if t.result is not None]) - len(
-            {t.spec.key for t in self.trials if t.result is not None}
-        )
-        return len(keys) + twins
 
     @property
     def complete(self) -> bool:
@@ -280,8 +219,8 @@ class Agenda:
         if result.status == "failed":
             for index in self._watchers[key]:
                 self.states[index].failed[key] = f"{job.name}: {result.message.strip()}"
-        self._tell("finished", job, result)
         self._notice(key)
+        self._tell("finished", job, result)
 
     def pulse(self, key: str, pulse: Any) -> None:
         """A sign of life from a live job."""

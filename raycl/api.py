@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,8 +14,8 @@ from raycl import metrics
 from raycl.agenda import Agenda, Proposer
 from raycl.errors import UserError
 from raycl.method import Method
-from raycl.study import Cell, Search, Study, cells_of, read_study
 from raycl.store import Store
+from raycl.study import Cell, Search, Study, cells_of, read_study
 
 if TYPE_CHECKING:
     from raycl.tune.tracking import Recorder, Tracking
@@ -74,7 +74,7 @@ def run_study(
     blocked = [cell for cell in cells if cell.blocked]
     if len(blocked) == len(cells):
         raise UserError(f"{study.file}: {blocked[0].name}: {blocked[0].blocked}")
-    here = Store(store, warn=lambda line: console.print(f"raycl: {line}", markup=False, highlight=False)).open()
+    here = Store(store, warn=_sayer(console)).open()
     agenda = Agenda(cells, here, _proposer(cells), fresh)
     played = Played(study, agenda, COMPLETE)
     playable = [cell for cell in cells if not cell.blocked]
@@ -146,7 +146,12 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
         console.print("raycl: MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
         return None
     tracking: Tracking = Tracking.open(study, agenda)
-    return Recorder(tracking, lambda line: console.print(f"raycl: {line}", markup=False, highlight=False))
+    return Recorder(tracking, _sayer(console))
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    """Says a line above the live view."""
+    return lambda line: console.print(f"raycl: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:
@@ -216,7 +221,7 @@ def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matri
     from raycl import player
 
     place = Store(store)
-    found = [known for known in place.keys() if known.startswith(key)]
+    found = [known for known in place.finished() if known.startswith(key)]
     if len(found) != 1:
         which = "no run" if not found else f"{len(found)} runs"
         raise UserError(f"{which} in {place.root} with a key that starts with {key!r}")
@@ -224,5 +229,3 @@ def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matri
     assert result is not None
     method, _ = player.trained(result.spec)
     return method, result.matrix()
-
-

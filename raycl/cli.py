@@ -15,7 +15,7 @@ from raycl.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0 complete, 1 something blocked or failed, 2 bad input, 130 interrupted."""
+    """Run a command; the exit code: 0 complete, 1 blocked or failed cells, 2 bad input, 130 interrupted."""
     arguments = parser().parse_args(argv)
     if not arguments.verbose:
         warnings.simplefilter("ignore")  # of the libraries below; tests turn them into errors
@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--verbose", action="store_true", help="show warnings of the libraries below")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, call: Callable[[Any], int], text: str, study: bool = False) -> argparse.ArgumentParser:
+    def command(
+        name: str, call: Callable[[Any], int], text: str, study: bool = False
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
         made.set_defaults(call=call)
         if study:
@@ -52,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
             made.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[],
                               help="change a field of the study, such as search.trials=4")  # fmt: skip
         if study or name in ("ui", "gc"):
-            made.add_argument("--store", metavar="DIR", default="results", help="folder of results (./results)")
+            made.add_argument(
+                "--store", metavar="DIR", default="results", help="folder of results (./results)"
+            )
         return made
 
     command("methods", _methods, "list the methods, and what each needs").add_argument("name", nargs="?")
@@ -137,7 +141,11 @@ def _data(arguments: Any) -> int:
         for name, source in sources.sources().items():
             state = sources.status(name)
             note = "made when first used" if source.embedded and state == "absent" else state
-            print(_columns(f"{name:<14} {note:<20} {source.size / 1e6:>6.0f} MB  {source.title} ({source.licence})"))
+            print(
+                _columns(
+                    f"{name:<14} {note:<20} {source.size / 1e6:>6.0f} MB  {source.title} ({source.licence})"
+                )
+            )
         return 0
     if arguments.action == "prepare":
         if not arguments.name:
@@ -153,7 +161,9 @@ def _data(arguments: Any) -> int:
             continue
         wrong = sources.verify(name)
         bad += len(wrong)
-        print("\n".join([f"{name}: {'every file is as it was prepared' if not wrong else 'damaged'}", *wrong]))
+        print(
+            "\n".join([f"{name}: {'every file is as it was prepared' if not wrong else 'damaged'}", *wrong])
+        )
     return 1 if bad else 0
 
 
@@ -208,10 +218,17 @@ def _run(arguments: Any) -> int:
     print(render(study, played.agenda, "table"))
     page = Path(arguments.store) / f"{study.name}.html"
     render(study, played.agenda, "html", path=page, command=command)
-    print(closing_text(Path(arguments.store), page, played.compare))
+    print(closing_text(Path(arguments.store), page, _linked(played, console)))
     for problem in played.problems:
         print(f"raycl: {problem}", file=sys.stderr)
     return played.code
+
+
+def _linked(played: Any, console: Any) -> str:
+    """Where the methods stand side by side: the whole address, or a link where a terminal can follow it."""
+    if not (played.compare and console.is_terminal):
+        return str(played.compare)
+    return f"\x1b]8;;{played.compare}\x1b\\side by side in MLflow\x1b]8;;\x1b\\, or {played.runs}"
 
 
 def _again(arguments: Any) -> str:
@@ -253,7 +270,9 @@ def _sync(arguments: Any) -> int:
     study = _study(arguments)
     tracking = Tracking.open(study, _agenda(arguments, study))
     tracking.sync()
-    print(f"{study.name}: {tracking.uri}\nruns     {tracking.runs_link()}\ncompare  {tracking.compare_link()}")
+    print(
+        f"{study.name}: {tracking.uri}\nruns     {tracking.runs_link()}\ncompare  {tracking.compare_link()}"
+    )
     return 0
 
 

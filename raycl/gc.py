@@ -19,7 +19,7 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
     """
     files = studies or sorted(Path("studies").rglob("*.py"))
     kept, read = set(), 0
-    store = Store(root, warn=print)  # noqa: T203
+    store = Store(root, warn=print)
     for file in files:
         try:
             study = read_study(file)
@@ -46,7 +46,7 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
 
 def _unwanted(store: Store, kept: set[str]) -> list[Path]:
     """Runs and checkpoints that no study names, results set aside, and what a dead process left."""
-    finished = set(store.keys())
+    finished = set(store.finished())
     found = [path for path in sorted(store.root.glob("runs/??/*.json")) if path.stem not in kept]
     for folder in sorted(store.checkpoints.glob("*")):
         if folder.name not in kept or folder.name in finished:

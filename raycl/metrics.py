@@ -62,7 +62,7 @@ def bwt_T(a: ArrayLike) -> float | None:
 
 
 def forgetting(a: ArrayLike, rows: str = "learnt") -> float | None:
-    """mean_{i<T} (max_{i<=j<T} A[j, i] - A[T, i]); with `rows="all"` the maximum is over all j < T (FACIL)."""
+    """mean_{i<T} (max_{i<=j<T} A[j, i] - A[T, i]); `rows="all"`: the maximum is over all j < T (FACIL)."""
     return _mean(forgetting_matrix(a, rows)[-1, :-1])
 
 

@@ -59,7 +59,10 @@ def play(
         status, message = "diverged", str(error)
     except Exception:
         status, message = "failed", traceback.format_exc()
-    about = provenance(spec, device, threads, numerics) | {"started": started, "seconds": time.time() - started}
+    about = provenance(spec, device, threads, numerics) | {
+        "started": started,
+        "seconds": time.time() - started,
+    }
     return Result(spec, status, tuple(map(_finite, reports)), message, about)  # type: ignore[arg-type]
 
 
@@ -128,7 +131,9 @@ def fingerprint(method: str) -> str:
     home = Path(raycl.__file__).parent
     files = [home / f"{name}.py" for name in
              ("masks", "method", "sequence", "space", "spec", "streams", "tasks", "training")]  # fmt: skip
-    files += [path for room in ("networks", "benchmarks", "supermasks") for path in (home / room).glob("*.py")]
+    files += [
+        path for room in ("networks", "benchmarks", "supermasks") for path in (home / room).glob("*.py")
+    ]
     for kind in names.method(method).__mro__:
         module = kind.__module__
         if module.startswith("raycl.methods.") or not module.startswith(("raycl.", "torch.", "builtins")):

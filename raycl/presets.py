@@ -56,7 +56,9 @@ PRESETS: Mapping[str, Preset] = {
     "impresslearn_alpha_mnist": Preset(_constant("rmsprop", 0.002, 128, 5)),
     "impresslearn_alpha_cifar": Preset(_cosine("adam", 0.02, 64, 150, 0.1)),
     "impresslearn_alpha_imagenet": Preset(_cosine("adam", 0.0025, 96, 75, 0.1)),
-    "ksm_initial": Preset(_NESTEROV | {"lr": 1e-2, "weight_decay": 4e-5, "milestones": (50, 80), "epochs": 100}),
+    "ksm_initial": Preset(
+        _NESTEROV | {"lr": 1e-2, "weight_decay": 4e-5, "milestones": (50, 80), "epochs": 100}
+    ),
     "ksm_mask_paper": Preset(
         {"optimiser": "adam", "lr": 1e-4, "schedule": "steps", "factor": 10.0, "milestones": (15,),
          "stop": "never", "batch": 32, "epochs": 30, "keep": "last"},

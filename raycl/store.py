@@ -93,7 +93,7 @@ class Store:
                 pass
         except OSError as error:
             raise UserError(
-                f"store {self.root} cannot be written ({error.strerror}); name another folder with --store DIR"
+                f"store {self.root} cannot be written ({error.strerror}); name another with --store DIR"
             ) from None
         return self
 
@@ -127,7 +127,7 @@ class Store:
         path = self.root / "failures" / f"{key}.json"
         return self._read(path, key) if path.exists() else None
 
-    def keys(self) -> Iterator[str]:
+    def finished(self) -> Iterator[str]:
         """Keys of all finished runs."""
         for path in sorted(self.root.glob("runs/??/*.json")):
             yield path.stem

@@ -143,7 +143,7 @@ class Study:
 
 
 def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """The STUDY of a file, ``--set`` overrides applied. Its folder joins Python's path, for methods beside it.
+    """The STUDY of a file, ``--set`` overrides applied; its folder joins Python's path.
 
     Raises:
         UserError: no such file, it does not run, or it defines no STUDY.
@@ -345,7 +345,9 @@ def _matches(name: str, pattern: str) -> bool:
 def _check_study(study: Study, place: str) -> None:
     """Types of the fields of a study that no cell looks at."""
     if not isinstance(study.methods, Mapping) or not study.methods:
-        raise UserError(f'{place}: methods = {study.methods!r} needs at least one label, such as {{"hat": {{}}}}')
+        raise UserError(
+            f'{place}: methods = {study.methods!r} needs at least one label, such as {{"hat": {{}}}}'
+        )
     if isinstance(study.benchmarks, str) or not study.benchmarks:
         raise UserError(f"{place}: benchmarks = {study.benchmarks!r} should be a list of at least one name")
     for name, allowed in (("protocol", ("val", "paper")), ("numerics", ("strict", "fast")),
@@ -402,8 +404,12 @@ def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order:
         numerics=study.numerics,
         evaluate=study.evaluate,
         identity=recipe.identity(),
-        versions={"core": CORE_VERSION, "method": method.version, "network": network.version,
-                  "benchmark": recipe.version},  # fmt: skip
+        versions={
+            "core": CORE_VERSION,
+            "method": method.version,
+            "network": network.version,
+            "benchmark": recipe.version,
+        },
         orders=study.orders,
     )
     _check_needs(cell, place)
@@ -470,7 +476,9 @@ def _setting(field: Field, value: Any, place: str, explicit: bool) -> Setting:
     wanted = float if isinstance(value, Float) else int
     types = getattr(field.type, "__args__", (field.type,))
     if wanted not in types:
-        raise UserError(f"{place} = {value!r} searches {wanted.__name__}s, and the field is {field.describe()}")
+        raise UserError(
+            f"{place} = {value!r} searches {wanted.__name__}s, and the field is {field.describe()}"
+        )
     return Setting(field, field.default, value, explicit)
 
 
@@ -512,7 +520,7 @@ def _check_needs(cell: Cell, place: str) -> None:
 
 
 def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
-    """"" if the cell can be played; else what is missing. What can never be played is refused."""
+    """ "" if the cell can be played; else what is missing. What can never be played is refused."""
     absent = [line for name in recipe.needs() if (line := sources.missing(name))]
     if absent:
         return absent[0]

@@ -500,7 +500,10 @@ def optimiser_of(config: Fit.Config, groups: list[Any]) -> torch.optim.Optimizer
 
 def _groups(named: Iterable[Any]) -> list[Any]:
     """Parameters or optimiser groups, with every generator walked."""
-    return [{**g, "params": _tensors([g])} if isinstance(g, Mapping) else g for g in named]
+    found = list(named)
+    if not any(isinstance(g, Mapping) for g in found):
+        return found
+    return [{**g, "params": _tensors([g])} if isinstance(g, Mapping) else {"params": [g]} for g in found]
 
 
 def _tensors(groups: Iterable[Any]) -> list[Tensor]:

@@ -70,6 +70,7 @@ class WatchedFit(Fit):
         still = {n: p for n, p in whole.named_parameters() if id(p) not in free}
         before = {name: p.detach().clone() for name, p in still.items()}
         others = {n: b for n, b in whole.named_buffers() if _of_another_task(n, task.index)}
+        others = {} if getattr(who, "joint", False) else others  # one set of statistics for all
         before |= {name: b.clone() for name, b in others.items()}
         fitted = super().__call__(who, task, **kwargs)
         moved = [name for name, t in {**still, **others}.items() if not same_bits(before[name], t.detach())]
@@ -126,7 +127,10 @@ def assert_close(found: Tensor | float, wanted: Any, what: str = "") -> None:
 def named(net: nn.Module, body: str = "fc{}", head: str = "last.{}") -> dict[str, nn.Parameter]:
     """Parameters of a chain of blocks under the names of a golden file."""
     found = {}
-    for kind, pattern, layers in (("body", body, [block.layer for block in net.body]), ("head", head, net.heads)):  # type: ignore[union-attr, arg-type]
+    for kind, pattern, layers in (
+        ("body", body, [block.layer for block in net.body]),
+        ("head", head, net.heads),
+    ):  # type: ignore[union-attr, arg-type]
         for index, layer in enumerate(layers, start=kind == "body"):
             found[f"{pattern.format(index)}.weight"] = layer.weight
             found[f"{pattern.format(index)}.bias"] = layer.bias

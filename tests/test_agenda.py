@@ -42,11 +42,15 @@ def hash_of(text: str) -> int:
 
 def outcome(job: Job, status: str = "done") -> Result:
     accuracy = value_of(job.spec)
-    report = Report(0, {0: accuracy}, {0: accuracy - 0.01}, {"main": 1}, 1, {"main": 1.0}, 0.0, 1, 1, 1, {}, 5.0)
+    report = Report(
+        0, {0: accuracy}, {0: accuracy - 0.01}, {"main": 1}, 1, {"main": 1.0}, 0.0, 1, 1, 1, {}, 5.0
+    )
     return Result(job.spec, status, (report,), "boom", {"seconds": 2.0, "started": 1.0})  # type: ignore[arg-type]
 
 
-def play(agenda: Agenda, slots: int, seed: int, diverges: Any = lambda job: False, stop_after: int = 10**9) -> int:
+def play(
+    agenda: Agenda, slots: int, seed: int, diverges: Any = lambda job: False, stop_after: int = 10**9
+) -> int:
     """Play with `slots` workers that finish in random order; returns how many runs were finished."""
     rng, live, finished = random.Random(seed), [], 0
     while finished < stop_after:
@@ -168,7 +172,9 @@ def test_equal_proposals_never_run_beside_each_other(tmp_path: Path) -> None:
     from raycl import Choice
 
     few = {"a": {"method": "finetune", "fit.epochs": Choice(1, 2)}}
-    cells = cells_of(study(methods=few, benchmarks=["digits_split"], network="mlp(hidden=8, drop1=0.0, drop2=0.0)"))
+    cells = cells_of(
+        study(methods=few, benchmarks=["digits_split"], network="mlp(hidden=8, drop1=0.0, drop2=0.0)")
+    )
     agenda = Agenda(cells, Store(tmp_path), tpe)
     assert play(agenda, 4, 0) == 2 + 2  # two distinct trials, then two further seeds
     (state,) = agenda.states
@@ -177,7 +183,9 @@ def test_equal_proposals_never_run_beside_each_other(tmp_path: Path) -> None:
 
 def test_grid_and_no_search_and_best_trial(tmp_path: Path) -> None:
     base = {"benchmarks": ["digits_split"], "methods": {"finetune": {}}}
-    grid = Agenda(cells_of(study(**base, search=Grid({"fit.lr": [0.1, 0.2, 0.3]}))), Store(tmp_path / "g"), tpe)
+    grid = Agenda(
+        cells_of(study(**base, search=Grid({"fit.lr": [0.1, 0.2, 0.3]}))), Store(tmp_path / "g"), tpe
+    )
     assert play(grid, 2, 0) == 3 + 2
     assert grid.states[0].best is not None and grid.states[0].best.params == {"fit.lr": 0.2}
     plain = Agenda(cells_of(study(**base, search=None)), Store(tmp_path / "n"), tpe)
@@ -199,7 +207,9 @@ def test_the_paper_protocol_searches_on_test(tmp_path: Path) -> None:
         agenda = Agenda(cells, Store(tmp_path / protocol), tpe)
         play(agenda, 1, 0)
         trial = agenda.states[0].trials[0]
-        assert trial.objective(cells[0]) == pytest.approx(value_of(trial.spec) - (0.01 if protocol == "paper" else 0))
+        assert trial.objective(cells[0]) == pytest.approx(
+            value_of(trial.spec) - (0.01 if protocol == "paper" else 0)
+        )
 
 
 def test_reading_proposes_and_writes_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from raycl.networks import Start
 ROWS = facts.golden("09a_param_counts")["rows"]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['input']}-{row['tasks']}x{row['classes_per_task']}")
+@pytest.mark.parametrize(
+    "row", ROWS, ids=lambda row: f"{row['input']}-{row['tasks']}x{row['classes_per_task']}"
+)
 @pytest.mark.parametrize(("method", "column"), [("finetune", "alexnet(sgd,ewc)"), ("ewc", "alexnet(sgd,ewc)"),
                                                 ("hat", "hat")])  # fmt: skip
 def test_alexnet(row: dict[str, Any], method: str, column: str) -> None:

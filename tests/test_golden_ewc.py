@@ -30,7 +30,11 @@ def test_three_tasks_as_the_official_code_trains_them() -> None:
     weights = facts.named(ewc.net)
     facts.put(weights, values)
     loop = toys.fit(
-        lr=case["lr"], epochs=case["epochs"], batch=case["train_batch"], shuffle=False, clip=float(case["clip"])
+        lr=case["lr"],
+        epochs=case["epochs"],
+        batch=case["train_batch"],
+        shuffle=False,
+        clip=float(case["clip"]),
     )
     for t, wanted in enumerate(case["tasks"]):
         toys.learn_one(ewc, on, loop, t)
@@ -48,13 +52,15 @@ def test_three_tasks_as_the_official_code_trains_them() -> None:
 
 
 def check_perturbed(ewc: Any, on: Any, t: int, values: dict[str, Tensor], wanted: dict[str, Any]) -> None:
-    """Away from the anchor: the penalty's gradient, and that of the whole, on the first samples of the next task."""
+    """Away from the anchor: the penalty's gradient, and that of the whole."""
     weights = facts.named(ewc.net)
     saved = facts.state(ewc.net)
     with torch.no_grad():
         for key, p in weights.items():
             p.add_(values.get(f"perturbation[after task{t}]:{key}", 0.0))
-    batch = Batch(on.tasks[t + 1].train.take(slice(0, 16)), torch.from_numpy(on.tasks[t + 1].train.y[:16]), t + 1)
+    batch = Batch(
+        on.tasks[t + 1].train.take(slice(0, 16)), torch.from_numpy(on.tasks[t + 1].train.y[:16]), t + 1
+    )
     loss = ewc.loss(batch)
     facts.assert_close(loss, wanted["ce"], "cross-entropy")
     terms = zip(ewc.fisher, ewc.net.parameters(), ewc.anchor, strict=True)

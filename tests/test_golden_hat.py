@@ -28,8 +28,8 @@ def replay(float64: None, case: dict[str, Any]) -> tuple[Any, Any, dict[str, Ten
     facts.put(facts.named(hat.net), values)
     with torch.no_grad():
         for t in range(3):
-            for l, e in enumerate(hat.embeddings[t].parameters(), start=1):
-                e.copy_(values[f"init:efc{l}.weight"][t])
+            for at, e in enumerate(hat.embeddings[t].parameters(), start=1):
+                e.copy_(values[f"init:efc{at}.weight"][t])
     return hat, on, values
 
 
@@ -59,8 +59,8 @@ def test_three_tasks_as_the_official_code_trains_them(
         raw = facts.gradients(weights)
         edit(batch)
         final = facts.gradients(weights)
-        for l, e in enumerate(hat.embeddings[batch.task].parameters(), start=1):
-            final[f"efc{l}"] = e.grad.clone()
+        for at, e in enumerate(hat.embeddings[batch.task].parameters(), start=1):
+            final[f"efc{at}"] = e.grad.clone()
         edits.append((hat.slope, raw, final))
 
     def validating(batch: Any) -> Tensor:
@@ -89,25 +89,29 @@ def test_three_tasks_as_the_official_code_trains_them(
                 if key in raw:
                     facts.assert_close(raw[key], found["raw"][key], f"task {t} step {i} raw {key}")
                     facts.assert_close(final[key], found["final"][key], f"task {t} step {i} final {key}")
-            for l in (1, 2):
-                key = f"efc{l}.weight"
-                facts.assert_close(final[f"efc{l}"], found["final"][key][t], f"task {t} step {i} {key}")
+            for at in (1, 2):
+                key = f"efc{at}.weight"
+                facts.assert_close(final[f"efc{at}"], found["final"][key][t], f"task {t} step {i} {key}")
                 if i == 0:  # equation 4 as it is written turns the raw gradient into the final one
-                    e, smax = before[l - 1], case["smax"]
+                    e, smax = before[at - 1], case["smax"]
                     factor = smax / slope * (torch.cosh((slope * e).clip(-50, 50)) + 1) / (torch.cosh(e) + 1)
-                    facts.assert_close(final[f"efc{l}"], (torch.tensor(found["raw"][key][t]) * factor).tolist())
+                    facts.assert_close(
+                        final[f"efc{at}"], (torch.tensor(found["raw"][key][t]) * factor).tolist()
+                    )
         name = "first_batches(total_loss,regulariser)"
         for i, (loss, regulariser) in enumerate(wanted[name]):
             facts.assert_close(losses[i], loss, f"task {t} loss {i}")
             facts.assert_close(regularisers[i], regulariser, f"task {t} regulariser {i}")
         for epoch, value in enumerate(wanted["valid_total_loss_per_epoch"]):
             facts.assert_close(validated[epoch], value, f"task {t} validation loss {epoch}")
-        for l in range(2):
-            facts.assert_close(hat.used[l], wanted["mask_pre(cumulative at smax)"][l][0], "used units")
-            facts.assert_close(hat.gates(t)[l], wanted["mask_task_at_smax"][l][0], "gates")
-        for l, pair in enumerate(weight_factors(hat.body.blocks, list(hat.used)), start=1):
+        for at in range(2):
+            facts.assert_close(hat.used[at], wanted["mask_pre(cumulative at smax)"][at][0], "used units")
+            facts.assert_close(hat.gates(t)[at], wanted["mask_task_at_smax"][at][0], "gates")
+        for at, pair in enumerate(weight_factors(hat.body.blocks, list(hat.used)), start=1):
             for kind, factor in zip(("weight", "bias"), pair, strict=True):
-                facts.assert_close(factor, wanted["mask_back(1-min view)"][f"fc{l}.{kind}"], f"factor {l} {kind}")
+                facts.assert_close(
+                    factor, wanted["mask_back(1-min view)"][f"fc{at}.{kind}"], f"factor {at} {kind}"
+                )
         for key, value in wanted["weights_after(best valid restored)"].items():
             if key.startswith("e"):
                 rows = [list(hat.embeddings[u].parameters())[int(key[3]) - 1] for u in range(3)]

@@ -19,7 +19,9 @@ from raycl.study import cells_of
 @pytest.fixture
 def result() -> Result:
     (cell,) = cells_of(Study(methods={"finetune": {}}, benchmarks=["digits_split"], search=None))
-    report = Report(0, {0: 0.5}, {0: 0.25}, {"main": 3}, 9, {"main": 1.5, "method": 0.5}, 0.1, 7, 11, 44, {"a": [1]}, 9.0)
+    report = Report(
+        0, {0: 0.5}, {0: 0.25}, {"main": 3}, 9, {"main": 1.5, "method": 0.5}, 0.1, 7, 11, 44, {"a": [1]}, 9.0
+    )
     return Result(cell.spec({}, 1), "done", (report,), "", {"seconds": 2.0})
 
 
@@ -32,7 +34,7 @@ def test_a_result_comes_back_as_it_was(tmp_path: Path, result: Result) -> None:
     again = Store(tmp_path).get(result.key)
     assert again == result
     assert again is not None and again.ct == 2.0 and again.acc() == 0.25 and again.acc("val") == 0.5
-    assert list(Store(tmp_path).keys()) == [result.key]
+    assert list(Store(tmp_path).finished()) == [result.key]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,9 @@ def test_publishing_clears_the_checkpoint(tmp_path: Path, result: Result) -> Non
     assert not folder.exists()
 
 
-def test_publish_leaves_the_old_file_whole_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publish_leaves_the_old_file_whole_when_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "a" / "b.json"
     publish(file, "old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))

@@ -39,12 +39,16 @@ def complaint(**changes: Any) -> str:
 
 class TestKeys:
     def test_whole_numbers_and_floats_are_one_thing(self) -> None:
-        keys = {only_cell(methods={"hat": {"method.smax": v}}, search=None).spec({}, 1).key for v in (300, 300.0)}
+        keys = {
+            only_cell(methods={"hat": {"method.smax": v}}, search=None).spec({}, 1).key for v in (300, 300.0)
+        }
         assert len(keys) == 1
 
     def test_a_default_written_out_changes_nothing(self) -> None:
         plain = only_cell(methods={"hat": {}}, search=None).spec({}, 1)
-        spelt = only_cell(methods={"hat": {"method.clamp": 6.0, "fit.momentum": 0.0}}, search=None).spec({}, 1)
+        spelt = only_cell(methods={"hat": {"method.clamp": 6.0, "fit.momentum": 0.0}}, search=None).spec(
+            {}, 1
+        )
         assert plain.key == spelt.key
 
     def test_what_matters_is_in_the_key(self) -> None:
@@ -133,7 +137,9 @@ class TestCells:
         ]
         assert len(cells) == 8
 
-    @pytest.mark.parametrize(("pattern", "n"), [("hat/*", 2), ("hat", 2), ("*/digits_split", 2), ("hat/digits_split", 1)])
+    @pytest.mark.parametrize(
+        ("pattern", "n"), [("hat/*", 2), ("hat", 2), ("*/digits_split", 2), ("hat/digits_split", 1)]
+    )
     def test_only(self, pattern: str, n: int) -> None:
         whole = study(methods={"finetune": {}, "hat": {}}, benchmarks=["digits_split", "digits_rotated"])
         assert len(cells_of(whole, pattern)) == n
@@ -209,7 +215,9 @@ class TestBadInput:
         assert [part for part in parts if part not in text] == [], text
 
     def test_only_that_matches_nothing(self) -> None:
-        with pytest.raises(UserError, match=r"--only 'zat' matches no cell; there are: finetune/digits_split"):
+        with pytest.raises(
+            UserError, match=r"--only 'zat' matches no cell; there are: finetune/digits_split"
+        ):
             cells_of(study(), "zat")
 
     @pytest.mark.parametrize("make", [lambda: Seeds(), lambda: Seeds(1, 1), lambda: Seeds(-1), lambda: R(cpus=-1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,9 @@ from raycl.tasks import ArraySplit, Benchmark, Split, Task
 from raycl.training import Fit
 
 CLASSES = (2, 3, 2)
-CALM: dict[str, Any] = {"lr": 0.1, "epochs": 12, "batch": 16, "schedule": "constant", "stop": "never"}
-"""Training settings under which every method learns a toy task."""
+CALM: dict[str, Any] = {"lr": 0.05, "epochs": 4, "batch": 16, "schedule": "constant", "stop": "never"}
+EAGER: dict[str, Any] = {"optimiser": "adam", "lr": 0.01, "epochs": 10, "batch": 8}
+"""Settings under which any method learns a toy task, however small the network."""
 
 
 class Chain(Blocks, Heads):
@@ -37,7 +39,7 @@ class Chain(Blocks, Heads):
         super().__init__(input_shape, classes, config, width)
         sizes = [int(np.prod(input_shape)), *config.widths]
         self.body = nn.ModuleList(
-            Block(nn.Linear(before, after), flatten=True) for before, after in zip(sizes, sizes[1:], strict=False)
+            Block(nn.Linear(before, after), flatten=True) for before, after in itertools.pairwise(sizes)
         )
         self.make_heads(sizes[-1], classes)
 
@@ -81,7 +83,9 @@ def benchmark(
         noisy = patterns[y] + rng.normal(0, 40, (len(y), *shape))
         images = np.clip(noisy, 0, 255).astype(np.uint8)
         order = rng.permutation(len(y))
-        parts = [split(images, y, order[a:b]) for a, b in ((0, train), (train, train + val), (train + val, None))]
+        parts = [
+            split(images, y, order[a:b]) for a, b in ((0, train), (train, train + val), (train + val, None))
+        ]
         tasks.append(Task(index, f"toy {index}", count, *parts))
     return Benchmark("toy", tuple(tasks), shape)
 
@@ -97,7 +101,7 @@ def given(tasks: Sequence[tuple[Tensor, Tensor]], classes: Sequence[int], *, val
     return Benchmark("given", tuple(found), tuple(tasks[0][0].shape[1:]))  # type: ignore[arg-type]
 
 
-def method(name: str, on: Benchmark, network: str = "mlp(hidden=16)", seed: int = 0, **config: Any) -> Method:
+def method(name: str, on: Benchmark, network: str = "mlp(hidden=32)", seed: int = 0, **config: Any) -> Method:
     """A fresh method for a benchmark, as a run makes it."""
     kind = names.method(name)
     net = names.network(network)
@@ -117,7 +121,14 @@ def fit_for(name: str, seed: int = 0, **settings: Any) -> Fit:
     return fit(seed, **({**names.method(name).fit, "batch": CALM["batch"]} | settings))
 
 
-def learn(subject: Method, on: Benchmark, loop: Fit, evaluate: sequence.Evaluate | None = None) -> list[Report]:
+def works_on(name: str, network: str) -> bool:
+    """Whether a method accepts a network."""
+    return all(issubclass(names.network(network), need) for need in names.method(name).needs)
+
+
+def learn(
+    subject: Method, on: Benchmark, loop: Fit, evaluate: sequence.Evaluate | None = None
+) -> list[Report]:
     """Learn all tasks."""
     return list(sequence.run(subject, on, loop, evaluate=evaluate))
 

@@ -26,7 +26,7 @@ class One(Method):
     config: Config
 
     def make(self) -> None:
-        self.nets = nn.ModuleList()
+        self.nets = nn.ModuleDict()  # by task
         net = self.world.build()
         self.total = sum(p.numel() for task in range(self.world.tasks) for p in net.trainable(task))
 
@@ -40,16 +40,16 @@ class One(Method):
         return net.train(self.training)
 
     def learn(self, task: Task, fit: Fit) -> None:
-        self.nets.append(self._fresh(task.index))
+        self.nets[str(task.index)] = self._fresh(task.index)
         fit(self, task)
 
     def trainable(self, task: int) -> Iterable[Any]:
-        net = self.nets[task]
+        net = self.nets[str(task)]
         assert isinstance(net, Network)
         return net.trainable(task)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
-        net = self.nets[task] if task < len(self.nets) else self._fresh(task)
+        net = self.nets[str(task)] if str(task) in self.nets else self._fresh(task)
         logits: Tensor = net(x, task)
         return logits
 

@@ -72,7 +72,7 @@ class SPG(Method):
     def _early(self, task: Task, fit: Fit) -> list[Tensor] | None:
         """Importance after epoch `importance_epoch`; None if it is not asked for or training ends before."""
         epochs = self.config.importance_epoch
-        if epochs is None:
+        if epochs is None or epochs > fit.config.epochs:
             return None
         probe = copy.deepcopy(self)
         fitted = fit(probe, task, epochs=epochs, keep="last", account="importance")

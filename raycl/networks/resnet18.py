@@ -31,7 +31,7 @@ class _Residual(nn.Module):
 
 
 class ResNet18(Network):
-    """Stem, four stages of two blocks (nf, 2nf, 4nf, 8nf), average pool, one head for all tasks; no biases."""
+    """Stem, four stages of two blocks (nf, 2nf, 4nf, 8nf), average pool, one head for all tasks."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Network.Config):

@@ -15,8 +15,8 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
-from raycl.spec import key_of
 from raycl.space import Choice, Domain, Float
+from raycl.spec import key_of
 from raycl.study import Cell, Search
 
 

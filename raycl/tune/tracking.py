@@ -22,19 +22,33 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-from mlflow.entities import Metric, Param, Run, RunTag  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.tracking import MlflowClient
 
-from raycl import metrics, names  # noqa: E402
-from raycl.agenda import Agenda, CellState, Job, Trial  # noqa: E402
-from raycl.errors import UserError  # noqa: E402
-from raycl.reporting.collect import Row, collect  # noqa: E402
-from raycl.spec import key_of  # noqa: E402
-from raycl.store import Result  # noqa: E402
-from raycl.study import Study  # noqa: E402
+from raycl import metrics, names
+from raycl.agenda import Agenda, CellState, Job, Trial
+from raycl.errors import UserError
+from raycl.reporting.collect import Row, collect
+from raycl.spec import key_of
+from raycl.store import Result
+from raycl.study import Study
 
 PARENT = "mlflow.parentRunId"
 UI = "http://127.0.0.1:5000"
+COLUMNS = ("acc", "acc_std", "fwt_vs_one", "bwt", "ps", "ct", "params", "bytes_total")
+VIEW = {  # a view of the runs' table that MLflow's pages open by name: a row per cell, its numbers beside it
+    "searchFilter": "tags.`raycl.kind` = 'cell'",
+    "orderByKey": "params.`benchmark`",
+    "orderByAsc": True,
+    "startTime": "ALL",
+    "lifecycleFilter": "Active",
+    "datasetsFilter": [],
+    "modelVersionFilter": "All Runs",
+    "selectedColumns": ["params.`method`", "params.`benchmark`", *(f"metrics.`{name}`" for name in COLUMNS)],
+    "runsExpanded": {},
+    "runsPinned": [],
+    "runsHidden": [],
+}
 
 
 def tracking_uri(store: Path) -> str:
@@ -81,6 +95,7 @@ class Tracking:
 
     def sync(self) -> None:
         """Project everything the store has of this study."""
+        self.client.set_experiment_tag(self.experiment, "mlflow.sharedViewState.raycl", json.dumps(VIEW))
         rows = collect(self.study, self.agenda)
         known = {(run.data.tags.get(PARENT, ""), run.data.tags.get("raycl.key", "")): run
                  for run in self._runs()}  # fmt: skip
@@ -169,13 +184,16 @@ class Tracking:
         ids = [run.info.run_id for run in self._runs("tags.`raycl.kind` = 'cell'")
                if run.data.tags.get("raycl.key") in keys]  # fmt: skip
         base = self.uri.rstrip("/") if self.uri.startswith("http") else UI
-        runs, experiments = quote(json.dumps(ids, separators=(",", ":"))), quote(json.dumps([self.experiment]))
+        runs, experiments = (
+            quote(json.dumps(ids, separators=(",", ":"))),
+            quote(json.dumps([self.experiment])),
+        )
         return f"{base}/#/compare-runs?runs={runs}&experiments={experiments}"
 
     def runs_link(self) -> str:
-        """The experiment's table of runs."""
+        """The experiment's table: a row per cell."""
         base = self.uri.rstrip("/") if self.uri.startswith("http") else UI
-        return f"{base}/#/experiments/{self.experiment}/runs"
+        return f"{base}/#/experiments/{self.experiment}/runs?viewStateShareKey=raycl"
 
     def _runs(self, query: str = "") -> Iterator[Run]:
         token: str | None = None
@@ -307,9 +325,12 @@ def _points(result: Result, transfer: float | None) -> list[tuple[str, float, fl
             found.append((name, value, report.ended, learnt))
     if result.reports and result.status == "done":
         last, at = result.reports[-1], len(result.reports)
-        for name, value in (("bwt_T", metrics.bwt_T(test)), ("fwt_vs_one", transfer),
-                            ("params", float(last.parameters)), ("bytes_total", float(last.stored_bytes))):  # fmt: skip
-            found.append((name, value, last.ended, at))
+        found += [
+            ("bwt_T", metrics.bwt_T(test), last.ended, at),
+            ("fwt_vs_one", transfer, last.ended, at),
+            ("params", float(last.parameters), last.ended, at),
+            ("bytes_total", float(last.stored_bytes), last.ended, at),
+        ]
     return [(name, float(value), at, step) for name, value, at, step in found if value is not None]
 
 
@@ -333,5 +354,3 @@ def _milliseconds(seconds: float) -> int:
 
 def _quoted(text: str) -> str:
     return text.replace("'", "\\'")
-
-

@@ -1,0 +1,55 @@
+"""Store -> tables, CSV and HTML. No method is named here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raycl.agenda import Agenda
+from raycl.errors import UserError, nearest
+from raycl.study import Study
+
+FORMATS = ("table", "csv", "html")
+
+__all__ = ["FORMATS", "render"]
+
+
+def render(
+    study: Study,
+    agenda: Agenda,
+    format: str = "table",
+    *,
+    path: Path | str | None = None,
+    command: str = "",
+    times: bool = True,
+) -> str:
+    """The report of a study as text, from what the agenda read.
+
+    Args:
+        format: one of `FORMATS`.
+        path: a file to write it to as well.
+        command: what a reader types to make the study again (html).
+        times: whether csv has its time columns; without them its bytes depend on nothing but results.
+
+    Raises:
+        UserError: no such format.
+    """
+    if format == "table":
+        from raycl.reporting.table import table_text
+
+        text = table_text(study, agenda)
+    elif format == "csv":
+        from raycl.reporting.collect import collect
+        from raycl.reporting.csvfile import to_csv
+
+        text = to_csv(collect(study, agenda), times=times)
+    elif format == "html":
+        from raycl.reporting.html import html_text  # here, because matplotlib takes a second to load
+
+        text = html_text(study, agenda, command)
+    else:
+        raise UserError(f"unknown format {format!r}{nearest(format, FORMATS)} (known: {', '.join(FORMATS)})")
+    if path is not None:
+        from raycl.store import publish
+
+        publish(Path(path), text)
+    return text

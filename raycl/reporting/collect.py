@@ -1,0 +1,462 @@
+"""From a study and what the store has of it to plain rows: one per cell, and those of a benchmark together.
+
+Accuracies and transfers are fractions, times seconds, sizes bytes. A number that cannot be had is None.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raycl import benchmarks, metrics, names
+from raycl.agenda import Agenda, CellState
+from raycl.errors import UserError
+from raycl.player import fingerprint
+from raycl.reporting.text import counted, one_line
+from raycl.store import Result
+from raycl.study import Cell, Search, Seeds, Study
+
+MAIN = "main"  # the fit stream that learns the task itself
+
+COMPLETE, INCOMPLETE, MISSING = "complete", "incomplete", "not run"
+BLOCKED, FAILED, DIVERGED = "blocked", "failed", "diverged"
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Mean and standard deviation (ddof 1; None for fewer than two) of the values that are there."""
+
+    values: tuple[float, ...] = ()
+
+    @property
+    def mean(self) -> float | None:
+        return metrics.mean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        return metrics.std(self.values)
+
+
+def stat_of(values: Sequence[float | None]) -> Stat:
+    """Over those that are there."""
+    return Stat(tuple(value for value in values if value is not None))
+
+
+@dataclass(frozen=True)
+class Final:
+    """A finished final run in numbers.
+
+    Attributes:
+        a: [T, T] test accuracies, rows = tasks learnt.
+        ct: seconds to learn all tasks, the method's own phases and extra fits among them.
+        ct_train: seconds of the fits of the main stream alone.
+        ct_task: `ct` of each task.
+        epochs_mean: mean over tasks of the epochs of the main stream.
+        params, bytes_total: after the last task.
+        transfer_task: [T] forward transfer of each task, None without a reference of the same seed.
+    """
+
+    seed: int
+    key: str
+    a: metrics.Matrix
+    acc: float | None
+    val_acc: float | None
+    fwt_vs_one: float | None
+    bwt: float | None
+    bwt_T: float | None
+    forgetting: float | None
+    acc_just: float | None
+    ct: float
+    ct_train: float
+    ct_task: tuple[float, ...]
+    epochs_mean: float | None
+    params: float
+    bytes_total: float
+    peak_bytes: float
+    transfer_task: metrics.Matrix | None
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A finished trial of a search: its objective and its accuracy on test, None where it diverged."""
+
+    n: int
+    params: Mapping[str, Any]
+    objective: float | None
+    acc: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell in numbers.
+
+    Attributes:
+        finals: finished final runs that did not diverge, in the order of their seeds.
+        seeds: those wanted.
+        diverged: seeds whose final run diverged.
+        trials: finished trials in the order of proposal.
+        best: searched fields of the winner; None before the end of the search.
+        ps: parameter sensitivity over completed trials.
+        runs, done: wanted and finished runs.
+        status: one of complete, incomplete, not run, blocked, failed, diverged (every trial did).
+        reason: why it is blocked or failed.
+        notes: where its numbers deviate from what a reader takes for granted.
+        reference: whether forward transfer is measured from this method.
+    """
+
+    cell: Cell
+    finals: tuple[Final, ...]
+    seeds: tuple[int, ...]
+    diverged: tuple[int, ...]
+    trials: tuple[Tried, ...]
+    best: dict[str, Any] | None
+    ps: float | None
+    runs: int
+    done: int
+    status: str
+    reason: str
+    notes: tuple[str, ...]
+    reference: bool
+
+    def stat(self, name: str) -> Stat:
+        """Over the final seeds that have the number `name` of `Final`; of `ps` there is one alone."""
+        if name == "ps":
+            return stat_of([self.ps])
+        return stat_of([getattr(final, name) for final in self.finals])
+
+    @property
+    def random(self) -> str:
+        """That the search never left its random start, or ""."""
+        search = self.cell.search
+        if not (self.trials and isinstance(search, Search) and search.trials <= search.startup):
+            return ""
+        return f"random search: {counted(search.trials, 'trial')}, and TPE would start after {search.startup}"
+
+    @property
+    def acc(self) -> float | None:
+        return self.stat("acc").mean
+
+    @property
+    def acc_std(self) -> float | None:
+        return self.stat("acc").std
+
+    @property
+    def val_acc(self) -> float | None:
+        return self.stat("val_acc").mean
+
+    @property
+    def fwt_vs_one(self) -> float | None:
+        return self.stat("fwt_vs_one").mean
+
+    @property
+    def bwt(self) -> float | None:
+        return self.stat("bwt").mean
+
+    @property
+    def bwt_T(self) -> float | None:
+        return self.stat("bwt_T").mean
+
+    @property
+    def ct(self) -> float | None:
+        return self.stat("ct").mean
+
+    @property
+    def params(self) -> float | None:
+        return self.stat("params").mean
+
+    @property
+    def bytes_total(self) -> float | None:
+        return self.stat("bytes_total").mean
+
+    @property
+    def transfer(self) -> dict[int, float]:
+        """Forward transfer by seed, where there is one."""
+        return {final.seed: final.fwt_vs_one for final in self.finals if final.fwt_vs_one is not None}
+
+
+@dataclass(frozen=True)
+class Group:
+    """A method variant on a benchmark, in one order or several."""
+
+    label: str
+    rows: tuple[Row, ...]
+
+    @property
+    def reference(self) -> bool:
+        return self.rows[0].reference
+
+    @property
+    def finals(self) -> list[Final]:
+        """Of all orders."""
+        return [final for row in self.rows for final in row.finals]
+
+    @property
+    def wanted(self) -> int:
+        """Final runs in all."""
+        return sum(len(row.seeds) for row in self.rows)
+
+    def stat(self, name: str) -> Stat:
+        """Over seeds; where there are several orders, over orders, of which each counts as its mean."""
+        if len(self.rows) == 1:
+            return self.rows[0].stat(name)
+        return stat_of([row.stat(name).mean for row in self.rows])
+
+
+@dataclass(frozen=True)
+class Section:
+    """All of a study on one benchmark.
+
+    Attributes:
+        tasks: how many; 0 where nobody knows yet.
+        classes: of each task, () where the data are not here.
+        similar: whether the tasks resemble one another; None if mixed or unknown.
+        subset: why its numbers must not stand beside published ones, or "".
+        orders: how many orders of its tasks.
+    """
+
+    benchmark: str
+    tasks: int
+    classes: tuple[int, ...]
+    similar: bool | None
+    subset: str
+    orders: int
+    groups: tuple[Group, ...]
+
+    @property
+    def noise(self) -> float | None:
+        """Twice the standard error of the difference of two methods' `acc`, variances pooled over methods.
+
+        None where no method has two values.
+        """
+        stats = [group.stat("acc") for group in self.groups]
+        sizes = [len(s.values) for s in stats if s.std is not None]
+        if not sizes:
+            return None
+        pooled = sum((len(s.values) - 1) * s.std**2 for s in stats if s.std is not None)
+        pooled /= sum(n - 1 for n in sizes)
+        each = sum(1 / n for n in sizes) / len(sizes)  # 1 / harmonic mean of the numbers of seeds
+        return 2 * math.sqrt(2 * pooled * each)
+
+    @property
+    def machines(self) -> int:
+        """Kinds of machine, and thread counts, that the times were measured on."""
+        finals = [final for group in self.groups for final in group.finals]
+        kinds = {
+            json.dumps([f.provenance.get(k) for k in ("system", "cpu", "device", "threads")]) for f in finals
+        }
+        return len(kinds)
+
+
+def collect(study: Study, agenda: Agenda) -> list[Row]:
+    """A row per cell, in the agenda's order."""
+    return [_row(state, agenda) for state in agenda.states]
+
+
+def sections(study: Study, rows: Sequence[Row]) -> list[Section]:
+    """The rows by benchmark, then label, in the study's order."""
+    found = []
+    for text in dict.fromkeys(row.cell.benchmark for row in rows):
+        mine = [row for row in rows if row.cell.benchmark == text]
+        labels = dict.fromkeys(row.cell.label for row in mine)
+        groups = tuple(Group(label, tuple(r for r in mine if r.cell.label == label)) for label in labels)
+        lengths = [len(final.a) for row in mine for final in row.finals]
+        classes, similar, subset = _facts(text, mine[0].cell)
+        tasks = len(classes) or max(lengths, default=0)
+        found.append(Section(text, tasks, classes, similar, subset, study.orders, groups))
+    return found
+
+
+def searched_on(study: Study) -> str:
+    """How the configurations came about, for a table's header."""
+    if study.search is None:
+        return "no search"
+    split = "test (protocol paper)" if study.protocol == "paper" else "validation"
+    return f"searched on {split}"
+
+
+def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
+    """Classes, similarity and subset of a benchmark; what is known of one whose data are not here."""
+    try:
+        benchmark = benchmarks.load(text, cell.trial_seed, 0)
+    except UserError:
+        return (), names.recipe(text).similar, ""
+    return benchmark.classes, benchmark.similar, benchmark.subset
+
+
+def _row(state: CellState, agenda: Agenda) -> Row:
+    cell, results = state.cell, state.results
+    reference = None if cell.method.reference else _reference(state, agenda)
+    betas = {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items()
+             if r.status == "done"} if reference else {}  # fmt: skip
+    wanted = tuple(state.seeds or (cell.trial_seed,))
+    done = {seed: results[seed] for seed in wanted if seed in results and results[seed].status == "done"}
+    finals = tuple(_final(seed, result, betas.get(seed)) for seed, result in done.items())
+    trials = tuple(
+        Tried(
+            t.n,
+            t.params,
+            t.objective(cell),
+            t.result.acc("test"),
+            float(t.result.provenance.get("seconds", 0)),
+        )
+        for t in state.trials
+        if t.result is not None
+    )
+    status, reason = _status(state, agenda)
+    lost = tuple(seed for seed in wanted if seed in results and results[seed].status == "diverged")
+    known = [t.acc for t in trials if t.acc is not None]
+    row = Row(
+        cell=cell,
+        finals=finals,
+        seeds=wanted,
+        diverged=lost,
+        trials=trials,
+        best=_best(state),
+        ps=metrics.ps(known),
+        runs=state.total,
+        done=state.done,
+        status=status,
+        reason=reason,
+        notes=(),
+        reference=cell.method.reference,
+    )
+    return dataclasses.replace(row, notes=tuple(_notes(row, state, bool(betas))))
+
+
+def _best(state: CellState) -> dict[str, Any] | None:
+    if state.cell.search is None:
+        return {}
+    best = state.best
+    return None if best is None else dict(best.params)
+
+
+def _final(seed: int, result: Result, beta: Any) -> Final:
+    a, reports = result.matrix(), result.reports
+    epochs = [report.epochs[MAIN] for report in reports if MAIN in report.epochs]
+    transfer = None if beta is None or len(beta) != len(a) else metrics.fwt_vs_one_task(a, beta)
+    return Final(
+        seed=seed,
+        key=result.key,
+        a=a,
+        acc=metrics.acc(a),
+        val_acc=metrics.acc(result.matrix("val")),
+        fwt_vs_one=None if transfer is None else metrics.fwt_vs_one(a, beta),
+        bwt=metrics.bwt(a),
+        bwt_T=metrics.bwt_T(a),
+        forgetting=metrics.forgetting(a),
+        acc_just=metrics.acc_just(a),
+        ct=result.ct,
+        ct_train=sum(report.seconds.get(MAIN, 0.0) for report in reports),
+        ct_task=tuple(sum(report.seconds.values()) for report in reports),
+        epochs_mean=sum(epochs) / len(epochs) if epochs else None,
+        params=float(reports[-1].parameters),
+        bytes_total=float(reports[-1].stored_bytes),
+        peak_bytes=float(max(report.peak_bytes for report in reports)),
+        transfer_task=transfer,
+        provenance=result.provenance,
+    )
+
+
+def _reference(state: CellState, agenda: Agenda) -> CellState | None:
+    """The cell that forward transfer of this one is measured from.
+
+    It has the same benchmark, order and network; of several, the one whose training settings differ least,
+    because methods bring settings of their own and a preset leaves no other trace.
+    """
+    cell = state.cell
+    like = [
+        other
+        for other in agenda.states
+        if other.cell.method.reference
+        and (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
+        and other.cell.network is cell.network
+        and _differing(cell, other.cell, "net.") == 0
+    ]
+    return min(like, key=lambda other: _differing(cell, other.cell, "fit."), default=None)
+
+
+def _differing(a: Cell, b: Cell, room: str) -> int:
+    """How many settings of a room are fixed in both and differ; a searched one is the search's affair."""
+    return sum(
+        a.settings[key].value != b.settings[key].value
+        for key in a.settings.keys() & b.settings.keys()
+        if key.startswith(room) and a.settings[key].domain is None and b.settings[key].domain is None
+    )
+
+
+def _status(state: CellState, agenda: Agenda) -> tuple[str, str]:
+    if state.complete:
+        return COMPLETE, ""
+    if state.cell.blocked:
+        return BLOCKED, state.cell.blocked
+    message = failure_of(state, agenda)
+    if message:
+        return FAILED, message
+    if state.cell.search and state.searched and state.best is None:
+        return DIVERGED, f"all {len(state.trials)} trials diverged"
+    return (INCOMPLETE if state.done else MISSING), ""
+
+
+def failure_of(state: CellState, agenda: Agenda) -> str:
+    """The last line of what the last attempt at one of its missing runs failed of, or ""."""
+    for message in state.failed.values():
+        return one_line(message.strip().splitlines()[-1]) if message.strip() else "failed"
+    for trial in [*state.trials, *state.finals.values()]:
+        failure = agenda.store.failure(trial.spec.key) if trial.result is None else None
+        if failure is not None:
+            return one_line((failure.message.strip().splitlines() or ["failed"])[-1])
+    return ""
+
+
+def older(state: CellState) -> int:
+    """Finished runs that were made by other source code than today's."""
+    runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
+    return sum(
+        "source" in result.provenance and result.provenance["source"] != fingerprint(result.spec.method)
+        for result in runs.values()
+    )
+
+
+def _notes(row: Row, state: CellState, paired: bool) -> list[str]:
+    notes = []
+    if row.status in (BLOCKED, FAILED):
+        notes.append(f"{row.status}: {one_line(row.reason.splitlines()[0])}")
+    elif row.status == DIVERGED:
+        notes.append(row.reason)
+    elif row.status == MISSING:
+        notes.append("not run")
+    elif row.status == INCOMPLETE:
+        notes.append(f"incomplete: {row.done} of {counted(row.runs, 'run')} done")
+    if row.diverged:
+        which = ", ".join(map(str, row.diverged))
+        noun = "seed" if len(row.diverged) == 1 else "seeds"
+        notes.append(f"{noun} {which} diverged")
+    if row.finals and len(row.finals) < len(row.seeds):
+        notes.append(f"mean over {len(row.finals)} of {counted(len(row.seeds), 'seed')}")
+    if paired and row.finals and 0 < len(row.transfer) < len(row.finals):
+        notes.append(f"fwt_vs_one over {len(row.transfer)} of {counted(len(row.finals), 'seed')}")
+    notes += _search_notes(row)
+    if stale := older(state):
+        part = "" if stale == row.done else f"{stale} of {row.done} "
+        notes.append(f"{part}results of older source code")
+    return notes
+
+
+def _search_notes(row: Row) -> list[str]:
+    if not row.trials:
+        return []
+    notes = []
+    lost = sum(trial.acc is None for trial in row.trials)
+    if lost and row.status != DIVERGED:
+        notes.append(f"{lost} of {counted(len(row.trials), 'trial')} diverged")
+    if not isinstance(row.cell.final, Seeds):
+        notes.append("the best trial itself, one seed")
+    return notes

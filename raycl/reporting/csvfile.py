@@ -1,0 +1,129 @@
+"""The same numbers as CSV, in full precision: a row per final run, and one for their mean."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raycl.reporting.collect import COMPLETE, DIVERGED, MISSING, Final, Group, Row, Stat
+
+METRICS = ("acc", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "acc_just", "val_acc")  # each with its std
+FACTS = ("epochs_mean", "params", "bytes_total")
+TIMES = ("ct", "ct_train")
+
+_LEADING = ["benchmark", "order", "label", "seed", "status", "n", "trials", "trials_diverged"]
+COLUMNS = [
+    *_LEADING,
+    *(column for name in METRICS for column in (name, f"{name}_std")),
+    "ps",
+    *FACTS,
+    "config",
+    "key",
+    "matrix",
+]
+TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")), "ct_task", "peak_bytes"]
+
+
+def to_csv(rows: Sequence[Row], times: bool = True) -> str:
+    """CSV of the rows; floats by repr, an absent number is empty.
+
+    `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields. A study in
+    several orders has rows with order "mean" as well, whose deviations are over orders.
+
+    Args:
+        times: add the columns that a second run of the same study would not repeat: seconds, memory.
+    """
+    out = io.StringIO()
+    columns = COLUMNS + (TIME_COLUMNS if times else [])
+    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for group in _groups(rows):
+        for row in group.rows:
+            writer.writerows(_texts(line) for line in _seed_lines(row))
+            writer.writerow(_texts(_mean_line(row)))
+        if len(group.rows) > 1:
+            writer.writerow(_texts(_order_line(group)))
+    return out.getvalue()
+
+
+def _groups(rows: Sequence[Row]) -> list[Group]:
+    """Rows of a benchmark and label together, in the order in which they come."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.cell.benchmark, row.cell.label), []).append(row)
+    return [Group(label, tuple(mine)) for (_, label), mine in found.items()]
+
+
+def _seed_lines(row: Row) -> list[dict[str, Any]]:
+    finals = {final.seed: final for final in row.finals}
+    lines = []
+    for seed in row.seeds:
+        final = finals.get(seed)
+        line = _names(row) | {"seed": seed, "config": _config(row)}
+        if final is None:
+            line["status"] = DIVERGED if seed in row.diverged else MISSING
+        else:
+            line |= {"status": COMPLETE, "n": 1} | _numbers(final)
+        lines.append(line)
+    return lines
+
+
+def _numbers(final: Final) -> dict[str, Any]:
+    found = {name: getattr(final, name) for name in (*METRICS, *FACTS, *TIMES, "key", "peak_bytes")}
+    matrix = [[None if math.isnan(value) else value for value in line] for line in final.a.tolist()]
+    return found | {"matrix": json.dumps(matrix), "ct_task": json.dumps(list(final.ct_task))}
+
+
+def _mean_line(row: Row) -> dict[str, Any]:
+    line = _names(row) | {
+        "seed": "mean",
+        "status": row.status,
+        "n": len(row.finals),
+        "trials": len(row.trials),
+        "trials_diverged": sum(trial.acc is None for trial in row.trials),
+        "ps": row.ps,
+        "config": _config(row),
+    }
+    return line | _stats({name: row.stat(name) for name in (*METRICS, *FACTS, *TIMES)})
+
+
+def _order_line(group: Group) -> dict[str, Any]:
+    """Over orders; its status is that of all rows where they agree."""
+    statuses = {row.status for row in group.rows}
+    line = _names(group.rows[0]) | {
+        "order": "mean",
+        "seed": "mean",
+        "status": statuses.pop() if len(statuses) == 1 else "incomplete",
+        "n": len(group.finals),
+        "ps": group.stat("ps").mean,
+    }
+    return line | _stats({name: group.stat(name) for name in (*METRICS, *FACTS, *TIMES)})
+
+
+def _stats(stats: Mapping[str, Stat]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, stat in stats.items():
+        found |= {name: stat.mean, f"{name}_std": stat.std}
+    return found
+
+
+def _names(row: Row) -> dict[str, Any]:
+    return {"benchmark": row.cell.benchmark, "order": row.cell.order, "label": row.cell.label}
+
+
+def _config(row: Row) -> str:
+    return "" if row.best is None else json.dumps(row.best, sort_keys=True)
+
+
+def _texts(line: Mapping[str, Any]) -> dict[str, str]:
+    return {key: _text(value) for key, value in line.items()}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)

@@ -1,0 +1,285 @@
+"""A study's report as one HTML file: inline styles and figures, no network, readable on paper."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from raycl.agenda import Agenda
+from raycl.reporting import plots, table
+from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
+from raycl.reporting.text import (
+    ABSENT,
+    about,
+    counted,
+    fraction,
+    moment,
+    one_line,
+    plain_value,
+    quantity,
+    seconds,
+    signed,
+)
+from raycl.store import Result, publish
+from raycl.study import Search, Seeds, Study
+
+DEFINITIONS = {
+    "acc": "mean test accuracy over all tasks after the last one, mean_i A[T, i]",
+    "fwt_vs_one": "forward transfer, mean_i (A[i, i] - b[i]); b[i] is a network of the task's own, same seed",
+    "bwt": "backward transfer, sum over i < T of (A[T, i] - A[i, i]), divided by T - 1",
+    "bwt_T": "the same sum divided by T",
+    "forgetting": "mean over i < T of the best earlier accuracy on task i minus the last one",
+    "acc_just": "mean accuracy on each task just learnt, mean_i A[i, i]",
+    "val_acc": "acc on validation, which a search maximises unless the study says otherwise",
+    "ps": "parameter sensitivity: standard deviation of test acc over the completed trials of the search",
+    "ct": "seconds to learn all tasks: fits and the method's own phases; no data loading, no test evaluation",
+    "ct_train": "the fits of the task itself alone, without the method's other phases and extra fits",
+    "epochs": "mean number of epochs per task",
+    "params": "learnable parameters after the last task",
+    "stored": "what must be kept after the last task, 1 kB = 1000 B",
+}
+
+PROVENANCE = {
+    "raycl": ("raycl", "commit"),
+    "torch": ("torch",),
+    "numpy": ("numpy",),
+    "python": ("python",),
+    "system": ("system", "cpu"),
+    "device": ("device",),
+    "threads": ("threads",),
+    "numerics": ("numerics",),
+}
+
+
+def write_html(study: Study, agenda: Agenda, path: Path | str, command: str = "") -> Path:
+    """Write the report, whole or not at all."""
+    path = Path(path)
+    publish(path, html_text(study, agenda, command))
+    return path
+
+
+def html_text(study: Study, agenda: Agenda, command: str = "") -> str:
+    """The report as one self-contained page; the same store gives the same bytes."""
+    rows = collect(study, agenda)
+    found = sections(study, rows)
+    styles = plots.styles_of(list(dict.fromkeys(row.cell.label for row in rows)))
+    template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text()
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(template).render(
+        study=study,
+        summary=_summary(rows, found),
+        what=_what(study, rows),
+        where=_where(agenda),
+        sections=[_section(study, section, styles, f"b{n}") for n, section in enumerate(found, start=1)],
+        problems=[(row.cell.name, row.status, row.reason) for row in rows if row.reason],
+        definitions=DEFINITIONS,
+        command=command,
+        enough=plots.ENOUGH,
+    )
+
+
+def _summary(rows: Sequence[Row], found: Sequence[Section]) -> str:
+    labels = dict.fromkeys(row.cell.label for row in rows)
+    text = f"{counted(len(labels), 'method')} on {counted(len(found), 'benchmark')}, "
+    runs, done = sum(row.runs for row in rows), sum(row.done for row in rows)
+    complete = all(row.status == COMPLETE for row in rows)
+    text += f"{counted(runs, 'run')}" if complete else f"not complete: {done} of {counted(runs, 'run')} done"
+    lost = sum(len(row.diverged) for row in rows) + sum(t.acc is None for row in rows for t in row.trials)
+    return text + (f", {lost} diverged" if lost else "")
+
+
+def _what(study: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Facts of the study, name and text."""
+    final = study.final
+    facts = [
+        ("methods", ", ".join(dict.fromkeys(row.cell.label for row in rows))),
+        ("benchmarks", ", ".join(dict.fromkeys(row.cell.benchmark for row in rows))),
+        ("network", study.network),
+        ("preset", study.preset or "none"),
+        ("search", _search(study)),
+        (
+            "final runs",
+            f"seeds {', '.join(map(str, final))}" if isinstance(final, Seeds) else "the best trial",
+        ),
+    ]
+    if study.fit:
+        facts.append(("training", ", ".join(f"{k} = {plain_value(v)}" for k, v in study.fit.items())))
+    if study.orders > 1:
+        facts.append(("task orders", str(study.orders)))
+    return facts
+
+
+def _search(study: Study) -> str:
+    search = study.search
+    if search is None:
+        return "none"
+    if isinstance(search, Search):
+        text = (
+            f"{counted(search.trials, 'trial')} per cell, TPE after {search.startup} random ones, up to "
+            f"{search.width} at a time, seed {search.seed}"
+        )
+    else:
+        text = f"grid of {counted(len(search.points()), 'point')} per cell"
+    return f"{text}; {searched_on(study)}"
+
+
+def _where(agenda: Agenda) -> list[tuple[str, str]]:
+    """Provenance of all finished runs: where they agree one text, else each with its number of runs."""
+    results = _results(agenda)
+    abouts = [result.provenance for result in results]
+    facts = []
+    began = [float(p["started"]) for p in abouts if "started" in p]
+    if began:
+        ends = [float(p["started"]) + float(p.get("seconds", 0)) for p in abouts if "started" in p]
+        facts.append(("when", f"{moment(min(began))} to {moment(max(ends))}"))
+    spent = sum(float(p.get("seconds", 0)) for p in abouts)
+    if spent:
+        facts.append(("run time", f"about {about(spent)} summed over {counted(len(results), 'run')}"))
+    for name, keys in PROVENANCE.items():
+        values = Counter(" ".join(str(p[k]) for k in keys if p.get(k) not in (None, "")) for p in abouts)
+        values.pop("", None)
+        if values:
+            facts.append((name, _tallied(values)))
+    return facts
+
+
+def _tallied(values: Mapping[str, int]) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    return "; ".join(f"{value} ({counted(n, 'run')})" for value, n in sorted(values.items()))
+
+
+def _results(agenda: Agenda) -> list[Result]:
+    """All finished runs of the study, each once."""
+    found = {
+        trial.spec.key: trial.result
+        for state in agenda.states
+        for trial in [*state.trials, *state.finals.values()]
+        if trial.result is not None
+    }
+    return list(found.values())
+
+
+def _section(study: Study, section: Section, styles: plots.Styles, name: str) -> dict[str, Any]:
+    """All that the template shows of a benchmark."""
+    return {
+        "name": name,
+        "title": section.benchmark,
+        "header": table.title(study, section),
+        "main": [
+            _main_line(group, styles, mark)
+            for group, mark in zip(section.groups, table.marked(section), strict=True)
+        ],
+        "more": [_more_line(group) for group in section.groups],
+        "counts": any(len(group.finals) < group.wanted for group in section.groups),
+        "caption": table.caption(section),
+        "notes": table.notes(section),
+        "orders": [_order_line(row) for g in section.groups for row in g.rows] if section.orders > 1 else [],
+        "runs": "seeds and orders, by position in the order" if section.orders > 1 else "seeds",
+        "curves": plots.curves(section, styles, f"{name}-curves"),
+        "by_task": plots.by_task(section, styles, f"{name}-tasks"),
+        "heat_maps": plots.heat_maps(section, f"{name}-heat"),
+        "progress": plots.progress(section, styles, f"{name}-progress"),
+        "sensitivity": plots.sensitivity(section, styles, f"{name}-ps"),
+        "searches": _searches(section, styles, name),
+        "configurations": [_configuration(row) for group in section.groups for row in group.rows],
+    }
+
+
+def _main_line(group: Group, styles: plots.Styles, marked: bool) -> dict[str, Any]:
+    stats = {
+        name: group.stat(name) for name in ("acc", "fwt_vs_one", "bwt", "ps", "ct", "params", "bytes_total")
+    }
+    return {
+        "label": one_line(group.label),
+        "marked": marked,
+        "colour": styles[group.label].colour,
+        "n": f"{len(group.finals)}/{group.wanted}",
+        "pairs": [
+            (fraction(stats["acc"].mean), _std(stats["acc"].std)),
+            (signed(stats["fwt_vs_one"].mean), _std(stats["fwt_vs_one"].std)),
+            (ABSENT, "") if group.reference else (signed(stats["bwt"].mean), _std(stats["bwt"].std)),
+        ],
+        "single": [
+            fraction(stats["ps"].mean),
+            seconds(stats["ct"].mean),
+            quantity(stats["params"].mean),
+            quantity(stats["bytes_total"].mean, "B"),
+        ],
+    }
+
+
+def _more_line(group: Group) -> dict[str, Any]:
+    """The numbers of the catalogue that the main table has no room for."""
+    pairs = []
+    for name, write in (
+        ("acc_just", fraction),
+        ("val_acc", fraction),
+        ("bwt_T", signed),
+        ("forgetting", fraction),
+    ):
+        stat = group.stat(name)
+        absent = group.reference and name in ("bwt_T", "forgetting")
+        pairs.append((ABSENT, "") if absent else (write(stat.mean), _std(stat.std)))
+    ct, ct_train = group.stat("ct"), group.stat("ct_train")
+    epochs = group.stat("epochs_mean").mean
+    pairs += [(seconds(ct.mean), "" if ct.std is None else seconds(ct.std)),
+              (seconds(ct_train.mean), "" if ct_train.std is None else seconds(ct_train.std)),
+              (ABSENT if epochs is None else f"{epochs:.1f}", "")]  # fmt: skip
+    return {"label": one_line(group.label), "pairs": pairs}
+
+
+def _order_line(row: Row) -> dict[str, Any]:
+    values = [(fraction(row.acc), _std(row.acc_std))]
+    values += [(signed(row.stat(name).mean), _std(row.stat(name).std)) for name in ("fwt_vs_one", "bwt")]
+    return {
+        "label": one_line(row.cell.label),
+        "order": row.cell.order,
+        "pairs": values,
+        "ps": fraction(row.ps),
+    }
+
+
+def _std(value: float | None) -> str:
+    return "" if value is None else fraction(value)
+
+
+def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[str, Any]]:
+    found = []
+    rows = [row for group in section.groups for row in group.rows]
+    for n, row in enumerate(rows):
+        drawn = plots.slices(row, styles[row.cell.label], f"{name}-slice{n}")
+        if drawn:
+            order = f", order {row.cell.order}" if row.cell.orders > 1 else ""
+            found.append(
+                {
+                    "label": one_line(row.cell.label) + order,
+                    "n": counted(len(row.trials), "trial"),
+                    "few": not plots.enough_trials(row),
+                    "svg": drawn,
+                }
+            )
+    return found
+
+
+def _configuration(row: Row) -> dict[str, Any]:
+    """The winner of a search: rounded for reading, exact for copying."""
+    best = row.best
+    exact = "" if best is None else ", ".join(f'"{key}": {json.dumps(value)}' for key, value in best.items())
+    shown = "" if best is None else ", ".join(f"{key} = {plain_value(value)}" for key, value in best.items())
+    order = f", order {row.cell.order}" if row.cell.orders > 1 else ""
+    return {
+        "label": one_line(row.cell.label) + order,
+        "shown": "the search is not over" if best is None else shown or "nothing searched",
+        "exact": exact,
+        "trials": str(len(row.trials)) if row.trials else ABSENT,
+        "val": fraction(max((t.objective for t in row.trials if t.objective is not None), default=None)),
+    }

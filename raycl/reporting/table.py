@@ -1,0 +1,186 @@
+"""The table of a study as text, at most 80 columns wide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from raycl.agenda import Agenda
+from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
+from raycl.reporting.text import (
+    ABSENT,
+    COLUMNS,
+    clipped,
+    counted,
+    fraction,
+    quantity,
+    seconds,
+    signed,
+    wrapped,
+)
+from raycl.study import Seeds, Study
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of numbers; a cell is a value and a standard deviation, or a value and ""."""
+
+    header: str
+    cells: Sequence[tuple[str, str]]
+
+    def lines(self) -> list[str]:
+        """Header and cells in equal width."""
+        wide = max(len(value) for value, _ in self.cells)
+        tail = max(len(std) for _, std in self.cells)
+        cells = [
+            f"{value:>{wide}} {std:<{tail}}" if tail else f"{value:>{wide}}" for value, std in self.cells
+        ]
+        width = max(len(self.header), *map(len, cells))
+        if tail:  # a header over two numbers starts where the first starts
+            return [self.header.ljust(width), *(cell.ljust(width) for cell in cells)]
+        return [text.rjust(width) for text in [self.header, *cells]]
+
+
+def table_text(study: Study, agenda: Agenda) -> str:
+    """A table per benchmark, each with its notes."""
+    rows = collect(study, agenda)
+    parts = [_missing(rows)] if any(row.status != COMPLETE for row in rows) else []
+    parts += ["\n".join(section_lines(study, section)) for section in sections(study, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def section_lines(study: Study, section: Section) -> list[str]:
+    """Title, header, a line per method variant, what the numbers are, and the notes."""
+    columns = [column.lines() for column in _columns(section)]
+    stars = [" *" if mark else "" for mark in marked(section)]
+    names = [group.label for group in section.groups]
+    for gap in (2, 1):  # narrow gaps before shortened labels
+        room = COLUMNS - sum(len(lines[0]) + gap for lines in columns) - max(map(len, stars))
+        labels = clipped(names, room)
+        if labels == names:
+            break
+    first = ["method", *(label + star for label, star in zip(labels, stars, strict=True))]
+    widest = max(map(len, first))
+    table = [
+        (" " * gap).join([label.ljust(widest), *cells]).rstrip()
+        for label, *cells in zip(first, *columns, strict=True)
+    ]
+    short = [f"{a} = {b}" for a, b in zip(labels, names, strict=True) if a != b]
+    lines = [*wrapped(title(study, section)), *table]
+    for text in [*caption(section), *notes(section), *short]:
+        lines += wrapped(text)
+    return lines
+
+
+def title(study: Study, section: Section) -> str:
+    """digits_split (5 tasks x 2 classes, dissimilar), 3 seeds, searched on validation."""
+    facts = []
+    if section.classes:
+        low, high = min(section.classes), max(section.classes)
+        each = f"{low}" if low == high else f"{low} to {high}"
+        facts.append(f"{counted(section.tasks, 'task')} x {each} classes")
+    elif section.tasks:
+        facts.append(counted(section.tasks, "task"))
+    if section.similar is not None:
+        facts.append("similar" if section.similar else "dissimilar")
+    about = f" ({', '.join(facts)})" if facts else ""
+    orders = f", {counted(section.orders, 'order')}" if section.orders > 1 else ""
+    final = study.final
+    seeds = counted(len(final), "seed") if isinstance(final, Seeds) else "best trial"
+    return f"{section.benchmark}{about}{orders}, {seeds}, {searched_on(study)}"
+
+
+def caption(section: Section) -> list[str]:
+    """What the numbers are, and how large a difference must be to mean something."""
+    several = section.orders > 1
+    if not any(len(group.stat("acc").values) > 1 for group in section.groups):
+        return ["one value each: no spread, and no verdict on differences"] if _any(section) else []
+    text = f"value and standard deviation{' over orders' if several else ''}"
+    noise = section.noise
+    if noise is not None and noise >= 0.0005:
+        text += f"; differences under about {fraction(noise)} are within noise here"
+    return [text]
+
+
+def notes(section: Section) -> list[str]:
+    """Deviations, each with the methods it holds for."""
+    lines = []
+    if section.subset:
+        lines.append(f"subset: {section.subset}; not to stand beside published numbers")
+    if any(group.rows[0].cell.protocol == "paper" and group.rows[0].cell.search for group in section.groups):
+        lines.append("protocol paper: configurations were chosen on test accuracy, which flatters it")
+    searched = [group for group in section.groups if any(row.trials for row in group.rows)]
+    for text in dict.fromkeys(row.random for group in searched for row in group.rows if row.random):
+        labels = [group.label for group in searched if any(row.random == text for row in group.rows)]
+        lines.append(text if len(labels) == len(searched) else f"{', '.join(labels)}: {text}")
+    if section.machines > 1:
+        lines.append(f"times come from {section.machines} kinds of machine or thread counts: do not compare")
+    shared = _shared(section)
+    own: dict[str, list[str]] = {}
+    lines += [f"all methods: {text}" for text in shared]
+    for group in section.groups:
+        texts = "; ".join(text for text in group_notes(group) if text not in shared)
+        own.setdefault(texts, []).append(group.label)
+    return lines + [f"* {', '.join(labels)}: {texts}" for texts, labels in own.items() if texts]
+
+
+def marked(section: Section) -> list[bool]:
+    """Which lines of the table carry an asterisk: those with a note that not all share."""
+    shared = _shared(section)
+    return [any(text not in shared for text in group_notes(group)) for group in section.groups]
+
+
+def group_notes(group: Group) -> list[str]:
+    """The notes of a group's rows; one that some orders lack says which orders have it."""
+    found = []
+    for text in dict.fromkeys(note for row in group.rows for note in row.notes):
+        where = [row.cell.order for row in group.rows if text in row.notes]
+        some = len(where) < len(group.rows)
+        found.append(f"{text} (order {', '.join(map(str, where))})" if some else text)
+    have = sum(row.acc is not None for row in group.rows)
+    if 0 < have < len(group.rows):
+        found.append(f"mean over {have} of {counted(len(group.rows), 'order')}")
+    return found
+
+
+def _shared(section: Section) -> list[str]:
+    """Notes that hold for every one of several methods."""
+    first, *others = [group_notes(group) for group in section.groups]
+    return [text for text in first if others and all(text in notes for notes in others)]
+
+
+def _columns(section: Section) -> list[_Column]:
+    groups = section.groups
+    columns = []
+    if any(len(group.finals) < group.wanted for group in groups):
+        columns.append(_Column("n", [(f"{len(group.finals)}/{group.wanted}", "") for group in groups]))
+    columns += [
+        _Column("acc", [_pair(group, "acc") for group in groups]),
+        _Column("fwt_vs_one", [_pair(group, "fwt_vs_one") for group in groups]),
+        _Column("bwt", [(ABSENT, "") if group.reference else _pair(group, "bwt") for group in groups]),
+        _Column("ps", [(fraction(group.stat("ps").mean), "") for group in groups]),
+    ]
+    times = [group.stat("ct").mean for group in groups]
+    hours = any(value is not None and value >= 99_999.5 for value in times)
+    shown = [value / 3600 if hours and value is not None else value for value in times]
+    columns.append(_Column("time h" if hours else "time s", [(seconds(value), "") for value in shown]))
+    columns.append(_Column("params", [(quantity(group.stat("params").mean), "") for group in groups]))
+    columns.append(
+        _Column("stored", [(quantity(group.stat("bytes_total").mean, "B"), "") for group in groups])
+    )
+    return columns
+
+
+def _pair(group: Group, name: str) -> tuple[str, str]:
+    stat = group.stat(name)
+    write = fraction if name == "acc" else signed
+    return write(stat.mean), "" if stat.std is None else fraction(stat.std)
+
+
+def _any(section: Section) -> bool:
+    return any(group.finals for group in section.groups)
+
+
+def _missing(rows: Sequence[Row]) -> str:
+    done, runs = sum(row.done for row in rows), sum(row.runs for row in rows)
+    return f"not complete: {done} of {counted(runs, 'run')} done; raycl plan says what is missing"

@@ -1,0 +1,73 @@
+"""Top-k against sorting, straight-through gradients, bits, names of layers."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from raycl.masks import TopK, annealed, kept, layers_of, pack, top_k, unpack, weights_of
+from raycl.names import network
+
+
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.05, 0.3, 0.5, 0.9, 0.99, 1.0])
+@pytest.mark.parametrize("shape", [(1,), (7,), (30, 20), (6, 5, 3, 3)])
+def test_top_k_is_what_sorting_gives(shape: tuple[int, ...], density: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    ranks = torch.rand(shape, generator=generator)
+    n = ranks.numel()
+    order = ranks.reshape(-1).argsort()
+    wanted = torch.zeros(n)
+    wanted[order[int((1 - density) * n) :]] = 1.0
+    mask = top_k(ranks, density)
+    assert torch.equal(mask.reshape(-1), wanted) and mask.shape == ranks.shape
+    assert int(mask.sum()) == kept(n, density) == n - int((1 - density) * n)
+
+
+def test_floating_point_of_the_papers_code() -> None:
+    assert kept(10, 0.9) == 10 and kept(10, 0.8) == 9  # (1 - 0.9) * 10 is just below 1
+
+
+def test_among_equals_the_later_is_kept() -> None:
+    ranks = torch.tensor([0.5, 0.2, 0.5, 0.9, 0.5])
+    assert top_k(ranks, 0.6).tolist() == [0, 0, 1, 1, 1]
+    assert top_k(torch.zeros(8), 0.5).tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_dtype_is_that_of_the_ranks_and_nothing_is_written() -> None:
+    ranks = torch.rand(20, dtype=torch.float64)
+    copy = ranks.clone()
+    assert top_k(ranks, 0.3).dtype == torch.float64 and torch.equal(ranks, copy)
+
+
+def test_gradient_goes_straight_through() -> None:
+    ranks = torch.rand(6, requires_grad=True)
+    coefficients = torch.arange(6.0)
+    (TopK.apply(ranks, 0.5) * coefficients).sum().backward()
+    assert ranks.grad is not None and torch.equal(ranks.grad, coefficients)
+
+
+@pytest.mark.parametrize("shape", [(1,), (8,), (9,), (3, 5), (4, 3, 3, 3)])
+def test_bits_go_there_and_back(shape: tuple[int, ...]) -> None:
+    mask = (torch.rand(shape) < 0.4).float()
+    bits = pack(mask)
+    assert len(bits) == -(-mask.numel() // 8)
+    assert torch.equal(unpack(bits, shape), mask)
+
+
+def test_annealing_is_linear_and_ends_exactly() -> None:
+    values = [annealed(i, 101, 400.0) for i in range(101)]
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    assert values[0] == 1 / 400 and values[-1] == 400.0
+    assert steps == pytest.approx([steps[0]] * 100)
+
+
+def test_layers_have_names_by_kind_and_place() -> None:
+    net = network("alexnet")
+    with torch.device("meta"):
+        body = net((3, 32, 32), (2, 2), net.Config())  # type: ignore[call-arg]
+    assert list(layers_of(body.body)) == ["conv1", "conv2", "conv3", "fc1", "fc2"]
+    assert list(weights_of(body))[-2:] == ["heads.0.weight", "heads.1.weight"]
+    assert list(weights_of(nn.Linear(2, 3))) == ["weight"]

@@ -1,0 +1,149 @@
+"""Real Ray: what is played, what goes wrong, and that both roads give the same bits.
+
+Starting workers is what costs, so most of it is one study of methods that behave and misbehave.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tune_helpers import in_process, on_ray, tiny
+
+from raycl import R, Search, Seeds, Study
+from raycl.agenda import Agenda, CellState
+from raycl.errors import UserError
+
+GOOD = {"finetune": {}, "hat": {}}
+
+
+def rogues(mark: Path) -> Study:
+    plain: dict[str, Any] = {"search": None}
+    return tiny(
+        {
+            **GOOD,
+            "exits": {"method": "misbehaving:Exits", "method.mark": str(mark), **plain},
+            "always": {"method": "misbehaving:AlwaysExits", **plain},
+            "raises": {"method": "misbehaving:Raises", **plain},
+            "diverges": {"method": "misbehaving:Diverges", "search": Search(trials=8, width=2, startup=20)},
+            "threads": {"method": "misbehaving:Threads", **plain},
+            "twice": {"method": "misbehaving:Threads", "method.name": "twice", **plain},
+        },
+        resources={"twice/*": R(cpus=2)},
+        final=Seeds(1),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("playing")
+
+
+@pytest.fixture(scope="module")
+def played(ray_cluster: int, folder: Path) -> dict[str, CellState]:
+    agenda = on_ray(rogues(folder / "mark"), folder / "store")
+    return {state.cell.label: state for state in agenda.states}
+
+
+def numbers(states: list[CellState]) -> list[Any]:
+    """Everything of the finished runs but times, places and threads."""
+    found = []
+    for state in states:
+        for trial in [*state.trials, *state.finals.values()]:
+            assert trial.result is not None
+            for r in trial.result.reports:
+                found.append(
+                    (state.cell.name, trial.spec.key, r.val, r.test, r.epochs, r.updates, r.parameters)
+                )
+    return found
+
+
+def test_ray_and_one_process_give_the_same_bits(played: dict[str, CellState], tmp_path: Path) -> None:
+    here = in_process(tiny(GOOD, final=Seeds(1)), tmp_path)
+    there = [played[label] for label in GOOD]
+    assert all(state.complete for state in [*here.states, *there])
+    assert numbers(there) == numbers(here.states)
+
+
+def test_a_process_that_dies_resumes_after_its_last_finished_task(
+    played: dict[str, CellState], folder: Path
+) -> None:
+    assert played["exits"].complete
+    learnt = (folder / "mark").read_text().split()
+    assert learnt == ["0", "1", "1", "2", "3", "4"]  # task 1 again, task 0 not
+
+
+def test_a_process_that_always_dies_fails(played: dict[str, CellState]) -> None:
+    assert not played["always"].complete
+    assert all("died" in message for message in played["always"].failed.values())
+
+
+def test_a_bug_is_failed_with_its_traceback(played: dict[str, CellState], folder: Path) -> None:
+    from raycl.store import Store
+
+    state = played["raises"]
+    assert not state.complete and len(state.failed) == 1
+    key = next(iter(state.failed))
+    failure = Store(folder / "store").failure(key)
+    assert failure is not None and failure.status == "failed"
+    assert "a bug of the method's own" in failure.message and "in learn" in failure.message
+    assert Store(folder / "store").get(key) is None
+
+
+def test_nan_is_diverged_and_replaced(played: dict[str, CellState]) -> None:
+    state = played["diverges"]
+    assert len(state.completed) == 8 and state.diverged and state.complete
+    for trial in state.diverged:
+        assert trial.params["method.x"] > 0.7
+        assert trial.result is not None
+        assert "training loss is nan in epoch 1 of task 1" in trial.result.message
+
+
+@pytest.mark.parametrize(("label", "threads"), [("threads", 1), ("twice", 2)])
+def test_a_worker_sets_its_own_threads(played: dict[str, CellState], label: str, threads: int) -> None:
+    for result in played[label].results.values():
+        assert [report.figures["threads"] for report in result.reports] == [threads] * 5
+        assert result.provenance["threads"] == threads
+
+
+def test_tune_leaves_nothing_behind(played: dict[str, CellState], folder: Path) -> None:
+    left = {path.name for path in (folder / "store").iterdir()}
+    assert left == {"runs", "searches", "failures", "checkpoints"}
+    finished = {path.stem for path in (folder / "store").glob("runs/??/*.json")}
+    assert not finished & {path.name for path in (folder / "store" / "checkpoints").iterdir()}
+
+
+def test_results_say_where_they_come_from(played: dict[str, CellState]) -> None:
+    wanted = {"torch", "numpy", "python", "threads", "numerics", "source", "seconds", "started", "commit"}
+    for result in played["finetune"].results.values():
+        assert wanted <= result.provenance.keys()
+        json.dumps(result.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("at_once", [2, 4])
+def test_proposals_on_ray_do_not_depend_on_slots_and_sleeps(
+    ray_cluster: int, tmp_path: Path, at_once: int
+) -> None:
+    study = tiny({"misbehaving:Sleeps": {}}, search=Search(trials=8, width=4, startup=2), final=Seeds(1))
+    on_ray(study, tmp_path / "ray", at_once)
+    in_process(study, tmp_path / "here")  # one slot
+    ledgers = [
+        {p.relative_to(root).as_posix(): p.read_text() for p in root.glob("searches/**/*.json")}
+        for root in (tmp_path / "ray", tmp_path / "here")
+    ]
+    assert len(ledgers[0]) == 8 and ledgers[0] == ledgers[1]
+
+
+def test_a_request_that_fits_no_node_is_refused(ray_cluster: int, tmp_path: Path) -> None:
+    said = r"R\(cpus=99, gpus=0\) fits no node; the largest has 4 CPUs and 0 GPUs"
+    with pytest.raises(UserError, match=said):
+        on_ray(tiny({"finetune": {}}, resources={"*": R(cpus=99)}), tmp_path)
+
+
+def test_a_finished_study_starts_nothing(tmp_path: Path) -> None:
+    study = tiny({"finetune": {}}, search=None)
+    assert in_process(study, tmp_path).ran == 2
+    again: Agenda = on_ray(study, tmp_path)
+    assert again.ran == 0

@@ -1,0 +1,206 @@
+"""Real MLflow: what stands there, and that a repeated projection adds nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from tune_helpers import in_process, tiny
+
+from raycl import Search, Seeds, Study
+from raycl.agenda import Agenda
+from raycl.api import run_study
+from raycl.errors import UserError
+from raycl.store import Store
+from raycl.study import cells_of
+from raycl.tune.tracking import PARENT, Tracking
+
+METHODS = {"one": {"search": None}, "hat": {}, "finetune": {}}
+
+
+def study(**changes: Any) -> Study:
+    return tiny(METHODS, name="tracked", search=Search(trials=2, width=2, startup=2), **changes)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tracked") / "store"
+    assert run_study(study(), root, local=True).code == 0
+    return root
+
+
+def runs(client: MlflowClient, name: str = "tracked") -> list[Run]:
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def client_of(store: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
+
+
+def test_one_parent_a_cell_and_one_child_a_run(store: Path) -> None:
+    found = runs(client_of(store))
+    parents = [r for r in found if PARENT not in r.data.tags]
+    assert {r.info.run_name for r in parents} == {f"{m} / digits_split" for m in METHODS}
+    children = [r for r in found if PARENT in r.data.tags]
+    assert (
+        len(children) == 2 + 3 + 2
+    )  # the best trial and the first seed are one run; finetune has nothing to search
+    assert len({(r.data.tags[PARENT], r.data.tags["raycl.key"]) for r in children}) == len(children)
+    names = sorted(r.info.run_name for r in children if r.info.run_name.startswith("hat"))
+    assert names == [
+        "hat / digits_split / seed 2",
+        "hat / digits_split / trial 0",
+        "hat / digits_split / trial 1",
+    ]
+
+
+def test_the_parents_row_is_the_comparison(store: Path) -> None:
+    by_name = {r.info.run_name: r for r in runs(client_of(store)) if PARENT not in r.data.tags}
+    hat = by_name["hat / digits_split"]
+    assert {"acc", "acc_std", "fwt_vs_one", "bwt", "ps", "ct"} <= hat.data.metrics.keys()
+    agenda = Agenda(cells_of(study()), Store(store))
+    state = next(s for s in agenda.states if s.cell.label == "hat")
+    mean = sum(r.acc() or 0 for r in state.results.values()) / 2
+    assert hat.data.metrics["acc"] == pytest.approx(mean)
+    assert hat.data.params["method"] == "hat" and hat.info.status == "FINISHED"
+    assert "ps" not in by_name["one / digits_split"].data.metrics  # absent, not zero
+
+
+def test_children_carry_their_curve_and_parameters(store: Path) -> None:
+    client = client_of(store)
+    child = next(r for r in runs(client) if r.info.run_name == "hat / digits_split / trial 0")
+    curve = client.get_metric_history(child.info.run_id, "acc")
+    assert [point.step for point in curve] == [1, 2, 3, 4, 5]
+    assert {"method.lamb", "method.smax", "method", "benchmark", "order", "seed"} <= child.data.params.keys()
+    assert {"bwt_T", "params", "bytes_total", "val_acc", "ct"} <= child.data.metrics.keys()
+
+
+def test_syncing_again_adds_nothing(store: Path) -> None:
+    client = client_of(store)
+
+    def points() -> dict[tuple[str, str], int]:
+        return {(r.info.run_id, name): len(client.get_metric_history(r.info.run_id, name))
+                for r in runs(client) for name in r.data.metrics}  # fmt: skip
+
+    before = points()
+    for _ in range(2):
+        Tracking.open(study(), Agenda(cells_of(study()), Store(store))).sync()
+    assert points() == before
+    for run in runs(client):  # also when nothing says that it was done before
+        client.set_tag(run.info.run_id, "raycl.content", "gone")
+    Tracking.open(study(), Agenda(cells_of(study()), Store(store))).sync()
+    assert points() == before
+
+
+def test_the_links_name_every_cell(store: Path) -> None:
+    tracking = Tracking.open(study(), Agenda(cells_of(study()), Store(store)))
+    link = tracking.compare_link()
+    parents = [r.info.run_id for r in runs(client_of(store)) if PARENT not in r.data.tags]
+    assert all(run_id in link for run_id in parents) and "/#/compare-runs?runs=%5B%22" in link
+
+
+def test_a_uri_that_answers_nothing_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(
+        UserError, match=r"MLflow at http://127.0.0.1:9 does not answer .*MLFLOW_TRACKING_URI"
+    ):
+        run_study(study(), tmp_path / "store", local=True)
+    assert not list((tmp_path / "store").glob("runs/*"))
+
+
+@contextlib.contextmanager
+def server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """MLflow's own server on a free port of loopback."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    command += ["--artifacts-destination", str(folder)]
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.2)
+        yield uri, process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+
+
+def test_an_outage_stops_nothing_and_sync_fills_in_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from raycl.reporting import render
+
+    small = tiny({"finetune": {}}, name="outage", search=None, final=Seeds(1, 2, 3))
+    with server(tmp_path) as (uri, process):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        agenda_seen: list[int] = []
+
+        from raycl import local
+
+        real = local.play_here
+
+        def cut(agenda: Agenda) -> None:
+            def stop_server(what: str, *_: Any) -> None:
+                if what == "finished" and not agenda_seen:
+                    agenda_seen.append(1)
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+            agenda.listeners.insert(0, stop_server)
+            real(agenda)
+
+        monkeypatch.setattr(local, "play_here", cut)
+        played = run_study(small, tmp_path / "store", local=True, console=Console(width=200))
+    assert played.code == 0 and agenda_seen
+    said = capsys.readouterr().out
+    assert said.count("out of reach") == 1 and "raycl sync" in said
+    agenda = Agenda(cells_of(small), Store(tmp_path / "store"))
+    assert agenda.states[0].complete and "finetune" in render(small, agenda, "table")
+    with server(tmp_path) as (uri, _):  # the same database, another port
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        Tracking.open(small, agenda).sync()
+        found = runs(MlflowClient(tracking_uri=uri), "outage")
+        assert len(found) == 1 + 3 and all(r.info.status == "FINISHED" for r in found)
+
+
+def test_a_study_played_in_two_halves_stands_there_once(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    in_process(tiny({"finetune": {}}, name="halves", search=None, final=Seeds(1)), store)
+    whole = tiny({"finetune": {}}, name="halves", search=None, final=Seeds(1, 2))
+    assert run_study(whole, store, local=True).code == 0
+    assert run_study(whole, store, local=True).code == 0
+    found = runs(client_of(store), "halves")
+    assert sorted(r.info.run_name for r in found) == [
+        "finetune / digits_split",
+        "finetune / digits_split / seed 1",
+        "finetune / digits_split / seed 2",
+    ]
