@@ -32,6 +32,11 @@ class Proposer(Protocol):
         ...
 
 
+def nothing_to_propose(cell: Cell, n: int, told: object, running: object) -> dict[str, Any]:
+    """The proposer of a study that searches nothing."""
+    raise AssertionError(f"{cell.name} searches nothing, and was asked for trial {n}")
+
+
 @dataclass(frozen=True)
 class Job:
     """A run to be played, and why."""
@@ -112,7 +117,7 @@ class CellState:
             return None
         scored = [(t.objective(self.cell), -t.n, t) for t in self.completed]
         scored = [s for s in scored if s[0] is not None]
-        return max(scored, key=lambda s: s[:2])[2] if scored else None  # type: ignore[type-var]
+        return max(scored, key=lambda s: s[:2])[2] if scored else None
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -244,9 +249,9 @@ class Agenda:
         state = self.states[index]
         for trial in state.trials:
             trial.result = trial.result or self._result(trial.spec.key)
-        while (trial := self._next_trial(state)) is not None:
-            state.trials.append(trial)
-            trial.result = self._result(trial.spec.key)
+        while (proposed := self._next_trial(state)) is not None:
+            state.trials.append(proposed)
+            proposed.result = self._result(proposed.spec.key)
         for trial in state.trials:
             self._emit(index, trial, f"trial {trial.n}", trial.n)
         if state.searched and (state.best is not None or not state.cell.search):
@@ -280,8 +285,8 @@ class Agenda:
         if cell.search is None or n >= most_trials(cell) or cell.blocked or state.failed:
             return None
         if isinstance(cell.search, Grid):
-            params = cell.search.points()[n]
-            return Trial(n, params, cell.spec(params, cell.trial_seed))
+            point = cell.search.points()[n]
+            return Trial(n, point, cell.spec(point, cell.trial_seed))
         known = max(0, n - cell.search.width + 1)  # trials 0 .. n - width must be finished, and are told
         if any(trial.result is None for trial in state.trials[:known]):
             return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 
 from raycl import metrics
-from raycl.agenda import Agenda, Proposer
+from raycl.agenda import Agenda, Proposer, nothing_to_propose
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.store import Store
@@ -133,10 +133,7 @@ def _proposer(cells: list[Cell]) -> Proposer:
 
         return tpe
 
-    def none(*_: Any) -> dict[str, Any]:
-        raise AssertionError("nothing is searched")
-
-    return none
+    return nothing_to_propose
 
 
 def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None:

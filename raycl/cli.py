@@ -114,7 +114,7 @@ def _benchmarks(arguments: Any) -> int:
 
     if not arguments.name:
         for name, kind in names.recipes().items():
-            needs = f" [needs {', '.join(kind().needs())}]" if kind().needs() else ""
+            needs = f" [needs {kind.source}]" if kind.source else ""
             print(_columns(f"{name:<17} {kind.summary}{needs}"))
         return 0
     from raycl import benchmarks
@@ -255,8 +255,7 @@ def _report(arguments: Any) -> int:
         render(study, agenda, "html", path=page, command=_again(arguments))
         print(page)
         return 0
-    options = {"times": not arguments.no_times} if arguments.format == "csv" else {}
-    text = render(study, agenda, arguments.format, **options)
+    text = render(study, agenda, arguments.format, times=not arguments.no_times)
     if arguments.out:
         Path(arguments.out).write_text(text)
     else:

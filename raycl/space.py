@@ -110,13 +110,17 @@ class Field:
         return f"{type_name(self.type)}, default {default}{searched}"
 
 
-@functools.cache
 def fields_of(config: type) -> Mapping[str, Field]:
     """Fields of a Config dataclass by name.
 
     Raises:
         UserError: a default that lies outside the domain beside it.
     """
+    return _fields_of(config)
+
+
+@functools.cache
+def _fields_of(config: type) -> Mapping[str, Field]:
     hints = typing.get_type_hints(config, include_extras=True)
     found: dict[str, Field] = {}
     for field in dataclasses.fields(config):

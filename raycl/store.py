@@ -162,20 +162,18 @@ class Store:
 
     def _read(self, path: Path, key: str) -> Result | None:
         try:
-            text = path.read_text()
+            plain = json.loads(path.read_text())
+            if plain.get("format") == FORMAT and key_of(plain["spec"]) == key:
+                return Result.from_json(plain)
+            why = "another format or another run"
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            return self._set_aside(path, str(error))
-        try:
-            plain = json.loads(text)
-            if plain.get("format") != FORMAT or key_of(plain["spec"]) != key:
-                return self._set_aside(path, "another format or another run")
-            return Result.from_json(plain)
         except json.JSONDecodeError as error:
-            return self._set_aside(path, f"truncated or damaged at byte {error.pos}")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            return self._set_aside(path, f"{type(error).__name__}: {error}")
+            why = f"truncated or damaged at byte {error.pos}"
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            why = f"{type(error).__name__}: {error}"
+        self._set_aside(path, why)
+        return None
 
     def _set_aside(self, path: Path, why: str) -> None:
         damaged = self.root / "damaged"

@@ -184,7 +184,8 @@ def _override(study: Study, text: str) -> Study:
     path, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--set {text}: write FIELD=VALUE, such as search.trials=4")
-    return _replace(study, path.strip().split("."), _literal(value.strip()), f"--set {text}")
+    changed: Study = _replace(study, path.strip().split("."), _literal(value.strip()), f"--set {text}")
+    return changed
 
 
 def _replace(target: Any, path: list[str], value: Any, place: str) -> Any:

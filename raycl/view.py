@@ -347,7 +347,7 @@ class LiveView:
 def _cell_line(
     state: CellState, live: Sequence[_Live], name: str, tasks: int, booked: tuple[int, int]
 ) -> str:
-    """finetune / digits_split  search 8/8  best val .842  final 3/3  acc .838, or where its run stands."""
+    """label / benchmark  search 8/8  best val .842  final 3/3  acc .838, or where its run stands."""
     cell, (trials, finals) = state.cell, booked
     parts = [f"{name:<{NAME}}"]
     if cell.blocked and not state.complete:

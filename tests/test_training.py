@@ -399,9 +399,13 @@ def test_pulses_come_from_inside_the_loop(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"epochs": 0}, "epochs = 0 must be at least 1"), ({"lr": 0.0}, "lr = 0.0 must be above 0"),
-     ({"factor": 1.0}, "factor = 1.0 must be above 1"), ({"clip": -1.0}, "clip = -1.0 must be above 0, or None")],
-)  # fmt: skip
+    [
+        ({"epochs": 0}, "epochs = 0 must be at least 1"),
+        ({"lr": 0.0}, "lr = 0.0 must be above 0"),
+        ({"factor": 1.0}, "factor = 1.0 must be above 1"),
+        ({"clip": -1.0}, "clip = -1.0 must be above 0, or None"),
+    ],
+)
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         filled(Fit.Config, settings, "fit")

@@ -20,7 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from raycl.metrics import Matrix
 from raycl.reporting.collect import Group, Row, Section
@@ -103,6 +103,14 @@ def _svg(figure: Figure, name: str, about: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    seen: set[str] = set()
+
+    def once(found: re.Match[str]) -> str:  # equal paths are written twice under one id
+        again = found[0] in seen
+        seen.add(found[0])
+        return "" if again else found[0]
+
+    text = re.sub(r' id="[^"]*"', once, text)
     label = one_line(about).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
@@ -265,7 +273,8 @@ def _log_if_wide(ax: Axes, values: Sequence[float]) -> None:
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """0.01 and 100 at the powers of ten of a logarithmic axis, nothing in between."""
+    """0.01 and 100 at a few powers of ten of a logarithmic axis, nothing in between."""
+    axis.set_major_locator(LogLocator(numticks=5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -414,7 +423,7 @@ def _slice(ax: Axes, row: Row, key: str, domain: Domain, style: Style) -> None:
         _domain_axis(ax, domain.low, domain.high, domain.log)
     ax.margins(y=0.12)  # room for the ring
     last = max((t.n for t in done), default=0) or 1
-    shades = [to_rgba(style.colour, 0.25 + 0.65 * t.n / last) for t in done]
+    shades = [to_rgba(style.colour, 0.4 + 0.55 * t.n / last) for t in done]
     ys = [t.objective if t.objective is not None else math.nan for t in done]
     ax.scatter(xs, ys, s=16, c=shades, marker=style.marker, lw=0)
     ringed = [(x, y) for x, y, t in zip(xs, ys, done, strict=True) if row.best and t.params == row.best]
@@ -430,7 +439,7 @@ def _domain_axis(ax: Axes, low: float, high: float, log: bool) -> None:
         _plain_ticks(ax.xaxis)
         margin = (high / low) ** 0.05 if high > low else 1.1
         ax.set_xlim(low / margin, high * margin)
-        if high / low < 30:
+        if high / low < 100:
             middle = math.sqrt(low * high)
             ax.set_xticks([low, middle, high], [f"{value:.3g}" for value in (low, middle, high)])
     else:

@@ -64,7 +64,7 @@ def _trial(
 def _distribution(domain: Domain) -> BaseDistribution:
     match domain:
         case Choice(options=options):
-            return CategoricalDistribution(options)
+            return CategoricalDistribution(options)  # type: ignore[arg-type]  # tuples are hashable too
         case Float(low, high, log):
             return FloatDistribution(low, high, log=log)
         case _:

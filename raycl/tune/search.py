@@ -34,7 +34,7 @@ class StudySearch(Searcher):
     def agenda(self) -> Agenda:
         return self.agendas[self.token]
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """A job's config; None while others run that it waits for; FINISHED when all is over."""
         job = self.agenda.next()
         if job is None:

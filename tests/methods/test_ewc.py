@@ -127,6 +127,19 @@ def test_train_mode_draws_dropout_and_leaves_the_mode() -> None:
     assert not ewc.net.training
 
 
+@pytest.mark.parametrize("size", [1, 20])
+def test_batch_statistics_stay_whatever_the_mode(size: int) -> None:
+    on = toys.benchmark(shape=(1, 8, 8))
+    ewc: Any = toys.method("ewc", on, "resnet18(nf=2)")
+    before = facts.state(ewc)
+    assert ewc.net.training
+    loud = fisher(ewc.net, on.tasks[0], toys.fit(), size, dropout=True)
+    quiet = fisher(ewc.net, on.tasks[0], toys.fit(), size)
+    facts.assert_same_state(before, facts.state(ewc))
+    assert all(facts.same_bits(a, b) for a, b in zip(loud, quiet, strict=True))  # it has no dropout
+    assert all(module.training for module in ewc.net.modules())
+
+
 def test_fishers_are_averaged_over_tasks_and_the_anchor_moves() -> None:
     on = toys.benchmark()
     ewc: Any = toys.method("ewc", on, lamb=50.0)

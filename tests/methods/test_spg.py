@@ -183,6 +183,20 @@ def test_importance_after_epoch_n_is_that_of_the_first_n_epochs(epoch: int) -> N
     facts.assert_same_state(facts.state(early.net), facts.state(whole.net))  # the real fit is not touched
 
 
+def test_importance_after_epoch_n_is_not_that_of_the_best_epoch_so_far() -> None:
+    on = toys.benchmark((2,))
+    task = on.tasks[0]
+    on.tasks[0].val.y[:] = 1 - task.val.y  # the more is learnt the worse it looks: epoch 1 is the best
+    early: Any = toys.method("spg", on, importance_epoch=3)
+    short: Any = toys.method("spg", on)
+    toys.learn_one(early, on, toys.fit(epochs=4, lr=0.2), 0)
+    toys.learn_one(short, on, toys.fit(epochs=3, lr=0.2, keep="last"), 0)
+    assert all(facts.same_bits(a, b) for a, b in zip(early.accumulated, short.accumulated, strict=True))
+    best: Any = toys.method("spg", on)
+    toys.learn_one(best, on, toys.fit(epochs=3, lr=0.2), 0)
+    assert not facts.same_bits(early.accumulated[0], best.accumulated[0])
+
+
 def test_an_epoch_that_training_does_not_reach_means_the_final_weights() -> None:
     on = toys.benchmark()
     for settings in ({"epochs": 3}, {"epochs": 40, "lr": 0.3, "schedule": "plateau", "stop": "first_plateau",

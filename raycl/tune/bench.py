@@ -1,0 +1,50 @@
+"""What Ray Tune costs per trial."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+from raycl.agenda import Agenda, Job, nothing_to_propose
+from raycl.store import Result, Store
+from raycl.study import Seeds, Study, cells_of
+from raycl.tune.launch import cluster, play_on_ray
+
+
+def trivial_trials(folder: Path, trials: int = 60) -> tuple[float, float, float, float]:
+    """Play as many trials of one epoch on digits.
+
+    Returns:
+        Seconds to the end of the first trial, wall seconds per trial from then on (all slots together),
+        mean seconds inside a trial, and peak bytes of a worker.
+    """
+    study = Study(
+        name="bench",
+        methods={"plain": {"method": "raycl.method:Method"}},
+        benchmarks=["digits_split"],
+        network="mlp(hidden=8)",
+        fit={"epochs": 1},
+        search=None,
+        final=Seeds(*range(1, trials + 1)),
+    )
+    cells = cells_of(study)
+
+    agenda = Agenda(cells, Store(folder).open(), nothing_to_propose)
+    ended: list[float] = []
+    results: list[Result] = []
+
+    def note(what: str, job: Job, more: object) -> None:
+        if what == "finished" and isinstance(more, Result):
+            ended.append(time.perf_counter())
+            results.append(more)
+
+    agenda.listeners.append(note)
+    started = time.perf_counter()
+    with cluster(None, None):
+        play_on_ray(study, agenda, cells, shipped=False)
+    warm = ended[len(ended) // 4 :]  # the first ones wait for workers that start
+    each = (warm[-1] - warm[0]) / (len(warm) - 1)
+    live = statistics.mean(float(r.provenance["seconds"]) for r in results[len(results) // 4 :])
+    peak = max(report.peak_bytes for r in results for report in r.reports)
+    return ended[0] - started, each, live, float(peak)
