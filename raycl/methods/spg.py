@@ -22,6 +22,8 @@ from raycl.method import Batch, Buffers, Method, Task, measuring, one_task
 from raycl.networks import Heads, Network
 from raycl.training import Fit
 
+GROUP = 16  # heads whose gradients are summed side by side, each as large as the body
+
 
 class SPG(Method):
     """Finetuning with gradients times (1 - importance).
@@ -127,25 +129,34 @@ def gradient_importance(
 ) -> tuple[list[Tensor], list[Tensor] | None]:
     """Importance through the task's own head, and the largest through the older ones (eqs. 1 to 3).
 
-    One forward pass per batch serves all heads, so they see the same dropout, and one backward per head.
+    One forward pass per batch serves up to `GROUP` heads, which so see the same dropout; each head takes one
+    backward pass.
     """
-    body = list(net.body.parameters())
-    own = task.index
+    own, cross = task.index, None
     heads = [*range(own if chi else 0), own]
-    sums = {head: [torch.zeros_like(p) for p in body] for head in heads}
     with measuring(net, dropout):
-        for batch in fit.batches(task.train, own):
-            h = net.features(batch.x, own)
-            for head in heads:
-                logits = net.head(h, head)
-                loss = F.cross_entropy(logits, batch.y) if head == own else logits.sum()
-                gradients = torch.autograd.grad(loss, body, retain_graph=head != own)
-                for total, gradient in zip(sums[head], gradients, strict=True):
-                    total += gradient
-    scores = {head: [_standardised(g).tanh_().abs_() for g in sums[head]] for head in heads}
-    older = [scores[head] for head in heads[:-1]]
-    cross = [torch.stack(same).amax(0) for same in zip(*older, strict=True)] if older else None
-    return scores[own], cross
+        for start in range(0, len(heads), GROUP):
+            group = heads[start : start + GROUP]
+            for head, gradients in zip(group, _summed(net, task, fit, group), strict=True):
+                scores = [_standardised(g).tanh_().abs_() for g in gradients]
+                if head != own:
+                    cross = scores if cross is None else list(map(torch.maximum, cross, scores))
+    return scores, cross  # the own head is the last
+
+
+def _summed(net: Network, task: Task, fit: Fit, heads: Sequence[int]) -> list[list[Tensor]]:
+    """For each head the gradients of the body, summed over the batches of the training split."""
+    body = list(net.body.parameters())
+    sums = [[torch.zeros_like(p) for p in body] for _ in heads]
+    for batch in fit.batches(task.train, task.index):
+        h = net.features(batch.x, task.index)
+        for head, totals in zip(heads, sums, strict=True):
+            logits = net.head(h, head)
+            loss = F.cross_entropy(logits, batch.y) if head == task.index else logits.sum()
+            gradients = torch.autograd.grad(loss, body, retain_graph=head != heads[-1])
+            for total, gradient in zip(totals, gradients, strict=True):
+                total += gradient
+    return sums
 
 
 def _standardised(g: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import toys
 
+from raycl import methods
 from raycl.method import Batch
 from raycl.methods.spg import gradient_importance
 
@@ -45,6 +46,16 @@ def test_importance_of_a_network_of_two_weights_by_hand() -> None:
     assert own[1].tolist() == cross[1].tolist() == [0.0]  # a tensor of one number varies with nothing
     _, nothing = gradient_importance(spg.net, on.tasks[1], toys.fit(batch=3), chi=False)
     assert nothing is None
+
+
+def test_heads_in_groups_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    on = toys.benchmark((2, 2, 2, 2, 2))
+    spg: Any = toys.method("spg", on)
+    own, cross = gradient_importance(spg.net, on.tasks[4], toys.fit(), dropout=False)
+    monkeypatch.setattr(methods.spg, "GROUP", 2)
+    parts = gradient_importance(spg.net, on.tasks[4], toys.fit(), dropout=False)
+    for one, other in zip([*own, *cross], [*parts[0], *parts[1]], strict=True):  # type: ignore[misc]
+        assert facts.same_bits(one, other)
 
 
 def test_importance_needs_one_forward_pass_per_batch() -> None:
