@@ -138,6 +138,8 @@ class CellState:
     @property
     def total(self) -> int:
         """Runs in all, as far as is known: a replaced trial adds one, and the best trial is a final run."""
+        if self.cell.search and self.searched and self.best is None:
+            return len(self.trials)  # all diverged: nothing is left to do
         trials = max(self.wanted + len([t for t in self.trials if self._diverged(t)]), len(self.trials))
         if isinstance(self.cell.search, Search):
             trials = min(trials, most_trials(self.cell))

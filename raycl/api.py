@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +104,7 @@ def _play(
     if played.agenda.over:
         return
     try:
-        with LiveView(played.study, played.agenda, slots, console):
+        with _terminated_as_interrupted(), LiveView(played.study, played.agenda, slots, console):
             if local:
                 from raycl.local import play_here
 
@@ -113,6 +115,25 @@ def _play(
                 play_on_ray(played.study, played.agenda, cells, shipped=address is not None)
     except KeyboardInterrupt:
         played.code, played.cut_off = INTERRUPTED, len(played.agenda.live)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a study as Ctrl-C does, with a word on how to go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    interrupt: Callable[..., Any] | int | None = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ def play(
     never an exception. With `checkpoints`, a run that was cut off goes on after its last finished task.
     """
     torch.set_num_threads(threads)
+    _warm()
     started = time.time()
     numerics = set_numerics(spec.numerics)
     where = checkpoints / spec.key / "state.pt" if checkpoints else None
@@ -64,6 +65,14 @@ def play(
         "seconds": time.time() - started,
     }
     return Result(spec, status, tuple(map(_finite, reports)), message, about)  # type: ignore[arg-type]
+
+
+@functools.cache
+def _warm() -> None:
+    """One step of an optimiser: torch's first takes seconds to import, which are no method's compute time."""
+    p = torch.nn.Parameter(torch.zeros(1))
+    p.grad = torch.zeros(1)
+    torch.optim.SGD([p], lr=0.1).step()
 
 
 def trained(spec: RunSpec, device: str = "cpu") -> tuple[Method, list[Report]]:

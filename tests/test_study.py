@@ -220,8 +220,18 @@ class TestBadInput:
         ):
             cells_of(study(), "zat")
 
-    @pytest.mark.parametrize("make", [lambda: Seeds(), lambda: Seeds(1, 1), lambda: Seeds(-1), lambda: R(cpus=-1),
-                                      lambda: Search(trials=0), lambda: Grid({}), lambda: R(cpus=0, gpus=0)])  # fmt: skip
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: Seeds(),
+            lambda: Seeds(1, 1),
+            lambda: Seeds(-1),
+            lambda: R(cpus=-1),
+            lambda: R(cpus=0, gpus=0),
+            lambda: Search(trials=0),
+            lambda: Grid({}),
+        ],
+    )
     def test_values_that_mean_nothing(self, make: Any) -> None:
         with pytest.raises(UserError):
             make()

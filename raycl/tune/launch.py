@@ -6,10 +6,9 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
+import socket
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         os.environ.setdefault(name, value)
     import ray
 
+    _answers(address)
     shipped = tempfile.TemporaryDirectory(prefix="raycl-study-") if address and folder else None
     options: dict[str, Any] = {
         "num_cpus": cpus,
@@ -63,11 +63,9 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         if not already:
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"no Ray cluster answers at --address {address} ({reason}); start one with `ray start --head`, "
-            "or leave --address out to use this machine"
-        ) from None
+        if not address:
+            raise
+        raise _no_cluster(address, str(error).strip().splitlines()[0]) from None
     try:
         yield float(ray.cluster_resources().get("CPU", 0.0))
     finally:
@@ -75,6 +73,28 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
             ray.shutdown()
         if shipped:
             shipped.cleanup()
+
+
+def _answers(address: str | None) -> None:
+    """Knock at the address first: Ray itself would go on trying for minutes.
+
+    Raises:
+        UserError: nothing listens there.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster(str(address), str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> UserError:
+    return UserError(
+        f"no Ray cluster answers at --address {address} ({reason}); start one with `ray start --head`, "
+        "or leave --address out to use this machine"
+    )
 
 
 def check_resources(cells: Sequence[Cell]) -> None:
@@ -113,7 +133,7 @@ def slots(cells: Sequence[Cell]) -> int:
 def play_on_ray(
     study: Study, agenda: Agenda, cells: Sequence[Cell], shipped: bool, at_once: int | None = None
 ) -> None:
-    """Play the agenda to its end on the cluster that is joined. Ctrl-C and SIGTERM raise KeyboardInterrupt.
+    """Play the agenda to its end on the cluster that is joined; Ctrl-C raises KeyboardInterrupt.
 
     Args:
         shipped: the study's files are on the workers already.
@@ -159,7 +179,7 @@ def play_on_ray(
         ),
     )
     try:
-        with _terminated_as_interrupted(), _silenced():
+        with _silenced():
             tuner.fit()
     finally:
         StudySearch.agendas.pop(searcher.token, None)
@@ -170,25 +190,6 @@ def _needs(cell: Cell) -> Sequence[str]:
     from raycl import names
 
     return names.recipe(cell.benchmark).needs()
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a study as Ctrl-C does, with a word on how to go on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    interrupt: Callable[..., Any] | int | None = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, interrupt)
 
 
 @contextlib.contextmanager
