@@ -59,9 +59,9 @@ def run_benchmarks(name: str | None) -> int:
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} CPUs, "
           "1 thread unless said")  # fmt: skip
     for chosen in [name] if name else known:
-        print(f"{chosen}: {(known[chosen].__doc__ or '').splitlines()[0]}")  # noqa: T201
+        print(f"{chosen}: {(known[chosen].__doc__ or '').splitlines()[0]}")
         for line in known[chosen]():
-            print(line, flush=True)  # noqa: T201
+            print(line, flush=True)
     torch.set_num_threads(threads)
     return 0
 

@@ -34,10 +34,10 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
         raise UserError("gc: no study to keep: name study files, or run it where ./studies is")
     unwanted = _unwanted(store, kept)
     for path in unwanted:
-        print(f"{_bytes(path):>12,}  {path}")  # noqa: T201
+        print(f"{_bytes(path):>12,}  {path}")
     total = sum(map(_bytes, unwanted))
     verb = "deleted" if yes else "would be deleted (--yes deletes them)"
-    print(f"{len(unwanted)} of no use to {read} studies, {total:,} bytes, {verb}")  # noqa: T201
+    print(f"{len(unwanted)} of no use to {read} studies, {total:,} bytes, {verb}")
     if yes:
         for path in unwanted:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -92,8 +92,8 @@ def _answers(address: str | None) -> None:
 
 def _no_cluster(address: str, reason: str) -> UserError:
     return UserError(
-        f"no Ray cluster answers at --address {address} ({reason}); start one with `ray start --head`, "
-        "or leave --address out to use this machine"
+        f"no Ray cluster answers at --address {address} ({reason}); start one with `ray start --head` (under "
+        "the same RAY_AUTH_TOKEN_PATH, if it asks for a token), or leave --address out to use this machine"
     )
 
 

@@ -1,0 +1,115 @@
+"""Every command in README.md runs; what takes minutes is marked slow."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parent.parent
+SMALL = ["--set", "search.trials=2", "--set", "search.startup=2", "--set", "final=1", "--set", "fit.epochs=1"]
+ELSEWHERE = {  # a command, and the test that runs it
+    "make quickstart": "test_quickstart_from_a_fresh_clone",
+    "make test": "all of these",
+    "ray start --head": "test_resuming.py",
+    "ray start --address=HEAD:6379": "test_resuming.py, as a head",
+    "raycl run studies/quickstart.py --address auto": "test_resuming.py, by host and port",
+    "raycl data prepare mnist": "needs a network; from a folder: test_mnist_desk",
+    "raycl run studies/examples/mnist_desk.py": "test_mnist_desk",
+    "raycl ui": "test_tracking.py starts the same server",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (HOME / "README.md").read_text(), flags=re.S)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def raycl(folder: Path, words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "raycl.cli", *words],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"} | environment,
+    )
+
+
+def test_every_command_in_the_readme_runs(tmp_path: Path) -> None:
+    shutil.copytree(HOME / "studies", tmp_path / "studies")
+    ran = 0
+    for line in commands():
+        if line in ELSEWHERE:
+            continue
+        program, command, *rest = shlex.split(line)
+        assert program == "raycl", f"README.md: {line!r} is run by no test"
+        words = [command, *rest]
+        if command in ("run", "plan", "report", "sync"):
+            words += SMALL
+        if command == "run" and "--local" not in words:
+            words += ["--local"]  # Ray's road has tests of its own
+        done = raycl(tmp_path, words)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        ran += 1
+    assert ran >= 5
+
+
+def test_the_readme_names_no_command_that_is_gone() -> None:
+    assert set(ELSEWHERE) <= set(commands()) | {"make test"}
+
+
+def test_the_method_in_the_readme_is_one(tmp_path: Path) -> None:
+    method = next(block for block in blocks("python") if "(Method)" in block)
+    study = next(block for block in blocks("python") if "STUDY" in block)
+    assert len(method.splitlines()) <= 25 and len(study.splitlines()) <= 17
+    (tmp_path / "l2.py").write_text(method)
+    (tmp_path / "mine.py").write_text(study)
+    done = raycl(tmp_path, ["run", "mine.py", "--local", *SMALL])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("example", ["own_method", "own_data", "one_run"])
+def test_examples_run(tmp_path: Path, example: str) -> None:
+    shutil.copytree(HOME / "studies", tmp_path / "studies")
+    words = ["run", f"studies/examples/{example}.py", "--local", "--set", "fit.epochs=2"]
+    done = raycl(tmp_path, words)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_mnist_desk(tmp_path: Path, real_data: Path) -> None:
+    shutil.copytree(HOME / "studies", tmp_path / "studies")
+    data = {"RAYCL_DATA": str(tmp_path / "data")}
+    assert raycl(tmp_path, ["data", "prepare", "mnist", "--from", str(real_data)], **data).returncode == 0
+    done = raycl(tmp_path, ["run", "studies/examples/mnist_desk.py", "--set", "final=1"], **data)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {
+        line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if re.match(r"\w+ +\.\d", line)
+    }
+    assert rows.keys() == {"one", "finetune", "hat", "spg", "supsup"}
+    assert all(float(acc) > 0.75 for acc in rows.values()), rows
+
+
+@pytest.mark.slow
+def test_quickstart_from_a_fresh_clone(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(HOME), str(clone)], check=True)
+    environment = {k: v for k, v in os.environ.items() if k not in ("RAYCL_DATA", "VIRTUAL_ENV")}
+    environment["RAYCL_DATA"] = str(tmp_path / "data")
+    for _ in range(2):
+        done = subprocess.run(
+            ["make", "quickstart"], cwd=clone, env=environment, text=True, capture_output=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "/112 " not in done.stdout  # the second one computes nothing
+    assert "digits_writers" in done.stdout and (clone / "results" / "quickstart.html").exists()
