@@ -257,7 +257,7 @@ class Section:
 
 def collect(study: Study, agenda: Agenda) -> list[Row]:
     """A row per cell, in the agenda's order."""
-    return [_row(state, agenda) for state in agenda.states]
+    return [row_of(state, agenda) for state in agenda.states]
 
 
 def sections(study: Study, rows: Sequence[Row]) -> list[Section]:
@@ -291,7 +291,7 @@ def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
     return benchmark.classes, benchmark.similar, benchmark.subset
 
 
-def _row(state: CellState, agenda: Agenda) -> Row:
+def row_of(state: CellState, agenda: Agenda) -> Row:
     cell, results = state.cell, state.results
     reference = None if cell.method.reference else _reference(state, agenda)
     betas = {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items()

@@ -46,6 +46,7 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     _answers(address)
     shipped = tempfile.TemporaryDirectory(prefix="raycl-study-") if address and folder else None
     options: dict[str, Any] = {
+        "address": "local",  # without it Ray joins whatever cluster this machine last belonged to
         "num_cpus": cpus,
         "include_dashboard": False,
         "log_to_driver": False,

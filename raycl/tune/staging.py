@@ -25,9 +25,10 @@ def stage(sources: Sequence[str]) -> list[str]:
         return []
     root, said = data_root(), []
     files = {path.relative_to(root).as_posix(): path for name in sources for path in _files(root / name)}
+    wanted = {name: path.read_text() if path.suffix == ".json" else "" for name, path in files.items()}
     for node in others:
         where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        missing = ray.get(_missing.options(scheduling_strategy=where).remote(str(root), sorted(files)))
+        missing = ray.get(_missing.options(scheduling_strategy=where).remote(str(root), wanted))
         for name in missing:
             content = ray.put(np.fromfile(files[name], np.uint8))
             ray.get(_write.options(scheduling_strategy=where).remote(str(root), name, content))
@@ -43,10 +44,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 @ray.remote(num_cpus=0.01)
-def _missing(root: str, names: list[str]) -> list[str]:
-    return sorted(
-        (name for name in names if not (Path(root) / name).exists()), key=lambda n: (n.endswith(".json"), n)
-    )
+def _missing(root: str, wanted: dict[str, str]) -> list[str]:
+    """Files that are not there, and manifests that say something else; arrays are named by their content."""
+    lacking = [
+        name
+        for name, text in wanted.items()
+        if not (path := Path(root) / name).exists() or (text and path.read_text() != text)
+    ]
+    return sorted(lacking, key=lambda name: (name.endswith(".json"), name))
 
 
 @ray.remote(num_cpus=0.01)

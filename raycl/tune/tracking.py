@@ -28,7 +28,7 @@ from mlflow.tracking import MlflowClient
 from raycl import metrics, names
 from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError
-from raycl.reporting.collect import Row, collect
+from raycl.reporting.collect import Row, collect, row_of
 from raycl.spec import key_of
 from raycl.store import Result
 from raycl.study import Study
@@ -108,7 +108,7 @@ class Tracking:
 
     def one(self, state: CellState, key: str) -> None:
         """Project one finished run, and what it changes in its cell's row."""
-        row = next(r for r in collect(self.study, self.agenda) if r.cell is state.cell)
+        row = row_of(state, self.agenda)
         known: dict[tuple[str, str], Run] = {}
         name = f"cell {state.cell.name}"
         for run in self._runs(f"tags.`raycl.key` = '{_quoted(name)}'"):

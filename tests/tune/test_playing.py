@@ -147,3 +147,26 @@ def test_a_finished_study_starts_nothing(tmp_path: Path) -> None:
     assert in_process(study, tmp_path).ran == 2
     again: Agenda = on_ray(study, tmp_path)
     assert again.ran == 0
+
+
+def test_staging_copies_what_a_node_lacks_and_nothing_else(ray_cluster: int, tmp_path: Path) -> None:
+    import numpy as np
+    import ray
+
+    from raycl.tune.staging import _files, _missing, _write, stage
+
+    assert stage(["digits"]) == []  # one node: it has what the driver has
+    here, there = tmp_path / "here" / "set", tmp_path / "there"
+    here.mkdir(parents=True)
+    np.save(here / "x-abc.npy", np.arange(9))
+    (here / "manifest.json").write_text('{"x": "x-abc.npy"}')
+    files = {path.relative_to(here.parent).as_posix(): path for path in _files(here)}
+    assert list(files) == ["set/x-abc.npy", "set/manifest.json"]  # the manifest last
+    wanted = {name: path.read_text() if path.suffix == ".json" else "" for name, path in files.items()}
+    assert ray.get(_missing.remote(str(there), wanted)) == list(files)
+    for name, path in files.items():
+        ray.get(_write.remote(str(there), name, ray.put(np.fromfile(path, np.uint8))))
+    assert ray.get(_missing.remote(str(there), wanted)) == []
+    assert np.array_equal(np.load(there / "set/x-abc.npy"), np.arange(9))
+    wanted["set/manifest.json"] = '{"x": "x-def.npy"}'  # prepared again, with other content
+    assert ray.get(_missing.remote(str(there), wanted)) == ["set/manifest.json"]
