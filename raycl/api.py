@@ -90,8 +90,9 @@ def run_study(
         finally:
             if recorder is not None:
                 _finish_tracking(recorder, played, console)
-    played.problems = problems(agenda)
-    if played.code == COMPLETE and played.problems:
+    if played.code != INTERRUPTED:
+        played.problems = problems(agenda)
+    if played.problems:
         played.code = INCOMPLETE
     return played
 
@@ -199,6 +200,8 @@ def problems(agenda: Agenda) -> list[str]:
             lines.append(f"{name}: failed: {message[-1]} (traceback in {agenda.store.root / 'failures'})")
         elif state.searched and state.best is None and state.cell.search:
             lines.append(f"{name}: no trial came to an end, all {len(state.trials)} diverged")
+        else:
+            lines.append(f"{name}: {state.done} of {state.total} runs are done")
     return lines
 
 

@@ -26,7 +26,7 @@ class Stripes(Recipe):
 
 
 STUDY = Study(
-    methods={"one": {}, "finetune": {}, "hat": {}},
+    methods={"one": {}, "finetune": {}, "spg": {}},
     benchmarks=["own_data:Stripes"],  # or "npz(path='my.npz', tasks=3)"
     network="mlp(hidden=32)",
     preset="spg+desk",
