@@ -91,21 +91,28 @@ def _methods(arguments: Any) -> int:
     from raycl import names
     from raycl.space import fields_of
 
-    chosen = [arguments.name] if arguments.name else names.method_names()
-    for name in chosen:
-        kind = names.method(name)
-        summary = _first_line(sys.modules[kind.__module__].__doc__ or kind.__doc__)
-        needs = {"Heads": "a head per task", "Blocks": "gated blocks"}
-        wants = ", ".join(needs.get(need.__name__, need.__name__) for need in kind.needs)
-        if not arguments.name:
-            print(_columns(f"{name:<10} {summary}{f' [needs {wants}]' if wants else ''}"))
-            continue
-        facts = {"version": kind.version, "keeps logits": kind.keeps_logits, "needs": wants or "any network",
-                 "fit": dict(kind.fit) or "as the study's"}  # fmt: skip
-        print(f"{name}: {summary}")
-        print("\n".join(f"  {fact}: {value}" for fact, value in facts.items()))
-        for field in fields_of(kind.Config).values():
-            print(f"  method.{field.name}: {field.describe()}")
+    def summary(kind: type) -> str:
+        return _first_line(sys.modules[kind.__module__].__doc__ or kind.__doc__)
+
+    def needs(kind: Any) -> str:
+        called = {"Heads": "a head per task", "Blocks": "blocks"}
+        return ", ".join(called.get(need.__name__, need.__name__) for need in kind.needs) or "any network"
+
+    if not arguments.name:
+        kinds = {name: names.method(name) for name in names.method_names()}
+        _print_columns([(name, summary(k).partition(":")[0], needs(k)) for name, k in kinds.items()])
+        return 0
+    kind = names.method(arguments.name)
+    facts = {
+        "version": kind.version,
+        "earlier logits never change": "yes" if kind.keeps_logits else "no",
+        "needs": needs(kind),
+        **{f"fit.{name}": value for name, value in kind.fit.items()},
+    }
+    print(f"{arguments.name}: {summary(kind)}")
+    print("\n".join(f"  {fact}: {value}" for fact, value in facts.items()))
+    for field in fields_of(kind.Config).values():
+        print(f"  method.{field.name}: {field.describe()}")
     return 0
 
 
@@ -113,9 +120,10 @@ def _benchmarks(arguments: Any) -> int:
     from raycl import names
 
     if not arguments.name:
-        for name, kind in names.recipes().items():
-            needs = f" [needs {kind.source}]" if kind.source else ""
-            print(_columns(f"{name:<17} {kind.summary}{needs}"))
+        kinds = names.recipes().items()
+        _print_columns(
+            [(name, kind.summary, f"needs {kind.source}" if kind.source else "") for name, kind in kinds]
+        )
         return 0
     from raycl import benchmarks
     from raycl.space import fields_of
@@ -138,14 +146,12 @@ def _data(arguments: Any) -> int:
     from raycl.benchmarks import sources
 
     if arguments.action == "list":
+        rows = []
         for name, source in sources.sources().items():
             state = sources.status(name)
             note = "made when first used" if source.embedded and state == "absent" else state
-            print(
-                _columns(
-                    f"{name:<14} {note:<20} {source.size / 1e6:>6.0f} MB  {source.title} ({source.licence})"
-                )
-            )
+            rows.append((name, f"{source.title}, {source.size / 1e6:.0f} MB, {source.licence}", note))
+        _print_columns(rows)
         return 0
     if arguments.action == "prepare":
         if not arguments.name:
@@ -309,9 +315,15 @@ def _first_line(text: str | None) -> str:
     return (text or "").strip().splitlines()[0].rstrip(".") if (text or "").strip() else ""
 
 
-def _columns(line: str, width: int = 80) -> str:
-    """One line of a list, cut to the screen."""
-    return line if len(line) <= width else line[: width - 3] + "..."
+def _print_columns(rows: Sequence[tuple[str, str, str]], width: int = 80) -> None:
+    """Name, text and note, a line each; the text is what is cut to fit the screen."""
+    from textwrap import shorten
+
+    first = max(len(row[0]) for row in rows) + 2
+    last = max(len(row[2]) for row in rows)
+    room = width - first - last - 2
+    for name, text, note in rows:
+        print(f"{name:<{first}}{shorten(text, room, placeholder=' ...'):<{room}}  {note}".rstrip())
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class DigitsSplit(_Digits):
 
     id: ClassVar[str] = "digits_split"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "scikit-learn's digits, two a task (5 tasks)"
+    summary: ClassVar[str] = "digits, two a task (5 tasks)"
 
     size: Size = 8
     channels: Colours = 1
@@ -71,7 +71,7 @@ class DigitsPermuted(_Digits):
 
     id: ClassVar[str] = "digits_permuted"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "scikit-learn's digits, pixels permuted anew in each task"
+    summary: ClassVar[str] = "digits, pixels permuted anew in each task"
 
     tasks: int = 5
     size: Size = 8
@@ -92,7 +92,7 @@ class DigitsRotated(_Digits):
 
     id: ClassVar[str] = "digits_rotated"
     similar: ClassVar[bool | None] = True
-    summary: ClassVar[str] = "scikit-learn's digits, each task turned a step further"
+    summary: ClassVar[str] = "digits, each task turned a step further"
 
     tasks: int = 5
     step: float = 10.0
@@ -119,7 +119,7 @@ class DigitsWriters(_Digits):
 
     id: ClassVar[str] = "digits_writers"
     similar: ClassVar[bool | None] = True
-    summary: ClassVar[str] = "scikit-learn's digits, a pseudo-writer a task: digit or parity"
+    summary: ClassVar[str] = "digits, a pseudo-writer a task: digit or parity"
 
     tasks: int = 10
     label: Literal["digit", "parity"] = "digit"
@@ -143,7 +143,7 @@ class DigitsMixed(_Digits):
     """The five tasks of `digits_split` among five writers of ten digits; `Task.kind` tells which is which."""
 
     id: ClassVar[str] = "digits_mixed"
-    summary: ClassVar[str] = "5 split tasks and 5 writers of scikit-learn's digits, shuffled"
+    summary: ClassVar[str] = "5 split tasks and 5 writers of digits, shuffled"
 
     size: Size = 8
     channels: Colours = 1

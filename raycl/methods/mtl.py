@@ -1,4 +1,4 @@
-"""Multi-task learning on the union of all tasks (MTL, joint): the reference that forgets nothing.
+"""Multi-task learning, all tasks at once (MTL): the reference that forgets nothing.
 
 Nothing is learnt until the last task; then one network is trained once on all data, in batches that mix the
 tasks (SPG section 4.1; batches of 640). Rows of the accuracy matrix before the end do not exist.

@@ -1,4 +1,4 @@
-"""One network per task, from scratch (ONE, STL): what others are measured against."""
+"""One network per task, from scratch (ONE): what others are measured against."""
 
 from __future__ import annotations
 

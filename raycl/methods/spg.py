@@ -1,4 +1,4 @@
-"""Soft-masking of parameter-level gradient flow (SPG): Konishi et al., ICML 2023, arXiv 2306.14775.
+"""Soft-masked gradient flow (SPG): Konishi et al., ICML 2023, arXiv 2306.14775.
 
 After each task, every parameter of the body gets an importance in [0, 1] from the gradients of the task's
 own loss and, through the heads of older tasks, from those of the sum of their logits. Later tasks scale its

@@ -1,4 +1,4 @@
-"""Supermasks in superposition (SupSup), task given: Wortsman et al., NeurIPS 2020, arXiv 2006.14769.
+"""Supermasks in superposition (SupSup): Wortsman et al., NeurIPS 2020, arXiv 2006.14769.
 
 The network's weights are random and never trained. Each task trains a score per weight, and its mask keeps
 the highest of each layer. What stays of a task is its masks, one bit per weight, and its batch statistics.
