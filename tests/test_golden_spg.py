@@ -11,6 +11,12 @@ import toys
 from torch import Tensor
 
 
+def check_importance(found: Any, wanted: dict[str, Any], what: str) -> None:
+    places = [("fc1", "weight"), ("fc1", "bias"), ("fc2", "weight"), ("fc2", "bias")]
+    for tensor, (layer, kind) in zip(found, places, strict=True):
+        facts.assert_close(tensor, wanted[layer][kind], f"importance {what} {layer}.{kind}")
+
+
 @pytest.mark.usefixtures("float64")
 def test_three_tasks_as_the_official_code_trains_them() -> None:
     case = facts.golden("01a_spg_mlp")
@@ -68,9 +74,5 @@ def test_three_tasks_as_the_official_code_trains_them() -> None:
         assert loop.accuracy(spg, t, on.tasks[t].val) == pytest.approx(accuracy, abs=1e-6)
         for key, value in wanted["weights_after_training"].items():
             facts.assert_close(weights[key], value, f"task {t} {key} after training")
-        places = [("fc1", "weight"), ("fc1", "bias"), ("fc2", "weight"), ("fc2", "bias")]
-        for i, (layer, kind) in enumerate(places):
-            name = "importance_task(max over heads 0..t)"
-            facts.assert_close(measured[t][i], wanted[name][layer][kind], f"task {t} {name} {layer}")
-            name = "importance_accumulated(max over tasks)"
-            facts.assert_close(spg.accumulated[i], wanted[name][layer][kind], f"task {t} {name} {layer}")
+        check_importance(measured[t], wanted["importance_task(max over heads 0..t)"], f"task {t}")
+        check_importance(spg.accumulated, wanted["importance_accumulated(max over tasks)"], f"up to {t}")

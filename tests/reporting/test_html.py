@@ -148,7 +148,7 @@ def test_matrices_with_holes_and_at_the_edges(store, rows):
     made = hand.reports([[0.5], [0.5, 0.5]])
     made = tuple(type(r)(**{**vars(r), "test": row}) for r, row in zip(made, rows, strict=True))
     hand.put(store, hand.cells(study)[f"finetune/{BENCHMARK}"].spec({}, 1), made)
-    Page(render(study, hand.read(store, study), "html"))
+    assert "Accuracy matrices" in Page(render(study, hand.read(store, study), "html")).words
 
 
 def test_orders_and_a_single_task(store):
