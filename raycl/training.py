@@ -155,6 +155,7 @@ class Fit:
         epochs: int | None = None,
         lr: float | None = None,
         patience: int | None = None,
+        best: float | None = None,
         keep: Literal["best", "last"] | None = None,
         train_accuracy: bool = False,
         stream: str = "main",
@@ -166,7 +167,8 @@ class Fit:
             train, val: instead of the task's own.
             over: tensors or optimiser groups to move; by default what ``who.trainable(task.index)`` names.
             epochs: at most so many, instead of the setting.
-            lr, patience: go on with a schedule where an earlier fit left it.
+            lr, patience, best: go on with a schedule where an earlier fit left it; `best` is the loss that
+                counts as no improvement (its `val_loss`), and leaves alone which weights are kept.
             keep: instead of the setting.
             train_accuracy: measure it afterwards.
             stream: names the random streams of this fit: data order and dropout.
@@ -179,7 +181,7 @@ class Fit:
         val = task.val if val is None else val
         groups = _groups(who.trainable(task.index) if over is None else over)
         started = self.clock()
-        loop = _Loop(self, who, task.index, train, val, groups, stream, epochs, lr, patience, keep)
+        loop = _Loop(self, who, task.index, train, val, groups, stream, epochs, lr, patience, best, keep)
         fitted = loop.run(started, train_accuracy)
         account = account or stream
         self.seconds[account] = self.seconds.get(account, 0.0) + fitted.seconds
@@ -307,7 +309,8 @@ class _Loop:
 
     def __init__(
         self, fit: Fit, who: Learner, task: int, train: Split, val: Split, groups: list[Any], stream: str,
-        epochs: int | None, lr: float | None, patience: int | None, keep: Literal["best", "last"] | None,
+        epochs: int | None, lr: float | None, patience: int | None, best: float | None,
+        keep: Literal["best", "last"] | None,
     ) -> None:  # fmt: skip
         config = fit.config
         self.fit, self.who, self.task, self.stream = fit, who, task, stream
@@ -316,7 +319,7 @@ class _Loop:
         self.keep = "last" if not len(val) else keep or config.keep
         self.optimiser = optimiser_of(config, groups) if groups else None
         self.update = OptimiserUpdate(self.optimiser, config.clip)
-        self.schedule = Schedule(config, self.epochs, lr, patience)
+        self.schedule = Schedule(config, self.epochs, lr, patience, best)
         rewinds: Iterable[Tensor] = getattr(who, "rewinds", tuple)()
         self.best = _Best([*_tensors(groups), *_statistics(who), *rewinds])
         self.updates = 0
@@ -370,14 +373,15 @@ class Schedule:
     """The learning rate over epochs, and when to stop."""
 
     def __init__(
-        self, config: Fit.Config, epochs: int, lr: float | None = None, patience: int | None = None
-    ) -> None:
+        self, config: Fit.Config, epochs: int, lr: float | None = None, patience: int | None = None,
+        best: float | None = None,
+    ) -> None:  # fmt: skip
         self.config, self.epochs = config, epochs
         self.start = config.lr if lr is None else lr
         self.lr = self.start
         self.left = config.patience if patience is None else patience
-        self.best = math.inf
-        self.best_kept = math.inf
+        self.best = math.inf if best is None else best
+        self.best_kept = self.best
         self.at_floor = 0
 
     def rate(self, epoch: int, index: int, of: int) -> float:

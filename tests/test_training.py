@@ -156,6 +156,23 @@ def test_a_fit_can_start_at_another_rate() -> None:
     assert schedule.rate(0, 0, 1) == 0.4 and schedule.left == 1
 
 
+@pytest.mark.parametrize("cut", [1, 3, 5, 8])
+def test_a_fit_in_two_parts_follows_the_schedule_of_one(cut: int) -> None:
+    """PathNet takes its paths a few epochs at a time, each with a schedule of its own."""
+    losses = [3.0, 2.0, 2.5, 2.5, 2.5, 2.5, 2.5, 1.0, 1.5, 1.5]
+    on = toys.benchmark((2,), train=8)
+    fit = Fit(filled(Fit.Config, {**PRESETS["prm"].fit, "epochs": len(losses)}, "fit"))
+    whole = Scripted(list(losses))
+    at_once = fit(whole, on.tasks[0])
+    first, second = Scripted(losses[:cut]), Scripted(losses[cut:])
+    part = fit(first, on.tasks[0], epochs=cut)
+    rest = fit(
+        second, on.tasks[0], epochs=len(losses) - cut, lr=part.lr, patience=part.patience, best=part.val_loss
+    )
+    assert first.rates + second.rates == pytest.approx(whole.rates)
+    assert (rest.lr, rest.patience) == (pytest.approx(at_once.lr), at_once.patience)
+
+
 # ---------------------------------------------------------------- what is kept
 
 
