@@ -179,8 +179,8 @@ def _study(arguments: Any) -> Any:
     return read_study(arguments.study, arguments.set)
 
 
-def _agenda(arguments: Any, study: Any) -> Any:
-    """The study's cells against the store, read only."""
+def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
+    """The study's cells against the store, read only; `everything`: also those that --only leaves out."""
     from raycl.agenda import Agenda
     from raycl.store import Store
     from raycl.study import cells_of
@@ -188,7 +188,7 @@ def _agenda(arguments: Any, study: Any) -> Any:
     def warn(line: str) -> None:
         print(f"raycl: {line}", file=sys.stderr)
 
-    return Agenda(cells_of(study, arguments.only), Store(arguments.store, warn))
+    return Agenda(cells_of(study, None if everything else arguments.only), Store(arguments.store, warn))
 
 
 def _plan(arguments: Any) -> int:
@@ -223,7 +223,8 @@ def _run(arguments: Any) -> int:
         return played.code
     print(render(study, played.agenda, "table"))
     page = Path(arguments.store) / f"{study.name}.html"
-    render(study, played.agenda, "html", path=page, command=command)
+    whole = played.agenda if not arguments.only else _agenda(arguments, study, everything=True)
+    render(study, whole, "html", path=page, command=_again(arguments, everything=True))
     print(closing_text(Path(arguments.store), page, _linked(played, console)))
     for problem in played.problems:
         print(f"raycl: {problem}", file=sys.stderr)
@@ -237,13 +238,13 @@ def _linked(played: Any, console: Any) -> str:
     return f"\x1b]8;;{played.compare}\x1b\\side by side in MLflow\x1b]8;;\x1b\\, or {played.runs}"
 
 
-def _again(arguments: Any) -> str:
-    """The command that makes it again."""
+def _again(arguments: Any, everything: bool = False) -> str:
+    """The command that makes it again; `everything`: without --only."""
     import shlex
 
     words = ["raycl", "run", arguments.study]
     for option in ("only", "address"):
-        if getattr(arguments, option, None):
+        if getattr(arguments, option, None) and not (everything and option == "only"):
             words += [f"--{option}", getattr(arguments, option)]
     words += [word for text in arguments.set for word in ("--set", text)]
     words += ["--local"] if getattr(arguments, "local", False) else []

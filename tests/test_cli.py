@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,6 +139,15 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, words: list[str], parts
     assert code == 2
     assert err.startswith("raycl: ") and "Traceback" not in err
     assert [part for part in parts if part not in err] == [], err
+
+
+def test_only_plays_some_and_the_page_still_shows_all(run: Run, tmp_path: Path) -> None:
+    assert run("run", "mine.py", "--local", "--only", "one")[0] == 0
+    code, out, _ = run("run", "mine.py", "--local", "--only", "finetune")
+    assert code == 0 and "finetune" in out and "\none " not in out
+    page = (tmp_path / "results" / "mine.html").read_text()
+    assert "raycl run mine.py" in page and "--only" not in page
+    assert "5 of 8 runs done" in re.sub(r"\s+", " ", page)
 
 
 def test_a_blocked_cell_stops_no_other(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
