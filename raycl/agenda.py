@@ -182,12 +182,21 @@ class Agenda:
     Args:
         propose: suggests trials; None hands out nothing and only reads what the store has (`plan`,
             `report`).
+        fresh: compute again what the store has.
+        beside: cells that are not played, but read: references that a choice of cells leaves out.
     """
 
     def __init__(
-        self, cells: Sequence[Cell], store: Store, propose: Proposer | None = None, fresh: bool = False
+        self,
+        cells: Sequence[Cell],
+        store: Store,
+        propose: Proposer | None = None,
+        fresh: bool = False,
+        beside: Sequence[Cell] = (),
     ) -> None:
-        self.store, self.states = store, [CellState(cell) for cell in cells]
+        self.store = store
+        self.states: list[CellState] = [CellState(cell) for cell in cells]
+        self.beside: list[CellState] = Agenda(beside, store).states if beside else []
         self.live: dict[str, Job] = {}
         self.listeners: list[Callable[[str, Job, Any], None]] = []
         self.ran = 0

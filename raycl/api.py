@@ -17,7 +17,7 @@ from raycl.agenda import Agenda, Proposer, nothing_to_propose
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.store import Store
-from raycl.study import Cell, Search, Study, cells_of, read_study
+from raycl.study import Cell, Search, Study, cells_of, read_study, references_beside
 
 if TYPE_CHECKING:
     from raycl.tune.tracking import Recorder, Tracking
@@ -77,7 +77,7 @@ def run_study(
     if len(blocked) == len(cells):
         raise UserError(f"{study.file}: {blocked[0].name}: {blocked[0].blocked}")
     here = Store(store, warn=_sayer(console)).open()
-    agenda = Agenda(cells, here, _proposer(cells), fresh)
+    agenda = Agenda(cells, here, _proposer(cells), fresh, references_beside(study, cells))
     played = Played(study, agenda, COMPLETE)
     playable = [cell for cell in cells if not cell.blocked]
     with contextlib.ExitStack() as stack:
@@ -224,7 +224,8 @@ def report(
     if not isinstance(study, Study):
         study = read_study(study)
     study = _named(study)
-    agenda = Agenda(cells_of(study, only), Store(store))
+    cells = cells_of(study, only)
+    agenda = Agenda(cells, Store(store), beside=references_beside(study, cells))
     return str(render(study, agenda, format, **options))
 
 

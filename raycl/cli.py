@@ -183,12 +183,13 @@ def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
     """The study's cells against the store, read only; `everything`: also those that --only leaves out."""
     from raycl.agenda import Agenda
     from raycl.store import Store
-    from raycl.study import cells_of
+    from raycl.study import cells_of, references_beside
 
     def warn(line: str) -> None:
         print(f"raycl: {line}", file=sys.stderr)
 
-    return Agenda(cells_of(study, None if everything else arguments.only), Store(arguments.store, warn))
+    cells = cells_of(study, None if everything else arguments.only)
+    return Agenda(cells, Store(arguments.store, warn), beside=references_beside(study, cells))
 
 
 def _plan(arguments: Any) -> int:

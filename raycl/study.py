@@ -339,6 +339,12 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
     return found
 
 
+def references_beside(study: Study, cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of the study's reference methods that a choice leaves out: transfer is measured from them too."""
+    chosen = {cell.name for cell in cells}
+    return [c for c in cells_of(study, check=False) if c.method.reference and c.name not in chosen]
+
+
 def _matches(name: str, pattern: str) -> bool:
     return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}/*") for p in pattern.split(","))
 

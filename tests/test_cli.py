@@ -145,6 +145,9 @@ def test_only_plays_some_and_the_page_still_shows_all(run: Run, tmp_path: Path) 
     assert run("run", "mine.py", "--local", "--only", "one")[0] == 0
     code, out, _ = run("run", "mine.py", "--local", "--only", "finetune")
     assert code == 0 and "finetune" in out and "\none " not in out
+    assert re.search(
+        r"^finetune +\.\d+ \.\d+ +[+-]?\.\d+ \.\d+ ", out, re.M
+    )  # transfer from `one`, played before
     page = (tmp_path / "results" / "mine.html").read_text()
     assert "raycl run mine.py" in page and "--only" not in page
     assert "5 of 8 runs done" in re.sub(r"\s+", " ", page)

@@ -374,7 +374,7 @@ def _reference(state: CellState, agenda: Agenda) -> CellState | None:
     cell = state.cell
     like = [
         other
-        for other in agenda.states
+        for other in [*agenda.states, *agenda.beside]
         if other.cell.method.reference
         and (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
         and other.cell.network is cell.network
