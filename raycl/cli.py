@@ -284,8 +284,6 @@ def _sync(arguments: Any) -> int:
 
 
 def _ui(arguments: Any) -> int:
-    import subprocess
-
     store = Path(arguments.store).resolve()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if given.startswith("http"):
@@ -297,8 +295,11 @@ def _ui(arguments: Any) -> int:
     print(f"http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1",
                "--port", str(arguments.port), "--workers", "1"]  # fmt: skip
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    return subprocess.run(command, env=environment).returncode
+    environment = os.environ | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here needs
+    }
+    os.execve(sys.executable, command, environment)  # so that whoever ends this command ends the server
 
 
 def _gc(arguments: Any) -> int:
