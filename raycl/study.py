@@ -355,7 +355,7 @@ def _check_study(study: Study, place: str) -> None:
         raise UserError(
             f'{place}: methods = {study.methods!r} needs at least one label, such as {{"hat": {{}}}}'
         )
-    if isinstance(study.benchmarks, str) or not study.benchmarks:
+    if not isinstance(study.benchmarks, list | tuple) or not study.benchmarks:
         raise UserError(f"{place}: benchmarks = {study.benchmarks!r} should be a list of at least one name")
     for name, allowed in (("protocol", ("val", "paper")), ("numerics", ("strict", "fast")),
                           ("evaluate", (None, "learnt", "ends", "full"))):  # fmt: skip
@@ -363,12 +363,39 @@ def _check_study(study: Study, place: str) -> None:
             raise UserError(f"{place}: {name} = {getattr(study, name)!r} is none of {allowed}")
     if not isinstance(study.orders, int) or study.orders < 1:
         raise UserError(f"{place}: orders = {study.orders!r} must be a whole number of at least 1")
+    _check_kinds(study, place)
     _check_search(study.search, place)
     if not (isinstance(study.final, Seeds) or study.final == "best trial"):
         raise UserError(f"{place}: final = {study.final!r} is neither Seeds(...) nor 'best trial'")
     for pattern, request in study.resources.items():
-        if not isinstance(request, R):
+        if not isinstance(request, R) or not isinstance(pattern, str):
             raise UserError(f"{place}: resources[{pattern!r}] = {request!r} is not R(cpus=..., gpus=...)")
+
+
+def _check_kinds(study: Study, place: str) -> None:
+    """Mappings are mappings and names are texts, before anything looks into them."""
+    for name in ("fit", "resources"):
+        if not isinstance(getattr(study, name), Mapping):
+            raise UserError(f"{place}: {name} = {getattr(study, name)!r} should be a dictionary")
+    for label, keys in study.methods.items():
+        if not (
+            isinstance(label, str) and isinstance(keys, Mapping) and all(isinstance(k, str) for k in keys)
+        ):
+            raise UserError(
+                f"{place}: methods[{label!r}] = {keys!r} should be a dictionary of keys, such as {{}}"
+            )
+        for name in ("network", "preset"):
+            _check_text(keys.get(name), name, f"{place}: methods[{label!r}]", optional=True)
+    for text in study.benchmarks:
+        _check_text(text, "benchmarks: an entry", place)
+    _check_text(study.network, "network", place)
+    _check_text(study.preset, "preset", place, optional=True)
+    _check_text(study.name, "name", place)
+
+
+def _check_text(value: Any, name: str, place: str, optional: bool = False) -> None:
+    if not (isinstance(value, str) or (optional and value is None)):
+        raise UserError(f"{place}: {name} = {value!r} should be a text in quotes")
 
 
 def _check_search(search: Any, place: str) -> None:

@@ -208,6 +208,16 @@ class TestBadInput:
             ({"methods": {f"{__name__}:Nobody": {}}}, ["defines no Method called 'Nobody'", "OutsideItsDomain"]),
             ({"methods": {f"{__name__}:OutsideItsDomain": {}}}, ["default 3.0", "lies outside its domain 1..2"]),
             ({"resources": {"*": 3}}, ["resources['*'] = 3"]),
+            ({"resources": "x"}, ["resources = 'x' should be a dictionary"]),
+            ({"fit": 3}, ["fit = 3 should be a dictionary"]),
+            ({"methods": {"hat": 3}}, ["methods['hat'] = 3 should be a dictionary"]),
+            ({"methods": {"hat": {3: 4}}}, ["methods['hat'] = {3: 4}"]),
+            ({"methods": {"hat": {"network": 3}}}, ["methods['hat']", "network = 3 should be a text"]),
+            ({"methods": ["hat"]}, ["methods = ['hat']"]),
+            ({"benchmarks": [3]}, ["= 3 should be a text"]),
+            ({"benchmarks": 3}, ["benchmarks = 3 should be a list"]),
+            ({"network": None}, ["network = None should be a text"]),
+            ({"preset": 3}, ["preset = 3 should be a text"]),
         ],
     )  # fmt: skip
     def test_is_said_in_one_line(self, changes: dict[str, Any], parts: list[str]) -> None:
