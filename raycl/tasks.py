@@ -16,9 +16,15 @@ from torch import Tensor
 Transform = Callable[[Tensor], Tensor]
 """Pixels in [0, 1], [batch, channels, height, width], to the same: a permutation, a rotation, a style."""
 
+Augment = Callable[[Tensor, np.random.Generator], Tensor]
+"""As a `Transform`, but each sample is changed by a draw of its own: a crop, a flip."""
+
 
 class Split(Protocol):
-    """Samples of one task, uint8 at rest and normalised floats when taken."""
+    """Samples of one task, uint8 at rest and normalised floats when taken.
+
+    One that augments its samples for training has a method `augmented` besides, see `drawn`.
+    """
 
     @property
     def y(self) -> NDArray[np.int64]:
@@ -42,6 +48,7 @@ class ArraySplit:
         y: int64 [n], their labels within the task.
         mean, std: one number per channel, in units of [0, 1] pixels.
         transforms: applied in order to pixels in [0, 1], before normalising.
+        augment: applied before the transforms where samples are drawn for training, and nowhere else.
     """
 
     images: NDArray[np.uint8]
@@ -50,19 +57,47 @@ class ArraySplit:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     transforms: tuple[Transform, ...] = ()
+    augment: Augment | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
-        pixels = torch.from_numpy(self.images[self.rows[rows]]).to(device)  # fancy indexing copies
-        x = pixels.to(torch.get_default_dtype()).div_(255)
-        for transform in self.transforms:
+        pixels, left = self._at_rest(rows), self.transforms
+        while left and hasattr(left[0], "on_bytes"):  # a byte is moved faster than a float
+            pixels, left = left[0].on_bytes(pixels), left[1:]
+        return self._normalised(_floats(pixels, device), left)
+
+    def augmented(
+        self, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """As `take`, with a draw of `augment` for each sample."""
+        x = _floats(self._at_rest(rows), device)
+        return self._normalised(x if self.augment is None else self.augment(x, rng), self.transforms)
+
+    def _at_rest(self, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
+        return np.take(self.images, self.rows[rows], axis=0)  # a copy, made faster than by indexing
+
+    def _normalised(self, x: Tensor, transforms: Sequence[Transform]) -> Tensor:
+        for transform in transforms:
             x = transform(x)
-        shape = (1, -1, 1, 1)
-        mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device).view(shape)
-        std = torch.tensor(self.std, dtype=x.dtype, device=x.device).view(shape)
-        return x.sub(mean).div_(std)
+        mean, std = _per_channel(self.mean, self.std, x.dtype, x.device)
+        # What a change hands out may be seen elsewhere, or hold a number twice: it is not written to.
+        return (x.sub(mean) if transforms or self.augment else x.sub_(mean)).div_(std)
+
+
+def _floats(pixels: NDArray[np.uint8], device: torch.device | str) -> Tensor:
+    """Pixels in [0, 1]."""
+    return torch.from_numpy(pixels).to(device).to(torch.get_default_dtype()).div_(255)
+
+
+@functools.lru_cache(maxsize=256)
+def _per_channel(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Both as [1, channels, 1, 1]; making them costs as much as a pass over a small batch."""
+    first, second = (torch.tensor(v, dtype=dtype, device=device).view(1, -1, 1, 1) for v in (mean, std))
+    return first, second
 
 
 @dataclass(frozen=True)
@@ -76,6 +111,7 @@ class Task:
     val: Split
     test: Split
     kind: str = ""  # which family it comes from, in sequences that mix several
+    class_names: tuple[str, ...] = ()  # what the labels 0, 1, .. mean, where the source says
     home: Benchmark | None = field(default=None, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> Any:
@@ -124,6 +160,18 @@ def _task_of(benchmark: Benchmark, index: int) -> Task:
     return benchmark.tasks[index]
 
 
+def augments(split: Split) -> bool:
+    """Whether the split draws its training samples anew each time."""
+    return bool(getattr(split, "augment", None))
+
+
+def drawn(
+    split: Split, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Samples for a training step: augmented from `rng` where the split does that, else as they are."""
+    return split.augmented(rows, rng, device) if augments(split) else split.take(rows, device)  # type: ignore[attr-defined]
+
+
 class Pooled:
     """Several tasks' splits as one, each row with its task: joint training and replay."""
 
@@ -144,13 +192,29 @@ class Pooled:
         """[n], the task of each row."""
         return np.repeat(np.array([task for task, _ in self.parts], np.int64), np.diff(self.starts))
 
+    @property
+    def augment(self) -> bool:
+        """Whether any part augments its samples."""
+        return any(augments(split) for _, split in self.parts)
+
     def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
+        return self._gathered(rows, lambda split, mine: split.take(mine, device))
+
+    def augmented(
+        self, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """As `take`, each part augmented in its own way."""
+        return self._gathered(rows, lambda split, mine: drawn(split, mine, rng, device))
+
+    def _gathered(
+        self, rows: NDArray[np.int64] | slice, take: Callable[[Split, NDArray[np.int64]], Tensor]
+    ) -> Tensor:
         wanted = np.arange(len(self))[rows]
         part = np.searchsorted(self.starts, wanted, side="right") - 1
         out: Tensor | None = None
         for index in np.unique(part):
             mine = np.flatnonzero(part == index)
-            x = self.parts[index][1].take(wanted[mine] - self.starts[index], device)
+            x = take(self.parts[index][1], wanted[mine] - self.starts[index])
             if out is None:
                 out = x.new_empty((len(wanted), *x.shape[1:]))
             out[torch.from_numpy(mine).to(x.device)] = x

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from raycl import streams
 from raycl.method import Batch, Update
-from raycl.tasks import Pooled, Split, Task
+from raycl.tasks import Pooled, Split, Task, augments, drawn
 
-RESIDENT_BYTES = {"cpu": 2**28, "cuda": 2**32}  # a split up to this size is normalised once per fit
+RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split up to this size is normalised once per fit
 PULSE_SECONDS = 15.0
 EVALUATION_BATCH = 256
 
@@ -198,12 +198,16 @@ class Fit:
         *,
         order: NDArray[np.int64] | None = None,
         epoch: int = 0,
+        augment: np.random.Generator | None = None,
     ) -> Iterator[Batch]:
-        """The split once, in `order` (default: as it stands), in batches of `size` (default: `batch`)."""
+        """The split once, in `order` (default: as it stands), in batches of `size` (default: `batch`).
+
+        Samples are augmented, where the split does that, if `augment` gives the draws.
+        """
         size, n = size or self.config.batch, len(split)
         order = np.arange(n) if order is None else order
         of = -(-n // size)
-        held = self._resident(split)
+        held = self._resident(split, augment)
         tasks = split.tasks if isinstance(split, Pooled) else None
         for index in range(of):
             rows = order[index * size : (index + 1) * size]
@@ -247,10 +251,17 @@ class Fit:
             self._last_pulse = now
             self._pulse(Pulse(task, stream, epoch, val_loss, now - self._started))
 
-    def _resident(self, split: Split) -> Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]:
+    def _resident(
+        self, split: Split, augment: np.random.Generator | None
+    ) -> Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]:
         """Rows of the split on the device: all of them at once where they fit, else as they are asked for."""
         y = torch.from_numpy(np.ascontiguousarray(split.y)).to(self.device)
         n = len(split)
+        if augment is not None and augments(split):
+            return lambda rows: (
+                drawn(split, rows, augment, self.device),
+                y[torch.from_numpy(rows).to(self.device)],
+            )
         one = split.take(np.zeros(1, np.int64), self.device) if n else None
         fits = one is not None and one.numel() * one.element_size() * n <= RESIDENT_BYTES.get(
             self.device.type, RESIDENT_BYTES["cuda"]
@@ -352,10 +363,11 @@ class _Loop:
         order = np.arange(n)
         if fit.config.shuffle:
             order = streams.numbers(fit.seed, "order", self.task, self.stream, epoch).permutation(n)
+        augment = streams.numbers(fit.seed, "augment", self.task, self.stream, epoch)
         streams.reseed(fit.seed, "dropout", self.task, self.stream, epoch)
         self.who.train(True)
         total = torch.zeros((), dtype=torch.float64, device=fit.device)
-        for batch in fit.batches(self.train, self.task, order=order, epoch=epoch):
+        for batch in fit.batches(self.train, self.task, order=order, epoch=epoch, augment=augment):
             self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)
             self.update.clear()
             total += self.who.step(batch, self.update) * len(batch)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from raycl.benchmarks.base import Recipe, within
 from raycl.benchmarks.families import split_tasks, task
-from raycl.benchmarks.pools import Part, Pool, stratified
+from raycl.benchmarks.pools import Part, Pool, statistics, stratified
 from raycl.benchmarks.prepared import Contents, Folder, data_root, shown
 from raycl.errors import UserError
 from raycl.tasks import Benchmark, Transform
@@ -160,21 +160,6 @@ def _checked(given: Sequence[ArrayLike]) -> tuple[NDArray[Any], ...]:
     if len(missing):
         raise UserError(f"label {missing[0]} occurs in only one of y_train and y_test")
     return x_train, y_train, x_test, y_test
-
-
-def statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel in units of [0, 1] pixels; a flat channel has std 1."""
-    levels = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(images.shape[1]):
-        # A histogram is exact, and needs no float copy of the images.
-        counts = np.zeros(256, np.int64)
-        for start in range(0, len(images), 1024):
-            counts += np.bincount(images[start : start + 1024, channel].reshape(-1), minlength=256)
-        mean = float(np.average(levels, weights=counts))
-        means.append(mean)
-        stds.append(float(np.sqrt(np.average((levels - mean) ** 2, weights=counts))) or 1.0)
-    return tuple(means), tuple(stds)
 
 
 def _benchmark(name: str, pool: Pool, tasks: Sequence[Any], similar: bool | None) -> Benchmark:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass, replace
 from typing import ClassVar
 from zlib import crc32
 
 from raycl import names
+from raycl.benchmarks import sources
 from raycl.benchmarks.pools import shuffled
 from raycl.benchmarks.prepared import data_root
 from raycl.errors import UserError
-from raycl.tasks import Benchmark
+from raycl.tasks import ArraySplit, Benchmark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class Recipe:
     source: ClassVar[str] = ""  # the data source it needs, "" if none
     similar: ClassVar[bool | None] = None  # whether its tasks resemble one another; None if mixed or unknown
     summary: ClassVar[str] = ""  # one line for `raycl benchmarks`
+    windows: ClassVar[bool] = False  # `first` and `tasks` cut a window from one fixed sequence
 
     def build(self, seed: int) -> Benchmark:
         """The tasks in the benchmark's own order; `seed` is the run's, for recipes that depend on it."""
@@ -42,8 +45,37 @@ class Recipe:
         return (self.source,) if self.source else ()
 
     def identity(self) -> dict[str, str]:
-        """What decides the tasks beside the settings, such as a file's checksum; part of a run's key."""
-        return {}
+        """What decides the tasks beside the settings, such as a file's checksum; part of a run's key.
+
+        Data that are not the published set are owned up to, and make another key.
+        """
+        notes = [f"{name}: {note} [{sources.fingerprint(name)}]" for name in self.needs()
+                 if (note := sources.subset(name))]  # fmt: skip
+        return {"subset": "; ".join(notes)} if notes else {}
+
+    def subset(self) -> str:
+        """Why its numbers must not stand beside published ones, or ""."""
+        return ", ".join(note for name in self.needs() if (note := sources.subset(name)))
+
+    def counts(self) -> tuple[int, int, int] | None:
+        """Images of train, val and test in every task as the paper has them; None for other settings."""
+        return None
+
+    def window(self, first: int, tasks: int) -> Recipe:
+        """Tasks first .. first + tasks - 1 of the same fixed sequence, which no other setting changes.
+
+        Raises:
+            UserError: the benchmark has no fixed sequence to cut from, or not so many tasks.
+        """
+        if not self.windows:
+            raise UserError(
+                f"benchmark {self} has no fixed task sequence that a basis could be taken from; take one "
+                "that has, such as permuted_mnist or cifar100_20_fixed"
+            )
+        try:
+            return replace(self, first=first, tasks=tasks)  # type: ignore[call-arg]
+        except ValueError as error:
+            raise UserError(f"benchmark {self}: {error}") from None
 
     def __str__(self) -> str:
         """The canonical text: what a study would write, defaults left out."""
@@ -96,4 +128,30 @@ def _loaded(
 ) -> Benchmark:
     # `root` and `facts` are here for the cache alone: other data are another benchmark.
     made = recipe.make(seed, order)
-    return replace(made, name=str(recipe), recipe=(load, (str(recipe), seed, order)))
+    notes = ", ".join(note for note in (recipe.subset(), made.subset) if note)
+    if not notes:
+        _check_counts(recipe, made)
+    return replace(made, name=str(recipe), subset=notes, recipe=(load, (str(recipe), seed, order)))
+
+
+def _check_counts(recipe: Recipe, made: Benchmark) -> None:
+    """The whole published data must make tasks of the paper's size: an error, and not a footnote."""
+    wanted = recipe.counts()
+    for task in made.tasks if wanted else ():
+        have = (len(task.train), len(task.val), len(task.test))
+        if have != wanted:
+            raise UserError(
+                f"benchmark {recipe}: task {task.index + 1} has {have} images in train, val and test, where "
+                f"the paper's table says {wanted}; prepare {', '.join(recipe.needs())} again"
+            )
+
+
+def splits_hash(benchmark: Benchmark) -> str:
+    """16 hexadecimal digits of which image is in which split of which task under which label."""
+    seen = hashlib.sha256()
+    for task in benchmark.tasks:
+        for split in (task.train, task.val, task.test):
+            assert isinstance(split, ArraySplit), f"{benchmark.name} is not made of image arrays"
+            seen.update(split.rows.astype("<i8").tobytes())
+            seen.update(split.y.astype("<i8").tobytes())
+    return seen.hexdigest()[:16]

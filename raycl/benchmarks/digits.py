@@ -42,7 +42,15 @@ class _Digits(Recipe):
         images, labels = arrays[f"images_{self.size}"], arrays["labels"]
         train, val, test = (Part(images, labels, rows) for rows in stratified(labels, 0.2, 0.2, 0))
         n = self.channels
-        return Pool(train, val, test, (GREY_MEAN,) * n, (GREY_STD,) * n, (Channels(n),) if n > 1 else ())
+        return Pool(
+            train,
+            val,
+            test,
+            (GREY_MEAN,) * n,
+            (GREY_STD,) * n,
+            (Channels(n),) if n > 1 else (),
+            names=tuple(map(str, range(10))),
+        )
 
     def sequence(self, tasks: Sequence[Task]) -> Benchmark:
         """The tasks as a benchmark."""
@@ -70,6 +78,7 @@ class DigitsPermuted(_Digits):
     """All ten digits in every task, behind a fixed permutation of the pixels; the first task has one too."""
 
     id: ClassVar[str] = "digits_permuted"
+    windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "digits, pixels permuted anew in each task"
 
@@ -77,20 +86,23 @@ class DigitsPermuted(_Digits):
     size: Size = 8
     channels: Colours = 1
     data_seed: int = 0
+    first: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         within("tasks", self.tasks, 1, 1000)
+        within("first", self.first, 0, 1_000_000)
 
     def build(self, seed: int) -> Benchmark:
-        return self.sequence(permuted_tasks(self.pool(), self.tasks, self.data_seed, self.id))
+        return self.sequence(permuted_tasks(self.pool(), self.tasks, self.data_seed, self.id, self.first))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsRotated(_Digits):
-    """All ten digits in every task, task i turned anticlockwise by i * step degrees."""
+    """All ten digits in every task, task i turned anticlockwise by (first + i) * step degrees."""
 
     id: ClassVar[str] = "digits_rotated"
+    windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = True
     summary: ClassVar[str] = "digits, each task turned a step further"
 
@@ -98,16 +110,18 @@ class DigitsRotated(_Digits):
     step: float = 10.0
     size: Size = 8
     channels: Colours = 1
+    first: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         within("tasks", self.tasks, 1, 360)
+        within("first", self.first, 0, 360)
         if len(set(self.angles())) < self.tasks:
             raise ValueError(f"step = {self.step:g}: {self.tasks} such steps come back to an earlier angle")
 
     def angles(self) -> list[float]:
         """Degrees, one a task."""
-        return [index * self.step % 360 for index in range(self.tasks)]
+        return [index * self.step % 360 for index in range(self.first, self.first + self.tasks)]
 
     def build(self, seed: int) -> Benchmark:
         return self.sequence(turned_tasks(self.pool(), self.angles(), self.id))

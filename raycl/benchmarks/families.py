@@ -18,38 +18,78 @@ PARITY = (tuple(range(0, 10, 2)), tuple(range(1, 10, 2)))
 
 
 def task(
-    index: int, name: str, cut: Cut, classes: int, kind: str, transforms: Sequence[Transform] = ()
+    index: int,
+    name: str,
+    cut: Cut,
+    classes: int,
+    kind: str,
+    transforms: Sequence[Transform] = (),
+    class_names: tuple[str, ...] = (),
 ) -> Task:
     """The splits as a task, seen through `transforms`; rows and labels are shared, not copied."""
     train, val, test = (replace(split, transforms=(*transforms, *split.transforms)) for split in cut)
-    return Task(index, name, classes, train, val, test, kind)
+    return Task(index, name, classes, train, val, test, kind, class_names)
 
 
 def split_tasks(pool: Pool, count: int, kind: str) -> list[Task]:
     """The pool's classes in blocks of consecutive labels, the larger blocks first, a block a task."""
+    return class_tasks(pool, [block.tolist() for block in np.array_split(pool.classes, count)], kind)
+
+
+def class_tasks(
+    pool: Pool, blocks: Sequence[Sequence[int]], kind: str, titles: Sequence[str] = ()
+) -> list[Task]:
+    """A task for each block of labels, which become classes 0, 1, .. in the order of the block.
+
+    Args:
+        titles: names of the tasks; by default their labels.
+    """
     made = []
-    for index, block in enumerate(np.array_split(pool.classes, count)):
+    for index, block in enumerate(blocks):
         labels = [(int(label),) for label in block]
-        name = "classes " + " ".join(str(label) for label in block)
-        made.append(task(index, name, pool.cut(labels), len(labels), kind))
+        name = titles[index] if titles else "classes " + " ".join(str(label) for label in block)
+        made.append(task(index, name, pool.cut(labels), len(labels), kind, class_names=pool.named(labels)))
     return made
 
 
-def permuted_tasks(pool: Pool, count: int, data_seed: int, kind: str) -> list[Task]:
-    """All digits in each task, behind a fixed permutation of the pixels drawn from (data_seed, task)."""
+def blocks_of(labels: Sequence[int], count: int, *words: int) -> list[list[int]]:
+    """Classes in an order drawn from `words`, cut into blocks, which are then shuffled once more (SPG)."""
+    order = [labels[place] for place in shuffled(len(labels), *words, crc32(b"classes"))]
+    blocks = [[int(label) for label in block] for block in np.array_split(order, count)]
+    return [blocks[place] for place in shuffled(count, *words, crc32(b"tasks"))]
+
+
+def permuted_tasks(pool: Pool, count: int, data_seed: int, kind: str, first: int = 0) -> list[Task]:
+    """All digits in each task, behind a fixed permutation of the pixels drawn from (data_seed, number)."""
     cut, pixels = pool.cut(EACH), math.prod(pool.train.images.shape[2:])
     return [
-        task(i, f"permutation {i}", cut, 10, kind, [Permute(shuffled(pixels, data_seed, i))])
-        for i in range(count)
+        task(
+            i,
+            f"permutation {number}",
+            cut,
+            10,
+            kind,
+            [Permute(shuffled(pixels, data_seed, number))],
+            pool.named(EACH),
+        )
+        for i, number in enumerate(range(first, first + count))
     ]
 
 
-def turned_tasks(pool: Pool, angles: Sequence[float], kind: str) -> list[Task]:
+def turned_tasks(pool: Pool, angles: Sequence[float], kind: str, nearest: bool = False) -> list[Task]:
     """All digits in each task, turned anticlockwise by the task's angle in degrees."""
     cut = pool.cut(EACH)
     return [
         # No turn is no interpolation either: the images stay exactly what they are.
-        task(index, f"turned by {angle:g} degrees", cut, 10, kind, [Rotate(angle)] if angle else [])
+        task(
+            index,
+            f"turned by {angle:g} degrees",
+            cut,
+            10,
+            kind,
+            [Rotate(angle, nearest)] if angle else [],
+            pool.named(EACH),
+        )
         for index, angle in enumerate(angles)
     ]
 
@@ -66,6 +106,7 @@ def writer_tasks(
             len(labels),
             kind,
             [hand(data_seed, writer)],
+            pool.named(labels),
         )
         for writer in range(count)
     ]

@@ -22,6 +22,7 @@ class _Mnist(Recipe):
     Fields:
         val: share of the training images, per class, that is held out; 0 as in the papers' final runs.
         limit_train, limit_test: how many images to use, 0 for all: the first of a fixed shuffle.
+        first: number of the first task in the fixed sequence of all tasks.
     """
 
     source: ClassVar[str] = "mnist"
@@ -35,11 +36,6 @@ class _Mnist(Recipe):
         within("limit_test", self.limit_test, 0, 10_000)
         within("data_seed", getattr(self, "data_seed", 0), 0, 2**32 - 1)
 
-    def identity(self) -> dict[str, str]:
-        """Data that are not the published MNIST are another benchmark."""
-        subset = sources.subset("mnist")
-        return {"mnist": subset} if subset else {}
-
     def pool(self) -> Pool:
         """The images, limited and divided."""
         arrays = sources.arrays("mnist", self.id)
@@ -51,13 +47,19 @@ class _Mnist(Recipe):
             Part(images, labels, rows[train]),
             Part(images, labels, rows[val]),
             Part(*tested, _first(len(tested[1]), self.limit_test, b"test")),
+            names=tuple(map(str, range(10))),
         )
+
+    def whole(self) -> tuple[int, int, int] | None:
+        """Images of a task that has all of them."""
+        if self.limit_train or self.limit_test:
+            return None
+        return {0.0: (60_000, 0, 10_000), 0.1: (54_000, 6_000, 10_000)}.get(self.val)
 
     def sequence(self, tasks: Sequence[Task]) -> Benchmark:
         """The tasks as a benchmark that owns up to its limits."""
         limits = (("training", self.limit_train, 60_000), ("test", self.limit_test, 10_000))
         notes = [f"{limit} of {of} {part} images" for part, limit, of in limits if 0 < limit < of]
-        notes = [note for note in (sources.subset("mnist"), *notes) if note]
         return Benchmark(str(self), tuple(tasks), (1, 28, 28), ", ".join(notes), self.similar)
 
 
@@ -73,6 +75,7 @@ class PermutedMnist(_Mnist):
     """All ten digits in every task, behind a fixed permutation of the pixels; the first task has one too."""
 
     id: ClassVar[str] = "permuted_mnist"
+    windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "MNIST, pixels permuted anew in each task"
 
@@ -81,13 +84,18 @@ class PermutedMnist(_Mnist):
     limit_train: int = 0
     limit_test: int = 0
     data_seed: int = 0
+    first: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         within("tasks", self.tasks, 1, 1000)
+        within("first", self.first, 0, 1_000_000)
+
+    def counts(self) -> tuple[int, int, int] | None:
+        return self.whole()
 
     def build(self, seed: int) -> Benchmark:
-        return self.sequence(permuted_tasks(self.pool(), self.tasks, self.data_seed, self.id))
+        return self.sequence(permuted_tasks(self.pool(), self.tasks, self.data_seed, self.id, self.first))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +103,8 @@ class RotatedMnist(_Mnist):
     """All ten digits in every task, turned by a whole number of degrees that the task's name tells."""
 
     id: ClassVar[str] = "rotated_mnist"
+    windows: ClassVar[bool] = True
+    version: ClassVar[int] = 2  # 2: nearest pixel instead of bilinear
     similar: ClassVar[bool | None] = True
     summary: ClassVar[str] = "MNIST, each task turned by another angle"
 
@@ -103,18 +113,23 @@ class RotatedMnist(_Mnist):
     limit_train: int = 0
     limit_test: int = 0
     data_seed: int = 0
+    first: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         within("tasks", self.tasks, 1, 359)
+        within("first", self.first, 0, 359 - self.tasks)
 
     def angles(self) -> list[int]:
-        """Degrees, one a task, in 1..359 and all different; the first ones do not depend on `tasks`."""
-        drawn = shuffled(359, self.data_seed, crc32(b"angle"))[: self.tasks] + 1
+        """Degrees, one a task, in 1..359 and all different; number n of the sequence is always the same."""
+        drawn = shuffled(359, self.data_seed, crc32(b"angle"))[self.first : self.first + self.tasks] + 1
         return [int(angle) for angle in drawn]
 
+    def counts(self) -> tuple[int, int, int] | None:
+        return self.whole()
+
     def build(self, seed: int) -> Benchmark:
-        return self.sequence(turned_tasks(self.pool(), self.angles(), self.id))
+        return self.sequence(turned_tasks(self.pool(), self.angles(), self.id, nearest=True))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.tasks import ArraySplit, Transform
+from raycl.tasks import ArraySplit, Augment, Transform
 
 Rows = NDArray[np.int64]
 
 GREY_MEAN, GREY_STD = 0.1307, 0.3081  # of MNIST's training images; every grey source uses them
+COLOURS = {  # mean and standard deviation of red, green and blue, by whose numbers they are
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # SPG
+    "cifar": ((125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)),  # PRM, PMASK
+    "supsup": ((0.491, 0.482, 0.447), (0.247, 0.243, 0.262)),  # ImpressLearn
+}
 
 
 def shuffled(count: int, *words: int) -> Rows:
@@ -65,6 +70,25 @@ def stratified(labels: NDArray[np.int64], val: float, test: float, *words: int) 
     return train, held, tested
 
 
+def statistics(
+    images: NDArray[np.uint8], rows: Rows | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel in units of [0, 1] pixels; a flat channel has std 1."""
+    levels = np.arange(256) / 255
+    rows = np.arange(len(images)) if rows is None else rows
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        # A histogram is exact, and needs no float copy of the images.
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(rows), 1024):
+            some = images[rows[start : start + 1024], channel]
+            counts += np.bincount(some.reshape(-1), minlength=256)
+        mean = float(np.average(levels, weights=counts))
+        means.append(mean)
+        stds.append(float(np.sqrt(np.average((levels - mean) ** 2, weights=counts))) or 1.0)
+    return tuple(means), tuple(stds)
+
+
 class Part(NamedTuple):
     """Some rows of an image array.
 
@@ -94,6 +118,8 @@ class Pool:
     Attributes:
         mean, std: one number per channel of what comes out, in units of [0, 1] pixels.
         transforms: applied last, after a task's own.
+        augment: of training images.
+        names: of the source's labels, by label; empty where the source names none.
     """
 
     train: Part
@@ -102,6 +128,8 @@ class Pool:
     mean: tuple[float, ...] = (GREY_MEAN,)
     std: tuple[float, ...] = (GREY_STD,)
     transforms: tuple[Transform, ...] = ()
+    augment: Augment | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[int]:
@@ -119,8 +147,15 @@ class Pool:
             y = table[part.labels[part.rows]]
             kept = y >= 0
             rows = part.rows if kept.all() else part.rows[kept]
-            splits.append(ArraySplit(part.images, rows, y[kept], self.mean, self.std, self.transforms))
+            augment = self.augment if part is self.train else None
+            splits.append(
+                ArraySplit(part.images, rows, y[kept], self.mean, self.std, self.transforms, augment)
+            )
         return Cut(*splits)
+
+    def named(self, labels: Sequence[Sequence[int]]) -> tuple[str, ...]:
+        """What the classes that `cut` makes of `labels` are called, where the source names its labels."""
+        return tuple(" ".join(self.names[label] for label in group) for group in labels) if self.names else ()
 
     def shard(self, index: int, of: int, *words: int) -> Pool:
         """One of `of` disjoint parts of equal size, give or take one sample a class, in each split."""

@@ -38,8 +38,12 @@ def stage(sources: Sequence[str]) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a prepared source, its manifest last, so that a half-made copy does not count."""
-    found = [path for path in folder.rglob("*") if path.is_file() and path.suffix in (".npy", ".json")]
+    """The files of a prepared source, its manifest last, so that a half-made copy does not count.
+
+    Without its stamps: they say how files look on this node, where they were made.
+    """
+    wanted = [*folder.rglob("*.npy"), *folder.rglob("manifest.json")]
+    found = [path for path in wanted if path.is_file() and not path.name.startswith(".")]
     return sorted(found, key=lambda path: (path.suffix == ".json", path.name))
 
 

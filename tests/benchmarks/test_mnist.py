@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from raycl import names
 from raycl.benchmarks import load, sources
+from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
-from raycl.tasks import Benchmark
+from raycl.tasks import ArraySplit, Benchmark
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,63 @@ def test_angles_are_distinct_whole_degrees() -> None:
     assert sorted(every) == list(range(1, 360))
     assert names.recipe("rotated_mnist").angles() == every[:10]  # type: ignore[attr-defined]
     assert names.recipe("rotated_mnist(data_seed=1)").angles() != every[:10]  # type: ignore[attr-defined]
+
+
+def test_a_window_shows_the_tasks_of_the_whole_sequence() -> None:
+    every = names.recipe("rotated_mnist(tasks=20)").angles()  # type: ignore[attr-defined]
+    window = names.recipe("rotated_mnist").window(5, 3)
+    assert window.angles() == every[5:8]  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"first = 357 is outside 0\.\.356"):
+        names.recipe("rotated_mnist").window(357, 3)
+
+
+@pytest.mark.usefixtures("mnist")
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("permuted_mnist(tasks=2)", "245f4ea6cd6445cc"),
+        ("permuted_mnist(tasks=2, val=0.0)", "6d1101120c7d9ead"),
+        ("rotated_mnist(tasks=2)", "245f4ea6cd6445cc"),
+        ("mnist_split", "97325688860ac272"),
+        ("mnist_split(val=0.0)", "47390b78398a061d"),
+        ("permuted_mnist(limit_train=1000, limit_test=500, tasks=10)", "25ebd800775a6e6a"),
+    ],
+)
+def test_which_image_is_where_never_changes(name: str, wanted: str, seed: int) -> None:
+    """The training seed changes nothing: the sequences are fixed."""
+    assert splits_hash(load(name, seed=seed)) == wanted
+
+
+@pytest.mark.usefixtures("mnist")
+def test_no_image_occurs_twice_so_that_disjoint_rows_are_disjoint_images() -> None:
+    arrays = sources.arrays("mnist")
+    seen = [set(map(bytes, arrays[f"{part}_images"].reshape(-1, 784))) for part in ("train", "test")]
+    assert [len(images) for images in seen] == [60_000, 10_000]
+    assert not seen[0] & seen[1]
+    for benchmark in (load("mnist_split"), load("permuted_mnist(tasks=2)")):
+        for task in benchmark.tasks:
+            train, val = task.train, task.val
+            assert isinstance(train, ArraySplit) and isinstance(val, ArraySplit)
+            assert not np.intersect1d(train.rows, val.rows).size
+
+
+@pytest.mark.usefixtures("mnist")
+def test_a_batch_of_a_permuted_task_is_the_images_permuted_then_normalised() -> None:
+    """Bit for bit, though the bytes are permuted before they become floats."""
+    split = load("permuted_mnist(tasks=2)").tasks[1].train
+    assert isinstance(split, ArraySplit)
+    rows = np.array([5, 0, 5, 31])
+    pixels = torch.from_numpy(split.images[split.rows[rows]]).float().div(255)
+    (permute,) = split.transforms
+    wanted = permute(pixels).sub(torch.tensor(0.1307)).div(torch.tensor(0.3081))
+    assert torch.equal(split.take(rows), wanted)
+
+
+@pytest.mark.usefixtures("mnist")
+def test_classes_are_named() -> None:
+    assert load("mnist_split").tasks[2].class_names == ("4", "5")
+    assert load("rotated_mnist").tasks[0].class_names == tuple("0123456789")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,388 @@
+"""Similar tasks: a share of the writers of FEMNIST, or of the people of CelebA, in each (SPG, PRM).
+
+Both papers say one person a task, but no person has so many images, and their files are random samples of the
+pooled people (LEAF's *iid* sampling). ``iid`` therefore deals disjoint shards from the pool; ``identity``
+fills disjoint groups of people to the same counts. No image, by its pixels, occurs twice in a benchmark.
+
+On CAT's files, whose users are such samples already, a task is one user in file order, or as many as its
+counts take and the files allow; a tenth of a user's training images is held out (PRM: a fifth).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raycl.benchmarks import sources
+from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.families import task
+from raycl.benchmarks.pools import (
+    COLOURS,
+    GREY_MEAN,
+    GREY_STD,
+    Part,
+    Pool,
+    Rows,
+    by_class,
+    shuffled,
+    stratified,
+)
+from raycl.errors import UserError
+from raycl.tasks import Benchmark, Task
+
+Mode: TypeAlias = Literal["iid", "identity"]
+Norm: TypeAlias = Literal["imagenet", "cifar", "supsup"]
+Sizes: TypeAlias = tuple[int, int, int]
+SHRINK = 0.9  # of the counts, until the people suffice to fill all groups
+
+
+class People(NamedTuple):
+    """Samples of a source that all differ; arrays are by row of the source.
+
+    Attributes:
+        part: 0 for training, 1 for test.
+        kinds: what the counts are meant for: 0 for the sum of all, or each label.
+        rows: which samples there are.
+        names: of the users.
+    """
+
+    labels: NDArray[np.int64]
+    users: NDArray[np.int64]
+    part: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    rows: Rows
+    names: Sequence[str]
+
+    def of(self, part: int, users: Sequence[int] | None = None) -> Rows:
+        """Rows of one part, of all users or of some."""
+        mine = self.part[self.rows] == part
+        rows: Rows = self.rows[mine if users is None else mine & np.isin(self.users[self.rows], users)]
+        return rows
+
+    def table(self, kinds: int) -> NDArray[np.int64]:
+        """How many images there are, [users, parts, kinds]."""
+        counts: NDArray[np.int64] = np.zeros((len(self.names), 2, kinds), np.int64)
+        rows = self.rows
+        np.add.at(counts, (self.users[rows], self.part[rows], self.kinds[rows]), 1)
+        return counts
+
+
+class Shard(NamedTuple):
+    """What a task is made of: rows of the two parts in drawn order, of which the first are taken."""
+
+    name: str
+    train: Rows
+    test: Rows
+
+
+class _Federated(Recipe):
+    """What they share.
+
+    Fields:
+        tasks: the first so many of the papers' number.
+        federated_mode: "iid" or "identity".
+    """
+
+    similar: ClassVar[bool | None] = True
+    count: ClassVar[int]  # tasks in the papers
+    sizes: ClassVar[Sizes]  # images of train, val and test in each
+    classes: ClassVar[int]
+    balanced: ClassVar[bool] = False  # the counts are divided among the classes, and not only the sum
+    held_out: ClassVar[int] = 10  # percent of the training images, where there are too few for the counts
+    tasks: int
+    federated_mode: Mode
+    data_seed: int
+
+    def __post_init__(self) -> None:
+        within("tasks", self.tasks, 1, self.count)
+        within("data_seed", self.data_seed, 0, 2**32 - 1)
+        if self.federated_mode not in ("iid", "identity"):
+            raise ValueError(f"federated_mode = {self.federated_mode!r} is not 'iid' or 'identity'")
+
+    def counts(self) -> Sizes | None:
+        return self.sizes
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel."""
+        return (GREY_MEAN,), (GREY_STD,)
+
+    def build(self, seed: int) -> Benchmark:
+        arrays = sources.arrays(self.source, self.id)
+        facts: dict[str, Any] = sources.facts(self.source)
+        kind, images = facts["kind"], arrays["images"]
+        people = self._people(arrays, kind, facts["user_names"])
+        if kind.startswith("cat"):
+            shards, sizes = self._whole_users(people), self.sizes
+        elif self.federated_mode == "iid":
+            shards, sizes = self._dealt(people)
+        else:
+            shards, sizes = self._groups(people)
+        names = tuple(facts["class_names"])
+        tasks = [self._task(i, s, sizes, images, people, names) for i, s in enumerate(shards[: self.tasks])]
+        channels, height, width = images.shape[1:]
+        return Benchmark(str(self), tuple(tasks), (channels, height, width), similar=self.similar)
+
+    @property
+    def kinds(self) -> int:
+        """Among how many kinds the counts are divided."""
+        return self.classes if self.balanced else 1
+
+    def _people(self, arrays: sources.Arrays, kind: str, names: list[str]) -> People:
+        labels, users, part = arrays["labels"], arrays["users"], np.asarray(arrays["part"])
+        if kind == "celeba people" and self.federated_mode == "identity":
+            # The official partition has all pictures of a person on one side: divide each person's instead.
+            _, _, test = stratified(users, 0.0, self.sizes[2] / sum(self.sizes), *self._words(b"part", 0))
+            part = np.isin(np.arange(len(users)), test).astype(np.int64)
+        # Where both parts hold the same pixels, the test image stays.
+        images = arrays["images"]
+        rows = np.concatenate(distinct(*((images, np.flatnonzero(part == number)) for number in (1, 0))))
+        kinds = labels if self.balanced else np.zeros_like(labels)
+        return People(labels, users, part, kinds, rows, names)
+
+    def _with(self, tasks: int) -> Recipe:
+        changed: Any = {"tasks": tasks}
+        return replace(self, **changed)
+
+    def _words(self, what: bytes, number: int) -> tuple[int, int, int]:
+        return self.data_seed, crc32(what), number
+
+    def _whole_users(self, people: People) -> list[Shard]:
+        """Pseudo-users in file order, as many a task as the counts take and there are."""
+        if self.federated_mode == "identity":
+            raise UserError(
+                f"benchmark {self}: the users of the prepared files are random samples and no people: "
+                f"prepare {self.source} again from files by person, or leave federated_mode out"
+            )
+        have = people.table(self.classes).sum(2)  # [users, parts]
+        usable = np.flatnonzero((have > 0).all(1)).tolist()
+        train, val, test = self.sizes
+        enough = (have[usable].cumsum(0) >= (train + val, test)).all(1)
+        wanted = int(enough.argmax()) + 1 if enough.any() else len(usable)
+        each = max(1, min(wanted, len(usable) // self.count))
+        if self.tasks > len(usable) // each:
+            raise UserError(
+                f"benchmark {self}: the prepared files have {len(usable)} users with training and test "
+                f"images, {each} a task: write {self._with(max(1, len(usable) // each))}"
+            )
+        groups = [usable[start : start + each] for start in range(0, each * self.tasks, each)]
+        titles = ["user " + " ".join(people.names[user] for user in group) for group in groups]
+        return [self._shard(people, *both) for both in zip(groups, titles, strict=True)]
+
+    def _dealt(self, people: People) -> tuple[list[Shard], Sizes]:
+        """Disjoint shards of the pool."""
+        hands = []
+        for part in (0, 1):
+            rows = people.of(part)
+            order = rows[by_class(people.kinds[rows], *self._words(b"iid", part))]
+            hands.append([order[index :: self.count] for index in range(self.count)])  # as cards are dealt
+        shards = [Shard(f"shard {i}", *hand) for i, hand in enumerate(zip(*hands, strict=True))]
+        return shards, self._scaled(self._share(people))
+
+    def _groups(self, people: People) -> tuple[list[Shard], Sizes]:
+        """Disjoint groups of people in drawn order, each filled until it has the counts."""
+        table, share, slack = people.table(self.kinds), self._share(people), 1.0
+        train, val, test = self.sizes
+        quota = np.array([[(train + val) / self.kinds], [test / self.kinds]]) * share
+        quota = np.minimum(quota, table.sum(0) / self.count)  # [parts, kinds]
+        order = shuffled(len(people.names), *self._words(b"people", 0)).tolist()
+        groups: list[list[int]] | None = None
+        while groups is None:
+            need = (quota * slack).astype(np.int64)
+            if not need.any(1).all():
+                raise UserError(
+                    f"benchmark {self}: the prepared files have too few people for so many groups"
+                )
+            groups = _filled(table, need, order, self.count)
+            slack *= 1.0 if groups else SHRINK
+        titles = [f"group {index} of {len(group)} people" for index, group in enumerate(groups)]
+        shards = [self._shard(people, *both) for both in zip(groups, titles, strict=True)]
+        return shards, self._scaled(share * slack)
+
+    def _share(self, people: People) -> float:
+        """How much of the counts the pool can fill; balanced counts are cut short class by class instead."""
+        train, val, test = (size * self.count for size in self.sizes)
+        fits = min(1.0, len(people.of(0)) / (train + val), len(people.of(1)) / test)
+        return 1.0 if self.balanced else fits
+
+    def _scaled(self, share: float) -> Sizes:
+        train, val, test = (int(size * share) for size in self.sizes)
+        return self.sizes if self.balanced else (train, val, test)
+
+    def _shard(self, people: People, users: Sequence[int], title: str) -> Shard:
+        """All images of some users, shuffled."""
+        words = self._words(b"users", users[0])
+        train, test = (
+            rows[shuffled(len(rows), *words)] for rows in (people.of(0, users), people.of(1, users))
+        )
+        return Shard(title, train, test)
+
+    def _task(
+        self,
+        index: int,
+        shard: Shard,
+        sizes: Sizes,
+        images: NDArray[np.uint8],
+        people: People,
+        names: tuple[str, ...],
+    ) -> Task:
+        mean, std = self.statistics()
+        train, val, test = (
+            Part(images, people.labels, np.sort(rows)) for rows in self._divided(shard, sizes, people.kinds)
+        )
+        if not (len(train.rows) and len(test.rows)):
+            raise UserError(f"benchmark {self}: the prepared files have too few images for task {index + 1}")
+        pool, labels = Pool(train, val, test, mean, std, names=names), [(i,) for i in range(self.classes)]
+        cut, named = pool.cut(labels), pool.named(labels)
+        return task(index, shard.name, cut, self.classes, self.id, class_names=named)
+
+    def _divided(self, shard: Shard, sizes: Sizes, kinds: NDArray[np.int64]) -> tuple[Rows, Rows, Rows]:
+        """Rows of train, val and test: the counts, and of a kind that is short all there are."""
+        train, val, test = (size // self.kinds for size in sizes)
+        parts: list[list[Rows]] = [[], [], []]
+        short = 0  # images of short kinds so far: shares are rounded on their running total
+        for kind in range(self.kinds):
+            mine = shard.train[kinds[shard.train] == kind][: train + val]
+            held = val
+            if len(mine) < train + val:
+                held = (short + len(mine)) * self.held_out // 100 - short * self.held_out // 100
+                short += len(mine)
+            tested = shard.test[kinds[shard.test] == kind][:test]
+            for part, rows in zip(parts, (mine[held:], mine[:held], tested), strict=True):
+                part.append(rows)
+        return np.concatenate(parts[0]), np.concatenate(parts[1]), np.concatenate(parts[2])
+
+
+def _filled(
+    table: NDArray[np.int64], need: NDArray[np.int64], order: Sequence[int], count: int
+) -> list[list[int]] | None:
+    """Users of each group, taken in order until the group has what it needs; None if they do not suffice.
+
+    Args:
+        table: images by [user, part, kind].
+        need: [part, kind], of a group.
+    """
+    groups: list[list[int]] = []
+    group, have = list[int](), np.zeros_like(need)
+    for user in order:
+        group.append(user)
+        have = have + table[user]
+        if (have >= need).all():
+            groups.append(group)
+            group, have = [], np.zeros_like(need)
+        if len(groups) == count:
+            return groups
+    return None
+
+
+def distinct(*parts: tuple[NDArray[np.uint8], Rows]) -> list[Rows]:
+    """Of each (images, rows), the rows whose pixels none before it has, here or in an earlier part."""
+    seen: set[bytes] = set()
+    kept = []
+    for images, rows in parts:
+        new = []
+        for row in rows.tolist():
+            pixels = hashlib.blake2b(images[row].tobytes(), digest_size=16).digest()
+            if pixels not in seen:
+                seen.add(pixels)
+                new.append(row)
+        kept.append(np.array(new, np.int64))
+    return kept
+
+
+class _Femnist(_Federated):
+    source: ClassVar[str] = "femnist"
+    classes: ClassVar[int] = 62
+
+
+class _Celeba(_Federated):
+    source: ClassVar[str] = "celeba"
+    sizes: ClassVar[Sizes] = (400, 40, 80)
+    classes: ClassVar[int] = 2
+    balanced: ClassVar[bool] = True
+    norm: Norm
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm not in COLOURS:
+            raise ValueError(f"norm = {self.norm!r} is none of {', '.join(COLOURS)}")
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return COLOURS[self.norm]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FemnistTen(_Femnist):
+    """FEMNIST in 10 tasks of all 62 classes; 3,410 training images drawn as they come (SPG)."""
+
+    id: ClassVar[str] = "femnist_10"
+    summary: ClassVar[str] = "FEMNIST, 10 tasks of other writers, 62 classes each"
+    count: ClassVar[int] = 10
+    sizes: ClassVar[Sizes] = (3100, 310, 620)
+
+    tasks: int = 10
+    federated_mode: Mode = "iid"
+    data_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FemnistTwenty(_Femnist):
+    """FEMNIST in 20 tasks of all 62 classes (SPG); CAT's files suffice for ``femnist_20(tasks=15)``."""
+
+    id: ClassVar[str] = "femnist_20"
+    summary: ClassVar[str] = "FEMNIST, 20 tasks of other writers, 62 classes each"
+    count: ClassVar[int] = 20
+    sizes: ClassVar[Sizes] = (3100, 310, 620)
+
+    tasks: int = 20
+    federated_mode: Mode = "iid"
+    data_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FemnistTenPrm(_Femnist):
+    """FEMNIST in 10 tasks of all 62 classes, 20 + 5 + 5 images of each class (PRM)."""
+
+    id: ClassVar[str] = "femnist_10_prm"
+    summary: ClassVar[str] = "FEMNIST, 10 tasks of other writers, classes balanced"
+    count: ClassVar[int] = 10
+    sizes: ClassVar[Sizes] = (1240, 310, 310)
+    balanced: ClassVar[bool] = True
+    held_out: ClassVar[int] = 20
+
+    tasks: int = 10
+    federated_mode: Mode = "iid"
+    data_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FcelebaTen(_Celeba):
+    """Smiling or not, in 10 tasks of other people (SPG; PRM with ``norm='cifar'``)."""
+
+    id: ClassVar[str] = "fceleba_10"
+    summary: ClassVar[str] = "CelebA, 10 tasks of other people: smiling or not"
+    count: ClassVar[int] = 10
+
+    tasks: int = 10
+    federated_mode: Mode = "iid"
+    norm: Norm = "imagenet"
+    data_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FcelebaTwenty(_Celeba):
+    """Smiling or not, in 20 tasks of other people (SPG)."""
+
+    id: ClassVar[str] = "fceleba_20"
+    summary: ClassVar[str] = "CelebA, 20 tasks of other people: smiling or not"
+    count: ClassVar[int] = 20
+
+    tasks: int = 20
+    federated_mode: Mode = "iid"
+    norm: Norm = "imagenet"
+    data_seed: int = 0

@@ -1,0 +1,248 @@
+"""Task sequences made of ImageNet: at 32 x 32 (SPG), at 224 (ImpressLearn), and ImageNet-to-Sketch (KSM)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+from zlib import crc32
+
+import numpy as np
+
+from raycl.benchmarks import sources
+from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.families import blocks_of, class_tasks
+from raycl.benchmarks.pools import COLOURS, Part, Pool, Rows, by_class, stratified
+from raycl.benchmarks.prepared import Arrays
+from raycl.benchmarks.tiny import sequence_length
+from raycl.benchmarks.transforms import CenterCrop, Flip, RandomResizedCrop, Scramble
+from raycl.tasks import Benchmark
+
+
+def spread(rows: Rows, count: int) -> Rows:
+    """`count` of the rows at equal distances: of rows in the order of their classes, a stratified sample."""
+    return rows[(2 * np.arange(count) + 1) * len(rows) // (2 * count)] if count else rows[:0]
+
+
+def _names(source: str) -> tuple[str, ...]:
+    return tuple(sources.facts(source).get("class_names", ()))  # type: ignore[arg-type]
+
+
+class _Imagenet32(Recipe):
+    """ImageNet at 32 x 32, class and task order from the run's seed (SPG).
+
+    Of each task's images a stratified subset is drawn: on average 1,000 a class to train on, 100 held out and
+    50 of the validation set to test on. Data that hold less give training and held-out images in proportion.
+
+    Fields:
+        tasks: the first so many of the sequence.
+        scrambled: read the pixels as SPG's code does, to compare with its numbers.
+        data_seed: of the class order and of the draws, beside the run's seed.
+    """
+
+    source: ClassVar[str] = "imagenet32"
+    similar: ClassVar[bool | None] = False
+    count: ClassVar[int]  # tasks in the whole sequence
+    tasks: int
+    scrambled: bool
+    data_seed: int
+
+    def __post_init__(self) -> None:
+        within("tasks", self.tasks, 1, self.count)
+        within("data_seed", self.data_seed, 0, 2**32 - 1)
+
+    @property
+    def quota(self) -> tuple[int, int, int]:
+        """Images of train, val and test that a task should have."""
+        each = 1000 // self.count
+        return 1000 * each, 100 * each, 50 * each
+
+    def counts(self) -> tuple[int, int, int] | None:
+        return self.quota
+
+    def build(self, seed: int) -> Benchmark:
+        arrays, words = sources.arrays(self.source, self.id), (seed, self.data_seed)
+        labels, tested = arrays["train_labels"], arrays["val_labels"]
+        classes, each = np.intersect1d(labels, tested).tolist(), 1000 // self.count
+        count = sequence_length(self, len(classes), each, self.tasks)
+        blocks = blocks_of(classes[: count * each], count, *words)[: self.tasks]
+        drawn = self._drawn(labels, tested, blocks, words)
+        mean, std = COLOURS["imagenet"]
+        pool = Pool(
+            Part(arrays["train_images"], labels, drawn[0]),
+            Part(arrays["train_images"], labels, drawn[1]),
+            Part(arrays["val_images"], tested, drawn[2]),
+            mean,
+            std,
+            (Scramble(),) if self.scrambled else (),
+            names=_names(self.source),
+        )
+        return Benchmark(
+            str(self), tuple(class_tasks(pool, blocks, self.id)), (3, 32, 32), similar=self.similar
+        )
+
+    def _drawn(
+        self, labels: Rows, tested: Rows, blocks: Sequence[Sequence[int]], words: Sequence[int]
+    ) -> tuple[Rows, Rows, Rows]:
+        """Rows of train, val and test of all tasks."""
+        train, val, test = self.quota
+        dealt, shown = (_rows_by_class(found, words) for found in (labels, tested))
+        parts: list[list[Rows]] = [[], [], []]
+        for block in blocks:
+            rows = np.concatenate([dealt[label] for label in block])
+            total = min(len(rows), train + val)
+            chosen = spread(rows, total)
+            held = spread(np.arange(total), total * val // (train + val))
+            parts[0].append(np.delete(chosen, held))
+            parts[1].append(chosen[held])
+            rows = np.concatenate([shown[label] for label in block])
+            parts[2].append(spread(rows, min(len(rows), test)))
+        first, second, third = (np.sort(np.concatenate(part)) for part in parts)
+        return first, second, third
+
+
+def _rows_by_class(labels: Rows, words: Sequence[int]) -> dict[int, Rows]:
+    """Rows of each class, shuffled."""
+    order = by_class(labels, *words, crc32(b"subset"))
+    kinds, starts = np.unique(labels[order], return_index=True)
+    return dict(zip(kinds.tolist(), np.split(order, starts[1:]), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagenet32Hundred(_Imagenet32):
+    """ImageNet at 32 x 32 in 100 tasks of 10 classes (SPG's I-100)."""
+
+    id: ClassVar[str] = "imagenet32_100"
+    summary: ClassVar[str] = "ImageNet at 32 x 32, 100 tasks of 10 classes"
+    count: ClassVar[int] = 100
+
+    tasks: int = 100
+    scrambled: bool = False
+    data_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagenet32Fifty(_Imagenet32):
+    """ImageNet at 32 x 32 in 50 tasks of 20 classes (SPG's I-50)."""
+
+    id: ClassVar[str] = "imagenet32_50"
+    summary: ClassVar[str] = "ImageNet at 32 x 32, 50 tasks of 20 classes"
+    count: ClassVar[int] = 50
+
+    tasks: int = 50
+    scrambled: bool = False
+    data_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagenet32TwoHundred(_Imagenet32):
+    """ImageNet at 32 x 32 in 200 tasks of 5 classes (SPG's I-200)."""
+
+    id: ClassVar[str] = "imagenet32_200"
+    summary: ClassVar[str] = "ImageNet at 32 x 32, 200 tasks of 5 classes"
+    count: ClassVar[int] = 200
+
+    tasks: int = 200
+    scrambled: bool = False
+    data_seed: int = 0
+
+    def counts(self) -> tuple[int, int, int] | None:
+        return None  # five small classes of ImageNet may together hold fewer than the 5,500 images asked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagenet100(Recipe):
+    """ImageNet in 100 tasks of 10 classes in one fixed order, 224 x 224 (ImpressLearn's Split ImageNet).
+
+    The order is NumPy's ``RandomState(1).permutation(1000)`` of the sorted classes, as SupSup has it. Random
+    crops and flips in training, the middle otherwise. Tasks hold about 13,000 images to train on, and 500 of
+    the validation set to test on; `val=0.1` holds out a tenth of the former for a search. New tasks are the
+    last five: ``imagenet_100(first=95, tasks=5)``.
+    """
+
+    id: ClassVar[str] = "imagenet_100"
+    source: ClassVar[str] = "imagenet"
+    similar: ClassVar[bool | None] = False
+    summary: ClassVar[str] = "ImageNet at 224 x 224, 100 tasks of 10 classes in one fixed order"
+    windows: ClassVar[bool] = True
+
+    tasks: int = 100
+    first: int = 0
+    val: float = 0.0
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        within("first", self.first, 0, 99)
+        within("tasks", self.tasks, 1, 100 - self.first)
+        within("val", self.val, 0, 0.9)
+        within("data_seed", self.data_seed, 0, 2**32 - 1)
+
+    def build(self, seed: int) -> Benchmark:
+        pool = _large(sources.arrays(self.source, self.id), self.source, self.val, self.data_seed)
+        classes = len(pool.classes)
+        count = sequence_length(self, classes, 10, self.first + self.tasks)
+        blocks = np.random.RandomState(1).permutation(classes)[: count * 10].reshape(count, 10)
+        window = blocks[self.first : self.first + self.tasks].tolist()
+        tasks = class_tasks(pool, window, self.id)
+        return Benchmark(str(self), tuple(tasks), (3, 224, 224), similar=self.similar)
+
+
+def _large(arrays: Arrays, source: str, val: float, data_seed: int) -> Pool:
+    """Pictures as ImageNet's networks take them, 224 x 224; those kept at this size are mirrored alone."""
+    images, labels = arrays["train_images"], arrays["train_labels"]
+    held = "val" if "val_images" in arrays else "test"
+    tested = arrays[f"{held}_images"], arrays[f"{held}_labels"]
+    train, kept, _ = stratified(labels, val, 0.0, data_seed, crc32(b"val"))
+    larger = images.shape[-1] > 224
+    mean, std = COLOURS["imagenet"]
+    return Pool(
+        Part(images, labels, train),
+        Part(images, labels, kept),
+        Part(*tested, np.arange(len(tested[1]))),
+        mean,
+        std,
+        # What comes out of the random crop is its own middle.
+        (CenterCrop(224),) if larger else (),
+        RandomResizedCrop(224) if larger else Flip(),
+        _names(source),
+    )
+
+
+_SKETCH = {"cubs": "CUBS", "cars": "Cars", "flowers": "Flowers", "wikiart": "WikiArt", "sketch": "Sketch"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagenetToSketch(Recipe):
+    """ImageNet, then CUBS, Cars, Flowers, WikiArt and Sketch, a data set a task, 224 x 224 (Piggyback, KSM).
+
+    The pictures of CUBS and Cars are cut to their objects and are mirrored in training; the others are
+    cropped at random besides, and their middle is shown otherwise. All are normalised as ImageNet is. The
+    tasks are the published ones, of unequal size; `val` holds out a share of each class for a search.
+    """
+
+    id: ClassVar[str] = "imagenet_to_sketch"
+    similar: ClassVar[bool | None] = False
+    summary: ClassVar[str] = "ImageNet, CUBS, Cars, Flowers, WikiArt, Sketch: a data set a task"
+
+    imagenet: bool = True
+    val: float = 0.0
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        within("val", self.val, 0, 0.9)
+        within("data_seed", self.data_seed, 0, 2**32 - 1)
+
+    def titles(self) -> dict[str, str]:
+        """Names of the tasks, by source, in order."""
+        return ({"imagenet": "ImageNet"} if self.imagenet else {}) | _SKETCH
+
+    def needs(self) -> tuple[str, ...]:
+        return tuple(self.titles())
+
+    def build(self, seed: int) -> Benchmark:
+        tasks = []
+        for index, (source, title) in enumerate(self.titles().items()):
+            pool = _large(sources.arrays(source, self.id), source, self.val, self.data_seed)
+            (task,) = class_tasks(pool, [pool.classes], source, [title])
+            tasks.append(replace(task, index=index))
+        return Benchmark(str(self), tuple(tasks), (3, 224, 224), similar=self.similar)

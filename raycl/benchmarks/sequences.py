@@ -1,0 +1,154 @@
+"""PRM's six sequences: four of one family, and two of two families shuffled together (its Table 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from raycl.benchmarks.base import Recipe, load, within
+from raycl.benchmarks.cifar import Cifar100Ten
+from raycl.benchmarks.emnist import EmnistTen
+from raycl.benchmarks.federated import FcelebaTen, FemnistTenPrm
+from raycl.benchmarks.pools import shuffled
+from raycl.tasks import Benchmark
+
+
+class _Sequence(Recipe):
+    """What the six share: the tasks of all parts in one order, `Task.kind` telling the part.
+
+    Fields:
+        order: 0, 1 and 2 are the paper's three orders, of which it prints the mean. A study's own order
+            number is added, so that a study of three orders plays these three. The paper's are unpublished:
+            these are drawn from (data_seed, number of the sequence, order).
+    """
+
+    number: ClassVar[int]
+    order: int
+    data_seed: int
+
+    def __post_init__(self) -> None:
+        within("order", self.order, 0, 1_000_000)
+        within("data_seed", self.data_seed, 0, 2**32 - 1)
+
+    def parts(self) -> tuple[Recipe, ...]:
+        """The benchmarks whose tasks these are."""
+        raise NotImplementedError
+
+    def needs(self) -> tuple[str, ...]:
+        return tuple(name for part in self.parts() for name in part.needs())
+
+    def counts(self) -> tuple[int, int, int] | None:
+        # Where the parts differ, each is checked when it is loaded.
+        found = {part.counts() for part in self.parts()}
+        return found.pop() if len(found) == 1 else None
+
+    def build(self, seed: int) -> Benchmark:
+        made = [load(str(part), seed) for part in self.parts()]
+        tasks = [replace(task, name=f"{task.kind}: {task.name}") for part in made for task in part.tasks]
+        similar = made[0].similar if len(made) == 1 else None
+        return Benchmark(str(self), tuple(tasks), made[0].input_shape, similar=similar)
+
+    def make(self, seed: int, order: int) -> Benchmark:
+        made = self.build(seed)
+        places = shuffled(len(made.tasks), self.data_seed, self.number, self.order + order)
+        tasks = tuple(replace(made.tasks[place], index=index) for index, place in enumerate(places))
+        return replace(made, tasks=tasks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrmOne(_Sequence):
+    """PRM's #1: EMNIST-10T."""
+
+    id: ClassVar[str] = "prm_1"
+    similar: ClassVar[bool | None] = False
+    summary: ClassVar[str] = "EMNIST-10T in the orders of PRM"
+    number: ClassVar[int] = 1
+
+    order: int = 0
+    data_seed: int = 0
+
+    def parts(self) -> tuple[Recipe, ...]:
+        return (EmnistTen(data_seed=self.data_seed),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrmTwo(_Sequence):
+    """PRM's #2: CIFAR100-10T, classes by label."""
+
+    id: ClassVar[str] = "prm_2"
+    similar: ClassVar[bool | None] = False
+    summary: ClassVar[str] = "CIFAR100-10T in the orders of PRM"
+    number: ClassVar[int] = 2
+
+    order: int = 0
+    data_seed: int = 0
+
+    def parts(self) -> tuple[Recipe, ...]:
+        return (Cifar100Ten(class_order="id", norm="cifar", data_seed=self.data_seed),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrmThree(_Sequence):
+    """PRM's #3: F-EMNIST-10T."""
+
+    id: ClassVar[str] = "prm_3"
+    similar: ClassVar[bool | None] = True
+    summary: ClassVar[str] = "F-EMNIST-10T in the orders of PRM"
+    number: ClassVar[int] = 3
+
+    order: int = 0
+    data_seed: int = 0
+
+    def parts(self) -> tuple[Recipe, ...]:
+        return (FemnistTenPrm(data_seed=self.data_seed),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrmFour(_Sequence):
+    """PRM's #4: F-CelebA-10T."""
+
+    id: ClassVar[str] = "prm_4"
+    similar: ClassVar[bool | None] = True
+    summary: ClassVar[str] = "F-CelebA-10T in the orders of PRM"
+    number: ClassVar[int] = 4
+
+    order: int = 0
+    data_seed: int = 0
+
+    def parts(self) -> tuple[Recipe, ...]:
+        return (FcelebaTen(norm="cifar", data_seed=self.data_seed),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrmFive(_Sequence):
+    """PRM's #5: EMNIST-10T and F-EMNIST-10T together."""
+
+    id: ClassVar[str] = "prm_5"
+    similar: ClassVar[bool | None] = None
+    summary: ClassVar[str] = "EMNIST-10T and F-EMNIST-10T shuffled (20 tasks)"
+    number: ClassVar[int] = 5
+
+    order: int = 0
+    data_seed: int = 0
+
+    def parts(self) -> tuple[Recipe, ...]:
+        return (EmnistTen(data_seed=self.data_seed), FemnistTenPrm(data_seed=self.data_seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrmSix(_Sequence):
+    """PRM's #6: CIFAR100-10T and F-CelebA-10T together."""
+
+    id: ClassVar[str] = "prm_6"
+    similar: ClassVar[bool | None] = None
+    summary: ClassVar[str] = "CIFAR100-10T and F-CelebA-10T shuffled (20 tasks)"
+    number: ClassVar[int] = 6
+
+    order: int = 0
+    data_seed: int = 0
+
+    def parts(self) -> tuple[Recipe, ...]:
+        return (
+            Cifar100Ten(class_order="id", norm="cifar", data_seed=self.data_seed),
+            FcelebaTen(norm="cifar", data_seed=self.data_seed),
+        )

@@ -1,0 +1,178 @@
+"""CelebA (Liu et al. 2015): aligned faces at 32 x 32 pixels, and whether they smile.
+
+The pictures are never fetched: the agreement is for non-commercial research, and forbids passing on any part.
+Which pictures there are, and whose, is said by an index in LEAF's format (F-CelebA), or else by the data
+set's own text files. Pictures are resized whole, 178 x 218 to 32 x 32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raycl.benchmarks.prepared import Blocks, Contents
+from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there
+from raycl.benchmarks.sources.femnist import LeafIndex
+from raycl.errors import UserError
+
+SIDE = 32
+IMAGES = 202_599
+FOLDER = "img_align_celeba"
+TEXTS = ("list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt")
+_BELOW = ("", "celeba", "fceleba_index")
+
+
+class _Index(NamedTuple):
+    """Which pictures there are, [n] each."""
+
+    files: list[str]
+    labels: NDArray[np.int64]  # 1 for smiling
+    users: NDArray[np.int64]
+    parts: NDArray[np.int64]  # 0 for training, 1 for test
+    names: list[str]  # of the users
+    kind: str
+    whole: bool  # as published
+    place: Path
+
+
+def _read(reading: Reading) -> Contents:
+    index = _leaf(reading) or _texts(reading)
+    if index is None:
+        wanted = f"an index, train/*.json and test/*.json in LEAF's format or {', '.join(TEXTS)},"
+        raise not_there("CelebA", reading, wanted)
+    facts = {
+        "class_names": ["not smiling", "smiling"],
+        "kind": index.kind,
+        "user_names": index.names,
+        "provenance": "compared with the published MD5s of the texts; 178 x 218 pixels resized to 32 x 32",
+    }
+    arrays: dict[str, NDArray[Any] | Blocks] = {
+        "images": _pictures(reading, index),
+        "labels": index.labels,
+        "users": index.users,
+        "part": index.parts,
+    }
+    count = len(index.files)
+    subset = "" if index.whole else f"{count:,} of CelebA's {IMAGES:,} pictures ({index.kind})"
+    return Contents(arrays, subset, facts)
+
+
+def _leaf(reading: Reading) -> _Index | None:
+    index = LeafIndex.find(reading, _BELOW)
+    if index is None:
+        return None
+    found = index.read(_file_names, 2)
+    files = [name for names in found.inputs for name in names]
+    kind = "cat iid pseudo-users" if index.pseudo_users else "leaf people"
+    return _Index(files, found.labels, found.users, found.parts, list(found.names), kind, False, index.place)
+
+
+def _file_names(x: list[Any]) -> list[str]:
+    for name in x:
+        if not isinstance(name, str) or not re.fullmatch(r"\d+\.(jpg|png)", name):
+            raise ValueError(f"{str(name)[:40]} is no file name of CelebA")
+    return x
+
+
+def _texts(reading: Reading) -> _Index | None:
+    """The data set's own index: users are its identities, its validation part counts as training."""
+    from torchvision.datasets import CelebA
+
+    paths = reading.find(*TEXTS, below=_BELOW)
+    if paths is None:
+        return None
+    published = {name: md5 for _, md5, name in CelebA.file_list}
+    texts = [path.read_bytes() for path in paths]
+    whole = all(
+        hashlib.md5(text, usedforsecurity=False).hexdigest() == published[name]
+        for name, text in zip(TEXTS, texts, strict=True)
+    )
+    try:
+        attributes, identities, partitions = (text.decode().splitlines() for text in texts)
+        smiling = attributes[1].split().index("Smiling") + 1
+        rows = [line.split() for line in attributes[2:] if line]
+        person, part = (dict(line.split() for line in lines if line) for lines in (identities, partitions))
+        files = [row[0] for row in rows]
+        known, users = np.unique([int(person[file]) for file in files], return_inverse=True)
+        parts = np.array([int(part[file]) == 2 for file in files], np.int64)
+        labels = np.array([int(row[smiling]) == 1 for row in rows], np.int64)
+    except (ValueError, LookupError) as error:
+        raise UserError(f"{paths[0].parent}: {', '.join(TEXTS)} do not fit together ({error!r})") from None
+    names = [str(number) for number in known]
+    return _Index(
+        files, labels, users.astype(np.int64), parts, names, "celeba people", whole, paths[0].parent
+    )
+
+
+def _pictures(reading: Reading, index: _Index) -> Blocks:
+    root = reading.given or reading.downloads
+    for folder in (root / name for name in _BELOW):
+        if (folder / FOLDER).is_dir():
+            # Unpacked archives hold a folder of the archive's own name.
+            inner = folder / FOLDER / FOLDER
+            return _of_folder(inner if inner.is_dir() else folder / FOLDER, index)
+        if (folder / f"{FOLDER}.zip").exists():
+            return _of_archive(folder / f"{FOLDER}.zip", index)
+    raise UserError(
+        f"{index.place} lists {len(index.files):,} pictures of CelebA, which are not here: put {FOLDER}/ or "
+        f"{FOLDER}.zip (non-commercial research agreement, mmlab.ie.cuhk.edu.hk/projects/CelebA.html) into "
+        f"{reading.place}"
+    )
+
+
+def _of_folder(folder: Path, index: _Index) -> Blocks:
+    _check(str(folder), {file.name for file in folder.iterdir()}, index)
+    files = [folder / name for name in index.files]
+    return images_of(files, (3, SIDE, SIDE), lambda file: decoded(file, str(file), side=SIDE))
+
+
+def _of_archive(path: Path, index: _Index) -> Blocks:
+    try:
+        archive = zipfile.ZipFile(path)  # closed when the pictures have been read and nobody holds it
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}): fetch it again") from None
+    members = {PurePosixPath(name).name: name for name in archive.namelist()}
+    _check(str(path), members, index)
+    facts = path.stat()
+
+    def load(key: tuple[str, int, int]) -> NDArray[np.uint8]:
+        try:
+            data = archive.read(members[key[0]])
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise UserError(f"{path} is damaged ({error}): fetch it again") from None
+        return decoded(io.BytesIO(data), f"{path}: {key[0]}", side=SIDE)
+
+    keys = [(name, facts.st_size, facts.st_mtime_ns) for name in index.files]
+    return images_of(keys, (3, SIDE, SIDE), load)
+
+
+def _check(place: str, there: Sequence[str] | set[str] | dict[str, str], index: _Index) -> None:
+    lacking = [name for name in index.files if name not in there]
+    if lacking:
+        raise UserError(
+            f"{place} lacks {len(lacking):,} of the {len(index.files):,} pictures that {index.place} lists, "
+            f"{lacking[0]} among them"
+        )
+
+
+SOURCES = (
+    Source(
+        name="celeba",
+        title="CelebA",
+        licence="for non-commercial research by agreement, not to be passed on (MMLAB, Liu et al. 2015)",
+        summary="202,599 aligned faces of 10,177 people, 32 x 32 pixels, smiling or not",
+        size=627_000_000,
+        read=_read,
+        holds=f"{FOLDER}/ or {FOLDER}.zip and an index: {', '.join(TEXTS)}, or train/ and test/ of a LEAF "
+        "index (F-CelebA)",
+        origin="mmlab.ie.cuhk.edu.hk/projects/CelebA.html, under its non-commercial research agreement",
+    ),
+)

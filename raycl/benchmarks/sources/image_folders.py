@@ -1,0 +1,198 @@
+"""Sets of large pictures, a folder for each class: ImageNet, and the five others of ImageNet-to-Sketch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raycl.benchmarks.prepared import Blocks, Contents
+from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there, opened
+from raycl.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+class Listing(NamedTuple):
+    """Image files, class after class, by name within a class.
+
+    Attributes:
+        classes: names of the class folders, sorted.
+        files: [n].
+        labels: int64 [n], places in `classes`.
+    """
+
+    classes: list[str]
+    files: list[Path]
+    labels: NDArray[np.int64]
+
+
+def listed(root: Path) -> Listing:
+    """The images in the class folders of `root`, at any depth of these; hidden and other files are left out.
+
+    Raises:
+        UserError: a class folder without an image, or none at all.
+    """
+    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
+    files: list[Path] = []
+    counts = []
+    for name in classes:
+        found = [
+            os.path.join(folder, file)
+            for folder, _, inside in os.walk(root / name)
+            for file in inside
+            if file.lower().endswith(SUFFIXES) and file[0] != "."
+        ]
+        if not found:
+            raise UserError(f"{root / name} holds no image ({' '.join(SUFFIXES)})")
+        files += map(Path, sorted(found))
+        counts.append(len(found))
+    if not files:
+        raise UserError(f"{root} holds no folders of images, one for each class")
+    return Listing(classes, files, np.repeat(np.arange(len(classes)), counts).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One of the sets.
+
+    Attributes:
+        title: as the papers call it.
+        folders: where it may lie below the folder given with --from.
+        held: name of the part that is not trained on.
+        counts: of classes, training images and held images, as published.
+        crop: pictures are cut to their objects already, so they are squashed and not cut again.
+    """
+
+    title: str
+    folders: tuple[str, ...]
+    held: Literal["val", "test"]
+    counts: tuple[int, int, int]
+    crop: bool = False
+
+    @property
+    def resized(self) -> str:
+        if self.crop:
+            return "squashed to 224 x 224 by PIL, bilinear and antialiased"
+        return "shorter side to 256 by PIL, bilinear and antialiased; the middle 256 x 256"
+
+    def read(self, reading: Reading) -> Contents:
+        """Training and held images, uint8 [n, 3, side, side]; labels in the order of the folders' names."""
+        root = self._root(reading)
+        train, held = listed(root / "train"), listed(root / self.held)
+        if train.classes != held.classes:
+            odd = sorted(set(train.classes) ^ set(held.classes))[0]
+            raise UserError(f"{root}: class {odd} is in only one of train/ and {self.held}/")
+        side = 224 if self.crop else 256
+        counts = (len(train.classes), len(train.files), len(held.files))
+        facts = {
+            "class_names": _class_names(root, train.classes),
+            "folders": train.classes,
+            "resized": self.resized,
+            "provenance": f"{root.name}/; judged by its counts, as no checksum of the pictures is published",
+        }
+        arrays: dict[str, NDArray[Any] | Blocks] = {}
+        for part, listing in (("train", train), (self.held, held)):
+            arrays[f"{part}_images"] = images_of(
+                listing.files,
+                (3, side, side),
+                lambda file: decoded(file, str(file), side=side, square=self.crop),
+            )
+            arrays[f"{part}_labels"] = listing.labels
+        return Contents(arrays, "" if counts == self.counts else self._part(counts), facts)
+
+    def _root(self, reading: Reading) -> Path:
+        given = reading.given or reading.downloads
+        for folder in (given / name for name in self.folders):
+            if (folder / "train").is_dir() and (folder / self.held).is_dir():
+                return folder
+        named = self.folders[0] + "/" if self.folders[0] else ""
+        raise not_there(self.title, reading, f"{named}{{train,{self.held}}}/<class>/*.jpg")
+
+    def _part(self, counts: tuple[int, int, int]) -> str:
+        classes, train, held = (f"{have:,} of {of:,}" for have, of in zip(counts, self.counts, strict=True))
+        return f"{classes} classes, {train} training and {held} {self.held} images of {self.title}"
+
+
+def _class_names(root: Path, folders: list[str]) -> list[str]:
+    """What ImageNet's folders mean, where a list lies beside them (`n01440764 tench, Tinca tinca`)."""
+    for place in (root, root.parent, *root.parents[1:3]):
+        for name in ("LOC_synset_mapping.txt", "words.txt"):
+            if (place / name).is_file():
+                with opened(place / name) as data:
+                    lines = data.read().decode("utf-8", "replace").splitlines()
+                told = {row[0]: row[1] for line in lines if len(row := line.split(None, 1)) == 2}
+                return [told.get(folder, folder).partition(",")[0] for folder in folders]
+    return folders
+
+
+_SORTED = "sorted as github.com/arunmallya/piggyback says (Mallya et al. 2018)"
+
+
+def _source(name: str, kind: _Kind, licence: str, origin: str) -> Source:
+    classes, train, held = kind.counts
+    side = 224 if kind.crop else 256
+    where = kind.folders[0] + "/" if kind.folders[0] else ""
+    return Source(
+        name=name,
+        title=kind.title,
+        licence=licence,
+        summary=f"{train:,} + {held:,} pictures of {classes:,} classes, kept at {side} x {side} pixels",
+        size=(train + held) * 3 * side * side,
+        read=kind.read,
+        holds=f"{where}{{train,{kind.held}}}/<class>/*.jpg",
+        origin=origin,
+    )
+
+
+_RESEARCH = "non-commercial research and education only"
+SOURCES = (
+    _source(
+        "imagenet",
+        _Kind(
+            "ImageNet",
+            ("", "imagenet", "ILSVRC/Data/CLS-LOC", "ILSVRC2012"),
+            "val",
+            (1000, 1_281_167, 50_000),
+        ),
+        f"ImageNet's terms: {_RESEARCH}",
+        "image-net.org (ILSVRC 2012: 138 GB of training and 6 GB of validation pictures, the latter sorted "
+        f"into class folders), under ImageNet's terms of access: {_RESEARCH}",
+    ),
+    _source(
+        "cubs",
+        _Kind("CUBS", ("cubs_cropped", "cubs"), "test", (200, 5994, 5794), crop=True),
+        f"Caltech-UCSD Birds 200-2011 (Wah et al.): {_RESEARCH}; the pictures are their photographers'",
+        f"data.caltech.edu/records/65de6-vp158, cut to the bounding boxes and {_SORTED}; {_RESEARCH}",
+    ),
+    _source(
+        "cars",
+        _Kind("Cars", ("stanford_cars_cropped", "cars"), "test", (196, 8144, 8041), crop=True),
+        f"Stanford Cars: {_RESEARCH}",
+        "ai.stanford.edu/~jkrause/cars/car_dataset.html (Krause et al. 2013), cut to the bounding boxes and "
+        f"{_SORTED}; {_RESEARCH}",
+    ),
+    _source(
+        "flowers",
+        _Kind("Flowers", ("flowers",), "test", (102, 2040, 6149)),
+        "no stated licence; for research, citing Nilsback and Zisserman 2008",
+        f"www.robots.ox.ac.uk/~vgg/data/flowers/102, its training and validation parts together, {_SORTED}; "
+        "no stated licence",
+    ),
+    _source(
+        "wikiart",
+        _Kind("WikiArt", ("wikiart",), "test", (195, 42_129, 10_628)),
+        "pictures of wikiart.org, in part under copyright: for non-commercial research",
+        f"www.wikiart.org (Saleh and Elgammal 2015), an artist a class, {_SORTED}; for research only",
+    ),
+    _source(
+        "sketch",
+        _Kind("Sketch", ("sketches", "sketch"), "test", (250, 16_000, 4000)),
+        "CC BY 4.0 (Eitz et al. 2012)",
+        f"cybertron.cg.tu-berlin.de/eitz/projects/classifysketch, {_SORTED}; CC BY 4.0",
+    ),
+)

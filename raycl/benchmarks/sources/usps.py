@@ -1,0 +1,68 @@
+"""USPS (Hull 1994), digits from envelopes: two files in LIBSVM's format, read by torchvision."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from raycl.benchmarks.prepared import Arrays, Contents
+from raycl.benchmarks.sources.base import Reading, Source, not_there, unpack
+from raycl.errors import UserError
+
+FILES = {"train": "usps.bz2", "test": "usps.t.bz2"}
+COUNTS = (7_291, 2_007)
+
+
+def _read(reading: Reading) -> Contents:
+    from torchvision.datasets import USPS
+
+    if reading.given is None:
+        reading.fetch(
+            "USPS", lambda root: [USPS(str(root), part == "train", download=True) for part in FILES]
+        )
+    files = reading.find(*FILES.values(), below=("", "usps", "USPS"))
+    if files is None:
+        raise not_there("USPS", reading, " and ".join(FILES.values()))
+    found: Arrays = {}
+    whole = True
+    reading.downloads.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=reading.downloads) as name:
+        for file, (part, plain) in zip(files, FILES.items(), strict=True):
+            unpack(file, Path(name) / plain)
+            md5 = hashlib.md5((Path(name) / plain).read_bytes(), usedforsecurity=False).hexdigest()
+            whole = whole and md5 == USPS.split_list[part][2]
+            found |= _parse(Path(name), part, file)
+    train, test = (len(found[f"{part}_labels"]) for part in FILES)
+    counts = f"{train:,} of {COUNTS[0]:,} training and {test:,} of {COUNTS[1]:,} test images"
+    subset = "" if whole else f"{counts}, not the published USPS"
+    return Contents(found, subset, {"class_names": [str(digit) for digit in range(10)]})
+
+
+def _parse(root: Path, part: str, file: Path) -> Arrays:
+    from torchvision.datasets import USPS
+
+    try:
+        data = USPS(str(root), part == "train")
+    except (OSError, EOFError, ValueError, LookupError) as error:
+        raise UserError(f"{file} cannot be read ({error}): fetch it again") from None
+    images, labels = data.data[:, None], np.asarray(data.targets, np.int64)  # ink is bright already
+    if images.shape != (len(labels), 1, 16, 16) or not len(labels) or labels.min() < 0 or labels.max() > 9:
+        raise UserError(f"{file}: its images and labels are not USPS's")
+    return {f"{part}_images": images, f"{part}_labels": labels}
+
+
+SOURCES = (
+    Source(
+        name="usps",
+        title="USPS",
+        licence="no stated licence; for research, citing Hull 1994",
+        summary="7,291 + 2,007 handwritten digits of 16 x 16 pixels",
+        size=2_500_000,
+        read=_read,
+        download=8_500_000,
+        holds="usps.bz2 and usps.t.bz2",
+    ),
+)

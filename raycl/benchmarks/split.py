@@ -1,0 +1,81 @@
+"""Any labelled source in blocks of consecutive labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from zlib import crc32
+
+import numpy as np
+
+from raycl.benchmarks import sources
+from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.families import split_tasks
+from raycl.benchmarks.pools import COLOURS, GREY_MEAN, GREY_STD, Part, Pool, stratified
+from raycl.errors import UserError
+from raycl.tasks import Benchmark
+
+CLASSES = {
+    "svhn": 10,
+    "usps": 10,
+    "mnist": 10,
+    "fashion_mnist": 10,
+    "emnist_balanced": 47,
+    "emnist_byclass": 62,
+    "emnist_mnist": 10,
+    "cifar10": 10,
+    "cifar100": 100,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(Recipe):
+    """The classes of a source, by label, in so many tasks; the larger tasks first.
+
+    Grey images are normalised by MNIST's mean and standard deviation, colour images by CIFAR's
+    (`pools.COLOURS`); nothing is measured. Training and test images are all of the source's own, also where
+    it holds the same pixels in both; `val` is the share of each class's training images that is held out.
+    """
+
+    id: ClassVar[str] = "split"
+    similar: ClassVar[bool | None] = False
+    summary: ClassVar[str] = "any labelled source, split by class"
+
+    source: str = "svhn"  # type: ignore[misc]  # a setting here, and fixed elsewhere
+    tasks: int = 5
+    val: float = 0.1
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.source not in CLASSES:
+            raise ValueError(f"source = {self.source!r} is none of {', '.join(CLASSES)}")
+        within("tasks", self.tasks, 1, CLASSES[self.source] // 2)
+        within("val", self.val, 0, 0.9)
+        within("data_seed", self.data_seed, 0, 2**32 - 1)
+
+    def build(self, seed: int) -> Benchmark:
+        arrays = sources.arrays(self.source, self.id)
+        facts: dict[str, Any] = sources.facts(self.source)
+        images, labels = arrays["train_images"], arrays["train_labels"]
+        tested = arrays["test_images"], arrays["test_labels"]
+        for part, found in (("training", labels), ("test", tested[1])):
+            lacking = CLASSES[self.source] - len(np.unique(found))
+            if lacking:
+                title = sources.source(self.source).title
+                raise UserError(
+                    f"benchmark {self}: the prepared {title} has no {part} images of {lacking} of "
+                    f"its {CLASSES[self.source]} classes: prepare the whole of it"
+                )
+        train, val, _ = stratified(labels, self.val, 0.0, self.data_seed, crc32(b"val"))
+        channels, height, width = images.shape[1:]
+        mean, std = ((GREY_MEAN,), (GREY_STD,)) if channels == 1 else COLOURS["cifar"]
+        pool = Pool(
+            Part(images, labels, train),
+            Part(images, labels, val),
+            Part(*tested, np.arange(len(tested[1]))),
+            mean,
+            std,
+            names=tuple(facts["class_names"]),
+        )
+        tasks = split_tasks(pool, self.tasks, self.id)
+        return Benchmark(str(self), tuple(tasks), (channels, height, width), similar=self.similar)
