@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from raycl.maskjobs import MaskJob, MaskQueue, Trained
 from raycl.spec import RunSpec
 from raycl.store import Result, Store
 from raycl.study import Cell, Grid, Search, Seeds
+from raycl.supermasks.bank import MaskSpec
 
 
 class Proposer(Protocol):
@@ -197,20 +199,26 @@ class Agenda:
         self.store = store
         self.states: list[CellState] = [CellState(cell) for cell in cells]
         self.beside: list[CellState] = Agenda(beside, store).states if beside else []
-        self.live: dict[str, Job] = {}
-        self.listeners: list[Callable[[str, Job, Any], None]] = []
+        self.live: dict[str, Job | MaskJob] = {}
+        self.masks = MaskQueue(store)
+        self.listeners: list[Callable[[str, Any, Any], None]] = []
         self.ran = 0
         self._propose = propose
         self._fresh: set[str] = set()  # finished runs that --fresh recomputes are asked for once
         self._again = fresh
         self._ready: list[tuple[int, int, str]] = []
         self._jobs: dict[str, Job] = {}
+        self._parked: dict[str, tuple[int, int, Job]] = {}  # runs that wait for masks
         self._watchers: dict[str, set[int]] = defaultdict(set)
         for index in range(len(self.states)):
             self._advance(index)
 
-    def next(self) -> Job | None:
+    def next(self) -> Job | MaskJob | None:
         """A job to play now, or None: wait for live ones, or all is over (`over`)."""
+        if (masks := self.masks.next()) is not None:
+            self.live[masks.key] = masks
+            self._tell("started", masks)
+            return masks
         while self._ready:
             *_, key = heapq.heappop(self._ready)
             job = self._jobs.pop(key)
@@ -226,17 +234,47 @@ class Agenda:
     @property
     def over(self) -> bool:
         """Nothing is live and nothing is ready."""
-        return not self.live and not self._ready
+        return not self.live and not self._ready and self.masks.idle
 
     def finish(self, key: str, result: Result) -> None:
         """A job came to an end: publish what it came to, and see what may follow."""
         job = self.live.pop(key)
+        assert isinstance(job, Job)
+        if damaged := result.provenance.get("damaged_mask"):
+            self.store.drop_mask(damaged, result.message)
+            self._notice(key)
+            self._tell("finished", job, result)
+            return
         self.store.put(result)
         if result.status == "failed":
             for index in self._watchers[key]:
                 self.states[index].failed[key] = f"{job.name}: {result.message.strip()}"
         self._notice(key)
         self._tell("finished", job, result)
+
+    def finish_masks(self, key: str, outcome: Trained) -> None:
+        """A job of masks came to an end; those it trained are in the store."""
+        job = self.live.pop(key)
+        assert isinstance(job, MaskJob)
+        freed, lost = self.masks.finish(job)
+        self._unpark(freed)
+        message = f"{job.name}: {outcome.message.strip() or 'a mask is not in the store'}"
+        for run in lost:
+            self._parked.pop(run, None)
+            for index in self._watchers[run]:
+                self.states[index].failed[run] = message
+        self._tell("finished", job, outcome)
+
+    def mask_ready(self, key: str) -> None:
+        """A mask of a live job is in the store: runs that waited for it alone may begin."""
+        if self.store.has_mask(key):
+            self._unpark(self.masks.ready(key))
+
+    def _unpark(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            index, priority, job = self._parked.pop(run)
+            self._jobs[run] = job
+            heapq.heappush(self._ready, (index, priority, run))
 
     def pulse(self, key: str, pulse: Any) -> None:
         """A sign of life from a live job."""
@@ -247,7 +285,7 @@ class Agenda:
         """Cells that are not complete."""
         return (state for state in self.states if not state.complete)
 
-    def _tell(self, what: str, job: Job, more: Any = None) -> None:
+    def _tell(self, what: str, job: Job | MaskJob, more: Any = None) -> None:
         for listener in self.listeners:
             listener(what, job, more)
 
@@ -285,10 +323,27 @@ class Agenda:
         if trial.result is not None or state.cell.blocked or key in state.failed:
             return
         self._watchers[key].add(index)
+        missing = self._missing_masks(trial.spec)
         if self._propose is None or state.failed or key in self.live or key in self._jobs:
             return
-        self._jobs[key] = Job(trial.spec, state.cell, role)
+        if key in self._parked:
+            return
+        job = Job(trial.spec, state.cell, role)
+        if missing:
+            self._parked[key] = index, priority, job
+            self.masks.wait(key, missing, state.cell)
+            return
+        self._jobs[key] = job
         heapq.heappush(self._ready, (index, priority, key))
+
+    def _missing_masks(self, spec: RunSpec) -> list[MaskSpec]:
+        """Basis masks that a run lacks; with --fresh every mask is trained once more."""
+        if self._again and self._propose is not None:
+            for mask in spec.masks:
+                if mask.trained and mask.key not in self._fresh:
+                    self._fresh.add(mask.key)
+                    self.store.forget_mask(mask.key)
+        return self.masks.missing(spec.masks)
 
     def _next_trial(self, state: CellState) -> Trial | None:
         """The next trial of a cell, if it may be proposed now."""

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,13 @@ import torch
 
 from raycl import benchmarks, names
 from raycl.benchmarks import sources
+from raycl.benchmarks.pools import shuffled
+from raycl.benchmarks.transforms import Permute
 from raycl.errors import UserError, nearest
 from raycl.method import World
 from raycl.networks import Start
 from raycl.sequence import run
-from raycl.tasks import ArraySplit, Benchmark, Task
+from raycl.tasks import ArraySplit, Benchmark, Split, Task
 from raycl.training import Fit
 
 
@@ -51,6 +53,9 @@ def run_benchmarks(name: str | None) -> int:
         "epoch": _epoch,
         "pair": _pair,
         "trials": _trials,
+        "masks": _masks,
+        "alpha": _alpha,
+        "bank": _bank,
     }
     if name is not None and name not in known:
         raise UserError(f"unknown bench {name!r}{nearest(name, known)} (known: {', '.join(known)})")
@@ -64,6 +69,36 @@ def run_benchmarks(name: str | None) -> int:
             print(line, flush=True)
     torch.set_num_threads(threads)
     return 0
+
+
+def _masks() -> list[Line]:
+    """Training basis masks, against edge-popup in plain PyTorch."""
+    from raycl.bench_masks import masks  # takes `Line` from here
+
+    return masks()
+
+
+def _alpha() -> list[Line]:
+    """Combining basis masks, against stacked float masks under autograd."""
+    from raycl.bench_alpha import alpha
+
+    return alpha()
+
+
+def _bank() -> list[Line]:
+    """A bank of 64 LeNet masks, trained by one worker and by as many as there are CPUs."""
+    from raycl.tune.bench import bank_seconds
+
+    lines, alone = [], 0.0
+    for workers in sorted({1, 2, os.cpu_count() or 1}):
+        with tempfile.TemporaryDirectory(prefix="raycl-bench-") as folder:
+            seconds = bank_seconds(Path(folder), workers)
+        alone = alone or seconds
+        lines.append(Line(f"{workers} worker{'s' if workers > 1 else ''}", seconds, "s"))
+        if workers > 1:
+            goal = "0.6 or less" if workers == 2 else ""
+            lines.append(Line(f"  of one worker's time, with {workers}", seconds / alone, "x", goal))
+    return lines
 
 
 def _start() -> list[Line]:
@@ -124,7 +159,26 @@ def _data() -> list[Line]:
         Line("one step", statistics.median(whole) / steps * 1e3, "ms"),
         Line("of it data", statistics.median(data) / steps * 1e3, "ms"),
         Line("share of data", 100 * share, "%", "under 10"),
+        Line("take of 128 images", _take_seconds(task.train) * 1e6, "us", "under 100"),
+        Line("take of 128 images, permuted", _take_seconds(_permuted(task.train)) * 1e6, "us", "under 100"),
     ]
+
+
+def _permuted(split: Split) -> ArraySplit:
+    assert isinstance(split, ArraySplit)
+    pixels = int(np.prod(split.images.shape[2:]))
+    return replace(split, transforms=(Permute(shuffled(pixels, 0, 0)),))
+
+
+def _take_seconds(split: Split) -> float:
+    """Median seconds of `take` of 128 rows from all over the split."""
+    order, seconds = shuffled(len(split), 0, 1), []
+    for _ in range(5):
+        for start in range(0, len(split) - 127, 128):
+            started = time.perf_counter()
+            split.take(order[start : start + 128])
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
 
 
 def _epoch() -> list[Line]:

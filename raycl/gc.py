@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
 from raycl.agenda import Agenda
 from raycl.errors import UserError
 from raycl.store import Store
-from raycl.study import cells_of, read_study
+from raycl.study import Study, cells_of, read_study
 
 
 def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
@@ -28,8 +29,9 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
                 raise
             continue  # a helper module below ./studies
         read += 1
-        for state in Agenda(cells_of(study, check=False), store).states:
-            kept |= {trial.spec.key for trial in [*state.trials, *state.finals.values()]}
+        kept |= _needed(study, store)
+        with contextlib.suppress(UserError):  # most have no small form
+            kept |= _needed(read_study(file, desk=True), store)
     if not read:
         raise UserError("gc: no study to keep: name study files, or run it where ./studies is")
     unwanted = _unwanted(store, kept)
@@ -44,6 +46,13 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
     return 0
 
 
+def _needed(study: Study, store: Store) -> set[str]:
+    """Keys of its runs and of their basis masks."""
+    states = Agenda(cells_of(study, check=False), store).states
+    specs = [trial.spec for state in states for trial in [*state.trials, *state.finals.values()]]
+    return {key for spec in specs for key in (spec.key, *(mask.key for mask in spec.masks))}
+
+
 def _unwanted(store: Store, kept: set[str]) -> list[Path]:
     """Runs and checkpoints that no study names, results set aside, and what a dead process left."""
     finished = set(store.finished())
@@ -54,8 +63,16 @@ def _unwanted(store: Store, kept: set[str]) -> list[Path]:
     for path in sorted(store.root.glob("failures/*.json")):
         if path.stem not in kept:
             found.append(path)
+    found += [path for path in sorted(store.masks.glob("??/*.npz")) if path.stem not in kept]
     damaged = store.root / "damaged"
-    return found + ([damaged] if damaged.exists() else []) + sorted(store.root.glob("runs/??/.*"))
+    return (
+        found
+        + ([damaged] if damaged.exists() else [])
+        + [
+            *sorted(store.root.glob("runs/??/.*")),
+            *sorted(store.root.glob("masks/??/.*")),
+        ]
+    )
 
 
 def _bytes(path: Path) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from raycl import player
 from raycl.agenda import Agenda
+from raycl.maskjobs import MaskJob
 
 
 def play_here(agenda: Agenda) -> None:
@@ -14,11 +17,15 @@ def play_here(agenda: Agenda) -> None:
         resources, key = job.cell.resources, job.key
         device = "cuda" if resources.gpus > 0 and torch.cuda.is_available() else "cpu"
         threads = max(1, int(resources.cpus))
+        pulse = functools.partial(agenda.pulse, key)
+        masks = agenda.store.masks
+        if isinstance(job, MaskJob):
+            trained = player.train(
+                job.specs, masks, device=device, threads=threads, ready=agenda.mask_ready, pulse=pulse
+            )
+            agenda.finish_masks(key, trained)
+            continue
         result = player.play(
-            job.spec,
-            agenda.store.checkpoints,
-            device=device,
-            threads=threads,
-            pulse=lambda pulse, key=key: agenda.pulse(key, pulse),  # type: ignore[misc]
+            job.spec, agenda.store.checkpoints, masks=masks, device=device, threads=threads, pulse=pulse
         )
         agenda.finish(key, result)

@@ -12,8 +12,8 @@ it, from streams named after (seed, task), so that two methods see the same data
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ from raycl.tasks import Pooled, Task
 
 if TYPE_CHECKING:
     from raycl.networks import Network
+    from raycl.spec import RunSpec
+    from raycl.supermasks.bank import MaskSpec
     from raycl.training import Fit
 
 __all__ = [
@@ -57,11 +59,13 @@ class World:
         input_shape: (channels, height, width).
         classes: number of classes of each task.
         build: ``build(width=1.0, start=0)`` returns a fresh network.
+        inputs: what the method asked for in `wants`, by name: ``inputs["basis"]`` is a list of basis masks.
     """
 
     input_shape: tuple[int, int, int]
     classes: tuple[int, ...]
     build: Build
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tasks(self) -> int:
@@ -127,6 +131,15 @@ class Method(nn.Module):
 
     config: Config
 
+    @classmethod
+    def wants(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
+        """Basis masks that must be there before the run begins, in the order of `World.inputs["basis"]`.
+
+        Raises:
+            UserError: the run cannot have what it asks for.
+        """
+        return ()
+
     def __init__(self, world: World, config: Config) -> None:
         super().__init__()
         self.world, self.config = world, config
@@ -174,6 +187,18 @@ class Method(nn.Module):
 
     def figures(self, task: int) -> dict[str, Any]:
         """Numbers of the method's own after `task` (plain JSON), e.g. the share of blocked weights."""
+        return {}
+
+    @property
+    def answers_stay(self) -> bool:
+        """Whether accuracies on tasks learnt earlier need not be measured again."""
+        return self.keeps_logits
+
+    def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
+        """Numbers of the method's own that take data to measure, after the last task (plain JSON).
+
+        They join `figures`. The time they take is no compute time, and nothing may be learnt from them.
+        """
         return {}
 
     def count_parameters(self) -> int:

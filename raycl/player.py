@@ -10,7 +10,8 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,25 @@ import numpy as np
 import torch
 
 import raycl
-from raycl import names, sequence
+from raycl import benchmarks, names, sequence
+from raycl.maskjobs import Trained
 from raycl.method import Method
+from raycl.networks import Network, Start
 from raycl.sequence import Report
+from raycl.space import filled
 from raycl.spec import RunSpec, set_numerics
-from raycl.store import Result
-from raycl.training import Diverged, Pulse
+from raycl.store import Result, mask_path, publish
+from raycl.supermasks.bank import BasisMask, DamagedMask, MaskSpec, backbone_of, basis_of, to_bytes
+from raycl.supermasks.training import Order, Rules, train_masks
+from raycl.tasks import Benchmark
+from raycl.training import Diverged, Fit, Pulse
 
 
 def play(
     spec: RunSpec,
     checkpoints: Path | None = None,
     *,
+    masks: Path | None = None,
     device: str = "cpu",
     threads: int = 1,
     pulse: Callable[[Pulse], None] | None = None,
@@ -38,6 +46,7 @@ def play(
 
     What science can do wrong (a diverged loss, an exception of the method's) is an outcome with a status,
     never an exception. With `checkpoints`, a run that was cut off goes on after its last finished task.
+    `masks` is the folder of basis masks.
     """
     torch.set_num_threads(threads)
     _warm()
@@ -45,9 +54,10 @@ def play(
     numerics = set_numerics(spec.numerics)
     where = checkpoints / spec.key / "state.pt" if checkpoints else None
     reports: list[Report] = []
+    about: dict[str, Any] = {}
     try:
         benchmark = spec.make_benchmark()
-        method, reports = _resume(where) or (spec.make_method(benchmark, device), [])
+        method, reports = _resume(where) or (_method(spec, benchmark, device, masks), [])
         fit = spec.make_fit(device=device, pulse=pulse)
         keep = functools.partial(_save, where) if where else None
         with torch.device(device):
@@ -58,13 +68,89 @@ def play(
         status, message = "done", ""
     except Diverged as error:
         status, message = "diverged", str(error)
+    except DamagedMask as error:
+        status, message, about = "failed", str(error), {"damaged_mask": error.key}
     except Exception:
         status, message = "failed", traceback.format_exc()
-    about = provenance(spec, device, threads, numerics) | {
+    about |= provenance(spec, device, threads, numerics) | {
         "started": started,
         "seconds": time.time() - started,
     }
     return Result(spec, status, tuple(map(_finite, reports)), message, about)  # type: ignore[arg-type]
+
+
+def _method(spec: RunSpec, benchmark: Benchmark, device: str, masks: Path | None) -> Method:
+    """A fresh method, with the basis masks that it asked for."""
+    if not spec.masks:
+        return spec.make_method(benchmark, device)
+    assert masks is not None, "a run that needs basis masks is played with a folder of them"
+    with torch.device("meta"):
+        net = spec.make_start(benchmark)()
+    basis = basis_of(spec.masks, net, functools.partial(mask_path, masks))
+    return spec.make_method(benchmark, device, {"basis": basis})
+
+
+def train(
+    specs: Sequence[MaskSpec],
+    masks: Path,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    ready: Callable[[str], None] = lambda key: None,
+    pulse: Callable[[Pulse], None] | None = None,
+) -> Trained:
+    """Train basis masks that have a backbone and rules in common, and publish each when it is ready.
+
+    Args:
+        masks: the folder they go to. Those that are there already are left alone.
+        ready: called with the key of each that is published.
+    """
+    torch.set_num_threads(threads)
+    _warm()
+    started = time.time()
+    missing = [spec for spec in specs if not zipfile.is_zipfile(mask_path(masks, spec.key))]
+    try:
+        with torch.device(device):
+            for position, mask in _trained_masks(missing, pulse):
+                spec = missing[position]
+                publish(mask_path(masks, spec.key), to_bytes(mask, spec))
+                ready(spec.key)
+    except Diverged as error:
+        return Trained("diverged", str(error), time.time() - started)
+    except Exception:
+        return Trained("failed", traceback.format_exc(), time.time() - started)
+    return Trained("done", "", time.time() - started)
+
+
+def _trained_masks(
+    specs: Sequence[MaskSpec], pulse: Callable[[Pulse], None] | None
+) -> Iterator[tuple[int, BasisMask]]:
+    if not specs:
+        return
+    first, started = specs[0], time.perf_counter()
+    set_numerics(first.numerics)
+    tasks = [benchmarks.load(spec.benchmark).tasks[spec.task] for spec in specs]
+    home = benchmarks.load(first.benchmark)
+    start = Start(*_network(first.network), home.input_shape, (max(home.classes),), first.backbone_seed)
+    backbone = backbone_of(start(), first.backbone_seed, first.backbone_init)
+    orders = [
+        Order(task, spec.density, spec.score_seed, spec.order_seed)
+        for spec, task in zip(specs, tasks, strict=True)
+    ]
+
+    def sign(position: int, epoch: int, loss: float) -> None:
+        if pulse is not None:
+            pulse(Pulse(position, "masks", epoch, loss, time.perf_counter() - started))
+
+    rules = Rules(first.density_rule, first.score_rank, first.mask_values)
+    config: Fit.Config = filled(Fit.Config, first.fit, "fit")
+    yield from train_masks(backbone, orders, rules, config, pulse=sign)
+
+
+def _network(text: str) -> tuple[type[Network], Network.Config]:
+    kind = names.network(text)
+    settings = names.parse(text, "network").settings(kind.Config, "network")
+    return kind, filled(kind.Config, settings, text)
 
 
 @functools.cache
@@ -75,11 +161,11 @@ def _warm() -> None:
     torch.optim.SGD([p], lr=0.1).step()
 
 
-def trained(spec: RunSpec, device: str = "cpu") -> tuple[Method, list[Report]]:
+def trained(spec: RunSpec, masks: Path | None = None, device: str = "cpu") -> tuple[Method, list[Report]]:
     """Train again and keep the method, for a notebook."""
     set_numerics(spec.numerics)
     benchmark = spec.make_benchmark()
-    method = spec.make_method(benchmark, device)
+    method = _method(spec, benchmark, device, masks)
     with torch.device(device):
         reports = list(sequence.run(method, benchmark, spec.make_fit(device=device), evaluate=spec.evaluate))
     return method, reports

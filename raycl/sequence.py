@@ -100,6 +100,9 @@ def run(
         epochs, updates = dict(fit.epochs), fit.updates
         started = fit.clock()
         rows = _rows(method, benchmark, fit, task.index, evaluate, reports)
+        figures = method.figures(task.index)
+        if task.index + 1 == len(benchmark.tasks):
+            figures = figures | method.examine(benchmark.tasks, fit)
         report = Report(
             task=task.index,
             val=rows["val"],
@@ -111,7 +114,7 @@ def run(
             peak_bytes=_peak_bytes(fit.device),
             parameters=method.count_parameters(),
             stored_bytes=method.stored_bytes(),
-            figures=method.figures(task.index),
+            figures=figures,
             ended=time.time(),
         )
         reports.append(report)
@@ -139,7 +142,7 @@ def _rows(
     else:
         wanted = [t]
     known: dict[str, dict[int, float]] = {"val": {}, "test": {}}
-    if method.keeps_logits:  # a row that cannot change is copied
+    if method.answers_stay:  # a row that cannot change is copied
         for report in past:
             known["val"] |= {i: a for i, a in report.val.items() if i <= report.task}
             known["test"] |= {i: a for i, a in report.test.items() if i <= report.task}

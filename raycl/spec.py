@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -20,6 +20,7 @@ from raycl.method import Method, World
 from raycl.networks import Start
 from raycl.sequence import Evaluate
 from raycl.space import filled
+from raycl.supermasks.bank import MaskSpec
 from raycl.tasks import Benchmark
 from raycl.training import Fit
 
@@ -42,6 +43,8 @@ class RunSpec:
         evaluate: how much of the accuracy matrix is measured, where it is not the default.
         identity: what else fixes the data, such as the checksum of a user's file.
         versions: of core, method, network and benchmark.
+        inputs: hashes of what must be in the store before it can be played, by name; "basis" stands for the
+            keys of all its basis masks.
         kind: which generator plays it.
     """
 
@@ -56,6 +59,7 @@ class RunSpec:
     evaluate: Evaluate | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     kind: Literal["sequence"] = "sequence"
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +73,8 @@ class RunSpec:
             "versions": dict(self.versions),
         }
         optional = {"config": dict(self.config), "fit": dict(self.fit), "order": self.order,
-                    "evaluate": self.evaluate, "identity": dict(self.identity)}  # fmt: skip
+                    "evaluate": self.evaluate, "identity": dict(self.identity),
+                    "inputs": dict(self.inputs)}  # fmt: skip
         plain |= {name: value for name, value in optional.items() if value}
         if self.numerics != "strict":
             plain["numerics"] = self.numerics
@@ -85,6 +90,21 @@ class RunSpec:
         """64 hexadecimal digits."""
         return key_of(self.to_json())
 
+    @functools.cached_property
+    def masks(self) -> tuple[MaskSpec, ...]:
+        """The basis masks that it needs, those that are drawn and not trained among them.
+
+        Raises:
+            UserError: it cannot have what it asks for.
+        """
+        return names.method(self.method).wants(self)
+
+    def with_inputs(self) -> RunSpec:
+        """The same run, its inputs named."""
+        if not self.masks:
+            return self
+        return replace(self, inputs={"basis": key_of([mask.key for mask in self.masks])})
+
     def make_benchmark(self) -> Benchmark:
         """The tasks, mapped from prepared data."""
         return benchmarks.load(self.benchmark, self.seed, self.order)
@@ -94,10 +114,15 @@ class RunSpec:
         config: Fit.Config = filled(Fit.Config, self.fit, "fit")
         return Fit(config, seed=self.seed, **runtime)
 
-    def make_method(self, benchmark: Benchmark, device: torch.device | str = "cpu") -> Method:
-        """A fresh method, its state on `device`."""
+    def make_method(
+        self,
+        benchmark: Benchmark,
+        device: torch.device | str = "cpu",
+        inputs: Mapping[str, Any] | None = None,
+    ) -> Method:
+        """A fresh method, its state on `device`; `inputs` as `World.inputs`."""
         kind = names.method(self.method)
-        world = World(benchmark.input_shape, benchmark.classes, self.make_start(benchmark))
+        world = World(benchmark.input_shape, benchmark.classes, self.make_start(benchmark), inputs or {})
         with torch.device(device):
             streams.reseed(self.seed, "method")
             return kind(world, filled(kind.Config, self.config, self.method))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,7 @@ class Store:
         self.root = Path(root).resolve()
         self._warn = warn
         self._known: dict[str, Result] = {}
+        self._masks: set[str] = set()
 
     def open(self) -> Store:
         """Make sure that it can be written.
@@ -137,6 +139,36 @@ class Store:
         """Where unfinished runs stand, one folder by key."""
         return self.root / "checkpoints"
 
+    @property
+    def masks(self) -> Path:
+        """Where basis masks are, by key."""
+        return self.root / "masks"
+
+    def has_mask(self, key: str) -> bool:
+        """Whether a mask is there and no torn file; what is torn is set aside, and said."""
+        if key in self._masks:
+            return True
+        path = mask_path(self.masks, key)
+        if not path.exists():
+            return False
+        if not zipfile.is_zipfile(path):
+            self.drop_mask(key, "truncated")
+            return False
+        self._masks.add(key)
+        return True
+
+    def drop_mask(self, key: str, why: str) -> None:
+        """Set a mask aside that cannot be used, to have it trained again."""
+        self._masks.discard(key)
+        path = mask_path(self.masks, key)
+        if path.exists():
+            self._set_aside(path, why)
+
+    def forget_mask(self, key: str) -> None:
+        """Remove a mask, to train it again."""
+        self._masks.discard(key)
+        mask_path(self.masks, key).unlink(missing_ok=True)
+
     def proposal(self, cell: str, n: int) -> dict[str, Any] | None:
         """Trial `n` of a search as it was proposed, or None."""
         path = self._proposal_path(cell, n)
@@ -185,13 +217,18 @@ class Store:
             )
 
 
-def publish(path: Path, text: str) -> None:
+def mask_path(folder: Path, key: str) -> Path:
+    """The file of a mask in a folder of masks."""
+    return folder / key[:2] / f"{key}.npz"
+
+
+def publish(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all: temporary file, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

@@ -48,6 +48,13 @@ def test_threshold() -> None:
     assert mask_of(scores, 0.5, rule="threshold").tolist() == MASKS[name]
 
 
+def test_signed() -> None:
+    scores = facts.drawn(MASKS)["scores_fast"].clone()
+    scores[0, 0] = 0.0
+    wanted = MASKS["get_subnet_signed(k=0.4) on scores_fast(with 0.0)"]
+    assert mask_of(scores, 0.4, values="signed").tolist() == wanted
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", RUNS)
 def test_six_steps_of_training(name: str) -> None:

@@ -47,7 +47,7 @@ def decayed(name: str) -> dict[str, Any]:
 @functools.cache
 def brief(name: str, seed: int = 0) -> tuple[Any, list[Report], Benchmark]:
     """A method after a short run; shared by tests that only look."""
-    on = toys.benchmark()
+    on = toys.benchmark_for(name)
     subject = toys.method(name, on, seed=seed)
     return subject, toys.learn(subject, on, toys.fit_for(name, seed, epochs=2)), on
 
@@ -58,7 +58,7 @@ def accuracies(reports: list[Report]) -> list[Any]:
 
 @every_method
 def test_learns_the_task_at_hand(name: str) -> None:
-    on = toys.benchmark()
+    on = toys.benchmark_for(name)
     subject = toys.method(name, on)
     reports = toys.learn(subject, on, toys.fit_for(name, **toys.EAGER))
     joint = names.method(name).joint
@@ -80,7 +80,7 @@ def test_logits_have_the_classes_of_their_task(name: str) -> None:
 
 @every_method
 def test_tasks_not_yet_learnt_can_be_asked(name: str) -> None:
-    on = toys.benchmark()
+    on = toys.benchmark_for(name)
     subject = toys.method(name, on)
     reports = toys.learn(subject, on, toys.fit_for(name, epochs=1), "full")
     assert sorted(reports[0].test) == ([] if subject.joint else [0, 1, 2])
@@ -113,7 +113,7 @@ def test_resumed_equals_uninterrupted(name: str) -> None:
 
 @every_method
 def test_evaluation_leaves_everything_as_it_was(name: str) -> None:
-    on = toys.benchmark()
+    on = toys.benchmark_for(name)
     subject = toys.method(name, on)
     loop = toys.fit_for(name, epochs=1)
     next(sequence.run(subject, on, loop))
@@ -138,7 +138,7 @@ def test_evaluation_leaves_everything_as_it_was(name: str) -> None:
 
 @every_pair
 def test_what_is_not_trainable_does_not_move(name: str, network: str) -> None:
-    on = toys.benchmark(shape=NETWORKS[network])
+    on = toys.benchmark_for(name, shape=NETWORKS[network])
     subject = toys.method(name, on, network)
     loop = facts.WatchedFit(toys.fit(**decayed(name)).config)
     toys.learn(subject, on, loop)
@@ -149,7 +149,7 @@ def test_what_is_not_trainable_does_not_move(name: str, network: str) -> None:
     ("name", "network"), [(m, n) for m in KEEPERS for n in NETWORKS if toys.works_on(m, n)]
 )
 def test_logits_are_kept_bit_for_bit(name: str, network: str) -> None:
-    on = toys.benchmark(shape=NETWORKS[network])
+    on = toys.benchmark_for(name, shape=NETWORKS[network])
     subject = toys.method(name, on, network)
     loop = toys.fit(**decayed(name))
     kept: dict[int, torch.Tensor] = {}
@@ -206,7 +206,7 @@ def test_says_what_it_is(name: str) -> None:
 def test_corners(
     name: str, classes: tuple[int, ...], sizes: dict[str, int], settings: dict[str, Any]
 ) -> None:
-    on = toys.benchmark(classes, **sizes)
+    on = toys.benchmark_for(name, classes, **sizes)
     subject = toys.method(name, on)
     reports = toys.learn(subject, on, toys.fit_for(name, **({"epochs": 2} | settings)))
     assert len(reports[-1].test) == len(classes)
@@ -218,7 +218,7 @@ def test_corners(
 
 def figures_of(name: str) -> dict[str, Any]:
     """What a tiny run in double precision comes to."""
-    on = toys.benchmark()
+    on = toys.benchmark_for(name)
     subject = toys.method(name, on, "mlp(hidden=16)", seed=3)
     reports = toys.learn(subject, on, toys.fit_for(name, 3, epochs=2, batch=12))
     logits = facts.logits(subject, on, range(3))

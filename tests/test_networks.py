@@ -46,6 +46,7 @@ def count(module: torch.nn.Module) -> int:
         ("resnet18(nf=48)", (3, 32, 32), (5,), 6_277_392, 384 * 5),
         ("resnet18(nf=64)", (3, 32, 32), (5,), 11_159_232, 512 * 5),
         ("resnet18(nf=8)", (3, 32, 32), (5,), 174_552, 64 * 5),
+        ("resnet50", (3, 224, 224), (10,) * 2, 23_454_912, 2048 * 10),
     ],
 )
 def test_parameters(
@@ -66,18 +67,26 @@ def test_layers_of_alexnet() -> None:
     ]
 
 
-@pytest.mark.parametrize(("nf", "channels"), [(20, 1_500), (48, 3_600), (64, 4_800)])
-def test_batch_statistics_of_resnet(nf: int, channels: int) -> None:
+@pytest.mark.parametrize(
+    ("text", "layers", "channels"),
+    [
+        ("resnet18(nf=20)", 21, 1_500),
+        ("resnet18(nf=48)", 21, 3_600),
+        ("resnet18(nf=64)", 21, 4_800),
+        ("resnet50", 54, 26_560),
+    ],
+)
+def test_batch_statistics_of_residual_networks(text: str, layers: int, channels: int) -> None:
     with torch.device("meta"):
-        net = build(f"resnet18(nf={nf})", (3, 32, 32), (5, 5))
+        net = build(text, (3, 32, 32), (5, 5))
     norms = [m for m in net.modules() if isinstance(m, PerTaskBatchNorm)]
     assert sum(norm.norms[0].num_features for norm in norms) == channels  # type: ignore[misc]
     assert all(len(norm.norms) == 2 for norm in norms)
-    assert len(list(net.parameters())) == 21  # no bias, no affine batch normalisation
+    assert len(list(net.parameters())) == layers  # the head's too; no bias, no affine batch normalisation
 
 
 ALL = [("mlp(hidden=8)", (1, 4, 4)), ("alexnet(width=0.05)", (1, 20, 20)), ("lenet_300_100", (1, 4, 4)),
-       ("resnet18(nf=2)", (3, 8, 8))]  # fmt: skip
+       ("resnet18(nf=2)", (3, 8, 8)), ("resnet50(width=0.05)", (3, 16, 16))]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "shape"), ALL)

@@ -17,6 +17,7 @@ from raycl.method import Method, World
 from raycl.networks import Block, Blocks, Heads, Start
 from raycl.sequence import Report
 from raycl.space import filled
+from raycl.supermasks.bank import backbone_of, random_mask
 from raycl.tasks import ArraySplit, Benchmark, Split, Task
 from raycl.training import Fit
 
@@ -107,8 +108,25 @@ def method(name: str, on: Benchmark, network: str = "mlp(hidden=32)", seed: int 
     net = names.network(network)
     settings = names.parse(network, "network").settings(net.Config, "network")
     start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, seed)
+    made = filled(kind.Config, config, name)
+    world = World(on.input_shape, on.classes, start, inputs_for(kind, made, start))
     streams.reseed(seed, "method")
-    return kind(World(on.input_shape, on.classes, start), filled(kind.Config, config, name))
+    return kind(world, made)
+
+
+def inputs_for(kind: type[Method], config: Any, start: Start) -> dict[str, Any]:
+    """For a method that wants basis masks, random ones in their place."""
+    if not hasattr(config, "counts"):
+        return {}
+    sizes = backbone_of(start(), 0, config.backbone_init).sizes
+    count = sum(config.counts.values())
+    return {"basis": [random_mask(sizes, config.density, number) for number in range(count)]}
+
+
+def benchmark_for(name: str, classes: Sequence[int] = CLASSES, **sizes: Any) -> Benchmark:
+    """A benchmark that suits a method: equally many classes a task where one head serves all tasks."""
+    shared = getattr(names.method(name).Config(), "head", "own") == "shared"
+    return benchmark((max(classes),) * len(classes) if shared else classes, **sizes)
 
 
 def fit(seed: int = 0, **settings: Any) -> Fit:

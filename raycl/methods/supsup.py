@@ -2,26 +2,35 @@
 
 The network's weights are random and never trained. Each task trains a score per weight, and its mask keeps
 the highest of each layer. What stays of a task is its masks, one bit per weight, and its batch statistics.
+Masks that are not binary (ImpressLearn A.5) keep a factor per kept weight besides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.masks import layers_of, pack, unpack, weights_of
-from raycl.method import Method, Task
+from raycl.masks import layers_of, weights_of
+from raycl.method import Buffers, Method, Task
 from raycl.networks import Heads
-from raycl.space import Float
-from raycl.supermasks.edge_popup import density_of, draw_scores, fixed_weight, mask_of
+from raycl.probes import answers
+from raycl.probes.backbones import set_statistics, statistics_of
+from raycl.probes.task_inference import Candidates
+from raycl.space import Float, filled
+from raycl.supermasks.bank import Backbone, BasisMask, packed
+from raycl.supermasks.basis import own_masks, rules_of
+from raycl.supermasks.edge_popup import Values, density_of, draw_scores, fixed_weight, mask_of
 from raycl.training import Fit
+
+if TYPE_CHECKING:
+    from raycl.spec import RunSpec
+    from raycl.supermasks.bank import MaskSpec
 
 _IMPRESSLEARN = {"method.backbone_init": "kaiming_normal", "method.head": "shared"}
 
@@ -48,15 +57,33 @@ class SupSup(Method):
         backbone_init: Literal["signed_constant", "kaiming_normal"] = "signed_constant"
         score_rank: Literal["abs", "raw"] = "abs"  # what the highest is: of |score|, or of the score
         density_rule: Literal["uniform", "er", "threshold"] = "uniform"  # threshold: score >= 0, no density
-        head: Literal["own", "shared"] = (
-            "own"  # weights under the head's mask: the task's own, or one for all
-        )
+        head: Literal["own", "shared"] = "own"  # weights under the head's mask: the task's, or one for all
+        mask_values: Values = "binary"
+        # where a new task's scores start: drawn, or at the mean of the final scores of all tasks before it
+        start: Literal["none", "mean"] = "none"
+        bank: bool = False  # masks are trained beforehand, side by side, and shared with bases
+        basis_preset: str = "impresslearn_basis_mnist"  # how masks of a bank or of a basis are trained
+        basis_epochs: int = 0  # 0: as the preset says
+        # which mask answers in evaluation: the given task's, or that of the task a batch is found to be of
+        inference: answers.Inference = "given"
+        steps: int = 10  # of inference by gradient
+        probes: bool = False  # measure masks on other tasks, and how they overlap, after the last task
 
         def __post_init__(self) -> None:
             if not 0 < self.density <= 1:
                 raise ValueError(f"density = {self.density} lies outside 0..1")
+            if self.basis_epochs < 0 or self.steps < 1:
+                raise ValueError(f"basis_epochs = {self.basis_epochs} or steps = {self.steps} is too small")
+            if (self.bank or self.inference != "given" or self.probes) and self.head != "shared":
+                raise ValueError("bank, inference and probes need head = 'shared': one head for all tasks")
 
     config: Config
+
+    @classmethod
+    def wants(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
+        config = filled(cls.Config, spec.config, spec.method)
+        rules = rules_of(config)
+        return own_masks(spec, config.basis_preset, config.basis_epochs, **rules) if config.bank else ()
 
     def make(self) -> None:
         super().make()
@@ -70,8 +97,10 @@ class SupSup(Method):
         self.net.requires_grad_(False)
         self.scores = nn.ParameterList()  # of the task being learnt, layer by layer
         self.current: int | None = None  # that task
-        self.bits: dict[int, list[NDArray[np.uint8]]] = {}  # masks of finished tasks
+        self.done: dict[int, BasisMask] = {}  # masks of finished tasks
+        self.mean = Buffers()  # scores of finished tasks, without heads of their own
         self._evaluated: tuple[int, dict[str, Tensor]] | None = None
+        self._candidates: Candidates | None = None
 
     @property
     def _one_head(self) -> bool:
@@ -86,74 +115,136 @@ class SupSup(Method):
         return found
 
     def learn(self, task: Task, fit: Fit) -> None:
+        self._candidates = None
+        if self.config.bank:
+            self.done[task.index] = mask = self.world.inputs["basis"][task.index]
+            set_statistics(self.net, task.index, mask.statistics)
+            return
         self.start(task.index)
         fit(self, task)
         self.finish()
 
+    def popped(self, task: int) -> dict[str, Tensor]:
+        """The layers of `task` that have scores and a mask of the task's own."""
+        return self.layers(task)
+
     def start(self, task: int) -> None:
-        """Draw scores for a task."""
+        """Draw scores for a task, or take the mean where there is one."""
         self.current = task
-        self.scores = nn.ParameterList(draw_scores(weight) for weight in self.layers(task).values())
+        drawn = [draw_scores(weight) for weight in self.popped(task).values()]
+        drawn[: len(self.mean)] = [mean.clone() for mean in self.mean]
+        self.scores = nn.ParameterList(drawn)
 
     def finish(self) -> None:
-        """Keep the bits of the masks, drop the scores."""
+        """Keep the bits of the masks, and the factors of what they keep; drop the scores."""
         assert self.current is not None
         with torch.no_grad():
-            self.bits[self.current] = [pack(mask) for mask in self.masks(self.current)]
+            masks = self.masks(self.current)
+            self._remember()
+        values: list[NDArray[Any]] = []
+        if self.config.mask_values != "binary":
+            kind = torch.int8 if self.config.mask_values == "signed" else None
+            values = [mask[mask != 0].to(kind or mask.dtype).numpy(force=True) for mask in masks]
+        self.done[self.current] = BasisMask(packed(masks), tuple(values))
         self.current, self.scores = None, nn.ParameterList()
+
+    def _remember(self) -> None:
+        """Move the mean towards the scores of the task just learnt."""
+        if self.config.start == "none":
+            return
+        shared = self.scores if self._one_head or len(self.net.heads) == 1 else list(self.scores)[:-1]
+        for place, scores in enumerate(shared):
+            if place == len(self.mean):
+                self.mean.append(torch.zeros_like(scores))
+            self.mean[place].lerp_(scores, 1 / (len(self.done) + 1))
 
     def trainable(self, task: int) -> Iterable[Any]:
         return list(self.scores) if task == self.current else []
 
     def masks(self, task: int) -> list[Tensor]:
         """One per layer, of the weight's shape; of a finished task from its bits."""
-        weights = list(self.layers(task).values())
-        if task in self.bits:
-            kept = zip(self.bits[task], weights, strict=True)
-            return [unpack(bits, weight.shape).to(weight) for bits, weight in kept]
+        weights = list(self.popped(task).values())
+        if task in self.done:
+            return self.done[task].tensors(weights)
         if task != self.current:
             return [torch.ones_like(weight) for weight in weights]
-        config = self.config
-        return [
-            mask_of(
-                scores,
-                density_of(scores, config.density, config.density_rule),
-                config.score_rank,
-                config.density_rule,
-            )
-            for scores in self.scores
-        ]
+        rank, rule, values = self.config.score_rank, self.config.density_rule, self.config.mask_values
+        densities = [density_of(scores, self.config.density, rule) for scores in self.scores]
+        return [mask_of(s, d, rank, rule, values) for s, d in zip(self.scores, densities, strict=True)]
 
     def masked(self, task: int) -> dict[str, Tensor]:
-        """Weights times masks by name; made once for a pass of evaluation."""
-        evaluating = not self.training and not torch.is_grad_enabled()
-        if evaluating and self._evaluated is not None and self._evaluated[0] == task:
-            return self._evaluated[1]
-        layers = self.layers(task)
-        weights = {name: w * mask for (name, w), mask in zip(layers.items(), self.masks(task), strict=True)}
-        if evaluating:
-            self._evaluated = task, weights
-        return weights
+        """Effective weights by name; made once for a pass of evaluation."""
+        if self.training or torch.is_grad_enabled():
+            return self.effective(task)
+        if self._evaluated is None or self._evaluated[0] != task:
+            self._evaluated = task, self.effective(task)
+        return self._evaluated[1]
+
+    def effective(self, task: int) -> dict[str, Tensor]:
+        """Weights times masks by name."""
+        layers = self.popped(task).items()
+        return {name: w * mask for (name, w), mask in zip(layers, self.masks(task), strict=True)}
 
     def train(self, mode: bool = True) -> Self:
         self._evaluated = None  # scores may have moved since
         return super().train(mode)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
+        if self.config.inference != "given" and not self.training and len(learnt := self.learnt) > 1:
+            task = learnt[
+                answers.found(self.config.inference, self.candidates(), [x], self.config.steps).task
+            ]
         logits: Tensor = functional_call(self.net, self.masked(task), (x, task), tie_weights=False)
         return logits
 
+    @property
+    def answers_stay(self) -> bool:
+        return self.config.inference == "given"  # else an old task may be taken for a new one
+
+    @property
+    def learnt(self) -> list[int]:
+        """Tasks that have been learnt."""
+        return sorted(self.done)
+
+    def kept(self, task: int) -> BasisMask:
+        """The mask of a finished task, as a bank would keep it."""
+        return replace(self.done[task], statistics=statistics_of(self.net, task))
+
+    def candidates(self) -> Candidates:
+        """The tasks learnt so far as mixtures of masks, for inference."""
+        if self._candidates is None:
+            masks = [self.kept(task) for task in self.learnt]
+            self._candidates = answers.candidates_of(self.backbone, masks)
+        return self._candidates
+
+    @property
+    def backbone(self) -> Backbone:
+        return Backbone(self.net, tuple(self.layers(0)), tuple(self.layers(0).values()))
+
+    def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
+        """How often a batch's task is found; masks on other tasks ("X"), and what they have in common."""
+        figures: dict[str, Any] = {}
+        if self.config.inference != "given" and len(self.learnt) > 1:
+            figures |= answers.inference_figures(self.config.inference, self.candidates(), tasks, fit.device)
+        if self.config.probes:
+            masks = [self.kept(task) for task in self.learnt]
+            figures |= answers.wrong_mask_figures(self.backbone, masks, tasks)
+            figures |= answers.overlap_figures(masks, self.backbone.sizes)
+        return figures
+
     def figures(self, task: int) -> dict[str, Any]:
-        """Share of ones in the task's masks."""
-        masks = self.masks(task)
-        return {"density": float(sum(mask.sum() for mask in masks)) / sum(mask.numel() for mask in masks)}
+        """Share of weights that the task's masks keep, and the seconds that a mask of the bank has cost."""
+        masks, about = self.masks(task), self.done[task].about if self.config.bank else {}
+        kept = sum(int(mask.count_nonzero()) for mask in masks)
+        cost = {"mask_seconds": about["seconds"]} if "seconds" in about else {}
+        return {"density": kept / sum(mask.numel() for mask in masks)} | cost
 
     def count_parameters(self) -> int:
         return sum(w.numel() for task in range(self.world.tasks) for w in self.layers(task).values())
 
     def stored_bytes(self) -> int:
-        """The backbone once, and of each task its bits; batch statistics of all tasks."""
+        """The backbone and the mean once, of each task its bits and factors, and all batch statistics."""
         backbone = {w for task in range(self.world.tasks) for w in self.layers(task).values()}
-        tensors = [*backbone, *self.net.buffers()]
-        bits = sum(len(layer) for masks in self.bits.values() for layer in masks)
-        return bits + sum(t.numel() * t.element_size() for t in tensors)
+        tensors: list[Tensor] = [*backbone, *self.net.buffers(), *self.mean]
+        kept = [layer for mask in self.done.values() for layer in (*mask.bits, *mask.values)]
+        return sum(layer.nbytes for layer in kept) + sum(t.numel() * t.element_size() for t in tensors)

@@ -17,6 +17,7 @@ from raycl.masks import TopK
 Backbone: TypeAlias = Literal["signed_constant", "kaiming_normal"]
 Rank: TypeAlias = Literal["abs", "raw"]
 Rule: TypeAlias = Literal["uniform", "er", "threshold"]
+Values: TypeAlias = Literal["binary", "signed", "soft", "signed_soft", "weight_norm", "signed_weight_norm"]
 
 
 def fan_in(weight: Tensor) -> int:
@@ -36,11 +37,15 @@ def fixed_weight(initial: Tensor, kind: Backbone) -> Tensor:
     return drawn.to(initial.device)
 
 
-def draw_scores(weight: Tensor) -> Tensor:
-    """Initial scores, Kaiming uniform with a = sqrt(5): U(-b, b) with b = 1 / sqrt(fan_in)."""
+def draw_scores(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Initial scores, Kaiming uniform with a = sqrt(5): U(-b, b) with b = 1 / sqrt(fan_in).
+
+    Args:
+        generator: of the CPU; by default torch's own stream.
+    """
     bound = 1 / math.sqrt(fan_in(weight))
-    drawn = torch.empty(weight.shape, dtype=weight.dtype, device="cpu").uniform_(-bound, bound)
-    return drawn.to(weight.device)
+    drawn = torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
+    return drawn.uniform_(-bound, bound, generator=generator).to(weight.device)
 
 
 def density_of(weight: Tensor, density: float, rule: Rule) -> float:
@@ -55,14 +60,44 @@ def density_of(weight: Tensor, density: float, rule: Rule) -> float:
     return min(0.5, 100 * density * (out + inputs) / weight.numel())
 
 
-def mask_of(scores: Tensor, density: float, rank: Rank = "abs", rule: Rule = "uniform") -> Tensor:
-    """The layer's mask, 0.0 and 1.0; its gradient goes straight through to the ranks."""
-    if rule == "threshold":
-        mask: Tensor = Positive.apply(scores)
+def mask_of(
+    scores: Tensor, density: float, rank: Rank = "abs", rule: Rule = "uniform", values: Values = "binary"
+) -> Tensor:
+    """The layer's mask in the shape of its scores.
+
+    Binary masks are 0.0 and 1.0, and their gradient goes straight through to the ranks. The others are
+    variants (ImpressLearn A.5): `signed` has the sign of each kept score, `soft` its |S| / max|S|, and
+    `signed_soft` both; `weight_norm` and `signed_weight_norm` are the soft ones of all scores, whatever the
+    density. Their gradient goes to dropped scores as well, and takes the maximum for a constant.
+    """
+    mask: Tensor
+    if values in ("weight_norm", "signed_weight_norm"):
+        mask = torch.ones_like(scores)
+    elif rule == "threshold":
+        mask = Positive.apply(scores)
     else:
-        ranks = scores.abs() if rank == "abs" else scores
-        mask = TopK.apply(ranks, density)
+        mask = TopK.apply(scores.abs() if rank == "abs" else scores, density)
+    if values == "binary":
+        return mask
+    kept, bare = mask.detach(), scores.detach()
+    if values == "signed":
+        mask = Through.apply(scores, kept * bare.sign())
+    else:
+        shares = (scores if values.startswith("signed") else scores.abs()) / bare.abs().max()
+        mask = Through.apply(shares, kept * shares.detach())
     return mask
+
+
+class Through(torch.autograd.Function):
+    """The second tensor forward, the gradient straight through to the first."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, mask: Tensor) -> Tensor:
+        return mask
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
 class Positive(torch.autograd.Function):

@@ -7,9 +7,48 @@ import time
 from pathlib import Path
 
 from raycl.agenda import Agenda, Job, nothing_to_propose
+from raycl.maskjobs import MaskJob
 from raycl.store import Result, Store
 from raycl.study import Seeds, Study, cells_of
 from raycl.tune.launch import cluster, play_on_ray
+
+
+def bank_seconds(folder: Path, workers: int, masks: int = 64, epochs: int = 43) -> float:
+    """Seconds from the first job of masks to the last mask, trained by so many workers.
+
+    Args:
+        epochs: of each LeNet mask, on the 1,078 digits at 28 pixels: about as many samples as an epoch of
+            46,000 images.
+    """
+    method = {
+        "method": "raycl.methods.impresslearn:ImpressLearn",
+        "method.k": masks,
+        "method.basis": "homogeneous",
+        "method.basis_epochs": epochs,
+    }
+    study = Study(
+        name="bench",
+        methods={"bank": method},
+        benchmarks=["digits_permuted(tasks=1, first=1, size=28)"],
+        network="lenet_300_100",
+        fit={"epochs": 1},
+        search=None,
+        final=Seeds(1),
+    )
+    cells = cells_of(study)
+    agenda = Agenda(cells, Store(folder).open(), nothing_to_propose)
+    began: list[float] = []
+    ended: list[float] = []
+
+    def note(what: str, job: object, more: object) -> None:
+        if isinstance(job, MaskJob):
+            {"started": began, "finished": ended}.get(what, []).append(time.perf_counter())
+
+    agenda.listeners.append(note)
+    with cluster(None, None):
+        play_on_ray(study, agenda, cells, shipped=False, at_once=workers)
+    assert agenda.masks.done == masks, "a mask was not trained"
+    return ended[-1] - began[0]
 
 
 def trivial_trials(folder: Path, trials: int = 60) -> tuple[float, float, float, float]:

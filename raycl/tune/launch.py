@@ -155,9 +155,12 @@ def play_on_ray(
         logging.getLogger("raycl").info(line)
     common = {
         "checkpoints": str(agenda.store.checkpoints),
+        "masks": str(agenda.store.masks),
         "data": str(data_root()),
         "path": [] if shipped or study.folder is None else [str(study.folder)],
     }
+    at_once = at_once or slots(cells)
+    agenda.masks.slots = at_once
     scratch = tempfile.mkdtemp(prefix="raycl-tune-")
     searcher = StudySearch(agenda, common)
     tuner = tune.Tuner(
@@ -167,7 +170,7 @@ def play_on_ray(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=at_once or slots(cells),
+            max_concurrent_trials=at_once,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),

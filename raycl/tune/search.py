@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from ray.tune.search import Searcher
 
 from raycl.agenda import Agenda, Job
+from raycl.maskjobs import MaskJob, Trained
 from raycl.store import Result
 from raycl.training import Pulse
 
@@ -43,7 +44,9 @@ class StudySearch(Searcher):
         return self.common | config_of(job)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if "pulse" in result and trial_id in self.keys:
+        if "mask" in result:
+            self.agenda.mask_ready(result["mask"])
+        elif "pulse" in result and trial_id in self.keys:
             self.agenda.pulse(self.keys[trial_id], Pulse(**json.loads(result["pulse"])))
 
     def on_trial_complete(
@@ -53,10 +56,14 @@ class StudySearch(Searcher):
         job = self.agenda.live.get(key) if key else None
         if key is None or job is None:
             return
-        if not error and result and "outcome" in result:
-            self.agenda.finish(key, Result.from_json(json.loads(result["outcome"])))
+        message = "the worker process or its node died, and so did its second and third attempt"
+        outcome = None if error or not result else result.get("outcome")
+        if isinstance(job, MaskJob):
+            trained = Trained(**json.loads(outcome)) if outcome else Trained("failed", message)
+            self.agenda.finish_masks(key, trained)
+        elif outcome:
+            self.agenda.finish(key, Result.from_json(json.loads(outcome)))
         else:
-            message = "the worker process or its node died, and so did its second and third attempt"
             self.agenda.finish(key, Result(job.spec, "failed", message=message))
 
     def save(self, checkpoint_path: str) -> None:
@@ -66,6 +73,9 @@ class StudySearch(Searcher):
         raise AssertionError("a study is resumed from its store, never from Tune's snapshots")
 
 
-def config_of(job: Job) -> dict[str, Any]:
+def config_of(job: Job | MaskJob) -> dict[str, Any]:
     """What a worker needs to play a job."""
-    return {"spec": job.spec.to_json(), "name": job.name, **dataclasses.asdict(job.cell.resources)}
+    common = {"name": job.name, **dataclasses.asdict(job.cell.resources)}
+    if isinstance(job, MaskJob):
+        return common | {"specs": [spec.to_json() for spec in job.specs]}
+    return common | {"spec": job.spec.to_json()}

@@ -262,7 +262,9 @@ class Recorder:
         self._thread.start()
         tracking.agenda.listeners.append(self._listen)
 
-    def _listen(self, what: str, job: Job, more: Any) -> None:
+    def _listen(self, what: str, job: Any, more: Any) -> None:
+        if not isinstance(job, Job):  # basis masks are no runs
+            return
         if what == "finished" and more.status != "failed" and not self._down:
             for state in self.tracking.agenda.states:
                 if any(t.spec.key == job.key for t in [*state.trials, *state.finals.values()]):

@@ -1,4 +1,4 @@
-"""A run as a Tune function trainable; it runs in a worker process."""
+"""A run, or a job of basis masks, as a Tune function trainable; it runs in a worker process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 from ray import tune
 
 from raycl.spec import RunSpec
+from raycl.supermasks.bank import MaskSpec
 from raycl.training import Pulse
 
 
 def play(config: dict[str, Any]) -> None:
-    """Play ``config["spec"]``; reports pulses, and at last the outcome as JSON."""
+    """Play ``config["spec"]``, or train ``config["specs"]``; reports pulses, and at last the outcome."""
     if config["data"]:
         os.environ["RAYCL_DATA"] = config["data"]
     for folder in config["path"]:
@@ -31,6 +32,19 @@ def play(config: dict[str, Any]) -> None:
 
     device = "cuda" if config["gpus"] > 0 and torch.cuda.is_available() else "cpu"
     threads = max(1, int(config["cpus"]))
+    masks = Path(config["masks"])
+    if "specs" in config:
+        trained = player.train(
+            [MaskSpec.from_json(spec) for spec in config["specs"]],
+            masks,
+            device=device,
+            threads=threads,
+            ready=lambda key: tune.report({"mask": key}),
+            pulse=pulse,
+        )
+        tune.report({"outcome": json.dumps(dataclasses.asdict(trained))})
+        return
     spec = RunSpec.from_json(config["spec"])
-    result = player.play(spec, Path(config["checkpoints"]), device=device, threads=threads, pulse=pulse)
+    checkpoints = Path(config["checkpoints"])
+    result = player.play(spec, checkpoints, masks=masks, device=device, threads=threads, pulse=pulse)
     tune.report({"outcome": json.dumps(result.to_json())})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from typing import Any, get_args
 
 import facts
 import pytest
@@ -16,7 +16,7 @@ from raycl.masks import kept
 from raycl.method import World
 from raycl.methods.supsup import SupSup
 from raycl.networks import Start
-from raycl.supermasks.edge_popup import density_of, draw_scores, fixed_weight
+from raycl.supermasks.edge_popup import Values, density_of, draw_scores, fixed_weight
 
 
 def test_ones_per_layer_and_a_backbone_that_stays() -> None:
@@ -188,3 +188,71 @@ def test_gradient_goes_straight_through_to_the_scores() -> None:
     torch.nn.functional.cross_entropy(supsup(x, 0), y).backward()
     for scores, gradient in zip(supsup.scores, wanted, strict=True):
         torch.testing.assert_close(scores.grad, gradient * scores.detach().sign(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("values", get_args(Values))
+def test_kinds_of_mask_are_kept_with_their_factors(values: Values) -> None:
+    on = toys.benchmark()
+    supsup: Any = toys.method("supsup", on, mask_values=values, density=0.25)
+    empty = supsup.stored_bytes()
+    supsup.start(0)
+    trained = [mask.detach().clone() for mask in supsup.masks(0)]
+    before = facts.logits(supsup, on, [0])[0]
+    supsup.finish()
+    after = facts.logits(supsup, on, [0])[0]
+    assert facts.same_bits(before, after) and bool(after.any())
+    assert all(torch.equal(a, b) for a, b in zip(supsup.masks(0), trained, strict=True))
+    sizes = [mask.numel() for mask in trained]
+    whole = values.endswith("weight_norm")
+    ones = [n if whole else kept(n, 0.25) for n in sizes]
+    assert [int(mask.count_nonzero()) for mask in trained] == ones
+    assert supsup.figures(0)["density"] == sum(ones) / sum(sizes)
+    each = {"binary": 0, "signed": 1}.get(values, 4)
+    assert supsup.stored_bytes() - empty == sum(math.ceil(n / 8) for n in sizes) + each * sum(ones)
+    largest = {float(mask.abs().max()) for mask in trained}
+    assert largest == {1.0}
+    assert bool((trained[0] < 0).any()) == values.startswith("signed")
+
+
+@pytest.mark.parametrize("values", get_args(Values))
+def test_every_kind_of_mask_learns_and_keeps_logits(values: Values) -> None:
+    on = toys.benchmark()
+    supsup: Any = toys.method("supsup", on, mask_values=values)
+    toys.learn_one(supsup, on, toys.fit(**toys.EAGER), 0)
+    kept_logits = facts.logits(supsup, on, [0])[0]
+    wanted = torch.from_numpy(on.tasks[0].test.y)
+    assert float((kept_logits.argmax(1) == wanted).double().mean()) >= 0.75
+    toys.learn_one(supsup, on, toys.fit(epochs=1), 1)
+    assert facts.same_bits(kept_logits, facts.logits(facts.reloaded(supsup), on, [0])[0])
+
+
+def test_scores_start_at_the_mean_of_earlier_ones() -> None:
+    on = toys.benchmark()
+    supsup: Any = toys.method("supsup", on, start="mean")
+    empty, loop = supsup.stored_bytes(), toys.fit(epochs=1, lr=1.0)
+    finals = []
+    for task in range(3):
+        loop.begin(task)
+        supsup.start(task)
+        for place in range(2):  # the body; heads are each task's own
+            if task:
+                mean = torch.stack([final[place] for final in finals]).mean(0)
+                torch.testing.assert_close(supsup.scores[place].detach(), mean, rtol=1e-6, atol=1e-7)
+        assert supsup.scores[2].shape == (on.classes[task], 32)
+        loop(supsup, on.tasks[task])
+        finals.append([scores.detach().clone() for scores in supsup.scores])
+        supsup.finish()
+    bits = sum(len(layer) for mask in supsup.done.values() for layer in mask.bits)
+    assert supsup.stored_bytes() == empty + bits + 4 * (16 * 32 + 32 * 32)
+
+
+def test_a_shared_head_has_a_mean_too_and_the_first_task_is_as_without() -> None:
+    on = toys.benchmark((3, 3))
+    mean: Any = toys.method("supsup", on, start="mean", head="shared")
+    none: Any = toys.method("supsup", on, head="shared")
+    for subject in (mean, none):
+        toys.learn_one(subject, on, toys.fit(epochs=1, lr=1.0), 0)
+    assert facts.same_bits(facts.logits(mean, on, [0])[0], facts.logits(none, on, [0])[0])
+    assert len(mean.mean) == 3 and len(none.mean) == 0
+    mean.start(1)
+    assert all(torch.equal(scores, m) for scores, m in zip(mean.scores, mean.mean, strict=True))

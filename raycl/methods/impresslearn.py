@@ -1,0 +1,192 @@
+"""ImpressLearn: continual learning by linear combinations of supermasks (catalogue: `impresslearn`).
+
+On a frozen random backbone W stands a basis of K masks, trained as SupSup's or drawn at random. A new task
+learns nothing but coefficients alpha [K, layers], and its weights are V_i = W_i * sum_t alpha[t, i] M_i^t
+(eq. 1). What stays of a task is K floats per layer, and its batch statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from raycl.method import Batch, Task, one_task
+from raycl.methods.supsup import SupSup
+from raycl.probes.answers import candidates_of, inference_figures, overlap_figures
+from raycl.probes.task_inference import Candidates
+from raycl.space import Choice, filled
+from raycl.supermasks.alpha import Basis, combine, penalty
+from raycl.supermasks.bank import BasisMask, packed
+from raycl.supermasks.basis import masks_of, rules_of
+from raycl.training import Fit
+
+if TYPE_CHECKING:
+    from raycl.spec import RunSpec
+    from raycl.supermasks.bank import MaskSpec
+
+
+class ImpressLearn(SupSup):
+    """Coefficients per task on a basis of masks, all layers included; heads are one for all tasks.
+
+    A task that is not learnt yet is answered by the mean of the basis, which is where its coefficients start.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {  # Table 3
+        "impresslearn_alpha_mnist": {"method.lamb": 0.0, "method.basis_preset": "impresslearn_basis_mnist"},
+        "impresslearn_alpha_cifar": {"method.lamb": 0.005, "method.basis_preset": "impresslearn_basis_cifar"},
+        "impresslearn_alpha_imagenet": {
+            "method.lamb": 0.005,
+            "method.basis_preset": "impresslearn_basis_imagenet",
+        },
+    }
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(SupSup.Config):
+        """Fields of `supsup` say what the masks of the basis are, and the last layer's of `hybrid`."""
+
+        basis: Literal["heterogeneous", "homogeneous", "random", "mixed"] = "heterogeneous"
+        k: int = 10  # masks; of a mixed basis `k_het` and `k_hom` say how many
+        k_het: int = 0  # of as many tasks
+        k_hom: int = 0  # of one task, which differ by scores and order
+        density: float = 0.1  # of each mask of the basis; from the figures' grid, not searched
+        backbone_init: Literal["signed_constant", "kaiming_normal"] = "kaiming_normal"
+        head: Literal["own", "shared"] = "shared"
+        hybrid: bool = False  # the last layer trains a mask of its own instead (A.5)
+        lamb: Annotated[float, Choice(0.0, 0.005)] = 0.0  # eq. 2, pulls the L1 norm of a layer's alpha to 1
+        stage: Literal["new", "basis_gn"] = "new"  # basis_gn: the tasks are those of the basis
+
+        @property
+        def counts(self) -> dict[str, int]:
+            """Masks by kind."""
+            if self.basis == "mixed":
+                return {"heterogeneous": self.k_het, "homogeneous": self.k_hom}
+            return {self.basis: self.k}
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if min(self.counts.values()) < 1:
+                wanted = "k_het and k_hom" if self.basis == "mixed" else "k"
+                raise ValueError(f"basis = {self.basis!r} of {self.counts}: {wanted} must be at least 1")
+            if self.basis != "mixed" and (self.k_het or self.k_hom):
+                raise ValueError(f"k_het and k_hom are for basis = 'mixed'; basis = {self.basis!r} takes k")
+            if self.basis == "random" and (self.density_rule, self.mask_values) != ("uniform", "binary"):
+                raise ValueError("basis = 'random' is binary and of uniform density; choose another basis")
+            if self.head != "shared" or self.start != "none":
+                raise ValueError("masks are combined under head = 'shared' and start = 'none' only")
+            if self.lamb < 0:
+                raise ValueError(f"lamb = {self.lamb} must not be below 0")
+            if self.bank or (self.hybrid and self.inference != "given"):
+                raise ValueError("bank is for supsup; inference does not mix the last layers of hybrid tasks")
+
+    config: Config
+
+    @classmethod
+    def wants(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
+        config = filled(cls.Config, spec.config, spec.method)
+        return masks_of(
+            spec,
+            relearn=config.stage == "basis_gn",
+            preset=config.basis_preset,
+            epochs=config.basis_epochs,
+            **config.counts,
+            **rules_of(config),
+        )
+
+    def make(self) -> None:
+        super().make()
+        masks, wanted = self.world.inputs.get("basis", ()), sum(self.config.counts.values())
+        if len(masks) != wanted:
+            raise ValueError(
+                f"a basis of {wanted} masks is wanted, and world.inputs['basis'] has {len(masks)}"
+            )
+        self.basis = Basis(tuple(self.layers(0).values()), masks)
+        self.basis_seconds = sum(mask.about.get("seconds", 0.0) for mask in masks)
+        self.world = replace(self.world, inputs={})  # the basis has them: kept once, also in checkpoints
+        self.alphas = nn.ParameterDict()  # [K, combined layers] by task
+
+    def popped(self, task: int) -> dict[str, Tensor]:
+        return dict(list(self.layers(task).items())[-1:]) if self.config.hybrid else {}
+
+    def start(self, task: int) -> None:
+        super().start(task)
+        self.alphas[str(task)] = nn.Parameter(self._uniform())
+
+    def _uniform(self) -> Tensor:
+        masks, weights = len(self.basis), self.basis.weights
+        return weights[0].new_full((masks, len(weights) - self.config.hybrid), 1 / masks)
+
+    def alpha(self, task: int) -> Tensor:
+        """[K, combined layers]."""
+        learnt = str(task) in self.alphas
+        return self.alphas[str(task)] if learnt else self._uniform()
+
+    @property
+    def learnt(self) -> list[int]:
+        return sorted(int(task) for task in self.alphas)
+
+    def candidates(self) -> Candidates:
+        """Their real masks R^u = sum_t alpha^u[t] M^t (section 6.2)."""
+        if self._candidates is None:
+            alphas = torch.stack([self.alphas[str(task)].detach() for task in self.learnt])
+            self._candidates = candidates_of(self.backbone, self.basis, alphas)
+        return self._candidates
+
+    def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
+        """How often a batch's task is found, and what the masks of the basis have in common."""
+        figures: dict[str, Any] = {}
+        if self.config.inference != "given" and len(self.learnt) > 1:
+            figures |= inference_figures(self.config.inference, self.candidates(), tasks, fit.device)
+        if self.config.probes:
+            masks = [BasisMask(packed(self.basis.mask(i))) for i in range(min(len(self.basis), 10))]
+            figures |= overlap_figures(masks, self.basis.sizes)
+        return figures
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        return [self.alphas[str(task)], *self.scores] if task == self.current else []
+
+    def effective(self, task: int) -> dict[str, Tensor]:
+        combined = zip(self.layers(task), combine(self.basis, self.alpha(task)), strict=False)
+        return dict(combined) | super().effective(task)
+
+    def loss(self, batch: Batch) -> Tensor:
+        loss = super().loss(batch)
+        lamb = self.config.lamb
+        return loss + penalty(self.alpha(one_task(batch)), lamb) if lamb else loss  # eq. 2
+
+    def figures(self, task: int) -> dict[str, Any]:
+        """Size and sign of the coefficients by layer, bytes per task; bytes and training time of the basis.
+
+        In stage `basis_gn`, where task t has mask t of its own: the share of layers whose largest coefficient
+        is that mask's, and the share of |alpha| that lies on it (section 6.3).
+        """
+        alpha = self.alpha(task).detach()
+        found = {
+            "k": len(self.basis),
+            "alpha_l1": alpha.abs().sum(0).tolist(),
+            "alpha_negative": float((alpha < 0).double().mean()),
+            "alpha_bytes": alpha.numel() * alpha.element_size(),
+            "basis_bytes": self.basis.nbytes,
+            "basis_seconds": self.basis_seconds,
+        }
+        if self.config.hybrid:
+            found |= super().figures(task)
+        if self.config.stage == "basis_gn" and task < self.config.counts.get("heterogeneous", 0):
+            hits = (alpha.argmax(0) == task).double()
+            mass = (alpha[task].abs() / alpha.abs().sum(0).clamp_min(1e-30)).double()
+            found |= {"hit_rate": float(hits.mean()), "hit_by_layer": hits.tolist(),
+                      "alpha_mass": float(mass.mean()), "alpha_mass_by_layer": mass.tolist()}  # fmt: skip
+        return found
+
+    def count_parameters(self) -> int:
+        """Of every task its coefficients, and the last layer's scores in a hybrid; the basis is given."""
+        scores = sum(w.numel() for task in range(self.world.tasks) for w in self.popped(task).values())
+        return self.world.tasks * self._uniform().numel() + scores
+
+    def stored_bytes(self) -> int:
+        """The basis once, and of each task its coefficients, besides what SupSup stores."""
+        alphas = sum(a.numel() * a.element_size() for a in self.alphas.values())
+        return super().stored_bytes() + self.basis.nbytes + int(alphas)

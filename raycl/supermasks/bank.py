@@ -1,0 +1,244 @@
+"""A bank of basis masks: the backbone they share, what one mask depends on, and what is kept of it.
+
+ImpressLearn, sections 2 to 4. A mask is addressed by its content: the key of its `MaskSpec` says all that
+it depends on, and neither how many were trained beside it nor where.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
+
+from raycl import streams
+from raycl.masks import kept, layers_of, pack, unpack, weights_of
+from raycl.networks import Network
+from raycl.supermasks.edge_popup import Backbone as Init
+from raycl.supermasks.edge_popup import Values, fixed_weight
+
+FORMAT = 1  # of a mask's file
+
+
+class DamagedMask(ValueError):
+    """A mask's file that cannot be used: truncated, garbled, or of another mask."""
+
+    key = ""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen random network, of which every layer is masked: the body, and the first head for all tasks.
+
+    Attributes:
+        net: on some device, nothing in it is trained.
+        names: of the masked weights, as `functional_call` knows them.
+        weights: in the same order.
+    """
+
+    net: Network
+    names: tuple[str, ...]
+    weights: tuple[Tensor, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Weights of each masked layer."""
+        return tuple(weight.numel() for weight in self.weights)
+
+    def __call__(self, effective: Sequence[Tensor], x: Tensor, task: int = 0) -> Tensor:
+        """Logits with these weights instead of its own; `task` chooses the batch statistics alone."""
+        named = dict(zip(self.names, effective, strict=True))
+        logits: Tensor = functional_call(self.net, named, (x, task), tie_weights=False)
+        return logits
+
+
+def backbone_of(net: Network, seed: int, init: Init) -> Backbone:
+    """Freeze `net` at fixed random weights, biases zero; draws nothing from torch's current stream.
+
+    The weights are those that the SupSup method gives a network of this seed.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        streams.reseed(seed, "method")
+        for layer in layers_of(net).values():
+            layer.weight.copy_(fixed_weight(layer.weight, init))
+            if layer.bias is not None:
+                layer.bias.zero_()
+    net.requires_grad_(False)
+    found = masked_weights(net)
+    return Backbone(net, tuple(found), tuple(found.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskSpec:
+    """All that one basis mask depends on.
+
+    Attributes:
+        network, benchmark: as a study writes them.
+        task: index within the benchmark; its training images are what the scores are trained on.
+        density: share of ones in each layer.
+        density_rule, score_rank, mask_values: as fields of the `supsup` method.
+        backbone_seed, backbone_init: of the frozen weights.
+        score_seed, order_seed: of the initial scores, and of the order of the data and its augmentation.
+        trained: False for random positions, which are drawn from `score_seed`.
+        fit: fields of `Fit.Config` that differ from their defaults; empty for a mask that is not trained.
+        numerics, identity, versions: as of a `RunSpec`.
+    """
+
+    network: str
+    benchmark: str
+    task: int
+    density: float
+    density_rule: Literal["uniform", "er", "threshold"] = "uniform"
+    score_rank: Literal["abs", "raw"] = "abs"
+    mask_values: Values = "binary"
+    backbone_seed: int = 1
+    backbone_init: Init = "kaiming_normal"
+    score_seed: int = 0
+    order_seed: int = 0
+    trained: bool = True
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    numerics: Literal["strict", "fast"] = "strict"
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what equals its default is left out."""
+        plain: dict[str, Any] = {"kind": "mask"}
+        for name, entry in type(self).__dataclass_fields__.items():
+            value = getattr(self, name)
+            value = dict(value) if isinstance(value, Mapping) else value
+            if value != entry.default and value != {}:
+                plain[name] = value
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> MaskSpec:
+        """The inverse of `to_json`."""
+        return cls(**{name: value for name, value in plain.items() if name != "kind"})
+
+    @functools.cached_property
+    def key(self) -> str:
+        """64 hexadecimal digits."""
+        from raycl.spec import key_of
+
+        return key_of(self.to_json())
+
+
+@dataclass(frozen=True)
+class BasisMask:
+    """What is kept of a trained mask.
+
+    Attributes:
+        bits: which weights are kept, a layer each, packed in C order.
+        values: factors of the kept weights, layer by layer in C order, float32 (int8 for `signed`); empty for
+            binary masks.
+        statistics: running mean and variance of every batch normalisation in the network's order; empty
+            where there is none.
+        about: figures of its training, plain JSON.
+    """
+
+    bits: tuple[NDArray[np.uint8], ...]
+    values: tuple[NDArray[Any], ...] = ()
+    statistics: tuple[NDArray[np.float32], ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def tensors(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """The mask of each layer in the shape, type and place of its weight."""
+        masks = [unpack(bits, w.shape).to(w) for bits, w in zip(self.bits, weights, strict=True)]
+        for mask, values in zip(masks, self.values, strict=False):
+            mask[mask != 0] = torch.from_numpy(values).to(mask)
+        return masks
+
+
+def basis_of(specs: Sequence[MaskSpec], net: Network, find: Callable[[str], Path]) -> list[BasisMask]:
+    """The masks that these specs mean: drawn, or read from the files that `find` names by key.
+
+    Raises:
+        DamagedMask: a file is torn or is not what its name says; its `key` says which.
+        FileNotFoundError: a mask is not there.
+    """
+    sizes = [weight.numel() for weight in masked_weights(net).values()]
+    found = []
+    for spec in specs:
+        if not spec.trained:
+            found.append(random_mask(sizes, spec.density, spec.score_seed))
+            continue
+        try:
+            found.append(from_file(find(spec.key), spec, sizes))
+        except DamagedMask as error:
+            error.key = spec.key
+            raise
+    return found
+
+
+def masked_weights(net: Network) -> dict[str, Tensor]:
+    """Weights under a mask, by name: the body's, and the first head's, which all tasks share."""
+    found = weights_of(net)
+    body = {name: weight for name, weight in found.items() if not name.startswith("heads.")}
+    return body | {"heads.0.weight": found["heads.0.weight"]}
+
+
+def random_mask(sizes: Sequence[int], density: float, seed: int) -> BasisMask:
+    """Exactly as many ones as a trained mask has, in places drawn layer by layer without replacement."""
+    draw = np.random.Generator(np.random.PCG64(streams.seed_of(seed, "init", fit="random mask")))
+    bits = []
+    for n in sizes:
+        chosen = np.zeros(n, bool)
+        chosen[draw.permutation(n)[: kept(n, density)]] = True
+        bits.append(np.packbits(chosen))
+    return BasisMask(tuple(bits))
+
+
+def packed(masks: Sequence[Tensor]) -> tuple[NDArray[np.uint8], ...]:
+    """Bits of the entries that are not zero."""
+    return tuple(pack(mask != 0) for mask in masks)
+
+
+def to_bytes(mask: BasisMask, spec: MaskSpec) -> bytes:
+    """A mask as a file: an .npz archive, whose members carry checksums, with its spec beside the bits."""
+    head = json.dumps({"format": FORMAT, "spec": spec.to_json(), "about": dict(mask.about)})
+    arrays: dict[str, Any] = {"head": np.frombuffer(head.encode(), np.uint8)}
+    for name in ("bits", "values", "statistics"):
+        arrays |= {f"{name}{i}": a for i, a in enumerate(getattr(mask, name))}
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+def from_file(path: Path, spec: MaskSpec, sizes: Sequence[int] | None = None) -> BasisMask:
+    """A mask from its file.
+
+    Args:
+        sizes: weights of each layer of the backbone it is wanted for.
+
+    Raises:
+        DamagedMask: the file is truncated or garbled, or of another mask or backbone.
+        FileNotFoundError: there is none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            head = json.loads(found["head"].tobytes())
+            parts = {name: tuple(found[f"{name}{i}"] for i in range(sum(m.startswith(name) for m in found)))
+                     for name in ("bits", "values", "statistics")}  # fmt: skip
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DamagedMask(f"mask {path} is damaged ({type(error).__name__}: {error})") from None
+    if head.get("format") != FORMAT or MaskSpec.from_json(head["spec"]).key != spec.key:
+        raise DamagedMask(f"mask {path} is not the one that its name says")
+    mask = BasisMask(**parts, about=head["about"])
+    if sizes is not None and [(n + 7) // 8 for n in sizes] != [len(layer) for layer in mask.bits]:
+        raise DamagedMask(
+            f"mask {path} is of another backbone: {len(mask.bits)} layers, wanted {list(sizes)}"
+        )
+    return mask

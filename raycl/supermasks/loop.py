@@ -1,0 +1,510 @@
+"""One mask after another: flat buffers, exact selection without a sort, updates in place.
+
+The parts are written for tensors [*lead, ..], with nothing in front for one mask and one axis for many, so
+that the stacked executor is made of them as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from raycl import streams
+from raycl.masks import kept
+from raycl.networks import Block, Blocks, Heads, Network, PerTaskBatchNorm
+from raycl.supermasks.bank import Backbone, BasisMask, packed
+from raycl.supermasks.edge_popup import density_of, draw_scores
+from raycl.supermasks.training import Order, PulseOfMasks, Rules
+from raycl.training import Diverged, Fit, Schedule
+
+SAMPLED = 4096  # layers with more weights are selected from by way of a sample
+REACH = 0.004  # share of a layer's ranks that is looked through on either side of the last threshold
+Feed: TypeAlias = Callable[[int], Iterable[tuple[Tensor, Tensor, int, int]]]
+"""Batches of an epoch: x [*lead, batch, ..], y [*lead, batch], index, of."""
+
+
+# ------------------------------------------------------------------------------------------- selection
+
+
+class Threshold:
+    """Finds the smallest rank in a mask, exactly and without a sort, and best where ranks move little.
+
+    Only what lies between two brackets is partitioned. They are where the threshold was the last time or, if
+    that misses, come from a sample (Floyd and Rivest, SELECT, 1975); if that misses too, all is partitioned.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.work = np.empty((2, n), np.bool_)
+        self.near: tuple[float, float] | None = None
+
+    def __call__(self, ranks: NDArray[Any], ones: int) -> tuple[float, int]:
+        """The threshold of a mask of `ones`, and how many ranks [n] equal to it are too many."""
+        n = len(ranks)
+        if ones <= 0:
+            return math.inf, 0
+        if ones >= n:
+            return -math.inf, 0
+        found = self._between(ranks, ones, self.near) if self.near else None
+        if found is None and n > SAMPLED:
+            found = self._between(ranks, ones, _brackets(ranks, ones / n))
+        return found or _largest(ranks, ones)
+
+    def _between(
+        self, ranks: NDArray[Any], ones: int, brackets: tuple[float, float]
+    ) -> tuple[float, int] | None:
+        """The same if it lies between the brackets."""
+        (low, high), (up, down) = brackets, self.work
+        np.greater_equal(ranks, high, out=up)
+        np.greater_equal(ranks, low, out=down)
+        above = int(np.count_nonzero(up))
+        if not above < ones <= np.count_nonzero(down):
+            self.near = None
+            return None
+        middle = ranks[np.flatnonzero(np.logical_xor(up, down, out=up))]
+        least, surplus = _largest(middle, ones - above)
+        reach = REACH * len(ranks) / len(middle) * (high - low)
+        self.near = (least - reach, least + reach) if math.isfinite(reach) else None
+        return least, surplus
+
+
+def _largest(ranks: NDArray[Any], ones: int) -> tuple[float, int]:
+    lower = len(ranks) - ones
+    parted = np.partition(ranks, lower)
+    return float(parted[lower]), int(np.count_nonzero(parted[:lower] == parted[lower]))
+
+
+def _brackets(ranks: NDArray[Any], density: float) -> tuple[float, float]:
+    """Two ranks that nearly always have the threshold between them."""
+    step = round(len(ranks) ** (1 / 3)) | 1  # odd: no walk along a column or a corner of the kernels
+    sample = ranks[::step].copy()
+    size = len(sample)
+    middle, margin = (1 - density) * size, 3 * math.sqrt(size * density * (1 - density)) + 1
+    low, high = max(int(middle - margin), 0), math.ceil(middle + margin)
+    sample.partition([low, min(high, size - 1)])
+    return float(sample[low]) if low else -math.inf, float(sample[high]) if high < size else math.inf
+
+
+class Selection:
+    """Writes 1.0 where a rank is among the largest of its row, else 0.0; among equals the later is kept.
+
+    Args:
+        ones: how many are kept in each row of `n`.
+        device: on a GPU nothing waits for the device, and all shapes are known beforehand.
+    """
+
+    def __init__(self, ones: Sequence[int], n: int, device: torch.device) -> None:
+        self.ones, self.n = ones, n
+        self.thresholds = [Threshold(n) for _ in ones]
+        self.at_once = device.type != "cpu"
+        count = torch.tensor(ones).unsqueeze(1)
+        self.count = count.to(device)
+        bounds = torch.where(count <= 0, math.inf, -math.inf)  # of rows that keep nothing, or all
+        self.bounds = bounds.to(device, torch.get_default_dtype())
+        inside = sorted({k for k in ones if 0 < k < n})
+        self.groups = [
+            (k, torch.tensor([i for i, one in enumerate(ones) if one == k]).to(device)) for k in inside
+        ]
+
+    def __call__(self, ranks: Tensor, out: Tensor) -> None:
+        """`ranks` and `out`: [rows, n]."""
+        if self.at_once:
+            self.all_rows(ranks, out)
+            return
+        for row, wanted, mask, threshold in zip(ranks, self.ones, out, self.thresholds, strict=True):
+            least, surplus = threshold(row.numpy(), wanted)
+            torch.ge(row, least, out=mask)
+            if surplus:
+                mask[(row == least).nonzero()[:surplus, 0]] = 0
+
+    def all_rows(self, ranks: Tensor, out: Tensor) -> None:
+        """The same by batched operations alone."""
+        least = self.bounds.to(ranks.dtype)
+        for wanted, rows in self.groups:
+            whole = len(rows) == len(ranks)
+            found = (
+                (ranks if whole else ranks[rows]).kthvalue(self.n - wanted + 1, dim=1, keepdim=True).values
+            )
+            least = found if whole else least.index_copy(0, rows, found)
+        chosen, equal = ranks >= least, ranks == least
+        surplus = chosen.sum(1, keepdim=True) - self.count
+        chosen &= ~(equal & (equal.cumsum(1, dtype=torch.int32) <= surplus))
+        out.copy_(chosen)
+
+
+# ------------------------------------------------------------------------------- scores, masks, updates
+
+
+class Masks:
+    """Scores of one mask or of many, and the effective weights under their masks.
+
+    Attributes:
+        scores, effective, gradient: [*lead, weights of all layers], in the order of the backbone.
+            `gradient` is of the effective weights until `through` makes it that of the scores.
+    """
+
+    def __init__(
+        self, backbone: Backbone, orders: Sequence[Order], rules: Rules, lead: tuple[int, ...]
+    ) -> None:
+        self.backbone, self.rules, self.lead = backbone, rules, lead
+        self.ends = np.cumsum(backbone.sizes).tolist()
+        self.weights = torch.cat([w.detach().reshape(-1) for w in backbone.weights])
+        rows = torch.stack([self._drawn(order.score_seed) for order in orders])
+        self.scores = rows.view(*lead, -1).to(self.weights.device)
+        self.effective, self.gradient, self.scratch = (torch.zeros_like(self.scores) for _ in range(3))
+        self.largest: list[Tensor] = []
+        self.selections = [
+            Selection([kept(w.numel(), density_of(w, order.density, rules.density_rule)) for order in orders],
+                      w.numel(), w.device)
+            for w in backbone.weights
+        ]  # fmt: skip
+
+    def _drawn(self, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(streams.seed_of(seed, "init", fit="scores"))
+        return torch.cat([draw_scores(w, generator).cpu().view(-1) for w in self.backbone.weights])
+
+    def layers(self, flat: Tensor) -> list[Tensor]:
+        """[*lead, n] of each layer."""
+        return list(flat.tensor_split(self.ends[:-1], dim=-1))
+
+    def shaped(self, flat: Tensor) -> list[Tensor]:
+        """[*lead, *shape of the weight] of each layer."""
+        parts = zip(self.layers(flat), self.backbone.weights, strict=True)
+        return [part.unflatten(-1, w.shape) for part, w in parts]
+
+    def write(self) -> None:
+        """The effective weights of the present scores."""
+        self.write_factors()
+        self.effective.mul_(self.weights)
+
+    def write_factors(self) -> None:
+        """The masks themselves, in place of the effective weights."""
+        rules, scores, out = self.rules, self.scores, self.effective
+        if rules.keeps_all:
+            out.fill_(1)
+        elif rules.density_rule == "threshold":
+            torch.ge(scores, 0, out=out)
+        else:
+            ranks = torch.abs(scores, out=self.scratch) if rules.score_rank == "abs" else scores
+            for selection, a, b in zip(self.selections, self.layers(ranks), self.layers(out), strict=True):
+                selection(a.view(-1, selection.n), b.view(-1, selection.n))
+        if rules.mask_values == "signed":
+            out.mul_(torch.sign(scores, out=self.scratch))
+        elif rules.soft:
+            sizes = torch.abs(scores, out=self.scratch)
+            self.largest = [layer.amax(-1, keepdim=True) for layer in self.layers(sizes)]
+            out.mul_(scores if rules.mask_values.startswith("signed") else sizes)
+            for layer, largest in zip(self.layers(out), self.largest, strict=True):
+                layer.div_(largest)
+
+    def through(self) -> None:
+        """From the gradient of the effective weights to that of the scores."""
+        self.gradient.mul_(self.weights)
+        if self.rules.through_abs:
+            self.gradient.mul_(torch.sign(self.scores, out=self.scratch))
+        if self.rules.soft:
+            for layer, largest in zip(self.layers(self.gradient), self.largest, strict=True):
+                layer.div_(largest)
+
+    def clip(self, most: float) -> None:
+        """Scale each mask's gradient to a norm of at most this."""
+        norm = self.gradient.norm(dim=-1, keepdim=True)
+        self.gradient.mul_((most / (norm + 1e-6)).clamp_max(1.0))
+
+    def finished(
+        self, statistics: Sequence[Sequence[Tensor]], about: Sequence[dict[str, Any]]
+    ) -> list[BasisMask]:
+        """What is kept of each mask, its share of ones added to what is said about it."""
+        self.write_factors()
+        made = []
+        for row, stats, said in zip(
+            self.effective.view(-1, self.ends[-1]).cpu(), statistics, about, strict=True
+        ):
+            layers = row.tensor_split(self.ends[:-1])
+            values: tuple[NDArray[Any], ...] = ()
+            if self.rules.mask_values != "binary":
+                kind = torch.int8 if self.rules.mask_values == "signed" else torch.float32
+                values = tuple(layer[layer != 0].to(kind).numpy() for layer in layers)
+            share = int(row.count_nonzero()) / row.numel()
+            running = tuple(t.cpu().to(torch.float32).numpy().copy() for t in stats)
+            made.append(BasisMask(packed(layers), values, running, {**said, "density": share}))
+        return made
+
+
+class Elementwise:
+    """torch's SGD, RMSprop or Adam, on one flat tensor and in place: the same bits on the CPU."""
+
+    def __init__(self, config: Fit.Config, masks: Masks) -> None:
+        self.config, self.masks = config, masks
+        sgd, momentum = config.optimiser == "sgd", config.momentum if config.optimiser != "adam" else 0.0
+        empty = torch.zeros_like
+        self.momentum = momentum
+        self.first = empty(masks.scores) if momentum or config.optimiser == "adam" else None
+        self.second = None if sgd else empty(masks.scores)
+        self.steps = 0
+
+    def __call__(self, lr: float) -> None:
+        """Move the scores against their gradient, which is used up."""
+        scores, g, config = self.masks.scores, self.masks.gradient, self.config
+        self.steps += 1
+        if config.weight_decay:
+            g.add_(scores, alpha=config.weight_decay)
+        if config.optimiser == "sgd":
+            if self.first is not None:
+                self.first.mul_(self.momentum).add_(g)
+                g = g.add_(self.first, alpha=self.momentum) if config.nesterov else self.first
+            scores.add_(g, alpha=-lr)
+        elif config.optimiser == "rmsprop":
+            assert self.second is not None
+            root = self._root(g, 0.99).add_(1e-8)
+            if self.first is None:
+                scores.addcdiv_(g, root, value=-lr)
+            else:
+                scores.add_(self.first.mul_(self.momentum).addcdiv_(g, root), alpha=-lr)
+        else:
+            assert self.first is not None
+            self.first.lerp_(g, 1 - 0.9)
+            root = self._root(g, 0.999).div_((1 - 0.999**self.steps) ** 0.5).add_(1e-8)
+            scores.addcdiv_(self.first, root, value=-lr / (1 - 0.9**self.steps))
+
+    def _root(self, g: Tensor, decay: float) -> Tensor:
+        assert self.second is not None
+        self.second.mul_(decay).addcmul_(g, g, value=1 - decay)
+        return torch.sqrt(self.second, out=self.masks.scratch)
+
+
+# --------------------------------------------------------------------------------- networks under masks
+
+
+class Model(Protocol):
+    """Losses [*lead] of x [*lead, batch, ..] and y [*lead, batch]; the gradient is left in `masks`."""
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor: ...
+
+    def statistics(self) -> list[list[Tensor]]:
+        """Of each mask, running mean and variance of every batch normalisation."""
+        ...
+
+
+class Chain:
+    """Linear layers with ReLU between them and cross-entropy, forward and backward written out."""
+
+    def __init__(self, masks: Masks) -> None:
+        self.layers = list(zip(masks.shaped(masks.effective), masks.shaped(masks.gradient), strict=True))
+        self.lead = masks.lead
+        self.product: Callable[..., Tensor] = torch.bmm if masks.lead else torch.mm
+
+    @staticmethod
+    def fits(backbone: Backbone) -> bool:
+        """Whether the network is no more than this."""
+        net = backbone.net
+        if not isinstance(net, Blocks) or len(net.blocks) < len(net.body):
+            return False
+        own = type(net)
+        plain = (own.forward, own.features) == (Network.forward, Blocks.features)
+        plain = plain and own.head in (Network.head, Heads.head)
+        layers = [*(block.layer for block in net.blocks), net.heads[0]]
+        return (
+            plain
+            and net.blocks[0].flatten
+            and all(isinstance(layer, nn.Linear) for layer in layers)
+            and not any(block.pool for block in net.blocks)
+            and not any(isinstance(bias := layer.bias, Tensor) and bool(bias.any()) for layer in layers)
+            and not draws(net)
+        )
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        h = x.flatten(len(self.lead) + 1).mT  # [*lead, units, batch] here: these products are the fastest
+        seen = [h]
+        for weight, _ in self.layers[:-1]:
+            h = self.product(weight, h).relu_()
+            seen.append(h)
+        shares = F.log_softmax(self.product(self.layers[-1][0], h), -2)
+        chosen = y.unsqueeze(-2)
+        losses = shares.gather(-2, chosen).mean((-1, -2)).neg_()
+        back = shares.exp_().scatter_add_(-2, chosen, shares.new_full((1,), -1.0).expand(chosen.shape))
+        back.div_(y.shape[-1])
+        for (weight, gradient), h in zip(reversed(self.layers), reversed(seen), strict=True):
+            self.product(back, h.mT, out=gradient)
+            if h is not seen[0]:
+                back = self.product(weight.mT, back).mul_(h.sign_())  # h is at least 0
+        return losses
+
+    def statistics(self) -> list[list[Tensor]]:
+        return [[] for _ in range(math.prod(self.lead))]
+
+
+class Single:
+    """Any network under one mask, by autograd; its batch statistics start afresh and are its own."""
+
+    def __init__(self, backbone: Backbone, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        self.backbone, self.gradients = backbone, gradients
+        self.leaves = [weight.detach().requires_grad_() for weight in weights]
+        self.buffers = fresh_statistics(backbone)
+        convolves = any(weight.dim() == 4 for weight in weights)
+        self.format = torch.channels_last if convolves else torch.contiguous_format
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        named = dict(zip(self.backbone.names, self.leaves, strict=True)) | self.buffers
+        x = x.contiguous(memory_format=self.format) if x.dim() == 4 else x
+        with torch.enable_grad():
+            logits = functional_call(self.backbone.net, named, (x, 0), tie_weights=False)
+            loss = F.cross_entropy(logits, y)
+        found = torch.autograd.grad(loss, self.leaves)
+        for gradient, value in zip(self.gradients, found, strict=True):
+            gradient.copy_(value)
+        return loss.detach()
+
+    def statistics(self) -> list[list[Tensor]]:
+        return [[t for name, t in self.buffers.items() if not name.endswith("num_batches_tracked")]]
+
+
+def fresh_statistics(backbone: Backbone) -> dict[str, Tensor]:
+    """Mean 0 and variance 1 for each batch normalisation that task 0 passes, by the name of the buffer."""
+    net, weight = backbone.net, backbone.weights[0]
+    others = {
+        f"{name}.norms.{i}"
+        for name, module in net.named_modules()
+        if isinstance(module, PerTaskBatchNorm)
+        for i in range(1, len(module.norms))
+    }
+    fresh: dict[str, Tensor] = {}
+    for name, module in net.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and name not in others:
+            fresh[f"{name}.running_mean"] = weight.new_zeros(module.num_features)
+            fresh[f"{name}.running_var"] = weight.new_ones(module.num_features)
+            fresh[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.long, device=weight.device)
+    return fresh
+
+
+def draws(net: nn.Module) -> bool:
+    """Whether the network draws dropout while it trains."""
+    rates = [m.drop + m.drop_in for m in net.modules() if isinstance(m, Block)]
+    return any(rates) or any(m.p > 0 for m in net.modules() if isinstance(m, nn.Dropout))
+
+
+def model_of(backbone: Backbone, masks: Masks) -> Model:
+    """The network under one mask."""
+    if Chain.fits(backbone):
+        return Chain(masks)
+    return Single(backbone, masks.shaped(masks.effective), masks.shaped(masks.gradient))
+
+
+# ----------------------------------------------------------------------------------------- the executor
+
+
+@contextlib.contextmanager
+def training_mode(net: nn.Module) -> Iterator[None]:
+    """The network in training mode, and as it was afterwards."""
+    was = net.training
+    net.train(True)
+    try:
+        yield
+    finally:
+        net.train(was)
+
+
+def run(
+    gradient: Callable[[Tensor, Tensor], Tensor], masks: Masks, feed: Feed, config: Fit.Config,
+    position: Sequence[int], pulse: PulseOfMasks | None,
+) -> tuple[list[float], int]:  # fmt: skip
+    """All epochs; the mean training loss of each mask in the last one, and the number of updates.
+
+    Args:
+        gradient: losses [*lead] of a batch, and the score gradient into `masks.gradient`.
+        position: of each mask, for messages.
+    """
+    schedule, update = Schedule(config, config.epochs), Elementwise(config, masks)
+    losses: list[float] = []
+    for epoch in range(config.epochs):
+        total = torch.zeros(masks.lead, dtype=torch.float64, device=masks.scores.device)
+        seen = 0
+        for x, y, index, of in feed(epoch):
+            loss = gradient(x, y)
+            if config.clip is not None:
+                masks.clip(config.clip)
+            update(schedule.rate(epoch, index, of))
+            total.add_(loss, alpha=y.shape[-1])
+            seen += y.shape[-1]
+        losses = (total / max(seen, 1)).view(-1).tolist()
+        for place, value in zip(position, losses, strict=True):
+            if not math.isfinite(value):
+                raise Diverged(f"training loss of mask {place} is {value} in epoch {epoch + 1}")
+        if pulse is not None:
+            pulse(position[0], epoch + 1, sum(losses) / len(losses))
+    return losses, update.steps
+
+
+def order_of(order: Order, config: Fit.Config, epoch: int) -> NDArray[np.int64]:
+    """The rows of the training split in the order of an epoch."""
+    n = len(order.task.train)
+    return (
+        streams.numbers(order.order_seed, "order", epoch=epoch).permutation(n)
+        if config.shuffle
+        else np.arange(n)
+    )
+
+
+def feed_of(order: Order, config: Fit.Config, device: torch.device) -> Feed:
+    """The batches of one mask's task."""
+    fit, train = Fit(config, device=device), order.task.train
+
+    def feed(epoch: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+        augment = streams.numbers(order.order_seed, "augment", epoch=epoch)
+        rows = order_of(order, config, epoch)
+        for batch in fit.batches(train, 0, order=rows, epoch=epoch, augment=augment):
+            yield batch.x, batch.y, batch.index, batch.of
+
+    return feed
+
+
+def train(
+    backbone: Backbone, orders: Sequence[Order], rules: Rules, config: Fit.Config, pulse: PulseOfMasks | None
+) -> Iterator[tuple[int, BasisMask]]:
+    """Each mask through all its epochs before the next begins; see `train_masks`."""
+    for position, order in enumerate(orders):
+        yield position, _one(backbone, position, order, rules, config, pulse)
+
+
+@torch.no_grad()
+def _one(
+    backbone: Backbone,
+    position: int,
+    order: Order,
+    rules: Rules,
+    config: Fit.Config,
+    pulse: PulseOfMasks | None,
+) -> BasisMask:
+    started = time.perf_counter()
+    device = backbone.weights[0].device
+    masks = Masks(backbone, [order], rules, ())
+    model = model_of(backbone, masks)
+    feed = feed_of(order, config, device)
+
+    def seeded(epoch: int) -> Iterable[tuple[Tensor, Tensor, int, int]]:
+        streams.reseed(order.order_seed, "dropout", epoch=epoch)
+        return feed(epoch)
+
+    def gradient(x: Tensor, y: Tensor) -> Tensor:
+        masks.write()
+        loss = model(x, y)
+        masks.through()
+        return loss
+
+    drops = draws(backbone.net)
+    devices = [device] if device.type == "cuda" else []
+    with training_mode(backbone.net), torch.random.fork_rng(devices, enabled=drops):
+        losses, updates = run(gradient, masks, seeded if drops else feed, config, [position], pulse)
+    seconds = time.perf_counter() - started
+    about = {"train_loss": losses[0], "epochs": config.epochs, "updates": updates, "seconds": seconds}
+    (mask,) = masks.finished(model.statistics(), [about])
+    return mask

@@ -1,0 +1,269 @@
+"""Many masks at once (ImpressLearn, specification 14): one axis more in front of every tensor.
+
+A loss is the sum over masks of the mean over each one's batch, every update is elementwise, and the order of
+the data, the batch statistics and the gradient's norm are each mask's own: so what is trained beside a mask
+changes nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from raycl import streams
+from raycl.errors import UserError
+from raycl.supermasks.bank import Backbone, BasisMask
+from raycl.supermasks.loop import (
+    Chain,
+    Masks,
+    Model,
+    Single,
+    draws,
+    fresh_statistics,
+    order_of,
+    run,
+    training_mode,
+)
+from raycl.supermasks.training import Order, PulseOfMasks, Rules
+from raycl.tasks import Split, augments, drawn
+from raycl.training import Fit
+
+BatchImpl: TypeAlias = Literal["bmm", "vmap", "loop"]
+BYTES = {"cpu": 2**30}  # that a chunk may take; on a GPU a share of what is free
+SHARE = 0.7
+
+
+class Rows:
+    """Any network: forward and backward of one mask after another, all the rest at once.
+
+    The default where there are convolutions: a grouped one is slower than these in turn.
+    """
+
+    def __init__(self, backbone: Backbone, masks: Masks) -> None:
+        weights, gradients = masks.shaped(masks.effective), masks.shaped(masks.gradient)
+        self.each = [
+            Single(backbone, [w[row] for w in weights], [g[row] for g in gradients])
+            for row in range(masks.lead[0])
+        ]
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([single(*batch) for single, *batch in zip(self.each, x, y, strict=True)])
+
+    def statistics(self) -> list[list[Tensor]]:
+        return [single.statistics()[0] for single in self.each]
+
+
+class Vmapped:
+    """Any network, vectorised over masks: convolutions and batch normalisations become grouped ones."""
+
+    def __init__(self, backbone: Backbone, masks: Masks) -> None:
+        self.backbone, self.gradients = backbone, masks.shaped(masks.gradient)
+        self.leaves = [weight.detach().requires_grad_() for weight in masks.shaped(masks.effective)]
+        count = masks.lead[0]
+        fresh = fresh_statistics(backbone)
+        self.buffers = {name: torch.stack([buffer] * count) for name, buffer in fresh.items()}
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        def loss(weights: list[Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            named = dict(zip(self.backbone.names, weights, strict=True)) | buffers
+            return F.cross_entropy(functional_call(self.backbone.net, named, (x, 0), tie_weights=False), y)
+
+        with torch.enable_grad():
+            losses: Tensor = vmap(loss)(self.leaves, self.buffers, x, y)
+            found = torch.autograd.grad(losses.sum(), self.leaves)
+        for gradient, value in zip(self.gradients, found, strict=True):
+            gradient.copy_(value)
+        return losses.detach()
+
+    def statistics(self) -> list[list[Tensor]]:
+        kept = [t for name, t in self.buffers.items() if not name.endswith("num_batches_tracked")]
+        return [[t[row] for t in kept] for row in range(len(self.leaves[0]))]
+
+
+def model_of(backbone: Backbone, masks: Masks, batch_impl: BatchImpl | None = None) -> Model:
+    """The network under all masks; by default the fastest that fits it."""
+    if batch_impl is None:
+        batch_impl = "bmm" if Chain.fits(backbone) else "loop"
+    if batch_impl == "bmm":
+        return Chain(masks)
+    return Vmapped(backbone, masks) if batch_impl == "vmap" else Rows(backbone, masks)
+
+
+class Gradient:
+    """Losses and score gradients of a step; on a GPU replayed from a graph where batches have one size.
+
+    Attributes:
+        eager: why there is no graph, or "".
+    """
+
+    def __init__(self, masks: Masks, model: Model) -> None:
+        self.masks, self.model = masks, model
+        self.eager = "" if masks.scores.is_cuda else "graphs need a GPU"
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._x, self._y, self._losses = masks.scores, masks.scores, masks.scores  # until a graph is captured
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        if self._graph is None and not self.eager:
+            self._capture(x, y)
+        if self._graph is None or x.shape != self._x.shape:
+            return self._work(x, y)
+        self._x.copy_(x)
+        self._y.copy_(y)
+        self._graph.replay()
+        return self._losses
+
+    def _work(self, x: Tensor, y: Tensor) -> Tensor:
+        self.masks.write()
+        losses = self.model(x, y)
+        self.masks.through()
+        return losses
+
+    def _capture(self, x: Tensor, y: Tensor) -> None:
+        """Record the step. It moves no score, and the batch statistics it moves are put back."""
+        running = [t for row in self.model.statistics() for t in row]
+        before = [t.clone() for t in running]
+        self._x, self._y = x.clone(), y.clone()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):  # libraries choose and load their kernels
+                    self._work(self._x, self._y)
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph):
+                self._losses = self._work(self._x, self._y)
+            self._graph = graph
+        except RuntimeError as error:
+            self.eager = str(error).partition("\n")[0]
+        for tensor, old in zip(running, before, strict=True):
+            tensor.copy_(old)
+
+
+class Feed:
+    """Batches of all masks, x [masks, batch, ..] and y [masks, batch], each in the order of its own task.
+
+    Splits lie on the device once each, and one gather makes a batch, where they fit and are not augmented.
+    """
+
+    def __init__(self, orders: Sequence[Order], config: Fit.Config, device: torch.device) -> None:
+        self.orders, self.config, self.device = orders, config, device
+        self.splits = [order.task.train for order in orders]
+        distinct: dict[int, Split] = {id(split): split for split in self.splits}
+        starts = {key: i * len(self.splits[0]) for i, key in enumerate(distinct)}
+        self.starts = np.array([[starts[id(split)]] for split in self.splits])
+        self.labels = torch.from_numpy(np.concatenate([split.y for split in distinct.values()])).to(device)
+        self.held: Tensor | None = None
+        size = len(self.labels) * sample_bytes(self.splits[0])
+        if size <= SHARE * free_bytes(device) / 2 and not any(augments(split) for split in distinct.values()):
+            self.held = torch.cat([split.take(slice(None), device) for split in distinct.values()])
+
+    def __call__(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+        rows = np.stack([order_of(order, self.config, epoch) for order in self.orders])  # [masks, n]
+        draws = [streams.numbers(order.order_seed, "augment", epoch=epoch) for order in self.orders]
+        places = torch.from_numpy(rows + self.starts).to(self.device)
+        size = self.config.batch
+        of = -(-rows.shape[1] // size)
+        for index in range(of):
+            now = slice(index * size, (index + 1) * size)
+            place = places[:, now]
+            if self.held is not None:
+                x = self.held.index_select(0, place.reshape(-1)).unflatten(0, place.shape)
+            else:
+                each = zip(self.splits, rows[:, now], draws, strict=True)
+                x = torch.stack([drawn(split, mine, rng, self.device) for split, mine, rng in each])
+            yield x, self.labels[place], index, of
+
+
+def sample_bytes(split: Split) -> int:
+    """Of one normalised sample."""
+    one = split.take(np.zeros(1, np.int64))
+    return one.numel() * one.element_size()
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that training may plan with."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else BYTES["cpu"]
+
+
+def masks_that_fit(backbone: Backbone, orders: Sequence[Order], config: Fit.Config) -> int:
+    """How many masks to train at once: an estimate of what one takes against the memory there is.
+
+    Scores, gradient, effective weights and a scratch tensor, the optimiser's one or two, what selecting in
+    the largest layer needs in passing; batches; activations of a chain (other networks run one by one); and
+    the task's data where each mask has its own.
+    """
+    sizes, weight = backbone.sizes, backbone.weights[0]
+    state = (4 + 2) * sum(sizes) + 4 * max(sizes)
+    units = sum(len(w) for w in backbone.weights) if Chain.fits(backbone) else 0
+    bytes_each = weight.element_size() * (state + 3 * config.batch * units)
+    splits = {id(order.task.train) for order in orders}
+    rows = 2 * config.batch + (len(orders[0].task.train) if len(splits) > 1 else 0)
+    bytes_each += rows * sample_bytes(orders[0].task.train)
+    return max(1, int(SHARE * free_bytes(weight.device) / bytes_each))
+
+
+def train(
+    backbone: Backbone,
+    orders: Sequence[Order],
+    rules: Rules,
+    config: Fit.Config,
+    chunk: int | None,
+    pulse: PulseOfMasks | None,
+    batch_impl: BatchImpl | None = None,
+) -> Iterator[tuple[int, BasisMask]]:
+    """Masks in chunks that take the same steps; see `train_masks`.
+
+    Raises:
+        UserError: the network draws dropout, which would differ with what is trained beside a mask.
+    """
+    if draws(backbone.net):
+        raise UserError(
+            "executor = 'stacked' cannot train masks of a network with dropout; set its dropout to 0, "
+            "or executor = 'loop'"
+        )
+    return _chunks(backbone, orders, rules, config, chunk, pulse, batch_impl)
+
+
+def _chunks(
+    backbone: Backbone, orders: Sequence[Order], rules: Rules, config: Fit.Config, chunk: int | None,
+    pulse: PulseOfMasks | None, batch_impl: BatchImpl | None,
+) -> Iterator[tuple[int, BasisMask]]:  # fmt: skip
+    sizes = [len(order.task.train) for order in orders]
+    for size in sorted(set(sizes), key=sizes.index):
+        alike = [i for i, n in enumerate(sizes) if n == size]
+        most = chunk or masks_that_fit(backbone, [orders[i] for i in alike], config)
+        even = math.ceil(len(alike) / math.ceil(len(alike) / most))  # no small rest at the end
+        for start in range(0, len(alike), even):
+            positions = alike[start : start + even]
+            yield from _together(
+                backbone, positions, [orders[i] for i in positions], rules, config, pulse, batch_impl
+            )
+
+
+@torch.no_grad()
+def _together(
+    backbone: Backbone, positions: Sequence[int], orders: Sequence[Order], rules: Rules, config: Fit.Config,
+    pulse: PulseOfMasks | None, batch_impl: BatchImpl | None,
+) -> list[tuple[int, BasisMask]]:  # fmt: skip
+    """One chunk; each mask's seconds are its share of the chunk's."""
+    started = time.perf_counter()
+    masks = Masks(backbone, orders, rules, (len(orders),))
+    model = model_of(backbone, masks, batch_impl)
+    feed: Callable[[int], Iterator[tuple[Tensor, Tensor, int, int]]] = Feed(
+        orders, config, masks.scores.device
+    )
+    with training_mode(backbone.net):
+        losses, updates = run(Gradient(masks, model), masks, feed, config, positions, pulse)
+    seconds = (time.perf_counter() - started) / len(orders)
+    shared = {"epochs": config.epochs, "updates": updates, "seconds": seconds}
+    about = [{"train_loss": loss, **shared} for loss in losses]
+    return list(zip(positions, masks.finished(model.statistics(), about), strict=True))
