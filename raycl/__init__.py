@@ -16,6 +16,7 @@ _HOMES = {
     "Grid": "raycl.study",
     "Seeds": "raycl.study",
     "R": "raycl.study",
+    "Boxes": "raycl.reporting.boxes",
     "Float": "raycl.space",
     "Int": "raycl.space",
     "Choice": "raycl.space",
@@ -25,6 +26,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Boxes",
     "Choice",
     "Float",
     "Grid",
@@ -41,6 +43,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from raycl.api import load, report, run_study
+    from raycl.reporting.boxes import Boxes
     from raycl.space import Choice, Float, Int
     from raycl.study import Grid, R, Search, Seeds, Study
 

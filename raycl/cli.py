@@ -50,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(call=call)
         if study:
             made.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
+            made.add_argument(
+                "--desk", action="store_true", help="its small form DESK, which one machine finishes"
+            )
             made.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
             made.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[],
                               help="change a field of the study, such as search.trials=4")  # fmt: skip
@@ -61,8 +64,9 @@ def parser() -> argparse.ArgumentParser:
 
     command("methods", _methods, "list the methods, and what each needs").add_argument("name", nargs="?")
     shown = command("benchmarks", _benchmarks, "list the benchmarks, or one in detail")
-    shown.add_argument("name", nargs="?")
-    shown.add_argument("--show", action="store_true", help="its tasks, sizes and splits")
+    shown.add_argument("names", nargs="*", metavar="NAME")
+    shown.add_argument("--show", action="store_true", help="write a picture of its tasks, ./NAME.png")
+    shown.add_argument("--out", metavar="FILE", help="write the picture there")
     data = command("data", _data, "list, prepare or verify data sets")
     data.add_argument("action", choices=("list", "prepare", "verify"))
     data.add_argument("name", nargs="?")
@@ -75,6 +79,8 @@ def parser() -> argparse.ArgumentParser:
     report = command("report", _report, "the results of a study", study=True)
     report.add_argument("--format", choices=("table", "csv", "html"), default="table")
     report.add_argument("--no-times", action="store_true", help="csv without its time columns")
+    report.add_argument("--claims", action="store_true", help="what the results say of the paper's claims")
+    report.add_argument("--points", action="store_true", help="csv of the raw numbers behind the views")
     report.add_argument("--out", metavar="FILE", help="write it there")
     command("sync", _sync, "project the store into MLflow again", study=True)
     ui = command("ui", _ui, "MLflow's pages for the store, on loopback")
@@ -117,55 +123,46 @@ def _methods(arguments: Any) -> int:
 
 
 def _benchmarks(arguments: Any) -> int:
-    from raycl import names
+    from raycl import data_view
 
-    if not arguments.name:
-        kinds = names.recipes().items()
-        _print_columns(
-            [(name, kind.summary, f"needs {kind.source}" if kind.source else "") for name, kind in kinds]
-        )
-        return 0
-    from raycl import benchmarks
-    from raycl.space import fields_of
-
-    recipe = names.recipe(arguments.name)
-    print(f"{recipe}: {recipe.summary}")
-    for field in fields_of(type(recipe)).values():
-        print(f"  {field.name} = {getattr(recipe, field.name)!r} ({field.describe()})")
-    if arguments.show:
-        benchmark = benchmarks.load(arguments.name)
-        print(f"  input {'x'.join(map(str, benchmark.input_shape))}, {len(benchmark.tasks)} tasks")
-        print("  task  name                      classes   train     val    test")
-        for task in benchmark.tasks:
-            sizes = f"{len(task.train):>8}{len(task.val):>8}{len(task.test):>8}"
-            print(f"  {task.index + 1:>4}  {task.name:<24.24}  {task.classes:>7}{sizes}")
+    if arguments.out and len(arguments.names) != 1:
+        raise UserError(f"--out {arguments.out}: name one benchmark, whose picture it is to be")
+    if not arguments.names:
+        if arguments.show:
+            raise UserError("raycl benchmarks --show NAME: which benchmark?")
+        _print_columns(data_view.benchmark_rows())
+    elif len(arguments.names) == 1:
+        print(data_view.benchmark_text(arguments.names[0]))
+    else:
+        print(data_view.benchmarks_table(arguments.names))
+    for name in arguments.names if arguments.show or arguments.out else ():
+        print(data_view.write_sheet(name, arguments.out))
     return 0
 
 
 def _data(arguments: Any) -> int:
+    from rich.console import Console
+
+    from raycl import data_view
     from raycl.benchmarks import sources
 
+    console = Console(stderr=True)
     if arguments.action == "list":
-        rows = []
-        for name, source in sources.sources().items():
-            state = sources.status(name)
-            note = "made when first used" if source.embedded and state == "absent" else state
-            rows.append((name, f"{source.title}, {source.size / 1e6:.0f} MB, {source.licence}", note))
-        _print_columns(rows)
+        print(data_view.sources_text())
         return 0
     if arguments.action == "prepare":
         if not arguments.name:
             known = ", ".join(sources.sources())
             raise UserError(f"raycl data prepare NAME: which data set? (known: {known})")
-        where = sources.prepare(arguments.name, Path(arguments.source) if arguments.source else None)
-        print(f"{arguments.name} is in {where}")
+        given = Path(arguments.source) if arguments.source else None
+        print(data_view.prepare(arguments.name, given, console))
         return 0
     bad = 0
     for name in [arguments.name] if arguments.name else list(sources.sources()):
         if sources.status(name) == "absent":
             print(f"{name}: not here")
             continue
-        wrong = sources.verify(name)
+        wrong = data_view.verify(name, console)
         bad += len(wrong)
         print(
             "\n".join([f"{name}: {'every file is as it was prepared' if not wrong else 'damaged'}", *wrong])
@@ -176,7 +173,7 @@ def _data(arguments: Any) -> int:
 def _study(arguments: Any) -> Any:
     from raycl.study import read_study
 
-    return read_study(arguments.study, arguments.set)
+    return read_study(arguments.study, arguments.set, arguments.desk)
 
 
 def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
@@ -243,7 +240,7 @@ def _again(arguments: Any, everything: bool = False) -> str:
     """The command that makes it again; `everything`: without --only."""
     import shlex
 
-    words = ["raycl", "run", arguments.study]
+    words = ["raycl", "run", arguments.study, *(["--desk"] if arguments.desk else [])]
     for option in ("only", "address"):
         if getattr(arguments, option, None) and not (everything and option == "only"):
             words += [f"--{option}", getattr(arguments, option)]
@@ -258,12 +255,14 @@ def _report(arguments: Any) -> int:
 
     study = _study(arguments)
     agenda = _agenda(arguments, study)
-    if arguments.format == "html":
+    format = "csv" if arguments.points else arguments.format
+    if format == "html":
         page = Path(arguments.out or Path(arguments.store) / f"{study.name}.html")
-        render(study, agenda, "html", path=page, command=_again(arguments))
+        render(study, agenda, "html", path=page, command=_again(arguments), claims=arguments.claims)
         print(page)
         return 0
-    text = render(study, agenda, arguments.format, times=not arguments.no_times)
+    chosen = {"claims": arguments.claims, "points": arguments.points}
+    text = render(study, agenda, format, times=not arguments.no_times, **chosen)
     if arguments.out:
         Path(arguments.out).write_text(text)
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
@@ -25,6 +25,9 @@ from raycl.sequence import Evaluate
 from raycl.space import Choice, Domain, Field, Float, Int, coerce, field_of, fields_of, filled
 from raycl.spec import CORE_VERSION, Numerics, RunSpec, key_of
 from raycl.training import Fit
+
+if TYPE_CHECKING:
+    from raycl.reporting.collect import Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,35 @@ class R:
 Final: TypeAlias = Seeds | Literal["best trial"]
 
 
+class View:
+    """What a report shows besides its tables; `raycl.reporting.boxes` has one.
+
+    Attributes:
+        title: of its figure and its table.
+        notes: printed under it.
+        settings: dotted fields by which it sorts, so that a wrong name is told before anything runs.
+    """
+
+    title: str
+    notes: Sequence[str]
+
+    @property
+    def settings(self) -> Sequence[str]:
+        return ()
+
+    def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of its table of a benchmark; no rows where it has nothing to show."""
+        raise NotImplementedError(f"{type(self).__qualname__} does not define lines(section)")
+
+    def figure(self, section: Section, name: str) -> str:
+        """SVG of a benchmark, its ids beginning with `name`, or ""."""
+        return ""
+
+    def points(self, section: Section) -> list[dict[str, Any]]:
+        """The raw numbers behind it, a dictionary each."""
+        return []
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A study.
@@ -108,7 +140,8 @@ class Study:
     Attributes:
         name: by default the file's stem.
         methods: label -> keys. "method" names the class and defaults to the label; "method.x", "fit.x" and
-            "net.x" take a value or a domain; "network", "preset" and "search" stand in for the study's.
+            "net.x" take a value or a domain; "network", "preset", "search" and "benchmarks" stand in for
+            the study's.
         benchmarks: texts such as ``"digits_writers(tasks=5)"``.
         network: text such as ``"mlp(hidden=64)"``.
         preset: of the catalogue, several joined by "+".
@@ -119,6 +152,8 @@ class Study:
         protocol: "val" searches on validation accuracy; "paper" on test accuracy, and says so everywhere.
         resources: pattern over "label/benchmark" -> R; the last that matches holds.
         evaluate: how much of the accuracy matrix is measured.
+        paper: key of the paper whose claims the report holds against the results; "" for none.
+        views: what the report shows besides its tables, such as `raycl.Boxes`.
     """
 
     methods: Mapping[str, Mapping[str, Any]]
@@ -134,6 +169,8 @@ class Study:
     resources: Mapping[str, R] = field(default_factory=dict)
     numerics: Numerics = "strict"
     evaluate: Evaluate | None = None
+    paper: str = ""
+    views: Sequence[View] = ()
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)
 
@@ -142,11 +179,14 @@ class Study:
         return {"*": R(), **self.resources}
 
 
-def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = False) -> Study:
     """The STUDY of a file, ``--set`` overrides applied; its folder joins Python's path.
 
+    Args:
+        desk: its DESK instead, a form that one machine finishes.
+
     Raises:
-        UserError: no such file, it does not run, or it defines no STUDY.
+        UserError: no such file, it does not run, or it defines no STUDY (no DESK).
     """
     file = Path(path)
     if not file.is_file():
@@ -169,11 +209,15 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__))
                      if f.filename == str(file)), "?")  # fmt: skip
         raise UserError(f"{path}:{line}: {type(error).__name__}: {error}") from None
-    study = getattr(module, "STUDY", None)
+    wanted = "DESK" if desk else "STUDY"
+    study = getattr(module, wanted, None)
     if not isinstance(study, Study):
-        found = "defines no STUDY" if study is None else f"STUDY is {type(study).__name__}, not a Study"
-        raise UserError(f"{path}: {found}; write STUDY = Study(...)")
-    study = dataclasses.replace(study, name=study.name or file.stem, folder=Path(folder), file=str(path))
+        found = (
+            f"defines no {wanted}" if study is None else f"{wanted} is {type(study).__name__}, not a Study"
+        )
+        raise UserError(f"{path}: {found}; write {wanted} = Study(...)")
+    name = study.name or file.stem + ("_desk" if desk else "")
+    study = dataclasses.replace(study, name=name, folder=Path(folder), file=str(path))
     for text in overrides:
         study = _override(study, text)
     return study
@@ -295,7 +339,7 @@ class Cell:
             evaluate=self.evaluate,
             identity=self.identity,
             versions=self.versions,
-        )
+        ).with_inputs()
 
     @functools.cached_property
     def key(self) -> str:
@@ -328,13 +372,17 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
     _check_study(study, place)
     found = []
     for label, keys in study.methods.items():
-        for text in study.benchmarks:
+        for text in keys.get("benchmarks", study.benchmarks):
             recipe = names.recipe(text, f"{place}: benchmarks")
             if only is None or _matches(f"{label}/{recipe}", only) or _matches(f"{label}/{text}", only):
                 for order in range(study.orders):
                     found.append(_cell(study, label, dict(keys), recipe, order, check))
     if not found and only is not None:
-        known = ", ".join(f"{label}/{text}" for label in study.methods for text in study.benchmarks)
+        known = ", ".join(
+            f"{label}/{text}"
+            for label, keys in study.methods.items()
+            for text in keys.get("benchmarks", study.benchmarks)
+        )
         raise UserError(f"{place}: --only {only!r} matches no cell; there are: {known}")
     return found
 
@@ -364,6 +412,7 @@ def _check_study(study: Study, place: str) -> None:
     if not isinstance(study.orders, int) or study.orders < 1:
         raise UserError(f"{place}: orders = {study.orders!r} must be a whole number of at least 1")
     _check_kinds(study, place)
+    _check_views(study, place)
     _check_search(study.search, place)
     if not (isinstance(study.final, Seeds) or study.final == "best trial"):
         raise UserError(f"{place}: final = {study.final!r} is neither Seeds(...) nor 'best trial'")
@@ -386,6 +435,13 @@ def _check_kinds(study: Study, place: str) -> None:
             )
         for name in ("network", "preset"):
             _check_text(keys.get(name), name, f"{place}: methods[{label!r}]", optional=True)
+        own = keys.get("benchmarks", ())
+        if not isinstance(own, list | tuple) or ("benchmarks" in keys and not own):
+            raise UserError(
+                f"{place}: methods[{label!r}]: benchmarks = {own!r} should be a list of at least one name"
+            )
+        for text in own:
+            _check_text(text, "benchmarks: an entry", f"{place}: methods[{label!r}]")
     for text in study.benchmarks:
         _check_text(text, "benchmarks: an entry", place)
     _check_text(study.network, "network", place)
@@ -398,12 +454,36 @@ def _check_text(value: Any, name: str, place: str, optional: bool = False) -> No
         raise UserError(f"{place}: {name} = {value!r} should be a text in quotes")
 
 
+def _check_views(study: Study, place: str) -> None:
+    """What a report needs is checked before anything runs for hours."""
+    from raycl.reporting.claims import papers  # here, because reports are made of studies
+
+    if study.paper not in ("", *papers()):
+        raise UserError(
+            f"{place}: unknown paper {study.paper!r}{nearest(str(study.paper), papers())} "
+            f"(known: {', '.join(papers())})"
+        )
+    views = study.views
+    if not isinstance(views, list | tuple) or not all(isinstance(view, View) for view in views):
+        raise UserError(f"{place}: views = {views!r} should be a list of views, such as [Boxes(...)]")
+    methods = [names.method(str(keys.get("method", label)), f"{place}: methods[{label!r}]")
+               for label, keys in study.methods.items()]  # fmt: skip
+    known = {f"method.{name}" for method in methods for name in fields_of(method.Config)}
+    for view in views:
+        for key in view.settings:
+            if key.startswith("method.") and key not in known:
+                raise UserError(
+                    f"{place}: views: {view.title!r} asks for {key!r}{nearest(key, known)}, "
+                    "a setting of none of the study's methods"
+                )
+
+
 def _check_search(search: Any, place: str) -> None:
     if not (search is None or isinstance(search, Search | Grid)):
         raise UserError(f"{place}: search = {search!r} is neither Search(...), Grid(...) nor None")
 
 
-_SPECIAL = ("method", "network", "preset", "search")
+_SPECIAL = ("method", "network", "preset", "search", "benchmarks")
 
 
 def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order: int, check: bool) -> Cell:
@@ -447,6 +527,10 @@ def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order:
         orders=study.orders,
     )
     _check_needs(cell, place)
+    try:
+        cell.spec({}, cell.trial_seed)
+    except UserError as error:
+        raise UserError(f"{place} on {recipe}: {error}") from None
     if not check:
         return cell
     return dataclasses.replace(cell, blocked=_check_benchmark(cell, recipe, place))
@@ -476,7 +560,7 @@ def _settings(
                 known = [*settings, *_SPECIAL]
                 raise UserError(
                     f"{where}: unknown key {key!r}{nearest(key, known)} "
-                    "(keys are method, network, preset, search, and method.x, fit.x, net.x)"
+                    "(keys are method, network, preset, search, benchmarks, and method.x, fit.x, net.x)"
                 )
             if lenient and key not in settings:
                 continue

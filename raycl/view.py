@@ -17,7 +17,8 @@ from rich.text import Text
 from raycl import benchmarks
 from raycl.agenda import Agenda, CellState, Job, seconds_left, seconds_per_run
 from raycl.errors import UserError
-from raycl.reporting.collect import failure_of, older
+from raycl.maskjobs import MaskJob, Trained
+from raycl.reporting.collect import failure_of, older, printed_name, subset_of
 from raycl.reporting.text import COLUMNS, about, clip, clock, counted, fraction, one_line, wrapped
 from raycl.store import Result
 from raycl.study import Grid, Search, Seeds, Study
@@ -48,6 +49,10 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     if stale := sum(map(older, agenda.states)):
         text = f"* {counted(stale, 'result')} of older source code; raycl run --fresh computes all again"
         lines += wrapped(text)
+    masks = agenda.masks
+    if masks.done < len(masks.wanted):
+        lines += wrapped(f"{len(masks.wanted)} basis masks for these runs, {masks.done} trained, "
+                         f"{len(masks.wanted) - masks.done} to train")  # fmt: skip
     return "\n".join([*lines, *_total(agenda, slots)])
 
 
@@ -103,8 +108,10 @@ def shown(path: Path | str) -> str:
 def _names(agenda: Agenda, width: int) -> list[str]:
     """label / benchmark, and the order where there are several; the strokes stand under one another."""
     labels = [one_line(state.cell.label) for state in agenda.states]
+    cells = {state.cell.benchmark: state.cell for state in agenda.states}
+    printed = {text: printed_name(text, subset_of(cell)) for text, cell in cells.items()}
     rests = [
-        state.cell.benchmark + (f" / order {state.cell.order}" if state.cell.orders > 1 else "")
+        printed[state.cell.benchmark] + (f" / order {state.cell.order}" if state.cell.orders > 1 else "")
         for state in agenda.states
     ]
     column = max(map(len, labels), default=0)
@@ -162,9 +169,9 @@ def _total(agenda: Agenda, slots: float) -> list[str]:
 
 @dataclass
 class _Live:
-    """A run in flight: when it began, and its last sign of life."""
+    """A run, or a job of basis masks, in flight, and its last sign of life."""
 
-    job: Job
+    job: Job | MaskJob
     pulse: Any = None
 
 
@@ -248,7 +255,7 @@ class LiveView:
                 self._live.stop()  # gives the cursor and the streams back, whatever happened
                 self._live = None
 
-    def _listen(self, what: str, job: Job, more: Any) -> None:
+    def _listen(self, what: str, job: Job | MaskJob, more: Any) -> None:
         if what == "started":
             self._flying[job.key] = _Live(job)
         elif what == "pulse":
@@ -268,10 +275,13 @@ class LiveView:
         if what == "finished" and self._live is None:
             self._say(job, more)
 
-    def _say(self, job: Job, result: Result) -> None:
-        """One plain line for a finished run, at once."""
-        counts = self._counts
-        text = f"{counts.done}/{counts.total} {one_line(job.name)} {_outcome(job, result)}"
+    def _say(self, job: Job | MaskJob, result: Result | Trained) -> None:
+        """One plain line for a finished run or job of masks, at once."""
+        counts, masks = self._counts, self.agenda.masks
+        if isinstance(job, Job) and isinstance(result, Result):
+            text = f"{counts.done}/{counts.total} {one_line(job.name)} {_outcome(job, result)}"
+        else:
+            text = f"{masks.done}/{len(masks.wanted)} masks: {one_line(job.name)} {_trained(result)}"
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self.console.file.flush()
 
@@ -328,6 +338,9 @@ class LiveView:
             f"{clip(self.study.name, 24)}  {counts.done}/{counts.total} runs   {counts.running} running   "
             f"{counts.failed} failed   {clock(now - self._began)} elapsed"
         )
+        masks = self.agenda.masks
+        if masks.done < len(masks.wanted):
+            text += f"   {masks.done}/{len(masks.wanted)} basis masks"
         if counts.left is not None and counts.done < counts.total:
             text += f", about {clock(counts.left - (now - counts.at))} left"
         return text
@@ -364,7 +377,9 @@ def _cell_line(
         parts.append(f"{f'search {trials}/{wanted}':<13} {said:<15}")
     final = f"final {finals}/{len(state.seeds)}" if state.seeds else ""
     accs = [acc for result in state.results.values() if (acc := result.acc()) is not None]
-    if live and any(run.job.role.startswith("seed") for run in live):
+    if live and all(isinstance(run.job, MaskJob) for run in live):
+        parts.append("trains basis masks")
+    elif live and any(run.job.role.startswith("seed") for run in live):
         parts.append(f"{final}, {_progress(live, tasks, epoch=False)}")
     elif live:
         parts.append(_progress(live, tasks))
@@ -377,6 +392,7 @@ def _cell_line(
 
 def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
     """task 3/5, epoch 7 of the run that is furthest, and how many are live if several."""
+    live = [run for run in live if isinstance(run.job, Job)]
     pulses = [run.pulse for run in live if run.pulse is not None]
     running = f"{len(live)} running" if len(live) > 1 else "running"
     if not pulses:
@@ -404,6 +420,13 @@ def _outcome(job: Job, result: Result) -> str:
     trial = job.role.startswith("trial") and job.cell.protocol == "val"
     seconds = result.provenance.get("seconds", result.ct)
     return f"{'val' if trial else 'acc'} {fraction(result.acc('val' if trial else 'test'))} {seconds:.1f} s"
+
+
+def _trained(outcome: Any) -> str:
+    """12.3 s; or what it failed of."""
+    if outcome.status == "done":
+        return f"{outcome.seconds:.1f} s"
+    return f"{outcome.status}: {one_line((outcome.message.strip().splitlines() or [''])[-1])}"
 
 
 def closing_text(store_root: Path | str, page: Path | str | None = None, compare: str = "") -> str:

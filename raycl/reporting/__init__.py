@@ -21,6 +21,8 @@ def render(
     path: Path | str | None = None,
     command: str = "",
     times: bool = True,
+    claims: bool = False,
+    points: bool = False,
 ) -> str:
     """The report of a study as text, from what the agenda read.
 
@@ -29,23 +31,34 @@ def render(
         path: a file to write it to as well.
         command: what a reader types to make the study again (html).
         times: whether csv has its time columns; without them its bytes depend on nothing but results.
+        claims: the papers' claims and what the results say of them, instead (table, csv) or as well (html).
+        points: csv of the raw numbers behind the study's views instead.
 
     Raises:
-        UserError: no such format.
+        UserError: no such format, or points of another format than csv.
     """
-    if format == "table":
+    if points and (claims or format != "csv"):
+        raise UserError("points are raw numbers: ask for them with --format csv, and for claims apart")
+    if claims and format in ("table", "csv"):
+        from raycl.reporting import claimtable, verdicts
+        from raycl.reporting.collect import collect
+
+        found = verdicts.verdicts(study, collect(study, agenda))
+        text = claimtable.claims_csv(found) if format == "csv" else claimtable.claims_text(study, found)
+    elif format == "table":
         from raycl.reporting.table import table_text
 
         text = table_text(study, agenda)
     elif format == "csv":
         from raycl.reporting.collect import collect
-        from raycl.reporting.csvfile import to_csv
+        from raycl.reporting.csvfile import points_csv, to_csv
 
-        text = to_csv(collect(study, agenda), times=times)
+        rows = collect(study, agenda)
+        text = points_csv(study, rows) if points else to_csv(rows, times=times)
     elif format == "html":
         from raycl.reporting.html import html_text  # here, because matplotlib takes a second to load
 
-        text = html_text(study, agenda, command)
+        text = html_text(study, agenda, command, claims=claims)
     else:
         raise UserError(f"unknown format {format!r}{nearest(format, FORMATS)} (known: {', '.join(FORMATS)})")
     if path is not None:

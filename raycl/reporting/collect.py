@@ -60,6 +60,7 @@ class Final:
         epochs_mean: mean over tasks of the epochs of the main stream.
         params, bytes_total: after the last task.
         transfer_task: [T] forward transfer of each task, None without a reference of the same seed.
+        figures: the method's own numbers after each task.
     """
 
     seed: int
@@ -81,6 +82,7 @@ class Final:
     peak_bytes: float
     transfer_task: metrics.Matrix | None
     provenance: Mapping[str, Any]
+    figures: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,15 @@ class Section:
     groups: tuple[Group, ...]
 
     @property
+    def name(self) -> str:
+        """As it is printed: whoever reads a number sees that the data are a part."""
+        return printed_name(self.benchmark, self.subset)
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for group in self.groups for row in group.rows]
+
+    @property
     def noise(self) -> float | None:
         """Twice the standard error of the difference of two methods' `acc`, variances pooled over methods.
 
@@ -280,6 +291,16 @@ def searched_on(study: Study) -> str:
         return "no search"
     split = "test (protocol paper)" if study.protocol == "paper" else "validation"
     return f"searched on {split}"
+
+
+def printed_name(benchmark: str, subset: str) -> str:
+    """``cifar100_10 (subset)``."""
+    return f"{benchmark} (subset)" if subset else benchmark
+
+
+def subset_of(cell: Cell) -> str:
+    """Why numbers on the cell's benchmark must not stand beside published ones, or ""."""
+    return _facts(cell.benchmark, cell)[2]
 
 
 def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
@@ -362,6 +383,7 @@ def _final(seed: int, result: Result, beta: Any) -> Final:
         peak_bytes=float(max(report.peak_bytes for report in reports)),
         transfer_task=transfer,
         provenance=result.provenance,
+        figures=tuple(report.figures for report in reports),
     )
 
 

@@ -9,13 +9,25 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raycl.reporting.collect import COMPLETE, DIVERGED, MISSING, Final, Group, Row, Stat
+from raycl.errors import UserError
+from raycl.reporting.collect import (
+    COMPLETE,
+    DIVERGED,
+    MISSING,
+    Final,
+    Group,
+    Row,
+    Stat,
+    sections,
+    subset_of,
+)
+from raycl.study import Study
 
 METRICS = ("acc", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "acc_just", "val_acc")  # each with its std
 FACTS = ("epochs_mean", "params", "bytes_total")
 TIMES = ("ct", "ct_train")
 
-_LEADING = ["benchmark", "order", "label", "seed", "status", "n", "trials", "trials_diverged"]
+_LEADING = ["benchmark", "subset", "order", "label", "seed", "status", "n", "trials", "trials_diverged"]
 COLUMNS = [
     *_LEADING,
     *(column for name in METRICS for column in (name, f"{name}_std")),
@@ -32,7 +44,8 @@ def to_csv(rows: Sequence[Row], times: bool = True) -> str:
     """CSV of the rows; floats by repr, an absent number is empty.
 
     `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields. A study in
-    several orders has rows with order "mean" as well, whose deviations are over orders.
+    several orders has rows with order "mean" as well, whose deviations are over orders. `subset` says why a
+    benchmark's numbers must not stand beside published ones.
 
     Args:
         times: add the columns that a second run of the same study would not repeat: seconds, memory.
@@ -41,12 +54,33 @@ def to_csv(rows: Sequence[Row], times: bool = True) -> str:
     columns = COLUMNS + (TIME_COLUMNS if times else [])
     writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
+    subsets = {cell.benchmark: subset_of(cell) for cell in {r.cell.benchmark: r.cell for r in rows}.values()}
     for group in _groups(rows):
-        for row in group.rows:
-            writer.writerows(_texts(line) for line in _seed_lines(row))
-            writer.writerow(_texts(_mean_line(row)))
+        lines = [line for row in group.rows for line in [*_seed_lines(row), _mean_line(row)]]
         if len(group.rows) > 1:
-            writer.writerow(_texts(_order_line(group)))
+            lines.append(_order_line(group))
+        writer.writerows(_texts(line | {"subset": subsets[line["benchmark"]]}) for line in lines)
+    return out.getvalue()
+
+
+def points_csv(study: Study, rows: Sequence[Row]) -> str:
+    """The raw numbers behind a study's views, a line each; a column that a view has not is empty.
+
+    Raises:
+        UserError: the study has no views.
+    """
+    if not study.views:
+        raise UserError(
+            f"{study.file}: it has no views, whose points these would be; give it some (views=[...])"
+        )
+    points = [
+        point for view in study.views for section in sections(study, rows) for point in view.points(section)
+    ]
+    out = io.StringIO()
+    columns = list(dict.fromkeys(key for point in points for key in point))
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_texts(point) for point in points)
     return out.getvalue()
 
 

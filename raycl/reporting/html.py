@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from raycl.agenda import Agenda
-from raycl.reporting import plots, table
+from raycl.reporting import claimtable, plots, table, verdicts
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
 from raycl.reporting.text import (
     ABSENT,
@@ -27,7 +27,7 @@ from raycl.reporting.text import (
     signed,
 )
 from raycl.store import Result, publish
-from raycl.study import Search, Seeds, Study
+from raycl.study import Search, Seeds, Study, View
 
 DEFINITIONS = {
     "acc": "mean test accuracy over all tasks after the last one, mean_i A[T, i]",
@@ -44,6 +44,8 @@ DEFINITIONS = {
     "params": "learnable parameters after the last task",
     "stored": "what must be kept after the last task, 1 kB = 1000 B",
 }
+
+CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices: they are left out"
 
 PROVENANCE = {
     "raycl": ("raycl", "commit"),
@@ -64,11 +66,16 @@ def write_html(study: Study, agenda: Agenda, path: Path | str, command: str = ""
     return path
 
 
-def html_text(study: Study, agenda: Agenda, command: str = "") -> str:
-    """The report as one self-contained page; the same store gives the same bytes."""
+def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = False) -> str:
+    """The report as one self-contained page; the same store gives the same bytes.
+
+    Args:
+        claims: hold all papers' claims against the results; a study that names its paper always does.
+    """
     rows = collect(study, agenda)
     found = sections(study, rows)
     styles = plots.styles_of(list(dict.fromkeys(row.cell.label for row in rows)))
+    held = verdicts.verdicts(study, rows) if claims or study.paper else []
     template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text()
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -76,10 +83,13 @@ def html_text(study: Study, agenda: Agenda, command: str = "") -> str:
     return environment.from_string(template).render(
         study=study,
         summary=_summary(rows, found),
-        what=_what(study, rows),
+        what=_what(study, rows, found),
         where=_where(agenda),
         sections=[_section(study, section, styles, f"b{n}") for n, section in enumerate(found, start=1)],
         problems=[(row.cell.name, row.status, row.reason) for row in rows if row.reason],
+        claims=claimtable.page_lines(held),
+        claims_summary=claimtable.summary(study, held) if claims or study.paper else "",
+        claims_legend=claimtable.LEGEND,
         definitions=DEFINITIONS,
         command=command,
         enough=plots.ENOUGH,
@@ -96,12 +106,12 @@ def _summary(rows: Sequence[Row], found: Sequence[Section]) -> str:
     return text + (f", {lost} diverged" if lost else "")
 
 
-def _what(study: Study, rows: Sequence[Row]) -> list[tuple[str, str]]:
+def _what(study: Study, rows: Sequence[Row], found: Sequence[Section]) -> list[tuple[str, str]]:
     """Facts of the study, name and text."""
     final = study.final
     facts = [
         ("methods", ", ".join(dict.fromkeys(row.cell.label for row in rows))),
-        ("benchmarks", ", ".join(dict.fromkeys(row.cell.benchmark for row in rows))),
+        ("benchmarks", ", ".join(section.name for section in found)),
         ("network", study.network),
         ("preset", study.preset or "none"),
         ("search", _search(study)),
@@ -169,10 +179,17 @@ def _results(agenda: Agenda) -> list[Result]:
 
 
 def _section(study: Study, section: Section, styles: plots.Styles, name: str) -> dict[str, Any]:
-    """All that the template shows of a benchmark."""
+    """All that the template shows of a benchmark; where labels crowd, no figure with a line for each."""
+    crowded = table.crowded(study, section)
     return {
+        "views": [
+            _view(view, section, f"{name}-view{n}")
+            for n, view in enumerate(study.views)
+            if view.lines(section)[1]
+        ],
+        "crowded": CROWDED.format(counted(len(section.groups), "method")) if crowded else "",
         "name": name,
-        "title": section.benchmark,
+        "title": section.name,
         "header": table.title(study, section),
         "main": [
             _main_line(group, styles, mark)
@@ -184,14 +201,20 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "notes": table.notes(section),
         "orders": [_order_line(row) for g in section.groups for row in g.rows] if section.orders > 1 else [],
         "runs": "seeds and orders, by position in the order" if section.orders > 1 else "seeds",
-        "curves": plots.curves(section, styles, f"{name}-curves"),
-        "by_task": plots.by_task(section, styles, f"{name}-tasks"),
-        "heat_maps": plots.heat_maps(section, f"{name}-heat"),
+        "curves": "" if crowded else plots.curves(section, styles, f"{name}-curves"),
+        "by_task": "" if crowded else plots.by_task(section, styles, f"{name}-tasks"),
+        "heat_maps": "" if crowded else plots.heat_maps(section, f"{name}-heat"),
         "progress": plots.progress(section, styles, f"{name}-progress"),
         "sensitivity": plots.sensitivity(section, styles, f"{name}-ps"),
         "searches": _searches(section, styles, name),
         "configurations": [_configuration(row) for group in section.groups for row in group.rows],
     }
+
+
+def _view(view: View, section: Section, name: str) -> dict[str, Any]:
+    header, rows = view.lines(section)
+    return {"title": view.title, "header": header, "rows": rows, "svg": view.figure(section, name),
+            "notes": view.notes}  # fmt: skip
 
 
 def _main_line(group: Group, styles: plots.Styles, marked: bool) -> dict[str, Any]:

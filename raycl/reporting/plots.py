@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -26,6 +26,9 @@ from raycl.metrics import Matrix
 from raycl.reporting.collect import Group, Row, Section
 from raycl.reporting.text import clip, fraction, one_line, plain_value
 from raycl.space import Choice, Domain
+
+if TYPE_CHECKING:
+    from raycl.reporting.boxes import Box
 
 # Okabe and Ito's colours without the yellow, which paper does not show; then again with other strokes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -140,16 +143,23 @@ def _grid(
     return figure, axes[:panels]
 
 
-def _legend(figure: Figure, groups: Sequence[Group], styles: Styles) -> float:
+LEGEND_COLUMNS = 4
+
+
+def _legend_room(groups: Sequence[Group]) -> float:
+    """Inches that a legend needs beyond its first two rows."""
+    return 0.2 * max(0, -(-len(groups) // LEGEND_COLUMNS) - 2)
+
+
+def _legend(figure: Figure, groups: Sequence[Group], styles: Styles) -> None:
     """Methods above the panels."""
-    columns = 4
     handles = [
         Line2D([], [], color=styles[g.label].colour, ls=styles[g.label].stroke, marker=styles[g.label].marker)
         for g in groups
     ]
     labels = [_safe(clip(group.label, 24)) for group in groups]
-    figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False, handlelength=3)
-    return 0.2 * -(-len(groups) // columns)
+    place: dict[str, Any] = {"loc": "outside upper left", "ncols": LEGEND_COLUMNS}
+    figure.legend(handles, labels, frameon=False, handlelength=3, **place)
 
 
 def _safe(label: str) -> str:
@@ -196,7 +206,12 @@ def curves(section: Section, styles: Styles, name: str) -> str:
     chosen = sorted({round(i) for i in np.linspace(0, tasks - 2, min(PANELS - 1, tasks - 1))})
     with _look():
         figure, axes = _grid(
-            len(chosen) + 1, 3 if len(chosen) < 6 else 4, 1.55, 0.5, sharex=True, sharey=True
+            len(chosen) + 1,
+            3 if len(chosen) < 6 else 4,
+            1.55,
+            0.5 + _legend_room(groups),
+            sharex=True,
+            sharey=True,
         )
         after = np.arange(1, tasks + 1)
         for group in groups:
@@ -215,7 +230,7 @@ def curves(section: Section, styles: Styles, name: str) -> str:
         figure.supxlabel("tasks learnt", fontsize=8)
         figure.supylabel("test accuracy (fraction)", fontsize=8)
         _legend(figure, groups, styles)
-        return _svg(figure, name, f"accuracy of each task after each task on {section.benchmark}")
+        return _svg(figure, name, f"accuracy of each task after each task on {section.name}")
 
 
 def _gaps(a: Matrix) -> bool:
@@ -237,7 +252,7 @@ def by_task(section: Section, styles: Styles, name: str) -> str:
         panels.append(("forward transfer", "fwt_vs_one (fraction)", _transfers))
     panels.append(("time to learn it", "seconds", _times))
     with _look():
-        figure, axes = _grid(len(panels), 2, 1.9, 0.4)
+        figure, axes = _grid(len(panels), 2, 1.9, 0.4 + _legend_room(groups))
         for ax, (title, unit, values) in zip(axes, panels, strict=True):
             for group in groups:
                 drawn = values(group)
@@ -249,7 +264,7 @@ def by_task(section: Section, styles: Styles, name: str) -> str:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         _log_if_wide(axes[-1], [value for g in groups for value in _times(g).flat])
         _legend(figure, groups, styles)
-        return _svg(figure, name, f"accuracy, transfer and time by task on {section.benchmark}")
+        return _svg(figure, name, f"accuracy, transfer and time by task on {section.name}")
 
 
 def _transfers(group: Group) -> Matrix:
@@ -303,7 +318,59 @@ def heat_maps(section: Section, name: str) -> str:
         figure.colorbar(image, ax=axes, label="test accuracy (fraction)", shrink=0.8, aspect=30, pad=0.01)
         figure.supxlabel("tested on task", fontsize=8)
         figure.supylabel("after task", fontsize=8)
-        return _svg(figure, name, f"accuracy matrices on {section.benchmark}")
+        return _svg(figure, name, f"accuracy matrices on {section.name}")
+
+
+def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str) -> str:
+    """A box per kind and place with every point over it; bands cross the figure at their quartiles."""
+    kinds = list(dict.fromkeys(box.kind for box in found))
+    styles = styles_of(kinds)
+    drawn = [box for box in found if not box.band]
+    numbers = {box.place for box in drawn if isinstance(box.place, int | float)}
+    names = [box.place for box in drawn if box.place not in numbers]
+    columns = [*sorted(numbers), *dict.fromkeys(names)]
+    with _look():
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+        ax = figure.subplots()
+        for box in found:
+            if box.band:
+                _crossing(ax, box, styles[box.kind])
+        for column, place in enumerate(columns):
+            beside = [box for box in drawn if box.place == place]
+            wide = 0.8 / max(len(beside), 3)  # a lone box is no wall
+            for n, box in enumerate(beside):
+                _box(ax, column + (n - (len(beside) - 1) / 2) * wide, 0.85 * wide, box, styles[box.kind])
+        ax.set_xticks(range(len(columns)), [clip(plain_value(place), 14) for place in columns])
+        ax.set_xlim(-0.6, max(len(columns), 1) - 0.4)
+        ax.grid(False, axis="x")
+        ax.set(xlabel=xlabel if numbers else "", ylabel=ylabel)
+        swatches = [
+            Line2D([], [], color=styles[k].colour, marker=styles[k].marker, lw=4, alpha=0.7) for k in kinds
+        ]
+        labels = [_safe(clip(kind, 24)) for kind in kinds]
+        figure.legend(
+            swatches, labels, loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False, handlelength=2
+        )
+        return _svg(figure, name, about)
+
+
+def _box(ax: Axes, middle: float, width: float, box: Box, style: Style) -> None:
+    """Quartiles and whiskers to the last point within one and a half of their distance, points on top."""
+    line: dict[str, Any] = {"color": style.colour, "lw": 1}
+    filled = {"facecolor": to_rgba(style.colour, 0.25), "edgecolor": style.colour}
+    ax.boxplot([box.values], positions=[middle], widths=width, showfliers=False, manage_ticks=False,
+               patch_artist=True, boxprops=filled, medianprops=line | {"lw": 1.8}, whiskerprops=line,
+               capprops=line)  # fmt: skip
+    spread = np.linspace(-0.3, 0.3, len(box.values)) * width if len(box.values) > 1 else [0.0]
+    places = [middle + shift for shift in spread]
+    ax.scatter(places, box.values, s=8, color=style.colour, marker=style.marker, lw=0, alpha=0.8, zorder=3)
+
+
+def _crossing(ax: Axes, box: Box, style: Style) -> None:
+    """A reference: its median as a line and its quartiles as a band over all places."""
+    low, middle, high = box.quartiles
+    ax.axhspan(low, high, color=style.colour, alpha=0.15, lw=0)
+    ax.axhline(middle, color=style.colour, lw=1.3, ls=style.stroke)
 
 
 def _task_ticks(ax: Axes, tasks: int) -> None:
@@ -357,7 +424,7 @@ def progress(section: Section, styles: Styles, name: str) -> str:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         figure.supxlabel("trial", fontsize=8)
         figure.supylabel(f"{_objective(rows[0])} (fraction)", fontsize=8)
-        return _svg(figure, name, f"objective over trials on {section.benchmark}")
+        return _svg(figure, name, f"objective over trials on {section.name}")
 
 
 def _columns(points: Sequence[tuple[float, Any]]) -> tuple[list[float], list[Any]]:
@@ -391,7 +458,7 @@ def sensitivity(section: Section, styles: Styles, name: str) -> str:
         ax.set_yticks(range(len(rows)), [_row_name(row) for row in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_xlabel("test accuracy of a trial (fraction)")
-        return _svg(figure, name, f"distribution of test accuracy over trials on {section.benchmark}")
+        return _svg(figure, name, f"distribution of test accuracy over trials on {section.name}")
 
 
 def slices(row: Row, style: Style, name: str) -> str:

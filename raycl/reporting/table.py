@@ -18,7 +18,9 @@ from raycl.reporting.text import (
     signed,
     wrapped,
 )
-from raycl.study import Seeds, Study
+from raycl.study import Seeds, Study, View
+
+MANY = 24  # labels that a reader can still compare line by line
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ def table_text(study: Study, agenda: Agenda) -> str:
     """A table per benchmark, each with its notes."""
     rows = collect(study, agenda)
     parts = [_missing(rows)] if any(row.status != COMPLETE for row in rows) else []
-    parts += ["\n".join(section_lines(study, section)) for section in sections(study, rows)]
+    for section in sections(study, rows):
+        main = ["\n".join(section_lines(study, section))]
+        seen = ["\n".join(lines) for view in study.views if (lines := view_lines(view, section))]
+        parts += seen + main if crowded(study, section) else main + seen
     return "\n\n".join(parts) + "\n"
 
 
@@ -72,6 +77,28 @@ def section_lines(study: Study, section: Section) -> list[str]:
     return lines
 
 
+def crowded(study: Study, section: Section) -> bool:
+    """Whether there are too many labels to look at one by one, and views that sum them up."""
+    return bool(study.views) and len(section.groups) > MANY
+
+
+def view_lines(view: View, section: Section) -> list[str]:
+    """Title, table and notes of a view; nothing where it has nothing to show."""
+    header, rows = view.lines(section)
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    room = COLUMNS - sum(width + 2 for width in widths[1:])
+    names = [row[0] for row in rows]
+    firsts = dict(zip(dict.fromkeys(names), clipped(list(dict.fromkeys(names)), room), strict=True))
+    first = max(map(len, [header[0], *firsts.values()]))
+    lines = wrapped(f"{view.title}: {section.name}")
+    for name, *cells in [header, *([firsts[name], *cells] for name, *cells in rows)]:
+        numbers = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(first), *numbers]).rstrip())
+    return lines + [line for note in view.notes for line in wrapped(note)]
+
+
 def title(study: Study, section: Section) -> str:
     """digits_split (5 tasks x 2 classes, dissimilar), 3 seeds, searched on validation."""
     facts = []
@@ -87,7 +114,7 @@ def title(study: Study, section: Section) -> str:
     orders = f", {counted(section.orders, 'order')}" if section.orders > 1 else ""
     final = study.final
     seeds = counted(len(final), "seed") if isinstance(final, Seeds) else "best trial"
-    return f"{section.benchmark}{about}{orders}, {seeds}, {searched_on(study)}"
+    return f"{section.name}{about}{orders}, {seeds}, {searched_on(study)}"
 
 
 def caption(section: Section) -> list[str]:

@@ -1,12 +1,15 @@
 """The text table: every character of a small one, and that nothing is wider than 80 columns."""
 
+import csv
 import dataclasses
+import io
 
 import pytest
 
 from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.study import Search, Seeds
+from raycl.view import plan_text
 from reporting import hand
 from reporting.hand import ALONE, BENCHMARK, RATE
 
@@ -68,6 +71,20 @@ def test_what_flatters_or_limits_a_table_is_said(store, monkeypatch):
     assert "(2 tasks x 5 to 10 classes, similar), 1 seed, searched on test (protocol paper)" in joined
     assert "subset: a tenth of the images; not to stand beside published numbers" in text
     assert "protocol paper: configurations were chosen on test accuracy, which flatters it" in text
+
+
+def test_a_subset_is_said_beside_the_name_wherever_it_is_printed(store, monkeypatch):
+    from raycl.reporting import collect
+
+    monkeypatch.setattr(collect, "_facts", lambda *_: ((10, 10), True, "a tenth of the images"))
+    agenda = hand.filled(store, hand.study())
+    name = f"{BENCHMARK} (subset)"
+    assert render(hand.study(), agenda).startswith(f"{name} (2 tasks x 10 classes, similar)")
+    page = render(hand.study(), agenda, "html")
+    assert f">{name}</h2>" in page and f"accuracy matrices on {name}" in page
+    lines = list(csv.DictReader(io.StringIO(render(hand.study(), agenda, "csv"))))
+    assert {(line["benchmark"], line["subset"]) for line in lines} == {(BENCHMARK, "a tenth of the images")}
+    assert f"finetune / {name}" in plan_text(hand.study(), agenda, store.root, 1.0)
 
 
 def test_times_of_different_machines_are_not_to_be_compared(store):

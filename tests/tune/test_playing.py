@@ -160,6 +160,8 @@ def test_staging_copies_what_a_node_lacks_and_nothing_else(ray_cluster: int, tmp
     here.mkdir(parents=True)
     np.save(here / "x-abc.npy", np.arange(9))
     (here / "manifest.json").write_text('{"x": "x-abc.npy"}')
+    (here / "stamps.json").write_text("{}")  # how files look on this node alone
+    (here / ".y.tmp").write_text("half")
     files = {path.relative_to(here.parent).as_posix(): path for path in _files(here)}
     assert list(files) == ["set/x-abc.npy", "set/manifest.json"]  # the manifest last
     wanted = {name: path.read_text() if path.suffix == ".json" else "" for name, path in files.items()}

@@ -1,0 +1,223 @@
+"""Boxplots over seeds and densities, as ImpressLearn's Figures 2 to 10: a box per kind and place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from raycl.errors import UserError
+from raycl.reporting.claims import Metric, parse_metric
+from raycl.reporting.collect import Final, Row, Section
+from raycl.reporting.numbers import ABSENT, by_task, number, setting, written
+from raycl.study import View
+
+_GAPS = r"\s\-_/,=@()\[\]"  # between the words of a label; not the point of a number
+OF_A_RUN = ("seed", "order")  # what a point may go by besides settings
+
+
+@dataclass(frozen=True)
+class Box:
+    """The points of a kind at a place of the axis.
+
+    Attributes:
+        place: the setting `x`; a name where the rows have no such setting.
+        values: one per point, in a fixed order.
+        band: to be drawn across all places.
+    """
+
+    kind: str
+    place: Any
+    values: tuple[float, ...]
+    band: bool = False
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        low, middle, high = np.quantile(self.values, (0.25, 0.5, 0.75))
+        return float(low), float(middle), float(high)
+
+
+class _Run(NamedTuple):
+    row: Row
+    final: Final
+    metric: Metric
+    kind: str
+    place: Any
+    band: bool = False
+
+
+@dataclass(frozen=True)
+class Boxes(View):
+    """A box per kind and place, one figure and one table per benchmark.
+
+    Rows without the setting `x` or `colour` stand in a column of their own under their label.
+
+    Attributes:
+        x: setting along the axis.
+        colour: setting that makes the kinds, side by side.
+        point: settings, or "seed" or "order"; a point for each combination, the mean over all else.
+        value: metric, as claims write it.
+        rows: patterns over labels, joined by commas.
+        reference: patterns over labels that are drawn as a band across the figure, and not as boxes.
+        also: name -> metric; rows that have that metric give a further column of that name.
+        notes: printed under the table and the figure.
+    """
+
+    title: str
+    x: str = "method.k"
+    colour: str = "method.basis"
+    point: Sequence[str] = ("seed", "method.density")
+    value: str = "acc"
+    rows: str = "*"
+    reference: str = ""
+    also: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.point, str) or isinstance(self.notes, str):
+            raise UserError(f"Boxes({self.title!r}): point and notes are lists; write [{self.point!r}]")
+        for key in (self.x, self.colour, *self.point):
+            if not re.fullmatch(r"(method|fit|net)\.\w+", key) and not (
+                key in self.point and key in OF_A_RUN
+            ):
+                raise UserError(
+                    f"Boxes({self.title!r}): {key!r} is no setting such as 'method.k'; a point may "
+                    f"also go by {' or '.join(map(repr, OF_A_RUN))}"
+                )
+        for metric in (self.value, *self.also.values()):
+            if parse_metric(metric) is None:
+                wanted = "a metric such as 'acc' or 'blocked[t=5]'"
+                raise UserError(f"Boxes({self.title!r}): value {metric!r} does not read as {wanted}")
+
+    @property
+    def settings(self) -> Sequence[str]:
+        return [key for key in (self.x, self.colour, *self.point) if key not in OF_A_RUN]
+
+    @property
+    def label_of_x(self) -> str:
+        """k is K in print."""
+        name = _short(self.x)
+        return name.upper() if len(name) == 1 else name
+
+    def boxes(self, section: Section) -> list[Box]:
+        """Kinds in the study's order, places in ascending order, names after numbers."""
+        points: dict[tuple[str, Any, bool], dict[tuple[Any, ...], list[float]]] = {}
+        for run in self._runs(section):
+            value = number(run.row, run.final, run.metric)
+            if value is not None:
+                mine = points.setdefault((run.kind, run.place, run.band), {})
+                mine.setdefault(self._point(run.row, run.final), []).append(value)
+        found = [
+            Box(
+                kind,
+                place,
+                tuple(sum(v) / len(v) for _, v in sorted(mine.items(), key=lambda p: repr(p[0]))),
+                band,
+            )
+            for (kind, place, band), mine in points.items()
+        ]
+        kinds = list(dict.fromkeys(box.kind for box in found))
+        return sorted(found, key=lambda box: (kinds.index(box.kind), *_order(box.place)))
+
+    def _runs(self, section: Section) -> list[_Run]:
+        """Each final run with its kind and place; those of `also` come last."""
+        chosen = [row for row in section.rows if _matches(row, self.rows) or _matches(row, self.reference)]
+        homeless = [row for row in chosen if ABSENT in (setting(row, self.x), setting(row, self.colour))]
+        found = []
+        for row in chosen:
+            own = _family(row, homeless)
+            kind, place = setting(row, self.colour), setting(row, self.x)
+            kind, place = own if kind is ABSENT else str(kind), own if place is ABSENT else place
+            band, metric = _matches(row, self.reference), _metric(self.value)
+            found += [_Run(row, final, metric, kind, place, band) for final in row.finals]
+        for name, text in self.also.items():
+            found += [_Run(row, final, _metric(text), name, name) for row in chosen for final in row.finals]
+        return found
+
+    def _point(self, row: Row, final: Final) -> tuple[Any, ...]:
+        own = {"seed": final.seed, "order": row.cell.order}
+        return tuple(own[key] if key in own else _or_blank(setting(row, key)) for key in self.point)
+
+    def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
+        header = ["kind", self.label_of_x, "points", "mean", "lower", "median", "upper"]
+        rows = []
+        for box in self.boxes(section):
+            numbers = [float(np.mean(box.values)), *box.quartiles]
+            place = "-" if box.place == box.kind else _place(box.place)
+            rows.append([box.kind, place, str(len(box.values)), *(written(self.value, v) for v in numbers)])
+        return header, rows
+
+    def figure(self, section: Section, name: str) -> str:
+        from raycl.reporting import plots  # here, because matplotlib takes a second to load
+
+        boxes = self.boxes(section)
+        label = "test accuracy (fraction)" if self.value == "acc" else self.value
+        return (
+            plots.boxes(boxes, self.label_of_x, label, f"{self.title} on {section.name}", name)
+            if boxes
+            else ""
+        )
+
+    def points(self, section: Section) -> list[dict[str, Any]]:
+        """Of every run each task; one line per run of a metric that tasks do not have."""
+        found = []
+        for run in self._runs(section):
+            row, final, metric = run.row, run.final, run.metric
+            about = {
+                "view": self.title,
+                "benchmark": section.benchmark,
+                "subset": section.subset,
+                "label": row.cell.label,
+                "kind": run.kind,
+                "seed": final.seed,
+                "order": row.cell.order,
+            }
+            about |= {_short(key): _or_blank(setting(row, key)) for key in self.settings}
+            about[_short(self.x)] = "" if run.place == run.kind else run.place
+            tasks = by_task(final, Metric("acc_task")) if str(metric) == "acc" else {}
+            value = number(row, final, metric)
+            numbers: dict[Any, float] = {**tasks} or ({} if value is None else {"": value})
+            found += [{**about, "task": task, str(metric): value} for task, value in numbers.items()]
+        return found
+
+
+def _metric(text: str) -> Metric:
+    metric = parse_metric(text)
+    assert metric is not None, text
+    return metric
+
+
+def _short(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _matches(row: Row, patterns: str) -> bool:
+    return any(fnmatchcase(row.cell.label, pattern.strip()) for pattern in patterns.split(",") if pattern)
+
+
+def _or_blank(value: Any) -> Any:
+    return "" if value is ABSENT else value
+
+
+def _order(place: Any) -> tuple[bool, float, str]:
+    number = isinstance(place, int | float)
+    return not number, float(place) if number else 0.0, str(place)
+
+
+def _place(place: Any) -> str:
+    return f"{place:g}" if isinstance(place, float) else str(place)
+
+
+def _family(row: Row, rows: Sequence[Row]) -> str:
+    """A name for all of `rows` of the row's method: the words with which their labels begin, or the label."""
+    labels = [other.cell.label for other in rows if other.cell.method is row.cell.method] or [row.cell.label]
+    words = [re.findall(rf"[^{_GAPS}]+|[{_GAPS}]+", label) for label in dict.fromkeys(labels)]
+    shared = 0
+    while all(len(w) > shared for w in words) and len({w[shared] for w in words}) == 1:
+        shared += 1
+    common = "".join(words[0][:shared]).rstrip(" -_/,.=@([")
+    return common or row.cell.label

@@ -1,0 +1,187 @@
+"""Boxplots: which runs make which point, and what the reports show of them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from raycl import Boxes
+from raycl.cli import main
+from raycl.errors import UserError
+from raycl.reporting import render
+from raycl.reporting.boxes import Box
+from raycl.reporting.collect import collect, sections
+from raycl.reporting.table import view_lines
+from raycl.store import Store
+from raycl.study import Study, View
+from reporting import hand
+
+TASKS = "digits_permuted(tasks=2, first=3)"
+DENSITIES = (0.1, 0.2)
+
+
+def labels() -> dict[str, dict[str, Any]]:
+    """Two kinds of basis of two sizes, and own masks, at two densities each."""
+    found: dict[str, dict[str, Any]] = {}
+    for density in DENSITIES:
+        found[f"own masks {density}"] = {"method": "supsup", "method.density": density}
+        for kind, short in (("heterogeneous", "het"), ("random", "rnd")):
+            for k in (2, 3):
+                keys = {"method": "impresslearn", "method.basis": kind, "method.k": k}
+                found[f"{short} {k} {density}"] = {**keys, "method.density": density}
+    return found
+
+
+def study(*views: View, methods: Any = None) -> Study:
+    return hand.study(methods=methods or labels(), benchmarks=[TASKS], network="lenet_300_100",
+                      preset="impresslearn_alpha_mnist", views=views)  # fmt: skip
+
+
+def filled(store: Store, of: Study) -> None:
+    """acc = k / 10 (own masks: .6) + density + seed / 50; .02 less and more on first and second task."""
+    for cell in hand.cells(of).values():
+        k = cell.settings.get("method.k")
+        base = (k.value / 10 if k else 0.6) + cell.settings["method.density"].value
+        for seed in (1, 2):
+            acc = base + seed / 50
+            rows = hand.reports([[acc], [acc - 0.02, acc + 0.02]])
+            figures = {"x_acc": seed / 10} if k is None else {}
+            rows = tuple(dataclasses.replace(report, figures=figures) for report in rows)
+            hand.put(store, cell.spec({}, seed), rows)
+
+
+def boxes_of(store: Store, view: Boxes) -> list[Box]:
+    of = study(view)
+    filled(store, of)
+    (section,) = sections(of, collect(of, hand.read(store, of)))
+    return view.boxes(section)
+
+
+def sized(boxes: Sequence[Box]) -> list[tuple[str, Any, int]]:
+    return [(box.kind, box.place, len(box.values)) for box in boxes]
+
+
+def test_a_box_per_kind_and_size_and_a_point_per_seed_and_density(store: Store) -> None:
+    found = boxes_of(store, Boxes("t"))
+    assert sized(found) == [("own masks", "own masks", 4), ("heterogeneous", 2, 4), ("heterogeneous", 3, 4),
+                            ("random", 2, 4), ("random", 3, 4)]  # fmt: skip
+    assert sorted(found[1].values) == pytest.approx([0.32, 0.34, 0.42, 0.44])  # the mean over tasks
+    assert found[1].quartiles == pytest.approx((0.335, 0.38, 0.425))
+
+
+def test_points_may_go_by_less_and_rows_be_chosen(store: Store) -> None:
+    found = boxes_of(store, Boxes("t", point=["seed"], rows="het *,rnd 3 *"))
+    assert sized(found) == [("heterogeneous", 2, 2), ("heterogeneous", 3, 2), ("random", 3, 2)]
+    assert found[0].values == pytest.approx((0.37, 0.39))
+
+
+def test_a_reference_is_a_band_and_other_metrics_are_columns(store: Store) -> None:
+    found = boxes_of(store, Boxes("t", rows="het 2 *", reference="own *", also={"X": "x_acc"}))
+    assert [(box.kind, box.place, box.band) for box in found] == [
+        ("own masks", "own masks", True), ("heterogeneous", 2, False), ("X", "X", False)
+    ]  # fmt: skip
+    assert sorted(found[2].values) == pytest.approx([0.1, 0.1, 0.2, 0.2])
+
+
+VIEW = Boxes("Fig. 3", rows="own*,het *", notes=["two densities; mind the gap"])
+
+TABLE = """\
+Fig. 3: digits_permuted(tasks=2, first=3)
+kind           K  points  mean  lower  median  upper
+own masks      -       4  .780   .735    .780   .825
+heterogeneous  2       4  .380   .335    .380   .425
+heterogeneous  3       4  .480   .435    .480   .525
+two densities; mind the gap"""
+
+
+def test_the_table_of_a_view_follows_the_main_one(store: Store) -> None:
+    of = study(VIEW)
+    filled(store, of)
+    agenda = hand.read(store, of)
+    text = render(of, agenda)
+    assert TABLE in text and text.index("method") < text.index(TABLE)
+    assert max(map(len, text.splitlines())) <= 80
+    (section,) = sections(of, collect(of, agenda))
+    wide = view_lines(dataclasses.replace(VIEW, also={"a name of many words " * 6: "acc"}), section)
+    assert max(map(len, wide)) <= 80 and wide[-2].startswith("a name of many")
+
+
+def test_a_page_with_views_has_their_figures(store: Store) -> None:
+    of = study(VIEW, Boxes("reference", reference="own*", also={"X": "x_acc"}))
+    filled(store, of)
+    page = render(of, hand.read(store, of), "html")
+    assert 'aria-label="Fig. 3 on digits_permuted(tasks=2, first=3)"' in page
+    assert ">heterogeneous<" in page and ">own masks<" in page and "mind the gap" in page
+    assert "Accuracy while learning" in page  # few labels: the figures with a line for each stay
+    assert page == render(of, hand.read(store, of), "html")
+
+
+def test_with_very_many_labels_views_come_first_and_figures_by_label_are_left_out(store: Store) -> None:
+    many = {f"{label} again {n}": {**keys, "fit.lr": 0.01 * (n + 1)} for n in range(3)
+            for label, keys in labels().items()}  # fmt: skip
+    of = study(VIEW, methods=many)
+    filled(store, of)
+    agenda = hand.read(store, of)
+    text = render(of, agenda)
+    assert text.index("Fig. 3") < text.index("method")
+    page = render(of, agenda, "html")
+    assert "Accuracy while learning" not in page and "Accuracy matrices" not in page
+    assert "30 methods would crowd the curves" in page and "Fig. 3 on digits_permuted" in page
+    plain = dataclasses.replace(of, views=())
+    assert "Accuracy matrices" in render(plain, agenda, "html")
+
+
+def test_raw_points_as_csv(store: Store) -> None:
+    of = study(dataclasses.replace(VIEW, also={"X": "x_acc"}))
+    filled(store, of)
+    lines = list(csv.DictReader(io.StringIO(render(of, hand.read(store, of), "csv", points=True))))
+    assert list(lines[0]) == ["view", "benchmark", "subset", "label", "kind", "seed", "order", "k", "basis",
+                              "density", "task", "acc", "x_acc"]  # fmt: skip
+    assert len(lines) == 6 * 2 * 2 + 2 * 2  # labels, seeds and tasks; and X of two labels and seeds
+    one = [line for line in lines if (line["label"], line["seed"]) == ("het 3 0.2", "2")]
+    assert [(line["kind"], line["k"], line["density"], line["task"], float(line["acc"])) for line in one] == [
+        ("heterogeneous", "3", "0.2", "1", pytest.approx(0.52)),
+        ("heterogeneous", "3", "0.2", "2", pytest.approx(0.56)),
+    ]
+    assert {(line["k"], line["task"]) for line in lines if line["kind"] == "X"} == {("", "")}
+    with pytest.raises(UserError, match="it has no views"):
+        render(hand.study(), hand.read(store, hand.study()), "csv", points=True)
+    with pytest.raises(UserError, match="ask for them with --format csv"):
+        render(of, hand.read(store, of), "html", points=True)
+
+
+def test_what_a_view_cannot_do_is_told_at_once() -> None:
+    with pytest.raises(UserError, match=r"'k' is no setting such as 'method\.k'"):
+        Boxes("t", x="k")
+    with pytest.raises(UserError, match="point and notes are lists"):
+        Boxes("t", notes="mind")
+    with pytest.raises(UserError, match=r"value 'acc\[' does not read as a metric"):
+        Boxes("t", value="acc[")
+    with pytest.raises(
+        UserError, match=r"'t' asks for 'method.kk'; did you mean 'method.k'\?, a setting of none"
+    ):
+        hand.cells(study(Boxes("t", x="method.kk")))
+    with pytest.raises(UserError, match="views = 'boxes' should be a list of views"):
+        hand.cells(hand.study(views="boxes"))
+
+
+STUDY = """
+from raycl import Boxes, Seeds, Study
+STUDY = Study(methods={"supsup": {}}, benchmarks=["digits_split"], search=None, final=Seeds(1),
+              views=[Boxes("t", x="method.density", colour="method.mask_values", point=["seed"])])
+"""
+
+
+def test_the_command_line_knows_claims_and_points(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "seen.py"
+    file.write_text(STUDY)
+    words = ["report", str(file), "--store", str(tmp_path / "store")]
+    assert main([*words, "--claims"]) == 0
+    assert capsys.readouterr().out == "claims: none speaks of the methods and benchmarks of this study\n"
+    assert main([*words, "--points"]) == 0
+    assert main([*words, "--points", "--claims"]) == 2

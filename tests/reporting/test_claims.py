@@ -1,0 +1,140 @@
+"""The grammar: all that is shipped reads, and what does not read is told with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from raycl.errors import UserError
+from raycl.reporting.claims import (
+    COLUMNS,
+    Axis,
+    Best,
+    Claim,
+    Item,
+    Metric,
+    Place,
+    Stored,
+    Trunk,
+    claims,
+    papers,
+    parse_metric,
+    read_claims,
+)
+
+PLAIN = {
+    "id": "x-01",
+    "paper": "x",
+    "where": "Table 1",
+    "claim": "left is better",
+    "kind": "greater",
+    "left": "hat",
+    "right": "ewc",
+    "metric": "acc",
+    "benchmark": "digits_split",
+    "direction": "up",
+    "margin": "0",
+    "note": "",
+}
+
+
+def text_of(*changes: dict[str, str]) -> str:
+    """A file of claims, each the plain one but for its changes."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(PLAIN | {"id": f"x-{n:02d}"} | change for n, change in enumerate(changes, start=1))
+    return out.getvalue()
+
+
+def claim(**changes: str) -> Claim:
+    return read_claims(text_of(changes), "own.csv")[0]
+
+
+def test_every_shipped_claim_reads() -> None:
+    assert len(claims()) == 120
+    assert {paper: len(claims(paper)) for paper in papers()} == {
+        "spg": 42, "prm": 26, "impresslearn": 21, "pmask": 12, "ksm": 19
+    }  # fmt: skip
+
+
+def test_items_carry_fields_a_benchmark_and_tasks() -> None:
+    found = claim(left="hat[smax=400,two=false,kind=own]@cifar10_5[first=5]#2+3; ewc", right="0.1")
+    fields = (("smax", 400), ("two", False), ("kind", "own"))
+    place = Place("cifar10_5", (("first", 5),))
+    assert found.left == (Item("hat", fields, place, (2, 3)), Item("ewc"))
+    assert found.right == (0.1,)
+    assert str(found.left[0]) == "hat[smax=400,two=false,kind=own]@cifar10_5[first=5]#2+3"
+
+
+def test_best_storage_trunk_and_variants() -> None:
+    assert claim(right="best(ewc; spg[chi=false])").right == (
+        Best((Item("ewc"), Item("spg", (("chi", False),)))),
+    )
+    assert claim(right="trunk", kind="ratio").right == (Trunk(),)
+    stored = claim(kind="formula", direction="equal", left="storage(a;K=10)", right="30", benchmark="*")
+    assert stored.left == (Stored(("a", "K=10")),) and stored.places == ()
+    flat = claim(kind="trend", direction="flat", right="variants(ewc;hat)")
+    assert flat.axis == Axis("variants", (Item("ewc"), Item("hat"))) and flat.right == ()
+    assert claim(kind="trend", right="K").axis == Axis("K")
+
+
+def test_sets_are_spelled_out_also_within_a_mean() -> None:
+    similar = ("fceleba_10", "fceleba_20", "femnist_10", "femnist_20")
+    assert tuple(map(str, claim(benchmark="tiny_10;spg_similar").places)) == ("tiny_10", *similar)
+    mean = claim(benchmark="mean(spg_all)")
+    assert mean.averaged and len(mean.places) == 9
+    assert claim(benchmark="five_new").places[0] == Place("imagenet_to_sketch", part="CUBS")
+
+
+def test_metrics_pick_moments_layers_and_keys() -> None:
+    assert parse_metric("blocked[layer=conv1,t=T]") == Metric("blocked", (("layer", "conv1"), ("t", "T")))
+    assert parse_metric("task_inference_acc[3]") == Metric("task_inference_acc", (("", "3"),))
+    assert str(parse_metric("blocked[layer=conv1,t=T]")) == "blocked[layer=conv1,t=T]"
+
+
+def test_pairs_are_all_against_all_but_numbers_of_an_account_in_order() -> None:
+    assert len(claim(left="hat;ewc", right="spg;si;one").pairs) == 6
+    found = claim(kind="formula", direction="equal", left="storage(a;b)", right="1;2").pairs
+    assert found == [(Stored(("a",)), 1.0), (Stored(("b",)), 2.0)]
+
+
+def test_a_note_may_limit_the_density() -> None:
+    below = claim(note="density below .25; up to .05 in the grid")
+    assert [below.admits(d) for d in (0.05, 0.25, None)] == [True, False, True]
+    assert [claim(note="density .05; more").admits(d) for d in (0.05, 0.1)] == [True, False]
+    assert claim(note="printed .021; elsewhere .004").admits(0.3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "column"),
+    [
+        ({"kind": "greatest"}, "kind = 'greatest'"),
+        ({"direction": "flat"}, "direction = 'flat'"),
+        ({"margin": "small"}, "margin = 'small'"),
+        ({"metric": "acc["}, "metric = 'acc['"),
+        ({"left": "hat[smax]"}, "left = 'hat[smax]'"),
+        ({"left": ""}, "left = ''"),
+        ({"right": "best()"}, "right = 'best()'"),
+        ({"right": ""}, "right = ''"),
+        ({"kind": "zero"}, "right = 'ewc'"),
+        ({"kind": "trend", "right": "variants(hat)"}, "right = 'variants(hat)'"),
+        ({"benchmark": "mean(a b)"}, "benchmark = 'mean(a b)'"),
+        ({"benchmark": ""}, "benchmark = ''"),
+    ],
+)
+def test_what_does_not_read_is_named_with_its_line(changes: dict[str, str], column: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_claims(text_of({}, changes), "own.csv")
+    assert str(caught.value).startswith(f"own.csv:3: {column}") and "\n" not in str(caught.value)
+
+
+def test_a_file_of_another_shape_is_refused() -> None:
+    with pytest.raises(UserError, match=r"own.csv:1: the columns must be id,paper"):
+        read_claims("id,claim\n", "own.csv")
+    with pytest.raises(UserError, match=r"own.csv:2: a claim has 12 columns"):
+        read_claims(text_of({}).replace("x-01,", "x-01,too,many,"), "own.csv")
+    with pytest.raises(UserError, match="x-01 stands there twice"):
+        read_claims(text_of({}, {"id": "x-01"}), "own.csv")

@@ -1,0 +1,373 @@
+"""Claims against stores made by hand: every kind, every word, and how runs are paired."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from raycl.errors import UserError
+from raycl.reporting import render
+from raycl.reporting.claimtable import claims_text
+from raycl.reporting.collect import Row, collect
+from raycl.reporting.verdicts import Verdict, verdict
+from raycl.store import Store
+from raycl.study import Seeds, Study
+from reporting import hand
+from reporting.hand import BENCHMARK
+from reporting.test_claims import claim
+
+Accs = Mapping[str, Sequence[float]]
+THREE = Seeds(1, 2, 3)
+ON = {"benchmark": "digits_permuted"}
+
+
+def filled(
+    store: Store, accs: Accs, methods: Mapping[str, Any] | None = None, figures: Any = None, **changes: Any
+) -> tuple[Study, list[Row]]:
+    """A study whose runs have these accuracies by seed, on all tasks from the first moment.
+
+    Args:
+        accs: label, or label/benchmark, to one number per seed; a cell that is not here was not run.
+        figures: of every report, from (label, seed).
+    """
+    study = hand.study(**({"methods": methods or {label: {} for label in accs}, "final": THREE} | changes))
+    for name, cell in hand.cells(study).items():
+        for seed, acc in zip((1, 2, 3), accs.get(name, accs.get(cell.label, ())), strict=False):
+            rows = hand.reports([[acc], [acc, acc]])
+            if figures is not None:
+                rows = tuple(dataclasses.replace(r, figures=figures(cell.label, seed)) for r in rows)
+            hand.put(store, cell.spec({}, seed), rows)
+    return study, collect(study, hand.read(store, study))
+
+
+def held(store: Store, accs: Accs, **changes: str) -> Verdict:
+    """The verdict on `finetune` against `ewc`, unless said otherwise."""
+    _, rows = filled(store, accs)
+    return verdict(claim(**(ON | {"left": "finetune", "right": "ewc"} | changes)), rows)
+
+
+# Differences to .80 .81 .82 are paired: means and standard errors are worked out from them alone.
+BASE = (0.80, 0.81, 0.82)
+
+
+@pytest.mark.parametrize(
+    ("left", "kind", "direction", "margin", "word"),
+    [
+        ((0.85, 0.86, 0.87), "greater", "up", "0", "holds"),  # +.05 each, no spread
+        ((0.85, 0.86, 0.87), "greater", "up", "0.05", "undecided"),  # not more than the margin
+        ((0.85, 0.86, 0.87), "at_least", "up", "-0.05", "holds"),  # exactly at it
+        ((0.85, 0.86, 0.87), "greater", "down", "0", "reversed"),
+        ((0.75, 0.76, 0.77), "greater", "down", "0.04", "holds"),
+        ((0.86, 0.81, 0.82), "greater", "up", "0", "holds in the mean"),  # .06 0 0: .02 +- .04
+        ((0.74, 0.81, 0.82), "greater", "up", "0", "undecided"),
+        ((0.74, 0.81, 0.82), "at_least", "up", "0.03", "holds in the mean"),
+        ((0.75, 0.76, 0.77), "greater", "up", "0", "reversed"),
+        ((0.75, 0.76), "greater", "up", "0", "no verdict"),
+        ((0.40, 0.405, 0.41), "ratio", "down", "0.5", "holds"),
+        ((0.40, 0.405, 0.41), "ratio", "up", "0.6", "reversed"),
+        ((0.82, 0.81, 0.80), "ratio", "up", "1", "holds in the mean"),  # +.02 0 -.02, equal in the mean
+    ],
+)
+def test_two_sides(
+    store: Store, left: Sequence[float], kind: str, direction: str, margin: str, word: str
+) -> None:
+    found = held(store, {"finetune": left, "ewc": BASE}, kind=kind, direction=direction, margin=margin)
+    assert found.word == word
+    assert found.findings[0].n == len(left)
+
+
+def test_numbers_of_a_comparison(store: Store) -> None:
+    (finding,) = held(store, {"finetune": (0.86, 0.81, 0.82), "ewc": BASE}).findings
+    assert finding.values == pytest.approx((0.83, 0.81))
+    assert finding.difference == pytest.approx(0.02)
+    assert finding.error == pytest.approx(0.04)  # 2 * sqrt(.0012) / sqrt(3)
+
+
+@pytest.mark.parametrize(
+    ("ends", "direction", "margin", "word"),
+    [
+        ((0.0, 0.0, 0.0), "equal", "0", "holds"),
+        ((0.0, 0.0, 0.03), "equal", "0.02", "holds in the mean"),  # .01 +- .02
+        ((0.0, 0.0, 0.03), "equal", "0", "undecided"),
+        ((-0.1, -0.1, -0.1), "equal", "0.05", "reversed"),
+        ((-0.1, -0.1, -0.1), "down", "0", "holds"),
+        ((-0.1, -0.1, -0.1), "down", "-0.2", "reversed"),  # a negative margin asks for at least so much
+        ((0.1, 0.1, 0.1), "up", "-0.05", "holds"),
+    ],
+)
+def test_zero_and_signs(store: Store, ends: Sequence[float], direction: str, margin: str, word: str) -> None:
+    study = hand.study(methods={"finetune": {}}, final=THREE)
+    cell = hand.cells(study)[f"finetune/{BENCHMARK}"]
+    for seed, change in enumerate(ends, start=1):
+        hand.put(store, cell.spec({}, seed), hand.reports([[0.5], [0.5 + change, 0.5]]))
+    zero = claim(
+        left="finetune", right="", kind="zero", metric="bwt", direction=direction, margin=margin, **ON
+    )
+    assert verdict(zero, collect(study, hand.read(store, study))).word == word
+
+
+def test_all_of_a_list_must_hold_and_the_gravest_speaks(store: Store) -> None:
+    accs = {"finetune": (0.9, 0.91, 0.92), "ewc": BASE, "hat": (0.95, 0.96, 0.97)}
+    found = held(store, accs, right="ewc;hat")
+    assert [finding.word for finding in found.findings] == ["holds", "reversed"] and found.word == "reversed"
+
+
+def test_best_is_the_largest_mean_or_the_smallest_where_less_is_wanted(store: Store) -> None:
+    accs = {"finetune": (0.9, 0.91, 0.92), "ewc": BASE, "hat": (0.95, 0.96, 0.97)}
+    (finding,) = held(store, accs, right="best(ewc;hat;spg)").findings
+    assert finding.right == "hat, the best of 2 run of 3" and finding.word == "reversed"
+    (finding,) = held(store, accs, right="best(ewc;hat)", direction="down").findings
+    assert finding.right.startswith("ewc,")
+
+
+def test_pairs_are_those_of_the_same_density_and_seed(store: Store) -> None:
+    """The masks of density .3 are not in the other method's grid, and would turn the verdict."""
+    methods = {f"{kind} {d}": {"method": kind, "method.density": d, "net.drop1": 0.0}
+               for kind in ("supsup",) for d in (0.1, 0.2, 0.3)}  # fmt: skip
+    methods |= {f"signed {d}": {"method": "supsup", "method.density": d, "method.mask_values": "signed"}
+                for d in (0.1, 0.2)}  # fmt: skip
+    accs = {"supsup 0.1": (0.5, 0.6, 0.7), "supsup 0.2": (0.7, 0.8, 0.9), "supsup 0.3": (0.0, 0.0, 0.0),
+            "signed 0.1": (0.49, 0.59, 0.69), "signed 0.2": (0.68, 0.78, 0.88)}  # fmt: skip
+    _, rows = filled(store, accs, methods)
+    (finding,) = verdict(claim(left="supsup", right="supsup[mask_values=signed]", **ON), rows).findings
+    assert finding.word == "holds" and finding.n == 3
+    assert finding.difference == pytest.approx(0.015)  # mean of .01 and .02 within each seed
+    assert finding.error == pytest.approx(0)
+
+
+def test_a_field_that_one_side_names_is_at_its_default_on_the_other(store: Store) -> None:
+    methods = {"a": {"method": "supsup"}, "b": {"method": "supsup", "method.mask_values": "soft"},
+               "c": {"method": "supsup", "method.score_rank": "raw"}}  # fmt: skip
+    _, rows = filled(store, {"a": (0.9, 0.9, 0.9), "b": (0.5, 0.5, 0.5), "c": (0.1, 0.1, 0.1)}, methods)
+    (finding,) = verdict(claim(left="supsup", right="supsup[mask_values=soft]", **ON), rows).findings
+    assert finding.values == pytest.approx((0.9, 0.5))  # "c" differs by a switch that nobody names
+
+
+def test_several_orders_count_as_orders_not_as_seeds(store: Store) -> None:
+    accs = {f"{label}/{BENCHMARK}/order {n}": (base + n / 10,) for n in range(3)
+            for label, base in (("finetune", 0.5), ("ewc", 0.4))}  # fmt: skip
+    _, rows = filled(store, accs, {"finetune": {}, "ewc": {}}, orders=3, final=Seeds(1))
+    found = verdict(claim(left="finetune", right="ewc", **ON), rows)
+    assert found.word == "holds" and found.orders and found.findings[0].n == 3
+
+
+TREND = {"left": "supsup", "kind": "trend", "right": "density"}
+GRID = {f"d{d}": {"method": "supsup", "method.density": d} for d in (0.1, 0.2, 0.3)}
+
+
+@pytest.mark.parametrize(
+    ("levels", "direction", "margin", "note", "word"),
+    [
+        ((0.5, 0.6, 0.7), "up", "0", "", "holds"),
+        ((0.5, 0.6, 0.58), "up", "0.03", "", "holds"),  # a step back within the margin
+        ((0.5, 0.6, 0.55), "up", "0.01", "", "reversed"),  # a step back beyond it
+        ((0.6, 0.6, 0.6), "up", "0.01", "", "undecided"),  # it must rise
+        ((0.5, 0.6, 0.7), "down", "0", "", "reversed"),
+        ((0.5, 0.51, 0.5), "flat", "0.02", "", "holds"),
+        ((0.5, 0.55, 0.5), "flat", "0.02", "", "reversed"),
+        ((0.1, 0.5, 0.51), "flat", "0.02", "between the two largest K only", "holds"),
+    ],
+)
+def test_trends_over_a_setting(
+    store: Store, levels: Sequence[float], direction: str, margin: str, note: str, word: str
+) -> None:
+    accs = {label: (v, v + 0.1, v + 0.2) for label, v in zip(GRID, levels, strict=True)}
+    _, rows = filled(store, accs, GRID)
+    changes = {"direction": direction, "margin": margin, "note": note}
+    found = verdict(claim(**(TREND | ON | changes)), rows)
+    assert found.word == word
+    assert found.findings[0].levels == (("0.2", "0.3") if note else ("0.1", "0.2", "0.3"))
+
+
+def test_a_trend_needs_two_places_and_variants_are_places(store: Store) -> None:
+    _, rows = filled(store, {"finetune": BASE, "ewc": BASE, "hat": BASE})
+    flat = claim(kind="trend", left="ewc", right="variants(ewc;hat)", direction="flat", margin="0", **ON)
+    assert verdict(flat, rows).word == "holds"
+    (finding,) = verdict(claim(kind="trend", left="ewc", right="lamb", **ON), rows).findings
+    assert finding.word == "not run" and finding.reason.startswith("needs two values of lamb of ewc")
+
+
+def test_trends_along_a_run(store: Store) -> None:
+    _, rows = filled(
+        store, {"finetune": BASE}, figures=lambda _, seed: {"blocked": {"conv1": 0.7, "conv2": 0.1 * seed}}
+    )
+    falls = claim(kind="trend", left="finetune", right="layer", metric="blocked[t=T]", direction="down", **ON)
+    (finding,) = verdict(falls, rows).findings
+    assert finding.levels == ("conv1", "conv2") and finding.values == pytest.approx((0.7, 0.2))
+    assert finding.word == "holds" and finding.difference == pytest.approx(-0.5)
+    times = claim(kind="trend", left="finetune", right="t", metric="ct_task[t]", direction="up", **ON)
+    assert verdict(times, rows).word == "undecided"  # both tasks took one second
+
+
+def test_figures_are_means_over_reports_and_keys_pick(store: Store) -> None:
+    figures = {"rate": {"3": 0.9, "5": 1.0}, "ratio": 1.02}
+    _, rows = filled(store, {"finetune": BASE}, figures=lambda *_: figures)
+    equal: dict[str, Any] = {"kind": "formula", "left": "finetune", "direction": "equal", **ON}
+    assert verdict(claim(**equal, metric="rate[3]", right="0.9", margin="0"), rows).word == "holds"
+    assert verdict(claim(**equal, metric="rate[5]", right="0.9", margin="0"), rows).word == "reversed"
+    assert verdict(claim(**equal, metric="ratio", right="1", margin="0.1"), rows).word == "holds"
+    (absent,) = verdict(claim(**equal, metric="rate[7]", right="1", margin="0.1"), rows).findings
+    assert absent.word == "not run" and absent.reason == f"rate[7] was not measured on {BENCHMARK}"
+
+
+def test_tasks_of_an_item_and_the_trunk(store: Store) -> None:
+    study = hand.study(methods={"finetune": {}}, final=THREE)
+    for seed in THREE:
+        spec = hand.cells(study)[f"finetune/{BENCHMARK}"].spec({}, seed)
+        hand.put(store, spec, hand.reports([[0.5], [0.25, 0.75]], stored=37_000))
+    rows = collect(study, hand.read(store, study))
+    last = claim(left="finetune#2", right="finetune#1", metric="acc_task", margin="0.49", **ON)
+    assert verdict(last, rows).findings[0].values == pytest.approx((0.75, 0.25))
+    trunk = claim(left="finetune", right="trunk", kind="ratio", metric="bytes_total", margin="1", **ON)
+    (finding,) = verdict(trunk, rows).findings
+    trunk_bytes = 4 * (64 * 64 + 64 + 64 * 64 + 64)  # mlp(hidden=64) on 8 x 8 without its heads
+    assert finding.values == pytest.approx((37_000, trunk_bytes)) and finding.word == "holds"
+
+
+def test_means_over_benchmarks_pair_within_each(store: Store) -> None:
+    texts = ["digits_permuted(tasks=2)", "digits_rotated(tasks=2)"]
+    accs = {f"finetune/{texts[0]}": (0.9, 0.9, 0.9), f"finetune/{texts[1]}": (0.5, 0.5, 0.5),
+            f"ewc/{texts[0]}": (0.6, 0.6, 0.6), f"ewc/{texts[1]}": (0.6, 0.6, 0.6)}  # fmt: skip
+    _, rows = filled(store, accs, {"finetune": {}, "ewc": {}}, benchmarks=texts)
+    both = {"left": "finetune", "right": "ewc"}
+    (finding,) = verdict(
+        claim(benchmark="mean(digits_permuted;digits_rotated;tiny_10)", **both), rows
+    ).findings
+    assert finding.word == "holds" and finding.difference == pytest.approx(0.1)
+    assert finding.where.startswith("mean over 2 of 3 benchmarks (digits_permuted(tasks=2), digits_rotated")
+    each = verdict(claim(benchmark="digits_permuted;digits_rotated", **both), rows)
+    assert [finding.word for finding in each.findings] == ["holds", "reversed"]
+    across = claim(left="ewc@digits_permuted", right="finetune@digits_rotated", benchmark="*")
+    assert verdict(across, rows).findings[0].values == pytest.approx((0.6, 0.5))
+
+
+def test_a_stand_in_speaks_only_where_the_benchmark_is_not_here_and_is_named(store: Store) -> None:
+    found = held(store, {"finetune": (0.9, 0.9, 0.9), "ewc": BASE}, benchmark="permuted_mnist;rotated_mnist")
+    assert [(f.word, f.where or f.reason) for f in found.findings] == [
+        ("holds", BENCHMARK), ("not run", "needs rotated_mnist")
+    ]  # fmt: skip
+    assert found.word == "holds"
+
+
+BASIS = "impresslearn_alpha_mnist"
+
+
+def basis_study(store: Store) -> tuple[Study, list[Row]]:
+    """Two kinds of basis and own masks, in front of the basis' tasks and behind them."""
+    behind, basis = "digits_permuted(tasks=2, first=3)", BENCHMARK
+    masks = {"method": "impresslearn", "network": "lenet_300_100", "preset": BASIS, "benchmarks": [behind]}
+    methods: dict[str, Any] = {
+        f"{kind} {k}": masks | {"method.basis": kind, "method.k": k}
+        for kind in ("heterogeneous", "homogeneous")
+        for k in (2, 3)
+    }
+    methods["own"] = {"method": "supsup", "network": "lenet_300_100", "method.head": "shared"}
+    methods["gn"] = masks | {"method.stage": "basis_gn", "method.k": 2, "benchmarks": [basis]}
+    accs = {f"heterogeneous {k}/{behind}": (0.7 + k / 100,) * 3 for k in (2, 3)}
+    accs |= {f"homogeneous {k}/{behind}": (0.9 - k / 10,) * 3 for k in (2, 3)}
+    accs |= {f"own/{behind}": (0.73,) * 3, f"own/{basis}": (0.8,) * 3, f"gn/{basis}": (0.9,) * 3}
+    return filled(store, accs, methods, benchmarks=[behind, basis])
+
+
+def test_new_tasks_stand_behind_a_basis_and_each_basis_size_is_a_claim(store: Store) -> None:
+    _, rows = basis_study(store)
+    kinds = {"left": "impresslearn[basis=heterogeneous]", "right": "impresslearn[basis=homogeneous]"}
+    found = verdict(claim(**kinds, **ON, metric="acc_new", note="every shared K"), rows)
+    behind = "digits_permuted(tasks=2, first=3)"
+    assert [(f.where, f.word) for f in found.findings] == [
+        (f"{behind}, K = 2", "holds"), (f"{behind}, K = 3", "holds")
+    ]  # fmt: skip
+    assert [f.values for f in found.findings] == [pytest.approx((0.72, 0.7)), pytest.approx((0.73, 0.6))]
+    own = claim(left="impresslearn[k=3]", right="supsup", kind="at_least", metric="acc_new", **ON)
+    assert verdict(own, rows).findings[0].values == pytest.approx((0.73, 0.73))
+    learnt = claim(left="impresslearn", right="supsup", metric="acc_basis_gn", **ON)
+    assert verdict(learnt, rows).findings[0].values == pytest.approx((0.9, 0.8))
+    rises = claim(left="impresslearn[basis=heterogeneous]", kind="trend", right="K", metric="acc_new", **ON)
+    assert verdict(rises, rows).findings[0].levels == ("2", "3")
+
+
+def test_arithmetic_needs_no_seeds() -> None:
+    equal: dict[str, Any] = {"kind": "formula", "direction": "equal", "benchmark": "*"}
+    table = claim(**equal, left="storage(PermMNIST)", right="1.17", metric="phi_kb", margin="0.01")
+    assert verdict(table, []).word == "holds"
+    three = claim(**equal, left="storage(alpha;K=10;layers=3)", right="30", metric="params", margin="0")
+    assert verdict(three, []).findings[0].values == (30.0, 30.0)
+    wrong = claim(**equal, left="storage(PermMNIST)", right="2", metric="phi_kb", margin="0.01")
+    assert verdict(wrong, []).word == "reversed"
+    (absent,) = verdict(claim(**equal, left="storage(vgg16)", right="2", metric="phi_kb"), []).findings
+    assert (absent.word, absent.reason) == ("not run", "no account of storage(vgg16) here")
+
+
+def test_a_gain_is_measured_from_fine_tuning(store: Store) -> None:
+    accs = {"finetune": (0.5, 0.6, 0.7), "ewc": (0.6, 0.7, 0.8)}
+    found = held(
+        store, accs, left="ewc", right="0.1", kind="formula", direction="equal", metric="gain_over_ncl"
+    )
+    assert found.word == "holds" and found.findings[0].values == pytest.approx((0.1, 0.1))
+
+
+TEXT = """\
+claims: 1 holds, 1 undecided
+
+x-01  left is better
+      holds: digits_permuted(tasks=2): .910 vs .810 (3 seeds, +-.000)
+
+x-02  left is better
+      undecided: digits_permuted(tasks=2): .910 vs hat .910 (3 seeds, +-.000)
+      holds: digits_permuted(tasks=2): .910 vs ewc .810 (3 seeds, +-.000)
+      besides: 1 not run (needs spg on digits_permuted(tasks=2))
+      note: mind
+
+x-03  not run: needs tiny_10
+"""
+
+
+def test_the_text_of_verdicts(store: Store) -> None:
+    study, rows = filled(store, {"finetune": (0.9, 0.91, 0.92), "ewc": BASE, "hat": (0.9, 0.91, 0.92)})
+    both = {"left": "finetune", "right": "ewc", **ON}
+    found = [claim(**both), claim(**(both | {"right": "ewc;hat;spg"}), id="x-02", note="mind"),
+             claim(**(both | {"benchmark": "tiny_10"}), id="x-03")]  # fmt: skip
+    text = claims_text(study, [verdict(one, rows) for one in found])
+    assert text.startswith(TEXT.replace("1 undecided", "1 undecided, 1 not run"))
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_report_with_claims_in_every_format(store: Store) -> None:
+    accs = {"finetune": (0.6, 0.61, 0.62), "spg": (0.8, 0.81, 0.82), "supsup": (0.7, 0.71, 0.72)}
+    study, _ = filled(store, accs, benchmarks=["digits_writers(tasks=2, label='parity')"])
+    agenda = hand.read(store, study)
+    text = render(study, agenda, claims=True)
+    assert "spg-10" in text and "\nksm" not in text  # what these methods are nothing to is left out
+    lines = list(csv.DictReader(io.StringIO(render(study, agenda, "csv", claims=True))))
+    by_claim = {line["claim"]: line for line in lines if line["comparison"] != "not run"}
+    assert by_claim["spg-08"]["benchmark"] == "digits_writers(tasks=2, label='parity')"
+    assert float(by_claim["spg-08"]["left_value"]) == pytest.approx(0.81)
+    assert "SPG has positive backward" in render(study, agenda, "html", claims=True)
+    assert "SPG has positive backward" not in render(study, agenda, "html")
+    assert "spg-25" in render(dataclasses.replace(study, paper="spg"), agenda, claims=True)
+    assert "Claims of spg" in render(dataclasses.replace(study, paper="spg"), agenda, "html")
+
+
+def test_a_report_against_all_claims_is_80_columns_wide(store: Store) -> None:
+    study, _ = basis_study(store)
+    study = dataclasses.replace(study, paper="impresslearn")
+    text = render(study, hand.read(store, study), claims=True)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("\nimpresslearn-") == 21
+
+
+def test_an_unknown_paper_is_told_before_anything_runs() -> None:
+    with pytest.raises(UserError, match="unknown paper 'impreslearn'; did you mean 'impresslearn'"):
+        hand.cells(hand.study(paper="impreslearn"))
+
+
+def test_a_verdict_on_a_subset_carries_that_word(store: Store) -> None:
+    _, rows = filled(store, {"finetune": (0.9, 0.9, 0.9), "ewc": BASE})
+    both = claim(left="finetune", right="ewc", **ON)
+    (finding,) = verdict(both, rows, {BENCHMARK: "a tenth of the images"}).findings
+    assert (finding.where, finding.subset) == (f"{BENCHMARK} (subset)", "a tenth of the images")

@@ -1,0 +1,93 @@
+"""The studies that ship: each can be read and planned in both forms, and a figure plays to its end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from raycl import Seeds, run_study
+from raycl.errors import UserError
+from raycl.reporting import render
+from raycl.study import Study, cells_of, read_study
+
+HOME = Path(__file__).parent.parent / "studies"
+FILES = [path for path in sorted(HOME.rglob("*.py")) if not path.stem.endswith("_common")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(HOME).as_posix())
+def test_every_study_can_be_planned(path: Path) -> None:
+    study = read_study(path)
+    assert study.name == path.stem
+    cells = cells_of(study, check=False)
+    keys = {cell.spec({}, seed).key for cell in cells for seed in (cell.trial_seed,)}
+    assert len(keys) == len({cell.name for cell in cells}) == len(cells)  # no cell is another one again
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent.name == "impresslearn"], ids=lambda path: path.stem
+)
+def test_every_figure_has_a_form_for_a_desk(path: Path) -> None:
+    desk, full = read_study(path, desk=True), read_study(path)
+    assert desk.name == f"{path.stem}_desk" and desk.paper == full.paper
+    assert len(cells_of(desk, check=False)) <= len(cells_of(full, check=False))
+
+
+def test_bases_of_a_figure_share_their_masks() -> None:
+    cells = cells_of(read_study(HOME / "impresslearn" / "fig_02.py"), check=False)
+    masks = {mask.key for cell in cells for mask in cell.spec({}, 1).masks if mask.trained}
+    # Of each of 7 densities: 100 heterogeneous, 250 homogeneous that share mask 0, own masks of 10 new tasks.
+    assert len(masks) == 7 * (100 + 249 + 10)
+
+
+def test_figures_share_runs() -> None:
+    def keys(name: str) -> set[str]:
+        study = read_study(HOME / "impresslearn" / name, desk=True)
+        return {cell.spec({}, 1).key for cell in cells_of(study, check=False)}
+
+    assert keys("fig_07.py") <= keys("fig_02.py") and keys("fig_08.py") <= keys("fig_03.py")
+
+
+def test_a_file_without_a_desk_form_says_so() -> None:
+    with pytest.raises(UserError, match=r"quickstart\.py: defines no DESK; write DESK = Study"):
+        read_study(HOME / "quickstart.py", desk=True)
+
+
+@pytest.fixture
+def small() -> Study:
+    """A figure of ImpressLearn on digits, all kinds of basis, with basis-GN and X."""
+    sys.path.insert(0, str(HOME / "impresslearn"))
+    from impresslearn_common import Data, bases, figure, own, recovered
+
+    data = Data("digits_permuted", 5, 2)
+    found: Study = figure(
+        data,
+        bases({"het": (3, 5), "hom": (3, 5), "random": (3,)}, (0.1, 0.3))
+        | recovered(data, {"het": (3,)}, (0.1, 0.3))
+        | own((0.1, 0.3))
+        | own((0.1, 0.3), data.window(0, 4), "x", method__probes=True),
+        "Permuted digits, new tasks",
+        fit={"epochs": 2},
+        final=Seeds(1, 2),
+        name="small",
+    )
+    return found
+
+
+def test_a_figure_plays_to_its_end_and_shows_boxes(tmp_path: Path, small: Study) -> None:
+    played = run_study(small, tmp_path, local=True)
+    assert played.code == 0, played.problems
+    text = render(small, played.agenda, "table")
+    assert "Permuted digits, new tasks" in text and max(map(len, text.splitlines())) <= 80
+    for kind in ("heterogeneous", "homogeneous", "random"):
+        assert kind in text
+    page = tmp_path / "small.html"
+    render(small, played.agenda, "html", path=page)
+    assert "Permuted digits, new tasks" in page.read_text()
+    results = [state.results[1] for state in played.agenda.states]
+    crossed = [r.reports[-1].figures for r in results if "x_acc" in r.reports[-1].figures]
+    assert len(crossed) == 2 and all(len(figures["x_pairs"]) == 12 for figures in crossed)
+    assert all(0 <= figures["x_acc"] <= 0.5 for figures in crossed)
+    recovered = [r for r in results if "hit_rate" in r.reports[0].figures]
+    assert len(recovered) == 2 and all("alpha_mass" in r.reports[0].figures for r in recovered)
