@@ -16,6 +16,7 @@ _HOMES = {
     "Grid": "raycl.study",
     "Seeds": "raycl.study",
     "R": "raycl.study",
+    "Sheet": "raycl.study",
     "Boxes": "raycl.reporting.boxes",
     "Float": "raycl.space",
     "Int": "raycl.space",
@@ -34,6 +35,7 @@ __all__ = [
     "R",
     "Search",
     "Seeds",
+    "Sheet",
     "Study",
     "__version__",
     "load",
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from raycl.api import load, report, run_study
     from raycl.reporting.boxes import Boxes
     from raycl.space import Choice, Float, Int
-    from raycl.study import Grid, R, Search, Seeds, Study
+    from raycl.study import Grid, R, Search, Seeds, Sheet, Study
 
 
 def __getattr__(name: str) -> Any:

@@ -74,7 +74,7 @@ def run_study(
     console = console or Console()
     cells = cells_of(study, only)
     blocked = [cell for cell in cells if cell.blocked]
-    if len(blocked) == len(cells):
+    if cells and len(blocked) == len(cells):
         raise UserError(f"{study.file}: {blocked[0].name}: {blocked[0].blocked}")
     here = Store(store, warn=_sayer(console)).open()
     agenda = Agenda(cells, here, _proposer(cells), fresh, references_beside(study, cells))
@@ -84,7 +84,7 @@ def run_study(
         slots = 1.0
         if not (local or agenda.over):
             slots = stack.enter_context(_cluster(study, playable, address))
-        recorder = _recorder(study, agenda, console)
+        recorder = _recorder(study, agenda, console) if cells else None
         try:
             _play(played, playable, slots, local, address, console)
         finally:

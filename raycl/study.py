@@ -101,6 +101,26 @@ class R:
             raise UserError(f"R(cpus={self.cpus}, gpus={self.gpus}) needs something of at least one of them")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A table that takes no runs: arithmetic, beside what a paper prints.
+
+    Attributes:
+        rows: as many texts each as `header` has.
+        notes: printed under it.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise UserError(f"Sheet({self.title!r}): {row!r} has not {len(self.header)} columns")
+
+
 Final: TypeAlias = Seeds | Literal["best trial"]
 
 
@@ -154,10 +174,11 @@ class Study:
         evaluate: how much of the accuracy matrix is measured.
         paper: key of the paper whose claims the report holds against the results; "" for none.
         views: what the report shows besides its tables, such as `raycl.Boxes`.
+        sheets: tables that take no runs; a study of nothing else needs no methods and no benchmarks.
     """
 
-    methods: Mapping[str, Mapping[str, Any]]
-    benchmarks: Sequence[str]
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    benchmarks: Sequence[str] = ()
     network: str = "mlp"
     name: str = ""
     preset: str | None = None
@@ -171,6 +192,7 @@ class Study:
     evaluate: Evaluate | None = None
     paper: str = ""
     views: Sequence[View] = ()
+    sheets: Sequence[Sheet] = ()
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)
 
@@ -399,6 +421,9 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _check_study(study: Study, place: str) -> None:
     """Types of the fields of a study that no cell looks at."""
+    _check_sheets(study, place)
+    if study.sheets and not study.methods and not study.benchmarks:
+        return
     if not isinstance(study.methods, Mapping) or not study.methods:
         raise UserError(
             f'{place}: methods = {study.methods!r} needs at least one label, such as {{"hat": {{}}}}'
@@ -419,6 +444,12 @@ def _check_study(study: Study, place: str) -> None:
     for pattern, request in study.resources.items():
         if not isinstance(request, R) or not isinstance(pattern, str):
             raise UserError(f"{place}: resources[{pattern!r}] = {request!r} is not R(cpus=..., gpus=...)")
+
+
+def _check_sheets(study: Study, place: str) -> None:
+    sheets = study.sheets
+    if not isinstance(sheets, list | tuple) or not all(isinstance(sheet, Sheet) for sheet in sheets):
+        raise UserError(f"{place}: sheets = {sheets!r} should be a list of sheets, such as [Sheet(...)]")
 
 
 def _check_kinds(study: Study, place: str) -> None:

@@ -79,8 +79,8 @@ class ImpressLearn(SupSup):
                 raise ValueError("masks are combined under head = 'shared' and start = 'none' only")
             if self.lamb < 0:
                 raise ValueError(f"lamb = {self.lamb} must not be below 0")
-            if self.bank or (self.hybrid and self.inference != "given"):
-                raise ValueError("bank is for supsup; inference does not mix the last layers of hybrid tasks")
+            if self.bank or self.probes or (self.hybrid and self.inference != "given"):
+                raise ValueError("bank and probes are for supsup; inference mixes no hybrid tasks")
 
     config: Config
 
@@ -140,10 +140,8 @@ class ImpressLearn(SupSup):
         figures: dict[str, Any] = {}
         if self.config.inference != "given" and len(self.learnt) > 1:
             figures |= inference_figures(self.config.inference, self.candidates(), tasks, fit.device)
-        if self.config.probes:
-            masks = [BasisMask(packed(self.basis.mask(i))) for i in range(min(len(self.basis), 10))]
-            figures |= overlap_figures(masks, self.basis.sizes)
-        return figures
+        masks = [BasisMask(packed(self.basis.mask(i))) for i in range(min(len(self.basis), 10))]
+        return figures | overlap_figures(masks, self.basis.sizes)
 
     def trainable(self, task: int) -> Iterable[Any]:
         return [self.alphas[str(task)], *self.scores] if task == self.current else []

@@ -2,7 +2,6 @@
 
 The network's weights are random and never trained. Each task trains a score per weight, and its mask keeps
 the highest of each layer. What stays of a task is its masks, one bit per weight, and its batch statistics.
-Masks that are not binary (ImpressLearn A.5) keep a factor per kept weight besides.
 """
 
 from __future__ import annotations
@@ -198,8 +197,8 @@ class SupSup(Method):
         return logits
 
     @property
-    def answers_stay(self) -> bool:
-        return self.config.inference == "given"  # else an old task may be taken for a new one
+    def answers_stay(self) -> bool:  # else an old task may be taken for a new one
+        return self.config.inference == "given"
 
     @property
     def learnt(self) -> list[int]:
@@ -229,7 +228,8 @@ class SupSup(Method):
         if self.config.probes:
             masks = [self.kept(task) for task in self.learnt]
             figures |= answers.wrong_mask_figures(self.backbone, masks, tasks)
-            figures |= answers.overlap_figures(masks, self.backbone.sizes)
+            shared = answers.overlap_figures(masks, self.backbone.sizes).items()
+            figures |= {f"task_{name}": value for name, value in shared}
         return figures
 
     def figures(self, task: int) -> dict[str, Any]:

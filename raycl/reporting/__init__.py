@@ -51,10 +51,13 @@ def render(
         text = table_text(study, agenda)
     elif format == "csv":
         from raycl.reporting.collect import collect
-        from raycl.reporting.csvfile import points_csv, to_csv
+        from raycl.reporting.csvfile import points_csv, sheets_csv, to_csv
 
         rows = collect(study, agenda)
-        text = points_csv(study, rows) if points else to_csv(rows, times=times)
+        if points:
+            text = points_csv(study, rows)
+        else:
+            text = to_csv(rows, times=times) if rows or not study.sheets else sheets_csv(study)
     elif format == "html":
         from raycl.reporting.html import html_text  # here, because matplotlib takes a second to load
 

@@ -84,6 +84,17 @@ def points_csv(study: Study, rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
+def sheets_csv(study: Study) -> str:
+    """The sheets of a study without runs, an empty line between them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for number, sheet in enumerate(study.sheets):
+        if number:
+            out.write("\n")
+        writer.writerows([sheet.header, *sheet.rows])
+    return out.getvalue()
+
+
 def _groups(rows: Sequence[Row]) -> list[Group]:
     """Rows of a benchmark and label together, in the order in which they come."""
     found: dict[tuple[str, str], list[Row]] = {}

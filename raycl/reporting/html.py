@@ -83,6 +83,7 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
     return environment.from_string(template).render(
         study=study,
         summary=_summary(rows, found),
+        sheets=study.sheets,
         what=_what(study, rows, found),
         where=_where(agenda),
         sections=[_section(study, section, styles, f"b{n}") for n, section in enumerate(found, start=1)],

@@ -18,7 +18,7 @@ from raycl.reporting.text import (
     signed,
     wrapped,
 )
-from raycl.study import Seeds, Study, View
+from raycl.study import Seeds, Sheet, Study, View
 
 MANY = 24  # labels that a reader can still compare line by line
 
@@ -46,12 +46,27 @@ class _Column:
 def table_text(study: Study, agenda: Agenda) -> str:
     """A table per benchmark, each with its notes."""
     rows = collect(study, agenda)
-    parts = [_missing(rows)] if any(row.status != COMPLETE for row in rows) else []
+    parts = ["\n".join(sheet_lines(sheet)) for sheet in study.sheets]
+    parts += [_missing(rows)] if any(row.status != COMPLETE for row in rows) else []
     for section in sections(study, rows):
         main = ["\n".join(section_lines(study, section))]
         seen = ["\n".join(lines) for view in study.views if (lines := view_lines(view, section))]
         parts += seen + main if crowded(study, section) else main + seen
     return "\n\n".join(parts) + "\n"
+
+
+def sheet_lines(sheet: Sheet) -> list[str]:
+    """Title, header, rows, notes; the first column to the left, numbers to the right."""
+    columns = list(zip(sheet.header, *sheet.rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= COLUMNS else " "
+    lines = [
+        gap.join(
+            [row[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in [sheet.header, *sheet.rows]
+    ]
+    return [*wrapped(sheet.title), *lines, *(line for note in sheet.notes for line in wrapped(note))]
 
 
 def section_lines(study: Study, section: Section) -> list[str]:

@@ -11,7 +11,7 @@ DESK_GRID = {"het": (3, 5), "hom": (3, 5)}
 STUDY = figure(
     CIFAR,
     bases(GRID, DENSITIES)
-    | recovered(CIFAR, GRID, DENSITIES)
+    | recovered(CIFAR, GRID, DENSITIES, CIFAR_MASKS)
     | own(DENSITIES, **CIFAR_MASKS)
     | own(DENSITIES, CIFAR.window(0, 15), "x", method__probes=True, **CIFAR_MASKS),
     "Split CIFAR-100, new tasks",
@@ -20,7 +20,13 @@ STUDY = figure(
 DESK = figure(
     CIFAR,
     bases(DESK_GRID, (0.15,), method__basis_epochs=2)
-    | recovered(CIFAR, {"het": (3,)}, (0.15,), method__basis_epochs=2)
+    | recovered(
+        CIFAR,
+        {"het": (3,)},
+        (0.15,),
+        CIFAR_MASKS | {"method__basis_epochs": 2},
+        method__basis_epochs=2,
+    )
     | own((0.15,), method__basis_epochs=2, **CIFAR_MASKS)
     | own((0.15,), CIFAR.window(0, 5), "x", method__probes=True, method__basis_epochs=2, **CIFAR_MASKS),
     "Split CIFAR-100, new tasks (path only)",

@@ -12,7 +12,7 @@ MASKS = {"method__basis_preset": "impresslearn_basis_imagenet"}
 STUDY = figure(
     IMAGENET,
     bases(GRID, DENSITIES)
-    | recovered(IMAGENET, GRID, DENSITIES)
+    | recovered(IMAGENET, GRID, DENSITIES, MASKS)
     | own(DENSITIES, **MASKS)
     | own(DENSITIES, IMAGENET.window(0, 25), "x", method__probes=True, **MASKS),
     "Split ImageNet, new tasks",
@@ -22,7 +22,7 @@ STUDY = figure(
 DESK = figure(
     TINY,
     bases({"het": (3, 5)}, (0.15,), method__basis_epochs=1)
-    | recovered(TINY, {"het": (3,)}, (0.15,), method__basis_epochs=1)
+    | recovered(TINY, {"het": (3,)}, (0.15,), MASKS | {"method__basis_epochs": 1}, method__basis_epochs=1)
     | own((0.15,), method__basis_epochs=1, **MASKS),
     "Tiny ImageNet at 64 pixels, new tasks (path only)",
     network="resnet18(nf=8)",

@@ -78,14 +78,26 @@ def bases(grid: Mapping[str, Sequence[int]], densities: Sequence[float], **keys:
     }
 
 
-def recovered(data: Data, grid: Mapping[str, Sequence[int]], densities: Sequence[float], **keys: Any) -> Keys:
-    """basis-GN: the alpha stage on the first min(K, 25) basis tasks themselves."""
-    found = {}
+def recovered(
+    data: Data,
+    grid: Mapping[str, Sequence[int]],
+    densities: Sequence[float],
+    masks: Mapping[str, Any] | None = None,
+    **keys: Any,
+) -> Keys:
+    """basis-GN, the alpha stage on the first min(K, 25) basis tasks themselves; and their own masks (GG).
+
+    Args:
+        masks: how own masks are trained, where not as on MNIST.
+    """
+    found: Keys = {}
     for kind, sizes in grid.items():
         for k in sizes:
             labels = bases({kind: [k]}, densities, method__stage="basis_gn", **keys)
-            window = data.window(0, min(k, data.new if data.new < 10 else 25))
+            tasks = min(k, data.new if data.new < 10 else 25)
+            window = data.window(0, tasks)
             found |= {f"gn-{label}": entry | {"benchmarks": [window]} for label, entry in labels.items()}
+            found |= own(densities, window, f"gg-{tasks}", **(masks or {}))
     return found
 
 
