@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raycl import names
 from raycl.spec import key_of
 from raycl.store import Store
 from raycl.study import Cell
@@ -134,10 +135,18 @@ class MaskQueue:
         return freed, sorted(lost)
 
 
+@functools.lru_cache(maxsize=4096)
+def _sequence(benchmark: str) -> str:
+    """The sequence of tasks that a window is cut from; its tasks have one input shape."""
+    recipe = names.recipe(benchmark)
+    return str(recipe.window(0, 1)) if recipe.windows else benchmark
+
+
 def _group(spec: MaskSpec) -> tuple[str, ...]:
     """What masks of one job have in common: the backbone, the rules and how they are trained."""
     return (
         spec.network,
+        _sequence(spec.benchmark),
         spec.backbone_init,
         str(spec.backbone_seed),
         spec.density_rule,

@@ -102,6 +102,17 @@ def test_jobs_hold_masks_of_one_backbone_and_not_too_many(tmp_path: Path) -> Non
     assert sum(len(job.specs) for job in jobs) == 5 + 5 + 6
 
 
+def test_tasks_of_another_shape_are_another_job(tmp_path: Path) -> None:
+    wanted = study(small={"method.k": 2}, large={"method.k": 2, "benchmarks": [BASIS[:-1] + ", size=28)"]})
+    agenda = agenda_of(tmp_path, wanted)
+    for _ in range(2):
+        job = agenda.next()
+        assert isinstance(job, MaskJob) and len(job.specs) == 2
+        assert len({"size=28" in spec.benchmark for spec in job.specs}) == 1
+        finish(agenda, job)
+    assert len(ages(tmp_path)) == 4
+
+
 def test_what_is_in_the_store_is_not_trained_again(tmp_path: Path) -> None:
     first = run_study(study(), tmp_path, local=True)
     before = ages(tmp_path)

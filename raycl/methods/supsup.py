@@ -116,8 +116,8 @@ class SupSup(Method):
     def learn(self, task: Task, fit: Fit) -> None:
         self._candidates = None
         if self.config.bank:
-            self.done[task.index] = mask = self.world.inputs["basis"][task.index]
-            set_statistics(self.net, task.index, mask.statistics)
+            self.done[task.index] = self.world.inputs["basis"][task.index]
+            set_statistics(self.net, task.index, self.done[task.index].statistics)
             return
         self.start(task.index)
         fit(self, task)
@@ -202,7 +202,6 @@ class SupSup(Method):
 
     @property
     def learnt(self) -> list[int]:
-        """Tasks that have been learnt."""
         return sorted(self.done)
 
     def kept(self, task: int) -> BasisMask:
@@ -236,8 +235,8 @@ class SupSup(Method):
         """Share of weights that the task's masks keep, and the seconds that a mask of the bank has cost."""
         masks, about = self.masks(task), self.done[task].about if self.config.bank else {}
         kept = sum(int(mask.count_nonzero()) for mask in masks)
-        cost = {"mask_seconds": about["seconds"]} if "seconds" in about else {}
-        return {"density": kept / sum(mask.numel() for mask in masks)} | cost
+        seconds = {"mask_seconds": about["seconds"]} if about else {}
+        return {"density": kept / sum(mask.numel() for mask in masks)} | seconds
 
     def count_parameters(self) -> int:
         return sum(w.numel() for task in range(self.world.tasks) for w in self.layers(task).values())

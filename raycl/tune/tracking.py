@@ -28,7 +28,7 @@ from mlflow.tracking import MlflowClient
 from raycl import metrics, names
 from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError
-from raycl.reporting.collect import Row, collect, row_of
+from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
 from raycl.spec import key_of
 from raycl.store import Result
 from raycl.study import Study
@@ -130,7 +130,8 @@ class Tracking:
                   "bwt_T": row.bwt_T, "ps": row.ps, "ct": row.ct, "val_acc": row.val_acc,
                   "params": row.params, "bytes_total": row.bytes_total}  # fmt: skip
         points = [(name, float(value), ended, 0) for name, value in values.items() if value is not None]
-        params = {"method": names.name_of(cell.method), "benchmark": cell.benchmark, "order": cell.order,
+        benchmark = printed_name(cell.benchmark, subset_of(cell))
+        params = {"method": names.name_of(cell.method), "benchmark": benchmark, "order": cell.order,
                   "network": state.cell.spec({}, cell.trial_seed).network}  # fmt: skip
         content = {"results": [r.to_json() for r in state.results.values()], "best": row.best}
         return self._write(
@@ -160,7 +161,8 @@ class Tracking:
         cell, spec = state.cell, trial.spec
         searched = {**cell.space, **(dict.fromkeys(trial.params))}
         params = {key: trial.params.get(key) for key in searched}
-        params |= {"method": names.name_of(cell.method), "benchmark": cell.benchmark, "order": cell.order,
+        benchmark = printed_name(cell.benchmark, subset_of(cell))
+        params |= {"method": names.name_of(cell.method), "benchmark": benchmark, "order": cell.order,
                    "seed": spec.seed}  # fmt: skip
         self._write(
             _Projection(

@@ -120,3 +120,22 @@ def figure(data: Data, methods: Keys, title: str, **study: Any) -> Study:
         "views": [Boxes(title, reference="own-*,gg-*", also={"X": "x_acc"}, notes=[CAUTION])],
     }
     return Study(methods=methods, **(defaults | study))
+
+
+def new_and_basis_tasks(data: Data, desk: Data, title: str) -> tuple[Study, Study]:
+    """Figures 2 and 3 and their small forms: bases of three kinds on new tasks, basis-GN, own masks, X."""
+    grid = {"het": (5, 10, 20, 40, 100), "hom": (5, 10, 25, 50, 100, 250)}
+    small = {"het": (5, 10, 25), "hom": (5, 10, 25), "random": (5, 10, 25, 100)}
+    full = (
+        bases(grid, DENSITIES)
+        | recovered(data, grid, DENSITIES)
+        | own(DENSITIES)
+        | own(DENSITIES, data.window(0, 25), "x", method__probes=True)
+    )
+    less = (
+        bases(small, DESK_DENSITIES)
+        | recovered(desk, {"het": small["het"]}, DESK_DENSITIES)
+        | own(DESK_DENSITIES)
+        | own(DESK_DENSITIES, desk.window(0, 10), "x", method__probes=True)
+    )
+    return figure(data, full, title), figure(desk, less, title)

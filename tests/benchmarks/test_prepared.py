@@ -227,7 +227,7 @@ def mnist(tmp_path: Path) -> Path:
     return Path(real).resolve() if real else idx_files(tmp_path / "mnist-files")
 
 
-def prepared_by_one(done: Sequence[Done]) -> None:
+def check_one_prepared(done: Sequence[Done]) -> None:
     """All of them succeeded, one did the work, and the files are whole."""
     assert [one.returncode for one in done] == [0] * len(done), done
     assert sum("train_images" in one.stderr for one in done) == 1  # who writes an array says so
@@ -242,7 +242,7 @@ PREPARE = "import sys; from raycl.cli import main; sys.exit(main(['data', 'prepa
 
 
 def test_of_eight_processes_one_prepares(mnist: Path, children: Children) -> None:
-    prepared_by_one(children(PREPARE, *[("mnist", "--from", mnist)] * 8))
+    check_one_prepared(children(PREPARE, *[("mnist", "--from", mnist)] * 8))
 
 
 def test_of_four_processes_that_use_the_digits_first_one_prepares_them(children: Children) -> None:
@@ -260,7 +260,9 @@ def test_of_eight_commands_one_prepares(mnist: Path) -> None:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)
     ]
     said = [process.communicate(timeout=300) for process in running]
-    prepared_by_one([Done(process.returncode, *texts) for process, texts in zip(running, said, strict=True)])
+    check_one_prepared(
+        [Done(process.returncode, *texts) for process, texts in zip(running, said, strict=True)]
+    )
 
 
 FULL = """

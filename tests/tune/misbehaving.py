@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from raycl.method import Batch, Method, Task
+from raycl.networks.lenet_300_100 import LeNet300100
 from raycl.space import Float
 from raycl.training import Fit
 
@@ -102,3 +104,24 @@ class Slow(Method):
     def learn(self, task: Task, fit: Fit) -> None:
         time.sleep(self.config.seconds)
         fit(self, task, epochs=1)
+
+
+class Deadly(LeNet300100):
+    """The process that builds it dies once, unless it is the driver; a file remembers that it did."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(LeNet300100.Config):
+        mark: str = ""
+        driver: int = 0
+
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int],
+        classes: Sequence[int],
+        config: Config,
+        width: float = 1.0,
+    ) -> None:
+        super().__init__(input_shape, classes, config, width)
+        if os.getpid() != config.driver and not Path(config.mark).exists():
+            Path(config.mark).touch()
+            os._exit(1)

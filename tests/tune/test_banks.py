@@ -1,0 +1,76 @@
+"""Banks of basis masks on real Ray: trained side by side, the same bits as in one process, whatever dies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tune_helpers import in_process, on_ray, tiny
+
+from raycl import Seeds, Study
+from raycl.agenda import Agenda
+from raycl.maskjobs import MaskJob
+from raycl.store import mask_path
+from raycl.supermasks.bank import from_file
+
+
+def bank(**methods: dict[str, Any]) -> Study:
+    keys = {"method": "impresslearn", "method.k": 6, "method.density": 0.2}
+    return tiny(
+        {label: keys | own for label, own in methods.items()},
+        benchmarks=["digits_permuted(tasks=2, first=6)"],
+        network="lenet_300_100",
+        preset="impresslearn_alpha_mnist",
+        fit={"epochs": 1},
+        search=None,
+        final=Seeds(1),
+    )
+
+
+def bits(agenda: Agenda) -> dict[str, list[bytes]]:
+    specs = {m.key: m for state in agenda.states for m in state.finals[1].spec.masks}
+    masks = {key: from_file(mask_path(agenda.store.masks, key), spec) for key, spec in specs.items()}
+    return {key: [layer.tobytes() for layer in mask.bits] for key, mask in masks.items()}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_masks_train_side_by_side_and_are_the_same_bits_as_in_one_process(tmp_path: Path) -> None:
+    study = bank(het={}, hom={"method.basis": "homogeneous"})
+    there = on_ray(study, tmp_path / "ray", at_once=4)
+    here = in_process(study, tmp_path / "local")
+    assert all(state.complete for state in [*there.states, *here.states])
+    assert there.masks.done == len(there.masks.wanted) == 11
+    assert bits(there) == bits(here)
+    for mine, theirs in zip(there.states, here.states, strict=True):
+        one, other = mine.results[1], theirs.results[1]
+        assert np.array_equal(one.matrix(), other.matrix(), equal_nan=True)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_that_dies_while_it_trains_masks_is_replaced(tmp_path: Path) -> None:
+    deadly = f"misbehaving:Deadly(mark={str(tmp_path / 'mark')!r}, driver={os.getpid()})"
+    study = bank(dies={"network": deadly})
+    agenda = on_ray(study, tmp_path / "store", at_once=2)
+    assert (tmp_path / "mark").exists(), "nothing died"
+    assert agenda.states[0].complete, agenda.states[0].failed
+    assert len(list(tmp_path.glob("store/masks/??/*.npz"))) == 6
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_jobs_are_told_to_those_who_watch(tmp_path: Path) -> None:
+    from raycl.agenda import nothing_to_propose
+    from raycl.store import Store
+    from raycl.study import cells_of
+    from raycl.tune.launch import play_on_ray
+
+    study = bank(het={})
+    cells = cells_of(study)
+    agenda = Agenda(cells, Store(tmp_path).open(), nothing_to_propose)
+    seen: list[tuple[str, str]] = []
+    agenda.listeners.append(lambda what, job, more: seen.append((what, type(job).__name__)))
+    play_on_ray(study, agenda, cells, shipped=False, at_once=2)
+    assert seen.count(("started", MaskJob.__name__)) == seen.count(("finished", MaskJob.__name__)) == 3
+    assert seen[-1] == ("finished", "Job")
