@@ -223,6 +223,7 @@ def prepare(name: str, given: Path | None, console: Console) -> str:
         path = source.prepare(given, progress)
     line = f"{name} is in {shown(path)}, {_size(source.folder.nbytes)}"
     line += "; it was there before" if was_here else ""
+    line += " (delete that folder to read another)" if was_here and given else ""
     return "\n".join(
         [line, *_wrapped(f"subset: {source.folder.subset}", 0)] if source.folder.subset else [line]
     )
