@@ -227,7 +227,7 @@ STUDY_FILE = """
 from raycl import Seeds, Study
 
 STUDY = Study(
-    methods={"hom": {"method": "impresslearn", "method.k": 40, "method.basis": "homogeneous",
+    methods={"hom": {"method": "impresslearn", "method.k": 64, "method.basis": "homogeneous",
                      "method.basis_epochs": 12}},
     benchmarks=["digits_permuted(tasks=1, first=1)"], network="lenet_300_100", search=None,
     preset="impresslearn_alpha_mnist", fit={"epochs": 1}, final=Seeds(1),
@@ -252,7 +252,7 @@ def test_a_bank_that_is_killed_twice_has_every_mask_trained_once(tmp_path: Path)
         assert len(now) >= least, "it was killed before it had trained so many"
         assert seen.items() <= now.items()  # none was trained again
         seen = now
-    assert len(seen) < 40, "it was killed too late to tell anything"
+    assert len(seen) < 64, "it was killed too late to tell anything"
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert seen.items() <= ages(store).items() and len(ages(store)) == 40
+    assert seen.items() <= ages(store).items() and len(ages(store)) == 64

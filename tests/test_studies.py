@@ -13,7 +13,7 @@ from raycl.reporting import render
 from raycl.study import Study, cells_of, read_study
 
 HOME = Path(__file__).parent.parent / "studies"
-FILES = [path for path in sorted(HOME.rglob("*.py")) if not path.stem.endswith("_common")]
+FILES = [path for path in sorted(HOME.rglob("*.py")) if "STUDY" in path.read_text()]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(HOME).as_posix())

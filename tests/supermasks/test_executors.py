@@ -33,7 +33,9 @@ from raycl.tasks import ArraySplit, Benchmark
 from raycl.training import Diverged, Fit, optimiser_of
 
 MLP, CONV = "toys:Chain(widths=(12, 9))", "resnet18(nf=2)"
+DEEP = ["mlp(hidden=6, drop1=0.0, drop2=0.0)", "lenet_300_100", "resnet50(width=0.03)"]
 SHAPES = {MLP: (1, 4, 4), CONV: (3, 8, 8)}
+OTHERS = dict(zip(DEEP, [(1, 4, 4), (1, 4, 4), (3, 16, 16)], strict=True))
 SETTINGS: dict[str, dict[str, Any]] = {
     "sgd": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-2},
     "rmsprop": {"optimiser": "rmsprop", "lr": 2e-3},
@@ -50,7 +52,7 @@ def config_of(**settings: Any) -> Fit.Config:
 
 
 def data(network: str, count: int = 5) -> Benchmark:
-    return toys.benchmark((3,) * count, train=42, val=0, test=0, shape=SHAPES[network])
+    return toys.benchmark((3,) * count, train=42, val=0, test=0, shape=(SHAPES | OTHERS)[network])
 
 
 def backbone(network: str, on: Benchmark) -> Backbone:
@@ -172,6 +174,16 @@ def test_executors_agree_with_plain_torch(network: str, optimiser: str) -> None:
         found = trained(net, orders, config, impl=impl)
         found.assert_same(wanted)
         assert all(found.masks[i].about["updates"] == 20 for i in range(5))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("network", OTHERS)
+def test_they_agree_on_every_network_of_the_studies(network: str) -> None:
+    on = data(network)
+    net, orders, config = backbone(network, on), orders_of(on)[:2], config_of(epochs=1, **SETTINGS["adam"])
+    wanted = reference(net, orders, config)
+    trained(net, orders, config).assert_same(wanted)
+    trained(net, orders, config, impl=None).assert_same(wanted)
 
 
 @pytest.mark.usefixtures("float64")
