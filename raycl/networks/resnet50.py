@@ -23,17 +23,21 @@ class _Bottleneck(nn.Module):
         self.norm2 = PerTaskBatchNorm(middle, tasks)
         self.conv3 = nn.Conv2d(middle, outputs, 1, bias=False)
         self.norm3 = PerTaskBatchNorm(outputs, tasks)
+        self.stride = stride
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
             self.norm4 = PerTaskBatchNorm(outputs, tasks)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x), task))
         y = F.relu(self.norm2(self.conv2(y), task))
         y = self.norm3(self.conv3(y), task)
-        past = x if self.shortcut is None else self.norm4(self.shortcut(x), task)
-        return F.relu(y + past)
+        if self.shortcut is None:
+            return F.relu(y + x)
+        # Strided by hand, as in `resnet18`.
+        past = self.shortcut(x[:, :, :: self.stride, :: self.stride])
+        return F.relu(y + self.norm4(past, task))
 
 
 class ResNet50(Network):
