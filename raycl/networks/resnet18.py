@@ -29,7 +29,7 @@ class _Residual(nn.Module):
         y = self.norm2(self.conv2(y), task)
         if self.shortcut is None:
             return F.relu(y + x)
-        # The stride is taken by hand: strided 1x1 convolutions can end torch 2.15 in a backward pass on a CPU.
+        # Strided by hand: torch 2.15 can crash in the backward pass of a strided 1x1 convolution on a CPU.
         past = self.shortcut(x[:, :, :: self.stride, :: self.stride])
         return F.relu(y + self.norm3(past, task))
 
