@@ -91,3 +91,17 @@ def test_a_figure_plays_to_its_end_and_shows_boxes(tmp_path: Path, small: Study)
     assert all(0 <= figures["x_acc"] <= 0.5 for figures in crossed)
     recovered = [r for r in results if "hit_rate" in r.reports[0].figures]
     assert len(recovered) == 2 and all("alpha_mass" in r.reports[0].figures for r in recovered)
+
+
+def test_table_1_of_a_paper_says_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from raycl.reporting.counts import row
+
+    monkeypatch.setenv("RAYCL_DATA", str(tmp_path))
+    assert row("digits_split") == ["digits_split", "5", "2", "212-218/71-72/71-73", "-", "-"]
+    assert row("cifar100_20") == ["cifar100_20", "-", "-", "-", "2250/250/500", "not here"]
+
+
+def test_table_2_recounts_every_row_and_flags_the_one_that_is_wrong() -> None:
+    printed, _ = read_study(HOME / "impresslearn" / "table_02.py").sheets
+    wrong = [row[0] for row in printed.rows if any(text.endswith("!") for text in row)]
+    assert len(printed.rows) == 11 and wrong == ["pre-ResNet-200"]

@@ -1,0 +1,12 @@
+"""SPG, Table 1: tasks, classes and images of the nine benchmarks. No training."""
+
+from raycl import Study
+from raycl.reporting.counts import counts
+
+NAMES = (
+    "cifar100_10", "cifar100_20", "tiny_10", "tiny_20", "imagenet32_100", "fceleba_10", "fceleba_20",
+    "femnist_10", "femnist_20",
+)  # fmt: skip
+
+STUDY = Study(paper="spg", sheets=[counts("Table 1 of SPG", NAMES)])
+DESK = STUDY
