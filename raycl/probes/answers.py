@@ -78,11 +78,16 @@ def inference_figures(
     """
     steps = STEPS if how == "gradient" else (1,)
     figures: dict[str, Any] = {}
+
+    def ask(batches: Sequence[Tensor]) -> Found:
+        answer = found(how, candidates, batches, max(steps))
+        return answer if how == "gradient" else Found((answer.task,))  # rounds on one batch are no steps
+
     for name, size in (("task_inference_acc", 128), ("task_inference_acc_1", 1)):
         asked = trials(
             [task.test for task in tasks], size=size, batches=max(steps), repeats=REPEATS, device=device
         )
-        rates = infer_tasks(lambda batches: found(how, candidates, batches, max(steps)), asked, steps)
+        rates = infer_tasks(ask, asked, steps)
         figures |= {name: _by_steps(rates), f"{name}_interval": {str(r.steps): r.interval for r in rates}}
     return figures
 
