@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from raycl.method import Batch, Task, one_task
 from raycl.methods.supsup import SupSup
 from raycl.probes.answers import candidates_of, inference_figures, overlap_figures
-from raycl.probes.task_inference import Candidates
+from raycl.probes.task_inference import Candidates, normalised
 from raycl.space import Choice, filled
 from raycl.supermasks.alpha import Basis, combine, penalty
 from raycl.supermasks.bank import BasisMask, packed
@@ -139,7 +139,11 @@ class ImpressLearn(SupSup):
         """How often a batch's task is found, and what the masks of the basis have in common."""
         figures: dict[str, Any] = {}
         if self.config.inference != "given" and len(self.learnt) > 1:
-            figures |= inference_figures(self.config.inference, self.candidates(), tasks, fit.device)
+            how, found = self.config.inference, self.candidates()
+            figures |= inference_figures(how, found, tasks, fit.device)
+            even = replace(found, coefficients=normalised(found.coefficients))  # real masks differ in scale
+            more = inference_figures(how, even, tasks, fit.device).items()
+            figures |= {f"{name}_normalised": value for name, value in more}
         masks = [BasisMask(packed(self.basis.mask(i))) for i in range(min(len(self.basis), 10))]
         return figures | overlap_figures(masks, self.basis.sizes)
 

@@ -18,6 +18,7 @@ from raycl.method import Batch, World
 from raycl.methods.impresslearn import ImpressLearn
 from raycl.networks import Start
 from raycl.presets import PRESETS
+from raycl.probes import answers
 from raycl.space import filled
 from raycl.spec import RunSpec
 from raycl.supermasks.bank import BasisMask, MaskSpec, backbone_of, packed, random_mask
@@ -363,3 +364,27 @@ def test_masks_that_keep_nothing_silence_the_network() -> None:
     weights = backbone_of(start_of(on)(), 0, "kaiming_normal").weights
     subject = make(on, masks=[BasisMask(packed([torch.zeros_like(w) for w in weights]))])
     assert not bool(facts.logits(subject, on, [0])[0].any())
+
+
+@pytest.mark.parametrize("how", ["one_shot", "binary", "gradient"])
+def test_inference_mixes_the_real_masks_of_the_tasks_learnt(how: str) -> None:
+    on = toys.benchmark(CLASSES, test=16)
+    subject = make(on, inference=how)
+    toys.learn(subject, on, toys.fit(**toys.EAGER))
+    subject.train(False)
+    found = subject.candidates()
+    assert found.coefficients.shape == (3, 8, 3)
+    x = on.tasks[1].test.take(slice(None))
+    given = make(on)
+    given.load_state_dict(subject.state_dict(), strict=False)
+    given.alphas = subject.alphas
+    given.train(False)
+    with torch.no_grad():
+        for task in range(3):
+            logits = found.network(found.coefficients[task], x)
+            torch.testing.assert_close(logits, given(x, task))
+        guess = subject.learnt[answers.found(how, found, [x], subject.config.steps).task]
+        torch.testing.assert_close(subject(x, 1), given(x, guess))
+    assert not subject.answers_stay
+    figures = subject.examine(on.tasks, toys.fit())
+    assert {"task_inference_acc", "task_inference_acc_normalised", "overlap_ratio"} <= figures.keys()
