@@ -139,3 +139,11 @@ def new_and_basis_tasks(data: Data, desk: Data, title: str) -> tuple[Study, Stud
         | own(DESK_DENSITIES, desk.window(0, 10), "x", method__probes=True)
     )
     return figure(data, full, title), figure(desk, less, title)
+
+
+def random_and_homogeneous(data: Data, desk: Data, title: str) -> tuple[Study, Study]:
+    """Figures 7 and 8 and their small forms."""
+    sizes, small = (5, 10, 25, 50, 100, 250), (5, 10, 25)
+    full = bases({"random": sizes, "hom": sizes}, DENSITIES) | own(DENSITIES)
+    less = bases({"random": (*small, 100), "hom": small}, DESK_DENSITIES) | own(DESK_DENSITIES)
+    return figure(data, full, title), figure(desk, less, title)

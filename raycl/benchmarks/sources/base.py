@@ -13,8 +13,9 @@ import io
 import os
 import pickle
 import shutil
+import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,16 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.benchmarks.prepared import Blocks, Contents, Folder, Progress, data_root, no_progress, shown
+from raycl.benchmarks.prepared import (
+    Arrays,
+    Blocks,
+    Contents,
+    Folder,
+    Progress,
+    data_root,
+    no_progress,
+    shown,
+)
 from raycl.errors import UserError
 
 
@@ -214,6 +224,44 @@ def unpickled(data: IO[bytes], file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{file} holds no dictionary: fetch it again")
     return found
+
+
+def two_files(
+    reading: Reading,
+    kind: Any,
+    files: Mapping[str, str],
+    counts: tuple[int, int],
+    parse: Callable[[Path, str, Path], Arrays],
+) -> Contents:
+    """Ten digits in one file for train and one for test, of a torchvision data set that lists their MD5s.
+
+    Args:
+        kind: the torchvision class; its `split_list` knows (address, name, MD5) by part.
+        files: names by part.
+        counts: images that the published parts have.
+        parse: (folder of unpacked files, part, file as given for messages) to arrays by name.
+
+    Raises:
+        UserError: a file is missing or is none of the data set's.
+    """
+    title = kind.__name__
+    found_files = reading.find(*files.values(), below=("", title.lower(), title))
+    if found_files is None:
+        raise not_there(title, reading, " and ".join(files.values()))
+    found: Arrays = {}
+    whole = True
+    reading.downloads.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=reading.downloads) as name:
+        for file, (part, plain) in zip(found_files, files.items(), strict=True):
+            unpack(file, Path(name) / plain)
+            with open(Path(name) / plain, "rb") as data:
+                md5 = hashlib.file_digest(data, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            whole = whole and md5 == kind.split_list[part][2]
+            found |= parse(Path(name), part, file)
+    train, test = (len(found[f"{part}_labels"]) for part in files)
+    numbers = f"{train:,} of {counts[0]:,} training and {test:,} of {counts[1]:,} test images"
+    subset = "" if whole else f"{numbers}, not the published {title}"
+    return Contents(found, subset, {"class_names": [str(digit) for digit in range(10)]})
 
 
 def digest(values: NDArray[Any]) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, not_there, unpack
+from raycl.benchmarks.sources.base import Reading, Source, two_files
 from raycl.errors import UserError
 
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
@@ -22,23 +20,7 @@ def _read(reading: Reading) -> Contents:
 
     if reading.given is None:
         reading.fetch("SVHN", lambda root: [SVHN(str(root), split=part, download=True) for part in FILES])
-    files = reading.find(*FILES.values(), below=("", "svhn", "SVHN"))
-    if files is None:
-        raise not_there("SVHN", reading, " and ".join(FILES.values()))
-    found: Arrays = {}
-    whole = True
-    reading.downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=reading.downloads) as name:
-        for file, (part, plain) in zip(files, FILES.items(), strict=True):
-            unpack(file, Path(name) / plain)
-            with open(Path(name) / plain, "rb") as data:
-                md5 = hashlib.file_digest(data, "md5").hexdigest()
-            whole = whole and md5 == SVHN.split_list[part][2]
-            found |= _parse(Path(name), part, file)
-    train, test = (len(found[f"{part}_labels"]) for part in FILES)
-    counts = f"{train:,} of {COUNTS[0]:,} training and {test:,} of {COUNTS[1]:,} test images"
-    subset = "" if whole else f"{counts}, not the published SVHN"
-    return Contents(found, subset, {"class_names": [str(digit) for digit in range(10)]})
+    return two_files(reading, SVHN, FILES, COUNTS, _parse)
 
 
 def _parse(root: Path, part: str, file: Path) -> Arrays:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, not_there, unpack
+from raycl.benchmarks.sources.base import Reading, Source, two_files
 from raycl.errors import UserError
 
 FILES = {"train": "usps.bz2", "test": "usps.t.bz2"}
@@ -23,22 +21,7 @@ def _read(reading: Reading) -> Contents:
         reading.fetch(
             "USPS", lambda root: [USPS(str(root), part == "train", download=True) for part in FILES]
         )
-    files = reading.find(*FILES.values(), below=("", "usps", "USPS"))
-    if files is None:
-        raise not_there("USPS", reading, " and ".join(FILES.values()))
-    found: Arrays = {}
-    whole = True
-    reading.downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=reading.downloads) as name:
-        for file, (part, plain) in zip(files, FILES.items(), strict=True):
-            unpack(file, Path(name) / plain)
-            md5 = hashlib.md5((Path(name) / plain).read_bytes(), usedforsecurity=False).hexdigest()
-            whole = whole and md5 == USPS.split_list[part][2]
-            found |= _parse(Path(name), part, file)
-    train, test = (len(found[f"{part}_labels"]) for part in FILES)
-    counts = f"{train:,} of {COUNTS[0]:,} training and {test:,} of {COUNTS[1]:,} test images"
-    subset = "" if whole else f"{counts}, not the published USPS"
-    return Contents(found, subset, {"class_names": [str(digit) for digit in range(10)]})
+    return two_files(reading, USPS, FILES, COUNTS, _parse)
 
 
 def _parse(root: Path, part: str, file: Path) -> Arrays:
