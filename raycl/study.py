@@ -676,6 +676,8 @@ def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
     try:
         benchmark = benchmarks.load(str(recipe), cell.trial_seed, 0)
     except UserError as error:
+        if recipe.subset():  # more of the data might do
+            return str(error).removeprefix("benchmark ")
         raise UserError(f"{place.partition(': methods')[0]}: {error}") from None
     config = filled(cell.network.Config, {k.partition(".")[2]: s.value for k, s in cell.settings.items()
                                           if k.startswith("net.")}, place)  # fmt: skip

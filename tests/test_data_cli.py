@@ -282,3 +282,13 @@ def test_real_data_are_whole_in_the_table(run: Run, real_data: Path) -> None:
     assert run("data", "prepare", "mnist", "--from", os.fspath(real_data))[1].endswith("mnist, 55 MB\n")
     out = run("benchmarks", "permuted_mnist", "mnist_split(val=0.0)")[1]
     assert "10     10       54000/6000/10000" in out and "subset" not in out
+
+
+def test_a_part_that_has_too_little_blocks_its_cells_alone(run: Run, tmp_path: Path, real_data: Path) -> None:
+    sources.prepare("emnist_mnist", real_data)  # its test part alone is there
+    (tmp_path / "study_of_parts.py").write_text(STUDY % ["split(source='emnist_mnist')", "digits_split"])
+    code, _, err = run("run", "study_of_parts.py", "--local")
+    assert code == 1
+    (said,) = err.splitlines()
+    assert "blocked: split(source='emnist_mnist'): the prepared EMNIST mnist has no training images" in said
+    assert len(list((tmp_path / "results" / "runs").glob("??/*.json"))) == 1
