@@ -124,6 +124,7 @@ class Method(nn.Module):
     version: ClassVar[int] = 1  # raised when behaviour changes
     fit: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # per paper: keys of a study that differ there
+    deviations: ClassVar[Sequence[str]] = ()  # where it is not as published, a line each; reports print them
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -1,8 +1,9 @@
 """The training protocols of the papers, as values (catalogue, section e).
 
 A preset says how to train (`fit`) and what differs in the network (`net`: a value, or the domain that a
-search varies). What a preset changes in a method stands in the method's own file. Presets add up from left
-to right: ``"spg+desk"`` is SPG's protocol cut down to what a desk machine does in minutes.
+search varies; `on` gives them by benchmark). What a preset changes in a method stands in the method's own
+file. Presets add up from left to right: ``"spg+desk"`` is SPG's protocol cut down to what a desk machine does
+in minutes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,30 @@ from raycl.space import Float
 
 @dataclass(frozen=True)
 class Preset:
-    """Training settings and network settings of a paper."""
+    """Training settings and network settings of a paper.
+
+    Attributes:
+        on: benchmark -> what differs in the network there; on any other benchmark the preset is refused.
+    """
 
     fit: Mapping[str, Any] = field(default_factory=dict)
     net: Mapping[str, Any] = field(default_factory=dict)
+    on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def net_on(self, benchmark: str, place: str) -> Mapping[str, Any]:
+        """Settings of the network on a benchmark.
+
+        Raises:
+            UserError: the preset says nothing of that benchmark.
+        """
+        if self.on and benchmark not in self.on:
+            known = ", ".join(self.on)
+            raise UserError(f"{place} is of other benchmarks than {benchmark!r} (they are: {known})")
+        return {**self.net, **self.on.get(benchmark, {})}
+
+
+def _dropout(drop1: float, drop2: float) -> dict[str, float]:
+    return {"drop1": drop1, "drop2": drop2}
 
 
 def _cosine(optimiser: str, lr: float, batch: int, epochs: int, weight_decay: float = 0.0) -> dict[str, Any]:
@@ -66,6 +87,15 @@ PRESETS: Mapping[str, Preset] = {
     "ksm_mask_code": Preset(_cosine("adam", 2e-4, 32, 30) | {"schedule": "cosine_iter"}),
     "ksm_packnet": Preset(_NESTEROV | {"lr": 1e-2, "milestones": (50, 80), "epochs": 100}),
     "ksm_cpg": Preset(_NESTEROV | {"lr": 1e-2, "milestones": (50, 80), "epochs": 100}),
+    "spg_dropout": Preset(  # as SPG's code releases them: what its searches found for SPG, rounded
+        on={
+            "cifar100_10": _dropout(0.3135, 0.4093), "cifar100_20": _dropout(0.4956, 0.4850),
+            "tiny_10": _dropout(0.1249, 0.4344), "tiny_20": _dropout(0.3875, 0.4423),
+            "imagenet32_100": _dropout(0.2085, 0.3602),
+            "fceleba_10": _dropout(0.3257, 0.4147), "fceleba_20": _dropout(0.1984, 0.2694),
+            "femnist_10": _dropout(0.4922, 0.4847), "femnist_20": _dropout(0.2975, 0.3887),
+        }
+    ),
     "desk": Preset({"epochs": 10, "patience": 2, "batch": 64}),
 }  # fmt: skip
 

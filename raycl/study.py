@@ -526,7 +526,8 @@ def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order:
     network = names.network(text, where)
     search = special.get("search", study.search)
     _check_search(search, place)
-    settings = _settings(study, place, method, network, text, special.get("preset", study.preset), keys)
+    preset, benchmark = special.get("preset", study.preset), names.name_of(type(recipe))
+    settings = _settings(study, place, method, network, text, preset, keys, benchmark)
     if isinstance(search, Grid):
         search = _checked_grid(search, settings, place)
     if search is None:
@@ -575,6 +576,7 @@ def _settings(
     network_text: str,
     preset: str | None,
     keys: Mapping[str, Any],
+    benchmark: str,
 ) -> dict[str, Setting]:
     """Every dotted field of a cell; what stands later overrides what stands earlier."""
     kinds = {"method": method.Config, "net": network.Config, "fit": Fit.Config}
@@ -596,11 +598,16 @@ def _settings(
             if lenient and key not in settings:
                 continue
             named = f"{where}: {_named(room, method, network)}"
-            settings[key] = _setting(field_of(kinds[room], name, named), value, f"{where}: {key}", explicit)
+            before = settings.get(key)
+            found = _setting(field_of(kinds[room], name, named), value, f"{where}: {key}", explicit)
+            if found.domain is not None and not explicit and before is not None:
+                found = dataclasses.replace(found, value=before.value)  # where nothing is searched
+            settings[key] = found
 
     for part in presets.parts_of(preset, place):
         put({f"fit.{k}": v for k, v in presets.PRESETS[part].fit.items()}, f"preset {part}", False)
-        put({f"net.{k}": v for k, v in presets.PRESETS[part].net.items()}, f"preset {part}", False, True)
+        net = presets.PRESETS[part].net_on(benchmark, f"{place}: preset {part!r}")
+        put({f"net.{k}": v for k, v in net.items()}, f"preset {part}", False, True)
     put({f"fit.{k}": v for k, v in method.fit.items()}, method.__name__, False)
     for part in presets.parts_of(preset, place):
         put(method.presets.get(part, {}), f"{method.__name__}.presets[{part!r}]", False)

@@ -102,6 +102,7 @@ class Fit:
         patience: int = 5  # epochs
         threshold: float = 0.0  # relative; an epoch counts as better for the plateau below best * (1 - this)
         lr_floor: float = 1e-4
+        lr_span: float | None = None  # the floor is lr / lr_span, where lr itself is searched over decades
         milestones: tuple[int, ...] = ()  # epochs, for `steps`
         stop: Literal["floor_then_patience", "below_floor", "first_plateau", "never"] = "below_floor"
         clip: float | None = None  # global gradient norm
@@ -116,8 +117,15 @@ class Fit:
                 raise ValueError(f"lr = {self.lr} must be above 0")
             if self.schedule == "plateau" and self.factor <= 1:
                 raise ValueError(f"factor = {self.factor} must be above 1: lr is divided by it")
+            if self.lr_span is not None and self.lr_span < 1:
+                raise ValueError(f"lr_span = {self.lr_span} must be at least 1, or None")
             if self.clip is not None and self.clip <= 0:
                 raise ValueError(f"clip = {self.clip} must be above 0, or None")
+
+        @property
+        def floor(self) -> float:
+            """The lowest learning rate of the plateau schedule."""
+            return self.lr_floor if self.lr_span is None else self.lr / self.lr_span
 
     def __init__(
         self,
@@ -418,9 +426,9 @@ class Schedule:
                 return True
             if config.schedule == "plateau":
                 lower = self.lr / config.factor
-                if config.stop == "below_floor" and lower < config.lr_floor:
+                if config.stop == "below_floor" and lower < config.floor:
                     return True
-                self.lr = max(lower, config.lr_floor)
+                self.lr = max(lower, config.floor)
         return config.stop == "floor_then_patience" and self.at_floor >= config.patience
 
     def _plateau(self, loss: float) -> bool:
@@ -436,7 +444,7 @@ class Schedule:
     def _count_at_floor(self, loss: float) -> None:
         better = loss < self.best_kept
         self.best_kept = min(self.best_kept, loss)
-        at_floor = self.lr <= self.config.lr_floor * (1 + 1e-9)
+        at_floor = self.lr <= self.config.floor * (1 + 1e-9)
         self.at_floor = 0 if better else self.at_floor + at_floor
 
 

@@ -122,8 +122,19 @@ class TestPrecedence:
 
     @pytest.mark.parametrize("name", PRESETS)
     def test_every_preset_fills_a_fit(self, name: str) -> None:
-        cell = only_cell(preset=name)
+        cell = only_cell(preset=name, benchmarks=[next(iter(PRESETS[name].on), "digits_split")])
         assert cell.spec({}, 1).make_fit().config.lr == PRESETS[name].fit.get("lr", Fit.Config().lr)
+
+    def test_a_preset_may_speak_of_some_benchmarks_alone(self) -> None:
+        cell = only_cell(preset="spg+spg_dropout", benchmarks=["femnist_10"])
+        assert (cell.settings["net.drop1"].value, cell.settings["net.drop2"].value) == (0.4922, 0.4847)
+        assert cell.search is None  # finetune has nothing else to vary
+        text = complaint(preset="spg+spg_dropout")
+        assert "preset 'spg_dropout' is of other benchmarks than 'digits_split'" in text
+
+    def test_a_domain_of_a_preset_leaves_the_value_for_where_nothing_is_searched(self) -> None:
+        cell = only_cell(methods={"supsup": {}}, preset="spg", search=None)
+        assert cell.spec({}, 1).make_fit().config.lr == PRESETS["spg"].fit["lr"]
 
 
 class TestCells:

@@ -91,6 +91,13 @@ def test_spg_stops_after_five_bad_epochs_at_the_floor() -> None:
     assert fitted.epochs == 36 and fitted.lr == 1e-3
 
 
+def test_the_floor_may_follow_the_rate() -> None:
+    learner = Scripted([1.0] * 500)
+    fitted = played(learner, "spg", lr=0.0025, lr_span=250.0)
+    assert [r for r, _ in path(learner.rates)] == pytest.approx([0.0025 / 3**k for k in range(6)] + [1e-5])
+    assert fitted.epochs == 36 and fitted.lr == pytest.approx(1e-5)  # a hundredth of SPG's own path
+
+
 def test_spg_a_better_epoch_starts_the_count_again() -> None:
     at_floor = Scripted([1.0] * 33 + [0.5] + [0.6] * 500)
     assert played(at_floor, "spg").epochs == 33 + 1 + 5
