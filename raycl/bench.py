@@ -56,6 +56,7 @@ def run_benchmarks(name: str | None) -> int:
         "masks": _masks,
         "alpha": _alpha,
         "bank": _bank,
+        "methods": _methods,
     }
     if name is not None and name not in known:
         raise UserError(f"unknown bench {name!r}{nearest(name, known)} (known: {', '.join(known)})")
@@ -83,6 +84,13 @@ def _alpha() -> list[Line]:
     from raycl.bench_alpha import alpha
 
     return alpha()
+
+
+def _methods() -> list[Line]:
+    """Steps of regularised and masked methods, against steps of finetuning."""
+    from raycl.bench_methods import methods
+
+    return methods()
 
 
 def _bank() -> list[Line]:

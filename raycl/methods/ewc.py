@@ -6,7 +6,7 @@ value after the previous task. One anchor and one Fisher are kept: the running m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,6 +20,7 @@ from raycl.space import Float
 from raycl.training import Fit
 
 CHUNK = 64  # samples per pass of the exact Fisher
+PIECE = 2**17  # entries of a tensor that are worked on at once
 
 
 class EWC(Method):
@@ -79,26 +80,48 @@ class EWC(Method):
             return
         with torch.no_grad():
             for p, anchor, strength in zip(self.net.parameters(), self.anchor, self.fisher, strict=True):
-                if p.grad is not None:  # heads of other tasks do not move
-                    p.grad.addcmul_(strength, p - anchor, value=self.config.lamb)
+                if p.grad is None:  # heads of other tasks do not move
+                    continue
+                for gradient, weight, here, there in _pieces(p.grad, strength, p, anchor):
+                    gradient.addcmul_(weight, here - there, value=self.config.lamb)
 
 
-def fisher(net: Network, task: Task, fit: Fit, size: int = 1, *, dropout: bool = False) -> list[Tensor]:
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of one shape; on a CPU a few rows at a time: what is made of them stays in its cache."""
+    first = tensors[0]
+    if first.device.type != "cpu" or first.numel() <= PIECE:
+        yield tensors
+    else:
+        rows = max(1, PIECE * len(first) // first.numel())
+        yield from zip(*(whole.split(rows) for whole in tensors), strict=True)
+
+
+def fisher(
+    net: Network,
+    task: Task,
+    fit: Fit,
+    size: int = 1,
+    *,
+    dropout: bool = False,
+    forward: Callable[[Tensor, int], Tensor] | None = None,
+) -> list[Tensor]:
     """Diagonal of the empirical Fisher of `task`, one tensor for each parameter of the network.
 
+    `forward` answers in the network's place where more than the network makes the logits, such as gates.
     The gradient of the mean cross-entropy over each `size` samples of the training split is squared,
     multiplied by `size` (also where the last batch is smaller, as HAT's code does), summed and divided by
     the number of samples.
     """
+    answer: Callable[[Tensor, int], Tensor] = net if forward is None else forward
     found: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for p in net.parameters()}
     trained = net.trainable(task.index)
     layered = size == 1 and _only_layers(net, trained)
     with measuring(net, dropout):
         for batch in fit.batches(task.train, task.index, CHUNK if layered else size):
             if layered:
-                pairs: Iterable[tuple[Tensor, Tensor]] = _squared_per_sample(net, batch, task.index)
+                pairs: Iterable[tuple[Tensor, Tensor]] = _squared_per_sample(net, answer, batch, task.index)
             else:
-                loss = F.cross_entropy(net(batch.x, task.index), batch.y)
+                loss = F.cross_entropy(answer(batch.x, task.index), batch.y)
                 gradients = torch.autograd.grad(loss, trained)
                 pairs = zip(trained, (size * g.square() for g in gradients), strict=True)
             for p, squared in pairs:
@@ -118,7 +141,9 @@ def _plain(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-def _squared_per_sample(net: Network, batch: Batch, task: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _squared_per_sample(
+    net: Network, answer: Callable[[Tensor, int], Tensor], batch: Batch, task: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Squared gradients of each sample's own loss, summed over the batch, from one backward pass.
 
     A sample's weight gradient is the outer product of what a layer receives and of what comes back to its
@@ -132,7 +157,7 @@ def _squared_per_sample(net: Network, batch: Batch, task: int) -> Iterator[tuple
 
     hooks = [module.register_forward_hook(note) for module in net.modules() if _plain(module)]
     try:
-        loss = F.cross_entropy(net(batch.x, task), batch.y, reduction="sum")
+        loss = F.cross_entropy(answer(batch.x, task), batch.y, reduction="sum")
     finally:
         for hook in hooks:
             hook.remove()

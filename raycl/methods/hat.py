@@ -104,9 +104,8 @@ class HAT(Method):
 
     def regulariser(self, gates: list[Tensor]) -> Tensor:
         """R = sum a (1 - used) / sum (1 - used), one ratio over all blocks (eq. 5)."""
-        free = [1 - used for used in self.used]
-        taken = torch.stack([(a * room).sum() for a, room in zip(gates, free, strict=True)]).sum()
-        return taken / torch.stack([room.sum() for room in free]).sum().clamp_min(1e-12)
+        free = 1 - torch.cat(list(self.used))
+        return (torch.cat(gates) * free).sum() / free.sum().clamp_min(1e-12)
 
     def edit_gradients(self, batch: Batch) -> None:
         """Block what finished tasks use (eq. 2); embeddings come compensated out of the gate."""

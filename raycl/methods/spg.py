@@ -137,14 +137,14 @@ def gradient_importance(
     with measuring(net, dropout):
         for start in range(0, len(heads), GROUP):
             group = heads[start : start + GROUP]
-            for head, gradients in zip(group, _summed(net, task, fit, group), strict=True):
-                scores = [_standardised(g).tanh_().abs_() for g in gradients]
+            for head, gradients in zip(group, summed_gradients(net, task, fit, group), strict=True):
+                scores = [standardised(g).tanh_().abs_() for g in gradients]
                 if head != own:
                     cross = scores if cross is None else list(map(torch.maximum, cross, scores))
     return scores, cross  # the own head is the last
 
 
-def _summed(net: Network, task: Task, fit: Fit, heads: Sequence[int]) -> list[list[Tensor]]:
+def summed_gradients(net: Network, task: Task, fit: Fit, heads: Sequence[int]) -> list[list[Tensor]]:
     """For each head the gradients of the body, summed over the batches of the training split."""
     body = list(net.body.parameters())
     sums = [[torch.zeros_like(p) for p in body] for _ in heads]
@@ -159,7 +159,7 @@ def _summed(net: Network, task: Task, fit: Fit, heads: Sequence[int]) -> list[li
     return sums
 
 
-def _standardised(g: Tensor) -> Tensor:
+def standardised(g: Tensor) -> Tensor:
     """(g - mean) / standard deviation (unbiased) over the tensor; 0 where nothing varies."""
     if g.numel() < 2:
         return torch.zeros_like(g)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 import toys
 
+from raycl import methods
 from raycl.method import Batch
 from raycl.methods.ewc import fisher
 
@@ -63,6 +64,28 @@ def test_gradient_of_the_penalty_is_autograd_s() -> None:
     for one, other in zip(written, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
     assert penalty.item() > 1e-3
+
+
+@pytest.mark.parametrize("network", ["mlp(hidden=33)", "alexnet(width=0.05)"])
+def test_the_penalty_in_pieces_comes_to_the_same(monkeypatch: pytest.MonkeyPatch, network: str) -> None:
+    on = toys.benchmark(shape=(1, 20, 20))
+    ewc: Any = toys.method("ewc", on, network, lamb=7.0)
+    toys.learn_one(ewc, on, toys.fit(epochs=1), 0)
+    batch = Batch(on.tasks[1].train.take(slice(0, 8)), torch.from_numpy(on.tasks[1].train.y[:8]), 1)
+    parameters = list(ewc.net.trainable(1))
+    with torch.no_grad():
+        for p in parameters:
+            p.add_(0.1)
+    found = []
+    for piece in (2**17, 100, 1):  # whole; a few rows and a rest; row by row
+        monkeypatch.setattr(methods.ewc, "PIECE", piece)
+        for p in parameters:
+            p.grad = torch.full_like(p, 0.25)
+        ewc.edit_gradients(batch)
+        found.append([p.grad for p in parameters])
+    for parts in found[1:]:
+        assert all(facts.same_bits(one, other) for one, other in zip(found[0], parts, strict=True))
+    assert any(bool((g != 0.25).any()) for g in found[0])
 
 
 @pytest.mark.usefixtures("float64")

@@ -67,7 +67,7 @@ def test_importance_needs_one_forward_pass_per_batch() -> None:
     assert len(calls) == 3  # 48 samples, although four heads are asked
 
 
-def test_batches_are_summed_before_they_are_standardised() -> None:
+def test_batches_are_summed_before_they_arestandardised() -> None:
     on = toys.benchmark()
     spg: Any = toys.method("spg", on)
     whole, cross = gradient_importance(spg.net, on.tasks[1], toys.fit(batch=48), dropout=False)

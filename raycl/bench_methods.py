@@ -1,0 +1,202 @@
+"""What a step of a regularised or masked method costs, against a step of finetuning.
+
+Times are CPU seconds of this process, which computes on one thread: on a machine that others use as well,
+waiting for a turn does not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raycl import names
+from raycl.bench import Line
+from raycl.method import Batch, Method, World
+from raycl.methods import spg
+from raycl.networks import Network, Start
+from raycl.spec import set_numerics
+from raycl.tasks import ArraySplit, Task
+from raycl.training import Fit, OptimiserUpdate, optimiser_of
+
+TASKS, CLASSES, BATCH = 10, 10, 64
+GOALS = {"SPG": "1.05 or less", "EWC": "1.10 or less", "SI": "1.10 or less", "HAT": "1.15 or less"}
+STEPS = 3  # of one method in one round
+HEADS = 6  # of cross-head importance
+SETTINGS: dict[str, Any] = {"epochs": 1, "schedule": "constant", "stop": "never", "lr": 0.01}
+
+
+class Case(NamedTuple):
+    """A network, its input, and how often everything is measured."""
+
+    network: str
+    shape: tuple[int, int, int]
+    rounds: int
+
+
+CASES = (Case("alexnet", (3, 32, 32), 11), Case("mlp", (1, 28, 28), 25))
+
+
+def methods() -> list[Line]:
+    """A step in the second task against one of finetuning, batch 64; all heads at once against one by one."""
+    path = "MKL" if torch.backends.mkl.is_available() else "torch's own products"
+    numerics = f"{set_numerics('strict')} numerics, {path}, {torch.get_default_dtype()}, torch's dropout"
+    lines = [Line(numerics, torch.get_num_threads(), "thread")]
+    for case in CASES:
+        lines += _steps(case) + _heads(case)
+    return lines
+
+
+# ------------------------------------------------------------------------------------- a step of a method
+
+
+class _Measured(Exception):
+    """All has been measured; what methods do after training is left out."""
+
+
+class _Inside(Fit):
+    """Trains nothing: calls `then` where a method's training would begin, in the state it then has."""
+
+    def __init__(self, config: Fit.Config, then: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.then = then
+
+    def __call__(self, who: Any, task: Task, **settings: Any) -> Any:
+        self.then()
+
+
+class _Runner:
+    """A method that has learnt the first task."""
+
+    def __init__(self, kind: type[Method], case: Case) -> None:
+        self.method = kind(_world(case), kind.Config())
+        self.config = Fit.Config(batch=BATCH, **SETTINGS, **kind.fit)
+        fit = Fit(self.config)
+        fit.begin(0)
+        self.method.learn(_task(case, 0), fit)
+
+    def within(self, task: Task, then: Callable[[], None]) -> None:
+        """Call `then` while the method learns `task`, with an optimiser ready for `seconds`."""
+
+        def ready() -> None:
+            self.update = OptimiserUpdate(
+                optimiser_of(self.config, list(self.method.trainable(task.index))), self.config.clip
+            )
+            self.method.train(True)
+            then()
+
+        self.method.learn(task, _Inside(self.config, ready))
+
+    def seconds(self, batches: Sequence[Batch]) -> float:
+        """Of a step, the median over the batches."""
+        found = []
+        for batch in batches:
+            started = time.process_time()
+            self.update.clear()
+            self.method.step(batch, self.update)
+            found.append(time.process_time() - started)
+        return statistics.median(found)
+
+
+def _steps(case: Case) -> list[Line]:
+    """Real steps of all methods in turn, while every one of them is in the midst of its second task."""
+    known = {name: goal for name, goal in GOALS.items() if name.lower() in names.method_names()}
+    plain = _Runner(Method, case)
+    runners = {name: _Runner(names.method(name.lower()), case) for name in known}
+    task, every = _task(case, 1), [plain, *runners.values()]
+    batches = list(Fit(plain.config).batches(task.train, task.index))[:STEPS]
+    base: list[float] = []
+    ratios: dict[str, list[float]] = {name: [] for name in known}
+
+    def measure() -> None:
+        for number in range(1 + case.rounds):
+            first = number % len(every)  # each comes first in turn
+            seconds = {runner: runner.seconds(batches) for runner in every[first:] + every[:first]}
+            if number:  # the first round warms up
+                base.append(seconds[plain])
+                for name, runner in runners.items():
+                    ratios[name].append(seconds[runner] / seconds[plain])
+        raise _Measured
+
+    def enter(depth: int) -> None:
+        if depth == len(every):
+            measure()
+        every[depth].within(task, lambda: enter(depth + 1))
+
+    with contextlib.suppress(_Measured):
+        enter(0)
+    lines = [Line(f"{case.network}: a step of finetuning", statistics.median(base) * 1e3, "ms")]
+    for name, goal in known.items():
+        clip = runners[name].config.clip
+        what = f"{case.network}: {name.lower()}" + (f", gradients clipped at {clip:g}" if clip else "")
+        lines.append(Line(what, statistics.median(ratios[name]), "x", goal))
+    return lines
+
+
+# ------------------------------------------------------------------------------ importance of several heads
+
+
+def _heads(case: Case) -> list[Line]:
+    """Gradients through `HEADS` heads: one forward pass a batch for all of them, and one for each."""
+    net, task = _world(case).build(), _task(case, HEADS - 1)
+    fit, heads = Fit(Fit.Config(batch=BATCH, **SETTINGS)), range(HEADS)
+
+    def shared() -> list[list[Tensor]]:
+        return spg.summed_gradients(net, task, fit, heads)
+
+    def apart() -> list[list[Tensor]]:
+        return [spg.summed_gradients(net, task, fit, [head])[0] for head in heads]
+
+    ratios = []
+    for _ in range(5):
+        seconds = []
+        for way in (apart, shared):
+            started = time.process_time()
+            way()
+            seconds.append(time.process_time() - started)
+        ratios.append(seconds[0] / seconds[1])
+    what = f"{case.network}: {HEADS} heads, one forward pass against {HEADS}"
+    return [
+        Line(what, statistics.median(ratios), "x faster", "1.8 or more"),
+        Line(
+            "  without dropout, gradients differ by",
+            _difference(net, shared, apart),
+            "of the largest",
+            "1e-6",
+        ),
+    ]
+
+
+def _difference(
+    net: Network, one: Callable[[], list[list[Tensor]]], other: Callable[[], list[list[Tensor]]]
+) -> float:
+    net.train(False)
+    left, right = (torch.cat([g.reshape(-1) for head in way() for g in head]) for way in (one, other))
+    net.train(True)
+    return float((left - right).abs().max() / right.abs().max())
+
+
+# ------------------------------------------------------------------------------------------------ the data
+
+
+def _task(case: Case, index: int) -> Task:
+    """Noise, a few batches of it."""
+    rng = np.random.Generator(np.random.PCG64(index))
+    n, channels = STEPS * BATCH, case.shape[0]
+    noise = rng.integers(0, 256, (n, *case.shape), dtype=np.uint8)
+    labels = rng.integers(0, CLASSES, n)
+    split = ArraySplit(noise, np.arange(n), labels, (0.5,) * channels, (0.25,) * channels)
+    empty = ArraySplit(noise, split.rows[:0], split.y[:0])
+    return Task(index, "noise", CLASSES, split, empty, empty)
+
+
+def _world(case: Case) -> World:
+    kind = names.network(case.network)
+    classes = (CLASSES,) * TASKS
+    return World(case.shape, classes, Start(kind, kind.Config(), case.shape, classes, 0))

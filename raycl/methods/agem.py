@@ -1,0 +1,137 @@
+"""Averaged gradient episodic memory (A-GEM): Chaudhry et al., ICLR 2019, arXiv 1812.00420.
+
+A few samples of each class of every finished task are kept. Where a step would raise the mean loss over a
+draw of them, to first order, the part of the gradient that points that way is taken out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raycl.method import Batch, Method, Task, measuring, mixed_cross_entropy
+from raycl.space import Choice
+from raycl.training import Fit
+
+
+class AGEM(Method):
+    """Finetuning with gradients projected against a reference gradient of the memory.
+
+    Heads of older tasks take part in the projection, and so move where there is one. The memory holds inputs
+    as the network reads them: normalised, not augmented, in its float type.
+    """
+
+    mixed = True  # the memory's batches
+    deviations: ClassVar[Sequence[str]] = (
+        "many epochs under the protocol's stopping rule, where A-GEM's paper passes over the data once",
+        "the memory keeps the last m of each class in the order of the training split, without regard to the "
+        "shuffled order in which an epoch saw them",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        m: Annotated[int, Choice(1, 5, 13, 20, 50)] = 13  # samples kept of each class
+        ref_batch: Annotated[int, Choice(64, 128, 256)] = 256  # samples drawn for the reference gradient
+
+        def __post_init__(self) -> None:
+            for name in ("m", "ref_batch"):
+                if getattr(self, name) < 1:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+
+    config: Config
+    inputs: Tensor  # the memory: [n, channels, height, width]
+    labels: Tensor  # [n], within the task
+    origins: Tensor  # [n], the task of each
+
+    def make(self) -> None:
+        super().make()
+        self.register_buffer("inputs", torch.zeros(0, *self.world.input_shape))
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("origins", torch.zeros(0, dtype=torch.int64))
+        self.steps = self.projections = 0  # of the latest task
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        self.steps = self.projections = 0
+        fit(self, task)
+        self.remember(task)
+
+    def remember(self, task: Task) -> None:
+        """Keep the last m samples of each class, in the order of the training split."""
+        y = task.train.y
+        rows = np.sort(np.concatenate([np.flatnonzero(y == c)[-self.config.m :] for c in np.unique(y)]))
+        labels = torch.as_tensor(y[rows], device=self.labels.device)
+        self.inputs = torch.cat([self.inputs, task.train.take(rows, self.inputs.device)])
+        self.labels = torch.cat([self.labels, labels])
+        self.origins = torch.cat([self.origins, torch.full_like(labels, task.index)])
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        """The body and the heads up to that of `task`: the older ones move with a projection alone."""
+        return dict.fromkeys(p for t in range(task + 1) for p in self.net.trainable(t))
+
+    def loss(self, batch: Batch) -> Tensor:
+        if isinstance(batch.task, int):
+            return super().loss(batch)
+        if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.net.modules()):
+            return mixed_cross_entropy(self.net, batch)
+        with measuring(self.net, dropout=self.training):  # each task by its own statistics, as they were
+            losses = [
+                F.cross_entropy(self(batch.x[rows], int(task)), batch.y[rows], reduction="sum")
+                for task in batch.task.unique()
+                for rows in [batch.task == task]
+            ]
+        return torch.stack(losses).sum() / len(batch)
+
+    def edit_gradients(self, batch: Batch) -> None:
+        if not len(self.labels):
+            return
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        loss = self.loss(self.reference_batch())
+        reference = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = project([p.grad for p in parameters], reference)
+        self.steps += 1
+        if gradients is not None:
+            self.projections += 1
+            for p, gradient in zip(parameters, gradients, strict=True):
+                p.grad = gradient
+
+    def reference_batch(self) -> Batch:
+        """`ref_batch` samples of the memory, drawn without replacement, or all if there are fewer."""
+        n = len(self.labels)
+        if n <= self.config.ref_batch:
+            return Batch(self.inputs, self.labels, self.origins)
+        rows = torch.randperm(n, device=self.labels.device)[: self.config.ref_batch]
+        return Batch(self.inputs[rows], self.labels[rows], self.origins[rows])
+
+    def figures(self, task: int) -> dict[str, Any]:
+        """Samples in the memory; share of the task's updates whose gradient was projected."""
+        return {"stored_samples": len(self.labels), "projected": self.projections / max(self.steps, 1)}
+
+
+def project(
+    gradients: Sequence[Tensor | None], reference: Sequence[Tensor | None]
+) -> list[Tensor | None] | None:
+    """g - (g.r / r.r) r where g.r < 0 (A-GEM section 4), else None: the gradient stays as it is.
+
+    g and r are the tensors of each list strung together; None stands for zeros. With r = 0 there is nothing
+    to project against. Nothing is written to.
+    """
+    pairs = list(zip(gradients, reference, strict=True))
+    dots = [_dot(g, r) for g, r in pairs if g is not None and r is not None]
+    if not dots:
+        return None
+    squares = [_dot(r, r) for r in reference if r is not None]
+    ratio = float(torch.stack(dots).sum() / torch.stack(squares).sum())
+    if not -math.inf < ratio < 0:
+        return None
+    return [g if r is None else r * -ratio if g is None else g.sub(r, alpha=ratio) for g, r in pairs]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.reshape(-1), b.reshape(-1))

@@ -1,0 +1,250 @@
+"""Similar and dissimilar tasks in one sequence (CAT): Ke, Liu and Huang, NeurIPS 2020, arXiv 2112.10017.
+
+HAT that finds out which earlier tasks are similar to the new one (t small fits before task t, O(T^2) in all),
+leaves their units open to it, and gives it a second head over what those tasks make of its samples. It may
+forget: units of similar tasks are overwritten by design, and attention heads rest on one attention block that
+goes on training. Mask heads forget as little as HAT's if all earlier tasks are judged dissimilar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raycl.masks import weight_factors
+from raycl.method import Batch, Buffers, Task, Update, measuring, one_task
+from raycl.methods.hat import HAT
+from raycl.networks import Blocks
+from raycl.networks._attention import Attention, drawn
+from raycl.space import Choice, Float, Int
+from raycl.training import Fit
+
+
+class CAT(HAT):
+    """HAT with a similarity test before each task, opened units, and an attention head beside the mask head.
+
+    A task is answered by the better of its two heads on its validation split (training split, where there is
+    no other). With `attention_weight=0` the attention head is neither trained nor asked.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "spg": {"method.attention_weight": 1.0},
+        "prm": {**HAT.presets["prm"], "method.n_head": Choice(1, 5)},
+    }
+    deviations: ClassVar[Sequence[str]] = (
+        "attention is over the tasks found similar; CAT's code skips those while it trains (attend=literal)",
+        "masks of earlier tasks in the similarity test are taken at smax; CAT's code takes a slope of 1",
+        "earlier tasks' logits in the similarity test are computed once, without dropout and augmentation",
+        "parameters are counted with what CAT's code declares and never trains, which is not built here",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(HAT.Config):
+        n_head: Annotated[int, Int(1, 6)] = 1  # inner width n_head * floor(features / n_head)
+        attention_weight: Annotated[float, Float(0.25, 2.0)] = 1.0  # of the attention head's cross-entropy
+        attend: Literal["similar", "literal"] = "similar"  # literal: CAT's code, see `attended`
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            for name, least in (("n_head", 1), ("attention_weight", 0)):
+                if getattr(self, name) < least:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        width, tasks = self.body.units[-1], self.world.tasks
+        self.attention = drawn(lambda: Attention(width, self.config.n_head))
+        self.attention_heads = drawn(lambda: nn.ModuleList(nn.Linear(width, n) for n in self.world.classes))
+        self.queries = drawn(lambda: nn.ParameterList(torch.randn(width) for _ in range(tasks)))
+        self.claimed_by = Buffers(torch.full((n,), tasks) for n in self.body.units)  # `tasks`: none has
+        self.unblocked = nn.ModuleList(Buffers(torch.ones_like(m) for m in self.used) for _ in range(tasks))
+        self.similar: dict[int, list[int]] = {}  # earlier tasks found similar, by task
+        self.transfer: dict[str, float] = {}  # accuracies in the latest similarity test
+        self.by_attention: set[int] = set()  # tasks whose attention head answers
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        t, earlier = task.index, list(self.similar)
+        self.similar[t] = self.find_similar(earlier, task, fit) if earlier else []
+        dissimilar = [k for k in earlier if k not in self.similar[t]]
+        self.unblocked[t] = Buffers(open_units(claims, dissimilar) for claims in self.claimed_by)
+        self.factors = self.factors_for(t) if earlier else []
+        fit(self, task)
+        self.factors = []
+        self.merge(t)
+        if self.config.attention_weight:
+            self.choose_head(task, fit)
+
+    def find_similar(self, earlier: Sequence[int], task: Task, fit: Fit) -> list[int]:
+        """Earlier tasks whose logits, mapped, beat a new network under the task's still random mask."""
+        own = self.world.build(start=1)
+        assert isinstance(own, Blocks)
+        who = LinearMap(task.classes, task.classes, own, self.masks(task.index))
+        self.transfer = {"reference": _accuracy(who, task, fit, "reference")}
+        for k in earlier:
+            who = LinearMap(self.world.classes[k], task.classes)
+            self.transfer[str(k)] = _accuracy(who, self.seen_by(k, task, fit), fit, str(k))
+        return [k for k in earlier if self.transfer[str(k)] > self.transfer["reference"]]
+
+    def seen_by(self, k: int, task: Task, fit: Fit) -> Task:
+        """Another task whose inputs are what the frozen main network answers to them as for task `k`."""
+        found, masks, none = [], self.masks(k), torch.zeros(0, self.world.classes[k])
+        with measuring(self.net), torch.no_grad():
+            for split in (task.train, task.val):
+                logits = [self.logits(batch.x, k, masks) for batch in fit.batches(split, task.index)]
+                found.append(Outputs(torch.cat([none, *logits]), split.y))
+        return replace(task, train=found[0], val=found[1])
+
+    def factors_for(self, task: int) -> list[tuple[Tensor, Tensor]]:
+        """max(1 - view of the cumulative mask, view of T_sim) for each block's weight and bias."""
+        masks = self.used, self.unblocked[task]
+        blocked, closed = (weight_factors(self.body.blocks, list(mask.buffers())) for mask in masks)
+        pairs = zip(blocked, closed, strict=True)
+        return [(torch.maximum(w, 1 - cw), torch.maximum(b, 1 - cb)) for (w, b), (cw, cb) in pairs]
+
+    def merge(self, task: int) -> None:
+        """Take the task's gates into the used units; those whose mask, rounded, rises are its claim."""
+        before = [used.round() for used in self.used]
+        super().merge(task)
+        for claims, old, used in zip(self.claimed_by, before, self.used, strict=True):
+            claims[used.round() > old] = task
+
+    def choose_head(self, task: Task, fit: Fit) -> None:
+        """Let the attention head answer from here on if it is strictly better."""
+        t, split = task.index, task.val if len(task.val) else task.train
+        by_mask = fit.accuracy(self, t, split)
+        self.by_attention.add(t)
+        if fit.accuracy(self, t, split) <= by_mask:
+            self.by_attention.remove(t)
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        parts: list[Any] = [*super().trainable(task)]
+        if self.config.attention_weight:
+            parts += self.attention_heads[task].parameters()
+            if len(self.attended(task, training=True)) > 1:
+                parts += [*self.attention.parameters(), self.queries[task]]
+        return parts
+
+    def attended(self, task: int, training: bool) -> list[int]:
+        """Earlier tasks that a task attends to: the similar ones.
+
+        literal: in training the others, later all that were in any similarity when the task was learnt.
+        """
+        similar = self.similar.get(task, [])
+        if self.config.attend == "similar":
+            return similar
+        known = {t: found for t, found in self.similar.items() if t <= task}
+        related = {k for t, found in known.items() if found for k in (t, *found)}
+        return [k for k in known if k < task and (k not in similar if training else k in related)]
+
+    def masks(self, task: int) -> list[Tensor]:
+        """Gates of a task at smax, whatever the present slope, and without gradient."""
+        return [torch.sigmoid(self.config.smax * e.detach()) for e in self.embeddings[task].parameters()]
+
+    def attention_logits(self, x: Tensor, task: int) -> Tensor:
+        """Logits of the attention head: over two attended tasks or more, else over features under T_sim."""
+        tasks = self.attended(task, self.training)
+        if len(tasks) > 1:
+            seen = torch.stack([self.body.features(x, k, self.masks(k)) for k in tasks], 1)
+            h = self.attention(F.relu(self.queries[task]), seen)  # seen: [batch, tasks, features]
+        else:
+            h = self.body.features(x, task, list(self.unblocked[task].buffers()))
+        logits: Tensor = self.attention_heads[task](h)
+        return logits
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        return self.attention_logits(x, task) if task in self.by_attention else super().forward(x, task)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Both heads and the regulariser; the validation loss is the same at smax."""
+        loss, weight = super().loss(batch), self.config.attention_weight
+        if weight:
+            logits = self.attention_logits(batch.x, one_task(batch))
+            loss = loss + weight * F.cross_entropy(logits, batch.y)
+        return loss
+
+    def figures(self, task: int) -> dict[str, Any]:
+        """HAT's (as if all tasks were dissimilar), the similarity test's, and the head that answers."""
+        found = {"similar": self.similar[task], "transfer": self.transfer}
+        return super().figures(task) | found | {"head": "attention" if task in self.by_attention else "mask"}
+
+    def parts(self) -> dict[str, int]:
+        """Parameters of the main network, the transfer network and the attention part of CAT's code.
+
+        Never trained, and so not built here: embeddings and heads in the attention part; in the transfer
+        network heads over pairs of features, and maps to earlier tasks.
+        """
+        body, heads, embeddings, attention, queries = (
+            sum(p.numel() for p in module.parameters())
+            for module in (self.net.body, self.net.heads, self.embeddings, self.attention, self.queries)
+        )
+        classes, tasks, width = sum(self.world.classes), self.world.tasks, self.queries[0].numel()
+        return {
+            "main": body + embeddings + 2 * heads,
+            "transfer": body + heads + (2 * width + 1) * classes + (classes + tasks) * classes,
+            "attention": attention + queries + embeddings + heads,
+        }
+
+    def count_parameters(self) -> int:
+        """As SPG's Table 10 counts CAT: all `parts`."""
+        return sum(self.parts().values())
+
+
+def open_units(claimed_by: Tensor, dissimilar: Sequence[int]) -> Tensor:
+    """T_sim: 1 everywhere but at units that dissimilar tasks claimed first (0)."""
+    theirs = torch.isin(claimed_by, torch.tensor(dissimilar, dtype=torch.long, device=claimed_by.device))
+    return (~theirs).to(torch.get_default_dtype())
+
+
+class LinearMap(nn.Module):
+    """What the similarity test fits: a linear map of logits and, where `net` is given, what makes them."""
+
+    def __init__(self, given: int, classes: int, net: Blocks | None = None, masks: Sequence[Tensor] = ()):
+        super().__init__()
+        self.map, self.net, self.masks = drawn(lambda: nn.Linear(given, classes)), net, masks
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        if self.net is not None:
+            x = self.net.head(self.net.features(x, task, self.masks), task)
+        return F.linear(x, self.map.weight, self.map.bias)
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        return [*self.map.parameters(), *(() if self.net is None else self.net.trainable(task))]
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        return F.cross_entropy(self(batch.x, one_task(batch)), batch.y)
+
+    def step(self, batch: Batch, update: Update) -> Tensor:
+        loss = self.validation_loss(batch)
+        loss.backward()
+        update()
+        return loss.detach()
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """A split whose inputs are logits [n, classes of an earlier task]."""
+
+    x: Tensor
+    y: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
+        return self.x[rows].to(device)
+
+
+def _accuracy(who: LinearMap, task: Task, fit: Fit, name: str) -> float:
+    """What `who` comes to on the validation split, or on the training split where that is empty."""
+    has_val, stream = len(task.val) > 0, f"similarity-{name}"
+    fitted = fit(who, task, train_accuracy=not has_val, stream=stream, account="similarity")
+    return fitted.val_accuracy if has_val else fitted.train_accuracy

@@ -1,0 +1,39 @@
+"""A copy of the network per task, trained on from a network that is there already: B2 and Finetune.
+
+B2 of SPG (Konishi et al., ICML 2023, arXiv 2306.14775) goes on from the copy of the task before; Finetune of
+KSM (catalogue: `ksm`) always from the first task's. As `one`, but that tasks do not start from scratch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from raycl.methods.one import One
+from raycl.networks import Network
+
+
+class Copies(One):
+    """Each task is answered by its own network, one not learnt yet by the network it would start from.
+
+    Parameters are counted as those of `one`: all tasks' networks, from the start; what must be stored grows
+    by a network with one head at each task's end.
+    """
+
+    reference = False
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(One.Config):
+        """`init` is where the first network and new heads come from."""
+
+        start: Literal["previous", "first"] = "previous"  # the network that a later task is trained on from
+
+    config: Config
+
+    def _fresh(self, task: int) -> Network:
+        net = super()._fresh(task)
+        if self.nets:
+            source = list(self.nets)[-1 if self.config.start == "previous" else 0]
+            # not strict: with a head per task, either network has one that the other lacks
+            net.load_state_dict(self.nets[source].state_dict(), strict=False)
+        return net

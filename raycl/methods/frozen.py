@@ -1,0 +1,58 @@
+"""The trunk is trained on the first task only, each later task trains its head: SGD-F in HAT's comparison.
+
+Serra et al., ICML 2018, arXiv 1801.01423.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from raycl.method import Method, Task
+from raycl.networks import Heads, PerTaskBatchNorm
+from raycl.training import Fit
+
+
+class Frozen(Method):
+    """Finetuning of the heads alone after the first task; dropout in the trunk stays on while they train.
+
+    Statistics of batches that all tasks share are frozen with the trunk; those of a task's own are not.
+    """
+
+    keeps_logits = True
+    needs = (Heads,)
+
+    def make(self) -> None:
+        super().make()
+        self.learnt = 0
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        fit(self, task)
+        self.learnt += 1
+        self.train(self.training)
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        return self.net.heads[task].parameters() if self.learnt else self.net.trainable(task)
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.learnt):
+            h = self.net.features(x, task)
+        return self.net.head(h, task)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.learnt:
+            _freeze_statistics(self.net.body)
+        return self
+
+
+def _freeze_statistics(module: nn.Module) -> None:
+    """Batch normalisations into evaluation mode, but for those with statistics per task."""
+    for child in module.children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.train(False)
+        elif not isinstance(child, PerTaskBatchNorm):
+            _freeze_statistics(child)

@@ -1,0 +1,62 @@
+"""SPG with a threshold (HPG), an ablation of SPG: Konishi et al., ICML 2023, arXiv 2306.14775.
+
+A parameter whose importance to any task before exceeds the threshold is blocked; the others move freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from raycl.method import Batch, Task, Update
+from raycl.methods.spg import SPG
+from raycl.space import Choice
+from raycl.training import Fit
+
+
+class HPG(SPG):
+    """SPG whose gradients are multiplied by 0 or 1. Blocked parameters stay bit for bit."""
+
+    deviations: ClassVar[Sequence[str]] = (
+        "the head's gradient is scaled by the share of the body that is free, as SPG's code does; "
+        "the paper does not say",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(SPG.Config):
+        threshold: Annotated[float, Choice(0.1, 0.3, 0.5, 0.7, 0.9)] = 0.5  # above 1 nothing is blocked
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        self.held: list[tuple[Tensor, Tensor]] = []  # within a fit: what is blocked, and its values
+
+    def blocking(self) -> list[Tensor]:
+        """1 where the importance exceeds the threshold, else 0."""
+        return [(a > self.config.threshold).to(a.dtype) for a in self.accumulated]
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        if self.learnt and fit.config.weight_decay:  # which moves what has no gradient
+            body = [p.detach().clone() for p in self.net.body.parameters()]
+            self.held = [(b > 0, p) for b, p in zip(self.blocking(), body, strict=True)]
+        super().learn(task, fit)
+        self.held = []
+
+    def step(self, batch: Batch, update: Update) -> Tensor:
+        loss = super().step(batch, update)
+        if self.held:
+            with torch.no_grad():
+                for p, (blocked, value) in zip(self.net.body.parameters(), self.held, strict=True):
+                    torch.where(blocked, value, p, out=p)
+        return loss
+
+    def stored_bytes(self) -> int:
+        """A bit for each parameter of the body: its importance is over the threshold, or is not."""
+        numbers = sum(a.numel() for a in self.accumulated)
+        floats = sum(a.numel() * a.element_size() for a in self.accumulated)
+        return super().stored_bytes() - floats + (numbers + 7) // 8

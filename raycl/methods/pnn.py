@@ -1,0 +1,136 @@
+"""Progressive neural networks: Rusu et al., 2016, arXiv 1606.04671, in the form of HAT's code.
+
+Every task has a narrow column of its own, and laterals through which the column reads what the layers of the
+earlier columns receive. Columns of finished tasks never change, so nothing is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raycl.method import Method, Task
+from raycl.networks import Blocks, Heads
+from raycl.space import Float
+from raycl.training import Fit
+
+
+class PNN(Method):
+    """A column per task, all there from the start; task t is answered by column t, which runs t columns."""
+
+    keeps_logits = True
+    needs = (Blocks, Heads)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "pmask": {"method.expansion": 1.117, "fit.lr": Float(0.01, 0.1, log=True)}
+    }
+    deviations: ClassVar[Sequence[str]] = (
+        "columns are fixed in advance, expansion/T as wide as the network (HAT); the paper adds full ones",
+        "a layer of a column has at least one unit; the formula gives none for many tasks",
+        "the head's lateral is part of a task's own logits (paper); HAT's code leaves it out",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        expansion: Annotated[float, Float(0.8, 1.5)] = 1.117  # a column's widths times the number of tasks
+
+        def __post_init__(self) -> None:
+            if self.expansion <= 0:
+                raise ValueError(f"expansion = {self.expansion} must be above 0")
+
+    config: Config
+
+    def make(self) -> None:
+        tasks = self.world.tasks
+        width = self.config.expansion / tasks * (1 + 2**-50)  # so that rounding loses no whole unit
+        device = torch.get_default_device()
+        self.columns: Any = nn.ModuleList()  # [column][block]
+        self.laterals: Any = nn.ModuleList()  # [column][block, from the second, then the head]
+        self.heads = nn.ModuleList()
+        for task in range(tasks):
+            column, across = self.world.build(width, task), self.world.build(width, tasks + task)
+            assert isinstance(column, Blocks) and isinstance(across, Blocks)
+            layers = [*(block.layer for block in across.blocks[1:]), across.heads[task]] if task else []
+            with torch.device("cpu"):  # the same draws on every device
+                laterals = nn.ModuleList(Lateral(layer, task) for layer in layers)
+            self.columns.append(nn.ModuleList(column.blocks))
+            self.laterals.append(laterals.to(device))
+            self.heads.append(column.heads[task])
+        self.learnt = 0
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        fit(self, task)
+        self.learnt += 1
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        return [p for part in self._parts(task) for p in part.parameters()]
+
+    def _parts(self, task: int) -> Sequence[nn.Module]:
+        return self.columns[task], self.laterals[task], self.heads[task]
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        earlier: list[list[Tensor]] = []  # by column
+        with torch.no_grad():
+            for column in range(task):
+                earlier.append(self.received(x, column, earlier))
+        h = self.received(x, task, earlier)[-1]
+        logits: Tensor = self.heads[task](h)
+        if earlier:
+            logits = logits + self.laterals[task][-1]([column[-1] for column in earlier], rectify=False)
+        return logits
+
+    def received(self, x: Tensor, column: int, earlier: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """What the blocks of a column, then its head, receive; `earlier` is the same of all columns before.
+
+        The steps are those of `Block.forward`; a lateral is added before the ReLU. Dropout acts in frozen
+        columns too, as in HAT's code.
+        """
+        found = []
+        for index, block in enumerate(self.columns[column]):
+            if block.flatten:
+                x = x.flatten(1)
+            x = F.dropout(x, block.drop_in, self.training)
+            found.append(x)
+            x = block.layer(x)
+            if index and earlier:
+                x = x + self.laterals[column][index - 1]([inputs[index] for inputs in earlier])
+            x = F.dropout(F.relu(x), block.drop, self.training)
+            if block.pool:
+                x = F.max_pool2d(x, block.pool)
+        return [*found, x]
+
+    def stored_bytes(self) -> int:
+        """Of the columns learnt: later ones are still as they were drawn."""
+        learnt = [p for task in range(self.learnt) for p in self.trainable(task)]
+        return sum(p.numel() * p.element_size() for p in learnt)
+
+
+class Lateral(nn.Module):
+    """What a layer receives in each of `columns` earlier columns, on its way into the same layer of the next.
+
+    Each is multiplied by a scalar of its own, all are joined and projected to the width of one column, and
+    `onward`, a layer like that which it is added to, maps this to the layer's outputs.
+    """
+
+    def __init__(self, onward: nn.Module, columns: int) -> None:
+        super().__init__()
+        self.scales = nn.Parameter(torch.randn(columns))
+        if isinstance(onward, nn.Conv2d):
+            inputs = onward.in_channels
+            self.project: nn.Module = nn.Conv2d(columns * inputs, inputs, 1)
+        else:
+            assert isinstance(onward, nn.Linear)
+            inputs = onward.in_features
+            self.project = nn.Linear(columns * inputs, inputs)
+        self.onward = onward
+
+    def forward(self, received: Sequence[Tensor], rectify: bool = True) -> Tensor:
+        """`received` [batch, inputs, ...] of each column; without `rectify` there is no ReLU (the head's)."""
+        joined = torch.cat([scale * h for scale, h in zip(self.scales, received, strict=True)], 1)
+        h = self.project(joined)
+        y: Tensor = self.onward(F.relu(h) if rectify else h)
+        return y

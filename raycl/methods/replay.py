@@ -1,0 +1,144 @@
+"""Sequential learning with stored data: B1 of Konishi et al., ICML 2023, arXiv 2306.14775.
+
+A fraction of each finished task's samples is kept, and every later task is learnt on batches that mix its own
+samples with all that was kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raycl.method import Batch, Method, Pooled, Task, mixed_cross_entropy
+from raycl.training import Fit
+
+if TYPE_CHECKING:
+    from raycl.tasks import Split
+
+
+class Replay(Method):
+    """Each task starts from the previous weights; the heads of older tasks go on learning.
+
+    What is kept is drawn once, when a task ends: of each class the fraction, at least one sample, of the
+    training split and of the validation split. Networks with batch statistics per task use those of the
+    latest task for all, since its batches hold samples of all.
+    """
+
+    mixed = True
+    deviations: ClassVar[Sequence[str]] = (
+        "the paper does not say how the stored samples are chosen: here by class, once per task",
+        "training stops by the current validation set and the same fraction of the older ones; "
+        "the paper does not say by what",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        fraction: float = 0.5  # r, share of a finished task's samples that is kept
+
+        def __post_init__(self) -> None:
+            if not 0 < self.fraction <= 1:
+                raise ValueError(f"fraction = {self.fraction} must lie in (0, 1]")
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        self.kept: list[Kept] = []
+        self.latest = 0
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        self.latest = task.index
+        if self.kept:
+            old = [(kept.task.index, Rows(kept.task.train, kept.train)) for kept in self.kept]
+            old_val = [(kept.task.index, Rows(kept.task.val, kept.val)) for kept in self.kept]
+            train, val = [*old, (task.index, task.train)], [*old_val, (task.index, task.val)]
+            fit(self, task, train=Pooled(train), val=Pooled(val))
+        else:
+            fit(self, task)
+        self.kept.append(Kept(task, self.drawn(task.train.y), self.drawn(task.val.y)))
+
+    def drawn(self, y: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows that are kept of a split with labels `y`, in ascending order."""
+        labels, sizes = np.unique(y, return_counts=True)
+        # Shares are rounded on the running total, so that the small errors of the classes do not add up.
+        shares = np.diff(np.rint(self.config.fraction * np.cumsum(sizes)), prepend=0)
+        parts = [np.empty(0, np.int64)]
+        for label, share in zip(labels, shares, strict=True):
+            rows, count = np.flatnonzero(y == label), max(1, int(share))
+            parts.append(rows[torch.randperm(len(rows), device="cpu")[:count].numpy()])
+        return np.sort(np.concatenate(parts))
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        """The body and all heads up to that of `task`."""
+        return dict.fromkeys(p for t in range(task + 1) for p in self.net.trainable(t))
+
+    def features(self, x: Tensor) -> Tensor:
+        """As a network's, with the batch statistics of the latest task."""
+        return self.net.features(x, self.latest)
+
+    def head(self, h: Tensor, task: int) -> Tensor:
+        return self.net.head(h, task)
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        return self.head(self.features(x), task)
+
+    def loss(self, batch: Batch) -> Tensor:
+        return mixed_cross_entropy(self, batch)  # type: ignore[arg-type]  # it has what a network has
+
+    @property
+    def stored_samples(self) -> int:
+        """Samples that must be kept, of training and of validation."""
+        return sum(len(kept.train) + len(kept.val) for kept in self.kept)
+
+    def stored_bytes(self) -> int:
+        """With each stored sample, a byte per input value and eight for its label."""
+        return super().stored_bytes() + self.stored_samples * (math.prod(self.world.input_shape) + 8)
+
+    def figures(self, task: int) -> dict[str, Any]:
+        return {"stored_samples": self.stored_samples}
+
+
+class Kept(NamedTuple):
+    """What stays of a finished task: rows of its splits, whose data lie where the benchmark's do."""
+
+    task: Task
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some rows of a split, as a split."""
+
+    split: Split
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @functools.cached_property
+    def y(self) -> NDArray[np.int64]:
+        return self.split.y[self.rows]
+
+    @property
+    def augment(self) -> Any:
+        """What the whole split says of augmenting its samples, see `raycl.tasks.augments`."""
+        return getattr(self.split, "augment", None)
+
+    def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
+        return self.split.take(self.rows[rows], device)
+
+    def augmented(
+        self, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """As `take`, augmented as the whole split does it."""
+        x: Tensor = self.split.augmented(self.rows[rows], rng, device)  # type: ignore[attr-defined]
+        return x

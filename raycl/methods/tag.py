@@ -1,0 +1,145 @@
+"""Task-based accumulated gradients: Malviya, Ravindran and Chandar, CoLLAs 2022, arXiv 2105.05155.
+
+RMSProp whose denominator remembers every task: second moments of the gradients of finished tasks are added to
+those of the present one, the more the further the present gradient points away from theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from raycl.method import Batch, Method, Task, Update
+from raycl.space import Choice, Float
+from raycl.training import Fit
+
+FIRST, SECOND = 0.9, 0.99  # decay of the moments
+EPSILON = 1e-8
+
+
+class TAG(Method):
+    """Finetuning by an update rule of its own, in the RMSProp form of the paper.
+
+    Of the training settings it takes the learning rate and its schedule; optimiser, momentum, weight decay
+    and clipping do not apply. Putting the best weights back leaves the moments where training ended.
+    """
+
+    fit: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "lr_span": 250.0}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"spg": {"fit.lr": Float(1e-5, 5e-3, log=True)}}
+    deviations: ClassVar[Sequence[str]] = (
+        "a tensor that no earlier task moved, such as a new head, takes plain RMSProp steps; "
+        "the authors' code divides 0 by 0 there",
+        "the best weights of a task are put back, and the moments stay those of its last step; "
+        "the authors' code keeps the last weights",
+        "the learning rate comes down to 1/250 of its start, as SPG's does, instead of to SPG's 0.001",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        b: Annotated[int, Choice(1, 3, 5, 7)] = 5  # how sharply earlier tasks are weighed
+
+        def __post_init__(self) -> None:
+            if self.b < 0:
+                raise ValueError(f"b = {self.b} must be at least 0")
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        self.histories = nn.ModuleList(History(p) for p in self.net.parameters())
+        self.rule: Rule | None = None  # only inside `learn`
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        tensors = self.net.trainable(task.index)
+        pairs = zip(self.net.parameters(), self.histories, strict=True)
+        histories = {p: history for p, history in pairs if isinstance(history, History)}
+        self.rule = rule = Rule(tensors, [histories[p] for p in tensors], self.config.b)
+        fit(self, task)
+        self.rule = None
+        others = {p for t in range(self.world.tasks) if t != task.index for p in self.net.trainable(t)}
+        for p, m, v in zip(tensors, rule.m, rule.v, strict=True):
+            if p in others:  # nobody will ask what moved a head of one task's own
+                histories[p].append(m, v)
+
+    def step(self, batch: Batch, update: Update) -> Tensor:
+        assert self.rule is not None, "TAG takes its steps inside `learn`"
+        loss = self.loss(batch)
+        loss.backward()
+        self.edit_gradients(batch)
+        self.rule.step(update.lr)
+        return loss.detach()
+
+
+class History(nn.Module):
+    """What finished tasks left of the gradients of one tensor of n elements.
+
+    Attributes:
+        directions: [tasks, n], the first moments at the end of each task, of norm 1.
+        squares: [tasks, n], the second moments there.
+    """
+
+    directions: Tensor
+    squares: Tensor
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("directions", tensor.new_zeros(0, tensor.numel()))
+        self.register_buffer("squares", tensor.new_zeros(0, tensor.numel()))
+
+    def __len__(self) -> int:
+        return len(self.squares)
+
+    def append(self, m: Tensor, v: Tensor) -> None:
+        """Freeze a task's moments; one whose gradients were all zero has no direction and leaves nothing."""
+        norm = m.norm()
+        if norm > 0:
+            self.directions = torch.cat([self.directions, (m / norm).reshape(1, -1)])
+            self.squares = torch.cat([self.squares, v.reshape(1, -1)])
+
+    def weights(self, m: Tensor, norm: Tensor, b: float) -> Tensor:
+        """exp(-b cosine of `m` and each finished task's direction), [tasks]."""
+        cosines = torch.mv(self.directions, m.reshape(-1)) / norm.clamp_min(torch.finfo(m.dtype).tiny)
+        return torch.exp(-b * cosines.clamp_(-1, 1))
+
+    def joined(self, m: Tensor, norm: Tensor, v: Tensor, b: float) -> Tensor:
+        """exp(-b) v + sum of weights times squares over finished tasks; v alone where there are none."""
+        if not len(self):
+            return v.clone()
+        flat = torch.addmv(v.reshape(-1), self.squares.T, self.weights(m, norm, b), beta=math.exp(-b))
+        return flat.view_as(v)
+
+
+class Rule:
+    """The steps of one task.
+
+    Attributes:
+        tensors: what is moved, by the gradients in their `grad`; one without a gradient stays as it is.
+        histories: of each tensor.
+        m, v: first and second moments of each tensor, within this task.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], histories: Sequence[History], b: float) -> None:
+        self.tensors, self.histories, self.b = tensors, histories, b
+        self.m = [torch.zeros_like(p, requires_grad=False) for p in tensors]
+        self.v = [torch.zeros_like(p, requires_grad=False) for p in tensors]
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """theta -= lr g / (sqrt(sum over tasks of a_tau v_tau) + epsilon), without correction of bias."""
+        live = [i for i, p in enumerate(self.tensors) if p.grad is not None]
+        p, m, v = ([tensors[i] for i in live] for tensors in (self.tensors, self.m, self.v))
+        g = [tensor.grad for tensor in p if tensor.grad is not None]
+        torch._foreach_mul_(m, FIRST)
+        torch._foreach_add_(m, g, alpha=1 - FIRST)
+        torch._foreach_mul_(v, SECOND)
+        torch._foreach_addcmul_(v, g, g, value=1 - SECOND)
+        moments = zip(live, m, torch._foreach_norm(m), v, strict=True)
+        below = [self.histories[i].joined(m_i, norm, v_i, self.b) for i, m_i, norm, v_i in moments]
+        torch._foreach_sqrt_(below)
+        torch._foreach_add_(below, EPSILON)
+        torch._foreach_addcdiv_(p, g, below, value=-lr)

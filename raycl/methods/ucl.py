@@ -1,0 +1,165 @@
+"""Uncertainty-regularised continual learning: Ahn et al., NeurIPS 2019, arXiv 1905.11614.
+
+A variational network with a mean per weight and one standard deviation per unit. What a unit was certain of
+holds its weights near their means after the previous task; uncertain units are free to move.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raycl.method import Batch, Buffers, Method, Task, one_task
+from raycl.networks import Blocks, Heads
+from raycl.space import Choice, Float
+from raycl.training import Fit
+
+
+class UCL(Method):
+    """Noise on the weights below the heads while training, their means in evaluation.
+
+    The network holds the means; sigma = log(1 + exp(rho)), one rho per unit. Biases and heads are ordinary.
+    """
+
+    needs = (Blocks, Heads)
+    fit: ClassVar[Mapping[str, Any]] = {"clip": 100.0}
+    deviations: ClassVar[Sequence[str]] = (
+        "trained with SGD, as SPG's paper trains its baselines; the authors train with Adam",
+        "its means are drawn anew, of the variance it asks for, and not the start that other methods share",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        beta: Annotated[float, Float(1e-5, 3e-2, log=True)] = 2e-4  # weight of the sigma term
+        ratio: Annotated[float, Choice(0.125, 0.25, 0.5)] = 0.125  # sigma's share of a new weight's variance
+        alpha: Annotated[float, Float(1e-2, 5.0, log=True)] = 0.3  # weight of the mean term in the first task
+        lr_rho: Annotated[float, Float(1e-3, 2e-2, log=True)] = 1e-2  # learning rate of rho
+
+        def __post_init__(self) -> None:
+            for name in ("beta", "alpha"):
+                if not getattr(self, name) >= 0:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 0")
+            if not 0 < self.ratio < 1:
+                raise ValueError(f"ratio = {self.ratio} must lie between 0 and 1")
+            if not self.lr_rho > 0:
+                raise ValueError(f"lr_rho = {self.lr_rho} must be above 0")
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        names: dict[Tensor, str] = {p: name for name, p in self.net.named_parameters()}
+        self.places = [names[block.layer.weight] for block in self.body.blocks]
+        self.rho = nn.ParameterList()  # [units] per block
+        self.sigma0: list[float] = []  # per block, at the start
+        for block in self.body.blocks:
+            mu, bias, variance = block.layer.weight, block.layer.bias, 2 / fan(block.layer)
+            bound = math.sqrt(3 * (1 - self.config.ratio) * variance)  # of a uniform draw of that variance
+            sigma = math.sqrt(self.config.ratio * variance)
+            with torch.no_grad():
+                mu.copy_(torch.empty(mu.shape, device="cpu").uniform_(-bound, bound))
+                if bias is not None:
+                    bias.zero_()
+            self.sigma0.append(sigma)
+            self.rho.append(nn.Parameter(torch.full((block.units,), math.log(math.expm1(sigma)))))
+        self.learnt = 0
+        self.anchor = Buffers(p.detach().clone() for p in self._means())  # mu_old and old biases
+        self.anchor_rho = Buffers(rho.detach().clone() for rho in self.rho)
+
+    @property
+    def body(self) -> Blocks:
+        assert isinstance(self.net, Blocks)
+        return self.net
+
+    def _means(self) -> list[nn.Parameter]:
+        """Weight and bias of each block in turn."""
+        return [p for block in self.body.blocks for p in block.layer.parameters()]
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        fit(self, task)
+        with torch.no_grad():
+            for old, new in zip((*self.anchor, *self.anchor_rho), (*self._means(), *self.rho), strict=True):
+                old.copy_(new)
+        self.learnt += 1
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        return [
+            {"params": self.net.trainable(task)},
+            {"params": list(self.rho), "lr": self.config.lr_rho},
+        ]
+
+    def sampled(self) -> dict[str, Tensor]:
+        """mu + sigma times standard normal noise, one draw for each weight, by the weight's name."""
+        found = {}
+        for place, block, rho in zip(self.places, self.body.blocks, self.rho, strict=True):
+            mu = block.layer.weight
+            found[place] = mu + per_unit(F.softplus(rho), mu) * torch.randn_like(mu)
+        return found
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        if not self.training:
+            return super().forward(x, task)
+        logits: Tensor = torch.func.functional_call(self.net, self.sampled(), (x, task))
+        return logits
+
+    def loss(self, batch: Batch) -> Tensor:
+        cross_entropy = F.cross_entropy(self(batch.x, one_task(batch)), batch.y)
+        return cross_entropy + self.regulariser() / len(batch)
+
+    def regulariser(self) -> Tensor:
+        """Mean term, L1 term (from the second task on) and sigma term, not yet divided by the batch size.
+
+        a/2 sum (S (mu - mu_old))^2 + sum (s0 mu_old / sigma_old)^2 |mu - mu_old|
+        + beta/2 sum (q - log q + sigma^2 - log sigma^2), where q = (sigma / sigma_old)^2, s0 is sigma at the
+        start and a is alpha in the first task, 1 afterwards. Biases count among the mu.
+        """
+        pull = 0.5 if self.learnt else self.config.alpha / 2
+        terms: list[Tensor] = []
+        olds, before = iter(self.anchor), None
+        for block, rho, rho_old, s0 in zip(
+            self.body.blocks, self.rho, self.anchor_rho, self.sigma0, strict=True
+        ):
+            sigma, sigma_old = F.softplus(rho), F.softplus(rho_old)  # [units]
+            after = s0 / sigma_old
+            for p in block.layer.parameters():
+                old = next(olds)
+                change = p - old
+                terms.append(pull * (strength(p, after, before) * change).square().sum())
+                if self.learnt:
+                    certainty = (s0 * old / per_unit(sigma_old, p)).square()
+                    terms.append((certainty * change).abs().sum())
+            log_sigma = sigma.log()
+            q, log_q = (sigma / sigma_old).square(), 2 * (log_sigma - sigma_old.log())
+            terms.append(self.config.beta / 2 * (q - log_q + sigma.square() - 2 * log_sigma).sum())
+            before = after
+        return torch.stack(terms).sum()
+
+
+def fan(layer: nn.Conv2d | nn.Linear) -> int:
+    """Inputs of a linear layer; outputs times pixels of the kernel of a convolution, as the authors' code."""
+    each = layer.weight[0] if isinstance(layer, nn.Linear) else layer.weight[:, 0]
+    return each.numel()
+
+
+def per_unit(values: Tensor, p: Tensor) -> Tensor:
+    """`values` [units], shaped to meet a weight [units, inputs, ...] or a bias [units]."""
+    return values.view(-1, *[1] * (p.dim() - 1))
+
+
+def strength(p: Tensor, after: Tensor, before: Tensor | None) -> Tensor:
+    """S, which meets `p`: of a weight the larger strength of the two units it joins, of a bias its unit's.
+
+    `after` [units] and `before` [units of the block below]: s0 / sigma_old. The network's input has strength
+    0. Where a layer reads flattened channels, each channel's strength is repeated over its pixels.
+    """
+    own = per_unit(after, p)
+    if p.dim() == 1 or before is None:
+        return own
+    inputs = before.repeat_interleave(p.shape[1] // len(before))
+    return torch.maximum(own, inputs.view(1, -1, *[1] * (p.dim() - 2)))
