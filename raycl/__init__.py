@@ -18,6 +18,8 @@ _HOMES = {
     "R": "raycl.study",
     "Sheet": "raycl.study",
     "Boxes": "raycl.reporting.boxes",
+    "Curves": "raycl.reporting.curves",
+    "PaperTable": "raycl.reporting.papertable",
     "Float": "raycl.space",
     "Int": "raycl.space",
     "Choice": "raycl.space",
@@ -29,9 +31,11 @@ _HOMES = {
 __all__ = [
     "Boxes",
     "Choice",
+    "Curves",
     "Float",
     "Grid",
     "Int",
+    "PaperTable",
     "R",
     "Search",
     "Seeds",
@@ -46,6 +50,8 @@ __all__ = [
 if TYPE_CHECKING:
     from raycl.api import load, report, run_study
     from raycl.reporting.boxes import Boxes
+    from raycl.reporting.curves import Curves
+    from raycl.reporting.papertable import PaperTable
     from raycl.space import Choice, Float, Int
     from raycl.study import Grid, R, Search, Seeds, Sheet, Study
 

@@ -214,7 +214,7 @@ def _named(study: Study) -> Study:
 def report(
     study: Study | str | Path,
     store: str | Path = "results",
-    format: Literal["table", "csv", "html"] = "table",
+    format: Literal["table", "csv", "html", "latex"] = "table",
     only: str | None = None,
     **options: Any,
 ) -> str:

@@ -77,10 +77,16 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--local", action="store_true", help="in this process, without Ray: a debugger works")
     run.add_argument("--fresh", action="store_true", help="compute again what the store has")
     report = command("report", _report, "the results of a study", study=True)
-    report.add_argument("--format", choices=("table", "csv", "html"), default="table")
+    report.add_argument("--format", choices=("table", "csv", "html", "latex"), default="table",
+                        help="latex: all tables as booktabs, to be read in with \\input")  # fmt: skip
     report.add_argument("--no-times", action="store_true", help="csv without its time columns")
     report.add_argument("--claims", action="store_true", help="what the results say of the paper's claims")
     report.add_argument("--points", action="store_true", help="csv of the raw numbers behind the views")
+    report.add_argument(
+        "--tables",
+        action="store_true",
+        help="csv of the paper's tables: a line per cell, ours and the printed",
+    )
     report.add_argument("--out", metavar="FILE", help="write it there")
     command("sync", _sync, "project the store into MLflow again", study=True)
     ui = command("ui", _ui, "MLflow's pages for the store, on loopback")
@@ -255,13 +261,13 @@ def _report(arguments: Any) -> int:
 
     study = _study(arguments)
     agenda = _agenda(arguments, study)
-    format = "csv" if arguments.points else arguments.format
+    format = "csv" if arguments.points or arguments.tables else arguments.format
     if format == "html":
         page = Path(arguments.out or Path(arguments.store) / f"{study.name}.html")
         render(study, agenda, "html", path=page, command=_again(arguments), claims=arguments.claims)
         print(page)
         return 0
-    chosen = {"claims": arguments.claims, "points": arguments.points}
+    chosen = {"claims": arguments.claims, "points": arguments.points, "tables": arguments.tables}
     text = render(study, agenda, format, times=not arguments.no_times, **chosen)
     if arguments.out:
         Path(arguments.out).write_text(text)

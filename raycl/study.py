@@ -28,6 +28,8 @@ from raycl.training import Fit
 
 if TYPE_CHECKING:
     from raycl.reporting.collect import Section
+    from raycl.reporting.papertable import PaperTable
+    from raycl.reporting.plots import Styles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +142,17 @@ class View:
     def settings(self) -> Sequence[str]:
         return ()
 
+    @property
+    def caption(self) -> str:
+        """What its figure shows, without a full stop."""
+        return ""
+
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
         """Header and rows of its table of a benchmark; no rows where it has nothing to show."""
         raise NotImplementedError(f"{type(self).__qualname__} does not define lines(section)")
 
-    def figure(self, section: Section, name: str) -> str:
-        """SVG of a benchmark, its ids beginning with `name`, or ""."""
+    def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
+        """SVG of a benchmark, its ids beginning with `name`, or ""; methods look as `styles` says."""
         return ""
 
     def points(self, section: Section) -> list[dict[str, Any]]:
@@ -175,6 +182,7 @@ class Study:
         paper: key of the paper whose claims the report holds against the results; "" for none.
         views: what the report shows besides its tables, such as `raycl.Boxes`.
         sheets: tables that take no runs; a study of nothing else needs no methods and no benchmarks.
+        tables: the paper's own, our numbers beside the printed ones: `raycl.PaperTable`.
     """
 
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -193,6 +201,7 @@ class Study:
     paper: str = ""
     views: Sequence[View] = ()
     sheets: Sequence[Sheet] = ()
+    tables: Sequence[PaperTable] = ()
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)
 
@@ -438,6 +447,7 @@ def _check_study(study: Study, place: str) -> None:
         raise UserError(f"{place}: orders = {study.orders!r} must be a whole number of at least 1")
     _check_kinds(study, place)
     _check_views(study, place)
+    _check_tables(study, place)
     _check_search(study.search, place)
     if not (isinstance(study.final, Seeds) or study.final == "best trial"):
         raise UserError(f"{place}: final = {study.final!r} is neither Seeds(...) nor 'best trial'")
@@ -507,6 +517,16 @@ def _check_views(study: Study, place: str) -> None:
                     f"{place}: views: {view.title!r} asks for {key!r}{nearest(key, known)}, "
                     "a setting of none of the study's methods"
                 )
+
+
+def _check_tables(study: Study, place: str) -> None:
+    from raycl.reporting import papertable  # here, because reports are made of studies
+
+    tables = study.tables
+    if not isinstance(tables, list | tuple) or not all(isinstance(t, papertable.PaperTable) for t in tables):
+        raise UserError(f"{place}: tables = {tables!r} should be a list of tables, such as [PaperTable(...)]")
+    for table in tables:
+        papertable.check(table, study, place)
 
 
 def _check_search(search: Any, place: str) -> None:

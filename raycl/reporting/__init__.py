@@ -8,7 +8,7 @@ from raycl.agenda import Agenda
 from raycl.errors import UserError, nearest
 from raycl.study import Study
 
-FORMATS = ("table", "csv", "html")
+FORMATS = ("table", "csv", "html", "latex")
 
 __all__ = ["FORMATS", "render"]
 
@@ -23,6 +23,7 @@ def render(
     times: bool = True,
     claims: bool = False,
     points: bool = False,
+    tables: bool = False,
 ) -> str:
     """The report of a study as text, from what the agenda read.
 
@@ -33,12 +34,17 @@ def render(
         times: whether csv has its time columns; without them its bytes depend on nothing but results.
         claims: the papers' claims and what the results say of them, instead (table, csv) or as well (html).
         points: csv of the raw numbers behind the study's views instead.
+        tables: csv of the paper's tables instead, a line per cell with ours, the printed number and the rest.
 
     Raises:
-        UserError: no such format, or points of another format than csv.
+        UserError: no such format, or points or tables of another format than csv.
     """
-    if points and (claims or format != "csv"):
-        raise UserError("points are raw numbers: ask for them with --format csv, and for claims apart")
+    if points + tables + (claims and format in ("csv", "latex")) > 1 or (
+        (points or tables) and format != "csv"
+    ):
+        raise UserError("points or tables: ask for them with --format csv, one at a time, claims apart")
+    if claims and format == "latex":
+        raise UserError("claims are not written as latex; ask for table, csv or html")
     if claims and format in ("table", "csv"):
         from raycl.reporting import claimtable, verdicts
         from raycl.reporting.collect import collect
@@ -51,13 +57,19 @@ def render(
         text = table_text(study, agenda)
     elif format == "csv":
         from raycl.reporting.collect import collect
-        from raycl.reporting.csvfile import points_csv, sheets_csv, to_csv
+        from raycl.reporting.csvfile import points_csv, sheets_csv, tables_csv, to_csv
 
         rows = collect(study, agenda)
         if points:
             text = points_csv(study, rows)
+        elif tables:
+            text = tables_csv(study, rows)
         else:
             text = to_csv(rows, times=times) if rows or not study.sheets else sheets_csv(study)
+    elif format == "latex":
+        from raycl.reporting.latex import latex_text
+
+        text = latex_text(study, agenda)
     elif format == "html":
         from raycl.reporting.html import html_text  # here, because matplotlib takes a second to load
 

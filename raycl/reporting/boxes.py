@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from raycl.reporting.claims import Metric, parse_metric
 from raycl.reporting.collect import Final, Row, Section
 from raycl.reporting.numbers import ABSENT, by_task, number, setting, written
 from raycl.study import View
+
+if TYPE_CHECKING:
+    from raycl.reporting.plots import Styles
 
 _GAPS = r"\s\-_/,=@()\[\]"  # between the words of a label; not the point of a number
 OF_A_RUN = ("seed", "order")  # what a point may go by besides settings
@@ -151,7 +154,14 @@ class Boxes(View):
             rows.append([box.kind, place, str(len(box.values)), *(written(self.value, v) for v in numbers)])
         return header, rows
 
-    def figure(self, section: Section, name: str) -> str:
+    @property
+    def caption(self) -> str:
+        return (
+            "A point is a run or the mean of some, boxes are quartiles, whiskers reach the last point within "
+            "one and a half of their distance"
+        )
+
+    def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
         from raycl.reporting import plots  # here, because matplotlib takes a second to load
 
         boxes = self.boxes(section)

@@ -253,7 +253,7 @@ def _claim(row: Mapping[str, str], where: str) -> Claim:
         column = "right" if left else "left"
         raise fail(column, f"does not go with {kind}: zero has no right side, all others have two")
     averaged = (call := _CALL.fullmatch(row["benchmark"])) is not None and call[1] == "mean"
-    spelled = _expanded(call[2] if call and averaged else row["benchmark"])
+    spelled = expanded(call[2] if call and averaged else row["benchmark"])
     places = [parse_place(part) for part in split(spelled) if part != "*"]
     if not spelled or None in places:
         raise fail("benchmark", "does not read as digits_split;cifar100_super[first=5], mean(...) or *")
@@ -282,16 +282,16 @@ def split(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _expanded(text: str) -> str:
+def expanded(text: str) -> str:
     """Names of sets replaced by what they stand for."""
     sets = catalogue()["sets"]
-    parts = [_expanded(sets[part]) if part in sets else part for part in split(text)]
+    parts = [expanded(sets[part]) if part in sets else part for part in split(text)]
     return ";".join(parts)
 
 
 def parse_metric(text: str) -> Metric | None:
     found = _METRIC.fullmatch(text)
-    picks = [part.strip() for part in (found[2] or "").split(",") if part.strip()] if found else []
+    picks = [part.strip() for part in re.split("[,;]", found[2] or "") if part.strip()] if found else []
     pairs = [part.partition("=") if "=" in part else ("", "", part) for part in picks]
     return Metric(found[1], tuple((key, value) for key, _, value in pairs)) if found else None
 
@@ -306,7 +306,7 @@ def parse_place(text: str) -> Place | None:
     return None if fields is None else Place(found[1], fields)
 
 
-def _item(text: str) -> Item | None:
+def parse_item(text: str) -> Item | None:
     found = _ITEM.fullmatch(text)
     if not found:
         return None
@@ -317,7 +317,7 @@ def _item(text: str) -> Item | None:
 
 
 def _items(text: str) -> tuple[Item, ...] | None:
-    items = [_item(part) for part in split(text)]
+    items = [parse_item(part) for part in split(text)]
     return tuple(item for item in items if item) if items and all(items) else None
 
 
@@ -328,7 +328,7 @@ def _side(text: str) -> Side | None:
         return Trunk()
     call = _CALL.fullmatch(text)
     if call is None:
-        return _item(text)
+        return parse_item(text)
     if call[1] == "storage" and split(call[2]):
         return Stored(tuple(split(call[2])))
     items = _items(call[2]) if call[1] == "best" else None

@@ -1,13 +1,30 @@
-"""Sizes of benchmarks beside those of a paper, as its first table has them; takes no runs."""
+"""Sizes of benchmarks and of methods beside those that a paper prints; takes no runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import torch
+
+from raycl import names
 from raycl.benchmarks import load
 from raycl.errors import UserError
+from raycl.method import World
 from raycl.names import recipe
+from raycl.networks import Start
+from raycl.reporting.printed import printed
+from raycl.space import filled
 from raycl.study import Sheet
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What parameters depend on of a benchmark: its id, its inputs, and the classes of its tasks."""
+
+    benchmark: str
+    inputs: tuple[int, int, int]
+    classes: tuple[int, ...]
 
 
 def row(name: str) -> list[str]:
@@ -38,3 +55,51 @@ def counts(title: str, names: Sequence[str]) -> Sheet:
             "too few: the part of the data that is here has not so many tasks",
         ],
     )
+
+
+def parameters(method: str, shape: Shape, network: str) -> int:
+    """Learnable parameters of a method such as ``"hat"`` or ``"hat(smax=10)"``; nothing is allocated.
+
+    Raises:
+        UserError: no such method or network.
+    """
+    kind, net = names.method(names.parse(method, "method").name), names.network(network)
+    config = filled(kind.Config, names.parse(method, "method").settings(kind.Config, method), method)
+    about = filled(net.Config, names.parse(network, "network").settings(net.Config, network), network)
+    with torch.device("meta"):
+        start = Start(net, about, shape.inputs, shape.classes, seed=0)
+        return kind(World(shape.inputs, shape.classes, start), config).count_parameters()
+
+
+def sizes(
+    title: str,
+    paper: str,
+    table: str,
+    methods: Mapping[str, str],
+    shapes: Mapping[str, Shape],
+    network: str,
+    instead: Mapping[tuple[str, str], str] | None = None,
+    notes: Sequence[str] = (),
+) -> Sheet:
+    """A line for each method and a column for each benchmark: learnable parameters beside the printed ones.
+
+    Args:
+        methods: printed label -> method.
+        shapes: printed label -> shape.
+        instead: (label of a method, of a benchmark) -> the method as it is there; "" where there is none.
+    """
+    rows, compared, off = [], 0, 0
+    for label, method in methods.items():
+        line = [label]
+        for column, shape in shapes.items():
+            here = (instead or {}).get((label, column), method)
+            ours = parameters(here, shape, network) if here else None
+            wanted = printed(paper, table, shape.benchmark, names.parse(method, label).name, "params")
+            mark = "" if wanted is None else "=" if ours == wanted.value else "!"
+            compared, off = compared + (wanted is not None), off + (mark == "!")
+            line.append("-" if ours is None else f"{ours:,} {mark}".rstrip() if mark else f"{ours:,}  ")
+        rows.append(line)
+    known = (
+        f"= is the number printed ({compared - off} of {compared} equal), ! is not; unmarked: none is known"
+    )
+    return Sheet(title=title, header=["", *shapes], rows=rows, notes=[known, *notes])

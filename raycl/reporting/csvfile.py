@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl.errors import UserError
+from raycl.reporting import papertext
 from raycl.reporting.collect import (
     COMPLETE,
     DIVERGED,
@@ -37,6 +38,9 @@ COLUMNS = [
     "key",
     "matrix",
 ]
+TABLE_COLUMNS = ["table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours",
+                 "std", "printed", "printed_std", "difference", "two_errors", "beyond", "word", "status",
+                 "reason"]  # fmt: skip
 TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")), "ct_task", "peak_bytes"]
 
 
@@ -81,6 +85,38 @@ def points_csv(study: Study, rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(_texts(point) for point in points)
+    return out.getvalue()
+
+
+def tables_csv(study: Study, rows: Sequence[Row]) -> str:
+    """The paper's tables of a study, a line for each cell, in fractions, seconds, bytes and counts.
+
+    `word` is why no printed number stands there (subset, substitute), `status` why none of ours does;
+    `two_errors` is of the difference, `beyond` 1 where that is more.
+
+    Raises:
+        UserError: the study has no such tables.
+    """
+    if not study.tables:
+        raise UserError(f"{study.file}: it has no tables of a paper; give it some (tables=[PaperTable(...)])")
+    out = io.StringIO()
+    writer = csv.DictWriter(out, TABLE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for found in papertext.tables_of(study, sections(study, rows)):
+        for entry in found.all:
+            ours, printed = entry.ours, entry.printed
+            line = {
+                "table": found.table.title,
+                "number": printed.table if printed else found.table.table,
+                **{name: getattr(entry, name) for name in TABLE_COLUMNS if hasattr(entry, name)},
+                "n": len(entry.values),
+                "ours": ours.mean,
+                "std": ours.std,
+                "printed": printed.value if printed else None,
+                "printed_std": printed.std if printed else None,
+                "beyond": int(entry.beyond) if entry.two_errors is not None else None,
+            }
+            writer.writerow(_texts(line))
     return out.getvalue()
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import jinja2
 
 from raycl.agenda import Agenda
-from raycl.reporting import claimtable, plots, table, verdicts
+from raycl.reporting import claimtable, papertext, plots, table, verdicts
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
+from raycl.reporting.importances import importances
+from raycl.reporting.papertable import Filled
 from raycl.reporting.text import (
     ABSENT,
     about,
@@ -76,6 +78,8 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
     found = sections(study, rows)
     styles = plots.styles_of(list(dict.fromkeys(row.cell.label for row in rows)))
     held = verdicts.verdicts(study, rows) if claims or study.paper else []
+    papers = papertext.tables_of(study, found)
+    deviations = papertext.deviations(papers)
     template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text()
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -84,6 +88,8 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
         study=study,
         summary=_summary(rows, found),
         sheets=study.sheets,
+        papers=[_paper(study, paper, deviations) for paper in papers],
+        deviations=deviations,
         what=_what(study, rows, found),
         where=_where(agenda),
         sections=[_section(study, section, styles, f"b{n}") for n, section in enumerate(found, start=1)],
@@ -184,7 +190,7 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
     crowded = table.crowded(study, section)
     return {
         "views": [
-            _view(view, section, f"{name}-view{n}")
+            _view(view, section, f"{name}-view{n}", styles)
             for n, view in enumerate(study.views)
             if view.lines(section)[1]
         ],
@@ -204,6 +210,7 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "runs": "seeds and orders, by position in the order" if section.orders > 1 else "seeds",
         "curves": "" if crowded else plots.curves(section, styles, f"{name}-curves"),
         "by_task": "" if crowded else plots.by_task(section, styles, f"{name}-tasks"),
+        "capacity": "" if crowded else plots.capacity(section, styles, f"{name}-capacity"),
         "heat_maps": "" if crowded else plots.heat_maps(section, f"{name}-heat"),
         "progress": plots.progress(section, styles, f"{name}-progress"),
         "sensitivity": plots.sensitivity(section, styles, f"{name}-ps"),
@@ -212,10 +219,30 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
     }
 
 
-def _view(view: View, section: Section, name: str) -> dict[str, Any]:
+def _paper(study: Study, found: Filled, deviations: Sequence[papertext.Deviation]) -> dict[str, Any]:
+    """A paper's table: in each cell ours, the printed number below it, and their difference below that."""
+    cells = {place: papertext.texts(entry) for place, entry in found.entries.items()}
+    marks = {label: papertext.marks(label, deviations) for label in (*found.rows, *found.columns)}
+    words = [papertext.whole_word([cells[row, column] for row in found.rows]) for column in found.columns]
+    return {
+        "title": papertext.title(found),
+        "beside": any(entry.printed for entry in found.all),
+        "corner": "" if found.table.transpose else "method",
+        "columns": [(label, marks[label], word) for label, word in zip(found.columns, words, strict=True)],
+        "rows": [
+            (row, marks[row], [(cells[row, column], not word) for column, word in
+                               zip(found.columns, words, strict=True)])
+            for row in found.rows
+        ],
+        "caption": papertext.caption(study, found),
+        "notes": papertext.notes(found),
+    }  # fmt: skip
+
+
+def _view(view: View, section: Section, name: str, styles: plots.Styles) -> dict[str, Any]:
     header, rows = view.lines(section)
-    return {"title": view.title, "header": header, "rows": rows, "svg": view.figure(section, name),
-            "notes": view.notes}  # fmt: skip
+    return {"title": view.title, "header": header, "rows": rows, "caption": view.caption,
+            "svg": view.figure(section, name, styles), "notes": view.notes}  # fmt: skip
 
 
 def _main_line(group: Group, styles: plots.Styles, marked: bool) -> dict[str, Any]:
@@ -283,12 +310,17 @@ def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[st
         drawn = plots.slices(row, styles[row.cell.label], f"{name}-slice{n}")
         if drawn:
             order = f", order {row.cell.order}" if row.cell.orders > 1 else ""
+            matters = importances(row)
             found.append(
                 {
                     "label": one_line(row.cell.label) + order,
                     "n": counted(len(row.trials), "trial"),
                     "few": not plots.enough_trials(row),
                     "svg": drawn,
+                    "importance": plots.importances(matters, styles[row.cell.label], f"{name}-importance{n}")
+                    if matters
+                    else "",
+                    "importance_note": matters.note if matters else "",
                 }
             )
     return found

@@ -45,8 +45,9 @@ def number(row: Row, final: Final, metric: Metric, tasks: Sequence[int] = ()) ->
     if moment is not None:
         place = _moment(moment, len(reports))
         reports = reports[place - 1 : place] if place else ()
-    values_of = [_figure(figures[metric.name], metric) for figures in reports if metric.name in figures]
-    return mean(values_of)
+    layered = metric.pick("layer") is not None
+    found_in = [_recorded(figures, metric.name, layered) for figures in reports]
+    return mean([_figure(value, metric) for value in found_in if value is not None])
 
 
 def by_task(final: Final, metric: Metric) -> dict[int, float]:
@@ -58,7 +59,8 @@ def by_task(final: Final, metric: Metric) -> dict[int, float]:
     elif metric.name == "ct_task":
         values = final.ct_task
     else:
-        values = [_figure(figures.get(metric.name), metric) for figures in final.figures]
+        layered = metric.pick("layer") is not None
+        values = [_figure(_recorded(figures, metric.name, layered), metric) for figures in final.figures]
     numbers = {task: value for task, value in enumerate(values, start=1) if value is not None}
     return {task: float(value) for task, value in numbers.items() if not math.isnan(value)}
 
@@ -73,7 +75,7 @@ def along(final: Final, metric: Metric, axis: str) -> dict[Any, float]:
         reports = reports[place - 1 : place] if place else ()
     found: dict[Any, list[float]] = {}
     for figures in reports:
-        for level, value in _entries(figures.get(metric.name)).items():
+        for level, value in _entries(_recorded(figures, metric.name, axis == "layer")).items():
             found.setdefault(level, []).append(float(value))
     return {level: sum(values) / len(values) for level, values in found.items()}
 
@@ -106,6 +108,12 @@ def _moment(text: str, tasks: int) -> int:
         return tasks if text == "T" else tasks // 2
     place = int(text) if text.isdigit() else 0
     return place if place <= tasks else 0
+
+
+def _recorded(figures: Mapping[str, Any], name: str, layered: bool) -> Any:
+    """A figure as a method reports it; what it is by layer stands beside it as ``NAME_layers``."""
+    by_layer = figures.get(f"{name}_layers") if layered else None
+    return figures.get(name) if by_layer is None else by_layer
 
 
 def _figure(value: Any, metric: Metric) -> float | None:

@@ -42,6 +42,13 @@ class Printed:
     unit: str
     arithmetic: bool
 
+    @property
+    def last_digit(self) -> float:
+        """What one of its last digit is worth, in our units: 0.01 of ``0.66``."""
+        exponent = Decimal(self.text).as_tuple().exponent
+        assert isinstance(exponent, int), self.text
+        return float(Decimal(1).scaleb(exponent)) * SCALES.get(self.unit, 1)
+
 
 def printed(paper: str, table: str, benchmark: str, method: str, metric: str) -> Printed | None:
     """The number at that place, or None where the paper prints none (or several, as of the densities).
@@ -52,6 +59,12 @@ def printed(paper: str, table: str, benchmark: str, method: str, metric: str) ->
     wanted = (table, benchmark, method, metric)
     found = [p for p in numbers(paper) if (p.table, p.benchmark, p.method, p.metric) == wanted]
     return found[0] if len(found) == 1 else None
+
+
+def datasets(paper: str) -> dict[str, str]:
+    """Label of a data set -> benchmark, as the paper's tables have them."""
+    found = {label: name for (column, label), name in _labels(paper).items() if column == "dataset"}
+    return {label: name for label, name in found.items() if name != ITSELF}
 
 
 @functools.cache

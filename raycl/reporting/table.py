@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raycl.agenda import Agenda
+from raycl.reporting import papertext
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
 from raycl.reporting.text import (
     ABSENT,
@@ -24,7 +25,7 @@ MANY = 24  # labels that a reader can still compare line by line
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
     """A column of numbers; a cell is a value and a standard deviation, or a value and ""."""
 
     header: str
@@ -44,11 +45,16 @@ class _Column:
 
 
 def table_text(study: Study, agenda: Agenda) -> str:
-    """A table per benchmark, each with its notes."""
+    """The paper's tables, then a table per benchmark, each with its notes."""
     rows = collect(study, agenda)
+    found = sections(study, rows)
     parts = ["\n".join(sheet_lines(sheet)) for sheet in study.sheets]
     parts += [_missing(rows)] if any(row.status != COMPLETE for row in rows) else []
-    for section in sections(study, rows):
+    papers = papertext.tables_of(study, found)
+    known = papertext.deviations(papers)
+    parts += ["\n".join(papertext.lines(study, paper, known)) for paper in papers]
+    parts += ["\n".join(papertext.deviation_lines(known))] if known else []
+    for section in found:
         main = ["\n".join(section_lines(study, section))]
         seen = ["\n".join(lines) for view in study.views if (lines := view_lines(view, section))]
         parts += seen + main if crowded(study, section) else main + seen
@@ -71,7 +77,7 @@ def sheet_lines(sheet: Sheet) -> list[str]:
 
 def section_lines(study: Study, section: Section) -> list[str]:
     """Title, header, a line per method variant, what the numbers are, and the notes."""
-    columns = [column.lines() for column in _columns(section)]
+    columns = [column.lines() for column in number_columns(section)]
     stars = [" *" if mark else "" for mark in marked(section)]
     names = [group.label for group in section.groups]
     for gap in (2, 1):  # narrow gaps before shortened labels
@@ -191,24 +197,25 @@ def _shared(section: Section) -> list[str]:
     return [text for text in first if others and all(text in notes for notes in others)]
 
 
-def _columns(section: Section) -> list[_Column]:
+def number_columns(section: Section) -> list[Column]:
+    """The numbers of a benchmark's table."""
     groups = section.groups
     columns = []
     if any(len(group.finals) < group.wanted for group in groups):
-        columns.append(_Column("n", [(f"{len(group.finals)}/{group.wanted}", "") for group in groups]))
+        columns.append(Column("n", [(f"{len(group.finals)}/{group.wanted}", "") for group in groups]))
     columns += [
-        _Column("acc", [_pair(group, "acc") for group in groups]),
-        _Column("fwt_vs_one", [_pair(group, "fwt_vs_one") for group in groups]),
-        _Column("bwt", [(ABSENT, "") if group.reference else _pair(group, "bwt") for group in groups]),
-        _Column("ps", [(fraction(group.stat("ps").mean), "") for group in groups]),
+        Column("acc", [_pair(group, "acc") for group in groups]),
+        Column("fwt_vs_one", [_pair(group, "fwt_vs_one") for group in groups]),
+        Column("bwt", [(ABSENT, "") if group.reference else _pair(group, "bwt") for group in groups]),
+        Column("ps", [(fraction(group.stat("ps").mean), "") for group in groups]),
     ]
     times = [group.stat("ct").mean for group in groups]
     hours = any(value is not None and value >= 99_999.5 for value in times)
     shown = [value / 3600 if hours and value is not None else value for value in times]
-    columns.append(_Column("time h" if hours else "time s", [(seconds(value), "") for value in shown]))
-    columns.append(_Column("params", [(quantity(group.stat("params").mean), "") for group in groups]))
+    columns.append(Column("time h" if hours else "time s", [(seconds(value), "") for value in shown]))
+    columns.append(Column("params", [(quantity(group.stat("params").mean), "") for group in groups]))
     columns.append(
-        _Column("stored", [(quantity(group.stat("bytes_total").mean, "B"), "") for group in groups])
+        Column("stored", [(quantity(group.stat("bytes_total").mean, "B"), "") for group in groups])
     )
     return columns
 

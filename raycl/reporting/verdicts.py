@@ -123,21 +123,86 @@ def verdict(claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str] | None
     )
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a metric of the catalogue is of a run.
+
+    Attributes:
+        metric: that runs have.
+        less: id of the method from whose value on the same benchmark it is measured, or "".
+        asked: by method, fields that its rows must have; None admits every method.
+        window: "behind" a basis or of "basis" tasks, or "".
+    """
+
+    metric: Metric
+    less: str = ""
+    asked: Mapping[str, Mapping[str, Any]] | None = None
+    window: str = ""
+
+    def admits(self, row: Row) -> bool:
+        """Whether a row's tasks stand behind a basis, or are its own."""
+        first = getattr(_recipe(row.cell.benchmark), "first", 0)
+        return not self.window or (first > 0) == (self.window == "behind")
+
+    def base(self, row: Row, unit: int, rows: Iterable[Row], orders: bool) -> float:
+        """What a gain is measured from; NaN where it was not run.
+
+        Args:
+            unit: a seed, or where there are `orders` one of them.
+        """
+        if not self.less:
+            return 0.0
+        like = [r for r in rows if names.name_of(r.cell.method) == self.less
+                and r.cell.benchmark == row.cell.benchmark]  # fmt: skip
+        found = [number(r, final, self.metric) for r in like for final in r.finals
+                 if (r.cell.order if orders else final.seed) == unit]  # fmt: skip
+        known = [value for value in found if value is not None]
+        return sum(known) / len(known) if known else math.nan
+
+
+def reading(metric: Metric) -> Reading:
+    """As the catalogue says; most metrics are what runs have."""
+    found = catalogue()["readings"].get(metric.name, {})
+    own = replace(metric, name=found.get("metric", metric.name))
+    return Reading(own, found.get("less", ""), found.get("rows"), found.get("window", ""))
+
+
+def fields_named(items: Iterable[Item], read: Reading) -> set[str]:
+    """Fields that some of the items name, or the reading does."""
+    named = {name for item in items for name, _ in item.fields}
+    return named | {name for fields in (read.asked or {}).values() for name in fields}
+
+
+def rows_meant(item: Item, rows: Iterable[Row], named: set[str], read: Reading, axis: str = "") -> list[Row]:
+    """Rows of the item's method that have its fields.
+
+    A field that stands in `named` is at its default where the item does not ask for it, and so is a switch in
+    which the rows differ; but for the field `axis`.
+    """
+    if read.asked is not None and item.method not in read.asked:
+        return []
+    found = [row for row in rows if names.name_of(row.cell.method) == item.method]
+    asked = {**(read.asked or {}).get(item.method, {}), **dict(item.fields)}
+    for name, value in asked.items():
+        found = [row for row in found if _same(setting(row, f"method.{name}"), value)]
+    for name in sorted(named - asked.keys() - {axis}):
+        found = [row for row in found if _at_default(row, f"method.{name}")]
+    for key in _varying(found, numbers=False) - {f"method.{name}" for name in (*asked, axis)}:
+        found = [row for row in found if _at_default(row, key)] or found
+    return found
+
+
 class _Case:
     """One claim before the rows of a study."""
 
     def __init__(self, claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str]) -> None:
         self.claim, self.subsets = claim, subsets
         self.orders = any(row.cell.orders > 1 for row in rows)
-        reading = catalogue()["readings"].get(claim.metric.name, {})
-        self.metric = replace(claim.metric, name=reading.get("metric", claim.metric.name))
-        self.less: str | None = reading.get("less")
-        self.asked: Mapping[str, Mapping[str, Any]] | None = reading.get("rows")
-        window = reading.get("window")
-        self.rows = [row for row in rows if row.finals and _in_window(row, window)]
+        self.reading = reading(claim.metric)
+        self.metric = self.reading.metric
+        self.rows = [row for row in rows if row.finals and self.reading.admits(row)]
         self.axis = catalogue()["axes"].get(claim.axis.name, claim.axis.name) if claim.axis else ""
-        self.named = {name for item in claim.items for name, _ in item.fields}
-        self.named |= {name for fields in (self.asked or {}).values() for name in fields}
+        self.named = fields_named(claim.items, self.reading)
 
     def findings(self) -> list[Finding]:
         """A finding for each pair of sides on each benchmark."""
@@ -195,20 +260,9 @@ class _Case:
     def rows_of(self, item: Item, place: _Where) -> list[Row]:
         """Rows that an item means."""
         texts = self.texts(item.place) if item.place else place.texts
-        found = [
-            r for r in self.rows if names.name_of(r.cell.method) == item.method and r.cell.benchmark in texts
-        ]
-        if self.asked is not None and item.method not in self.asked:
-            return []
-        asked = {**(self.asked or {}).get(item.method, {}), **dict(item.fields)}
-        for name, value in asked.items():
-            found = [row for row in found if _same(setting(row, f"method.{name}"), value)]
-        found = [row for row in found if self.claim.admits(_number_or_none(setting(row, "method.density")))]
-        for name in sorted(self.named - asked.keys() - {self.axis}):
-            found = [row for row in found if _at_default(row, f"method.{name}")]
-        for key in _varying(found, numbers=False) - {f"method.{name}" for name in (*asked, self.axis)}:
-            found = [row for row in found if _at_default(row, key)] or found
-        return found
+        here = [row for row in self.rows if row.cell.benchmark in texts]
+        here = [row for row in here if self.claim.admits(_number_or_none(setting(row, "method.density")))]
+        return rows_meant(item, here, self.named, self.reading, self.axis)
 
     def sample(
         self, item: Item, rows: Iterable[Row], fields: Sequence[str], place: _Where,
@@ -218,7 +272,7 @@ class _Case:
         values: dict[tuple[int, tuple[Any, ...]], list[float]] = {}
         for row in rows:
             part = item.place.part if item.place else place.part
-            tasks = item.tasks or (_tasks_of(row.cell.benchmark, part) if part else ())
+            tasks = item.tasks or (tasks_of(row.cell.benchmark, part) if part else ())
             if part and not tasks:
                 continue
             where = (row.cell.benchmark,) if len(place.texts) > 1 and self.claim.averaged else ()
@@ -227,20 +281,10 @@ class _Case:
                 unit = row.cell.order if self.orders else final.seed
                 value = read(row, final, tasks) if read else number(row, final, self.metric, tasks)
                 if value is not None:
-                    values.setdefault((unit, key), []).append(value - self._base(row, unit))
+                    base = self.reading.base(row, unit, self.rows, self.orders)
+                    values.setdefault((unit, key), []).append(value - base)
         sample = {key: sum(found) / len(found) for key, found in values.items()}
         return {} if any(math.isnan(value) for value in sample.values()) else sample
-
-    def _base(self, row: Row, unit: int) -> float:
-        """What a gain is measured from; NaN where it was not run."""
-        if self.less is None:
-            return 0.0
-        like = [r for r in self.rows if names.name_of(r.cell.method) == self.less
-                and r.cell.benchmark == row.cell.benchmark]  # fmt: skip
-        found = [number(r, final, self.metric) for r in like for final in r.finals
-                 if (r.cell.order if self.orders else final.seed) == unit]  # fmt: skip
-        known = [value for value in found if value is not None]
-        return sum(known) / len(known) if known else math.nan
 
     # Comparisons
 
@@ -396,13 +440,7 @@ def _is(text: str, place: Place) -> bool:
     return same and all(_same(getattr(recipe, name, ABSENT), value) for name, value in place.fields)
 
 
-def _in_window(row: Row, window: str | None) -> bool:
-    """Whether a row's tasks stand behind a basis, or are its own; None asks for nothing."""
-    first = getattr(_recipe(row.cell.benchmark), "first", 0)
-    return window is None or (first > 0) == (window == "behind")
-
-
-def _tasks_of(text: str, part: str) -> tuple[int, ...]:
+def tasks_of(text: str, part: str) -> tuple[int, ...]:
     """The task, counted from 1, that bears the name of a part."""
     try:
         tasks = benchmarks.load(text).tasks

@@ -29,13 +29,15 @@ from raycl import metrics, names
 from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError
 from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
+from raycl.reporting.published import published
 from raycl.spec import key_of
 from raycl.store import Result
 from raycl.study import Study
 
 PARENT = "mlflow.parentRunId"
 UI = "http://127.0.0.1:5000"
-COLUMNS = ("acc", "acc_std", "fwt_vs_one", "bwt", "ps", "ct", "params", "bytes_total")
+COLUMNS = ("acc", "acc_std", "fwt_vs_one", "bwt", "ps", "ct", "paper", "difference", "params",
+           "bytes_total")  # fmt: skip
 VIEW = {  # a view of the runs' table that MLflow's pages open by name: a row per cell, its numbers beside it
     "searchFilter": "tags.`raycl.kind` = 'cell'",
     "orderByKey": "params.`benchmark`",
@@ -102,33 +104,48 @@ class Tracking:
         for state, row in zip(self.agenda.states, rows, strict=True):
             if not any(trial.result for trial in [*state.trials, *state.finals.values()]):
                 continue
-            parent = self.parent(state, row, known)
+            parent = self.parent(state, row, published(self.study.paper, row, rows), known)
             for role, trial in _children(state).items():
                 self.child(parent, state, trial, role, row, known)
 
     def one(self, state: CellState, key: str) -> None:
         """Project one finished run, and what it changes in its cell's row."""
         row = row_of(state, self.agenda)
+        beside = [row, *self._variants(state)] if self.study.paper else []
         known: dict[tuple[str, str], Run] = {}
         name = f"cell {state.cell.name}"
         for run in self._runs(f"tags.`raycl.key` = '{_quoted(name)}'"):
             known["", name] = run
         for run in self._runs(f"tags.`raycl.key` = '{key}'"):
             known[run.data.tags.get(PARENT, ""), key] = run
-        parent = self.parent(state, row, known)
+        parent = self.parent(state, row, published(self.study.paper, row, beside), known)
         for role, trial in _children(state).items():
             if trial.spec.key == key:
                 self.child(parent, state, trial, role, row, known)
 
-    def parent(self, state: CellState, row: Row, known: Mapping[tuple[str, str], Run]) -> str:
-        """The run id of a cell's row, its summary up to date."""
+    def _variants(self, state: CellState) -> list[Row]:
+        """Other rows of the cell's method on its benchmark."""
+        cell = state.cell
+        return [row_of(other, self.agenda) for other in self.agenda.states
+                if other is not state and other.cell.method is cell.method
+                and other.cell.benchmark == cell.benchmark]  # fmt: skip
+
+    def parent(
+        self, state: CellState, row: Row, paper: float | None, known: Mapping[tuple[str, str], Run]
+    ) -> str:
+        """The run id of a cell's row, its summary up to date.
+
+        Args:
+            paper: `acc` as the study's paper prints it.
+        """
         cell = state.cell
         results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
         started = min(float(r.provenance["started"]) for r in results)
         ended = max(_ended(r) for r in results)
         values = {"acc": row.acc, "acc_std": row.acc_std, "fwt_vs_one": row.fwt_vs_one, "bwt": row.bwt,
                   "bwt_T": row.bwt_T, "ps": row.ps, "ct": row.ct, "val_acc": row.val_acc,
-                  "params": row.params, "bytes_total": row.bytes_total}  # fmt: skip
+                  "params": row.params, "bytes_total": row.bytes_total, "paper": paper,
+                  "difference": None if paper is None or row.acc is None else row.acc - paper}  # fmt: skip
         points = [(name, float(value), ended, 0) for name, value in values.items() if value is not None]
         benchmark = printed_name(cell.benchmark, subset_of(cell))
         params = {"method": names.name_of(cell.method), "benchmark": benchmark, "order": cell.order,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from reporting import hand
 from tune_helpers import in_process, tiny
 
 from raycl import Search, Seeds, Study
@@ -24,7 +26,7 @@ from raycl.api import run_study
 from raycl.errors import UserError
 from raycl.store import Store
 from raycl.study import cells_of
-from raycl.tune.tracking import PARENT, Tracking
+from raycl.tune.tracking import PARENT, VIEW, Tracking
 
 METHODS = {"one": {"search": None}, "hat": {}, "finetune": {}}
 
@@ -103,6 +105,42 @@ def test_syncing_again_adds_nothing(store: Path) -> None:
         client.set_tag(run.info.run_id, "raycl.content", "gone")
     Tracking.open(study(), Agenda(cells_of(study()), Store(store))).sync()
     assert points() == before
+
+
+def test_parents_of_a_papers_study_carry_its_number_and_the_difference(tmp_path: Path) -> None:
+    """SPG prints .66 for itself, .64 without other heads and nothing for a method of ours."""
+    methods = {"spg": {}, "no cross": {"method": "spg", "method.chi": False}, "frozen": {}}
+    of = hand.study(name="held", methods=methods, benchmarks=["cifar100_10"], network="alexnet", paper="spg")
+    store = Store(tmp_path / "store").open()
+    for label, acc in (("spg", 0.70), ("no cross", 0.50), ("frozen", 0.40)):
+        for seed in (1, 2):
+            rows = hand.reports([[acc], [acc, acc + seed / 50 - 0.03]])
+            hand.put(store, hand.cells(of)[f"{label}/cifar100_10"].spec({}, seed), rows)
+    agenda = hand.read(store, of)
+
+    def told() -> dict[str, tuple[float | None, float | None]]:
+        found = [r for r in runs(client_of(tmp_path / "store"), "held") if PARENT not in r.data.tags]
+        metrics = {r.info.run_name.partition(" / ")[0]: r.data.metrics for r in found}
+        return {label: (m.get("paper"), m.get("difference")) for label, m in metrics.items()}
+
+    tracking = Tracking.open(of, agenda)
+    state = next(s for s in agenda.states if s.cell.label == "spg")
+    tracking.one(state, state.finals[1].spec.key)  # while a study runs, one cell at a time
+    assert told() == {"spg": (0.66, pytest.approx(0.04))}
+    tracking.sync()
+    expected = {"spg": (0.66, pytest.approx(0.04)), "no cross": (0.64, pytest.approx(-0.14)),
+                "frozen": (None, None)}  # fmt: skip
+    assert told() == expected
+    experiment = tracking.client.get_experiment(tracking.experiment)
+    assert json.loads(experiment.tags["mlflow.sharedViewState.raycl"]) == VIEW
+    assert {"metrics.`paper`", "metrics.`difference`"} <= set(VIEW["selectedColumns"])
+
+
+def test_beside_a_substitute_stands_no_number(store: Path) -> None:
+    of = study(paper="spg")  # which prints numbers for hat and finetune, and none on digits
+    Tracking.open(of, Agenda(cells_of(of), Store(store))).sync()
+    found = [r for r in runs(client_of(store)) if PARENT not in r.data.tags]
+    assert found and not any({"paper", "difference"} & r.data.metrics.keys() for r in found)
 
 
 def test_the_links_name_every_cell(store: Path) -> None:

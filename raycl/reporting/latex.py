@@ -1,0 +1,165 @@
+r"""All tables of a study as LaTeX, to be read in with ``\input``: booktabs, and xcolor for what is grey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raycl.agenda import Agenda
+from raycl.reporting import papertext, table
+from raycl.reporting.collect import Section, collect, sections
+from raycl.reporting.papertable import Filled
+from raycl.reporting.text import ABSENT, one_line
+from raycl.study import Sheet, Study
+
+WIDE = 5  # columns of numbers side by side; the next ones stand in a table of their own
+HEAD = "% \\usepackage{booktabs}\n% \\usepackage{xcolor}"
+
+_ESCAPED = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    **{letter: f"{{{letter}}}" for letter in "[]*"},  # which \\\\ would take for its own
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}
+
+
+def latex_text(study: Study, agenda: Agenda) -> str:
+    """Sheets, the paper's tables and where methods are not as published; without tables one per benchmark."""
+    found = sections(study, collect(study, agenda))
+    papers = papertext.tables_of(study, found)
+    known = papertext.deviations(papers)
+    parts = [_sheet(sheet) for sheet in study.sheets]
+    parts += [_paper(study, paper, known) for paper in papers]
+    parts += [_deviations(known)] if known else []
+    if not papers:
+        parts += [_section(study, section) for section in found]
+    return "\n\n".join([HEAD, *parts]) + "\n"
+
+
+def escaped(text: str) -> str:
+    """What a user wrote, to be read as it stands."""
+    found = "".join(_ESCAPED.get(letter, letter) for letter in one_line(text))
+    return found.replace("--", "-{}-")  # which would become one dash
+
+
+def _paper(study: Study, found: Filled, known: Sequence[papertext.Deviation]) -> str:
+    """Two lines per row: ours, and in grey the printed number and the difference."""
+    corner = "" if found.table.transpose else "method"
+    bodies = []
+    for start in range(0, len(found.columns), WIDE):
+        some = found.columns[start : start + WIDE]
+        cells = {place: papertext.texts(entry) for place, entry in found.entries.items() if place[1] in some}
+        words = {column: papertext.whole_word([cells[row, column] for row in found.rows]) for column in some}
+        head = [[corner, *(escaped(column) + _mark(column, known) for column in some)]]
+        if any(words.values()):
+            head.append(["", *(_grey(words[column]) for column in some)])
+        rows = []
+        for row in found.rows:
+            line = [cells[row, column] for column in some]
+            rows.append([escaped(row) + _mark(row, known), *map(_ours, line)])
+            below = ["" if words[column] else _theirs(cell) for column, cell in zip(some, line, strict=True)]
+            rows += [["", *below]] if any(below) else []
+        bodies.append(_tabular("l" * (1 + len(some)), head, rows))
+    note = ["in grey the paper's number and the difference"] if any(e.printed for e in found.all) else []
+    about = "; ".join([*note, *papertext.caption(study, found)])
+    caption = _title(study, found) + (f": {about}" if about else "")
+    *early, last = bodies
+    parts = [_float(caption if not n else "", body, ()) for n, body in enumerate(early)]
+    return "\n\n".join([*parts, _float("" if early else caption, last, papertext.notes(found))])
+
+
+def _title(study: Study, found: Filled) -> str:
+    """Accuracy (fraction), as in Table 2 of spg: LaTeX counts tables itself."""
+    number, colon, rest = papertext.title(found).partition(": ")
+    if not (colon and number.startswith("Table")):
+        return papertext.title(found)
+    return f"{rest}, as in {number}" + (f" of {study.paper}" if study.paper else "")
+
+
+def _ours(cell: papertext.Texts) -> str:
+    if not cell.std:
+        return _number(cell.ours)
+    return f"{_number(cell.ours)} {{\\scriptsize $\\pm$ {_number(cell.std)}}}"
+
+
+def _theirs(cell: papertext.Texts) -> str:
+    """The printed number or the word in its place, and the difference; bold where it is beyond its errors."""
+    if not cell.paper:
+        return ""
+    std = f" $\\pm$ {_number(cell.paper_std)}" if cell.paper_std else ""
+    text = f"({_number(cell.paper)}{std})"
+    if cell.difference:
+        apart = _number(cell.difference)
+        bold = f"\\textcolor{{black}}{{\\textbf{{\\boldmath {apart}}}{cell.mark}}}"
+        text += f" {bold}" if cell.mark else f" {apart}"
+    return _grey(text)
+
+
+def _number(text: str) -> str:
+    """A number in mathematics, so that its sign is one; words stay."""
+    return f"${text.replace(',', '{,}')}$" if any(letter.isdigit() for letter in text) else escaped(text)
+
+
+def _grey(text: str) -> str:
+    return f"{{\\scriptsize\\color{{gray}}{text}}}" if text else ""
+
+
+def _mark(label: str, known: Sequence[papertext.Deviation]) -> str:
+    text = papertext.marks(label, known)
+    return f"\\textsuperscript{{{text}}}" if text else ""
+
+
+def _deviations(known: Sequence[papertext.Deviation]) -> str:
+    """What the raised numbers mean, below all tables."""
+    lines = [
+        f"\\textsuperscript{{{number}}} {escaped(', '.join(labels))}: {escaped(text)}\\par"
+        for number, labels, text in known
+    ]
+    return "\n".join(["\\begin{flushleft}\\footnotesize", "Where methods are not as published:\\par",
+                      *lines, "\\end{flushleft}"])  # fmt: skip
+
+
+def _section(study: Study, section: Section) -> str:
+    """A benchmark's table as the text report has it."""
+    columns = table.number_columns(section)
+    stars = [" *" if mark else "" for mark in table.marked(section)]
+    rows = [
+        [escaped(group.label + star), *(_pair(*column.cells[n]) for column in columns)]
+        for n, (group, star) in enumerate(zip(section.groups, stars, strict=True))
+    ]
+    head = [["method", *(escaped(column.header) for column in columns)]]
+    caption = f"{table.title(study, section)}. {'; '.join(table.caption(section))}"
+    body = _tabular("l" + "r" * len(columns), head, rows)
+    return _float(caption, body, table.notes(section))
+
+
+def _pair(value: str, std: str) -> str:
+    first = escaped(value) if value == ABSENT or value[-1:].isalpha() else _number(value)
+    return f"{first} {{\\scriptsize $\\pm$ {_number(std)}}}" if std else first
+
+
+def _sheet(sheet: Sheet) -> str:
+    rows = [[escaped(text) for text in row] for row in sheet.rows]
+    body = _tabular("l" + "r" * (len(sheet.header) - 1), [[escaped(text) for text in sheet.header]], rows)
+    return _float(sheet.title, body, sheet.notes)
+
+
+def _tabular(kinds: str, head: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> str:
+    def lines(some: Sequence[Sequence[str]]) -> list[str]:
+        return [" & ".join(row) + " \\\\" for row in some]
+
+    return "\n".join([f"\\begin{{tabular}}{{{kinds}}}", "\\toprule", *lines(head), "\\midrule",
+                      *lines(rows), "\\bottomrule", "\\end{tabular}"])  # fmt: skip
+
+
+def _float(caption: str, body: str, notes: Sequence[str]) -> str:
+    """A table, its caption above and its notes below; without a caption it goes on from the one before."""
+    below = [f"{escaped(note)}\\par" for note in notes]
+    foot = ["\\begin{flushleft}\\footnotesize", *below, "\\end{flushleft}"] if below else []
+    named = f"\\caption{{{escaped(caption)}}}" if caption else "\\addtocounter{table}{-1}\\caption{continued}"
+    start = ["\\begin{table}[tbp]", "\\centering\\small\\setlength{\\tabcolsep}{3pt}", named]
+    return "\n".join([*start, "\\par\\smallskip", body, *foot, "\\end{table}"])

@@ -1,0 +1,28 @@
+"""Figures of a report as SVG text: one look, one colour per method, the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+from raycl.reporting.importances import ENOUGH
+from raycl.reporting.plots.learning import by_task, capacity, curves, heat_maps, stacked
+from raycl.reporting.plots.look import Style, Styles, styles_of
+from raycl.reporting.plots.searches import enough_trials, importances, progress, sensitivity, slices
+from raycl.reporting.plots.views import boxes, lines
+
+__all__ = [
+    "ENOUGH",
+    "Style",
+    "Styles",
+    "boxes",
+    "by_task",
+    "capacity",
+    "curves",
+    "enough_trials",
+    "heat_maps",
+    "importances",
+    "lines",
+    "progress",
+    "sensitivity",
+    "slices",
+    "stacked",
+    "styles_of",
+]

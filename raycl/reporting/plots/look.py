@@ -1,0 +1,186 @@
+"""One look: colours, strokes, sizes, legends, and SVG that is the same text for the same numbers."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from raycl.metrics import Matrix
+from raycl.reporting.text import clip, one_line
+
+# Okabe and Ito's colours without the yellow, which paper does not show; then again with other strokes.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STROKES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WIDTH = 7.1  # inches: the text of an A4 page
+LEGEND_COLUMNS = 4
+_LOOK: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "raycl",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "text.parse_math": False,  # labels are a user's: a dollar is a dollar
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": False,
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is drawn everywhere in a report; marker and stroke tell it apart without colour."""
+
+    colour: str
+    stroke: str
+    marker: str
+
+
+def styles_of(labels: Sequence[str]) -> dict[str, Style]:
+    """A style per label, by the study's order."""
+    found = {}
+    for n, label in enumerate(labels):
+        turn = n // len(COLOURS)
+        marker = MARKERS[(n + turn) % len(MARKERS)]
+        found[label] = Style(COLOURS[n % len(COLOURS)], STROKES[turn % len(STROKES)], marker)
+    return found
+
+
+Styles = Mapping[str, Style]
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        defaults = matplotlib.rcParamsDefault.items()  # a user's matplotlibrc is not for reports
+        matplotlib.rcParams.update({key: value for key, value in defaults if key != "backend"})
+        matplotlib.rcParams.update(_LOOK)
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's browser has it
+        yield
+
+
+def svg(figure: Figure, name: str, about: str) -> str:
+    """The figure as an SVG element whose ids are its own within a page."""
+    out = io.StringIO()
+    FigureCanvasSVG(figure)  # no window system is asked for
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # no dates, no addresses
+    figure.savefig(out, format="svg", metadata=nothing)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    seen: set[str] = set()
+
+    def once(found: re.Match[str]) -> str:  # equal paths are written twice under one id
+        again = found[0] in seen
+        seen.add(found[0])
+        return "" if again else found[0]
+
+    text = re.sub(r' id="[^"]*"', once, text)
+    label = one_line(about).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def grid(
+    panels: int, columns: int, height: float, extra: float = 0.0, fixed: bool = False, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `panels` axes in rows of `columns`, each row `height` inches; unused axes are off.
+
+    Args:
+        extra: inches for legend and labels.
+        fixed: keep room for all columns at margins that are given, so that panels look alike throughout.
+    """
+    columns = columns if fixed else max(1, min(columns, panels))
+    rows = -(-panels // columns)
+    high = rows * height + extra
+    figure = Figure(figsize=(WIDTH, high), layout=None if fixed else "constrained")
+    if fixed:  # three times as fast, where all labels are short
+        space = {"left": 0.085, "right": 0.99, "wspace": 0.12, "hspace": 0.55}
+        figure.subplots_adjust(top=1 - 0.08 / high, bottom=0.42 / high, **space)
+    made = figure.subplots(rows, columns, squeeze=False, **options)
+    axes: list[Axes] = list(made.flat)
+    for place in range(panels, len(axes)):
+        axes[place].set_axis_off()
+        if place >= columns:
+            axes[place - columns].tick_params(labelbottom=True)  # nothing stands under it to say it
+    return figure, axes[:panels]
+
+
+def legend_room(labels: Sequence[str]) -> float:
+    """Inches that a legend needs beyond its first two rows."""
+    return 0.2 * max(0, -(-len(labels) // LEGEND_COLUMNS) - 2)
+
+
+def legend(figure: Figure, labels: Sequence[str], styles: Styles) -> None:
+    """Methods above the panels."""
+    handles = [Line2D([], [], **kwargs(styles[label])) for label in labels]
+    shown = [safe(clip(label, 24)) for label in labels]
+    place: dict[str, Any] = {"loc": "outside upper left", "ncols": LEGEND_COLUMNS}
+    figure.legend(handles, shown, frameon=False, handlelength=3, **place)
+
+
+def safe(label: str) -> str:
+    """Matplotlib leaves labels out that begin with an underscore."""
+    return f" {label}" if label.startswith("_") else label
+
+
+def kwargs(style: Style) -> dict[str, Any]:
+    return {"color": style.colour, "ls": style.stroke, "marker": style.marker}
+
+
+def mean_std(values: Matrix) -> tuple[Matrix, Matrix]:
+    """Over the first axis, where every run has the number; the deviation is 0 for a single run."""
+    mean = values.mean(0)
+    std = values.std(0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
+    return mean, std
+
+
+def band(ax: Axes, x: Any, values: Matrix, style: Style) -> None:
+    """Mean over runs as a line, one standard deviation to both sides as a band."""
+    mean, std = mean_std(values)
+    ax.plot(x, mean, **kwargs(style))
+    if len(values) > 1:
+        ax.fill_between(x, mean - std, mean + std, color=style.colour, alpha=0.12, lw=0)
+
+
+def log_if_wide(ax: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis where small values would lie on the floor of a linear one; else from zero."""
+    positive = [value for value in values if value > 0]
+    if positive and max(positive) > 20 * min(positive):
+        ax.set_yscale("log")
+        plain_ticks(ax.yaxis)
+    else:
+        ax.set_ylim(bottom=0)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """0.01 and 100 at a few powers of ten of a logarithmic axis, nothing in between."""
+    axis.set_major_locator(LogLocator(numticks=5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

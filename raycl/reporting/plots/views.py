@@ -1,0 +1,117 @@
+"""Figures of a study's views: boxes, and lines against tasks or layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from raycl.reporting.curves import Curve, levels_of
+from raycl.reporting.plots.look import (
+    LEGEND_COLUMNS,
+    WIDTH,
+    Style,
+    Styles,
+    band,
+    legend,
+    legend_room,
+    log_if_wide,
+    look,
+    safe,
+    styles_of,
+    svg,
+)
+from raycl.reporting.text import clip, plain_value
+
+if TYPE_CHECKING:
+    from raycl.reporting.boxes import Box
+
+
+def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str) -> str:
+    """A box per kind and place with every point over it; bands cross the figure at their quartiles."""
+    kinds = list(dict.fromkeys(box.kind for box in found))
+    styles = styles_of(kinds)
+    drawn = [box for box in found if not box.band]
+    numbers = {box.place for box in drawn if isinstance(box.place, int | float)}
+    names = [box.place for box in drawn if box.place not in numbers]
+    columns = [*sorted(numbers), *dict.fromkeys(names)]
+    with look():
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+        ax = figure.subplots()
+        for box in found:
+            if box.band:
+                _crossing(ax, box, styles[box.kind])
+        for column, place in enumerate(columns):
+            beside = [box for box in drawn if box.place == place]
+            wide = 0.8 / max(len(beside), 3)  # a lone box is no wall
+            for n, box in enumerate(beside):
+                _box(ax, column + (n - (len(beside) - 1) / 2) * wide, 0.85 * wide, box, styles[box.kind])
+        ax.set_xticks(range(len(columns)), [clip(plain_value(place), 14) for place in columns])
+        ax.set_xlim(-0.6, max(len(columns), 1) - 0.4)
+        ax.grid(False, axis="x")
+        ax.set(xlabel=xlabel if numbers else "", ylabel=ylabel)
+        swatches = [
+            Line2D([], [], color=styles[k].colour, marker=styles[k].marker, lw=4, alpha=0.7) for k in kinds
+        ]
+        labels = [safe(clip(kind, 24)) for kind in kinds]
+        figure.legend(
+            swatches, labels, loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False, handlelength=2
+        )
+        return svg(figure, name, about)
+
+
+def _box(ax: Axes, middle: float, width: float, box: Box, style: Style) -> None:
+    """Quartiles and whiskers to the last point within one and a half of their distance, points on top."""
+    line: dict[str, Any] = {"color": style.colour, "lw": 1}
+    filled = {"facecolor": to_rgba(style.colour, 0.25), "edgecolor": style.colour}
+    ax.boxplot([box.values], positions=[middle], widths=width, showfliers=False, manage_ticks=False,
+               patch_artist=True, boxprops=filled, medianprops=line | {"lw": 1.8}, whiskerprops=line,
+               capprops=line)  # fmt: skip
+    spread = np.linspace(-0.3, 0.3, len(box.values)) * width if len(box.values) > 1 else [0.0]
+    places = [middle + shift for shift in spread]
+    ax.scatter(places, box.values, s=8, color=style.colour, marker=style.marker, lw=0, alpha=0.8, zorder=3)
+
+
+def _crossing(ax: Axes, box: Box, style: Style) -> None:
+    """A reference: its median as a line and its quartiles as a band over all places."""
+    low, middle, high = box.quartiles
+    ax.axhspan(low, high, color=style.colour, alpha=0.15, lw=0)
+    ax.axhline(middle, color=style.colour, lw=1.3, ls=style.stroke)
+
+
+def lines(
+    found: Sequence[Curve], styles: Styles, xlabel: str, ylabel: str, about: str, name: str,
+    signed: bool = False, wide: bool = False,
+) -> str:  # fmt: skip
+    """A line per label against numbers or names, one standard deviation over runs as a band.
+
+    Args:
+        signed: a line at zero.
+        wide: a logarithmic axis where small values would lie on the floor of a linear one.
+    """
+    levels = levels_of(found)
+    named = any(isinstance(level, str) for level in levels)
+    places = {level: n if named else level for n, level in enumerate(levels)}
+    labels = [curve.label for curve in found]
+    with look():
+        figure = Figure(figsize=(WIDTH, 2.9 + legend_room(labels)), layout="constrained")
+        ax = figure.subplots()
+        for curve in found:
+            band(ax, [places[level] for level in curve.levels], curve.values, styles[curve.label])
+        if signed:
+            ax.axhline(0, color="#888888", lw=0.8, zorder=0.5)
+        if wide:
+            log_if_wide(ax, [float(value) for curve in found for value in curve.values.flat])
+        if named:
+            ax.set_xticks(range(len(levels)), [clip(str(level), 14) for level in levels])
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        legend(figure, labels, styles)
+        return svg(figure, name, about)

@@ -1,0 +1,36 @@
+"""SPG, Table 6: when importance is measured, what cross-head importance adds. Table 8 shows the same runs."""
+
+from spg_common import COLUMNS, DESK_COLUMNS, desk, full, table
+
+from raycl import Curves
+
+ROWS = {
+    "SPG": "spg", "SPG @e1": "spg[importance_epoch=1]", "SPG @e10": "spg[importance_epoch=10]",
+    "SPG @e20": "spg[importance_epoch=20]", "SPG -CHI": "spg[chi=false]",
+}  # fmt: skip
+METHODS = {
+    "spg": {},
+    **{f"spg-e{n}": {"method": "spg", "method.importance_epoch": n} for n in (1, 10, 20)},
+    "spg-chi": {"method": "spg", "method.chi": False},
+}
+EACH = {"F-each": "f_each", "G-each": "g_each", "F-total": "f_total", "G-total": "g_total"}
+
+
+def tables(columns):
+    """Tables 6 and 8."""
+    by_moment = {
+        f"{name}, t = {t}": ("spg", f"{metric}[t={t}]")
+        for name, metric in EACH.items()
+        for t in ("2", "T/2", "T")
+    }
+    return [
+        table("6", "accuracy", "acc", ROWS, columns),
+        table("6", "mean number of epochs", "epochs_mean", {"Cvg.": "spg"}, columns, mean=False, unit="count"),
+        table("8", "what cross-head importance lifts", "f_each", by_moment, columns, mean=False),
+    ]  # fmt: skip
+
+
+VIEWS = [Curves("Elements that older heads lift above the own head", value="f_each[t]", rows="spg")]
+
+STUDY = full(METHODS, list(COLUMNS.values()), tables=tables(COLUMNS), views=VIEWS)
+DESK = desk(METHODS, tables=tables(DESK_COLUMNS), views=VIEWS)
