@@ -6,7 +6,7 @@ value after the previous task. One anchor and one Fisher are kept: the running m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -30,6 +30,9 @@ class EWC(Method):
     """
 
     fit: ClassVar[Mapping[str, Any]] = {"clip": 100.0}  # HAT's code; a large lamb diverges without it
+    deviations: ClassVar[Sequence[str]] = (
+        "one anchor and the mean Fisher of all tasks, clip at norm 100 (HAT); the paper keeps one per task",
+    )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {
             "method.lamb": Float(10.0, 1e5, log=True),

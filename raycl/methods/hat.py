@@ -7,7 +7,7 @@ are not quite 0 or 1: old logits drift a little, which is why `keeps_logits` is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -31,6 +31,9 @@ class HAT(Method):
 
     needs = (Blocks, Heads)
     fit: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
+    deviations: ClassVar[Sequence[str]] = (
+        "the slope reaches smax with the last batch, as in HAT's paper; its code stops short of it",
+    )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "prm": {"method.lamb": Float(0.05, 4.0, log=True), "method.smax": 400.0}
     }

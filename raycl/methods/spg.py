@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,10 @@ class SPG(Method):
     """
 
     needs = (Heads,)
+    deviations: ClassVar[Sequence[str]] = (
+        "a task's head learns at 1 - mean importance, as in SPG's code; the paper masks it like the rest",
+        "importance is measured with dropout on, as in SPG's code; the paper does not say",
+    )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):

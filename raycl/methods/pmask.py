@@ -1,0 +1,248 @@
+"""Hard attention on parameters (PMASK): Raskoti and Ghimire, "Continual learning with hard attention
+parameter masking", Tribhuvan University; what its text leaves out is as in HAT (arXiv 1801.01423).
+
+Each task learns a gate in [0, 1] for every parameter below the heads, a steep sigmoid of an embedding. When
+the task is learnt, its gates become bits. What masks of finished tasks use is blocked, and what they do not
+use counts for nothing to them: their logits stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from raycl.masks import Gate, annealed, layers_of, unpack, weight_factors, weights_of
+from raycl.method import Batch, Buffers, Method, Task, Update, one_task
+from raycl.networks import Blocks, Heads
+from raycl.probes.gates import binarised, capacity_figures, gate_figures
+from raycl.probes.overlap import Bits
+from raycl.space import Float
+from raycl.training import Fit
+
+
+class PMask(Method):
+    """Gates on parameters, or with `granularity="unit"` on the rows of layers, which is HAT.
+
+    Gates of a layer are one vector, its weight's before its bias's. Parameters below the heads that have none
+    are learnt with the first task and stay. A task that is yet to be learnt is answered without gates.
+    """
+
+    keeps_logits = True  # with store="hard"
+    needs = (Heads,)
+    fit: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"pmask": {"fit.lr": Float(0.01, 0.1, log=True)}}
+    deviations: ClassVar[Sequence[str]] = (
+        "gradients are conditioned by the parameter's own gate; eq. 3 is printed with HAT's pairs of units",
+        "the cumulative mask is over all earlier tasks; eq. 2 is printed with the previous one alone",
+        "finished tasks keep and use their gates cut at one half (store=hard)",
+        "biases have gates, and embeddings HAT's compensated gradient: the text mentions neither",
+        "SGD as in section 4.4; section 4.1 speaks of Adam, an EWC penalty and growing layers",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        smax: Annotated[float, Float(25.0, 800.0, log=True)] = 400.0  # s_max, end of the annealing
+        lamb: Annotated[float, Float(0.1, 2.5, log=True)] = 0.75  # c, weight of the regulariser
+        clamp: float = 6.0  # embeddings stay within +-clamp
+        emb_lr_mult: Annotated[float, Float(1.0, 1e4, log=True)] = 1.0  # learning rate of embeddings over lr
+        granularity: Literal["parameter", "unit"] = "parameter"
+        mask_bias: bool = True  # False: biases have no gates
+        compensate: bool = True  # the embeddings' gradient as at smax (HAT eq. 4), or as it comes
+        store: Literal["hard", "soft"] = "hard"  # of a finished task: bits, or its gates as they are
+        # of the free gates the mean, or that times gates per unit, which pushes each as HAT pushes a unit's
+        reg_norm: Literal["mean", "sum_per_unit"] = "mean"
+        embedding_init: Literal["normal", "open"] = "normal"  # N(0, 1), or uniform in (0, 2]
+
+        def __post_init__(self) -> None:
+            if self.smax <= 0 or self.clamp <= 0:
+                raise ValueError(f"smax = {self.smax} and clamp = {self.clamp} must be above 0")
+            for name in ("lamb", "emb_lr_mult"):
+                if getattr(self, name) < 0:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 0")
+            if self.granularity == "unit" and not self.mask_bias:
+                raise ValueError("granularity = 'unit' gates a unit's bias too: it needs mask_bias = True")
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        if (unit := self.config.granularity == "unit") and not isinstance(self.net, Blocks):
+            raise ValueError(f"granularity = 'unit' needs a chain of blocks, not {type(self.net).__name__}")
+        layers = layers_of(self.net.body)
+        paths = [name.removesuffix(".weight") for name in weights_of(self.net) if name.startswith("body")]
+        self.layers, self.paths = list(layers.values()), dict(zip(layers, paths, strict=True))
+        biased = self.config.mask_bias and not unit
+        biases = [0 if layer.bias is None or not biased else len(layer.bias) for layer in self.layers]
+        shapes = [layer.weight.shape[:1] if unit else layer.weight.shape for layer in self.layers]
+        self.shapes = dict(zip(layers, shapes, strict=True))  # of gates, but for those of a bias
+        self.sizes = [shape.numel() + n for shape, n in zip(shapes, biases, strict=True)]  # of all gates
+        gated = self.spread([torch.zeros(n) for n in self.sizes])
+        self.ungated = [n for n, _ in self.net.body.named_parameters(prefix="body") if n not in gated]
+        self.embeddings = nn.ParameterList()  # e, [gates] of each layer, of the task being learnt
+        self.current: int | None = None  # that task
+        self.masks: dict[int, Bits] = {}  # of finished tasks
+        self.soft = nn.ModuleDict()  # their gates, with store="soft"
+        self.notes: dict[int, dict[str, Any]] = {}  # what was measured while they were learnt
+        self.slope = self.config.smax  # below smax only inside `step`
+        self.free: list[Tensor] = []  # 1 - A^{<=t-1}, [gates] of each layer
+        self.factors: dict[str, Tensor] = {}  # of gradients, by parameter; none before the second task
+        self.held: dict[str, tuple[Tensor, Tensor]] = {}  # under weight decay: what is blocked, its values
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        t = task.index
+        self.begin(t, decays=fit.config.weight_decay > 0)
+        start = binarised(self.gates())
+        fitted = fit(self, task, over=self.groups(t, fit.config.lr))
+        gates = [gate.detach() for gate in self.gates()]
+        self.masks[t] = binarised(gates)
+        self.current, self.embeddings = None, nn.ParameterList()
+        self.free, self.factors, self.held = [], {}, {}
+        self.notes[t] = gate_figures(start, gates, self.paths)
+        if not math.isnan(fitted.val_accuracy):  # what the cut costs
+            hard = fit.accuracy(self, t, task.val)
+            self.notes[t] |= {"soft_val_acc": fitted.val_accuracy, "hard_val_acc": hard}
+        if self.config.store == "soft":
+            self.soft[str(t)] = Buffers(gates)
+
+    def begin(self, task: int, decays: bool) -> None:
+        """Draw embeddings for a task, and block what finished tasks use."""
+        self.current, self.embeddings = task, self.draw()
+        used = self.used()
+        self.free = [1 - a for a in used]
+        self.factors = self.conditioning(used) if self.masks else {}
+        values = {name: self.net.get_parameter(name).detach().clone() for name in self.factors if decays}
+        self.held = {name: (self.factors[name] == 0, value) for name, value in values.items()}
+
+    def draw(self) -> nn.ParameterList:
+        """Embeddings of a new task, drawn on the CPU, so that they are the same on every device."""
+        open_ = self.config.embedding_init == "open"
+        drawn = [
+            2 - 2 * torch.rand(n, device="cpu") if open_ else torch.randn(n, device="cpu") for n in self.sizes
+        ]
+        return nn.ParameterList(e.to(self.layers[0].weight) for e in drawn)
+
+    def groups(self, task: int, lr: float) -> list[dict[str, Any]]:
+        """Optimiser groups: parameters with `lr`, embeddings with `emb_lr_mult` times that."""
+        fixed = {self.net.get_parameter(name) for name in self.ungated if self.masks}
+        params = [p for p in self.net.trainable(task) if p not in fixed]
+        return [{"params": params}, {"params": list(self.embeddings), "lr": lr * self.config.emb_lr_mult}]
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        return [p for group in self.groups(task, 1.0) for p in group["params"]]
+
+    def gates(self) -> list[Tensor]:
+        """a^t of the task being learnt at the present slope, [gates] of each layer (eq. 1)."""
+        if self.config.compensate:
+            return [Gate.apply(e, self.slope, self.config.smax) for e in self.embeddings]
+        return [torch.sigmoid(self.slope * e) for e in self.embeddings]
+
+    def kept(self, task: int) -> list[Tensor]:
+        """Gates of a finished task: its bits, as booleans, or what it had."""
+        if str(task) in self.soft:
+            return list(self.soft[str(task)].buffers())
+        like, mask = self.layers[0].weight, zip(self.masks[task], self.sizes, strict=True)
+        return [unpack(bits, (n,)).to(like) > 0.5 for bits, n in mask]
+
+    def used(self) -> list[Tensor]:
+        """A^{<=t}, the largest gate of any finished task (eq. 2)."""
+        used = [torch.zeros_like(e) for e in self.embeddings]
+        for task in self.masks:
+            used = list(map(torch.maximum, used, self.kept(task)))
+        return used
+
+    def spread(self, values: Iterable[Tensor]) -> dict[str, Tensor]:
+        """[gates] of each layer by parameter, in shapes that broadcast to the parameter's."""
+        found = {}
+        for path, layer, value in zip(self.paths.values(), self.layers, values, strict=True):
+            weight, bias = layer.weight, value
+            if self.config.granularity == "unit":
+                found[f"{path}.weight"] = value.view(-1, *[1] * (weight.dim() - 1))
+            else:
+                found[f"{path}.weight"] = value[: weight.numel()].view(weight.shape)
+                bias = value[weight.numel() :]
+            if layer.bias is not None and len(bias):
+                found[f"{path}.bias"] = bias
+        return found
+
+    def conditioning(self, used: Sequence[Tensor]) -> dict[str, Tensor]:
+        """1 - A^{<=t-1} of each parameter's own entry (eq. 3), or of its two units (HAT eq. 2)."""
+        own = self.spread(1 - a for a in used)
+        if self.config.granularity == "parameter":
+            return own
+        assert isinstance(self.net, Blocks)
+        pairs = zip(self.paths.values(), weight_factors(self.net.blocks, used), strict=True)
+        return own | {f"{path}.weight": weight for path, (weight, _) in pairs}
+
+    def effective(self, task: int) -> tuple[dict[str, Tensor], Tensor | float]:
+        """Parameters times gates by name, and the regulariser of the task being learnt."""
+        if task != self.current and task not in self.masks:
+            return {}, 0.0
+        gates = self.gates() if task == self.current else self.kept(task)
+        params = dict(self.net.named_parameters())
+        found = {name: params[name].detach() for name in self.ungated if self.masks}
+        for name, gate in self.spread(gates).items():  # a closed bit gives 0 whatever becomes of p
+            p = params[name]
+            found[name] = torch.where(gate, p, 0.0) if gate.dtype == torch.bool else p * gate
+        return found, self.regulariser(gates) if task == self.current else 0.0
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        logits: Tensor = functional_call(self.net, self.effective(task)[0], (x, task), tie_weights=False)
+        return logits
+
+    def loss(self, batch: Batch) -> Tensor:
+        task = one_task(batch)
+        params, penalty = self.effective(task)
+        logits = functional_call(self.net, params, (batch.x, task), tie_weights=False)
+        return F.cross_entropy(logits, batch.y) + self.config.lamb * penalty
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        return self.loss(batch)  # with the regulariser, as HAT's code
+
+    def regulariser(self, gates: Sequence[Tensor]) -> Tensor:
+        """R = sum a (1 - A) / sum (1 - A) over all gates (HAT eq. 5), times gates per unit if so asked."""
+        taken = torch.stack([(a * free).sum() for a, free in zip(gates, self.free, strict=True)]).sum()
+        mean = taken / torch.stack([free.sum() for free in self.free]).sum().clamp_min(1e-12)
+        units = sum(layer.weight.shape[0] for layer in self.layers)
+        return mean * (sum(self.sizes) / units) if self.config.reg_norm == "sum_per_unit" else mean
+
+    def edit_gradients(self, batch: Batch) -> None:
+        """Block what finished tasks use (eq. 3); embeddings come compensated out of the gate."""
+        for name, factor in self.factors.items():
+            p = self.net.get_parameter(name)
+            if p.grad is not None:
+                p.grad.mul_(factor)
+
+    def step(self, batch: Batch, update: Update) -> Tensor:
+        self.slope = annealed(batch.index, batch.of, self.config.smax)
+        loss = super().step(batch, update)
+        self.slope = self.config.smax
+        with torch.no_grad():
+            for e in self.embeddings:
+                e.clamp_(-self.config.clamp, self.config.clamp)
+            for name, (blocked, value) in self.held.items():
+                p = self.net.get_parameter(name)
+                torch.where(blocked, value, p, out=p)
+        return loss
+
+    @property
+    def answers_stay(self) -> bool:
+        return self.config.store == "hard"
+
+    def figures(self, task: int) -> dict[str, Any]:
+        masks = [mask for t, mask in sorted(self.masks.items()) if t <= task]
+        return capacity_figures(masks, self.sizes, self.paths) | self.notes[task]
+
+    def count_parameters(self) -> int:
+        """The network, and embeddings of all tasks, as if all were there from the start."""
+        return sum(p.numel() for p in self.net.parameters()) + self.world.tasks * sum(self.sizes)
+
+    def stored_bytes(self) -> int:
+        bits = sum(layer.nbytes for mask in self.masks.values() for layer in mask)
+        return super().stored_bytes() + (bits if self.config.store == "hard" else 0)
