@@ -165,7 +165,7 @@ class Study:
     """A study.
 
     Attributes:
-        name: by default the file's stem.
+        name: by default the file's stem, after its paper's key where it has one.
         methods: label -> keys. "method" names the class and defaults to the label; "method.x", "fit.x" and
             "net.x" take a value or a domain; "network", "preset", "search" and "benchmarks" stand in for
             the study's.
@@ -247,7 +247,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
             f"defines no {wanted}" if study is None else f"{wanted} is {type(study).__name__}, not a Study"
         )
         raise UserError(f"{path}: {found}; write {wanted} = Study(...)")
-    name = study.name or file.stem + ("_desk" if desk else "")
+    # Tables of several papers bear the same number, and their experiments must not be one.
+    name = study.name or "_".join(part for part in (study.paper, file.stem, "desk" * desk) if part)
     study = dataclasses.replace(study, name=name, folder=Path(folder), file=str(path))
     for text in overrides:
         study = _override(study, text)

@@ -10,7 +10,7 @@ import pytest
 from raycl import Seeds, run_study
 from raycl.errors import UserError
 from raycl.reporting import render
-from raycl.study import Study, cells_of, read_study
+from raycl.study import Search, Study, cells_of, read_study
 
 HOME = Path(__file__).parent.parent / "studies"
 FILES = [path for path in sorted(HOME.rglob("*.py")) if "STUDY" in path.read_text()]
@@ -19,18 +19,26 @@ FILES = [path for path in sorted(HOME.rglob("*.py")) if "STUDY" in path.read_tex
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(HOME).as_posix())
 def test_every_study_can_be_planned(path: Path) -> None:
     study = read_study(path)
-    assert study.name == path.stem
+    assert study.name == (f"{study.paper}_{path.stem}" if study.paper else path.stem)
     cells = cells_of(study, check=False)
-    keys = {cell.spec({}, seed).key for cell in cells for seed in (cell.trial_seed,)}
+    keys = {
+        cell.key if isinstance(cell.search, Search) else cell.spec({}, cell.trial_seed).key for cell in cells
+    }
     assert len(keys) == len({cell.name for cell in cells}) == len(cells)  # no cell is another one again
 
 
+PAPERS = ("impresslearn", "spg", "prm", "pmask")
+ONE_FORM = ("released_dropout", "subsets")  # one is for those who have the data, one is for a desk as it is
+
+
 @pytest.mark.parametrize(
-    "path", [p for p in FILES if p.parent.name == "impresslearn"], ids=lambda path: path.stem
+    "path",
+    [p for p in FILES if p.parent.name in PAPERS and p.stem not in ONE_FORM],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
 )
-def test_every_figure_has_a_form_for_a_desk(path: Path) -> None:
+def test_every_item_of_a_paper_has_a_form_for_a_desk(path: Path) -> None:
     desk, full = read_study(path, desk=True), read_study(path)
-    assert desk.name == f"{path.stem}_desk" and desk.paper == full.paper
+    assert desk.name == f"{full.name}_desk" and desk.paper == full.paper
     assert len(cells_of(desk, check=False)) <= len(cells_of(full, check=False))
 
 
@@ -105,3 +113,35 @@ def test_table_2_recounts_every_row_and_flags_the_one_that_is_wrong() -> None:
     printed, _ = read_study(HOME / "impresslearn" / "table_02.py").sheets
     wrong = [row[0] for row in printed.rows if any(text.endswith("!") for text in row)]
     assert len(printed.rows) == 11 and wrong == ["pre-ResNet-200"]
+
+
+def keys_of(path: str, desk: bool) -> set[str]:
+    """Keys of the final runs with default settings, and of the searches behind them."""
+    cells = cells_of(read_study(HOME / path, desk=desk), check=False)
+    searches = {cell.key for cell in cells if isinstance(cell.search, Search)}
+    return searches | {cell.spec({}, seed).key for cell in cells for seed in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("desk", [False, True], ids=["full", "desk"])
+@pytest.mark.parametrize(("name", "own"), [("12", 4), ("14", 1)])
+def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, desk: bool) -> None:
+    both = read_study(HOME / f"spg/table_{name}.py", desk=desk)
+    first, second = keys_of("spg/table_02.py", desk), keys_of(f"spg/table_{name}.py", desk)
+    cells = cells_of(both, check=False)
+    alone = {label for cell in cells for label in [cell.label] if cell.spec({}, 1).key not in first}
+    assert len(alone) == own and second & first
+
+
+def test_table_10_of_spg_counts_what_is_printed_to_the_last_digit() -> None:
+    sheets = read_study(HOME / "spg/table_10.py").sheets
+    texts = [text for sheet in sheets for row in sheet.rows for text in row[1:]]
+    assert sum(text.endswith("=") for text in texts) == 20  # all that survives of the table
+    assert not any(text.endswith("!") for text in texts)
+    assert len(texts) == 16 * 9 and texts.count("-") == 1  # CAT on 100 tasks
+
+
+def test_released_dropout_needs_no_search() -> None:
+    cells = cells_of(read_study(HOME / "spg/released_dropout.py"), check=False)
+    assert len(cells) == 27 and all(cell.search is None for cell in cells)
+    rates = {cell.benchmark: cell.settings["net.drop1"].value for cell in cells}
+    assert len(set(rates.values())) == 9 and rates["tiny_10"] == 0.1249

@@ -64,7 +64,10 @@ def _trial(
 def _distribution(domain: Domain) -> BaseDistribution:
     match domain:
         case Choice(options=options):
-            return CategoricalDistribution(options)  # type: ignore[arg-type]  # tuples are hashable too
+            with warnings.catch_warnings():
+                # Tuples are no less hashable; Optuna's doubt is about storing them, and nothing is stored.
+                warnings.filterwarnings("ignore", message="Choices for a categorical distribution")
+                return CategoricalDistribution(options)  # type: ignore[arg-type]
         case Float(low, high, log):
             return FloatDistribution(low, high, log=log)
         case _:

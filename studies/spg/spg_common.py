@@ -74,7 +74,7 @@ def desk(
 
 def table(number: str, what: str, metric: str, rows: Mapping[str, Any], columns: Mapping[str, str],
           **keys: Any) -> PaperTable:  # fmt: skip
-    """A table of the paper, with its mean over all columns. Table 2 is lost but for rows that later ones repeat."""
+    """A table of the paper, with means over columns. Of Table 2 only rows that others repeat survive."""
     printed = "2, 12, 14, 6" if number == "2" else number
     settings: dict[str, Any] = {"mean": True, "table": printed, "metric": metric} | keys
     return PaperTable(f"Table {number}: {what}", rows=rows, columns=columns, **settings)

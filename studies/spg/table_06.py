@@ -25,7 +25,7 @@ def tables(columns):
     }
     return [
         table("6", "accuracy", "acc", ROWS, columns),
-        table("6", "mean number of epochs", "epochs_mean", {"Cvg.": "spg"}, columns, mean=False, unit="count"),
+        table("6", "epochs, mean", "epochs_mean", {"Cvg.": "spg"}, columns, mean=False, unit="count"),
         table("8", "what cross-head importance lifts", "f_each", by_moment, columns, mean=False),
     ]  # fmt: skip
 

@@ -1,0 +1,192 @@
+"""Adversarial continual learning (ACL): Ebrahimi et al., ECCV 2020, arXiv 2003.09553, without replay.
+
+A shared encoder learns what a discriminator cannot tell from noise, an encoder per task learns the rest, and
+a difference loss keeps the two apart. The shared encoder goes on learning: that is all that can be forgotten.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from raycl.method import Batch, Method, Task, Update, measuring, one_task
+from raycl.space import Choice, Float
+from raycl.training import Fit
+
+NORM = 1e-6  # added to norms before they divide
+
+
+class ACL(Method):
+    """Shared and private latent vectors, joined, go to the task's own small head.
+
+    The loss that is watched on validation data is the cross-entropy alone. Learning rates follow the
+    schedule in proportion: they start at `e_lr` and `d_lr` where the schedule starts at `Fit.lr`.
+    """
+
+    fit: ClassVar[Mapping[str, Any]] = {"momentum": 0.9, "weight_decay": 0.01}
+    deviations: ClassVar[Sequence[str]] = (
+        "the shared encoder is the study's network and a linear layer to the latent space",
+        "no images are replayed: of all tasks the discriminator sees the present one, and noise",
+        "the difference loss is a mean over pairs of samples, as in the authors' code; the paper's is over "
+        "pairs of features",
+        "weights of other tasks' encoders and heads do not decay",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        lam_adv: Annotated[float, Float(0.005, 0.5, log=True)] = 0.05  # weight of the adversarial loss
+        lam_diff: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1  # weight of the difference loss
+        latent: Annotated[int, Choice(64, 128, 256)] = 64  # of each encoder
+        e_lr: Annotated[float, Float(1e-3, 0.05, log=True)] = 0.01  # learning rate of encoders and head
+        d_lr: float = 0.001  # learning rate of the discriminator
+        e_steps: int = 5  # updates of encoders and head on each batch
+        d_steps: int = 1  # then of the discriminator
+        units: int = 175  # of the discriminator
+        head_units: int = 32
+
+        def __post_init__(self) -> None:
+            for name in ("lam_adv", "lam_diff", "d_steps"):
+                if not getattr(self, name) >= 0:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 0")
+            for name in ("e_lr", "d_lr"):
+                if not getattr(self, name) > 0:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
+            for name in ("latent", "e_steps", "units", "head_units"):
+                if getattr(self, name) < 1:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+
+    config: Config
+
+    def make(self) -> None:
+        super().make()
+        latent, units, inputs = self.config.latent, self.config.head_units, math.prod(self.world.input_shape)
+        head = self.net.heads[0]
+        assert isinstance(head, nn.Linear)
+        with torch.device("cpu"):  # the same draws on every device
+            to_latent = nn.Linear(head.in_features, latent)
+            private = nn.ModuleList(
+                nn.Sequential(nn.Flatten(), nn.Linear(inputs, latent), nn.ReLU()) for _ in self.world.classes
+            )
+            heads = nn.ModuleList(
+                nn.Sequential(nn.Linear(2 * latent, units), nn.ReLU(), nn.Linear(units, n))
+                for n in self.world.classes
+            )
+        device = torch.get_default_device()
+        self.net.heads = nn.ModuleList()
+        self.to_latent, self.private, self.heads = to_latent.to(device), private.to(device), heads.to(device)
+        self.discriminator: nn.Module | None = None  # there only while a task is learnt
+        self.learnt = 0
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        latent, units = self.config.latent, self.config.units
+        with torch.device("cpu"):
+            fresh = nn.Sequential(
+                nn.Linear(latent, units),
+                nn.LeakyReLU(),
+                nn.Linear(units, units),
+                nn.Linear(units, task.index + 2),  # noise, then the tasks so far
+            )
+        self.discriminator = fresh.to(torch.get_default_device())
+        fit(self, task)
+        self.discriminator = None
+        self.learnt += 1
+
+    def trainable(self, task: int) -> Iterable[Any]:
+        groups = [{"params": self._learners(task), "lr": self.config.e_lr}]
+        if self.discriminator is not None:
+            groups.append({"params": list(self.discriminator.parameters()), "lr": self.config.d_lr})
+        return groups
+
+    def _learners(self, task: int) -> list[nn.Parameter]:
+        """Parameters of both encoders and the head."""
+        parts = (self.net, self.to_latent, self.private[task], self.heads[task])
+        return [p for part in parts for p in part.parameters()]
+
+    def shared(self, x: Tensor, task: int) -> Tensor:
+        """S(x) [batch, latent]; of the task it takes batch statistics only."""
+        z: Tensor = self.to_latent(self.net.features(x, task))
+        return z
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        return self.answer(self.private[task](x), self.shared(x, task), task)
+
+    def answer(self, private: Tensor, shared: Tensor, task: int) -> Tensor:
+        """Logits of latent vectors."""
+        logits: Tensor = self.heads[task](torch.cat([private, shared], 1))
+        return logits
+
+    def loss(self, batch: Batch) -> Tensor:
+        """For encoders and head; the shared encoder is driven up the discriminator's loss."""
+        task = one_task(batch)
+        private, shared = self.private[task](batch.x), self.shared(batch.x, task)
+        cross_entropy = F.cross_entropy(self.answer(private, shared, task), batch.y)
+        against = self.adversarial_loss(reversed_gradient(shared), task)
+        return (
+            cross_entropy
+            + self.config.lam_adv * against
+            + self.config.lam_diff * difference_loss(shared, private)
+        )
+
+    def adversarial_loss(self, shared: Tensor, task: int) -> Tensor:
+        """How badly the discriminator, whose weights count as fixed, knows the task from S(x)."""
+        assert self.discriminator is not None
+        fixed = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+        return labelled(functional_call(self.discriminator, fixed, (shared,)), task + 1)
+
+    def step(self, batch: Batch, update: Update) -> Tensor:
+        """Each update has gradients of encoders and head, or of the discriminator; the others rest."""
+        for _ in range(self.config.e_steps):
+            self.zero_grad()
+            loss = super().step(batch, update)
+        for _ in range(self.config.d_steps):
+            self.zero_grad()
+            self.discriminator_loss(batch).backward()
+            update()
+        return loss
+
+    def discriminator_loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy on S(x), labelled with the task's number from 1, and on noise, labelled 0."""
+        assert self.discriminator is not None
+        task = one_task(batch)
+        with measuring(self.net, dropout=True), torch.no_grad():
+            shared = self.shared(batch.x, task)
+        noise = torch.randn_like(shared)
+        return labelled(self.discriminator(shared), task + 1) + labelled(self.discriminator(noise), 0)
+
+    def stored_bytes(self) -> int:
+        later = [
+            p
+            for part in (self.private, self.heads)
+            for each in part[self.learnt :]
+            for p in each.parameters()
+        ]
+        return super().stored_bytes() - sum(p.numel() * p.element_size() for p in later)
+
+
+def reversed_gradient(z: Tensor) -> Tensor:
+    """The same numbers, exactly; what comes back is negated."""
+    return 2 * z.detach() - z
+
+
+def labelled(logits: Tensor, label: int) -> Tensor:
+    """Mean cross-entropy where all rows have one label."""
+    return -F.log_softmax(logits, 1)[:, label].mean()
+
+
+def difference_loss(shared: Tensor, private: Tensor) -> Tensor:
+    """Mean over all pairs of samples of the squared product of one's shared, the other's private vector.
+
+    Both are [batch, ...] and divided by their norms, which count as constants.
+    """
+    s, p = (
+        z / (z.detach().norm(dim=1, keepdim=True) + NORM) for z in (shared.flatten(1), private.flatten(1))
+    )
+    pairs: Tensor = s @ p.T  # [batch, batch]
+    return pairs.square().mean()
