@@ -14,6 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 Matrix: TypeAlias = NDArray[np.float64]
 
+FEWEST = 5  # trials under which their spread has no interval
+LEVEL = 0.9  # of that interval
+RESAMPLES = 1000
+
 
 def matrix(rows: Sequence[Mapping[int, float]], tasks: int | None = None) -> Matrix:
     """[T, T] from one mapping (tested task -> accuracy) per learnt task; NaN where nothing stands."""
@@ -95,6 +99,21 @@ def gain_over_ncl(a: ArrayLike, ncl: ArrayLike) -> float | None:
 def ps(accuracies: Sequence[float]) -> float | None:
     """Parameter sensitivity: standard deviation (ddof 0) of test `acc` over the completed trials (PRM)."""
     return float(np.std(accuracies)) if len(accuracies) > 1 else None
+
+
+def ps_interval(*searches: Sequence[float]) -> tuple[float, float] | None:
+    """Percentile bootstrap interval (B. Efron, Annals of Statistics 7, 1979) of the mean `ps` of searches.
+
+    A resample draws each search's trials anew, from that search; every draw comes from one seed, and the
+    order of the trials does not matter. None if there is no search, or one of fewer than `FEWEST` trials. Of
+    few trials it lies low: a resample of n has (n - 1) / n of their variance.
+    """
+    if not searches or any(len(trials) < FEWEST for trials in searches):
+        return None
+    random = np.random.default_rng(0)
+    spreads = [random.choice(np.sort(trials), (RESAMPLES, len(trials))).std(1) for trials in searches]
+    low, high = np.quantile(np.mean(spreads, 0), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
 
 
 def std(values: Sequence[float]) -> float | None:

@@ -78,6 +78,47 @@ def test_spread() -> None:
     assert metrics.mean([]) is None and metrics.mean([0.5, None]) is None
 
 
+def test_the_interval_of_ps_by_hand() -> None:
+    """Two ones among five trials: a resample has k ones, k of Binomial(5, 2/5), and ps sqrt(k (5 - k)) / 5.
+
+    So it is 0 in .088, .4 in .336 and sqrt(6) / 5 in .576 of the resamples: the 5 % quantile is the first
+    and the 95 % quantile the last.
+    """
+    assert metrics.ps_interval([0, 1, 0, 1, 0]) == pytest.approx((0, np.sqrt(6) / 5), abs=1e-12)
+    assert metrics.ps_interval([0.7] * 5) == pytest.approx((0, 0), abs=1e-12)
+
+
+def test_the_interval_of_ps_is_as_wide_as_theory_says() -> None:
+    """Of many normal draws: sigma plus or minus 1.645 sigma / sqrt(2 n)."""
+    sigma, n = 0.1, 2000
+    drawn = np.random.default_rng(1).normal(0.5, sigma, n)
+    low, high = metrics.ps_interval(list(drawn)) or (0, 0)
+    assert (low + high) / 2 == pytest.approx(metrics.ps(list(drawn)), rel=0.01)
+    assert high - low == pytest.approx(2 * 1.645 * sigma / np.sqrt(2 * n), rel=0.1)
+
+
+def test_the_interval_of_ps_moves_with_its_unit_and_not_with_the_order() -> None:
+    accs = [0.2, 0.5, 0.6, 0.7, 0.9, 0.9]
+    low, high = metrics.ps_interval(accs) or (0, 0)
+    assert 0 < low < (metrics.ps(accs) or 0) < high
+    assert metrics.ps_interval([0.9, 0.2, 0.7, 0.5, 0.9, 0.6]) == (low, high)  # the same trials
+    assert metrics.ps_interval([100 * a - 7 for a in accs]) == pytest.approx((100 * low, 100 * high))
+
+
+def test_the_interval_of_several_searches_is_of_the_mean_of_their_ps() -> None:
+    """Each by itself, so a difference in level is none in spread; independent, so the mean is narrower."""
+    accs = [float(a) for a in np.random.default_rng(2).normal(0.5, 0.1, 40)]
+    one = metrics.ps_interval(accs) or (0, 0)
+    four = metrics.ps_interval(*([level + a for a in accs] for level in (0, 1, 2, 3))) or (0, 0)
+    assert sum(four) / 2 == pytest.approx(sum(one) / 2, rel=0.03)
+    assert (four[1] - four[0]) / (one[1] - one[0]) == pytest.approx(1 / np.sqrt(4), rel=0.15)
+
+
+def test_of_few_trials_ps_has_no_interval() -> None:
+    assert metrics.ps_interval() is None and metrics.ps_interval([0.1, 0.2, 0.3, 0.4]) is None
+    assert metrics.ps_interval([0.1] * 5, [0.1] * 4) is None
+
+
 def test_shapes_that_are_none() -> None:
     with pytest.raises(ValueError, match=r"an accuracy matrix is \[tasks, tasks\], not \(1, 2\)"):
         metrics.acc([[0.5, 0.6]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ def counts(title: str, names: Sequence[str]) -> Sheet:
     )
 
 
+@functools.cache  # a hundred columns of networks take a while even where nothing is allocated
 def parameters(method: str, shape: Shape, network: str) -> int:
     """Learnable parameters of a method such as ``"hat"`` or ``"hat(smax=10)"``; nothing is allocated.
 

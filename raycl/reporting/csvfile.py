@@ -22,6 +22,7 @@ from raycl.reporting.collect import (
     sections,
     subset_of,
 )
+from raycl.reporting.sensitivity import sensitivity
 from raycl.study import Study
 
 METRICS = ("acc", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "acc_just", "val_acc")  # each with its std
@@ -32,7 +33,7 @@ _LEADING = ["benchmark", "subset", "order", "label", "seed", "status", "n", "tri
 COLUMNS = [
     *_LEADING,
     *(column for name in METRICS for column in (name, f"{name}_std")),
-    "ps",
+    *("ps", "ps_low", "ps_high"),
     *FACTS,
     "config",
     "key",
@@ -41,7 +42,8 @@ COLUMNS = [
 TABLE_COLUMNS = ["table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours",
                  "std", "printed", "printed_std", "difference", "two_errors", "beyond", "word", "status",
                  "reason"]  # fmt: skip
-TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")), "ct_task", "peak_bytes"]
+TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")), "ct_task", "peak_bytes",
+                "search_seconds"]  # fmt: skip
 
 
 def to_csv(rows: Sequence[Row], times: bool = True) -> str:
@@ -49,7 +51,8 @@ def to_csv(rows: Sequence[Row], times: bool = True) -> str:
 
     `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields. A study in
     several orders has rows with order "mean" as well, whose deviations are over orders. `subset` says why a
-    benchmark's numbers must not stand beside published ones.
+    benchmark's numbers must not stand beside published ones. `ps_low` and `ps_high` are the interval of `ps`;
+    `search_seconds` is the run time of all trials.
 
     Args:
         times: add the columns that a second run of the same study would not repeat: seconds, memory.
@@ -166,10 +169,9 @@ def _mean_line(row: Row) -> dict[str, Any]:
         "n": len(row.finals),
         "trials": len(row.trials),
         "trials_diverged": sum(trial.acc is None for trial in row.trials),
-        "ps": row.ps,
         "config": _config(row),
     }
-    return line | _stats({name: row.stat(name) for name in (*METRICS, *FACTS, *TIMES)})
+    return line | _search([row]) | _stats({name: row.stat(name) for name in (*METRICS, *FACTS, *TIMES)})
 
 
 def _order_line(group: Group) -> dict[str, Any]:
@@ -180,9 +182,15 @@ def _order_line(group: Group) -> dict[str, Any]:
         "seed": "mean",
         "status": statuses.pop() if len(statuses) == 1 else "incomplete",
         "n": len(group.finals),
-        "ps": group.stat("ps").mean,
     }
-    return line | _stats({name: group.stat(name) for name in (*METRICS, *FACTS, *TIMES)})
+    return (
+        line | _search(group.rows) | _stats({name: group.stat(name) for name in (*METRICS, *FACTS, *TIMES)})
+    )
+
+
+def _search(rows: Sequence[Row]) -> dict[str, Any]:
+    found = sensitivity(rows)
+    return {"ps": found.ps, "ps_low": found.low, "ps_high": found.high, "search_seconds": found.seconds}
 
 
 def _stats(stats: Mapping[str, Stat]) -> dict[str, Any]:

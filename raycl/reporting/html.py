@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from raycl.agenda import Agenda
-from raycl.reporting import claimtable, papertext, plots, table, verdicts
+from raycl.reporting import claimtable, papertext, plots, sensitivity, table, verdicts
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
 from raycl.reporting.importances import importances
 from raycl.reporting.papertable import Filled
@@ -39,7 +39,7 @@ DEFINITIONS = {
     "forgetting": "mean over i < T of the best earlier accuracy on task i minus the last one",
     "acc_just": "mean accuracy on each task just learnt, mean_i A[i, i]",
     "val_acc": "acc on validation, which a search maximises unless the study says otherwise",
-    "ps": "parameter sensitivity: standard deviation of test acc over the completed trials of the search",
+    **sensitivity.DEFINITIONS,
     "ct": "seconds to learn all tasks: fits and the method's own phases; no data loading, no test evaluation",
     "ct_train": "the fits of the task itself alone, without the method's other phases and extra fits",
     "epochs": "mean number of epochs per task",
@@ -213,7 +213,11 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "capacity": "" if crowded else plots.capacity(section, styles, f"{name}-capacity"),
         "heat_maps": "" if crowded else plots.heat_maps(section, f"{name}-heat"),
         "progress": plots.progress(section, styles, f"{name}-progress"),
-        "sensitivity": plots.sensitivity(section, styles, f"{name}-ps"),
+        "spread": [
+            _view(view, section, f"{name}-ps", styles)
+            for view in [sensitivity.Searches()]
+            if view.lines(section)[1]
+        ],
         "searches": _searches(section, styles, name),
         "configurations": [_configuration(row) for group in section.groups for row in group.rows],
     }
@@ -246,9 +250,7 @@ def _view(view: View, section: Section, name: str, styles: plots.Styles) -> dict
 
 
 def _main_line(group: Group, styles: plots.Styles, marked: bool) -> dict[str, Any]:
-    stats = {
-        name: group.stat(name) for name in ("acc", "fwt_vs_one", "bwt", "ps", "ct", "params", "bytes_total")
-    }
+    stats = {name: group.stat(name) for name in ("acc", "fwt_vs_one", "bwt", "ct", "params", "bytes_total")}
     return {
         "label": one_line(group.label),
         "marked": marked,
@@ -258,9 +260,9 @@ def _main_line(group: Group, styles: plots.Styles, marked: bool) -> dict[str, An
             (fraction(stats["acc"].mean), _std(stats["acc"].std)),
             (signed(stats["fwt_vs_one"].mean), _std(stats["fwt_vs_one"].std)),
             (ABSENT, "") if group.reference else (signed(stats["bwt"].mean), _std(stats["bwt"].std)),
+            _ps(group.rows),
         ],
         "single": [
-            fraction(stats["ps"].mean),
             seconds(stats["ct"].mean),
             quantity(stats["params"].mean),
             quantity(stats["bytes_total"].mean, "B"),
@@ -294,9 +296,13 @@ def _order_line(row: Row) -> dict[str, Any]:
     return {
         "label": one_line(row.cell.label),
         "order": row.cell.order,
-        "pairs": values,
-        "ps": fraction(row.ps),
+        "pairs": [*values, _ps([row])],
     }
+
+
+def _ps(rows: Sequence[Row]) -> tuple[str, str]:
+    found = sensitivity.sensitivity(rows)
+    return fraction(found.ps), found.printed_interval
 
 
 def _std(value: float | None) -> str:

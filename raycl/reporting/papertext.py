@@ -37,11 +37,17 @@ class Texts(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """Where methods are not as published; `number` stands beside their rows."""
+    """Where methods are not as published; `number` stands beside their rows.
+
+    Attributes:
+        who: labels in the first table that has them; later ones may name them once more by moment and layer.
+        labels: in all tables.
+    """
 
     number: int
-    labels: tuple[str, ...]
+    who: tuple[str, ...]
     text: str
+    labels: tuple[str, ...]
 
 
 def tables_of(study: Study, sections: Sequence[Section]) -> list[Filled]:
@@ -162,12 +168,20 @@ def _where(found: Filled, places: Iterable[tuple[str, str]]) -> str:
 
 def deviations(tables: Sequence[Filled]) -> list[Deviation]:
     """Of all methods in the tables, numbered in the order in which they come."""
-    labels: dict[str, dict[str, None]] = {}
+    labels: dict[str, list[list[str]]] = {}  # by text, then by table
     for found in tables:
+        here: dict[str, list[str]] = {}
         for label, method in found.methods.items():
             for text in method.deviations:
-                labels.setdefault(text, {})[label] = None
-    return [Deviation(n, tuple(mine), text) for n, (text, mine) in enumerate(labels.items(), start=1)]
+                here.setdefault(text, []).append(label)
+        for text, mine in here.items():
+            labels.setdefault(text, []).append(mine)
+    return [
+        Deviation(
+            n, tuple(first), text, tuple(dict.fromkeys([*first, *(each for more in rest for each in more)]))
+        )
+        for n, (text, (first, *rest)) in enumerate(labels.items(), start=1)
+    ]
 
 
 def marks(label: str, known: Sequence[Deviation]) -> str:
@@ -189,8 +203,8 @@ def deviation_lines(known: Sequence[Deviation]) -> list[str]:
     if not known:
         return []
     lines = ["not as published:"]
-    for number, labels, text in known:
-        lines += wrapped(f"[{number}] {', '.join(labels)}: {text}", "    ")
+    for number, who, text, _ in known:
+        lines += wrapped(f"[{number}] {', '.join(who)}: {text}", "    ")
     return lines
 
 

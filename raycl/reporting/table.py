@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from raycl.agenda import Agenda
 from raycl.reporting import papertext
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
+from raycl.reporting.sensitivity import Searches
 from raycl.reporting.text import (
     ABSENT,
     COLUMNS,
@@ -56,6 +57,7 @@ def table_text(study: Study, agenda: Agenda) -> str:
     parts += ["\n".join(papertext.deviation_lines(known))] if known else []
     for section in found:
         main = ["\n".join(section_lines(study, section))]
+        main += ["\n".join(lines) for lines in [view_lines(Searches(), section)] if lines]
         seen = ["\n".join(lines) for view in study.views if (lines := view_lines(view, section))]
         parts += seen + main if crowded(study, section) else main + seen
     return "\n\n".join(parts) + "\n"

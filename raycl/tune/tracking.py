@@ -30,6 +30,7 @@ from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError
 from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
 from raycl.reporting.published import published
+from raycl.reporting.sensitivity import sensitivity
 from raycl.spec import key_of
 from raycl.store import Result
 from raycl.study import Study
@@ -142,9 +143,11 @@ class Tracking:
         results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
         started = min(float(r.provenance["started"]) for r in results)
         ended = max(_ended(r) for r in results)
+        spread = sensitivity([row])
         values = {"acc": row.acc, "acc_std": row.acc_std, "fwt_vs_one": row.fwt_vs_one, "bwt": row.bwt,
-                  "bwt_T": row.bwt_T, "ps": row.ps, "ct": row.ct, "val_acc": row.val_acc,
-                  "params": row.params, "bytes_total": row.bytes_total, "paper": paper,
+                  "bwt_T": row.bwt_T, "ps": row.ps, "ps_low": spread.low, "ps_high": spread.high,
+                  "ct": row.ct, "val_acc": row.val_acc, "params": row.params,
+                  "bytes_total": row.bytes_total, "paper": paper,
                   "difference": None if paper is None or row.acc is None else row.acc - paper}  # fmt: skip
         points = [(name, float(value), ended, 0) for name, value in values.items() if value is not None]
         benchmark = printed_name(cell.benchmark, subset_of(cell))

@@ -4,7 +4,7 @@ from spg_common import DESK, DESK_METHODS, ROWS, chosen, table
 
 from raycl import Search, Study
 
-CHOSEN = ("ONE", "NCL", "HAT", "SI", "EWC", "EWC-GI", "SupSup", "SPG")
+CHOSEN = ("ONE", "NCL", "HAT", "SI", "EWC", "SupSup", "SPG")
 COLUMNS = {"C-10": "cifar100_10", "FE-10": "femnist_10"}
 CHOSEN_ROWS = {label: ROWS[label] for label in CHOSEN}
 
@@ -16,5 +16,5 @@ STUDY = Study(
         table("3", "forward transfer", "fwt_vs_one", CHOSEN_ROWS, COLUMNS),
         table("4", "backward transfer", "bwt", CHOSEN_ROWS, COLUMNS),
     ],
-    **(DESK | {"fit": {}, "search": Search(trials=3, width=2, startup=3)}),
+    **(DESK | {"search": Search(trials=3, width=2, startup=3)}),
 )

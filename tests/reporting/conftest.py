@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from raycl import names
 from raycl.store import Store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def as_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods that tables on hand-made stores are made of, without their footnotes."""
+    for name in ("spg", "hat", "ewc"):
+        monkeypatch.setattr(names.method(name), "deviations", ())

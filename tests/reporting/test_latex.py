@@ -18,6 +18,8 @@ from reporting import hand
 from reporting.hand import ALONE
 from reporting.test_papertable import TABLE, full, played, study_of
 
+pytestmark = pytest.mark.usefixtures("as_published")
+
 EVIL = r"50% of _x_ & #1 {\b} ~^$<|>"
 
 

@@ -27,6 +27,8 @@ from reporting import hand
 from reporting.hand import ALONE, BENCHMARK
 from reporting.test_html import Page
 
+pytestmark = pytest.mark.usefixtures("as_published")
+
 THREE = Seeds(1, 2, 3)
 SPLIT = "digits_split"
 NINE = {"C-10": "cifar100_10", "C-20": "cifar100_20", "T-10": "tiny_10", "T-20": "tiny_20",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from reporting import hand
 from tune_helpers import in_process, tiny
 
-from raycl import Search, Seeds, Study
+from raycl import Search, Seeds, Study, metrics
 from raycl.agenda import Agenda
 from raycl.api import run_study
 from raycl.errors import UserError
@@ -134,6 +135,35 @@ def test_parents_of_a_papers_study_carry_its_number_and_the_difference(tmp_path:
     experiment = tracking.client.get_experiment(tracking.experiment)
     assert json.loads(experiment.tags["mlflow.sharedViewState.raycl"]) == VIEW
     assert {"metrics.`paper`", "metrics.`difference`"} <= set(VIEW["selectedColumns"])
+
+
+def test_parents_carry_the_interval_of_ps_from_five_trials_on(tmp_path: Path) -> None:
+    of = hand.study(name="spread", methods={"finetune": {"fit.lr": hand.RATE}, "one": {"search": None}},
+                    search=Search(trials=6, startup=6), final=Seeds(1))  # fmt: skip
+    store = Store(tmp_path / "store").open()
+    cell = hand.cells(of)[f"finetune/{hand.BENCHMARK}"]
+    accs = [0.4, 0.8, 0.5, 0.7, 0.6, 0.6]
+
+    def told(trials: int) -> dict[str, float]:
+        params = [{"fit.lr": (n + 1) / 100} for n in range(trials)]
+        whole = [hand.reports([[acc], [acc, acc]]) for acc in accs]
+        rows = [
+            tuple(dataclasses.replace(r, ended=r.ended + 10 * n) for r in rs) for n, rs in enumerate(whole)
+        ]
+        hand.put_trials(store, cell, list(zip(params, rows[:trials], strict=True)))
+        agenda = hand.read(store, of)
+        tracking, state = Tracking.open(of, agenda), agenda.states[0]
+        tracking.one(state, state.trials[-1].spec.key)  # while a study runs, one trial at a time
+        (parent,) = [r for r in runs(client_of(tmp_path / "store"), "spread") if PARENT not in r.data.tags]
+        return dict(parent.data.metrics)
+
+    few = told(4)
+    assert few["ps"] == pytest.approx(metrics.ps(accs[:4])) and not {"ps_low", "ps_high"} & few.keys()
+    whole = told(6)
+    assert whole["ps"] == pytest.approx(metrics.ps(accs))
+    assert (whole["ps_low"], whole["ps_high"]) == metrics.ps_interval(accs)
+    Tracking.open(of, hand.read(store, of)).sync()
+    assert told(6) == whole
 
 
 def test_beside_a_substitute_stands_no_number(store: Path) -> None:

@@ -13,9 +13,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from raycl.metrics import FEWEST, Matrix
 from raycl.reporting.collect import Row, Section
 from raycl.reporting.importances import ENOUGH, Importances, completed, place_of, searched_fields
 from raycl.reporting.plots.look import WIDTH, Style, Styles, grid, look, plain_ticks, svg
+from raycl.reporting.sensitivity import sensitivity as sensitivity_of
 from raycl.reporting.text import clip, fraction, plain_value
 from raycl.space import Choice, Domain
 
@@ -66,26 +68,67 @@ def _crosses(ax: Axes, places: Sequence[float]) -> None:
 
 
 def sensitivity(section: Section, styles: Styles, name: str) -> str:
-    """Test accuracy of all completed trials, a line of dots per search: the wider, the more it needs care."""
+    """Test accuracy of all completed trials, a cloud per search, and beside it `ps` with its interval."""
     rows = [row for row in _searched(section) if any(t.acc is not None for t in row.trials)]
     if not rows:
         return ""
     with look():
-        figure = Figure(figsize=(WIDTH, 0.5 + 0.28 * len(rows)), layout="constrained")
-        ax = figure.subplots()
+        figure = Figure(figsize=(WIDTH, 0.55 + 0.42 * len(rows)), layout="constrained")
+        ax, beside = figure.subplots(1, 2, sharey=True, width_ratios=(5, 2))
         for place, row in enumerate(rows):
-            style = styles[row.cell.label]
-            values = np.array([t.acc for t in row.trials if t.acc is not None])
-            heights = np.full(len(values), place)
-            ax.plot(values, heights, ls="", marker=style.marker, color=style.colour, alpha=0.7, ms=5, mew=0)
-            bar: dict[str, Any] = {"fmt": "|", "color": "black", "ms": 9, "lw": 1, "capsize": 2}
-            ax.errorbar([values.mean()], [place + 0.3], xerr=[values.std()], **bar)
-            said, at = f"ps {fraction(row.ps)}, n = {len(values)}", (1.01, place)
-            ax.annotate(said, at, xycoords=("axes fraction", "data"), va="center", fontsize=7)
+            _cloud(ax, row, place, styles[row.cell.label])
+            _spread(beside, row, place, styles[row.cell.label])
         ax.set_yticks(range(len(rows)), [_row_name(row) for row in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_xlabel("test accuracy of a trial (fraction)")
+        beside.set_xlim(left=0)
+        beside.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        beside.set_xlabel("ps (fraction)")
+        beside.tick_params(left=False)
         return svg(figure, name, f"distribution of test accuracy over trials on {section.name}")
+
+
+def _cloud(ax: Axes, row: Row, place: int, style: Style) -> None:
+    """Density above, mean and standard deviation in the middle, trials below."""
+    done = [(t, t.acc) for t in row.trials if t.acc is not None]
+    values = np.array([acc for _, acc in done])
+    if len(values) >= FEWEST and np.ptp(values):
+        at, density = _density(values)
+        ax.fill_between(at, place - 0.1, place - 0.1 - 0.34 * density, color=style.colour, alpha=0.25, lw=0)
+    bar: dict[str, Any] = {"fmt": "|", "color": "black", "ms": 7, "lw": 1, "capsize": 2}
+    ax.errorbar([values.mean()], [place - 0.02], xerr=[values.std()], **bar)
+    # Multiples of the golden ratio keep neighbours apart, and draw no picture of their own.
+    heights = [place + 0.12 + 0.26 * (t.n * 0.618034 % 1) for t, _ in done]
+    ax.plot(values, heights, ls="", marker=style.marker, color=style.colour, alpha=0.7, ms=4, mew=0)
+    ringed = [
+        (acc, y) for (t, acc), y in zip(done, heights, strict=True) if row.best and t.params == row.best
+    ]
+    for x, y in ringed[:1]:
+        ax.plot([x], [y], marker="o", ms=7, mfc="none", mec="black", mew=0.9, ls="")
+
+
+def _density(values: Matrix) -> tuple[Matrix, Matrix]:
+    """From the lowest to the highest value, its maximum 1: Gaussian kernels of half Silverman's width.
+
+    His is meant for one heap; half of the trials of a search may well stand at chance.
+    """
+    low, high = np.quantile(values, (0.25, 0.75))
+    width = 0.45 * min(w for w in (values.std(), (high - low) / 1.34) if w > 0) * len(values) ** -0.2
+    at = np.linspace(values.min(), values.max(), 200)
+    density = np.exp(-(((at[:, None] - values) / width) ** 2) / 2).sum(1)
+    return at, density / density.max()
+
+
+def _spread(ax: Axes, row: Row, place: int, style: Style) -> None:
+    """`ps` and its interval in figure and in words."""
+    found = sensitivity_of([row])
+    if found.interval:
+        ax.plot(found.interval, [place, place], color=style.colour, lw=1.3, marker="|", ms=6)
+    if found.ps is not None:
+        ax.plot([found.ps], [place], ls="", marker=style.marker, color=style.colour, ms=3, clip_on=False)
+    lost = f"\n{found.diverged} diverged" if found.diverged else ""
+    said = f"ps {fraction(found.ps)}, n = {found.trials - found.diverged}{lost}"
+    ax.annotate(said, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
 def slices(row: Row, style: Style, name: str) -> str:

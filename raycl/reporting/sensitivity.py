@@ -1,0 +1,130 @@
+"""Parameter sensitivity: how far accuracy spreads over the trials of a search, and what the search cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from raycl import metrics
+from raycl.reporting.collect import Row, Section
+from raycl.reporting.text import ABSENT, fraction, one_line, seconds
+from raycl.study import View
+
+if TYPE_CHECKING:
+    from raycl.reporting.plots import Styles
+
+PERCENT = f"{metrics.LEVEL:.0%}"
+DEFINITIONS = {
+    "ps": "parameter sensitivity (PRM): standard deviation (ddof 0) of test acc over the completed trials of "
+    "a search, all of one seed; of several orders the mean",
+    "ps interval": f"{PERCENT} bootstrap interval over the trials, each order by itself: percentiles of "
+    f"{metrics.RESAMPLES} resamples; none under {metrics.FEWEST} trials. It takes trials for independent "
+    "draws, which a search that learns from them does not make, and lies low where they are few",
+    "search": "seconds of run time summed over the trials, diverged ones too, with data loading and "
+    "evaluation; equal trials are one run",
+}
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What the searches of a method on a benchmark came to, one per order.
+
+    Attributes:
+        ps: mean over orders; None without two completed trials.
+        interval: of `ps`, by bootstrap over the trials of each order; None where these are too few.
+        trials, diverged: finished trials, and those of them that diverged.
+        runs: different ones: equal trials are one.
+        seconds: run time of all runs; None without any.
+    """
+
+    ps: float | None
+    interval: tuple[float, float] | None
+    trials: int
+    diverged: int
+    runs: int
+    seconds: float | None
+
+    @property
+    def low(self) -> float | None:
+        return self.interval[0] if self.interval else None
+
+    @property
+    def high(self) -> float | None:
+        return self.interval[1] if self.interval else None
+
+    @property
+    def per_trial(self) -> float | None:
+        """Mean seconds of a run."""
+        return None if self.seconds is None else self.seconds / self.runs
+
+    @property
+    def lost(self) -> float | None:
+        """Share of the trials that diverged."""
+        return self.diverged / self.trials if self.trials else None
+
+    @property
+    def printed_interval(self) -> str:
+        """``.007 to .014``, or ""."""
+        return f"{fraction(self.low)} to {fraction(self.high)}" if self.interval else ""
+
+
+def sensitivity(rows: Sequence[Row]) -> Sensitivity:
+    """Of rows that differ in the order of the tasks alone."""
+    tried = [trial for row in rows for trial in row.trials]
+    spread = [row for row in rows if row.ps is not None]
+    took = {
+        (row.cell.order, json.dumps(trial.params, sort_keys=True)): trial.seconds
+        for row in rows
+        for trial in row.trials
+    }
+    return Sensitivity(
+        ps=metrics.mean([row.ps for row in spread]),
+        interval=metrics.ps_interval(*(completed(row) for row in spread)),
+        trials=len(tried),
+        diverged=sum(trial.acc is None for trial in tried),
+        runs=len(took),
+        seconds=sum(took.values()) if took else None,
+    )
+
+
+def completed(row: Row) -> list[float]:
+    """Test accuracies that `ps` is the spread of."""
+    return [trial.acc for trial in row.trials if trial.acc is not None]
+
+
+@dataclass(frozen=True)
+class Searches(View):
+    """A line per method that was searched: spread over trials, and the cost of the search."""
+
+    title: str = "Parameter sensitivity and cost of the search"
+    notes: Sequence[str] = (
+        f"interval: {PERCENT} bootstrap over trials, none under {metrics.FEWEST}; search: all their run time",
+    )
+
+    @property
+    def caption(self) -> str:
+        return (
+            f"Left: test accuracy of every completed trial, its density where there are {metrics.FEWEST} or "
+            "more, and mean and standard deviation, which is ps; the ringed trial is the one that the search "
+            f"chose. Right: ps and its {PERCENT} bootstrap interval over trials. No search saw these numbers "
+            "unless the protocol says so"
+        )
+
+    def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
+        header = ["method", "ps", "interval", "trials", "diverged", "search (s)", "per trial (s)"]
+        rows = []
+        for group in section.groups:
+            found = sensitivity(group.rows)
+            if found.trials:
+                texts = [fraction(found.ps), found.printed_interval or ABSENT, str(found.trials),
+                         fraction(found.lost), seconds(found.seconds), seconds(found.per_trial)]  # fmt: skip
+                rows.append([one_line(group.label), *texts])
+        return header, rows
+
+    def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
+        from raycl.reporting import plots  # here, because matplotlib takes a second to load
+
+        labels = [group.label for group in section.groups]
+        return plots.sensitivity(section, styles or plots.styles_of(labels), name)
