@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from raycl.reporting import collect, render, units
 from raycl.reporting.claims import parse_metric
 from raycl.reporting.collect import sections
 from raycl.reporting.numbers import along, number
-from raycl.reporting.papertable import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.reporting.papertable import SUBSET, SUBSTITUTE, Entry, Filled, filled, known_metrics
 from raycl.reporting.papertext import tables_of
 from raycl.reporting.printed import numbers
 from raycl.reporting.text import ABSENT
@@ -476,3 +478,15 @@ def test_a_filled_table_needs_no_more_than_sections(store: Store) -> None:
     study = played(store, study_of(TABLE), {"spg": (0.70, 0.72, 0.74)})
     found = sections(study, collect.collect(study, hand.read(store, study)))
     assert filled(TABLE, study, found).entries.keys() == {("SPG", "C-10")}
+
+
+def test_a_table_may_name_every_number_that_a_method_reports() -> None:
+    recorded = json.loads((Path(__file__).parent.parent / "golden" / "figures.json").read_text())
+    figures = {
+        name
+        for versions in recorded.values()
+        for name, value in versions[max(versions, key=int)]["figures"].items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    strange = sorted(figures - set(known_metrics()))
+    assert figures and not strange, f"add to figures in raycl/reporting/data/catalogue.json: {strange}"
