@@ -23,7 +23,7 @@ ELSEWHERE = {  # a command, and the test that runs it
     "raycl data prepare mnist": "needs a network; from a folder: test_mnist_desk",
     "raycl data prepare cifar100 --from ~/data": "benchmarks/test_cifar.py",
     "raycl run studies/examples/mnist_desk.py": "test_mnist_desk",
-    "raycl run studies/impresslearn/fig_02.py --desk": "test_studies.py, on digits",
+    "raycl run studies/spg/table_02.py --desk": "test_studies.py plans it; its runs take half an hour",
     "raycl ui": "test_tracking.py starts the same server",
 }
 

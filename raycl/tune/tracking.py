@@ -149,7 +149,9 @@ class Tracking:
                   "ct": row.ct, "val_acc": row.val_acc, "params": row.params,
                   "bytes_total": row.bytes_total, "paper": paper,
                   "difference": None if paper is None or row.acc is None else row.acc - paper}  # fmt: skip
-        points = [(name, float(value), ended, 0) for name, value in values.items() if value is not None]
+        # MLflow shows the value of the last step; of equal ones the last in time, of equal ones the larger.
+        known_runs = len(results)
+        points = [(name, float(v), ended, known_runs) for name, v in values.items() if v is not None]
         benchmark = printed_name(cell.benchmark, subset_of(cell))
         params = {"method": names.name_of(cell.method), "benchmark": benchmark, "order": cell.order,
                   "network": state.cell.spec({}, cell.trial_seed).network}  # fmt: skip
