@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import product
@@ -181,7 +181,8 @@ class Study:
         evaluate: how much of the accuracy matrix is measured.
         paper: key of the paper whose claims the report holds against the results; "" for none.
         views: what the report shows besides its tables, such as `raycl.Boxes`.
-        sheets: tables that take no runs; a study of nothing else needs no methods and no benchmarks.
+        sheets: tables that take no runs, or functions that make them, which are called when one is shown; a
+            study of nothing else needs no methods and no benchmarks.
         tables: the paper's own, our numbers beside the printed ones: `raycl.PaperTable`.
     """
 
@@ -200,10 +201,15 @@ class Study:
     evaluate: Evaluate | None = None
     paper: str = ""
     views: Sequence[View] = ()
-    sheets: Sequence[Sheet] = ()
+    sheets: Sequence[Sheet | Callable[[], Sheet]] = ()
     tables: Sequence[PaperTable] = ()
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)
+
+    @property
+    def written_sheets(self) -> list[Sheet]:
+        """The sheets, made where they were not."""
+        return [sheet if isinstance(sheet, Sheet) else sheet() for sheet in self.sheets]
 
     @property
     def patterns(self) -> Mapping[str, R]:
@@ -459,7 +465,7 @@ def _check_study(study: Study, place: str) -> None:
 
 def _check_sheets(study: Study, place: str) -> None:
     sheets = study.sheets
-    if not isinstance(sheets, list | tuple) or not all(isinstance(sheet, Sheet) for sheet in sheets):
+    if not isinstance(sheets, list | tuple) or not all(isinstance(s, Sheet) or callable(s) for s in sheets):
         raise UserError(f"{place}: sheets = {sheets!r} should be a list of sheets, such as [Sheet(...)]")
 
 

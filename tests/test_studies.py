@@ -110,7 +110,7 @@ def test_table_1_of_a_paper_says_what_is_here(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_table_2_recounts_every_row_and_flags_the_one_that_is_wrong() -> None:
-    printed, _ = read_study(HOME / "impresslearn" / "table_02.py").sheets
+    printed, _ = read_study(HOME / "impresslearn" / "table_02.py").written_sheets
     wrong = [row[0] for row in printed.rows if any(text.endswith("!") for text in row)]
     assert len(printed.rows) == 11 and wrong == ["pre-ResNet-200"]
 
@@ -133,7 +133,7 @@ def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, desk
 
 
 def test_table_10_of_spg_counts_what_is_printed_to_the_last_digit() -> None:
-    sheets = read_study(HOME / "spg/table_10.py").sheets
+    sheets = read_study(HOME / "spg/table_10.py").written_sheets
     texts = [text for sheet in sheets for row in sheet.rows for text in row[1:]]
     assert sum(text.endswith("=") for text in texts) == 20  # all that survives of the table
     assert not any(text.endswith("!") for text in texts)

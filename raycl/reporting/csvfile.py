@@ -127,7 +127,7 @@ def sheets_csv(study: Study) -> str:
     """The sheets of a study without runs, an empty line between them."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    for number, sheet in enumerate(study.sheets):
+    for number, sheet in enumerate(study.written_sheets):
         if number:
             out.write("\n")
         writer.writerows([sheet.header, *sheet.rows])

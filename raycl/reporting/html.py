@@ -87,7 +87,7 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
     return environment.from_string(template).render(
         study=study,
         summary=_summary(rows, found),
-        sheets=study.sheets,
+        sheets=study.written_sheets,
         papers=[_paper(study, paper, deviations) for paper in papers],
         deviations=deviations,
         what=_what(study, rows, found),

@@ -32,7 +32,7 @@ def latex_text(study: Study, agenda: Agenda) -> str:
     found = sections(study, collect(study, agenda))
     papers = papertext.tables_of(study, found)
     known = papertext.deviations(papers)
-    parts = [_sheet(sheet) for sheet in study.sheets]
+    parts = [_sheet(sheet) for sheet in study.written_sheets]
     parts += [_paper(study, paper, known) for paper in papers]
     parts += [_deviations(known)] if known else []
     if not papers:

@@ -49,7 +49,7 @@ def table_text(study: Study, agenda: Agenda) -> str:
     """The paper's tables, then a table per benchmark, each with its notes."""
     rows = collect(study, agenda)
     found = sections(study, rows)
-    parts = ["\n".join(sheet_lines(sheet)) for sheet in study.sheets]
+    parts = ["\n".join(sheet_lines(sheet)) for sheet in study.written_sheets]
     parts += [_missing(rows)] if any(row.status != COMPLETE for row in rows) else []
     papers = papertext.tables_of(study, found)
     known = papertext.deviations(papers)

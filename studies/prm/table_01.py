@@ -1,9 +1,11 @@
 """PRM, Table 1: tasks, classes and images of the four benchmarks. No training."""
 
+from functools import partial
+
 from raycl import Study
 from raycl.reporting.counts import counts
 
 NAMES = ("cifar100_10(class_order='id')", "emnist_10", "fceleba_10", "femnist_10_prm")
 
-STUDY = Study(paper="prm", sheets=[counts("Table 1 of PRM", NAMES)])
+STUDY = Study(paper="prm", sheets=[partial(counts, "Table 1 of PRM", NAMES)])
 DESK = STUDY

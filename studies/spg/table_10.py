@@ -4,6 +4,8 @@ Of the paper's table twenty numbers survive; CAT's prove that its attention had 
 FC-10. PGN and PathNet stand with the settings of HAT's code.
 """
 
+from functools import partial
+
 from spg_common import COLUMNS, ROWS
 
 from raycl import Study
@@ -25,12 +27,13 @@ NOTES = (
 )
 BLOCKS = (("C-10", "C-20", "T-10"), ("T-20", "I-100", "FC-10"), ("FC-20", "FE-10", "FE-20"))
 
-STUDY = Study(
-    paper="spg",
-    sheets=[
-        sizes(f"Table 10 of SPG, learnable parameters: {', '.join(labels)}", "spg", "10", ROWS,
-              {label: SHAPES[label] for label in labels}, "alexnet", INSTEAD, NOTES)
-        for labels in BLOCKS
-    ],
-)  # fmt: skip
+
+def sheet(labels):
+    """A part of the table, as wide as a terminal."""
+    title = f"Table 10 of SPG, learnable parameters: {', '.join(labels)}"
+    shapes = {label: SHAPES[label] for label in labels}
+    return sizes(title, "spg", "10", ROWS, shapes, "alexnet", INSTEAD, NOTES)
+
+
+STUDY = Study(paper="spg", sheets=[partial(sheet, labels) for labels in BLOCKS])
 DESK = STUDY
