@@ -123,6 +123,10 @@ def verdict(claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str] | None
     )
 
 
+COUNTED = ("params", "bytes_task", "bytes_total")
+"""What a network's size decides: a formula for them is of the paper's network and benchmark, and no other."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a metric of the catalogue is of a run.
@@ -192,6 +196,13 @@ def rows_meant(item: Item, rows: Iterable[Row], named: set[str], read: Reading, 
     return found
 
 
+def _resized(row: Row) -> bool:
+    """Whether the network is another than its defaults make it, dropout aside."""
+    net = {key: found for key, found in row.cell.settings.items() if key.startswith("net.")}
+    return any(not key.startswith("net.drop") and s.domain is None and s.value != s.field.default
+               for key, s in net.items())  # fmt: skip
+
+
 class _Case:
     """One claim before the rows of a study."""
 
@@ -200,7 +211,12 @@ class _Case:
         self.orders = any(row.cell.orders > 1 for row in rows)
         self.reading = reading(claim.metric)
         self.metric = self.reading.metric
-        self.rows = [row for row in rows if row.finals and self.reading.admits(row)]
+        self.counted = claim.kind == "formula" and self.metric.name in COUNTED
+        self.rows = [
+            row
+            for row in rows
+            if row.finals and self.reading.admits(row) and not (self.counted and _resized(row))
+        ]
         self.axis = catalogue()["axes"].get(claim.axis.name, claim.axis.name) if claim.axis else ""
         self.named = fields_named(claim.items, self.reading)
 
@@ -244,7 +260,8 @@ class _Case:
         """Benchmarks of the study that the claim means, or else their stand-ins."""
         here = dict.fromkeys(row.cell.benchmark for row in self.rows)
         found = [text for text in here if _is(text, place)]
-        for stand_in in [] if found else catalogue()["stand_ins"].get(place.benchmark, []):
+        known = [] if found or self.counted else catalogue()["stand_ins"].get(place.benchmark, [])
+        for stand_in in known:
             other = parse_place(stand_in)
             assert other is not None
             found = found or [text for text in here if _is(text, other)]

@@ -371,3 +371,22 @@ def test_a_verdict_on_a_subset_carries_that_word(store: Store) -> None:
     both = claim(left="finetune", right="ewc", **ON)
     (finding,) = verdict(both, rows, {BENCHMARK: "a tenth of the images"}).findings
     assert (finding.where, finding.subset) == (f"{BENCHMARK} (subset)", "a tenth of the images")
+
+
+@pytest.mark.parametrize(
+    ("metric", "right", "network", "benchmark", "run"),
+    [
+        ("acc", "0.81", "mlp(hidden=8)", "cifar100_10", True),  # a stand-in speaks for accuracies
+        ("params", "9000", "mlp", "cifar100_10", False),  # and not for sizes
+        ("params", "9000", "mlp", "digits_split", True),
+        ("params", "9000", "mlp(drop1=0.1)", "digits_split", True),
+        ("params", "9000", "mlp(hidden=8)", "digits_split", False),  # nor does another network
+    ],
+)
+def test_a_count_is_of_the_papers_network_and_benchmark(
+    store: Store, metric: str, right: str, network: str, benchmark: str, run: bool
+) -> None:
+    _, rows = filled(store, {"finetune": BASE}, benchmarks=["digits_split"], network=network)
+    asked = {"left": "finetune", "right": right, "metric": metric, "benchmark": benchmark}
+    found = verdict(claim(kind="formula", direction="equal", **asked), rows)
+    assert (found.word != "not run") is run
