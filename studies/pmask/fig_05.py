@@ -7,6 +7,7 @@ Dark: no weight of that patch is used; bright: all are. Large layers are average
 
 import sys
 
+import torch
 from matplotlib.figure import Figure
 
 from raycl.player import trained
@@ -16,6 +17,7 @@ from raycl.study import cells_of, read_study
 
 def draw(path: str, study: str = "studies/pmask/monitoring.py", label: str = "pmask") -> None:
     """Masks after the last task of one run of a study's desk form."""
+    torch.set_num_threads(1)  # more threads than idle cores are slower than one
     (cell,) = cells_of(read_study(study, desk=True), only=f"{label}/*")
     method, _ = trained(cell.spec({}, cell.trial_seed))
     images = mask_images(method)
