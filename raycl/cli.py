@@ -77,6 +77,20 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--local", action="store_true", help="in this process, without Ray: a debugger works")
     run.add_argument("--fresh", action="store_true", help="compute again what the store has")
     report = command("report", _report, "the results of a study", study=True)
+    _report_options(report)
+    command("sync", _sync, "project the store into MLflow again", study=True)
+    ui = command("ui", _ui, "MLflow's pages for the store, on loopback")
+    ui.add_argument("--port", type=int, default=5000)
+    gc = command("gc", _gc, "list what no study needs; delete it with --yes")
+    gc.add_argument("studies", nargs="*", metavar="STUDY", help="studies to keep (all below ./studies)")
+    gc.add_argument("--yes", action="store_true", help="delete it")
+    bench = command("bench", _bench, "throughput and scaling on this machine")
+    bench.add_argument("name", nargs="?", help="one benchmark of them; all without")
+    return top
+
+
+def _report_options(report: argparse.ArgumentParser) -> None:
+    """In which form, and of what."""
     report.add_argument("--format", choices=("table", "csv", "html", "latex"), default="table",
                         help="latex: all tables as booktabs, to be read in with \\input")  # fmt: skip
     report.add_argument("--no-times", action="store_true", help="csv without its time columns")
@@ -88,15 +102,6 @@ def parser() -> argparse.ArgumentParser:
         help="csv of the paper's tables: a line per cell, ours and the printed",
     )
     report.add_argument("--out", metavar="FILE", help="write it there")
-    command("sync", _sync, "project the store into MLflow again", study=True)
-    ui = command("ui", _ui, "MLflow's pages for the store, on loopback")
-    ui.add_argument("--port", type=int, default=5000)
-    gc = command("gc", _gc, "list what no study needs; delete it with --yes")
-    gc.add_argument("studies", nargs="*", metavar="STUDY", help="studies to keep (all below ./studies)")
-    gc.add_argument("--yes", action="store_true", help="delete it")
-    bench = command("bench", _bench, "throughput and scaling on this machine")
-    bench.add_argument("name", nargs="?", help="one benchmark of them; all without")
-    return top
 
 
 def _methods(arguments: Any) -> int:

@@ -56,16 +56,7 @@ def render(
 
         text = table_text(study, agenda)
     elif format == "csv":
-        from raycl.reporting.collect import collect
-        from raycl.reporting.csvfile import points_csv, sheets_csv, tables_csv, to_csv
-
-        rows = collect(study, agenda)
-        if points:
-            text = points_csv(study, rows)
-        elif tables:
-            text = tables_csv(study, rows)
-        else:
-            text = to_csv(rows, times=times) if rows or not study.sheets else sheets_csv(study)
+        text = _csv(study, agenda, times, points, tables)
     elif format == "latex":
         from raycl.reporting.latex import latex_text
 
@@ -81,3 +72,15 @@ def render(
 
         publish(Path(path), text)
     return text
+
+
+def _csv(study: Study, agenda: Agenda, times: bool, points: bool, tables: bool) -> str:
+    from raycl.reporting.collect import collect
+    from raycl.reporting.csvfile import points_csv, sheets_csv, tables_csv, to_csv
+
+    rows = collect(study, agenda)
+    if points:
+        return points_csv(study, rows)
+    if tables:
+        return tables_csv(study, rows)
+    return to_csv(rows, times=times) if rows or not study.sheets else sheets_csv(study)
