@@ -6,6 +6,7 @@ finished since counts as running. So proposals depend on (seed, cell, n, width) 
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 from collections import defaultdict
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from raycl.maskjobs import MaskJob, MaskQueue, Trained
+from raycl.sequence import joined
 from raycl.spec import RunSpec
 from raycl.store import Result, Store
 from raycl.study import Cell, Grid, Search, Seeds
@@ -45,7 +47,7 @@ class Job:
 
     spec: RunSpec
     cell: Cell
-    role: str  # "trial 3", "seed 2"
+    role: str  # "trial 3", "seed 2", and of a run below them "seed 2, backbone" or "seed 2, task 5"
 
     @property
     def key(self) -> str:
@@ -54,6 +56,11 @@ class Job:
     @property
     def name(self) -> str:
         return f"{self.cell.name.replace('/', ' / ')} / {self.role}"
+
+    @property
+    def below(self) -> bool:
+        """Not a run of its cell, but one that such a run builds on or is made of."""
+        return "," in self.role
 
 
 @dataclass
@@ -171,6 +178,18 @@ class CellState:
         return trial.result is not None and trial.result.status == "diverged"
 
 
+def assembled(spec: RunSpec, parts: Sequence[Result]) -> Result:
+    """The result of a run whose tasks were learnt side by side, from a finished run of each, in order."""
+    about = dict(parts[-1].provenance)
+    about["seconds"] = sum(float(part.provenance["seconds"]) for part in parts)
+    about["started"] = min(float(part.provenance["started"]) for part in parts)
+    for t, part in enumerate(parts):
+        if part.status != "done":
+            return Result(spec, part.status, (), f"task {t + 1}: {part.message}", about)
+    reports = joined([part.reports[0] for part in parts], spec.evaluate)
+    return Result(spec, "done", tuple(reports), "", about)
+
+
 def most_trials(cell: Cell) -> int:
     """Proposals at most: a diverged trial of a search is replaced, a grid is what it is."""
     if isinstance(cell.search, Grid):
@@ -206,9 +225,10 @@ class Agenda:
         self._propose = propose
         self._fresh: set[str] = set()  # finished runs that --fresh recomputes are asked for once
         self._again = fresh
-        self._ready: list[tuple[int, int, str]] = []
+        self._ready: list[tuple[int, float, str]] = []
         self._jobs: dict[str, Job] = {}
-        self._parked: dict[str, tuple[int, int, Job]] = {}  # runs that wait for masks
+        self._put_together: list[tuple[Job, Result]] = []
+        self._parked: dict[str, tuple[int, float, Job]] = {}  # runs that wait for masks
         self._watchers: dict[str, set[int]] = defaultdict(set)
         for index in range(len(self.states)):
             self._advance(index)
@@ -240,8 +260,8 @@ class Agenda:
         """A job came to an end: publish what it came to, and see what may follow."""
         job = self.live.pop(key)
         assert isinstance(job, Job)
-        if damaged := result.provenance.get("damaged_mask"):
-            self.store.drop_mask(damaged, result.message)
+        if damaged := self._damaged(result):
+            damaged()
             self._notice(key)
             self._tell("finished", job, result)
             return
@@ -251,6 +271,14 @@ class Agenda:
                 self.states[index].failed[key] = f"{job.name}: {result.message.strip()}"
         self._notice(key)
         self._tell("finished", job, result)
+
+    def _damaged(self, result: Result) -> Callable[[], None] | None:
+        """How to drop a file that a run found damaged, to have it made again."""
+        for kind, drop in (("damaged_mask", self.store.drop_mask),
+                           ("damaged_backbone", self.store.drop_backbone)):  # fmt: skip
+            if key := result.provenance.get(kind):
+                return functools.partial(drop, key, result.message)
+        return None
 
     def finish_masks(self, key: str, outcome: Trained) -> None:
         """A job of masks came to an end; those it trained are in the store."""
@@ -297,44 +325,90 @@ class Agenda:
         """Read what the store has for a cell, propose what may be proposed, emit what is ready."""
         state = self.states[index]
         for trial in state.trials:
-            trial.result = trial.result or self._result(trial.spec.key)
+            trial.result = trial.result or self._whole(state, trial.spec, f"trial {trial.n}")
         while (proposed := self._next_trial(state)) is not None:
             state.trials.append(proposed)
-            proposed.result = self._result(proposed.spec.key)
+            proposed.result = self._whole(state, proposed.spec, f"trial {proposed.n}")
         for trial in state.trials:
-            self._emit(index, trial, f"trial {trial.n}", trial.n)
+            if trial.result is None:
+                self._emit(index, trial.spec, f"trial {trial.n}", trial.n)
         if state.searched and (state.best is not None or not state.cell.search):
             params = state.best.params if state.best else {}
             for position, seed in enumerate(state.seeds):
                 final = state.finals.get(seed)
                 if final is None:
                     final = state.finals[seed] = Trial(position, params, state.cell.spec(params, seed))
-                final.result = final.result or self._result(final.spec.key)
-                self._emit(index, final, f"seed {seed}", 10_000 + position)
+                final.result = final.result or self._whole(state, final.spec, f"seed {seed}")
+                if final.result is None:
+                    self._emit(index, final.spec, f"seed {seed}", 10_000 + position)
+        while self._put_together:  # told when the state has them, as of any other run
+            self._tell("finished", *self._put_together.pop())
 
-    def _result(self, key: str) -> Result | None:
+    def _result(self, spec: RunSpec) -> Result | None:
+        key = spec.key
         if self._again and self._propose is not None and key not in self._fresh:
             self._fresh.add(key)
             self.store.forget(key)
-        return self.store.get(key)
+        result = self.store.get(key)
+        if result is not None and result.status == "done" and spec.kind == "pretrain":
+            if self.store.has_backbone(key):
+                return result
+            if self._propose is not None:
+                self.store.forget(key)
+            return None
+        return result
 
-    def _emit(self, index: int, trial: Trial, role: str, priority: int) -> None:
-        state, key = self.states[index], trial.spec.key
-        if trial.result is not None or state.cell.blocked or key in state.failed:
+    def _whole(self, state: CellState, spec: RunSpec, role: str) -> Result | None:
+        """The result of a run of a cell, put together from its parts as soon as the last of them is there."""
+        result = self._result(spec)
+        if result is not None or self._propose is None or state.cell.blocked or state.failed:
+            return result
+        parts = [part for run in spec.parts if (part := self._result(run)) is not None]
+        if not parts or len(parts) < len(spec.parts):
+            return None
+        result = assembled(spec, parts)
+        self.store.put(result)
+        for part in parts:
+            self.store.forget(part.key)
+        self._put_together.append((Job(spec, state.cell, role), result))
+        return result
+
+    def _emit(self, index: int, spec: RunSpec, role: str, priority: float) -> None:
+        """Have a run played that has no result, or what it waits for."""
+        state, key = self.states[index], spec.key
+        if state.cell.blocked or key in state.failed:
             return
         self._watchers[key].add(index)
-        missing = self._missing_masks(trial.spec)
+        missing = self._missing_masks(spec)
         if self._propose is None or state.failed or key in self.live or key in self._jobs:
             return
-        if key in self._parked:
+        if key in self._parked or self._waits(index, spec, role, priority):
             return
-        job = Job(trial.spec, state.cell, role)
+        job = Job(spec, state.cell, role)
         if missing:
             self._parked[key] = index, priority, job
             self.masks.wait(key, missing, state.cell)
             return
         self._jobs[key] = job
         heapq.heappush(self._ready, (index, priority, key))
+
+    def _waits(self, index: int, spec: RunSpec, role: str, priority: float) -> bool:
+        """Whether other runs must end before one can be played; they are emitted."""
+        waits = False
+        for name, run in spec.runs.items():
+            result = self._result(run)
+            if result is None:
+                self._emit(index, run, f"{role}, {name}", priority)
+                waits = True
+            elif result.status != "done":
+                self.states[index].failed[run.key] = f"its {name} {result.status}: {result.message}"
+                waits = True
+        if waits:
+            return True
+        for t, part in enumerate(spec.parts):
+            if self._result(part) is None:
+                self._emit(index, part, f"{role}, task {t + 1}", priority + t / 1000)
+        return bool(spec.parts)
 
     def _missing_masks(self, spec: RunSpec) -> list[MaskSpec]:
         """Basis masks that a run lacks; with --fresh every mask is trained once more."""

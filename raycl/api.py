@@ -233,7 +233,7 @@ def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matri
     """The trained method of a finished run, and its accuracy matrix [learnt, tested] on test.
 
     Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
-    Basis masks are, and are taken from there.
+    Basis masks and backbones are, and are taken from there.
 
     Args:
         key: 64 hexadecimal digits, or as many of the first as are unique.
@@ -250,5 +250,5 @@ def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matri
         raise UserError(f"{which} in {place.root} with a key that starts with {key!r}")
     result = place.get(found[0])
     assert result is not None
-    method, _ = player.trained(result.spec, place.masks)
+    method, _ = player.trained(result.spec, place.root)
     return method, result.matrix()

@@ -47,10 +47,18 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
 
 
 def _needed(study: Study, store: Store) -> set[str]:
-    """Keys of its runs and of their basis masks."""
+    """Keys of its runs, of those that they build on or are made of, and of their basis masks."""
     states = Agenda(cells_of(study, check=False), store).states
     specs = [trial.spec for state in states for trial in [*state.trials, *state.finals.values()]]
-    return {key for spec in specs for key in (spec.key, *(mask.key for mask in spec.masks))}
+    found: set[str] = set()
+    while specs:
+        found |= {key for spec in specs for key in (spec.key, *(mask.key for mask in spec.masks))}
+        for spec in specs:
+            if store.get(spec.key) is None:
+                with contextlib.suppress(UserError):  # its data are not here, so no part of it was played
+                    found |= {part.key for part in spec.parts}
+        specs = [run for spec in specs for run in spec.runs.values()]
+    return found
 
 
 def _unwanted(store: Store, kept: set[str]) -> list[Path]:
@@ -63,7 +71,8 @@ def _unwanted(store: Store, kept: set[str]) -> list[Path]:
     for path in sorted(store.root.glob("failures/*.json")):
         if path.stem not in kept:
             found.append(path)
-    found += [path for path in sorted(store.masks.glob("??/*.npz")) if path.stem not in kept]
+    for folder in (store.masks, store.backbones):
+        found += [path for path in sorted(folder.glob("??/*.npz")) if path.stem not in kept]
     damaged = store.root / "damaged"
     return (
         found
@@ -71,6 +80,7 @@ def _unwanted(store: Store, kept: set[str]) -> list[Path]:
         + [
             *sorted(store.root.glob("runs/??/.*")),
             *sorted(store.root.glob("masks/??/.*")),
+            *sorted(store.root.glob("backbones/??/.*")),
         ]
     )
 

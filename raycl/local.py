@@ -18,14 +18,23 @@ def play_here(agenda: Agenda) -> None:
         device = "cuda" if resources.gpus > 0 and torch.cuda.is_available() else "cpu"
         threads = max(1, int(resources.cpus))
         pulse = functools.partial(agenda.pulse, key)
-        masks = agenda.store.masks
         if isinstance(job, MaskJob):
             trained = player.train(
-                job.specs, masks, device=device, threads=threads, ready=agenda.mask_ready, pulse=pulse
+                job.specs,
+                agenda.store.masks,
+                device=device,
+                threads=threads,
+                ready=agenda.mask_ready,
+                pulse=pulse,
             )
             agenda.finish_masks(key, trained)
             continue
         result = player.play(
-            job.spec, agenda.store.checkpoints, masks=masks, device=device, threads=threads, pulse=pulse
+            job.spec,
+            agenda.store.checkpoints,
+            store=agenda.store.root,
+            device=device,
+            threads=threads,
+            pulse=pulse,
         )
         agenda.finish(key, result)

@@ -59,7 +59,9 @@ class World:
         input_shape: (channels, height, width).
         classes: number of classes of each task.
         build: ``build(width=1.0, start=0)`` returns a fresh network.
-        inputs: what the method asked for in `wants`, by name: ``inputs["basis"]`` is a list of basis masks.
+        inputs: what the method asked for, by name: ``inputs["basis"]`` is a list of the basis masks that it
+            `wants`; of the runs that it `builds_on`, ``inputs["backbone"]`` is a `pretraining.Pretrained`
+            and any other a list of the run's reports.
     """
 
     input_shape: tuple[int, int, int]
@@ -118,6 +120,9 @@ class Method(nn.Module):
 
     keeps_logits: ClassVar[bool] = False  # earlier tasks' logits never change, bit for bit
     mixed: ClassVar[bool] = False  # its batches may mix tasks
+    # after the first task, tasks depend on nothing but the network it left: they may be learnt side by side,
+    # figures are of their own task, and stored bytes grow by what a task alone decides
+    independent: ClassVar[bool] = False
     joint: ClassVar[bool] = False  # learns everything at the last task; earlier rows mean nothing
     reference: ClassVar[bool] = False  # its just-learnt accuracy is what forward transfer is measured from
     needs: ClassVar[tuple[type, ...]] = ()  # kinds of network it works on, e.g. (Blocks,)
@@ -140,6 +145,17 @@ class Method(nn.Module):
             UserError: the run cannot have what it asks for.
         """
         return ()
+
+    @classmethod
+    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+        """Runs that must be finished before this one begins, by their name in `World.inputs`.
+
+        One of kind `pretrain` hands over the network that it trained, any other its reports.
+
+        Raises:
+            UserError: the run cannot have what it asks for.
+        """
+        return {}
 
     def __init__(self, world: World, config: Config) -> None:
         super().__init__()

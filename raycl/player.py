@@ -19,14 +19,15 @@ import numpy as np
 import torch
 
 import raycl
-from raycl import benchmarks, names, sequence
+from raycl import benchmarks, names, pretraining, sequence
 from raycl.maskjobs import Trained
 from raycl.method import Method
 from raycl.networks import Network, Start
+from raycl.pretraining import DamagedBackbone
 from raycl.sequence import Report
 from raycl.space import filled
 from raycl.spec import RunSpec, set_numerics
-from raycl.store import Result, mask_path, publish
+from raycl.store import Result, Store, backbone_path, mask_path, publish
 from raycl.supermasks.bank import BasisMask, DamagedMask, MaskSpec, backbone_of, basis_of, to_bytes
 from raycl.supermasks.training import Order, Rules, train_masks
 from raycl.tasks import Benchmark
@@ -37,7 +38,7 @@ def play(
     spec: RunSpec,
     checkpoints: Path | None = None,
     *,
-    masks: Path | None = None,
+    store: Path | None = None,
     device: str = "cpu",
     threads: int = 1,
     pulse: Callable[[Pulse], None] | None = None,
@@ -46,7 +47,7 @@ def play(
 
     What science can do wrong (a diverged loss, an exception of the method's) is an outcome with a status,
     never an exception. With `checkpoints`, a run that was cut off goes on after its last finished task.
-    `masks` is the folder of basis masks.
+    `store` is the folder where what the run builds on is found, and where a backbone is left.
     """
     torch.set_num_threads(threads)
     _warm()
@@ -57,19 +58,23 @@ def play(
     about: dict[str, Any] = {}
     try:
         benchmark = spec.make_benchmark()
-        method, reports = _resume(where) or (_method(spec, benchmark, device, masks), [])
+        method, reports = _resume(where) or (_method(spec, benchmark, device, store), [])
         fit = spec.make_fit(device=device, pulse=pulse)
         keep = functools.partial(_save, where) if where else None
         with torch.device(device):
             for report in sequence.run(
-                method, benchmark, fit, done=list(reports), evaluate=spec.evaluate, keep=keep
+                method, benchmark, fit, done=list(reports), evaluate=spec.evaluate, part=spec.part, keep=keep
             ):
                 reports.append(report)
+        if spec.kind == "pretrain":
+            _leave(spec, method, reports, store)
         status, message = "done", ""
     except Diverged as error:
         status, message = "diverged", str(error)
     except DamagedMask as error:
         status, message, about = "failed", str(error), {"damaged_mask": error.key}
+    except DamagedBackbone as error:
+        status, message, about = "failed", str(error), {"damaged_backbone": error.key}
     except Exception:
         status, message = "failed", traceback.format_exc()
     about |= provenance(spec, device, threads, numerics) | {
@@ -79,15 +84,34 @@ def play(
     return Result(spec, status, tuple(map(_finite, reports)), message, about)  # type: ignore[arg-type]
 
 
-def _method(spec: RunSpec, benchmark: Benchmark, device: str, masks: Path | None) -> Method:
-    """A fresh method, with the basis masks that it asked for."""
-    if not spec.masks:
+def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None) -> Method:
+    """A fresh method, with what it builds on: basis masks, a backbone, reports of other runs."""
+    inputs: dict[str, Any] = {}
+    if not (spec.masks or spec.runs):
         return spec.make_method(benchmark, device)
-    assert masks is not None, "a run that needs basis masks is played with a folder of them"
-    with torch.device("meta"):
-        net = spec.make_start(benchmark)()
-    basis = basis_of(spec.masks, net, functools.partial(mask_path, masks))
-    return spec.make_method(benchmark, device, {"basis": basis})
+    assert store is not None, "a run that builds on something is played with the store that holds it"
+    if spec.masks:
+        with torch.device("meta"):
+            net = spec.make_start(benchmark)()
+        inputs["basis"] = basis_of(spec.masks, net, functools.partial(mask_path, Store(store).masks))
+    for name, run in spec.runs.items():
+        if run.kind == "pretrain":
+            inputs[name] = pretraining.from_file(backbone_path(store, run.key), run.key)
+            continue
+        result = Store(store).get(run.key)
+        if result is None:
+            raise FileNotFoundError(f"{name}, run {run.key} of {run.method}, is not in {store}")
+        inputs[name] = list(result.reports)
+    return spec.make_method(benchmark, device, inputs)
+
+
+def _leave(spec: RunSpec, method: Method, reports: Sequence[Report], store: Path | None) -> None:
+    """Publish the network that a run trained on the first task."""
+    assert store is not None, "a backbone needs a store to be left in"
+    (report,) = reports
+    took = report.seconds.get("main", 0.0), report.epochs.get("main", 0), report.updates
+    found = pretraining.Pretrained(pretraining.state_of(method.net), *took)
+    publish(backbone_path(store, spec.key), pretraining.to_bytes(found, spec.key))
 
 
 def train(
@@ -161,11 +185,11 @@ def _warm() -> None:
     torch.optim.SGD([p], lr=0.1).step()
 
 
-def trained(spec: RunSpec, masks: Path | None = None, device: str = "cpu") -> tuple[Method, list[Report]]:
+def trained(spec: RunSpec, store: Path | None = None, device: str = "cpu") -> tuple[Method, list[Report]]:
     """Train again and keep the method, for a notebook."""
     set_numerics(spec.numerics)
     benchmark = spec.make_benchmark()
-    method = _method(spec, benchmark, device, masks)
+    method = _method(spec, benchmark, device, store)
     with torch.device(device):
         reports = list(sequence.run(method, benchmark, spec.make_fit(device=device), evaluate=spec.evaluate))
     return method, reports
@@ -224,8 +248,8 @@ def provenance(spec: RunSpec, device: str, threads: int, numerics: str) -> dict[
 def fingerprint(method: str) -> str:
     """SHA-256 over the source that a run of `method` executes: the core, and the method's own file."""
     home = Path(raycl.__file__).parent
-    files = [home / f"{name}.py" for name in
-             ("masks", "method", "sequence", "space", "spec", "streams", "tasks", "training")]  # fmt: skip
+    files = [home / f"{name}.py" for name in ("masks", "method", "pretraining", "sequence", "space", "spec",
+                                              "streams", "tasks", "training")]  # fmt: skip
     files += [
         path for room in ("networks", "benchmarks", "supermasks") for path in (home / room).glob("*.py")
     ]

@@ -85,8 +85,15 @@ PRESETS: Mapping[str, Preset] = {
          "stop": "never", "batch": 32, "epochs": 30, "keep": "last"},
     ),
     "ksm_mask_code": Preset(_cosine("adam", 2e-4, 32, 30) | {"schedule": "cosine_iter"}),
-    "ksm_packnet": Preset(_NESTEROV | {"lr": 1e-2, "milestones": (50, 80), "epochs": 100}),
-    "ksm_cpg": Preset(_NESTEROV | {"lr": 1e-2, "milestones": (50, 80), "epochs": 100}),
+    "ksm_packnet": Preset(  # weight decay acts on a task's own weights alone
+        _NESTEROV | {"lr": 1e-2, "weight_decay": 4e-5, "milestones": (50, 80), "epochs": 100}
+    ),
+    "ksm_cpg": Preset(
+        _NESTEROV | {"lr": 1e-2, "weight_decay": 4e-5, "milestones": (50, 80), "epochs": 100}
+    ),
+    "ksm_finetune": Preset(  # Piggyback's recipe for a whole network
+        _NESTEROV | {"nesterov": False, "lr": 1e-3, "milestones": (15,), "epochs": 30}
+    ),
     "spg_dropout": Preset(  # as SPG's code releases them: what its searches found for SPG, rounded
         on={
             "cifar100_10": _dropout(0.3135, 0.4093), "cifar100_20": _dropout(0.4956, 0.4850),
@@ -97,6 +104,8 @@ PRESETS: Mapping[str, Preset] = {
         }
     ),
     "desk": Preset({"epochs": 10, "patience": 2, "batch": 64}),
+    "ksm_desk": Preset({"epochs": 30, "milestones": (15, 24)}),  # what 100 epochs do, on a desk
+    "prm_desk": Preset({"lr": 0.1, "epochs": 60, "patience": 3}),  # a tenth of the images: .025 takes 200
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -74,6 +74,7 @@ def run(
     *,
     done: Sequence[Report] = (),
     evaluate: Evaluate | None = None,
+    part: int | None = None,
     keep: Callable[[Method, list[Report]], None] | None = None,
 ) -> Iterator[Report]:
     """Learn the tasks of a benchmark in order, and report after each.
@@ -84,6 +85,7 @@ def run(
         done: reports of an earlier stretch of the same run.
         evaluate: "learnt" measures every task learnt so far, "ends" the diagonal and the last row, "full"
             all tasks; None is "learnt" up to 25 tasks and "ends" beyond.
+        part: learn and measure this task alone, with a method whose tasks do not depend on one another.
         keep: called after each task but the last, to save where the run stands.
 
     Raises:
@@ -91,7 +93,7 @@ def run(
     """
     evaluate = evaluate or default_evaluate(len(benchmark.tasks))
     reports = list(done)
-    for task in benchmark.tasks[len(done) :]:
+    for task in benchmark.tasks[len(done) :] if part is None else [benchmark.tasks[part]]:
         fit.begin(task.index)
         started = fit.clock()
         method.learn(task, fit)
@@ -99,7 +101,8 @@ def run(
         seconds["method"] = max(0.0, fit.clock() - started - sum(seconds.values()))
         epochs, updates = dict(fit.epochs), fit.updates
         started = fit.clock()
-        rows = _rows(method, benchmark, fit, task.index, evaluate, reports)
+        wanted = _wanted(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
+        rows = _rows(method, benchmark, fit, wanted, reports)
         figures = method.figures(task.index)
         if task.index + 1 == len(benchmark.tasks):
             figures = figures | method.examine(benchmark.tasks, fit)
@@ -118,7 +121,7 @@ def run(
             ended=time.time(),
         )
         reports.append(report)
-        if keep is not None and task.index + 1 < len(benchmark.tasks):
+        if keep is not None and part is None and task.index + 1 < len(benchmark.tasks):
             keep(method, reports)
         yield report
 
@@ -128,19 +131,39 @@ def default_evaluate(tasks: int) -> Evaluate:
     return "learnt" if tasks <= MANY_TASKS else "ends"
 
 
-def _rows(
-    method: Method, benchmark: Benchmark, fit: Fit, t: int, evaluate: Evaluate, past: Sequence[Report]
-) -> dict[str, dict[int, float]]:
-    """Accuracies after task `t`, by split."""
-    last = t + 1 == len(benchmark.tasks)
+def joined(parts: Sequence[Report], evaluate: Evaluate | None = None) -> list[Report]:
+    """Reports of a sequence whose tasks were learnt side by side, a report each: as if one after another.
+
+    Accuracies are copied, since they cannot change any more; what must be stored adds up.
+    """
+    evaluate = evaluate or default_evaluate(len(parts))
+    stored, ended, whole = parts[0].stored_bytes, 0.0, []
+    for t, part in enumerate(parts):
+        stored += part.stored_bytes - parts[0].stored_bytes
+        ended = max(ended, part.ended)
+        seen = parts[: t + 1] if evaluate != "ends" or t + 1 == len(parts) else [part]
+        rows = {
+            name: {i: a for report in seen for i, a in getattr(report, name).items()}
+            for name in ("val", "test")
+        }
+        whole.append(replace(part, **rows, stored_bytes=stored, ended=ended))  # type: ignore[arg-type]
+    return whole
+
+
+def _wanted(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]:
+    """Tasks whose accuracies are measured after task `t`."""
+    last = t + 1 == tasks
     if method.joint and not last:
-        return {"val": {}, "test": {}}
+        return []
     if evaluate == "full":
-        wanted = list(range(len(benchmark.tasks)))
-    elif evaluate == "learnt" or last:
-        wanted = list(range(t + 1))
-    else:
-        wanted = [t]
+        return list(range(tasks))
+    return list(range(t + 1)) if evaluate == "learnt" or last else [t]
+
+
+def _rows(
+    method: Method, benchmark: Benchmark, fit: Fit, wanted: Sequence[int], past: Sequence[Report]
+) -> dict[str, dict[int, float]]:
+    """Accuracies on the tasks wanted, by split."""
     known: dict[str, dict[int, float]] = {"val": {}, "test": {}}
     if method.answers_stay:  # a row that cannot change is copied
         for report in past:

@@ -18,6 +18,7 @@ import torch
 from raycl import benchmarks, names, streams
 from raycl.method import Method, World
 from raycl.networks import Start
+from raycl.pretraining import BACKBONE, FirstTask
 from raycl.sequence import Evaluate
 from raycl.space import filled
 from raycl.supermasks.bank import MaskSpec
@@ -43,9 +44,10 @@ class RunSpec:
         evaluate: how much of the accuracy matrix is measured, where it is not the default.
         identity: what else fixes the data, such as the checksum of a user's file.
         versions: of core, method, network and benchmark.
-        inputs: hashes of what must be in the store before it can be played, by name; "basis" stands for the
-            keys of all its basis masks.
-        kind: which generator plays it.
+        inputs: hashes of what must be in the store before it can be played, by name: keys of the runs that it
+            builds on; "basis" stands for the keys of all its basis masks.
+        part: index of the one task that is learnt, where a sequence's tasks are learnt side by side.
+        kind: "pretrain" also leaves the network that it trained.
     """
 
     method: str
@@ -60,7 +62,8 @@ class RunSpec:
     identity: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
-    kind: Literal["sequence"] = "sequence"
+    part: int | None = None
+    kind: Literal["sequence", "pretrain"] = "sequence"
 
     def to_json(self) -> dict[str, Any]:
         """Canonical: plain values, nothing that equals its default but what always names a run."""
@@ -76,6 +79,8 @@ class RunSpec:
                     "evaluate": self.evaluate, "identity": dict(self.identity),
                     "inputs": dict(self.inputs)}  # fmt: skip
         plain |= {name: value for name, value in optional.items() if value}
+        if self.part is not None:
+            plain["part"] = self.part
         if self.numerics != "strict":
             plain["numerics"] = self.numerics
         return plain
@@ -99,11 +104,31 @@ class RunSpec:
         """
         return names.method(self.method).wants(self)
 
+    @functools.cached_property
+    def runs(self) -> Mapping[str, RunSpec]:
+        """The runs that it builds on, by name.
+
+        Raises:
+            UserError: it cannot have what it asks for.
+        """
+        if self.kind == "pretrain":
+            return {}
+        return {name: run.with_inputs() for name, run in names.method(self.method).builds_on(self).items()}
+
+    @functools.cached_property
+    def parts(self) -> tuple[RunSpec, ...]:
+        """Runs of a task each that make this one up, where its tasks can be learnt side by side."""
+        alone = names.method(self.method).independent and self.part is None and self.kind == "sequence"
+        if not (alone and BACKBONE in self.runs):
+            return ()
+        return tuple(replace(self, part=task.index) for task in self.make_benchmark().tasks)
+
     def with_inputs(self) -> RunSpec:
         """The same run, its inputs named."""
-        if not self.masks:
-            return self
-        return replace(self, inputs={"basis": key_of([mask.key for mask in self.masks])})
+        inputs = {name: run.key for name, run in self.runs.items()}
+        if self.masks:
+            inputs["basis"] = key_of([mask.key for mask in self.masks])
+        return replace(self, inputs=inputs) if inputs else self
 
     def make_benchmark(self) -> Benchmark:
         """The tasks, mapped from prepared data."""
@@ -121,7 +146,7 @@ class RunSpec:
         inputs: Mapping[str, Any] | None = None,
     ) -> Method:
         """A fresh method, its state on `device`; `inputs` as `World.inputs`."""
-        kind = names.method(self.method)
+        kind = FirstTask if self.kind == "pretrain" else names.method(self.method)
         world = World(benchmark.input_shape, benchmark.classes, self.make_start(benchmark), inputs or {})
         with torch.device(device):
             streams.reseed(self.seed, "method")

@@ -48,7 +48,9 @@ class Result:
         return metrics.matrix([getattr(report, split) for report in self.reports])
 
     def acc(self, split: Literal["val", "test"] = "test") -> float | None:
-        """Mean accuracy after the last task; None unless the run is done."""
+        """Mean accuracy after the last task, of the one task of a part; None unless the run is done."""
+        if self.spec.part is not None and self.status == "done":
+            return getattr(self.reports[0], split).get(self.spec.part)  # type: ignore[no-any-return]
         return metrics.acc(self.matrix(split)) if self.status == "done" else None
 
     @property
@@ -169,6 +171,25 @@ class Store:
         self._masks.discard(key)
         mask_path(self.masks, key).unlink(missing_ok=True)
 
+    @property
+    def backbones(self) -> Path:
+        """Where networks trained on a first task are, by the key of their run."""
+        return self.root / "backbones"
+
+    def has_backbone(self, key: str) -> bool:
+        """Whether a backbone is there and no torn file; what is torn is set aside, and said."""
+        path = backbone_path(self.root, key)
+        if path.exists() and not zipfile.is_zipfile(path):
+            self.drop_backbone(key, "truncated")
+        return path.exists()
+
+    def drop_backbone(self, key: str, why: str) -> None:
+        """Set a backbone aside that cannot be used, and forget its run, to have it trained again."""
+        self.forget(key)
+        path = backbone_path(self.root, key)
+        if path.exists():
+            self._set_aside(path, why)
+
     def proposal(self, cell: str, n: int) -> dict[str, Any] | None:
         """Trial `n` of a search as it was proposed, or None."""
         path = self._proposal_path(cell, n)
@@ -220,6 +241,11 @@ class Store:
 def mask_path(folder: Path, key: str) -> Path:
     """The file of a mask in a folder of masks."""
     return folder / key[:2] / f"{key}.npz"
+
+
+def backbone_path(root: Path, key: str) -> Path:
+    """The file of a backbone in a store."""
+    return root / "backbones" / key[:2] / f"{key}.npz"
 
 
 def publish(path: Path, content: str | bytes) -> None:

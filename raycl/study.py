@@ -692,7 +692,9 @@ def _refuse_domains(settings: Mapping[str, Setting], place: str) -> None:
 
 
 def _check_needs(cell: Cell, place: str) -> None:
-    missing = [need.__name__ for need in cell.method.needs if not issubclass(cell.network, need)]
+    settings = {k.partition(".")[2]: s.value for k, s in cell.settings.items() if k.startswith("net.")}
+    kind = cell.network.variant(filled(cell.network.Config, settings, place))
+    missing = [need.__name__ for need in cell.method.needs if not issubclass(kind, need)]
     if missing:
         what = {"Heads": "a head of its own for each task", "Blocks": "blocks whose units can be gated"}
         lacks = ", ".join(what.get(name, name) for name in missing)
@@ -717,7 +719,7 @@ def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
                                           if k.startswith("net.")}, place)  # fmt: skip
     try:
         with torch.device("meta"):
-            cell.network(benchmark.input_shape, benchmark.classes, config)
+            cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
     except ValueError as error:
         raise UserError(f"{place} on {recipe}: {error}") from None
     if isinstance(cell.search, Search | Grid) and any(not len(task.val) for task in benchmark.tasks):

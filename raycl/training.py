@@ -165,6 +165,7 @@ class Fit:
         patience: int | None = None,
         best: float | None = None,
         keep: Literal["best", "last"] | None = None,
+        config: Config | None = None,
         train_accuracy: bool = False,
         stream: str = "main",
         account: str | None = None,
@@ -172,6 +173,7 @@ class Fit:
         """Train `who` on `task`.
 
         Args:
+            config: settings of this fit alone, instead of the run's; what follows overrides single ones.
             train, val: instead of the task's own.
             over: tensors or optimiser groups to move; by default what ``who.trainable(task.index)`` names.
             epochs: at most so many, instead of the setting.
@@ -189,7 +191,10 @@ class Fit:
         val = task.val if val is None else val
         groups = _groups(who.trainable(task.index) if over is None else over)
         started = self.clock()
-        loop = _Loop(self, who, task.index, train, val, groups, stream, epochs, lr, patience, best, keep)
+        config = config or self.config
+        loop = _Loop(
+            self, config, who, task.index, train, val, groups, stream, epochs, lr, patience, best, keep
+        )
         fitted = loop.run(started, train_accuracy)
         account = account or stream
         self.seconds[account] = self.seconds.get(account, 0.0) + fitted.seconds
@@ -327,12 +332,11 @@ class _Loop:
     """One fit in progress."""
 
     def __init__(
-        self, fit: Fit, who: Learner, task: int, train: Split, val: Split, groups: list[Any], stream: str,
-        epochs: int | None, lr: float | None, patience: int | None, best: float | None,
-        keep: Literal["best", "last"] | None,
+        self, fit: Fit, config: Fit.Config, who: Learner, task: int, train: Split, val: Split,
+        groups: list[Any], stream: str, epochs: int | None, lr: float | None, patience: int | None,
+        best: float | None, keep: Literal["best", "last"] | None,
     ) -> None:  # fmt: skip
-        config = fit.config
-        self.fit, self.who, self.task, self.stream = fit, who, task, stream
+        self.fit, self.config, self.who, self.task, self.stream = fit, config, who, task, stream
         self.train, self.val = train, val
         self.epochs = config.epochs if epochs is None else epochs
         self.keep = "last" if not len(val) else keep or config.keep
@@ -369,13 +373,14 @@ class _Loop:
         """One pass over the training split; the mean loss."""
         fit, n = self.fit, len(self.train)
         order = np.arange(n)
-        if fit.config.shuffle:
+        if self.config.shuffle:
             order = streams.numbers(fit.seed, "order", self.task, self.stream, epoch).permutation(n)
         augment = streams.numbers(fit.seed, "augment", self.task, self.stream, epoch)
         streams.reseed(fit.seed, "dropout", self.task, self.stream, epoch)
         self.who.train(True)
         total = torch.zeros((), dtype=torch.float64, device=fit.device)
-        for batch in fit.batches(self.train, self.task, order=order, epoch=epoch, augment=augment):
+        size = self.config.batch
+        for batch in fit.batches(self.train, self.task, size, order=order, epoch=epoch, augment=augment):
             self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)
             self.update.clear()
             total += self.who.step(batch, self.update) * len(batch)

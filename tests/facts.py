@@ -81,7 +81,7 @@ class WatchedFit(Fit):
 
 def _of_another_task(name: str, task: int) -> bool:
     """Whether a buffer belongs to the batch normalisation of another task."""
-    parts = name.split(".")
+    parts = [part for part in name.split(".") if part != "states"]
     return "norms" in parts and parts[parts.index("norms") + 1] != str(task)
 
 

@@ -45,7 +45,7 @@ def finish(agenda: Agenda, job: Job | MaskJob) -> None:
     if isinstance(job, MaskJob):
         agenda.finish_masks(job.key, train(job.specs, masks, ready=agenda.mask_ready))
     else:
-        agenda.finish(job.key, play(job.spec, masks=masks))
+        agenda.finish(job.key, play(job.spec, store=agenda.store.root))
 
 
 def ages(store: Path) -> dict[str, int]:

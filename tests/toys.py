@@ -23,6 +23,11 @@ from raycl.training import Fit
 
 CLASSES = (2, 3, 2)
 CALM: dict[str, Any] = {"lr": 0.05, "epochs": 4, "batch": 16, "schedule": "constant", "stop": "never"}
+BRIEF: dict[str, dict[str, Any]] = {
+    "cpg": {"stage_epochs": 1, "ramp_epochs": 1, "repick_epochs": 2, "initial_epochs": 20},
+    "packnet": {"retrain_epochs": 5, "initial_epochs": 20},
+}
+"""Fields of methods that train long by themselves, unless a test gives others."""
 EAGER: dict[str, Any] = {"optimiser": "adam", "lr": 0.01, "epochs": 10, "batch": 8}
 """Settings under which any method learns a toy task, however small the network."""
 
@@ -108,7 +113,7 @@ def method(name: str, on: Benchmark, network: str = "mlp(hidden=32)", seed: int 
     net = names.network(network)
     settings = names.parse(network, "network").settings(net.Config, "network")
     start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, seed)
-    made = filled(kind.Config, config, name)
+    made = filled(kind.Config, config or BRIEF.get(name, {}), name)
     world = World(on.input_shape, on.classes, start, inputs_for(kind, made, start))
     streams.reseed(seed, "method")
     return kind(world, made)

@@ -6,11 +6,19 @@ KSM (catalogue: `ksm`) always from the first task's. As `one`, but that tasks do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
+from raycl.method import Task
 from raycl.methods.one import One
 from raycl.networks import Network
+from raycl.pretraining import BACKBONE, First, wanted
+from raycl.space import filled
+from raycl.training import Fit
+
+if TYPE_CHECKING:
+    from raycl.spec import RunSpec
 
 
 class Copies(One):
@@ -27,8 +35,25 @@ class Copies(One):
         """`init` is where the first network and new heads come from."""
 
         start: Literal["previous", "first"] = "previous"  # the network that a later task is trained on from
+        initial: str = ""  # preset by which the first task is trained; "" as the others are
+        initial_epochs: int = 0  # 0: as the preset says
 
     config: Config
+
+    @classmethod
+    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+        config = filled(cls.Config, spec.config, spec.method)
+        if not config.initial:
+            return {}
+        return {BACKBONE: wanted(spec, config.initial, config.initial_epochs)}
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        if task.index or not self.config.initial:
+            super().learn(task, fit)
+            return
+        net = self.nets["0"] = self._fresh(0)
+        First(net, self.world, self.config.initial, self.config.initial_epochs).learn(self, task, fit)
+        self.world = replace(self.world, inputs={})  # kept once, also in checkpoints
 
     def _fresh(self, task: int) -> Network:
         net = super()._fresh(task)

@@ -22,10 +22,16 @@ class Network(nn.Module):
     """
 
     version: ClassVar[int] = 1
+    pretrained = False  # its weights, the first head's among them, were given and are not trained
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """Settings of the network, dropout rates among them."""
+
+    @classmethod
+    def variant(cls, config: Config) -> type[Network]:
+        """The class that these settings make, for a network that comes with heads of several kinds."""
+        return cls
 
     body: nn.Module
     heads: nn.ModuleList
@@ -154,7 +160,8 @@ class Start:
         target = torch.get_default_device()
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             streams.reseed(self.seed, "init", epoch=start)
-            net = self.kind(self.input_shape, self.classes, self.config, width)
+            kind = self.kind.variant(self.config)
+            net = kind(self.input_shape, self.classes, self.config, width)
         return net.to(target)
 
 

@@ -1,81 +1,157 @@
-"""ResNet-50 in torchvision's shape with batch statistics per task (ImpressLearn section 3, ImageNet)."""
+"""ResNet-50 in torchvision's shape (ImpressLearn section 3, ImageNet; KSM section 4, ImageNet-to-Sketch)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.networks.base import Network, PerTaskBatchNorm, scaled
+from raycl.networks import _weights
+from raycl.networks.base import Heads, Network, PerTaskBatchNorm, scaled
+
+Norm: TypeAlias = Callable[[int], nn.Module]  # channels -> batch normalisation
+_STAGES = (3, 4, 6, 3)
+
+
+def _normed(norm: nn.Module, x: Tensor, task: int) -> Tensor:
+    y: Tensor = norm(x, task) if isinstance(norm, PerTaskBatchNorm) else norm(x)
+    return y
 
 
 class _Bottleneck(nn.Module):
     """1x1, 3x3 (which carries the stride), 1x1 to four times as many channels."""
 
-    def __init__(self, inputs: int, middle: int, stride: int, tasks: int) -> None:
+    def __init__(self, inputs: int, middle: int, stride: int, norm: Norm) -> None:
         super().__init__()
         outputs = 4 * middle
         self.conv1 = nn.Conv2d(inputs, middle, 1, bias=False)
-        self.norm1 = PerTaskBatchNorm(middle, tasks)
+        self.norm1 = norm(middle)
         self.conv2 = nn.Conv2d(middle, middle, 3, stride, padding=1, bias=False)
-        self.norm2 = PerTaskBatchNorm(middle, tasks)
+        self.norm2 = norm(middle)
         self.conv3 = nn.Conv2d(middle, outputs, 1, bias=False)
-        self.norm3 = PerTaskBatchNorm(outputs, tasks)
+        self.norm3 = norm(outputs)
         self.stride = stride
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
-            self.norm4 = PerTaskBatchNorm(outputs, tasks)
+            self.norm4 = norm(outputs)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x), task))
-        y = F.relu(self.norm2(self.conv2(y), task))
-        y = self.norm3(self.conv3(y), task)
+        y = F.relu(_normed(self.norm1, self.conv1(x), task))
+        y = F.relu(_normed(self.norm2, self.conv2(y), task))
+        y = _normed(self.norm3, self.conv3(y), task)
         if self.shortcut is None:
             return F.relu(y + x)
         # Strided by hand, as in `resnet18`.
         past = self.shortcut(x[:, :, :: self.stride, :: self.stride])
-        return F.relu(y + self.norm4(past, task))
+        return F.relu(y + _normed(self.norm4, past, task))
 
 
-class ResNet50(Network):
-    """Stem with pooling, stages of 3, 4, 6 and 3 bottlenecks, average pool, one head for all tasks."""
+class _Residual(nn.Module):
+    """What every ResNet-50 has below its heads, whatever normalises it; beside a `Network`."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(Network.Config):
-        width: float = 1.0  # multiplies the channels of every layer
+    body: nn.Module
 
-        def __post_init__(self) -> None:
-            if not 0 < self.width <= 4:
-                raise ValueError(f"width = {self.width:g} is outside 0..4")
-
-    def __init__(
-        self, input_shape: tuple[int, int, int], classes: Sequence[int], config: Config, width: float = 1.0
-    ) -> None:
-        super().__init__(input_shape, classes, config, width)
-        base, tasks = scaled(64, width * config.width), len(classes)
-        stem = nn.ModuleList(
-            [
-                nn.Conv2d(input_shape[0], base, 7, 2, padding=3, bias=False),
-                PerTaskBatchNorm(base, tasks),
-            ]
-        )
+    def make_body(self, channels: int, base: int, norm: Norm) -> int:
+        """Stem and stages, from `base` channels on; gives the number of features."""
+        stem = nn.ModuleList([nn.Conv2d(channels, base, 7, 2, padding=3, bias=False), norm(base)])
         stages, inputs = nn.ModuleList(), base
-        for stage, blocks in enumerate((3, 4, 6, 3)):
+        for stage, blocks in enumerate(_STAGES):
             middle = base * 2**stage
             for block in range(blocks):
-                stages.append(_Bottleneck(inputs, middle, 2 if stage and not block else 1, tasks))
+                stages.append(_Bottleneck(inputs, middle, 2 if stage and not block else 1, norm))
                 inputs = 4 * middle
         self.body = nn.ModuleDict({"stem": stem, "stages": stages})
-        self.heads = nn.ModuleList([nn.Linear(inputs, max(classes), bias=False)])
+        return inputs
 
     def features(self, x: Tensor, task: int = 0) -> Tensor:
         assert isinstance(self.body, nn.ModuleDict)
         stem, stages = self.body["stem"], self.body["stages"]
         assert isinstance(stem, nn.ModuleList) and isinstance(stages, nn.ModuleList)
-        x = F.max_pool2d(F.relu(stem[1](stem[0](x), task)), 3, 2, padding=1)
+        x = F.max_pool2d(F.relu(_normed(stem[1], stem[0](x), task)), 3, 2, padding=1)
         for block in stages:
             x = block(x, task)
         return F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
+class ResNet50(_Residual, Network):
+    """Stem with pooling, stages of 3, 4, 6 and 3 bottlenecks, average pool, one head for all tasks.
+
+    With ``norm="affine"`` it is torchvision's network with a head for each task: see `variant`.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Network.Config):
+        width: float = 1.0  # multiplies the channels of every layer
+        norm: Literal["per_task", "affine"] = "per_task"  # affine: scaled, shifted and shared by all tasks
+        weights: Literal["none", "imagenet"] = "none"  # imagenet: pretrained, from torchvision's file
+
+        def __post_init__(self) -> None:
+            if not 0 < self.width <= 4:
+                raise ValueError(f"width = {self.width:g} is outside 0..4")
+            if self.weights == "imagenet" and self.norm != "affine":
+                raise ValueError(f"weights = 'imagenet' needs norm = 'affine', not {self.norm!r}")
+            if self.weights == "imagenet" and self.width != 1:
+                raise ValueError(f"weights = 'imagenet' needs width = 1, not {self.width:g}")
+
+    @classmethod
+    def variant(cls, config: Network.Config) -> type[Network]:
+        """With ``norm="affine"`` a `Heads`, because its tasks share everything below their heads."""
+        assert isinstance(config, cls.Config)
+        return cls._Affine if config.norm == "affine" else cls
+
+    def __init__(
+        self, input_shape: tuple[int, int, int], classes: Sequence[int], config: Config, width: float = 1.0
+    ) -> None:
+        super().__init__(input_shape, classes, config, width)
+        assert config.norm == "per_task", "built from the class that `variant` gives"
+        base = scaled(64, width * config.width)
+        features = self.make_body(input_shape[0], base, lambda n: PerTaskBatchNorm(n, len(classes)))
+        self.heads = nn.ModuleList([nn.Linear(features, max(classes), bias=False)])
+
+    # Nested, so that the file defines one network and a pickle still finds this one.
+    class _Affine(_Residual, Heads):
+        """Scales, shifts and running statistics shared by all tasks, and a head with bias for each."""
+
+        def __init__(
+            self,
+            input_shape: tuple[int, int, int],
+            classes: Sequence[int],
+            config: ResNet50.Config,
+            width: float = 1.0,
+        ) -> None:
+            super().__init__(input_shape, classes, config, width)
+            if config.weights == "imagenet":
+                self._check(input_shape[0], width)
+            features = self.make_body(input_shape[0], scaled(64, width * config.width), nn.BatchNorm2d)
+            self.make_heads(features, classes)
+            if config.weights == "imagenet":
+                self._load()
+
+        def _check(self, channels: int, width: float) -> None:
+            if channels != 3:
+                raise ValueError(
+                    f"weights = 'imagenet' needs inputs of 3 channels, not {channels}; "
+                    "digits benchmarks take channels=3"
+                )
+            if width != 1:
+                raise ValueError(
+                    f"weights = 'imagenet' needs the whole width, and the method asks for {width:g} of it; "
+                    "write weights = 'none'"
+                )
+            _weights.resnet50_file()  # must be there; on the meta device, where plans build, that is all
+
+        def _load(self) -> None:
+            """torchvision's body, and its head where the first task has ImageNet's 1000 classes."""
+            head = self.heads[0]
+            assert isinstance(head, nn.Linear)
+            self.pretrained = head.out_features == _weights.RESNET50_CLASSES
+            if head.weight.is_meta:
+                return
+            body, last = _weights.resnet50_tensors(_STAGES)
+            self.body.load_state_dict(body)
+            if self.pretrained:
+                head.load_state_dict(last)

@@ -226,7 +226,7 @@ def from_file(path: Path, spec: MaskSpec, sizes: Sequence[int] | None = None) ->
         FileNotFoundError: there is none.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
             head = json.loads(found["head"].tobytes())
             parts = {name: tuple(found[f"{name}{i}"] for i in range(sum(m.startswith(name) for m in found)))
                      for name in ("bits", "values", "statistics")}  # fmt: skip

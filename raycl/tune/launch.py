@@ -154,8 +154,7 @@ def play_on_ray(
     for line in stage(sources):
         logging.getLogger("raycl").info(line)
     common = {
-        "checkpoints": str(agenda.store.checkpoints),
-        "masks": str(agenda.store.masks),
+        "store": str(agenda.store.root),
         "data": str(data_root()),
         "path": [] if shipped or study.folder is None else [str(study.folder)],
     }

@@ -32,11 +32,11 @@ def play(config: dict[str, Any]) -> None:
 
     device = "cuda" if config["gpus"] > 0 and torch.cuda.is_available() else "cpu"
     threads = max(1, int(config["cpus"]))
-    masks = Path(config["masks"])
+    store = Path(config["store"])
     if "specs" in config:
         trained = player.train(
             [MaskSpec.from_json(spec) for spec in config["specs"]],
-            masks,
+            store / "masks",
             device=device,
             threads=threads,
             ready=lambda key: tune.report({"mask": key}),
@@ -45,6 +45,6 @@ def play(config: dict[str, Any]) -> None:
         tune.report({"outcome": json.dumps(dataclasses.asdict(trained))})
         return
     spec = RunSpec.from_json(config["spec"])
-    checkpoints = Path(config["checkpoints"])
-    result = player.play(spec, checkpoints, masks=masks, device=device, threads=threads, pulse=pulse)
+    checkpoints = store / "checkpoints"
+    result = player.play(spec, checkpoints, store=store, device=device, threads=threads, pulse=pulse)
     tune.report({"outcome": json.dumps(result.to_json())})

@@ -1,0 +1,75 @@
+"""What CPG needs beside the weights that tasks own: picks, stages of pruning, ways back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from raycl.method import Batch
+from raycl.methods.piggyback import Threshold
+from raycl.training import Fitted
+
+
+class Picker:
+    """Adam on real values, a fifth of the rate from epoch `milestone` on, and at rest from `stop` on."""
+
+    def __init__(self, real: Sequence[Tensor], lr: float, milestone: float, stop: float) -> None:
+        self.adam = torch.optim.Adam(real, lr=lr)
+        self.lr, self.milestone, self.stop = lr, milestone, stop
+
+    def step(self, epoch: int) -> None:
+        """Move them by their gradients, and clear these."""
+        self.adam.param_groups[0]["lr"] = self.lr * (0.2 if epoch >= self.milestone else 1.0)
+        if epoch < self.stop:
+            self.adam.step()
+        self.adam.zero_grad()
+
+
+class Snapshot:
+    """Copies of tensors, to go back to."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self.pairs = [(tensor, tensor.detach().clone()) for tensor in tensors]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for tensor, copy in self.pairs:
+            tensor.copy_(copy)
+
+
+def due(batch: Batch, ramp: tuple[float, float], ramp_epochs: int, epochs: int, every: int) -> float | None:
+    """The share to be cut by this step of a stage, along a cubic from the share before it to its target.
+
+    The ramp ends with `ramp_epochs`, or with the last step but one of a shorter stage; None between cuts.
+    """
+    steps = min(ramp_epochs * batch.of, epochs * batch.of - 1)
+    now = batch.epoch * batch.of + batch.index
+    if now > steps or (now < steps and now % every):
+        return None
+    before, target = ramp
+    left = 1 - now / steps if steps else 0.0
+    return target + (before - target) * left**3
+
+
+def picked_weights(
+    names: Iterable[str],
+    weights: Iterable[Tensor],
+    owners: Iterable[Tensor],
+    real: Iterable[Tensor],
+    task: int,
+) -> dict[str, Tensor]:
+    """Weights by name while picks are trained: the task's own, and older ones under their real values."""
+    found = {}
+    for name, weight, owner, value in zip(names, weights, owners, real, strict=True):
+        picked: Tensor = Threshold.apply(value, False)
+        older = (owner > 0) & (owner <= task)
+        found[name] = weight * torch.where(older, picked, (owner == task + 1).to(weight))
+    return found
+
+
+def judged(fitted: Fitted) -> float:
+    """What goals are held against: accuracy on validation images, or on training images where none are."""
+    return fitted.train_accuracy if math.isnan(fitted.val_accuracy) else fitted.val_accuracy

@@ -1,0 +1,250 @@
+"""Compacting, picking, growing (CPG): Hung et al., NeurIPS 2019, arXiv 1910.06562; KSM lets nothing grow.
+
+A task trains free weights and picks, by a binary mask, weights of earlier tasks that it uses. It then gives
+back as many of its own as its accuracy goal allows: they are pruned in stages, and the farthest stage that
+still meets the goal is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raycl.masks import pack, unpack
+from raycl.method import Batch, Task, Update
+from raycl.methods._owned import Owned, again
+from raycl.methods._picks import Picker, Snapshot, due, judged, picked_weights
+from raycl.methods.piggyback import START, TAU
+from raycl.pretraining import finetuned
+from raycl.probes.gates import figures_of
+from raycl.probes.owners import shares_of
+from raycl.space import Choice, filled
+from raycl.training import Fit
+
+if TYPE_CHECKING:
+    from raycl.spec import RunSpec
+
+_ULPS = 1e-9  # equal accuracies may differ by rounding, where they are sums over other batches
+
+
+class CPG(Owned):
+    """Weights with owners as in PackNet, and picks of older weights, a bit per weight and task.
+
+    A task's goal is the validation accuracy of a fine-tuned copy of the first task's network; without such a
+    run it is what the task reaches itself before it is compacted.
+    """
+
+    deviations: ClassVar[Sequence[str]] = (
+        "goals and stages are judged on validation images (on training images where a task has no others); "
+        "the authors' code judges them on test images",
+        "re-picking stops by the validation loss and keeps its best epoch",
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Owned.Config):
+        lr_mask: Annotated[float, Choice(1e-4, 5e-4)] = 5e-4  # Adam's, of the picks' real values
+        pick_milestone: int = 50  # epochs until a fifth of it
+        pick_stop: int = 70  # epochs until picks stay, unless the task has no weights of its own
+        targets: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # cut by each stage
+        stage_epochs: int = 20
+        stage_lr: float = 1e-3
+        ramp_epochs: int = 4  # of a stage, in which its cut is made
+        prune_every: int = 10  # steps
+        min_train_accuracy: float = 0.95  # no further stage once a stage ends there or below
+        allowed_loss: float = 0.0  # of accuracy, below the goal
+        repick_epochs: int = 30  # at most; 0: no re-picking
+        repick_lr: float = 1e-3
+        repick_lr_mask: float = 1e-4
+        repick_patience: int = 5
+        goals: str = (
+            "ksm_finetune"  # preset of the fine-tuning whose accuracies are goals; none: the task's own
+        )
+        goal_epochs: int = 0  # 0: as that preset says
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            rising = [0.0, *self.targets, 1.0]
+            if any(a >= b for a, b in itertools.pairwise(rising)):
+                raise ValueError(f"targets = {self.targets} must rise, between 0 and 1")
+            for name in ("stage_epochs", "ramp_epochs", "prune_every", "repick_patience"):
+                if getattr(self, name) < 1:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+            for name in ("lr_mask", "stage_lr", "repick_lr", "repick_lr_mask"):
+                if getattr(self, name) <= 0:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
+            for name in ("repick_epochs", "allowed_loss"):
+                if getattr(self, name) < 0:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 0")
+
+    config: Config
+
+    @classmethod
+    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+        config = filled(cls.Config, spec.config, spec.method)
+        if not config.goals:
+            return super().builds_on(spec)
+        goals = finetuned(spec, config.initial, config.initial_epochs, config.goals, config.goal_epochs)
+        return {**super().builds_on(spec), "goals": goals}
+
+    def make(self) -> None:
+        goals = self.world.inputs.get("goals", ())
+        super().make()
+        self.goals: dict[int, float] = {r.task: r.val[r.task] for r in goals if r.task in r.val}
+        self.real: list[Tensor] = []  # R of the current task's picks; not Fit's to move
+        self.picker: Picker | None = None  # while they are trained
+        self.ramp: tuple[float, float] | None = None  # during a stage: shares cut before it and at its end
+        self.picks: dict[int, tuple[NDArray[np.uint8], ...]] = {}  # bits of finished tasks but the first
+        self.notes: dict[int, dict[str, Any]] = {}
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        t, config = task.index, self.config
+        self.begin(t)
+        if t:
+            self.pick(config.lr_mask, config.pick_milestone, config.pick_stop)
+        self.dense(task, fit)
+        self.picker = None
+        accuracy = fit.accuracy(self, t, task.val if len(task.val) else task.train)
+        self.notes[t] = {"goal": self.goals.get(t, accuracy), "accuracies": {"0": accuracy}}
+        accuracy = self.compact(task, fit, accuracy, self.notes[t]["goal"])
+        if t and config.repick_epochs:
+            self.repick(task, fit, accuracy)
+        self.finish()
+
+    def pick(self, lr: float, milestone: float = math.inf, stop: float = math.inf) -> None:
+        """Begin to train picks, from all older weights."""
+        self.real = [torch.full_like(w, START).requires_grad_() for w in self.weights]
+        # without weights of its own a task has little but its picks to learn by
+        owns = any(bool((owner == (self.current or 0) + 1).any()) for owner in self.owners)
+        self.picker = Picker(self.real, lr, milestone, stop if owns else math.inf)
+
+    def compact(self, task: Task, fit: Fit, accuracy: float, goal: float) -> float:
+        """Prune in stages and go back to the farthest that meets the goal; its accuracy.
+
+        While nothing has met it, not even the task before its first stage, pruning goes on to the share that
+        leaves room for the tasks to come, and stays there.
+        """
+        t, need = task.index, goal - self.config.allowed_loss - _ULPS
+        met, chosen, kept = accuracy >= need, 0.0, self.snapshot()
+        for number, target in enumerate(self.config.targets):
+            if not met and target > self.limit(t) + _ULPS:
+                break
+            found, trained = self.stage(number, task, fit)
+            self.notes[t]["accuracies"][f"{target:g}"] = found
+            enough = found >= need
+            if enough or not met:
+                chosen, accuracy, kept = target, found, self.snapshot()
+            met = met or enough
+            if met and trained <= self.config.min_train_accuracy:
+                break
+        kept.restore()
+        self.notes[t] |= {"cut": chosen, "goal_met": met}
+        return accuracy
+
+    def limit(self, task: int) -> float:
+        """The share to give back where a goal is out of reach: room for each task to come, to one digit."""
+        return round(1 - 1 / (self.world.tasks - task), 1)
+
+    def stage(self, number: int, task: Task, fit: Fit) -> tuple[float, float]:
+        """Prune gradually while training on, picks as they are; accuracy, and that on training images."""
+        targets = self.config.targets
+        self.ramp = targets[number - 1] if number else 0.0, targets[number]
+        config = again(fit.config, self.config.stage_epochs, self.config.stage_lr)
+        name = f"stage {number + 1}"  # of which the last epoch is kept: earlier ones have pruned less
+        fitted = self.fit_owned(task, fit, config, train_accuracy=True, keep="last", stream=name)
+        self.ramp = None
+        return judged(fitted), fitted.train_accuracy
+
+    def repick(self, task: Task, fit: Fit, accuracy: float) -> None:
+        """Pick again for the compacted task; keep that if it is better."""
+        before, picked = self.snapshot(), self.real
+        self.pick(self.config.repick_lr_mask)
+        stop: dict[str, Any] = {"stop": "first_plateau", "patience": self.config.repick_patience}
+        config = again(fit.config, self.config.repick_epochs, self.config.repick_lr, threshold=0.0, **stop)
+        fitted = self.fit_owned(task, fit, config, train_accuracy=True, keep="best", stream="repick")
+        self.picker = None
+        better = judged(fitted) > accuracy + _ULPS
+        if not better:
+            self.real = picked
+            before.restore()
+        self.notes[task.index]["repicked"] = better
+
+    def finish(self) -> None:
+        t = self.current
+        assert t is not None
+        if self.real:
+            self.picks[t] = tuple(pack(picked) for picked in self.picked(t))
+            older = [int(((owner > 0) & (owner <= t)).sum()) for owner in self.owners]
+            counts = [int(picked.sum()) for picked in self.picked(t)]
+            self.notes[t] |= figures_of({"picked_share": shares_of(counts, older)}, self.layers)
+        self.real = []
+        super().finish()
+
+    def picked(self, task: int) -> list[Tensor]:
+        """Which weights of earlier tasks the current one picks, one per layer."""
+        parts = zip(self.owners, self.real, strict=True)
+        return [(owner > 0) & (owner <= task) & (real > TAU) for owner, real in parts]
+
+    def masks(self, task: int) -> list[Tensor]:
+        own = [owner == task + 1 for owner in self.owners]
+        if task == self.current and self.real:
+            return [a | b for a, b in zip(own, self.picked(task), strict=True)]
+        if task not in self.picks:
+            return own
+        parts = zip(own, self.picks[task], strict=True)
+        return [o | (unpack(bits, o.shape).to(o.device) > 0.5) for o, bits in parts]
+
+    def effective(self, task: int) -> dict[str, Tensor]:
+        if task != self.current or not self.real:
+            return super().effective(task)
+        if self.picker is None or not torch.is_grad_enabled():
+            return self.masked(task)
+        return picked_weights(self.layers.values(), self.weights, self.owners, self.real, task)
+
+    def step(self, batch: Batch, update: Update) -> Tensor:
+        if self.ramp is not None:
+            self.prune(batch, self.ramp)
+        loss = super().step(batch, update)
+        if self.picker is not None:
+            self.picker.step(batch.epoch)
+        if self.ramp is not None:
+            with torch.no_grad():
+                for weight, owner in zip(self.weights, self.owners, strict=True):
+                    weight.masked_fill_(owner == 0, 0.0)  # momentum would move what has just been pruned
+        return loss
+
+    def prune(self, batch: Batch, ramp: tuple[float, float]) -> None:
+        """Cut what is due at this step, along a cubic from the share before the stage to its target."""
+        assert self.current is not None
+        config = self.config
+        share = due(batch, ramp, config.ramp_epochs, config.stage_epochs, config.prune_every)
+        if share is not None:
+            self.cut(self.current, share, over_free=True)
+
+    def snapshot(self) -> Snapshot:
+        """What training and pruning of the current task change."""
+        assert self.current is not None
+        trained = [*self.trainable(self.current), *self.rewinds(), *self.owners]
+        return Snapshot([*trained, *self.net.buffers()] if self.current == 0 else trained)
+
+    def rewinds(self) -> Iterable[Tensor]:
+        return [*super().rewinds(), *self.real]
+
+    def figures(self, task: int) -> dict[str, Any]:
+        """Those of owners; the goal, accuracies by share cut, the share chosen, and what is picked."""
+        return super().figures(task) | self.notes[task]
+
+    def task_bytes(self, task: int) -> int:
+        return super().task_bytes(task) + sum(bits.nbytes for bits in self.picks.get(task, ()))
+
+    def count_parameters(self) -> int:
+        """With a real value per weight for the picks of each later task."""
+        later = (self.world.tasks - 1) * sum(weight.numel() for weight in self.weights)
+        return super().count_parameters() + later

@@ -1,0 +1,71 @@
+"""Packing tasks into one network by pruning (PackNet): Mallya and Lazebnik, CVPR 2018, arXiv 1711.05769.
+
+A task trains all weights that are free, gives back those of least magnitude and trains the rest once more.
+Its weights then stay as they are; later tasks use them and fill the room. Schedules are those of KSM's
+comparison on CIFAR-100 (CVPR 2021), which follows CPG's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from raycl.method import Task
+from raycl.methods._owned import Owned, again
+from raycl.space import Float
+from raycl.training import Fit
+
+
+class PackNet(Owned):
+    """Train, cut, train again. Room shrinks geometrically: later tasks have less to learn with."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "ksm_packnet": {"method.rank_over": "owned_and_free"}
+    }
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Owned.Config):
+        prune: Annotated[float, Float(0.4, 0.8)] = 0.6  # share that a task gives back; CIFAR's in CPG's code
+        prune_first: float | None = None  # of the first task, if another: the paper's are .5 and .75
+        last_pruned: bool = True  # as CPG's code does with CIFAR; the paper leaves the last task whole
+        # what is ranked; PackNet's one cut comes when a task owns all that was free, so both cut alike
+        rank_over: Literal["owned", "owned_and_free"] = "owned"
+        retrain_epochs: int = 30
+        retrain_lr: float = 1e-3
+        retrain_milestone: int = 25  # epochs until a tenth of that rate; 0: never
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            for name in ("prune", "prune_first"):
+                share = getattr(self, name)
+                if share is not None and not 0 <= share < 1:
+                    raise ValueError(f"{name} = {share} must be at least 0 and below 1")
+            if self.retrain_epochs < 1 or self.retrain_lr <= 0:
+                raise ValueError(
+                    f"retrain_epochs = {self.retrain_epochs} must be at least 1, and "
+                    f"retrain_lr = {self.retrain_lr} above 0"
+                )
+
+    config: Config
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        self.begin(task.index)
+        self.dense(task, fit)
+        if share := self.share(task.index):
+            self.cut(task.index, share, self.config.rank_over == "owned_and_free")
+            self.fit_owned(task, fit, self.retraining(fit.config), stream="retrain")
+        self.finish()
+
+    def share(self, task: int) -> float:
+        """What a task gives back."""
+        if task + 1 == self.world.tasks and not self.config.last_pruned:
+            return 0.0
+        first = self.config.prune_first
+        return first if task == 0 and first is not None else self.config.prune
+
+    def retraining(self, config: Fit.Config) -> Fit.Config:
+        """How survivors are trained once more: as the run says, by a schedule of their own."""
+        at = self.config.retrain_milestone
+        steps: dict[str, Any] = {"schedule": "steps", "milestones": (at,), "factor": 10.0} if at else {}
+        return again(config, self.config.retrain_epochs, self.config.retrain_lr, **steps)

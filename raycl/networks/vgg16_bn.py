@@ -1,0 +1,82 @@
+"""VGG-16 with batch normalisation for small images (KSM section 4, CIFAR-100, after CPG)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from raycl.networks.base import Heads, scaled
+
+_STAGES = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)  # a max-pool after each
+_HIDDEN = (4096, 4096)
+
+
+class VGG16BN(Heads):
+    """Thirteen 3x3 convolutions in five pooled stages, two hidden layers of 4096, a head per task.
+
+    Convolutions have no bias; all tasks share the batch normalisations. There is no dropout.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Heads.Config):
+        width: float = 1.0  # multiplies channels and hidden units
+
+        def __post_init__(self) -> None:
+            if not 0 < self.width <= 4:
+                raise ValueError(f"width = {self.width:g} lies outside 0..4; 1 is the paper's network")
+
+    body: nn.Sequential
+
+    def __init__(
+        self, input_shape: tuple[int, int, int], classes: Sequence[int], config: Config, width: float = 1.0
+    ) -> None:
+        super().__init__(input_shape, classes, config, width)
+        inputs, side, other = input_shape
+        if side != other or side < 32:
+            raise ValueError(
+                f"vgg16_bn needs square inputs of at least 32 pixels, not {side}x{other}; "
+                "digits benchmarks take size=32"
+            )
+        width *= config.width
+        layers: list[nn.Module] = []
+        for stage in _STAGES:
+            for channels in stage:
+                outputs = scaled(channels, width)
+                conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False, device="meta")
+                layers += [_undrawn(conv), nn.BatchNorm2d(outputs), nn.ReLU()]
+                inputs = outputs
+            layers.append(nn.MaxPool2d(2))
+        layers.append(nn.Flatten())
+        inputs *= (side // 2 ** len(_STAGES)) ** 2
+        for units in _HIDDEN:
+            outputs = scaled(units, width)
+            layers += [_undrawn(nn.Linear(inputs, outputs, device="meta")), nn.ReLU()]
+            inputs = outputs
+        self.body = nn.Sequential(*layers)
+        _draw(self.body, width)
+        self.make_heads(inputs, classes)  # after the body's draws, so that these do not depend on the tasks
+
+
+def _undrawn(layer: nn.Module) -> nn.Module:
+    """A layer made on the meta device, with memory: PyTorch's own first weights would only be drawn over."""
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
+    return layer
+
+
+def _draw(body: nn.Sequential, width: float) -> None:
+    """First weights: Kaiming normal by fan-out for convolutions, N(0, .01^2 / width) for hidden layers."""
+    for layer in body:
+        if any(parameter.is_meta for parameter in layer.parameters()):
+            continue  # nothing to draw, and `normal_` there would first load seconds of PyTorch
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(layer, nn.Linear):
+            # At width 1 CPG's .01, which KSM takes over. A narrow layer sums over fewer inputs: divided by
+            # sqrt(width), its signal starts at the same level.
+            nn.init.normal_(layer.weight, 0.0, 0.01 / math.sqrt(width))
+            nn.init.zeros_(layer.bias)

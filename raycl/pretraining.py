@@ -1,0 +1,197 @@
+"""A network trained on the first task, of which methods and their variants take over one and the same.
+
+It is an artefact of a run of kind `pretrain`, whose key is its address. What it holds is the network's body
+and the first task's head as an archive of arrays; nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raycl import names
+from raycl.method import Method, World
+from raycl.networks import Network
+from raycl.presets import PRESETS, parts_of
+from raycl.space import filled
+from raycl.tasks import Task
+from raycl.training import Fit
+
+if TYPE_CHECKING:
+    from raycl.spec import RunSpec
+
+FORMAT = 1  # of a backbone's file
+BACKBONE = "backbone"  # its name among a run's inputs
+
+
+class DamagedBackbone(ValueError):
+    """A backbone's file that cannot be used: truncated, garbled, or of another run or network."""
+
+    key = ""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network after the first task.
+
+    Attributes:
+        tensors: of the body and the first head, by name in the network; batch statistics are among them.
+        seconds, epochs, updates: what its training took.
+    """
+
+    tensors: Mapping[str, Tensor]
+    seconds: float
+    epochs: int
+    updates: int
+
+
+class FirstTask(Method):
+    """Trains the network on the first task; one whose weights were given is taken as it is."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        if not self.net.pretrained:
+            fit(self, task)
+
+
+class First:
+    """How a method comes by its network after the first task: trained here, or taken over.
+
+    With a backbone among the method's inputs the network holds its weights at once, so that any later task
+    can be learnt without the first; `learn` then only books what the training took. The same weights result
+    either way, bit for bit.
+
+    Args:
+        preset, epochs: how the first task is trained; 0 epochs are the preset's, and without a preset ("") it
+            is as the run's other tasks.
+    """
+
+    def __init__(self, net: Network, world: World, preset: str, epochs: int = 0) -> None:
+        self.config: Fit.Config | None = None  # the run's own
+        if preset:
+            self.config = filled(Fit.Config, fit_of(preset, epochs), f"preset {preset}")
+        self.took: tuple[float, int, int] | None = None
+        given = world.inputs.get(BACKBONE)
+        if given is not None:
+            adopt(net, given.tensors)
+            self.took = given.seconds, given.epochs, given.updates
+        elif net.pretrained:
+            self.took = 0.0, 0, 0
+
+    def learn(self, who: Method, task: Task, fit: Fit) -> None:
+        """Train `who`, which must behave as finetuning does, on the first task, or book what that took."""
+        if self.took is None:
+            fit(who, task, config=self.config)
+            return
+        fit.seconds["main"], fit.epochs["main"], updates = self.took
+        fit.updates += updates
+
+
+def wanted(spec: RunSpec, preset: str, epochs: int = 0) -> RunSpec:
+    """The `pretrain` run on the first task of a run's benchmark, in the same order and from the same seed."""
+    versions = {part: version for part, version in spec.versions.items() if part != "method"}
+    return replace(
+        spec,
+        kind="pretrain",
+        method="finetune",
+        config={},
+        fit=fit_of(preset, epochs),
+        part=0,
+        evaluate=None,
+        inputs={},
+        versions=versions,
+    )
+
+
+def finetuned(spec: RunSpec, initial: str, initial_epochs: int, preset: str, epochs: int = 0) -> RunSpec:
+    """The run that fine-tunes a copy of the network after the first task for each later one, by a preset.
+
+    It is the run of `copies` with start = "first" that a study would write, of the same benchmark and seed.
+    """
+    copies = names.method("copies")
+    config = {"start": "first", "initial": initial, "initial_epochs": initial_epochs}
+    return replace(
+        spec,
+        method="copies",
+        config={name: value for name, value in config.items() if value},
+        fit=fit_of(preset, epochs),
+        inputs={},
+        versions={**spec.versions, "method": copies.version},
+    )
+
+
+def fit_of(preset: str, epochs: int = 0) -> dict[str, Any]:
+    """Fields of `Fit.Config` that differ from defaults: the presets', and `epochs` if above 0.
+
+    Raises:
+        UserError: no such preset.
+    """
+    values: dict[str, Any] = {}
+    for part in parts_of(preset, "initial_preset"):
+        values |= PRESETS[part].fit
+    if epochs:
+        values |= {"epochs": epochs}
+    config = filled(Fit.Config, values, f"preset {preset}")
+    default = Fit.Config()
+    return {k: v for k, v in values.items() if getattr(config, k) != getattr(default, k)}
+
+
+def adopt(net: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Load a backbone into a network that may have more heads.
+
+    Raises:
+        DamagedBackbone: it is of another network.
+    """
+    own = net.state_dict()
+    wrong = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]
+    lacking = [name for name in own if not name.startswith("heads.") and name not in tensors]
+    if wrong or lacking:
+        raise DamagedBackbone(f"the backbone does not fit the network at {(wrong + lacking)[0]}")
+    net.load_state_dict(dict(tensors), strict=False)
+
+
+def state_of(net: Network) -> dict[str, Tensor]:
+    """What a backbone is: the body and the first head."""
+    return {
+        name: tensor.detach().cpu()
+        for name, tensor in net.state_dict().items()
+        if not name.startswith("heads.") or name.startswith("heads.0.")
+    }
+
+
+def to_bytes(found: Pretrained, key: str) -> bytes:
+    """A backbone as a file: an .npz archive, whose members carry checksums, with the key of its run."""
+    head = {"format": FORMAT, "key": key, "seconds": found.seconds, "epochs": found.epochs,
+            "updates": found.updates, "names": list(found.tensors)}  # fmt: skip
+    arrays = {f"t{i}": tensor.numpy() for i, tensor in enumerate(found.tensors.values())}
+    out = io.BytesIO()
+    np.savez(out, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def from_file(path: Path, key: str) -> Pretrained:
+    """A backbone from its file.
+
+    Raises:
+        DamagedBackbone: the file is not there, is truncated or garbled, or is of another run.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
+            head = json.loads(found["head"].tobytes())
+            arrays = [found[f"t{i}"] for i in range(len(head["names"]))]
+        if head["format"] != FORMAT or head["key"] != key:
+            raise ValueError("another format or another run")
+        tensors = {name: torch.from_numpy(a) for name, a in zip(head["names"], arrays, strict=True)}
+        return Pretrained(tensors, head["seconds"], head["epochs"], head["updates"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        damaged = DamagedBackbone(f"backbone {path} is damaged ({type(error).__name__}: {error})")
+        damaged.key = key
+        raise damaged from None

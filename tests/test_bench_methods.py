@@ -1,0 +1,39 @@
+"""What the bench of methods measures: goals that are looked up, and bytes that can be worked out."""
+
+from __future__ import annotations
+
+import pytest
+
+from raycl import bench_methods
+from raycl.bench_methods import MASKED, MASKS, SOFT, Case
+
+SMALL = Case("vgg16_bn(width=.02)", (3, 32, 32), 1, MASKED, tasks=1 + MASKS)
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_methods, "BATCH", 8)
+    monkeypatch.setattr(bench_methods, "STEPS", 1)
+
+
+def test_every_method_on_a_backbone_is_measured_against_finetuning() -> None:
+    base, *others = bench_methods._steps(SMALL)
+    assert base.what.endswith("a step of finetuning") and base.value > 0
+    assert [line.what.partition(": ")[2] for line in others] == ["piggyback", "ksm"]
+    assert all(line.value > 0 and line.goal == "1.10 or less" for line in others)
+
+
+def test_masks_are_bits_and_of_ksm_factors_too() -> None:
+    """A bit of 32, rounded up to a byte in each layer; KSM's soft kernels have a float each besides."""
+    bits, share = bench_methods._kept("piggyback", SMALL)
+    assert share.value == pytest.approx(1 / 32, rel=0.05)
+    soft, softer = bench_methods._kept("ksm", SMALL)
+    assert softer.value == pytest.approx(1 / 32 + SOFT, rel=0.1)
+    assert bits.what.endswith("piggyback, masks of 10 tasks") and soft.what.endswith(
+        "ksm, masks of 10 tasks, 12.1% soft"
+    )
+    # Of ten tasks: 0.02 of VGG-16's channels are 1 to 10, of its hidden units 81.
+    channels = [1, 1, 2, 2, 5, 5, 5, 10, 10, 10, 10, 10, 10]
+    convs = [9 * a * b for a, b in zip([3, *channels[:-1]], channels, strict=True)]
+    entries = [*convs, 10 * 81, 81 * 81]
+    assert bits.value * 2**20 == 10 * sum(-(-n // 8) for n in entries)
