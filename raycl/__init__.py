@@ -19,6 +19,7 @@ _HOMES = {
     "Sheet": "raycl.study",
     "Boxes": "raycl.reporting.boxes",
     "Curves": "raycl.reporting.curves",
+    "Layers": "raycl.reporting.layers",
     "PaperTable": "raycl.reporting.papertable",
     "Float": "raycl.space",
     "Int": "raycl.space",
@@ -35,6 +36,7 @@ __all__ = [
     "Float",
     "Grid",
     "Int",
+    "Layers",
     "PaperTable",
     "R",
     "Search",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from raycl.api import load, report, run_study
     from raycl.reporting.boxes import Boxes
     from raycl.reporting.curves import Curves
+    from raycl.reporting.layers import Layers
     from raycl.reporting.papertable import PaperTable
     from raycl.space import Choice, Float, Int
     from raycl.study import Grid, R, Search, Seeds, Sheet, Study

@@ -7,9 +7,10 @@ waiting for a turn does not count.
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,27 +21,35 @@ from raycl import names
 from raycl.bench import Line
 from raycl.method import Batch, Method, World
 from raycl.methods import spg
+from raycl.methods.piggyback import Piggyback
 from raycl.networks import Network, Start
+from raycl.space import fields_of, filled
 from raycl.spec import set_numerics
 from raycl.tasks import ArraySplit, Task
 from raycl.training import Fit, OptimiserUpdate, optimiser_of
 
 TASKS, CLASSES, BATCH = 10, 10, 64
 GOALS = {"SPG": "1.05 or less", "EWC": "1.10 or less", "SI": "1.10 or less", "HAT": "1.15 or less"}
+MASKED = {"Piggyback": "1.10 or less", "KSM": "1.10 or less"}  # on a trained backbone
+MASKS = 10  # tasks whose masks are kept
+SOFT = 0.121  # share of KSM's kernels with a factor, as its printed model size implies
 STEPS = 3  # of one method in one round
 HEADS = 6  # of cross-head importance
 SETTINGS: dict[str, Any] = {"epochs": 1, "schedule": "constant", "stop": "never", "lr": 0.01}
 
 
 class Case(NamedTuple):
-    """A network, its input, and how often everything is measured."""
+    """A network, its input, how often everything is measured, and the methods with their goals."""
 
     network: str
     shape: tuple[int, int, int]
     rounds: int
+    goals: Mapping[str, str]
+    tasks: int = TASKS
 
 
-CASES = (Case("alexnet", (3, 32, 32), 11), Case("mlp", (1, 28, 28), 25))
+CASES = (Case("alexnet", (3, 32, 32), 11, GOALS), Case("mlp", (1, 28, 28), 25, GOALS))
+VGG = Case("vgg16_bn(width=.25)", (3, 32, 32), 11, MASKED, tasks=1 + MASKS)
 
 
 def methods() -> list[Line]:
@@ -50,6 +59,9 @@ def methods() -> list[Line]:
     lines = [Line(numerics, torch.get_num_threads(), "thread")]
     for case in CASES:
         lines += _steps(case) + _heads(case)
+    lines += _steps(VGG)
+    for name in MASKED:
+        lines += _kept(name.lower(), VGG)
     return lines
 
 
@@ -75,7 +87,7 @@ class _Runner:
     """A method that has learnt the first task."""
 
     def __init__(self, kind: type[Method], case: Case) -> None:
-        self.method = kind(_world(case), kind.Config())
+        self.method = kind(_world(case), _config(kind))
         self.config = Fit.Config(batch=BATCH, **SETTINGS, **kind.fit)
         fit = Fit(self.config)
         fit.begin(0)
@@ -106,7 +118,7 @@ class _Runner:
 
 def _steps(case: Case) -> list[Line]:
     """Real steps of all methods in turn, while every one of them is in the midst of its second task."""
-    known = {name: goal for name, goal in GOALS.items() if name.lower() in names.method_names()}
+    known = {name: goal for name, goal in case.goals.items() if name.lower() in names.method_names()}
     plain = _Runner(Method, case)
     runners = {name: _Runner(names.method(name.lower()), case) for name in known}
     task, every = _task(case, 1), [plain, *runners.values()]
@@ -137,6 +149,36 @@ def _steps(case: Case) -> list[Line]:
         what = f"{case.network}: {name.lower()}" + (f", gradients clipped at {clip:g}" if clip else "")
         lines.append(Line(what, statistics.median(ratios[name]), "x", goal))
     return lines
+
+
+# ------------------------------------------------------------------------------------- masks that are kept
+
+
+def _kept(name: str, case: Case) -> list[Line]:
+    """Bytes of the masks of `MASKS` tasks as bits, and factors where the method has them, against floats."""
+    kind = names.method(name)
+    runner = _Runner(kind, case)
+    method = runner.method
+    assert isinstance(method, Piggyback)
+
+    def drawn() -> None:
+        """The share `SOFT` of the real values to below the threshold: without training all are kept."""
+        for real in method.real:
+            real.data.copy_(torch.where(torch.rand_like(real) < SOFT, 0.0, 1.0))
+
+    packed = floats = 0
+    for index in range(1, MASKS + 1):
+        runner.within(_task(case, index), drawn)
+        packed += sum(mask.nbytes for mask in method.done[index])
+        floats += sum(4 * math.prod(mask.shape) for mask in method.done[index])
+    soft = method.config.soft
+    what = f"{case.network}: {name}, masks of {MASKS} tasks" + (f", {SOFT:.1%} soft" if soft else "")
+    return [
+        Line(what, packed / 2**20, "MiB"),
+        Line(
+            "  of their bytes as float32", packed / floats, "x", "0.16 or less" if soft else "0.032 or less"
+        ),
+    ]
 
 
 # ------------------------------------------------------------------------------ importance of several heads
@@ -196,7 +238,15 @@ def _task(case: Case, index: int) -> Task:
     return Task(index, "noise", CLASSES, split, empty, empty)
 
 
+def _config(kind: type[Method]) -> Method.Config:
+    """The method's defaults; the first task, which nobody measures, is trained as the others are."""
+    found = fields_of(kind.Config)
+    return kind.Config(**({"initial": ""} if "initial" in found else {}))
+
+
 def _world(case: Case) -> World:
     kind = names.network(case.network)
-    classes = (CLASSES,) * TASKS
-    return World(case.shape, classes, Start(kind, kind.Config(), case.shape, classes, 0))
+    settings = names.parse(case.network, "network").settings(kind.Config, case.network)
+    classes = (CLASSES,) * case.tasks
+    start = Start(kind, filled(kind.Config, settings, case.network), case.shape, classes, 0)
+    return World(case.shape, classes, start)

@@ -152,6 +152,11 @@ class Claim:
         return "every shared K" in self.note
 
     @property
+    def scale(self) -> float:
+        """What one of its numbers is worth in ours: a note may say that bytes are counted in MiB."""
+        return 2.0**20 if self.metric.name.startswith("bytes") and "MiB" in self.note else 1.0
+
+    @property
     def largest(self) -> bool:
         """Whether a trend is about the two largest values of its axis alone."""
         return "two largest" in self.note

@@ -56,7 +56,7 @@ class Final:
         a: [T, T] test accuracies, rows = tasks learnt.
         ct: seconds to learn all tasks, the method's own phases and extra fits among them.
         ct_train: seconds of the fits of the main stream alone.
-        ct_task: `ct` of each task.
+        ct_task, ct_train_task: the same of each task.
         epochs_mean: mean over tasks of the epochs of the main stream.
         params, bytes_total: after the last task.
         transfer_task: [T] forward transfer of each task, None without a reference of the same seed.
@@ -76,6 +76,7 @@ class Final:
     ct: float
     ct_train: float
     ct_task: tuple[float, ...]
+    ct_train_task: tuple[float, ...]
     epochs_mean: float | None
     params: float
     bytes_total: float
@@ -361,6 +362,7 @@ def _best(state: CellState) -> dict[str, Any] | None:
 
 def _final(seed: int, result: Result, beta: Any) -> Final:
     a, reports = result.matrix(), result.reports
+    training = tuple(report.seconds.get(MAIN, 0.0) for report in reports)
     epochs = [report.epochs[MAIN] for report in reports if MAIN in report.epochs]
     transfer = None if beta is None or len(beta) != len(a) else metrics.fwt_vs_one_task(a, beta)
     return Final(
@@ -375,8 +377,9 @@ def _final(seed: int, result: Result, beta: Any) -> Final:
         forgetting=metrics.forgetting(a),
         acc_just=metrics.acc_just(a),
         ct=result.ct,
-        ct_train=sum(report.seconds.get(MAIN, 0.0) for report in reports),
+        ct_train=sum(training),
         ct_task=tuple(sum(report.seconds.values()) for report in reports),
+        ct_train_task=training,
         epochs_mean=sum(epochs) / len(epochs) if epochs else None,
         params=float(reports[-1].parameters),
         bytes_total=float(reports[-1].stored_bytes),

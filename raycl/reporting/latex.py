@@ -115,10 +115,7 @@ def _mark(label: str, known: Sequence[papertext.Deviation]) -> str:
 
 def _deviations(known: Sequence[papertext.Deviation]) -> str:
     """What the raised numbers mean, below all tables."""
-    lines = [
-        f"\\textsuperscript{{{number}}} {escaped(', '.join(who))}: {escaped(text)}\\par"
-        for number, who, text, _ in known
-    ]
+    lines = [f"\\textsuperscript{{{deviation.number}}} {escaped(deviation.line)}\\par" for deviation in known]
     return "\n".join(["\\begin{flushleft}\\footnotesize", "Where methods are not as published:\\par",
                       *lines, "\\end{flushleft}"])  # fmt: skip
 

@@ -13,7 +13,7 @@ from raycl.reporting.text import fraction, plain_value, quantity, seconds, signe
 
 CORE = ("acc", "val_acc", "acc_just", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "ct", "ct_train",
         "epochs_mean", "params", "bytes_total")  # fmt: skip
-BY_TASK = ("acc_task", "fwt_vs_one", "ct_task")
+BY_TASK = ("acc_task", "fwt_vs_one", "ct_task", "ct_train")
 SIGNED = ("fwt_vs_one", "bwt", "bwt_T", "gain_over_ncl")
 ABSENT = object()  # a field that the method has not
 
@@ -58,6 +58,8 @@ def by_task(final: Final, metric: Metric) -> dict[int, float]:
         values = [] if final.transfer_task is None else list(final.transfer_task)
     elif metric.name == "ct_task":
         values = final.ct_task
+    elif metric.name == "ct_train":
+        values = final.ct_train_task
     else:
         layered = metric.pick("layer") is not None
         values = [_figure(_recorded(figures, metric.name, layered), metric) for figures in final.figures]

@@ -30,6 +30,7 @@ from raycl.reporting.collect import (
 from raycl.reporting.judging import ENOUGH
 from raycl.reporting.numbers import BY_TASK, CORE, number
 from raycl.reporting.printed import Printed
+from raycl.reporting.published import as_printed
 from raycl.reporting.text import ABSENT, counted
 from raycl.reporting.verdicts import Reading, fields_named, reading, rows_meant, tasks_of
 from raycl.space import fields_of
@@ -52,7 +53,8 @@ class PaperTable:
             pair of that and a metric, where the table has metrics or moments as rows.
         columns: the paper's name -> benchmark of the study, of which ``#3`` or ``[part]`` picks a task; or
             a pair of that and a metric. A benchmark that is not the one that the paper calls so, or none of
-            the paper's, is a substitute: no printed number stands beside it.
+            the paper's, is a substitute: no printed number stands beside it. Holding other images out to
+            decide by makes no substitute, and is said under the table.
         metric: where rows and columns name none.
         table: where printed numbers are looked up: "6", or "2, 12" for the first that has one.
         mean: a last column with the mean over all others; only where all are there.
@@ -246,7 +248,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Filled:
-    """A table with its cells, in the order of rows and columns (transposed where the table asks for it)."""
+    """A table with its cells, in the order of rows and columns (transposed where the table asks for it).
+
+    Attributes:
+        held: by benchmark's label, what is held out of the training images beside a printed number.
+    """
 
     table: PaperTable
     rows: tuple[str, ...]
@@ -254,6 +260,7 @@ class Filled:
     entries: Mapping[tuple[str, str], Entry]
     methods: Mapping[str, type[Method]]
     subsets: Mapping[str, str]
+    held: Mapping[str, str]
     orders: bool
     lost: bool  # the paper has such a table, and none of its numbers is known
 
@@ -270,6 +277,7 @@ class _Column(NamedTuple):
     tasks: tuple[int, ...]
     place: Where
     word: str
+    held: str
 
 
 def filled(table: PaperTable, study: Study, sections: Sequence[Section]) -> Filled:
@@ -288,6 +296,7 @@ def filled(table: PaperTable, study: Study, sections: Sequence[Section]) -> Fill
             entries[row, column.label] = _beside(entry, table, column.place, known)
         if table.mean:
             entries[row, MEAN] = _mean(table, [entries[row, c.label] for c in columns], columns, known)
+    beside = {column for (_, column), entry in entries.items() if entry.printed}
     axes = tuple(table.rows), (*table.columns, *([MEAN] if table.mean else []))
     if table.transpose:
         axes = axes[1], axes[0]
@@ -299,6 +308,7 @@ def filled(table: PaperTable, study: Study, sections: Sequence[Section]) -> Fill
         entries=entries,
         methods=methods,
         subsets={c.label: c.section.subset for c in columns if c.section and c.section.subset},
+        held={c.label: c.held for c in columns if c.held and beside & {c.label, MEAN}},
         orders=any(c.section.orders > 1 for c in columns if c.section),
         lost=bool(study.paper and table.tables) and not any(key[0] in table.tables for key in known),
     )
@@ -434,7 +444,19 @@ def _printed(paper: str) -> dict[_Key, Printed]:
             key = (one.table, place, _same_item(one.method), _same_metric(one.metric))
             twice |= {key} & found.keys()
             found[key] = one
-    return {key: one for key, one in found.items() if key not in twice}
+    found = {key: one for key, one in found.items() if key not in twice}
+    return _averages(found) | found
+
+
+def _averages(found: Mapping[_Key, Printed]) -> dict[_Key, Printed]:
+    """An accuracy over all tasks is the mean of those of the tasks, where a paper prints these as well."""
+    tasks: dict[_Key, list[Where]] = {}
+    for key in found:
+        whole, numbered, _ = key[1].partition("#")
+        if numbered and key[3] == "acc":
+            tasks.setdefault((key[0], whole, *key[2:]), []).append(key[1])
+    printed_too = {key: places for key, places in tasks.items() if key in found}
+    return {(key[0], _together(places), *key[2:]): found[key] for key, places in printed_too.items()}
 
 
 def _numbers(paper: str) -> tuple[Printed, ...]:
@@ -455,15 +477,15 @@ def _beside(entry: Entry, table: PaperTable, place: Where, known: Mapping[_Key, 
 
 def _column(label: str, text: str, paper: str, sections: Sequence[Section]) -> _Column:
     written, part, tasks = _parts(text)
-    benchmark = str(names.recipe(written))
-    section = next((s for s in sections if s.benchmark == benchmark), None)
-    place = _place(benchmark, part, tasks)
+    recipe = names.recipe(written)
+    section = next((s for s in sections if s.benchmark == str(recipe)), None)
+    known, held = as_printed(recipe)
+    place = _place(str(known), part, tasks)
     word = SUBSET if section and section.subset else ""
     if paper and place not in _places(label, paper):
         word = SUBSTITUTE
-    return _Column(
-        label, text, section, part, tuple(map(int, tasks.split("+"))) if tasks else (), place, word
-    )
+    numbers = tuple(map(int, tasks.split("+"))) if tasks else ()
+    return _Column(label, text, section, part, numbers, place, word, held)
 
 
 def _places(label: str, paper: str) -> set[Where | None]:

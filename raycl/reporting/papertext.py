@@ -49,6 +49,13 @@ class Deviation(NamedTuple):
     text: str
     labels: tuple[str, ...]
 
+    @property
+    def line(self) -> str:
+        """The text behind a few of the names: all that are meant bear the number in their tables."""
+        more = len(self.who) - 2
+        named = ", ".join(self.who) if more < 2 else f"{', '.join(self.who[:2])} and {more} more"
+        return f"{named}: {self.text}"
+
 
 def tables_of(study: Study, sections: Sequence[Section]) -> list[Filled]:
     """A study's tables, filled."""
@@ -144,6 +151,10 @@ def notes(found: Filled) -> list[str]:
     for reason in dict.fromkeys(found.subsets.values()):
         labels = [label for label, text in found.subsets.items() if text == reason]
         lines.append(f"{', '.join(labels)}: subset: {reason}; not to stand beside printed numbers")
+    for text in dict.fromkeys(found.held.values()):
+        labels = [label for label, held in found.held.items() if held == text]
+        whole = len(labels) == len(found.table.columns)
+        lines.append(text if whole else f"{', '.join(labels)}: {text}")
     played = {entry.column: entry.benchmark for entry in found.all if entry.word == SUBSTITUTE}
     if played:
         named = [f"{label}: {text}" for label, text in played.items() if text != label and ";" not in text]
@@ -203,8 +214,8 @@ def deviation_lines(known: Sequence[Deviation]) -> list[str]:
     if not known:
         return []
     lines = ["not as published:"]
-    for number, who, text, _ in known:
-        lines += wrapped(f"[{number}] {', '.join(who)}: {text}", "    ")
+    for deviation in known:
+        lines += wrapped(f"[{deviation.number}] {deviation.line}", "    ")
     return lines
 
 

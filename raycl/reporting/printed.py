@@ -10,6 +10,7 @@ from decimal import Decimal
 from importlib import resources
 
 from raycl.errors import UserError
+from raycl.reporting.claims import parse_place
 
 DATA = resources.files("raycl.reporting").joinpath("data")
 
@@ -25,7 +26,8 @@ class Printed:
 
     Attributes:
         table: "6", or "text".
-        benchmark, method, metric: ids as claims write them, ``cifar100_super#3``, ``spg[chi=false]``.
+        benchmark, method, metric: ids as claims write them, ``cifar100_super#3``, ``spg[chi=false]``. A task
+            is counted as the benchmark orders it, whatever its number is in the paper.
         value, std: in our units; `std` is None where none is printed.
         text, unit: as the paper has it.
         arithmetic: not the outcome of a run: sizes, counts, settings. Some labels then stand for themselves.
@@ -63,7 +65,11 @@ def printed(paper: str, table: str, benchmark: str, method: str, metric: str) ->
 
 def datasets(paper: str) -> dict[str, str]:
     """Label of a data set -> benchmark, as the paper's tables have them."""
-    found = {label: name for (column, label), name in _labels(paper).items() if column == "dataset"}
+    found = {
+        label: name
+        for (column, label), name in _labels(paper).items()
+        if column == "dataset" and "|" not in label
+    }
     return {label: name for label, name in found.items() if name != ITSELF}
 
 
@@ -95,15 +101,16 @@ def _number(row: dict[str, str], labels: dict[tuple[str, str], str], place: str)
     ids, themselves = {}, False
     for column in ("dataset", "method", "metric"):
         label = row[column]
-        own = (column, f"{row['method']}|{label}")  # a metric that one method's row calls otherwise
-        found = labels.get(own) or labels.get((column, label))
+        # a metric that one method's row calls otherwise, an average that of one metric stands elsewhere
+        known = (f"{row['method']}|{label}", f"{row['metric']}|{label}", label)
+        found = next(filter(None, (labels.get((column, each)) for each in known)), None)
         if found is None:
             raise UserError(f"{place}: {column} {label!r} is not in labels.csv; add it there")
         themselves = themselves or found == ITSELF
         ids[column] = label if found == ITSELF else found
     method, _, benchmark = ids["method"].partition("@")
     if benchmark:  # a variant of the benchmark that the paper calls a variant of the method
-        ids["dataset"] = benchmark + ids["dataset"].removeprefix(benchmark.partition("[")[0])
+        ids["dataset"] = benchmark + _task_in(benchmark, ids["dataset"])
     scale = SCALES.get(row["unit"], 1)
     return Printed(
         paper=row["paper"],
@@ -117,6 +124,17 @@ def _number(row: dict[str, str], labels: dict[tuple[str, str], str], place: str)
         unit=row["unit"],
         arithmetic=themselves,
     )
+
+
+def _task_in(benchmark: str, dataset: str) -> str:
+    """``#3``: where a task, printed by its number, stands in a benchmark whose `first` task is another."""
+    _, numbered, task = dataset.partition("#")
+    place = parse_place(benchmark)
+    first = dict(place.fields).get("first", 1) if place else 1
+    if not numbered:
+        return ""
+    number = int(task)
+    return "#1" if number == first else f"#{number + (number < first)}"
 
 
 def _scaled(text: str, scale: float) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import fields, replace
 
 from raycl import names
+from raycl.benchmarks.base import Recipe
 from raycl.errors import UserError
 from raycl.reporting.claims import parse_item, parse_metric, parse_place
 from raycl.reporting.collect import Row, subset_of
@@ -41,9 +44,23 @@ def published(paper: str, row: Row, rows: Sequence[Row], metric: str = "acc") ->
     return values.pop() if len(values) == 1 else None
 
 
+def as_printed(recipe: Recipe) -> tuple[Recipe, str]:
+    """The benchmark as papers know it, and in what a study's differs from it, or "".
+
+    Where nothing differs but the share of the training images that is held out to decide by, tasks and test
+    images are the paper's.
+    """
+    own = next((field for field in fields(recipe) if field.name == "val"), None)
+    share = getattr(recipe, "val", math.nan)
+    if own is None or share == own.default:
+        return recipe, ""
+    known = replace(recipe, val=own.default)  # type: ignore[call-arg]
+    return known, f"{100 * share:g} % of the training images are held out (val={share:g})"
+
+
 def _is_benchmark(text: str, printed: str) -> bool:
-    """Whether a study's benchmark is what the table names, in all its settings."""
+    """Whether a study's benchmark is what the table names, in all settings but what is held out."""
     place, recipe = parse_place(printed), names.recipe(text)
     if place is None or place.part or place.benchmark != names.name_of(type(recipe)):
         return False
-    return type(recipe)(**dict(place.fields)) == recipe
+    return type(recipe)(**dict(place.fields)) == as_printed(recipe)[0]

@@ -44,6 +44,7 @@ from raycl.reporting.judging import (
     judge,
     judge_trend,
 )
+from raycl.reporting.modelsize import account
 from raycl.reporting.numbers import ABSENT, along, number, setting
 from raycl.study import Study
 from raycl.supermasks import storage
@@ -105,8 +106,9 @@ def verdicts(study: Study, rows: Sequence[Row]) -> list[Verdict]:
     """Of every claim of the study's paper; of a study without one, of every claim that its cells speak to."""
     cells = {row.cell.benchmark: row.cell for row in rows}
     subsets = {text: subset_of(cell) for text, cell in cells.items()}
-    found = [verdict(claim, rows, subsets) for claim in claims(study.paper)]
-    return [v for v in found if study.paper or not (v.word == NOT_RUN or v.arithmetic)]
+    asked = [c for c in claims(study.paper) if study.paper or not isinstance(c.left[0], Stored)]
+    found = [verdict(claim, rows, subsets) for claim in asked]
+    return [v for v in found if study.paper or v.word != NOT_RUN]
 
 
 def verdict(claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str] | None = None) -> Verdict:
@@ -524,8 +526,8 @@ def _trunk_bytes(row: Row) -> float | None:
 
 
 def _account(claim: Claim, left: Side, right: Side | None) -> Finding:
-    """A claim about storage: exact, and no seed is asked."""
-    values = [_stored(side, claim.metric) if isinstance(side, Stored) else side for side in (left, right)]
+    """A claim about storage: exact, and no seed is asked; in the unit of the claim."""
+    values = [_stored(side, claim) if isinstance(side, Stored) else side for side in (left, right)]
     finding = Finding(NOT_RUN, left=str(left), right=f"{right:g}" if isinstance(right, float) else str(right))
     lacking = [
         str(side) for side, v in zip((left, right), values, strict=True) if not isinstance(v, int | float)
@@ -539,15 +541,21 @@ def _account(claim: Claim, left: Side, right: Side | None) -> Finding:
     return replace(finding, word=word, values=pair, difference=pair[0] - pair[1])
 
 
-def _stored(account: Stored, metric: Metric) -> float | None:
-    """A number of ImpressLearn's Table 2, or of so many coefficients; None where there is no such account."""
-    name, *rest = account.arguments
+def _stored(stored: Stored, claim: Claim) -> float | None:
+    """A number of ImpressLearn's Table 2 or of so many coefficients, or one of KSM's models and masks.
+
+    None where there is no such account.
+    """
+    name, *rest = stored.arguments
     row = next((row for row in storage.TABLE_2 if row.name == name), None)
     found = row.account() if row else None
     given = dict(part.partition("=")[::2] for part in rest)
     if name == "alpha" and given.keys() == {"K", "layers"}:
         found = storage.storage(1, int(given["K"]), int(given["layers"]), 1, density=storage.DENSITY)
-    quantity = "alphas" if metric.name == "params" else metric.name
+    if found is None and not rest:
+        counted = account(name, claim.metric.name)
+        return None if counted is None else counted / claim.scale
+    quantity = "alphas" if claim.metric.name == "params" else claim.metric.name
     return getattr(found, quantity, None)
 
 

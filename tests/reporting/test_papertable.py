@@ -236,6 +236,8 @@ def test_a_subset_has_no_printed_number(store: Store, monkeypatch: pytest.Monkey
         ("any name", "cifar100_10", ""),
         ("C-10", "cifar100_20", SUBSTITUTE),  # another than the paper calls so
         ("C-10", "cifar100_10(class_order='id')", SUBSTITUTE),  # its tasks are not the paper's
+        ("C-10", "cifar100_10(val=0.2)", ""),  # its tasks and test images are
+        ("C-10", "cifar100_10(class_order='id', val=0.2)", SUBSTITUTE),
         ("digits", SPLIT, SUBSTITUTE),
         ("C-10", SPLIT, SUBSTITUTE),
     ],
@@ -248,6 +250,85 @@ def test_a_substitute_has_no_printed_number(store: Store, label: str, benchmark:
     assert entry.word == word and (entry.printed is None) == bool(word)
     text = render(study, hand.read(store, study))
     assert (f"         {SUBSTITUTE}\n" in text) == bool(word) == ("other data than the paper's" in text)
+
+
+HELD = "20 % of the training images are held out (val=0.2)"
+
+
+def test_what_is_held_out_is_said_under_the_table(store: Store) -> None:
+    one, two = "cifar100_10(val=0.2)", "cifar100_20"
+    table = dataclasses.replace(TABLE, columns={"C-10": one, "C-20": two})
+    study = played(store, study_of(table, benchmarks=[one, two]), {"spg": (0.70, 0.72, 0.74)})
+    agenda = hand.read(store, study)
+    text = render(study, agenda)
+    assert f"\nC-10: {HELD}\n" in text and ".66 .01" in text and "substitute" not in text
+    assert HELD.replace("%", "\\%") in render(study, agenda, "latex")
+    assert HELD in Page(render(study, agenda, "html")).words
+    alone = dataclasses.replace(study, tables=[dataclasses.replace(table, columns={"C-10": one}, mean=True)])
+    assert f"\n{HELD}\n" in render(alone, agenda)  # all of the table
+    assert HELD not in render(dataclasses.replace(study, paper=""), agenda)
+    bare = dataclasses.replace(study, tables=[dataclasses.replace(table, table="3")])
+    assert HELD not in render(bare, agenda)  # nothing printed stands beside it
+
+
+# KSM's Tables 1 and 3: a printed name means a task
+
+TWENTY = "cifar100_super"
+
+
+def ksm_study(table: PaperTable, *benchmarks: str) -> Study:
+    return hand.study(methods={"ksm": {}}, benchmarks=benchmarks, paper="ksm", network="vgg16_bn",
+                      final=THREE, tables=[table])  # fmt: skip
+
+
+def test_printed_accuracies_of_a_sequence_that_begins_with_another_task(store: Store) -> None:
+    """Our first task is the paper's fifth, our second its first; its sixth stays where it is."""
+    place = f"{TWENTY}(first=5, val=0.1)"
+    columns = {"task 5": f"{place}#1", "task 1": f"{place}#2", "task 6": f"{place}#6", "avg": place}
+    table = PaperTable("Table 3", table="3", rows={"Ours": "ksm"}, columns=columns, unit="percent")
+    study = ksm_study(table, place)
+    (cell,) = hand.cells(study).values()
+    for seed in (1, 2, 3):
+        hand.put(store, cell.spec({}, seed), hand.reports([[0.84], [0.84, 0.66]]))
+    (found,) = tables(store, study)
+    beside = {entry.column: (entry.ours.mean, entry.printed and entry.printed.value) for entry in found.all}
+    assert beside == {"task 5": (pytest.approx(0.84), 0.848), "task 1": (pytest.approx(0.66), 0.67),
+                      "task 6": (None, 0.826), "avg": (pytest.approx(0.75), 0.788)}  # fmt: skip
+
+
+def test_printed_seconds_stand_beside_those_of_training_each_task(store: Store) -> None:
+    columns = {f"task {t}": f"{TWENTY}#{t}" for t in range(1, 21)}
+    table = PaperTable("Table 1: seconds", table="1", rows={"Ours": "ksm"}, columns=columns,
+                       metric="ct_train", unit="seconds", mean=True)  # fmt: skip
+    study = ksm_study(table, TWENTY)
+    (cell,) = hand.cells(study).values()
+    for seed in (1, 2, 3):
+        made = hand.reports([[0.5] * (t + 1) for t in range(20)], extra={"method": 7.0})
+        made = tuple(dataclasses.replace(r, seconds={**r.seconds, "main": 10.0 * r.task}) for r in made)
+        hand.put(store, cell.spec({}, seed), made)
+    (found,) = tables(store, study)
+    third, mean = found.entries["Ours", "task 3"], found.entries["Ours", "mean"]
+    assert (third.ours.mean, third.printed and third.printed.value) == (20.0, 111.0)
+    assert (mean.ours.mean, mean.printed and mean.printed.value) == (95.0, 94.3)
+    assert third.difference is None and mean.difference is None  # times of other machines
+    whole = dataclasses.replace(table, columns={"all": TWENTY}, mean=False)
+    ((entry,),) = [each.all for each in tables(store, dataclasses.replace(study, tables=[whole]))]
+    assert entry.ours.mean == 1900.0 and entry.printed is None  # a sum is not the paper's average
+    pairs = {"task 3": (TWENTY, "ct_train[t=3]"), "with all phases": (TWENTY, "ct_task[t=3]")}
+    picked = dataclasses.replace(table, columns=pairs, mean=False)
+    ((one, other),) = [each.all for each in tables(store, dataclasses.replace(study, tables=[picked]))]
+    assert (one.ours.mean, other.ours.mean) == (20.0, 27.0)
+
+
+def test_the_mean_over_all_tasks_is_the_printed_average(store: Store) -> None:
+    columns = {f"task {t}": f"{TWENTY}#{t}" for t in range(1, 21)}
+    table = PaperTable("Table 1", table="1", rows={"Ours": "ksm"}, columns=columns, mean=True)
+    (found,) = tables(store, ksm_study(table, TWENTY))
+    printed = found.entries["Ours", "mean"].printed
+    assert printed is not None and printed.value == 0.792
+    fewer = dataclasses.replace(table, columns=dict(list(columns.items())[:19]))
+    (found,) = tables(store, ksm_study(fewer, TWENTY))
+    assert found.entries["Ours", "mean"].printed is None
 
 
 def test_without_a_paper_nothing_stands_beside_ours(store: Store) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from raycl import names
 from raycl.reporting.collect import collect
-from raycl.reporting.published import published
+from raycl.reporting.published import as_printed, published
 from raycl.store import Store
 from raycl.study import Study
 from reporting import hand
@@ -46,6 +47,29 @@ def test_each_variant_has_its_own_number(store: Store) -> None:
 )
 def test_where_there_is_nothing_to_hold_against(store: Store, changes: dict[str, Any]) -> None:
     assert set(held(store, **changes).values()) == {None}
+
+
+def test_what_is_held_out_to_decide_by_makes_no_other_benchmark(store: Store) -> None:
+    """And no other setting may differ."""
+    assert held(store, benchmarks=["cifar100_10(val=0.2)"]) == held(store)
+    other = held(store, benchmarks=["cifar100_10(val=0.2, class_order='id')"])
+    assert set(other.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "said"),
+    [
+        ("cifar100_super", "cifar100_super", ""),
+        ("cifar100_super(val=0.0)", "cifar100_super", ""),
+        ("cifar100_super(first=5, val=0.1)", "cifar100_super(first=5)",
+         "10 % of the training images are held out (val=0.1)"),
+        ("cifar100_10(val=0.125)", "cifar100_10", "12.5 % of the training images are held out (val=0.125)"),
+        ("femnist_10", "femnist_10", ""),
+    ],
+)  # fmt: skip
+def test_benchmarks_as_papers_know_them(text: str, known: str, said: str) -> None:
+    recipe, words = as_printed(names.recipe(text))
+    assert (recipe, words) == (names.recipe(known), said)
 
 
 def test_data_in_part_are_held_against_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

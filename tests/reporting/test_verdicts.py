@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from raycl.errors import UserError
-from raycl.reporting import render
-from raycl.reporting.claimtable import claims_text
+from raycl.reporting import render, verdicts
+from raycl.reporting.claims import claims
+from raycl.reporting.claimtable import claims_text, finding_text
 from raycl.reporting.collect import Row, collect
 from raycl.reporting.verdicts import Verdict, verdict
 from raycl.store import Store
@@ -301,6 +302,73 @@ def test_arithmetic_needs_no_seeds() -> None:
     assert verdict(wrong, []).word == "reversed"
     (absent,) = verdict(claim(**equal, left="storage(vgg16)", right="2", metric="phi_kb"), []).findings
     assert (absent.word, absent.reason) == ("not run", "no account of storage(vgg16) here")
+
+
+def test_masks_and_models_of_the_ksm_paper_are_counted() -> None:
+    found = {one.id: one for one in claims("ksm")}
+    masks, sizes = verdict(found["ksm-15"], []), verdict(found["ksm-16"], [])
+    assert (masks.word, masks.findings[0].values) == ("holds", (14_710_464.0, 1_634_496.0))
+    assert [(one.word, round(one.values[0], 2), one.values[1]) for one in sizes.findings] == [
+        ("holds", 554.46, 554.0), ("holds", 121.07, 121.0), ("holds", 115.48, 115.0)
+    ]  # fmt: skip
+    assert finding_text(sizes, sizes.findings[1]) == "storage(piggyback) 121.1 MiB vs 121.0 MiB"
+    assert finding_text(masks, masks.findings[0]).endswith("a ratio of 9")
+    tenfold = verdict(dataclasses.replace(found["ksm-15"], margin=9.01), [])
+    assert tenfold.word == "reversed"
+    wrong = dataclasses.replace(found["ksm-16"], right=(554.0, 119.0, 115.0))
+    assert [one.word for one in verdict(wrong, []).findings] == ["holds", "reversed", "holds"]
+    assert verdict(wrong, []).word == "reversed"
+
+
+def test_a_report_of_the_ksm_paper_judges_its_arithmetic_without_runs(store: Store) -> None:
+    study = hand.study(paper="ksm")
+    agenda = hand.read(store, study)
+    text = render(study, agenda, claims=True)
+    for name in ("ksm-15", "ksm-16"):
+        assert text.partition(f"\n{name}")[2].splitlines()[1].strip().startswith("holds: "), name
+    lines = list(csv.DictReader(io.StringIO(render(study, agenda, "csv", claims=True))))
+    words = {(one["claim"], one["left"]): one["comparison"] for one in lines if one["claim"] == "ksm-16"}
+    assert words == {("ksm-16", f"storage({kind})"): "holds" for kind in ("finetune", "piggyback", "packnet")}
+    assert "ksm-16" not in render(dataclasses.replace(study, paper=""), agenda, claims=True)
+
+
+@pytest.mark.parametrize(
+    ("shares", "word"),
+    [((0.1, 0.2, 0.3), "holds"), ((0.1, 0.09, 0.3), "holds"), ((0.1, 0.05, 0.3), "reversed"),
+     ((0.3, 0.2, 0.1), "reversed")],
+)  # fmt: skip
+def test_soft_shares_along_the_layers(store: Store, shares: Sequence[float], word: str) -> None:
+    """KSM's Figure 6 on a stand-in; the first task has no mask. A step back of .02 is forgiven."""
+    layers = dict(zip(("conv1", "conv2", "conv10"), shares, strict=True))
+
+    def figures(label: str, seed: int) -> dict[str, Any]:
+        return {"soft_share": 0.5, "soft_share_layers": {k: v + seed / 1000 for k, v in layers.items()}}
+
+    _, rows = filled(store, {"ksm": BASE}, figures=figures, benchmarks=["small_visual"],
+                     network="vgg16_bn(width=.25)")  # fmt: skip
+    claimed = {one.id: one for one in claims("ksm")}
+    (finding,) = verdict(claimed["ksm-17"], rows).findings
+    assert finding.word == word and finding.levels == ("conv1", "conv2", "conv10")
+    assert finding.values == pytest.approx([share + 0.002 for share in shares])
+
+
+@pytest.mark.parametrize(("wikiart", "flowers", "word"), [(0.3, 0.1, "holds"), (0.1, 0.3, "reversed")])
+def test_soft_shares_of_two_tasks(
+    store: Store, monkeypatch: pytest.MonkeyPatch, wikiart: float, flowers: float, word: str
+) -> None:
+    """Each is read where its task is: after the second and after the third; the first has none."""
+    study = hand.study(methods={"ksm": {}}, final=THREE, benchmarks=["imagenet_to_sketch"],
+                       network="vgg16_bn(width=.25)")  # fmt: skip
+    (cell,) = hand.cells(study).values()
+    for seed in (1, 2, 3):
+        made = hand.reports([[0.5] * (t + 1) for t in range(3)])
+        figures: list[dict[str, Any]] = [{}, {"soft_share": wikiart}, {"soft_share": flowers}]
+        rows = tuple(dataclasses.replace(r, figures=f) for r, f in zip(made, figures, strict=True))
+        hand.put(store, cell.spec({}, seed), rows)
+    monkeypatch.setattr(verdicts, "tasks_of", lambda text, part: {"WikiArt": (2,), "Flowers": (3,)}[part])
+    claimed = {one.id: one for one in claims("ksm")}
+    (finding,) = verdict(claimed["ksm-18"], collect(study, hand.read(store, study))).findings
+    assert (finding.word, finding.values) == (word, pytest.approx((wikiart, flowers)))
 
 
 def test_a_gain_is_measured_from_fine_tuning(store: Store) -> None:

@@ -6,7 +6,7 @@ from raycl.reporting.importances import ENOUGH
 from raycl.reporting.plots.learning import by_task, capacity, curves, heat_maps, stacked
 from raycl.reporting.plots.look import Style, Styles, styles_of
 from raycl.reporting.plots.searches import enough_trials, importances, progress, sensitivity, slices
-from raycl.reporting.plots.views import boxes, lines
+from raycl.reporting.plots.views import boxes, layers, lines
 
 __all__ = [
     "ENOUGH",
@@ -19,6 +19,7 @@ __all__ = [
     "enough_trials",
     "heat_maps",
     "importances",
+    "layers",
     "lines",
     "progress",
     "sensitivity",

@@ -133,7 +133,7 @@ def heat_maps(section: Section, name: str) -> str:
             ax.set_title(f"{clip(group.label, 24)}  {acc}")
             _task_ticks(ax, len(means[group.label]))
             if tasks <= ANNOTATED:
-                _numbers(ax, means[group.label], max(0.0, low))
+                cell_numbers(ax, means[group.label], max(0.0, low))
         assert image is not None
         figure.colorbar(image, ax=axes, label="test accuracy (fraction)", shrink=0.8, aspect=30, pad=0.01)
         figure.supxlabel("tested on task", fontsize=8)
@@ -150,11 +150,11 @@ def _task_ticks(ax: Axes, tasks: int) -> None:
     ax.tick_params(length=0)
 
 
-def _numbers(ax: Axes, values: Matrix, low: float) -> None:
-    """Two decimals in each cell, dark on light and light on dark."""
+def cell_numbers(ax: Axes, values: Matrix, low: float, high: float = 1.0) -> None:
+    """Two decimals in each cell, dark on light and light on dark; colours go from `low` to `high`."""
     for (row, column), value in np.ndenumerate(values):
         if not math.isnan(value):
-            dark = value < low + 0.55 * (1 - low)
+            dark = value < low + 0.55 * (high - low)
             text = f"{value:.2f}".removeprefix("0") if value < 0.995 else "1"
             ax.text(
                 column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from raycl.reporting.curves import Curve, levels_of
+from raycl.reporting.layers import ALL
+from raycl.reporting.plots.learning import ANNOTATED, cell_numbers
 from raycl.reporting.plots.look import (
     LEGEND_COLUMNS,
     WIDTH,
     Style,
     Styles,
     band,
+    grid,
     legend,
     legend_room,
     log_if_wide,
@@ -31,6 +35,7 @@ from raycl.reporting.text import clip, plain_value
 
 if TYPE_CHECKING:
     from raycl.reporting.boxes import Box
+    from raycl.reporting.layers import Panel
 
 
 def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str) -> str:
@@ -115,3 +120,43 @@ def lines(
         ax.set(xlabel=xlabel, ylabel=ylabel)
         legend(figure, labels, styles)
         return svg(figure, name, about)
+
+
+NAMED = 24  # layers that have room for their names
+ROW = 0.145  # inches of a layer with its name
+
+
+def layers(found: Sequence[Panel], value: str, about: str, name: str) -> str:
+    """A heat map per label, layers from top to bottom, tasks from left to right; white where nothing is."""
+    known = np.concatenate([panel.values[~np.isnan(panel.values)] for panel in found])
+    high = max(math.ceil(float(known.max()) * 10 - 1e-9) / 10, 0.1)  # from zero, so that colours compare
+    most = max(len(panel.layers) for panel in found)
+    with look():
+        columns = 2 if max(len(panel.tasks) for panel in found) > 5 else 3
+        height = min(max(0.7 + ROW * most, 1.9), 0.7 + ROW * NAMED * 1.5)
+        figure, axes = grid(len(found), columns, height, 0.2)
+        image = None
+        for ax, panel in zip(axes, found, strict=True):
+            image = ax.imshow(panel.values, cmap="cividis", vmin=0.0, vmax=high, aspect="auto")
+            ax.set_title(safe(clip(panel.label, 24)))
+            _layer_ticks(ax, panel)
+            if panel.layers[-1] == ALL:
+                ax.axhline(len(panel.layers) - 1.5, color="white", lw=1.5)
+            if len(panel.tasks) <= ANNOTATED and len(panel.layers) <= NAMED:
+                cell_numbers(ax, panel.values, 0.0, high)
+        assert image is not None
+        figure.colorbar(image, ax=axes, label=f"{value} (fraction)", shrink=0.8, aspect=30, pad=0.01)
+        figure.supxlabel("task", fontsize=8)
+        return svg(figure, name, about)
+
+
+def _layer_ticks(ax: Axes, panel: Panel) -> None:
+    """Names of all layers or of some, always of the last; tasks by their number."""
+    step = -(-len(panel.layers) // NAMED)
+    shown = list(range(len(panel.layers) - 1, -1, -step))
+    ax.set_yticks(shown, [clip(panel.layers[n], 14) for n in shown])
+    step = -(-len(panel.tasks) // 10)
+    shown = list(range(0, len(panel.tasks), step))
+    ax.set_xticks(shown, [str(panel.tasks[n]) for n in shown])
+    ax.grid(False)
+    ax.tick_params(length=0)
