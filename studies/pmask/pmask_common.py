@@ -32,6 +32,7 @@ FULL: dict[str, Any] = {
 DESK: dict[str, Any] = FULL | {
     "network": "alexnet(width=.25)",
     "preset": "pmask+desk",
+    "fit": {"epochs": 20, "patience": 3},  # eight batches an epoch: ten are too few to learn a task
     "search": Search(trials=3, width=2, startup=3),
 }
 DIGITS: dict[str, Any] = DESK | {"fit": {"epochs": 30, "patience": 3}}

@@ -30,7 +30,7 @@ FULL: dict[str, Any] = {
 }
 DESK: dict[str, Any] = FULL | {
     "network": "mlp(hidden=128)",
-    "preset": "prm+desk",
+    "preset": "prm+prm_desk",
     "search": Search(trials=5, width=1, startup=4),
 }
 METHODS: Keys = {method: {} for method in ROWS.values()}
@@ -42,7 +42,7 @@ def full(benchmarks: Sequence[str], methods: Mapping[str, Mapping[str, Any]] = M
 
 
 def desk(benchmarks: Sequence[str], methods: Mapping[str, Mapping[str, Any]] = METHODS, **keys: Any) -> Study:
-    """Two cores' form: a narrow network, five trials."""
+    """Two cores' form: a narrow network, five trials, few epochs at four times the learning rate."""
     return Study(methods=methods, benchmarks=benchmarks, **(DESK | keys))
 
 

@@ -1,0 +1,69 @@
+"""KSM, Table 2 and Figures 4 and 6: ImageNet, then five fine-grained data sets, and what the models weigh.
+
+The backbone is torchvision's ResNet-50 as it was trained on ImageNet, and nothing trains it further. The desk
+form takes six small data sets instead, and a small VGG trained on the first. The sizes are counted again from
+the network itself in both.
+"""
+
+from ksm_common import DESK as SMALL
+from ksm_common import DESK_METHODS, FULL, METHODS, ROWS
+
+from raycl import Curves, Layers, PaperTable, Study
+from raycl.reporting.modelsize import table_2_sizes
+
+FINETUNE = {"method": "copies", "method.start": "first", "preset": "ksm_finetune"}
+FINETUNED = METHODS | {"finetuned": FINETUNE | {"method.initial": "ksm_initial"}}
+DESK_FINETUNED = DESK_METHODS | {
+    "finetuned": FINETUNE
+    | {"method.initial": "ksm_initial+ksm_desk", "fit.epochs": 12, "fit.milestones": (8,)}
+}
+SKETCH, SMALL_VISUAL = "imagenet_to_sketch(val=0.1)", "small_visual(val=0.1)"
+PARTS = {name: f"{SKETCH}[{name}]" for name in ("ImageNet", "CUBS", "Cars", "Flowers", "WikiArt", "Sketch")}
+SMALL_TITLES = ("CIFAR-100", "CIFAR-10", "FashionMNIST", "MNIST", "Omniglot", "Tiny ImageNet")
+SMALL_PARTS = {title: f"{SMALL_VISUAL}#{t}" for t, title in enumerate(SMALL_TITLES, 1)}
+VIEWS = [
+    Curves("Figure 4: seconds of training by data set", value="ct_train[t]"),
+    Layers("Figure 6: share of dropped entries", value="soft_share", rows="ksm,piggyback"),
+]
+
+
+def tables(benchmark, parts):
+    """Accuracy by data set, and what all of them take."""
+    rows = {"Finetune": "finetuned", **ROWS}
+    return [
+        PaperTable(
+            "Table 2: accuracy",
+            table="2",
+            rows=rows,
+            columns=parts,
+            unit="percent",
+            paper_seeds=1,
+            notes=["the paper copies the columns of others from their publications"],
+        ),
+        PaperTable(
+            "Table 2: model size in MiB",
+            table="2",
+            rows=rows,
+            columns={"size": (benchmark, "bytes_total")},
+            unit={"bytes_total": "MiB"},
+            paper_seeds=1,
+        ),
+    ]
+
+
+STUDY = Study(
+    methods=FINETUNED,
+    benchmarks=[SKETCH],
+    tables=tables(SKETCH, PARTS),
+    sheets=[table_2_sizes],
+    views=VIEWS,
+    **(FULL | {"network": "resnet50(norm='affine', weights='imagenet')"}),
+)
+DESK = Study(
+    methods=DESK_FINETUNED,
+    benchmarks=[SMALL_VISUAL],
+    tables=tables(SMALL_VISUAL, SMALL_PARTS),
+    sheets=[table_2_sizes],
+    views=VIEWS,
+    **SMALL,
+)

@@ -1,0 +1,41 @@
+"""KSM, Table 3: does it matter which task the backbone is trained on? One of them at a time goes first."""
+
+from ksm_common import DESK as SMALL
+from ksm_common import DESK_MASKS, FULL, MASKS
+
+from raycl import PaperTable, Study
+
+STARTS = (1, 5, 10, 15, 20)
+DESK_STARTS = (1, 10)
+
+
+def places(starts, more=""):
+    """The benchmark with each of these tasks in front."""
+    return {f"{start}": f"cifar100_super(first={start}{more})" for start in starts}
+
+
+def tables(benchmarks):
+    return [
+        PaperTable(
+            "Table 3: average accuracy by initial task",
+            table="3",
+            rows={"Ours": "ksm", "Piggyback": "piggyback"},
+            columns={f"initial task {start}": text for start, text in benchmarks.items()},
+            unit="percent",
+            transpose=True,
+            paper_seeds=1,
+            notes=["Piggyback from other initial tasks is ours: the paper prints it for the first alone"],
+        )
+    ]
+
+
+METHODS = {"ksm": MASKS, "piggyback": MASKS}
+FULL_PLACES = places(STARTS, ", val=0.1")
+STUDY = Study(methods=METHODS, benchmarks=list(FULL_PLACES.values()), tables=tables(FULL_PLACES), **FULL)
+DESK_PLACES = places(DESK_STARTS, ", tasks=5, val=0.2")
+DESK = Study(
+    methods=dict.fromkeys(METHODS, DESK_MASKS),
+    benchmarks=list(DESK_PLACES.values()),
+    tables=tables(DESK_PLACES),
+    **SMALL,
+)
