@@ -269,6 +269,10 @@ class Agenda:
         if result.status == "failed":
             for index in self._watchers[key]:
                 self.states[index].failed[key] = f"{job.name}: {result.message.strip()}"
+        if job.below:  # told before the run that it may complete
+            self._tell("finished", job, result)
+            self._notice(key)
+            return
         self._notice(key)
         self._tell("finished", job, result)
 

@@ -80,7 +80,7 @@ def test_one_backbone_is_trained_and_its_tasks_are_handed_out_at_once(tmp_path: 
     for job in reversed(jobs):  # in whatever order they end
         finish(agenda, job)
     assert agenda.over and all(state.complete for state in agenda.states)
-    assert told.count("finished seed 1") == 2
+    assert told.count("finished seed 1") == 2 and told[-2:] == ["finished seed 1, task 1", "finished seed 1"]
     assert len(list(Store(tmp_path).finished())) == 3  # the parts went into the whole
 
 
