@@ -70,6 +70,5 @@ class SigmoidThreshold(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (real,) = ctx.saved_tensors
-        pi = kept_probability(real, ctx.slope)
-        dropped = torch.sigmoid(ctx.slope * (TAU - real))  # 1 - pi would lose its digits where pi is nearly 1
-        return gradients[0] * ctx.slope * pi * dropped, None
+        away = torch.sigmoid((real - TAU).abs_().mul_(-ctx.slope))  # the smaller of pi and 1 - pi
+        return (1 - away).mul_(away).mul_(gradients[0]).mul_(ctx.slope), None  # no digits lost near 1

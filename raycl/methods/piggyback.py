@@ -240,9 +240,11 @@ def soft_part(real: Tensor, kept: Tensor, norm: SoftNorm) -> Tensor:
     a = (1 - kept) * real
     if norm == "none":
         return a
-    low, high = (torch.zeros_like(a.max()), a.abs().max()) if norm == "absmax" else (a.min(), a.max())
-    scaled = torch.where((a != 0) & (high > low), (a - low) / (high - low), 0.0)
-    return 0.5 * scaled if norm == "minmax05" else scaled
+    low, high = torch.aminmax(a)
+    if norm == "absmax":
+        low, high = torch.zeros_like(low), torch.maximum(-low, high)
+    span = torch.where(high > low, (high - low) * (2.0 if norm == "minmax05" else 1.0), math.inf)
+    return (a - low).div_(span).masked_fill_(a == 0, 0.0)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
