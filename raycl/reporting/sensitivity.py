@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from raycl import metrics
 from raycl.reporting.collect import Row, Section
 from raycl.reporting.text import ABSENT, fraction, one_line, seconds
-from raycl.study import View
+from raycl.study import Search, View
 
 if TYPE_CHECKING:
     from raycl.reporting.plots import Styles
@@ -22,6 +22,8 @@ DEFINITIONS = {
     "ps interval": f"{PERCENT} bootstrap interval over the trials, each order by itself: percentiles of "
     f"{metrics.RESAMPLES} resamples; none under {metrics.FEWEST} trials. It takes trials for independent "
     "draws, which a search that learns from them does not make, and lies low where they are few",
+    "trials": "finished ones; w4: four of them are proposed at a time, none knowing the others, where the "
+    "papers propose one after another",
     "search": "seconds of run time summed over the trials, diverged ones too, with data loading and "
     "evaluation; equal trials are one run",
 }
@@ -89,6 +91,12 @@ def sensitivity(rows: Sequence[Row]) -> Sensitivity:
     )
 
 
+def counted_trials(rows: Sequence[Row]) -> str:
+    """``20``, or ``20 w4`` where four are proposed at a time and not one after another."""
+    widths = {row.cell.search.width for row in rows if isinstance(row.cell.search, Search)} - {1}
+    return " ".join([str(sum(len(row.trials) for row in rows)), *(f"w{width}" for width in sorted(widths))])
+
+
 def completed(row: Row) -> list[float]:
     """Test accuracies that `ps` is the spread of."""
     return [trial.acc for trial in row.trials if trial.acc is not None]
@@ -118,7 +126,7 @@ class Searches(View):
         for group in section.groups:
             found = sensitivity(group.rows)
             if found.trials:
-                texts = [fraction(found.ps), found.printed_interval or ABSENT, str(found.trials),
+                texts = [fraction(found.ps), found.printed_interval or ABSENT, counted_trials(group.rows),
                          fraction(found.lost), seconds(found.seconds), seconds(found.per_trial)]  # fmt: skip
                 rows.append([one_line(group.label), *texts])
         return header, rows

@@ -105,6 +105,14 @@ def test_an_order_with_too_few_trials_takes_the_interval_with_it(store: Store) -
     assert found_in(store, study).interval is None
 
 
+def test_a_width_other_than_one_stands_beside_the_trials(store: Store) -> None:
+    for width, printed in ((1, "5"), (4, "5 w4")):
+        study = study_of(search=Search(trials=5, width=width, startup=2))
+        put(store, study, f"finetune/{BENCHMARK}", TWO_OF_FIVE)
+        (row,) = Searches().lines(section_of(store, study))[1]
+        assert row[3] == printed
+
+
 SMALL = """\
 Parameter sensitivity and cost of the search: digits_permuted(tasks=2)
 method      ps      interval  trials  diverged  search (s)  per trial (s)
