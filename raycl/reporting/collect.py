@@ -288,10 +288,11 @@ def sections(study: Study, rows: Sequence[Row]) -> list[Section]:
 
 def searched_on(study: Study) -> str:
     """How the configurations came about, for a table's header."""
-    if study.search is None:
+    own = any(keys.get("search") is not None for keys in study.methods.values())
+    if study.search is None and not own:
         return "no search"
     split = "test (protocol paper)" if study.protocol == "paper" else "validation"
-    return f"searched on {split}"
+    return f"{'some ' if study.search is None else ''}searched on {split}"
 
 
 def printed_name(benchmark: str, subset: str) -> str:

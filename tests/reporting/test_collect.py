@@ -6,8 +6,8 @@ import math
 import pytest
 
 from raycl.player import fingerprint
-from raycl.reporting.collect import Row, collect, sections
-from raycl.study import Grid, Search, Seeds
+from raycl.reporting.collect import Row, collect, searched_on, sections
+from raycl.study import Grid, Search, Seeds, Study
 from reporting import hand
 from reporting.hand import ALONE, BENCHMARK, RATE, SEARCH
 
@@ -240,3 +240,11 @@ def test_noise_is_twice_the_standard_error_of_a_difference(store):
 def test_facts_of_a_benchmark(store):
     (section,) = sections(hand.study(), collect(hand.study(), hand.read(store, hand.study())))
     assert (section.tasks, section.classes, section.similar, section.subset) == (2, (10, 10), False, "")
+
+
+def test_a_study_says_whether_all_or_some_of_its_methods_were_searched() -> None:
+    grid = {"search": Grid({"fit.lr": [0.1, 0.2]})}
+    assert searched_on(Study(methods={"hat": {}})) == "searched on validation"
+    assert searched_on(Study(methods={"hat": {}}, search=None)) == "no search"
+    assert searched_on(Study(methods={"hat": {}, "spg": grid}, search=None)) == "some searched on validation"
+    assert searched_on(Study(methods={"hat": {}}, protocol="paper")) == "searched on test (protocol paper)"
