@@ -53,7 +53,21 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     if masks.done < len(masks.wanted):
         lines += wrapped(f"{len(masks.wanted)} basis masks for these runs, {masks.done} trained, "
                          f"{len(masks.wanted) - masks.done} to train")  # fmt: skip
+    below = _built_on(agenda)
+    if missing := sum(agenda.store.get(key) is None for key in below):
+        lines += wrapped(f"{counted(len(below), 'run')} that these build on, {missing} to do first")
     return "\n".join([*lines, *_total(agenda, slots)])
+
+
+def _built_on(agenda: Agenda) -> set[str]:
+    """Keys of runs that the study's own build on, as far as these are known, and that are none of them."""
+    specs = [t.spec for s in agenda.states if not s.cell.blocked for t in [*s.trials, *s.finals.values()]]
+    own = {spec.key for spec in specs}
+    found: set[str] = set()
+    while specs:
+        specs = [run for spec in specs for run in spec.runs.values()]
+        found |= {run.key for run in specs}
+    return found - own
 
 
 _HEADER = ("cell", "search", "final", "runs", "done ", "est.")

@@ -20,6 +20,7 @@ from raycl.pretraining import BACKBONE, Pretrained
 from raycl.spec import RunSpec
 from raycl.store import Result, Store, backbone_path
 from raycl.study import Seeds, Study, cells_of
+from raycl.view import plan_text
 
 SHORT = {"fit.epochs": 2, "fit.milestones": (1,), "method.initial": "ksm_initial", "method.initial_epochs": 2}
 MASKS = {"preset": "ksm_mask_paper", **SHORT}
@@ -225,6 +226,18 @@ def test_gc_keeps_the_backbone_and_the_parts_of_what_is_not_whole(tmp_path: Path
     assert set(Store(tmp_path).finished()) <= kept
     played(agenda)
     assert {path.stem for path in tmp_path.glob("backbones/??/*.npz")} <= kept
+
+
+def test_the_plan_counts_what_runs_build_on(tmp_path: Path) -> None:
+    def plan() -> str:
+        return plan_text(study(), Agenda(cells_of(study()), Store(tmp_path)), tmp_path, 2)
+
+    agenda = agenda_of(tmp_path)
+    assert "1 run that these build on, 1 to do first" in plan()
+    job = agenda.next()
+    assert isinstance(job, Job)
+    finish(agenda, job)
+    assert "build on" not in plan()
 
 
 def test_what_a_key_holds() -> None:
