@@ -447,11 +447,13 @@ class Agenda:
         return sum(CellState._diverged(trial) for trial in counted)
 
     def _proposal(self, cell: Cell, n: int, state: CellState, known: int) -> dict[str, Any] | None:
-        params = self.store.proposal(cell.key, n)
-        if params is None and self._propose is not None:
-            told = [(t.params, t.objective(cell)) for t in state.trials[:known]]
-            params = self._propose(cell, n, told, [t.params for t in state.trials[known:]])
-            self.store.propose(cell.key, n, params, {"method": cell.label, "benchmark": cell.benchmark})
+        if (written := self.store.proposal(cell.key, n)) is not None:
+            return cell.typed(written)
+        if self._propose is None:
+            return None
+        told = [(t.params, t.objective(cell)) for t in state.trials[:known]]
+        params = self._propose(cell, n, told, [t.params for t in state.trials[known:]])
+        self.store.propose(cell.key, n, params, {"method": cell.label, "benchmark": cell.benchmark})
         return params
 
 

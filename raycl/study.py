@@ -356,6 +356,20 @@ class Cell:
             return {}
         return {key: s.domain for key, s in self.settings.items() if s.domain is not None}
 
+    def typed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of searched fields as they were before they were JSON: a tuple is a list there.
+
+        Raises:
+            UserError: one is of another type.
+        """
+        fields = {key: self.settings[key].field for key in params if key in self.settings}
+        return {
+            key: coerce(value, fields[key].type, f"{self.name}: {key}", fields[key])
+            if key in fields
+            else value
+            for key, value in params.items()
+        }
+
     def spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
         """The run with these values of searched fields."""
         values: dict[str, dict[str, Any]] = {"method": {}, "fit": {}, "net": {}}

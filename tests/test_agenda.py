@@ -235,3 +235,15 @@ def test_a_longer_search_goes_on_with_the_same_trials(tmp_path: Path) -> None:
     play(agenda, 2, 0)
     assert [t.params for t in agenda.states[0].trials[:7]] == [t.params for t in short.states[0].trials]
     assert len(agenda.states[0].trials) == 9
+
+
+def test_choices_between_tuples_are_read_as_they_were_proposed(tmp_path: Path) -> None:
+    """JSON has no tuples: a list would make another key, and every trial be played again."""
+    wanted = study(methods={"hypernet": {}}, benchmarks=["digits_split"],
+                   search=Search(trials=6, width=2, startup=4), final=Seeds(1))  # fmt: skip
+    agenda = Agenda(cells_of(wanted), Store(tmp_path), tpe)
+    play(agenda, 2, seed=0)
+    assert {trial.params["method.hidden"] for trial in agenda.states[0].trials} == {(10, 10), (50, 50)}
+    (state,) = Agenda(cells_of(wanted), Store(tmp_path)).states
+    assert state.complete and len(state.completed) == 6
+    assert [t.params for t in state.trials] == [t.params for t in agenda.states[0].trials]
