@@ -223,9 +223,8 @@ class CPG(Owned):
     def prune(self, batch: Batch, ramp: tuple[float, float]) -> None:
         """Cut what is due at this step, along a cubic from the share before the stage to its target."""
         assert self.current is not None
-        config = self.config
-        share = due(batch, ramp, config.ramp_epochs, config.stage_epochs, config.prune_every)
-        if share is not None:
+        c = self.config
+        if (share := due(batch, ramp, c.ramp_epochs, c.stage_epochs, c.prune_every)) is not None:
             self.cut(self.current, share, over_free=True)
 
     def snapshot(self) -> Snapshot:

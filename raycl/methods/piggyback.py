@@ -21,6 +21,7 @@ from raycl.method import Method, Task
 from raycl.networks import Heads, TaskNorms
 from raycl.pretraining import BACKBONE, First, wanted
 from raycl.probes.kernels import LayerMask, mask_figures, packed
+from raycl.probes.owners import bytes_of
 from raycl.space import Choice, filled
 from raycl.training import Fit
 
@@ -201,7 +202,7 @@ class Piggyback(Method):
     def task_bytes(self, task: int) -> int:
         """What a finished task adds to what is stored."""
         own = [*self.net.heads[task].parameters(), *self.norms.named(task).values()]
-        return sum(mask.nbytes for mask in self.done[task]) + _bytes(own)
+        return sum(mask.nbytes for mask in self.done[task]) + bytes_of(own)
 
     def count_parameters(self) -> int:
         """The network, and of all later tasks the real values and what is trained of batch normalisations."""
@@ -213,7 +214,7 @@ class Piggyback(Method):
 
     def stored_bytes(self) -> int:
         network = [*self.net.body.parameters(), *self.net.buffers(), *self.net.heads[0].parameters()]
-        return _bytes(network) + sum(self.task_bytes(task) for task in self.done)
+        return bytes_of(network) + sum(self.task_bytes(task) for task in self.done)
 
 
 class Threshold(torch.autograd.Function):
@@ -245,8 +246,3 @@ def soft_part(real: Tensor, kept: Tensor, norm: SoftNorm) -> Tensor:
         low, high = torch.zeros_like(low), torch.maximum(-low, high)
     span = torch.where(high > low, (high - low) * (2.0 if norm == "minmax05" else 1.0), math.inf)
     return (a - low).div_(span).masked_fill_(a == 0, 0.0)
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    """Of all but counters of batches, which nothing reads."""
-    return sum(t.numel() * t.element_size() for t in tensors if t.is_floating_point())
