@@ -27,7 +27,7 @@ def test_every_study_can_be_planned(path: Path) -> None:
     assert len(keys) == len({cell.name for cell in cells}) == len(cells)  # no cell is another one again
 
 
-PAPERS = ("impresslearn", "spg", "prm", "pmask")
+PAPERS = ("impresslearn", "spg", "prm", "pmask", "ksm")
 ONE_FORM = ("released_dropout", "subsets")  # one is for those who have the data, one is for a desk as it is
 
 

@@ -1,7 +1,7 @@
 """What the studies of the PMASK paper share. None of its printed numbers survives.
 
-`pmask-lr` searches the embeddings' learning rate, which `pmask` takes literally, as the weights'; with that
-one gates hardly move, which is why random masks stand beside as a control.
+`pmask-lr` searches the embeddings' learning rate, which `pmask-literal` takes as the weights'; with that one
+gates hardly move, which is why random masks stand beside as a control.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any
 from raycl import Float, PaperTable, Search, Seeds
 
 ROWS = {
-    "PMASK": "pmask", "PMASK, own rate": "pmask-lr", "random mask": "random_mask", "HAT": "hat",
+    "PMASK": "pmask-literal", "PMASK, own rate": "pmask-lr", "random mask": "random_mask", "HAT": "hat",
     "SGD": "finetune", "SGD-F": "frozen", "EWC": "ewc", "PathNet": "pathnet", "PNN": "pnn", "joint": "mtl",
 }  # fmt: skip
 METHODS: dict[str, dict[str, Any]] = {
     **{label: {} for label in ROWS.values()},
-    "pmask": {"method.emb_lr_mult": 1.0},
+    "pmask-literal": {"method": "pmask", "method.emb_lr_mult": 1.0},
     "pmask-lr": {"method": "pmask"},
     "finetune": {"fit.lr": Float(0.005, 0.1, log=True)},
     "one": {},  # what forward transfer is measured from
 }
-MASKED = ("pmask", "pmask-lr", "random_mask")
+MASKED = ("pmask-literal", "pmask-lr", "random_mask")
 FULL: dict[str, Any] = {
     "paper": "pmask",
     "network": "alexnet",
@@ -58,7 +58,7 @@ def tables(number: str, benchmark: str, tasks: int = 5) -> list[PaperTable]:
         PaperTable(
             "Masks after the last task",
             rows=masks,
-            columns={"": benchmark},
+            columns={"value": benchmark},
             notes=["capacity_used: share of parameters that some mask has; reuse_lift: 1 for random masks; "
                    "polarised_share: gates between .05 and .95; flip_share: gates that left their side"],
         ),
