@@ -123,6 +123,7 @@ def _methods(arguments: Any) -> int:
     facts = {
         "version": kind.version,
         "earlier logits never change": "yes" if kind.keeps_logits else "no",
+        "tasks are learnt side by side": "yes, after the first" if kind.independent else "no",
         "needs": needs(kind),
         **{f"fit.{name}": value for name, value in kind.fit.items()},
     }

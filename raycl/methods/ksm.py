@@ -1,5 +1,4 @@
-"""Kernel-wise soft masks (KSM): Yang et al., "KSM: Fast multiple task adaption via kernel-wise soft mask
-learning", CVPR 2021.
+"""Kernel-wise soft masks (KSM): Yang et al., CVPR 2021.
 
 As `piggyback`, with a value per kernel instead of per weight, with factors for the kernels that are dropped,
 and with the gradient of a sigmoid instead of one straight through.
