@@ -75,10 +75,10 @@ class Trained:
     scores: dict[int, Tensor]
 
     def assert_same(self, other: Trained, at: Sequence[int] | None = None) -> None:
-        """Scores to 1e-10 and masks exactly; `at` says where the masks of `other` stand in this one."""
+        """Scores to 1e-10 of their size, masks exactly; `at` says where `other`'s masks stand in this one."""
         for j in other.masks:
             i = j if at is None else at[j]
-            torch.testing.assert_close(self.scores[i], other.scores[j], rtol=0, atol=1e-10)
+            torch.testing.assert_close(self.scores[i], other.scores[j], rtol=1e-10, atol=1e-10)
             for mine, theirs in zip(self.masks[i].bits, other.masks[j].bits, strict=True):
                 assert np.array_equal(mine, theirs)
             for name in ("values", "statistics"):
@@ -282,7 +282,7 @@ def test_one_step_and_the_isolation_of_its_gradients(network: str) -> None:
         moved = [not torch.equal(a, b) for a, b in zip(gradients[impl], masks.gradient, strict=True)]
         assert moved == [False, False, True, False, False]
     for found in gradients.values():
-        torch.testing.assert_close(found, gradients["loop"], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(found, gradients["loop"], rtol=1e-12, atol=1e-13)  # rounding of another CPU's kernels
 
 
 # ------------------------------------------------------------------------------------ single precision
