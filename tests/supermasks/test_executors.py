@@ -282,7 +282,9 @@ def test_one_step_and_the_isolation_of_its_gradients(network: str) -> None:
         moved = [not torch.equal(a, b) for a, b in zip(gradients[impl], masks.gradient, strict=True)]
         assert moved == [False, False, True, False, False]
     for found in gradients.values():
-        torch.testing.assert_close(found, gradients["loop"], rtol=1e-12, atol=1e-13)  # rounding of another CPU's kernels
+        torch.testing.assert_close(
+            found, gradients["loop"], rtol=1e-12, atol=1e-13
+        )  # rounding of another CPU's kernels
 
 
 # ------------------------------------------------------------------------------------ single precision
