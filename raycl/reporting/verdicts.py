@@ -46,7 +46,7 @@ from raycl.reporting.judging import (
 )
 from raycl.reporting.modelsize import account
 from raycl.reporting.numbers import ABSENT, along, number, setting
-from raycl.study import Study
+from raycl.study import Grid, Study
 from raycl.supermasks import storage
 
 Run: TypeAlias = tuple[Item, list[Row]]
@@ -183,7 +183,8 @@ def rows_meant(item: Item, rows: Iterable[Row], named: set[str], read: Reading, 
     """Rows of the item's method that have its fields.
 
     A field that stands in `named` is at its default where the item does not ask for it, and so is a switch in
-    which the rows differ; but for the field `axis`.
+    which the rows differ. A row that fixes what another searches is a variant of that one. All this but for
+    the field `axis`.
     """
     if read.asked is not None and item.method not in read.asked:
         return []
@@ -195,7 +196,18 @@ def rows_meant(item: Item, rows: Iterable[Row], named: set[str], read: Reading, 
         found = [row for row in found if _at_default(row, f"method.{name}")]
     for key in _varying(found, numbers=False) - {f"method.{name}" for name in (*asked, axis)}:
         found = [row for row in found if _at_default(row, key)] or found
+    for key in sorted({key for row in found for key in row.cell.settings if key.startswith("method.")}):
+        if key.removeprefix("method.") not in {*asked, axis}:
+            found = [row for row in found if _searched(row, key)] or found
     return found
+
+
+def _searched(row: Row, key: str) -> bool:
+    """Whether a row's search varies a field."""
+    search, setting = row.cell.search, row.cell.settings.get(key)
+    if isinstance(search, Grid):
+        return key in search.axes
+    return search is not None and setting is not None and setting.domain is not None
 
 
 def _resized(row: Row) -> bool:

@@ -12,12 +12,12 @@ import pytest
 
 from raycl.errors import UserError
 from raycl.reporting import render, verdicts
-from raycl.reporting.claims import claims
+from raycl.reporting.claims import claims, parse_item, parse_metric
 from raycl.reporting.claimtable import claims_text, finding_text
 from raycl.reporting.collect import Row, collect
-from raycl.reporting.verdicts import Verdict, verdict
+from raycl.reporting.verdicts import Verdict, reading, rows_meant, verdict
 from raycl.store import Store
-from raycl.study import Seeds, Study
+from raycl.study import Search, Seeds, Study
 from reporting import hand
 from reporting.hand import BENCHMARK
 from reporting.test_claims import claim
@@ -458,3 +458,21 @@ def test_a_count_is_of_the_papers_network_and_benchmark(
     asked = {"left": "finetune", "right": right, "metric": metric, "benchmark": benchmark}
     found = verdict(claim(kind="formula", direction="equal", **asked), rows)
     assert (found.word != "not run") is run
+
+
+def test_a_row_that_fixes_what_another_searches_is_a_variant(store: Store) -> None:
+    methods = {"literal": {"method": "ewc", "method.lamb": 5.0}, "searched": {"method": "ewc"}}
+    _, rows = filled(store, {"literal": BASE, "searched": BASE}, methods)
+    searching = Search(trials=3, startup=3)
+    rows = [dataclasses.replace(row, cell=dataclasses.replace(row.cell, search=searching)) for row in rows]
+    metric = parse_metric("acc")
+    assert metric is not None
+
+    def meant(text: str, axis: str = "") -> list[str]:
+        item = parse_item(text)
+        assert item is not None
+        return [row.cell.label for row in rows_meant(item, rows, set(), reading(metric), axis)]
+
+    assert meant("ewc") == ["searched"]
+    assert meant("ewc[lamb=5.0]") == ["literal"]
+    assert meant("ewc", axis="lamb") == ["literal", "searched"]  # a trend goes over both
