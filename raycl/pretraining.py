@@ -95,6 +95,14 @@ class First:
         fit.updates += updates
 
 
+def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:
+    """What a method builds on that trains the first task by its fields `initial` and `initial_epochs`."""
+    config: Any = filled(kind.Config, spec.config, spec.method)
+    if not config.initial:
+        return {}
+    return {BACKBONE: wanted(spec, config.initial, config.initial_epochs)}
+
+
 def wanted(spec: RunSpec, preset: str, epochs: int = 0) -> RunSpec:
     """The `pretrain` run on the first task of a run's benchmark, in the same order and from the same seed."""
     versions = {part: version for part, version in spec.versions.items() if part != "method"}

@@ -18,9 +18,8 @@ from torch.func import functional_call
 from raycl.masks import layers_of, weights_of
 from raycl.method import Batch, Buffers, Method, Task
 from raycl.networks import Heads, TaskNorms
-from raycl.pretraining import BACKBONE, First, wanted
+from raycl.pretraining import First, backbone_for
 from raycl.probes.owners import bytes_of, owner_figures
-from raycl.space import filled
 from raycl.training import Fit, Fitted
 
 if TYPE_CHECKING:
@@ -53,10 +52,7 @@ class Owned(Method):
 
     @classmethod
     def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
-        config = filled(cls.Config, spec.config, spec.method)
-        if not config.initial:
-            return {}
-        return {BACKBONE: wanted(spec, config.initial, config.initial_epochs)}
+        return backbone_for(cls, spec)
 
     def make(self) -> None:
         super().make()

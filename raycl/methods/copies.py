@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from raycl.method import Task
 from raycl.methods.one import One
 from raycl.networks import Network
-from raycl.pretraining import BACKBONE, First, wanted
-from raycl.space import filled
+from raycl.pretraining import First, backbone_for
 from raycl.training import Fit
 
 if TYPE_CHECKING:
@@ -42,10 +41,7 @@ class Copies(One):
 
     @classmethod
     def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
-        config = filled(cls.Config, spec.config, spec.method)
-        if not config.initial:
-            return {}
-        return {BACKBONE: wanted(spec, config.initial, config.initial_epochs)}
+        return backbone_for(cls, spec)
 
     def learn(self, task: Task, fit: Fit) -> None:
         if task.index or not self.config.initial:

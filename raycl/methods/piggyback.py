@@ -19,10 +19,10 @@ from torch.func import functional_call
 from raycl.masks import layers_of, weights_of
 from raycl.method import Method, Task
 from raycl.networks import Heads, TaskNorms
-from raycl.pretraining import BACKBONE, First, wanted
+from raycl.pretraining import First, backbone_for
 from raycl.probes.kernels import LayerMask, mask_figures, packed
 from raycl.probes.owners import bytes_of
-from raycl.space import Choice, filled
+from raycl.space import Choice
 from raycl.training import Fit
 
 if TYPE_CHECKING:
@@ -73,10 +73,7 @@ class Piggyback(Method):
 
     @classmethod
     def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
-        config = filled(cls.Config, spec.config, spec.method)
-        if not config.initial:
-            return {}
-        return {BACKBONE: wanted(spec, config.initial, config.initial_epochs)}
+        return backbone_for(cls, spec)
 
     def make(self) -> None:
         super().make()
