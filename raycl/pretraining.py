@@ -130,20 +130,20 @@ def finetuned(spec: RunSpec, initial: str, initial_epochs: int, preset: str, epo
         spec,
         method="copies",
         config={name: value for name, value in config.items() if value},
-        fit=fit_of(preset, epochs),
+        fit=fit_of(preset, epochs, "method.goals"),
         inputs={},
         versions={**spec.versions, "method": copies.version},
     )
 
 
-def fit_of(preset: str, epochs: int = 0) -> dict[str, Any]:
+def fit_of(preset: str, epochs: int = 0, place: str = "method.initial") -> dict[str, Any]:
     """Fields of `Fit.Config` that differ from defaults: the presets', and `epochs` if above 0.
 
     Raises:
         UserError: no such preset.
     """
     values: dict[str, Any] = {}
-    for part in parts_of(preset, "initial_preset"):
+    for part in parts_of(preset, place):
         values |= PRESETS[part].fit
     if epochs:
         values |= {"epochs": epochs}

@@ -119,7 +119,7 @@ class RunSpec:
     def parts(self) -> tuple[RunSpec, ...]:
         """Runs of a task each that make this one up, where its tasks can be learnt side by side."""
         alone = names.method(self.method).independent and self.part is None and self.kind == "sequence"
-        if not (alone and BACKBONE in self.runs):
+        if not (alone and BACKBONE in self.runs) or self.evaluate == "full":  # tasks not learnt yet are asked
             return ()
         return tuple(replace(self, part=task.index) for task in self.make_benchmark().tasks)
 

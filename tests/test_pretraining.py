@@ -250,6 +250,9 @@ def test_what_a_key_holds() -> None:
     assert spec_of("ksm", **{"fit.lr": 1e-3}).runs[BACKBONE].key == backbone.key
     assert spec_of("ksm", **{"method.initial_epochs": 3}).runs[BACKBONE].key != backbone.key
     assert spec_of("ksm", **{"method.initial": "", "method.initial_epochs": 0}).parts == ()
+    # tasks that are not learnt yet are asked as well, which no part could answer
+    assert dataclasses.replace(spec, evaluate="full").parts == ()
+    assert len(dataclasses.replace(spec, evaluate="ends").parts) == 5
     finetune = spec_of("copies", **{"method.start": "first"})
     assert finetune.runs[BACKBONE].key == backbone.key and finetune.parts == ()
 
@@ -283,8 +286,10 @@ def test_goals_come_from_a_finished_run_of_another_method(tmp_path: Path) -> Non
 
 
 def test_an_unknown_preset_of_the_first_task_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown preset 'ksm_initail'"):
+    with pytest.raises(UserError, match=r"method\.initial: unknown preset 'ksm_initail'"):
         cells_of(study(ksm=MASKS | {"method.initial": "ksm_initail"}))
+    with pytest.raises(UserError, match=r"method\.goals: unknown preset 'ksm_finetun'"):
+        cells_of(study(cpg=CPG | {"method.goals": "ksm_finetun"}))
 
 
 def test_a_given_network_is_not_trained() -> None:
