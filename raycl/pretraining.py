@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from raycl import names
 from raycl.method import Method, World
-from raycl.networks import Network
+from raycl.networks import Heads, Network, TaskNorms
 from raycl.presets import PRESETS, parts_of
 from raycl.space import filled
 from raycl.tasks import Task
@@ -93,6 +93,42 @@ class First:
             return
         fit.seconds["main"], fit.epochs["main"], updates = self.took
         fit.updates += updates
+
+
+class OnFirst(Method):
+    """A method whose tasks share one network, trained on the first of them, here or beforehand.
+
+    Attributes:
+        first: how the network comes by what the first task taught it.
+        norms: what of its batch normalisations is a task's own, as `bn_mode` says.
+    """
+
+    keeps_logits = True
+    needs = (Heads,)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        bn_mode: Literal["frozen", "stats", "affine_stats"] = "affine_stats"  # what of it is a task's own
+        initial: str = "ksm_initial"  # preset by which the first task is trained; none: as the other tasks
+        initial_epochs: int = 0  # 0: as that preset says
+
+        def __post_init__(self) -> None:
+            if self.initial_epochs < 0:
+                raise ValueError(f"initial_epochs = {self.initial_epochs} must be at least 0")
+            if self.initial_epochs and not self.initial:
+                raise ValueError(f"initial_epochs = {self.initial_epochs} needs a preset as initial")
+
+    config: Config
+
+    @classmethod
+    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+        return backbone_for(cls, spec)
+
+    def make(self) -> None:
+        super().make()
+        self.first = First(self.net, self.world, self.config.initial, self.config.initial_epochs)
+        self.world = replace(self.world, inputs={})  # a backbone is in the network now
+        self.norms = TaskNorms(self.net, self.config.bn_mode)
 
 
 def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:

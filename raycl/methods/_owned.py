@@ -7,60 +7,35 @@ what it owns, its head and its batch normalisation; all else below the heads sta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from raycl.masks import layers_of, weights_of
-from raycl.method import Batch, Buffers, Method, Task
-from raycl.networks import Heads, TaskNorms
-from raycl.pretraining import First, backbone_for
+from raycl.method import Batch, Buffers, Task
+from raycl.pretraining import OnFirst
 from raycl.probes.owners import bytes_of, owner_figures
 from raycl.training import Fit, Fitted
 
 if TYPE_CHECKING:
-    from raycl.spec import RunSpec
+    pass
 
 
-class Owned(Method):
+class Owned(OnFirst):
     """Sequential training of one network whose weights are handed out to tasks, in their order.
 
     A task that is not learnt yet is answered by all weights. A new task's batch normalisation starts from the
     first task's, whose own is the network's.
     """
 
-    keeps_logits = True
-    needs = (Heads,)
-
-    @dataclass(frozen=True, kw_only=True)
-    class Config(Method.Config):
-        bn_mode: Literal["frozen", "stats", "affine_stats"] = "affine_stats"  # what of it is a task's own
-        initial: str = "ksm_initial"  # preset by which the first task is trained; none: as the other tasks
-        initial_epochs: int = 0  # 0: as that preset says
-
-        def __post_init__(self) -> None:
-            if self.initial_epochs < 0:
-                raise ValueError(f"initial_epochs = {self.initial_epochs} must be at least 0")
-            if self.initial_epochs and not self.initial:
-                raise ValueError(f"initial_epochs = {self.initial_epochs} needs a preset as initial")
-
-    config: Config
-
-    @classmethod
-    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
-        return backbone_for(cls, spec)
-
     def make(self) -> None:
         super().make()
         if self.world.tasks > 255:
             raise ValueError(f"{self.world.tasks} tasks are too many: owners are numbered up to 255")
-        self.first = First(self.net, self.world, self.config.initial, self.config.initial_epochs)
-        self.world = replace(self.world, inputs={})  # a backbone is in the network now
-        self.norms = TaskNorms(self.net, self.config.bn_mode)
         weights = [name for name in weights_of(self.net) if name.startswith("body.")]
         self.layers = dict(zip(layers_of(self.net.body), weights, strict=True))  # by their names in figures
         self.owners = Buffers(torch.zeros_like(w, dtype=torch.uint8) for w in self.weights)

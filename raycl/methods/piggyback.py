@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -17,16 +17,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raycl.masks import layers_of, weights_of
-from raycl.method import Method, Task
-from raycl.networks import Heads, TaskNorms
-from raycl.pretraining import First, backbone_for
+from raycl.method import Task
+from raycl.pretraining import OnFirst
 from raycl.probes.kernels import LayerMask, mask_figures, packed
 from raycl.probes.owners import bytes_of
 from raycl.space import Choice
 from raycl.training import Fit
 
 if TYPE_CHECKING:
-    from raycl.spec import RunSpec
+    pass
 
 TAU = 5e-3  # threshold of the real values
 START = 1e-2  # where they start: everything is kept
@@ -34,7 +33,7 @@ SoftNorm = Literal["minmax05", "minmax", "absmax", "none"]
 _LR = {"fit.lr": Choice(1e-4, 2e-4, 5e-4, 1e-3)}
 
 
-class Piggyback(Method):
+class Piggyback(OnFirst):
     """A mask per task on the network of the first task; heads are not masked, biases stay.
 
     Every later task hangs on that network alone, and is answered by it, with the task's own untrained head,
@@ -42,13 +41,11 @@ class Piggyback(Method):
     its bits, factors, batch normalisation and head.
     """
 
-    keeps_logits = True
-    needs = (Heads,)
     independent: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"ksm_mask_paper": _LR, "ksm_mask_code": _LR}
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Method.Config):
+    class Config(OnFirst.Config):
         granularity: Literal["element", "kernel"] = "element"  # one value per weight, or per kernel
         soft: bool = False  # what is dropped is scaled by its normalised real value, instead of 0 (KSM eq. 5)
         values: Literal["binary", "ternary"] = "binary"  # ternary: -1 where the real value is below 0
@@ -56,30 +53,18 @@ class Piggyback(Method):
         mask_linear: Literal["element", "none"] = "element"  # none: linear layers stay as they are
         bn_mode: Literal["frozen", "stats", "affine_stats"] = "frozen"  # what of it is a task's own
         soft_norm: SoftNorm = "minmax05"
-        initial: str = "ksm_initial"  # preset by which the first task is trained; none: as the other tasks
-        initial_epochs: int = 0  # 0: as that preset says
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.soft and self.values == "ternary":
                 raise ValueError("soft = True has no factors for values = 'ternary': choose one of them")
             if self.soft_norm != "minmax05" and not self.soft:
                 raise ValueError(f"soft_norm = {self.soft_norm!r} needs soft = True")
-            if self.initial_epochs < 0:
-                raise ValueError(f"initial_epochs = {self.initial_epochs} must be at least 0")
-            if self.initial_epochs and not self.initial:
-                raise ValueError(f"initial_epochs = {self.initial_epochs} needs a preset as initial")
 
     config: Config
 
-    @classmethod
-    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
-        return backbone_for(cls, spec)
-
     def make(self) -> None:
         super().make()
-        self.first = First(self.net, self.world, self.config.initial, self.config.initial_epochs)
-        self.world = replace(self.world, inputs={})  # its backbone is in the network now
-        self.norms = TaskNorms(self.net, self.config.bn_mode)
         weights = [name for name in weights_of(self.net) if name.startswith("body.")]
         linear = self.config.mask_linear == "element"
         self.layers = {  # by their names in figures, the weights' names in the network
