@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
 import platform
 import subprocess
 import time
@@ -20,6 +19,7 @@ import torch
 
 import raycl
 from raycl import benchmarks, names, pretraining, sequence
+from raycl.checkpoints import Format, Notes, resume, save
 from raycl.maskjobs import Trained
 from raycl.method import Method
 from raycl.networks import Network, Start
@@ -27,7 +27,7 @@ from raycl.pretraining import DamagedBackbone
 from raycl.sequence import Report
 from raycl.space import filled
 from raycl.spec import RunSpec, set_numerics
-from raycl.store import Result, Store, backbone_path, mask_path, publish
+from raycl.store import Result, Store, backbone_path, mask_path, patiently, publish
 from raycl.supermasks.bank import BasisMask, DamagedMask, MaskSpec, backbone_of, basis_of, to_bytes
 from raycl.supermasks.training import Order, Rules, train_masks
 from raycl.tasks import Benchmark
@@ -42,25 +42,30 @@ def play(
     device: str = "cpu",
     threads: int = 1,
     pulse: Callable[[Pulse], None] | None = None,
+    alive: Callable[[], None] | None = None,
 ) -> Result:
     """Play a run to its end.
 
     What science can do wrong (a diverged loss, an exception of the method's) is an outcome with a status,
-    never an exception. With `checkpoints`, a run that was cut off goes on after its last finished task.
+    never an exception. With `checkpoints`, a run that was cut off goes on after its last finished task,
+    and within a long task after its last long fit. `alive` is called before each batch.
     `store` is the folder where what the run builds on is found, and where a backbone is left.
     """
     torch.set_num_threads(threads)
     _warm()
     started = time.time()
     numerics = set_numerics(spec.numerics)
-    where = checkpoints / spec.key / "state.pt" if checkpoints else None
+    where = checkpoints / spec.key if checkpoints else None
     reports: list[Report] = []
     about: dict[str, Any] = {}
     try:
         benchmark = spec.make_benchmark()
-        method, reports = _resume(where) or (_method(spec, benchmark, device, store), [])
-        fit = spec.make_fit(device=device, pulse=pulse)
-        keep = functools.partial(_save, where) if where else None
+        form = Format(benchmark, names.method(spec.method))
+        stood = resume(where / "state.pt", form, device) if where else None
+        method, reports = stood or (_method(spec, benchmark, device, store), [])
+        notes = Notes(where, form, device) if where else None
+        fit = spec.make_fit(device=device, pulse=pulse, journal=notes, alive=alive)
+        keep = functools.partial(save, where / "state.pt", form) if where else None
         with torch.device(device):
             for report in sequence.run(
                 method, benchmark, fit, done=list(reports), evaluate=spec.evaluate, part=spec.part, keep=keep
@@ -111,7 +116,8 @@ def _leave(spec: RunSpec, method: Method, reports: Sequence[Report], store: Path
     (report,) = reports
     took = report.seconds.get("main", 0.0), report.epochs.get("main", 0), report.updates
     found = pretraining.Pretrained(pretraining.state_of(method.net), *took)
-    publish(backbone_path(store, spec.key), pretraining.to_bytes(found, spec.key))
+    content = pretraining.to_bytes(found, spec.key)
+    patiently(lambda: publish(backbone_path(store, spec.key), content), store)
 
 
 def train(
@@ -137,7 +143,8 @@ def train(
         with torch.device(device):
             for position, mask in _trained_masks(missing, pulse):
                 spec = missing[position]
-                publish(mask_path(masks, spec.key), to_bytes(mask, spec))
+                content = to_bytes(mask, spec)
+                patiently(functools.partial(publish, mask_path(masks, spec.key), content), masks)
                 ready(spec.key)
     except Diverged as error:
         return Trained("diverged", str(error), time.time() - started)
@@ -193,25 +200,6 @@ def trained(spec: RunSpec, store: Path | None = None, device: str = "cpu") -> tu
     with torch.device(device):
         reports = list(sequence.run(method, benchmark, spec.make_fit(device=device), evaluate=spec.evaluate))
     return method, reports
-
-
-def _save(where: Path, method: Method, reports: list[Report]) -> None:
-    where.parent.mkdir(parents=True, exist_ok=True)
-    temporary = where.with_name(f".{where.name}-{os.getpid()}")
-    torch.save({"method": method, "reports": [report.to_json() for report in reports]}, temporary)
-    os.replace(temporary, where)
-
-
-def _resume(where: Path | None) -> tuple[Method, list[Report]] | None:
-    """The method and its reports after the last finished task. The file is one that `_save` wrote."""
-    if where is None or not where.exists():
-        return None
-    try:
-        state = torch.load(where, weights_only=False)
-        return state["method"], [Report.from_json(report) for report in state["reports"]]
-    except Exception:  # half-written by a machine that died, or of older code: play from the start
-        where.unlink(missing_ok=True)
-        return None
 
 
 def _finite(report: Report) -> Report:

@@ -98,7 +98,7 @@ def run(
         started = fit.clock()
         method.learn(task, fit)
         seconds = dict(fit.seconds)
-        seconds["method"] = max(0.0, fit.clock() - started - sum(seconds.values()))
+        seconds["method"] = max(0.0, fit.clock() - started + fit.recalled - sum(seconds.values()))
         epochs, updates = dict(fit.epochs), fit.updates
         started = fit.clock()
         wanted = _wanted(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from raycl import streams
 from raycl.method import Batch, Update
+from raycl.moments import Journal, Moment, nodes, origins, put_back
 from raycl.tasks import Pooled, Split, Task, augments, drawn
 
 RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split up to this size is normalised once per fit
@@ -134,19 +135,30 @@ class Fit:
         seed: int = 0,
         device: torch.device | str = "cpu",
         pulse: Callable[[Pulse], None] | None = None,
+        journal: Journal | None = None,
+        alive: Callable[[], None] | None = None,
     ) -> None:
         self.config, self.seed, self.device = config, seed, torch.device(device)
+        self.journal, self._alive = journal, alive
         self.seconds: dict[str, float] = {}
         self.epochs: dict[str, int] = {}
         self.updates = 0
         self._pulse, self._started = pulse, time.perf_counter()
         self._last_pulse = self._started
         self._stretch = 0
+        self.recalled = 0.0  # seconds of this task's fits that an earlier attempt spent
 
     def begin(self, task: int) -> None:
         """A new task: clocks to zero, torch's generator to the task's own stream."""
-        self.seconds, self.epochs, self.updates, self._stretch = {}, {}, 0, 0
+        self.seconds, self.epochs, self.updates, self._stretch, self.recalled = {}, {}, 0, 0, 0.0
+        if self.journal is not None:
+            self.journal.begin(task)
         self._next_stretch(task)
+
+    @property
+    def number(self) -> int:
+        """Of the fit in progress, among those of its task; the same in every attempt."""
+        return self._stretch - 1
 
     def _next_stretch(self, task: int) -> None:
         streams.reseed(self.seed, "method", task, fit=f"stretch-{self._stretch}")
@@ -195,7 +207,12 @@ class Fit:
         loop = _Loop(
             self, config, who, task.index, train, val, groups, stream, epochs, lr, patience, best, keep
         )
-        fitted = loop.run(started, train_accuracy)
+        known = self.journal.recall(self.number) if self.journal else None
+        if known is not None:
+            loop.go_on(known)
+            started -= known.seconds
+            self.recalled += known.seconds
+        fitted = Fitted(**known.fitted) if known and known.fitted else loop.run(started, train_accuracy)
         account = account or stream
         self.seconds[account] = self.seconds.get(account, 0.0) + fitted.seconds
         self.epochs[account] = self.epochs.get(account, 0) + fitted.epochs
@@ -221,8 +238,10 @@ class Fit:
         order = np.arange(n) if order is None else order
         of = -(-n // size)
         held = self._resident(split, augment)
+        alive = self._alive or _nothing
         tasks = split.tasks if isinstance(split, Pooled) else None
         for index in range(of):
+            alive()
             rows = order[index * size : (index + 1) * size]
             x, y = held(rows)
             where = task if tasks is None else torch.from_numpy(tasks[rows]).to(self.device)
@@ -288,6 +307,10 @@ class Fit:
         return lambda rows: (split.take(rows, self.device), y[torch.from_numpy(rows).to(self.device)])
 
 
+def _nothing() -> None:
+    """For a fit that nobody watches."""
+
+
 _CACHE: list[tuple[Split, torch.device, torch.dtype, Tensor]] = []
 
 
@@ -345,29 +368,61 @@ class _Loop:
         self.schedule = Schedule(config, self.epochs, lr, patience, best)
         rewinds: Iterable[Tensor] = getattr(who, "rewinds", tuple)()
         self.best = _Best([*_tensors(groups), *_statistics(who), *rewinds])
-        self.updates = 0
+        self.done, self.updates, self.val_loss = 0, 0, math.nan
+        self.began_with = nodes(who) if fit.journal is not None else {}
 
     def run(self, started: float, measure_train: bool) -> Fitted:
-        fit, done, val_loss = self.fit, 0, math.nan
-        for epoch in range(self.epochs):
+        fit = self.fit
+        for epoch in range(self.done, self.epochs):
             watched = self._epoch(epoch)
-            done += 1
+            self.done += 1
             if len(self.val):
-                watched = val_loss = fit.loss(self.who, self.task, self.val)
-                self._check(val_loss, "validation loss", epoch)
+                watched = self.val_loss = fit.loss(self.who, self.task, self.val)
+                self._check(watched, "validation loss", epoch)
             if self.keep == "best" and watched < self.best.val_loss:
                 self.best.save(watched)
             fit.pulse(self.task, self.stream, epoch, watched)
             if self.schedule.after(epoch, watched):
                 break
+            self._note(started)
         if self.best.saved:
             self.best.restore()
-            val_loss = self.best.val_loss
+            self.val_loss = self.best.val_loss
         val_accuracy = fit.accuracy(self.who, self.task, self.val)
         train_accuracy = fit.accuracy(self.who, self.task, self.train) if measure_train else math.nan
         seconds = fit.clock() - started
         lr, patience = self.schedule.lr, self.schedule.left
-        return Fitted(val_loss, val_accuracy, train_accuracy, done, self.updates, lr, patience, seconds)
+        fitted = Fitted(
+            self.val_loss, val_accuracy, train_accuracy, self.done, self.updates, lr, patience, seconds
+        )
+        self._note(started, fitted)
+        return fitted
+
+    def _note(self, started: float, fitted: Fitted | None = None) -> None:
+        """Have it written down where the fit stands, if that is worth it."""
+        journal, seconds = self.fit.journal, time.perf_counter() - started
+        if journal is None or not journal.wants(seconds, fitted is not None):
+            return
+        moment = Moment(
+            who=self.who, origins=origins(self.began_with, self.who),
+            tensors=[tensor.detach() for tensor in self.update.tensors], **self.update.standing(),
+            schedule={name: value for name, value in vars(self.schedule).items() if name != "config"},
+            best=self.best.saved, best_loss=self.best.val_loss,
+            epochs=self.done, updates=self.updates, val_loss=self.val_loss, seconds=seconds,
+            fitted=asdict(fitted) if fitted else None,
+        )  # fmt: skip
+        journal.note(self.fit.number, moment)
+
+    def go_on(self, moment: Moment) -> None:
+        """Stand where an earlier attempt at this fit stood."""
+        put_back(self.who, moment.who, moment.origins)
+        with torch.no_grad():
+            for tensor, value in zip(self.update.tensors, moment.tensors, strict=True):
+                tensor.copy_(value)
+        self.update.stand(moment.state, moment.lrs, moment.lr)
+        vars(self.schedule).update(moment.schedule)
+        self.best.saved, self.best.val_loss = moment.best, moment.best_loss
+        self.done, self.updates, self.val_loss = moment.epochs, moment.updates, moment.val_loss
 
     def _epoch(self, epoch: int) -> float:
         """One pass over the training split; the mean loss."""
@@ -476,6 +531,21 @@ class OptimiserUpdate:
         for group, base in zip(self.groups, self._base, strict=True):
             group["lr"] = value if base == self._first else base * (value / self._first)
         self._lr = value
+
+    def standing(self) -> dict[str, Any]:
+        """All that the next step depends on besides the tensors: state of each, and rates."""
+        optimiser = self.optimiser
+        state = [] if optimiser is None else [dict(optimiser.state.get(t, {})) for t in self.tensors]
+        return {"state": state, "lrs": [float(group["lr"]) for group in self.groups], "lr": self._lr}
+
+    def stand(self, state: Sequence[Mapping[str, Any]], lrs: Sequence[float], lr: float) -> None:
+        """Go on from what `standing` gave."""
+        for group, rate in zip(self.groups, lrs, strict=True):
+            group["lr"] = rate
+        for tensor, known in zip(self.tensors, state, strict=False):
+            if known and self.optimiser is not None:
+                self.optimiser.state[tensor] = dict(known)
+        self._lr = lr
 
     def clear(self) -> None:
         """Gradients to None, before each step."""

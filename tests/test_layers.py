@@ -12,11 +12,11 @@ import pytest
 
 HOME = Path(__file__).parent.parent / "raycl"
 
-CORE = {"errors", "space", "streams", "tasks", "method", "methods", "masks", "supermasks", "networks",
-        "benchmarks", "training", "pretraining", "sequence", "metrics", "names", "presets", "spec",
-        "probes"}  # fmt: skip
-PLAIN = {"study", "store", "player", "agenda", "maskjobs", "local", "reporting", "view", "api", "cli", "gc",
-         "bench", "bench_masks", "bench_alpha", "bench_methods", "data_view"}  # fmt: skip
+CORE = {"errors", "moments", "space", "streams", "tasks", "method", "methods", "masks", "supermasks",
+        "networks", "benchmarks", "training", "pretraining", "sequence", "metrics", "names", "presets",
+        "spec", "probes"}  # fmt: skip
+PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",
+         "api", "cli", "gc", "bench", "bench_masks", "bench_alpha", "bench_methods", "data_view"}  # fmt: skip
 DOORS = {"api", "cli", "bench"}  # plain rooms that may open tune, inside a function
 CORE_PACKAGES = {"torch", "torchvision", "numpy", "sklearn", "filelock", "PIL"}
 METHOD_MAY_IMPORT = {"raycl.method", "raycl.masks", "raycl.supermasks", "raycl.networks", "raycl.streams",

@@ -1,0 +1,252 @@
+"""Where an unfinished run stands, on disk: after each task, and within a long one after its fits.
+
+A file here holds a method as Python objects, and whoever can write to a store could lay another in its place.
+So a file can name nothing but what methods are made of: tensors, arrays, plain values, layers, and data
+classes of raycl and of the user's own method file. One that names anything else is not read, nothing of it is
+executed, and the run is played from the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import os
+import pickle
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from raycl.method import Method
+from raycl.moments import Moment
+from raycl.sequence import Report
+from raycl.tasks import Benchmark
+
+LONG = 20.0  # seconds; a fit that took less is made again
+EVERY = 180.0  # seconds between two notes of a fit that runs
+MOST = 2 * 2**30  # bytes that notes of one task may take
+
+_ROOMS = ("method", "methods", "networks", "masks", "supermasks", "probes", "pretraining", "tasks", "moments",
+          "benchmarks", "training", "space")  # fmt: skip
+_PLAIN = {
+    "builtins": {"bytes", "set", "frozenset", "slice", "complex", "bytearray", "range"},
+    "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
+    "torch": {"Size", "device", "dtype", "float16", "bfloat16", "float32", "float64", "int8", "int16",
+              "int32", "int64", "uint8", "bool"},
+    "torch._utils": {"_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state"},
+    "torch.serialization": {"_get_layout"},
+    "numpy": {"dtype", "ndarray"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "_codecs": {"encode"},
+}  # fmt: skip
+
+
+class Refused(pickle.UnpicklingError):
+    """A file names something that no checkpoint holds."""
+
+
+class Format:
+    """Reads and writes the objects of one run.
+
+    Args:
+        benchmark: the run's own; tasks travel as its name and are found in it again.
+        method: the run's, whose module may define classes of its own.
+    """
+
+    def __init__(self, benchmark: Benchmark | None, method: type[Method]) -> None:
+        self.benchmark = benchmark
+        self.own = {kind.__module__ for kind in method.__mro__} - {"builtins"}
+
+    @staticmethod
+    def to_bytes(content: Any) -> bytes:
+        """`content`, tensors and all."""
+        buffer = io.BytesIO()
+        torch.save(content, buffer, pickle_protocol=4)
+        return buffer.getvalue()
+
+    def from_bytes(self, raw: bytes, device: torch.device | str) -> Any:
+        """What `to_bytes` made.
+
+        Raises:
+            Refused: it names something that no checkpoint holds; nothing was executed.
+            Exception: of any kind, where the bytes are torn.
+        """
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+            if "data.pkl" not in names or "constants.pkl" in names:  # the latter would be run as a script
+                raise Refused("this is no checkpoint")
+        return torch.load(io.BytesIO(raw), device, pickle_module=self._reader(), weights_only=False)
+
+    def _reader(self) -> Any:
+        """A module as `torch.load` wants it, whose unpickler finds nothing but what a checkpoint may name."""
+        found = self.found
+
+        class Unpickler(pickle.Unpickler):
+            def find_class(self, module: str, name: str) -> Any:
+                return found(module, name)
+
+        class Reader:
+            __name__ = "raycl.checkpoints"
+
+            @staticmethod
+            def load(file: Any, **options: Any) -> Any:
+                return Unpickler(file, **options).load()
+
+        Reader.Unpickler = Unpickler  # type: ignore[attr-defined]
+        return Reader
+
+    def found(self, module: str, name: str) -> Any:
+        """The class of that name, or one of the few functions that put tensors and arrays together.
+
+        Raises:
+            Refused: it has no place in a checkpoint.
+        """
+        if (module, name) == ("raycl.benchmarks.base", "load"):
+            return self._benchmark
+        if name in _PLAIN.get(module, ()) or (module, name) == ("raycl.tasks", "_task_of"):
+            return getattr(importlib.import_module(module), name)
+        if module == "torch" and name.endswith("Storage") and "." not in name:
+            return getattr(torch, name)
+        rooms = module.split(".")
+        ours = rooms[0] == "raycl" and len(rooms) > 1 and rooms[1] in _ROOMS
+        if not (ours or module.startswith(("torch.nn.modules.", "torch.nn.parameter")) or module in self.own):
+            raise Refused(f"{module}.{name} has no place in a checkpoint")
+        kind: Any = importlib.import_module(module)
+        for part in name.split("."):
+            kind = vars(kind).get(part)
+        if not (isinstance(kind, type) and _holds_state(kind)):
+            raise Refused(f"{module}.{name} is no class that a method is made of")
+        return kind
+
+    def _benchmark(self, *recipe: Any) -> Benchmark:
+        if self.benchmark is None or self.benchmark.recipe is None or self.benchmark.recipe[1] != recipe:
+            raise Refused(f"benchmark {recipe!r} is not the run's")
+        return self.benchmark
+
+
+def _holds_state(kind: type) -> bool:
+    """Whether a class is a layer or plain data, which do nothing when they are made."""
+    plain = dataclasses.is_dataclass(kind) or issubclass(kind, nn.Module | nn.Parameter)
+    return plain or kind.__module__.startswith("raycl.")
+
+
+def save(path: Path, form: Format, method: Method, reports: Sequence[Report]) -> None:
+    """Write down where a run stands after a task; if that cannot be done, it goes on without."""
+    content = {"method": method, "reports": [report.to_json() for report in reports]}
+    _write(path, lambda: form.to_bytes(content))
+
+
+def resume(path: Path, form: Format, device: str) -> tuple[Method, list[Report]] | None:
+    """The method and its reports after the last finished task; None where there is nothing to go on from."""
+    state = _read(path, form, device)
+    try:
+        return None if state is None else (state["method"], [Report.from_json(r) for r in state["reports"]])
+    except (KeyError, TypeError, AttributeError):
+        path.unlink(missing_ok=True)
+        return None
+
+
+class Notes:
+    """A `raycl.moments.Journal` of files: ``fit-<task>-<number>.pt``, in a run's folder.
+
+    Args:
+        long, every, most: as `LONG`, `EVERY` and `MOST`, which they default to.
+    """
+
+    def __init__(
+        self, folder: Path, form: Format, device: str, *, long: float | None = None,
+        every: float | None = None, most: int | None = None,
+    ) -> None:  # fmt: skip
+        self.folder, self.form, self.device = folder, form, device
+        self.long = LONG if long is None else long
+        self.every = EVERY if every is None else every
+        self.most = MOST if most is None else most
+        self.task, self._last, self._sizes = -1, time.monotonic(), dict[int, int]()
+
+    def begin(self, task: int) -> None:
+        """A task begins: notes of others go."""
+        self.task, self._last, self._sizes = task, time.monotonic(), {}
+        with contextlib.suppress(OSError):
+            for path in self.folder.glob("fit-*.pt"):
+                if not path.name.startswith(f"fit-{task}-"):
+                    path.unlink(missing_ok=True)
+
+    def recall(self, n: int) -> Moment | None:
+        """What was noted of the task's fit number `n`; a file that cannot be read is dropped."""
+        path = self._path(n)
+        moment = _read(path, self.form, self.device)
+        if moment is None:
+            return None
+        if not isinstance(moment, Moment):
+            path.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):
+            self._sizes[n] = path.stat().st_size
+        return moment
+
+    def wants(self, seconds: float, ended: bool) -> bool:
+        """An end is noted if the fit was long, a moment before it every few minutes."""
+        due = seconds >= self.long if ended else time.monotonic() - self._last >= self.every
+        return due and sum(self._sizes.values()) < self.most
+
+    def note(self, n: int, moment: Moment) -> None:
+        """Write it down, unless it cannot be pickled, is too large, or the disk refuses."""
+        self._last = time.monotonic()
+        tensors = sum(t.numel() * t.element_size() for t in moment.tensors)
+        if tensors + sum(self._sizes.values()) > self.most:
+            return
+        written: list[int] = []
+
+        def content() -> bytes:
+            raw = self.form.to_bytes(moment)
+            written.append(len(raw))
+            if len(raw) + sum(size for k, size in self._sizes.items() if k != n) > self.most:
+                raise OverflowError
+            return raw
+
+        if _write(self._path(n), content):
+            self._sizes[n] = written[0]
+
+    def _path(self, n: int) -> Path:
+        return self.folder / f"fit-{self.task}-{n}.pt"
+
+
+def _write(path: Path, content: Callable[[], bytes]) -> bool:
+    """Publish a file, if it can be; what cannot be written costs time after a crash, and no result."""
+    try:
+        raw = content()
+    except (pickle.PicklingError, AttributeError, TypeError, OverflowError):  # a method's own business
+        return False
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+        os.replace(temporary, path)
+        return True
+    except OSError:  # a full disk, a folder that another driver tidied away
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        return False
+
+
+def _read(path: Path, form: Format, device: str) -> Any:
+    """The content of a checkpoint; None where there is none, or none that can be trusted or read."""
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    try:
+        return form.from_bytes(raw, device)
+    except Exception:  # torn by a machine that died, of older code, or laid there by somebody else
+        path.unlink(missing_ok=True)
+        return None

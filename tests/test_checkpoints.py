@@ -1,0 +1,242 @@
+"""A run cut off anywhere goes on to the same bits; a file that somebody else laid there is not executed."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import facts
+import pytest
+import torch
+import toys
+
+from raycl import checkpoints, names, player, sequence
+from raycl.checkpoints import Format, Notes, Refused
+from raycl.errors import UserError
+from raycl.method import Method
+from raycl.moments import Moment, nodes, origins, put_back
+from raycl.sequence import Report
+from raycl.spec import RunSpec
+from raycl.training import Fit
+
+METHODS = names.method_names()
+
+
+class Cut(Exception):
+    """The process dies here."""
+
+
+class Cutting(Notes):
+    """Notes everything, and dies after so many notes."""
+
+    left: int | None = None
+
+    def note(self, n: int, moment: Moment) -> None:
+        super().note(n, moment)
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise Cut
+
+
+def learnt(name: str, folder: Path, left: int | None, epochs: int = 2) -> tuple[Method, list[Report], int]:
+    """A method from its start, or from where an earlier attempt stood in `folder`; notes that were made."""
+    on = toys.benchmark_for(name)
+    form = Format(on, names.method(name))
+    journal = Cutting(folder, form, "cpu", long=0.0, every=0.0)
+    journal.left = left
+    plain = toys.fit_for(name, epochs=epochs)
+    fit = Fit(plain.config, seed=plain.seed, journal=journal)
+    stood = checkpoints.resume(folder / "state.pt", form, "cpu")
+    subject, reports = stood or (toys.method(name, on), [])
+
+    def keep(method: Method, reports: list[Report]) -> None:
+        checkpoints.save(folder / "state.pt", form, method, reports)
+
+    made = 0
+    count = journal.note
+
+    def note(n: int, moment: Moment) -> None:
+        nonlocal made
+        made += 1
+        count(n, moment)
+
+    journal.note = note  # type: ignore[method-assign]
+    for report in sequence.run(subject, on, fit, done=list(reports), keep=keep):
+        reports.append(report)
+    return subject, reports, made
+
+
+def told(reports: list[Report]) -> list[Any]:
+    return [(r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.figures) for r in reports]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_cut_off_within_a_task_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    subject, reports, notes = learnt(name, tmp_path / "whole", None)
+    assert notes, f"{name} fits nothing"
+    for place in sorted({1, (notes + 1) // 2, notes}):
+        folder = tmp_path / f"cut-{place}"
+        with pytest.raises(Cut):
+            learnt(name, folder, place)
+        again, repeated, more = learnt(name, folder, None)
+        assert more < notes, "what was noted was made again"
+        facts.assert_same_state(facts.state(subject), facts.state(again))
+        assert told(repeated) == told(reports), f"cut after note {place} of {notes}"
+
+
+def test_cut_off_again_and_again(tmp_path: Path) -> None:
+    subject, reports, notes = learnt("spg", tmp_path / "whole", None)
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            again, repeated, _ = learnt("spg", tmp_path / "cut", 1)
+        except Cut:
+            continue
+        break
+    assert attempts > notes / 2
+    facts.assert_same_state(facts.state(subject), facts.state(again))
+    assert told(repeated) == told(reports)
+
+
+def test_seconds_of_a_recalled_fit_count(tmp_path: Path) -> None:
+    learnt("finetune", tmp_path, None)
+    path = tmp_path / "fit-2-0.pt"  # of the last task, which nothing follows
+    form = Format(toys.benchmark_for("finetune"), names.method("finetune"))
+    moment = form.from_bytes(path.read_bytes(), "cpu")
+    moment.seconds = moment.fitted["seconds"] = 1000.0
+    path.write_bytes(form.to_bytes(moment))
+    _, reports, _ = learnt("finetune", tmp_path, None)
+    assert reports[2].seconds["main"] == 1000.0
+    assert 0.0 <= reports[2].seconds["method"] < 900.0
+
+
+def test_short_fits_leave_no_notes_and_large_ones_neither(tmp_path: Path) -> None:
+    form = Format(toys.benchmark_for("finetune"), names.method("finetune"))
+    short = Notes(tmp_path, form, "cpu", long=3600.0, every=3600.0)
+    large = Notes(tmp_path, form, "cpu", long=0.0, every=0.0, most=1000)
+    for journal in (short, large):
+        on = toys.benchmark_for("finetune")
+        plain = toys.fit_for("finetune", epochs=2)
+        fit = Fit(plain.config, seed=0, journal=journal)
+        list(sequence.run(toys.method("finetune", on), on, fit))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_costs_no_result(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    _, reports, notes = learnt("finetune", tmp_path / "file" / "run", None)
+    assert notes
+    assert len(reports) == 3
+
+
+def test_what_a_note_puts_back_is_seen_by_all_who_hold_it() -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.weight = torch.nn.Parameter(torch.zeros(2))
+            self.seen: list[Any] = [self.weight, {"same": self.weight}]
+            self.moving = torch.zeros(1)
+            self.replaced = torch.zeros(1)
+
+    def trained(holder: Holder) -> None:
+        with torch.no_grad():
+            holder.weight += 1
+        holder.moving += 5
+        holder.replaced = holder.replaced + 7
+        holder.seen.append(holder.moving)
+
+    first, second = Holder(), Holder()
+    before = nodes(first)
+    trained(first)
+    held, list_held, old = second.weight, second.seen, second.replaced
+    put_back(second, first, origins(before, first))
+    assert second.weight is held and second.seen is list_held
+    assert held.tolist() == [1, 1] and second.seen[0] is held and second.seen[1]["same"] is held
+    assert second.moving.tolist() == [5] and second.seen[2] is second.moving
+    assert second.replaced.tolist() == [7] and old.tolist() == [0]
+
+
+MARK = "marker-of-a-hostile-file"
+
+
+class Hostile:
+    def __reduce__(self) -> Any:
+        return os.mkdir, (MARK,)
+
+
+class Torchwise:
+    def __reduce__(self) -> Any:
+        return torch.save, (1, MARK)
+
+
+def archive(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        archive(Hostile()),
+        archive({"method": Hostile(), "reports": []}),
+        archive(Torchwise()),
+        pickle.dumps(Hostile()),
+        pickle.dumps(Hostile(), protocol=0),
+        b"",
+        b"PK\x03\x04",
+    ],
+)
+def test_a_hostile_or_torn_file_is_not_executed(
+    raw: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = RunSpec(
+        method="finetune", network="mlp(hidden=8)", benchmark="digits_split", seed=1, fit={"epochs": 1}
+    )
+    folder = tmp_path / "checkpoints" / spec.key
+    folder.mkdir(parents=True)
+    for name in ("state.pt", "fit-0-0.pt", "fit-1-0.pt"):
+        (folder / name).write_bytes(raw)
+    result = player.play(spec, tmp_path / "checkpoints")
+    assert result.status == "done", result.message
+    assert result.reports == player.play(spec).reports or result.acc() == player.play(spec).acc()
+    assert not (tmp_path / MARK).exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("os", "system"),
+        ("builtins", "eval"),
+        ("builtins", "getattr"),
+        ("functools", "partial"),
+        ("torch", "load"),
+        ("torch.nn.modules.module", "torch.load"),
+        ("raycl.benchmarks.base", "data_root"),
+        ("raycl.methods.hat", "torch.save"),
+        ("raycl.store", "Store"),
+        ("raycl.tune.launch", "cluster"),
+        ("subprocess", "Popen"),
+        ("raycl.checkpoints", "os.system"),
+    ],
+)
+def test_what_no_checkpoint_names(module: str, name: str) -> None:
+    with pytest.raises((Refused, AttributeError, KeyError)):
+        Format(None, names.method("hat")).found(module, name)
+
+
+def test_another_benchmark_is_refused() -> None:
+    from raycl import benchmarks
+
+    one, other = benchmarks.load("digits_split"), benchmarks.load("digits_split(size=28)")
+    raw = Format.to_bytes(one.tasks[1])
+    assert Format(one, names.method("hat")).from_bytes(raw, "cpu") is one.tasks[1]
+    with pytest.raises(Refused):
+        Format(other, names.method("hat")).from_bytes(raw, "cpu")
+    with pytest.raises((Refused, UserError)):
+        Format(None, names.method("hat")).from_bytes(raw, "cpu")
