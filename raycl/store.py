@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from raycl import metrics
 from raycl.errors import UserError
@@ -19,6 +21,10 @@ from raycl.sequence import Report
 from raycl.spec import RunSpec, key_of
 
 FORMAT = "raycl-run/1"
+PATIENCE = 3600.0  # seconds that a store may be out of reach before a driver gives up
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+            errno.ENOTCONN, errno.ETIMEDOUT, errno.EBUSY, errno.ENODEV, errno.EHOSTDOWN}  # fmt: skip
+T = TypeVar("T")
 Status: TypeAlias = Literal["done", "diverged", "failed"]
 
 
@@ -112,18 +118,20 @@ class Store:
 
     def put(self, result: Result) -> None:
         """Publish a finished run, or note a failure beside it."""
+        beside = self.root / "failures" / f"{result.key}.json"
         if result.status == "failed":
-            publish(self.root / "failures" / f"{result.key}.json", json.dumps(result.to_json(), indent=1))
+            self._publish(beside, json.dumps(result.to_json(), indent=1))
             return
-        publish(self._path(result.key), json.dumps(result.to_json(), indent=1, allow_nan=False))
+        self._publish(self._path(result.key), json.dumps(result.to_json(), indent=1, allow_nan=False))
         self._known[result.key] = result
-        (self.root / "failures" / f"{result.key}.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints / result.key, ignore_errors=True)
 
     def forget(self, key: str) -> None:
         """Remove a run and what it left, to compute it again."""
         self._known.pop(key, None)
-        self._path(key).unlink(missing_ok=True)
+        patiently(lambda: self._path(key).unlink(missing_ok=True), self.root, self._warn)
         shutil.rmtree(self.checkpoints / key, ignore_errors=True)
 
     def failure(self, key: str) -> Result | None:
@@ -194,10 +202,10 @@ class Store:
         """Trial `n` of a search as it was proposed, or None."""
         path = self._proposal_path(cell, n)
         try:
-            params = json.loads(path.read_text())["params"]
+            params = json.loads(patiently(path.read_text, self.root, self._warn))["params"]
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             self._set_aside(path, str(error))
             return None
         assert isinstance(params, dict)
@@ -205,7 +213,11 @@ class Store:
 
     def propose(self, cell: str, n: int, params: dict[str, Any], about: dict[str, Any]) -> None:
         """Write down trial `n` of a search before it runs."""
-        publish(self._proposal_path(cell, n), json.dumps({"n": n, "params": params, "cell": about}, indent=1))
+        content = json.dumps({"n": n, "params": params, "cell": about}, indent=1)
+        self._publish(self._proposal_path(cell, n), content)
+
+    def _publish(self, path: Path, content: str) -> None:
+        patiently(lambda: publish(path, content), self.root, self._warn)
 
     def _proposal_path(self, cell: str, n: int) -> Path:
         return self.root / "searches" / cell[:2] / cell / f"{n:04d}.json"
@@ -215,7 +227,7 @@ class Store:
 
     def _read(self, path: Path, key: str) -> Result | None:
         try:
-            plain = json.loads(path.read_text())
+            plain = json.loads(patiently(path.read_text, self.root, self._warn))
             if plain.get("format") == FORMAT and key_of(plain["spec"]) == key:
                 return Result.from_json(plain)
             why = "another format or another run"
@@ -223,7 +235,7 @@ class Store:
             return None
         except json.JSONDecodeError as error:
             why = f"truncated or damaged at byte {error.pos}"
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             why = f"{type(error).__name__}: {error}"
         self._set_aside(path, why)
         return None
@@ -246,6 +258,45 @@ def mask_path(folder: Path, key: str) -> Path:
 def backbone_path(root: Path, key: str) -> Path:
     """The file of a backbone in a store."""
     return root / "backbones" / key[:2] / f"{key}.npz"
+
+
+def patiently(
+    act: Callable[[], T], where: Path, warn: Callable[[str], None] = lambda _: None, wait: float | None = None
+) -> T:
+    """Do something with a file, and wait while its disk is full, read-only or out of reach.
+
+    Args:
+        warn: told once when waiting begins, and once when it ends.
+        wait: seconds at most; `PATIENCE` by default.
+
+    Raises:
+        UserError: it took longer.
+        OSError: of a kind that does not pass by itself.
+    """
+    wait = PATIENCE if wait is None else wait
+    began, pause = time.monotonic(), 0.5
+    said = False
+    while True:
+        try:
+            done = act()
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            reason = error.strerror
+            if time.monotonic() - began + pause > wait:
+                raise UserError(
+                    f"store {where} has been out of reach for {wait:.0f} s ({reason}); mend it, then give "
+                    "the same command again: what is finished stays"
+                ) from None
+            if not said:
+                warn(f"store {where} cannot be used ({reason}); waiting until it can, nothing is lost")
+                said = True
+            time.sleep(pause)
+            pause = min(2 * pause, 10.0)
+            continue
+        if said:
+            warn(f"store {where} can be used again after {time.monotonic() - began:.0f} s")
+        return done
 
 
 def publish(path: Path, content: str | bytes) -> None:

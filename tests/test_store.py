@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,69 @@ def test_no_result_holds_nan(tmp_path: Path, result: Result) -> None:
 def test_json_keys_are_canonical(result: Result) -> None:
     plain = json.loads(json.dumps(result.spec.to_json()))
     assert RunSpec.from_json(dict(reversed(plain.items()))).key == result.key
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, times: int, number: int) -> list[int]:
+    """A disk that refuses the first so many files that are put in place."""
+    refused: list[int] = []
+    replace = os.replace
+
+    def refuse(*names: str) -> None:
+        if len(refused) < times:
+            refused.append(number)
+            raise OSError(number, os.strerror(number))
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    return refused
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.ESTALE])
+def test_a_store_out_of_reach_is_waited_for_and_said_once(
+    tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    refused = refusing(monkeypatch, 5, number)
+    Store(tmp_path, lines.append).put(result)
+    assert len(refused) == 5
+    assert Store(tmp_path).get(result.key) == result
+    assert [os.strerror(number) in line for line in lines] == [True, False] and "can be used again" in lines[
+        1
+    ]
+    assert not list(tmp_path.rglob(".*json-*")), "a half-written file is left"
+
+
+def test_a_store_out_of_reach_for_long_is_an_error_of_one_line(
+    tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raycl.store.PATIENCE", 0.0)
+    refusing(monkeypatch, 1000, errno.ENOSPC)
+    with pytest.raises(UserError, match=r"out of reach .*No space left.*same command again"):
+        Store(tmp_path).put(result)
+
+
+def test_what_does_not_pass_is_raised(
+    tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, 1, errno.ENAMETOOLONG)
+    with pytest.raises(OSError, match="too long"):
+        Store(tmp_path).put(result)
+
+
+def test_a_result_that_cannot_be_read_now_is_not_set_aside(
+    tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(tmp_path).put(result)
+    read, refused = Path.read_text, []
+
+    def stale(self: Path) -> str:
+        if len(refused) < 2:
+            refused.append(self)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(self)
+
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Path, "read_text", stale)
+    assert Store(tmp_path).get(result.key) == result and len(refused) == 2
+    assert not (tmp_path / "damaged").exists()
