@@ -93,14 +93,28 @@ class Seeds(tuple[int, ...]):
 
 @dataclass(frozen=True, kw_only=True)
 class R:
-    """What one run may use; in no key."""
+    """What one run may use; in no key.
+
+    Attributes:
+        cpus, gpus: processors; several runs may share a GPU, 0.25 each.
+        memory: GiB of its process's own; one that takes more is ended and tried again (Linux). Ray counts it
+            against a node's memory. None: as much as there is.
+        silence: minutes without a batch trained or evaluated, after which a run counts as hanging: it is
+            ended and tried again.
+    """
 
     cpus: float = 1
     gpus: float = 0
+    memory: float | None = None
+    silence: float = 60
 
     def __post_init__(self) -> None:
         if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
             raise UserError(f"R(cpus={self.cpus}, gpus={self.gpus}) needs something of at least one of them")
+        if self.memory is not None and self.memory <= 0:
+            raise UserError(f"R(memory={self.memory}) must be above 0 GiB, or None")
+        if self.silence <= 0:
+            raise UserError(f"R(silence={self.silence}) must be above 0 minutes")
 
 
 @dataclass(frozen=True, kw_only=True)

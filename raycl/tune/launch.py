@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +163,7 @@ def play_on_ray(
     scratch = tempfile.mkdtemp(prefix="raycl-tune-")
     searcher = StudySearch(agenda, common)
     tuner = tune.Tuner(
-        tune.with_resources(
-            play, lambda config: PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
-        ),
+        tune.with_resources(play, lambda config: PlacementGroupFactory([bundle(config)])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
@@ -187,6 +185,13 @@ def play_on_ray(
     finally:
         StudySearch.agendas.pop(searcher.token, None)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def bundle(resources: Mapping[str, Any]) -> dict[str, float]:
+    """What Ray sets aside for a run."""
+    memory = resources["memory"]
+    wanted = {"CPU": resources["cpus"], "GPU": resources["gpus"]}
+    return wanted if memory is None else wanted | {"memory": memory * 2**30}
 
 
 def _needs(cell: Cell) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import uuid
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from raycl.agenda import Agenda, Job
 from raycl.maskjobs import MaskJob, Trained
 from raycl.store import Result
 from raycl.training import Pulse
+from raycl.tune.watch import last_words
 
 
 class StudySearch(Searcher):
@@ -57,9 +59,12 @@ class StudySearch(Searcher):
         if key is None or job is None:
             return
         message = "the worker process or its node died, and so did its second and third attempt"
+        if why := last_words(self.agenda.store.checkpoints / key):
+            message += f"; the last time {why}"
         outcome = None if error or not result else result.get("outcome")
         if isinstance(job, MaskJob):
             trained = Trained(**json.loads(outcome)) if outcome else Trained("failed", message)
+            shutil.rmtree(self.agenda.store.checkpoints / key, ignore_errors=True)
             self.agenda.finish_masks(key, trained)
         elif outcome:
             self.agenda.finish(key, Result.from_json(json.loads(outcome)))
@@ -75,7 +80,7 @@ class StudySearch(Searcher):
 
 def config_of(job: Job | MaskJob) -> dict[str, Any]:
     """What a worker needs to play a job."""
-    common = {"name": job.name, **dataclasses.asdict(job.cell.resources)}
+    common = {"key": job.key, "name": job.name, **dataclasses.asdict(job.cell.resources)}
     if isinstance(job, MaskJob):
         return common | {"specs": [spec.to_json() for spec in job.specs]}
     return common | {"spec": job.spec.to_json()}

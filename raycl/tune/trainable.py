@@ -14,6 +14,7 @@ from ray import tune
 from raycl.spec import RunSpec
 from raycl.supermasks.bank import MaskSpec
 from raycl.training import Pulse
+from raycl.tune.watch import Watch
 
 
 def play(config: dict[str, Any]) -> None:
@@ -23,12 +24,25 @@ def play(config: dict[str, Any]) -> None:
     for folder in config["path"]:
         if folder not in sys.path:
             sys.path.insert(0, folder)
-    import torch  # here, so that a worker's environment is set before its first use
+    import torch  # noqa: F401 - here, so that a worker's environment is set before its first use
+
+    checkpoints = Path(config["store"]) / "checkpoints"
+    memory = config["memory"] * 2**30 if config["memory"] is not None else None
+    with Watch(checkpoints / config["key"], config["silence"] * 60, memory) as watch:
+        _play(config, checkpoints, watch)
+
+
+def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> None:
+    import torch
 
     from raycl import player
 
+    def tell(**what: str) -> None:
+        with watch.paused():
+            tune.report(what)
+
     def pulse(sign: Pulse) -> None:
-        tune.report({"pulse": json.dumps(dataclasses.asdict(sign))})
+        tell(pulse=json.dumps(dataclasses.asdict(sign)))
 
     device = "cuda" if config["gpus"] > 0 and torch.cuda.is_available() else "cpu"
     threads = max(1, int(config["cpus"]))
@@ -39,12 +53,13 @@ def play(config: dict[str, Any]) -> None:
             store / "masks",
             device=device,
             threads=threads,
-            ready=lambda key: tune.report({"mask": key}),
+            ready=lambda key: tell(mask=key),
             pulse=pulse,
         )
-        tune.report({"outcome": json.dumps(dataclasses.asdict(trained))})
+        tell(outcome=json.dumps(dataclasses.asdict(trained)))
         return
     spec = RunSpec.from_json(config["spec"])
-    checkpoints = store / "checkpoints"
-    result = player.play(spec, checkpoints, store=store, device=device, threads=threads, pulse=pulse)
-    tune.report({"outcome": json.dumps(result.to_json())})
+    result = player.play(
+        spec, checkpoints, store=store, device=device, threads=threads, pulse=pulse, alive=watch.alive
+    )
+    tell(outcome=json.dumps(result.to_json()))

@@ -43,6 +43,30 @@ class AlwaysExits(Method):
         os._exit(1)
 
 
+class Hangs(Exits):
+    """Waits for ever in the second task, once."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        with Path(self.config.mark).open("a") as file:
+            file.write(f"{task.index}\n")
+        while task.index == 1 and Path(self.config.mark).read_text().count("1") == 1:
+            time.sleep(1)
+        fit(self, task)
+
+
+class Hoards(Exits):
+    """Takes ever more memory in the second task, once."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        with Path(self.config.mark).open("a") as file:
+            file.write(f"{task.index}\n")
+        hoard = []
+        while task.index == 1 and Path(self.config.mark).read_text().count("1") == 1:
+            hoard.append(torch.ones(2**24))
+            time.sleep(0.05)
+        fit(self, task)
+
+
 class Raises(Method):
     """Has a bug in its second task."""
 

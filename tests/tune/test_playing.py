@@ -25,13 +25,19 @@ def rogues(mark: Path) -> Study:
         {
             **GOOD,
             "exits": {"method": "misbehaving:Exits", "method.mark": str(mark), **plain},
+            "hangs": {"method": "misbehaving:Hangs", "method.mark": f"{mark}-hangs", **plain},
+            "hoards": {"method": "misbehaving:Hoards", "method.mark": f"{mark}-hoards", **plain},
             "always": {"method": "misbehaving:AlwaysExits", **plain},
             "raises": {"method": "misbehaving:Raises", **plain},
             "diverges": {"method": "misbehaving:Diverges", "search": Search(trials=8, width=2, startup=20)},
             "threads": {"method": "misbehaving:Threads", **plain},
             "twice": {"method": "misbehaving:Threads", "method.name": "twice", **plain},
         },
-        resources={"twice/*": R(cpus=2)},
+        resources={
+            "twice/*": R(cpus=2),
+            "hangs/*": R(silence=0.4),
+            "hoards/*": R(memory=2.5),
+        },
         final=Seeds(1),
     )
 
@@ -73,6 +79,15 @@ def test_a_process_that_dies_resumes_after_its_last_finished_task(
     assert played["exits"].complete
     learnt = (folder / "mark").read_text().split()
     assert learnt == ["0", "1", "1", "2", "3", "4"]  # task 1 again, task 0 not
+
+
+@pytest.mark.parametrize("label", ["hangs", "hoards"])
+def test_a_run_that_hangs_or_leaks_is_ended_and_tried_again(
+    played: dict[str, CellState], folder: Path, label: str
+) -> None:
+    assert played[label].complete, played[label].failed
+    learnt = (folder / f"mark-{label}").read_text().split()
+    assert learnt == ["0", "1", "1", "2", "3", "4"]
 
 
 def test_a_process_that_always_dies_fails(played: dict[str, CellState]) -> None:

@@ -1,0 +1,105 @@
+"""Ends a worker process whose run hangs or takes too much memory; Tune then tries the run again."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+LAST_WORDS = "ended.txt"
+GRACE = 60.0  # seconds after which a process that cannot even end itself is ended by the C runtime
+
+
+class Watch:
+    """Watches this process while a run is played in it.
+
+    Args:
+        folder: where its last words go, a line that says why it was ended.
+        silence: seconds without a call of `alive` that count as hanging.
+        memory: bytes of the process's own, at most; None for no limit.
+    """
+
+    def __init__(self, folder: Path, silence: float, memory: float | None) -> None:
+        self.folder, self.silence, self.memory = folder, silence, memory
+        self._last = self._armed = time.monotonic()
+        self._over, self._paused = threading.Event(), False
+        self._thread = threading.Thread(target=self._watch, name="raycl-watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        with contextlib.suppress(OSError):
+            (self.folder / LAST_WORDS).unlink(missing_ok=True)
+        self._arm()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
+
+    def alive(self) -> None:
+        """The run goes on."""
+        self._last = time.monotonic()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """While the run waits for its driver, which may wait for a disk."""
+        self._paused = True
+        yield
+        self._paused = False
+        self.alive()
+
+    def _arm(self) -> None:
+        # Needs no interpreter lock: for a run that hangs in a call which holds it.
+        self._armed = self._last
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # no stderr
+            faulthandler.dump_traceback_later(self.silence + GRACE, exit=True, file=2)
+
+    def _watch(self) -> None:
+        while not self._over.wait(min(1.0, self.silence / 4)):
+            if self._paused:
+                self.alive()
+            quiet = time.monotonic() - self._last
+            if quiet > self.silence:
+                self._end(f"no batch was trained or evaluated for {quiet / 60:.1f} minutes")
+            if self._last - self._armed > GRACE / 2:
+                self._arm()
+            if self.memory is not None and (taken := own_bytes()) > self.memory:
+                self._end(
+                    f"it took {taken / 2**30:.2f} GiB of memory, and may take {self.memory / 2**30:.2f}"
+                )
+
+    def _end(self, why: str) -> None:
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / LAST_WORDS).write_text(why)
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            faulthandler.dump_traceback(file=2, all_threads=True)
+        os._exit(1)
+
+
+def own_bytes() -> int:
+    """Memory of this process that no other shares; 0 where the system does not say."""
+    try:
+        with open("/proc/self/status") as status:
+            for line in status:
+                if line.startswith("RssAnon:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def last_words(folder: Path) -> str:
+    """Why the process of a run was ended, or ""."""
+    try:
+        return (folder / LAST_WORDS).read_text().strip()
+    except OSError:
+        return ""
