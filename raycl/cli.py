@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raycl import __version__
-from raycl.errors import UserError
+from raycl.errors import UserError, redacted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -288,9 +288,8 @@ def _sync(arguments: Any) -> int:
     study = _study(arguments)
     tracking = Tracking.open(study, _agenda(arguments, study))
     tracking.sync()
-    print(
-        f"{study.name}: {tracking.uri}\nruns     {tracking.runs_link()}\ncompare  {tracking.compare_link()}"
-    )
+    print(f"{study.name}: {redacted(tracking.uri)}")
+    print(f"runs     {tracking.runs_link()}\ncompare  {tracking.compare_link()}")
     return 0
 
 
@@ -298,15 +297,16 @@ def _ui(arguments: Any) -> int:
     store = Path(arguments.store).resolve()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if given.startswith("http"):
-        print(f"MLFLOW_TRACKING_URI is a server with pages of its own: {given}")
+        print(f"MLFLOW_TRACKING_URI is a server with pages of its own: {redacted(given)}")
         return 0
     if not given and not (store / "mlflow.db").exists():
         raise UserError(f"{store} holds no mlflow.db yet; `raycl run` or `raycl sync` makes it")
     uri = given or f"sqlite:///{store / 'mlflow.db'}"
     print(f"http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1",
-               "--port", str(arguments.port), "--workers", "1"]  # fmt: skip
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port),
+               "--workers", "1"]  # fmt: skip
     environment = os.environ | {
+        "MLFLOW_BACKEND_STORE_URI": uri,  # a password in it is for no list of processes
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here needs
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -14,3 +15,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'hat'?``, or nothing when no known name is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def redacted(text: str) -> str:
+    """The text without passwords that stand in addresses: ``postgresql://user:***@host``."""
+    return re.sub(r"(://[^/@\s:]*):[^/@\s]*@", r"\1:***@", text)

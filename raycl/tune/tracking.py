@@ -7,10 +7,12 @@ writes the same points.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,11 +25,12 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from raycl import metrics, names
 from raycl.agenda import Agenda, CellState, Job, Trial
-from raycl.errors import UserError
+from raycl.errors import UserError, redacted
 from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
 from raycl.reporting.published import published
 from raycl.reporting.sensitivity import sensitivity
@@ -89,10 +92,9 @@ class Tracking:
                 study.name, artifact_location=None if uri.startswith("http") else local,
                 tags={"mlflow.experimentKind": "custom_model_development"})  # fmt: skip
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             raise UserError(
-                f"MLflow at {uri} does not answer ({reason}); start it, or unset MLFLOW_TRACKING_URI to keep "
-                "the database beside the store"
+                f"MLflow at {redacted(uri)} does not answer ({_reason(error)}); start it, or unset "
+                "MLFLOW_TRACKING_URI to keep the database beside the store"
             ) from None
         return cls(client, experiment, uri, study, agenda)
 
@@ -100,14 +102,29 @@ class Tracking:
         """Project everything the store has of this study."""
         self.client.set_experiment_tag(self.experiment, "mlflow.sharedViewState.raycl", json.dumps(VIEW))
         rows = collect(self.study, self.agenda)
-        known = {(run.data.tags.get(PARENT, ""), run.data.tags.get("raycl.key", "")): run
-                 for run in self._runs()}  # fmt: skip
+        known = self._unique()
         for state, row in zip(self.agenda.states, rows, strict=True):
             if not any(trial.result for trial in [*state.trials, *state.finals.values()]):
                 continue
             parent = self.parent(state, row, published(self.study.paper, row, rows), known)
             for role, trial in _children(state).items():
                 self.child(parent, state, trial, role, row, known)
+
+    def _unique(self) -> dict[tuple[str, str], Run]:
+        """Runs by parent and key; of those that two drivers made at the same moment, one is left."""
+        known: dict[tuple[str, str], Run] = {}
+        runs = sorted(self._runs(), key=lambda run: (PARENT in run.data.tags, run.info.run_id))
+        parents = {""}
+        for run in runs:
+            parent, key = run.data.tags.get(PARENT, ""), run.data.tags.get("raycl.key", "")
+            if key and (parent not in parents or (parent, key) in known):
+                with contextlib.suppress(MlflowException):  # the other driver was faster
+                    self.client.delete_run(run.info.run_id)
+                continue
+            known[parent, key] = run
+            if not parent:
+                parents.add(run.info.run_id)
+        return known
 
     def one(self, state: CellState, key: str) -> None:
         """Project one finished run, and what it changes in its cell's row."""
@@ -207,17 +224,19 @@ class Tracking:
         keys = {f"cell {state.cell.name}" for state in self.agenda.states}
         ids = [run.info.run_id for run in self._runs("tags.`raycl.kind` = 'cell'")
                if run.data.tags.get("raycl.key") in keys]  # fmt: skip
-        base = self.uri.rstrip("/") if self.uri.startswith("http") else UI
         runs, experiments = (
             quote(json.dumps(ids, separators=(",", ":"))),
             quote(json.dumps([self.experiment])),
         )
-        return f"{base}/#/compare-runs?runs={runs}&experiments={experiments}"
+        return f"{self._pages()}/#/compare-runs?runs={runs}&experiments={experiments}"
 
     def runs_link(self) -> str:
         """The experiment's table: a row per cell."""
-        base = self.uri.rstrip("/") if self.uri.startswith("http") else UI
-        return f"{base}/#/experiments/{self.experiment}/runs?viewStateShareKey=raycl"
+        return f"{self._pages()}/#/experiments/{self.experiment}/runs?viewStateShareKey=raycl"
+
+    def _pages(self) -> str:
+        """Where MLflow shows its pages; a password stays out of it."""
+        return re.sub(r"://[^/@]*@", "://", self.uri.rstrip("/")) if self.uri.startswith("http") else UI
 
     def _runs(self, query: str = "") -> Iterator[Run]:
         token: str | None = None
@@ -304,13 +323,15 @@ class Recorder:
             try:
                 self.tracking.one(*item)
             except Exception as error:
-                self._outage((str(error).splitlines() or [type(error).__name__])[0][:160])
+                self._outage(_reason(error))
 
     def _outage(self, reason: str) -> None:
         if not self._down:
             self._down = True
-            self._warn(f"MLflow at {self.tracking.uri} is out of reach ({reason}); training goes on, run "
-                       "`raycl sync` later")  # fmt: skip
+            self._warn(
+                f"MLflow at {redacted(self.tracking.uri)} is out of reach ({reason}); training goes on, run "
+                "`raycl sync` later"
+            )
 
     def close(self, wait: float = 60.0) -> bool:
         """Let the thread finish, then project what is missing; False if MLflow is out of reach."""
@@ -318,12 +339,20 @@ class Recorder:
         self._thread.join(wait)
         if self._thread.is_alive():
             self._outage("it is slow")
-        if not self._down:
-            try:
-                self.tracking.sync()
-            except Exception as error:
-                self._outage((str(error).splitlines() or [type(error).__name__])[0][:160])
-        return not self._down
+            return False
+        try:
+            self.tracking.sync()
+        except Exception as error:
+            self._outage(_reason(error))
+            return False
+        if self._down:
+            self._warn("MLflow answers again, and has everything now")
+        return True
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, short, and without passwords."""
+    return redacted((str(error).strip().splitlines() or [type(error).__name__])[0])[:160]
 
 
 def _children(state: CellState) -> dict[str, Trial]:

@@ -272,3 +272,40 @@ def test_a_study_played_in_two_halves_stands_there_once(tmp_path: Path) -> None:
         "finetune / digits_split / seed 1",
         "finetune / digits_split / seed 2",
     ]
+
+
+def test_what_two_drivers_wrote_at_the_same_moment_stands_there_once_after_a_sync(tmp_path: Path) -> None:
+    small = tiny({"finetune": {}}, name="doubled", search=None, final=Seeds(1, 2))
+    store = tmp_path / "store"
+    assert run_study(small, store, local=True).code == 0
+    client = client_of(store)
+    (experiment,) = {r.info.experiment_id for r in runs(client, "doubled")}
+    twin = client.create_run(experiment, tags={"raycl.key": "cell finetune/digits_split"})
+    for run in runs(client, "doubled"):
+        if PARENT in run.data.tags:
+            for parent in (run.data.tags[PARENT], twin.info.run_id):
+                client.create_run(experiment, tags={"raycl.key": run.data.tags["raycl.key"], PARENT: parent})
+    own = client.create_run(experiment, run_name="a user's own")
+    assert len(runs(client, "doubled")) == 3 + 5 + 1
+    Tracking.open(small, Agenda(cells_of(small), Store(store))).sync()
+    left = runs(client, "doubled")
+    assert len(left) == 3 + 1 and own.info.run_id in {r.info.run_id for r in left}
+    (parent,) = [r.info.run_id for r in left if r.data.tags.get("raycl.key", "").startswith("cell")]
+    children = [r for r in left if PARENT in r.data.tags]
+    assert all(r.data.tags[PARENT] == parent and r.info.status == "FINISHED" for r in children)
+    assert len(children) == 2
+
+
+def test_no_password_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = tiny({"finetune": {}}, name="secret", search=None, final=Seeds(1))
+    for uri in ("http://ada:hunter2@127.0.0.1:9", "postgresql://ada:hunter2@127.0.0.1:9/mlflow"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(UserError) as caught:
+            run_study(small, tmp_path / "store", local=True)
+        assert "hunter2" not in str(caught.value)
+        if uri.startswith("http"):
+            assert "http://ada:***@127.0.0.1:9" in str(caught.value)
+    pages = Tracking(None, "1", "http://ada:hunter2@host:1", small, None)._pages()  # type: ignore[arg-type]
+    assert pages == "http://host:1"
