@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +244,46 @@ def test_another_benchmark_is_refused() -> None:
         Format(other, names.method("hat")).from_bytes(raw, "cpu")
     with pytest.raises((Refused, UserError)):
         Format(None, names.method("hat")).from_bytes(raw, "cpu")
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from raycl import checkpoints, player
+from raycl.spec import RunSpec
+checkpoints.LONG = checkpoints.EVERY = 0.0
+spec, folder, batches = RunSpec.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])
+done = 0
+def alive():
+    global done
+    done += 1
+    if done == batches:
+        os.kill(os.getpid(), signal.SIGKILL)
+result = player.play(spec, folder, alive=alive)
+print(json.dumps([done, result.to_json()]))
+"""
+
+
+def test_a_process_killed_in_the_middle_of_a_fit_goes_on_from_there(tmp_path: Path) -> None:
+    spec = RunSpec(
+        method="spg",
+        network="mlp(hidden=16)",
+        benchmark="digits_split",
+        seed=1,
+        fit={"epochs": 6, "lr": 0.1, "schedule": "constant", "stop": "never"},
+    )
+
+    def played(folder: Path, batches: int) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", KILLED, json.dumps(spec.to_json()), str(folder), str(batches)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=300)
+
+    total, whole = json.loads(played(tmp_path / "whole", -1).stdout)
+    middle = total // 2
+    assert played(tmp_path / "cut", middle).returncode == -signal.SIGKILL
+    assert list((tmp_path / "cut" / spec.key).glob("fit-*.pt")), "nothing was noted within the task"
+    left, again = json.loads(played(tmp_path / "cut", -1).stdout)
+    assert left < total - middle + total / 10, "more than an epoch was played again"
+    for one, other in zip(whole["reports"], again["reports"], strict=True):
+        assert {k: one[k] for k in ("val", "test", "epochs", "updates", "figures")} == {
+            k: other[k] for k in ("val", "test", "epochs", "updates", "figures")
+        }
