@@ -81,6 +81,8 @@ def _unwanted(store: Store, kept: set[str]) -> list[Path]:
             *sorted(store.root.glob("runs/??/.*")),
             *sorted(store.root.glob("masks/??/.*")),
             *sorted(store.root.glob("backbones/??/.*")),
+            *sorted(store.root.glob("searches/??/*/.*")),
+            *sorted(store.root.glob("failures/.*")),
         ]
     )
 
