@@ -138,18 +138,24 @@ def _holds_state(kind: type) -> bool:
     return plain or kind.__module__.startswith("raycl.")
 
 
-def save(path: Path, form: Format, method: Method, reports: Sequence[Report]) -> None:
-    """Write down where a run stands after a task; if that cannot be done, it goes on without."""
-    content = {"method": method, "reports": [report.to_json() for report in reports]}
+def save(path: Path, form: Format, method: Method, reports: Sequence[Report], seconds: float = 0.0) -> None:
+    """Write down where a run stands after a task; if that cannot be done, it goes on without.
+
+    Args:
+        seconds: that it took so far, earlier attempts included.
+    """
+    content = {"method": method, "reports": [report.to_json() for report in reports], "seconds": seconds}
     _write(path, lambda: form.to_bytes(content))
 
 
-def resume(path: Path, form: Format, device: str) -> tuple[Method, list[Report]] | None:
-    """The method and its reports after the last finished task; None where there is nothing to go on from."""
+def resume(path: Path, form: Format, device: str) -> tuple[Method, list[Report], float] | None:
+    """Method, reports and seconds after the last finished task; None where there is nothing to go on from."""
     state = _read(path, form, device)
+    if state is None:
+        return None
     try:
-        return None if state is None else (state["method"], [Report.from_json(r) for r in state["reports"]])
-    except (KeyError, TypeError, AttributeError):
+        return state["method"], [Report.from_json(r) for r in state["reports"]], float(state["seconds"])
+    except (KeyError, TypeError, AttributeError, ValueError):
         path.unlink(missing_ok=True)
         return None
 

@@ -57,36 +57,50 @@ def play(
     numerics = set_numerics(spec.numerics)
     where = checkpoints / spec.key if checkpoints else None
     reports: list[Report] = []
-    about: dict[str, Any] = {}
+    about: dict[str, Any] = {"earlier_seconds": 0.0}
     try:
-        benchmark = spec.make_benchmark()
-        form = Format(benchmark, names.method(spec.method))
-        stood = resume(where / "state.pt", form, device) if where else None
-        method, reports = stood or (_method(spec, benchmark, device, store), [])
-        notes = Notes(where, form, device) if where else None
-        fit = spec.make_fit(device=device, pulse=pulse, journal=notes, alive=alive)
-        keep = functools.partial(save, where / "state.pt", form) if where else None
-        with torch.device(device):
-            for report in sequence.run(
-                method, benchmark, fit, done=list(reports), evaluate=spec.evaluate, part=spec.part, keep=keep
-            ):
-                reports.append(report)
-        if spec.kind == "pretrain":
-            _leave(spec, method, reports, store)
+        _learn(spec, reports, about, where, store, started, device=device, pulse=pulse, alive=alive)
         status, message = "done", ""
     except Diverged as error:
         status, message = "diverged", str(error)
     except DamagedMask as error:
-        status, message, about = "failed", str(error), {"damaged_mask": error.key}
+        status, message, about["damaged_mask"] = "failed", str(error), error.key
     except DamagedBackbone as error:
-        status, message, about = "failed", str(error), {"damaged_backbone": error.key}
+        status, message, about["damaged_backbone"] = "failed", str(error), error.key
     except Exception:
         status, message = "failed", traceback.format_exc()
     about |= provenance(spec, device, threads, numerics) | {
         "started": started,
-        "seconds": time.time() - started,
+        "seconds": time.time() - started + about["earlier_seconds"],
     }
     return Result(spec, status, tuple(map(_finite, reports)), message, about)  # type: ignore[arg-type]
+
+
+def _learn(
+    spec: RunSpec, reports: list[Report], about: dict[str, Any], where: Path | None, store: Path | None,
+    started: float, *, device: str, **runtime: Any,
+) -> None:  # fmt: skip
+    """Learn all tasks, from the start or from where an earlier attempt stood; reports as they come."""
+    benchmark = spec.make_benchmark()
+    form = Format(benchmark, names.method(spec.method))
+    stood = resume(where / "state.pt", form, device) if where else None
+    method, done, earlier = stood or (_method(spec, benchmark, device, store), [], 0.0)
+    reports += done
+    about["earlier_seconds"] = earlier
+    notes = Notes(where, form, device) if where else None
+    fit = spec.make_fit(device=device, journal=notes, **runtime)
+
+    def keep(method: Method, reports: list[Report]) -> None:
+        if where is not None:
+            save(where / "state.pt", form, method, reports, earlier + time.time() - started)
+
+    with torch.device(device):
+        for report in sequence.run(
+            method, benchmark, fit, done=done, evaluate=spec.evaluate, part=spec.part, keep=keep
+        ):
+            reports.append(report)
+    if spec.kind == "pretrain":
+        _leave(spec, method, reports, store)
 
 
 def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None) -> Method:

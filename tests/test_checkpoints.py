@@ -55,7 +55,7 @@ def learnt(name: str, folder: Path, left: int | None, epochs: int = 2) -> tuple[
     plain = toys.fit_for(name, epochs=epochs)
     fit = Fit(plain.config, seed=plain.seed, journal=journal)
     stood = checkpoints.resume(folder / "state.pt", form, "cpu")
-    subject, reports = stood or (toys.method(name, on), [])
+    subject, reports, _ = stood or (toys.method(name, on), [], 0.0)
 
     def keep(method: Method, reports: list[Report]) -> None:
         checkpoints.save(folder / "state.pt", form, method, reports)
@@ -287,3 +287,24 @@ def test_a_process_killed_in_the_middle_of_a_fit_goes_on_from_there(tmp_path: Pa
         assert {k: one[k] for k in ("val", "test", "epochs", "updates", "figures")} == {
             k: other[k] for k in ("val", "test", "epochs", "updates", "figures")
         }
+
+
+def test_seconds_of_earlier_attempts_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RunSpec(
+        method="finetune", network="mlp(hidden=8)", benchmark="digits_split", seed=1, fit={"epochs": 1}
+    )
+    real, kept = checkpoints.save, []
+
+    def save(path: Path, form: Format, method: Method, reports: list[Report], seconds: float) -> None:
+        real(path, form, method, reports, seconds + 1000.0)
+        kept.append(seconds)
+        if len(kept) == 2:
+            raise Cut
+
+    monkeypatch.setattr(player, "save", save)
+    first = player.play(spec, tmp_path)
+    assert first.status == "failed" and len(kept) == 2 and first.provenance["earlier_seconds"] == 0.0
+    second = player.play(spec, tmp_path)
+    assert second.status == "done" and [r.task for r in second.reports] == [0, 1, 2, 3, 4]
+    assert second.provenance["earlier_seconds"] == 1000.0 + kept[1]
+    assert second.provenance["seconds"] > 1000.0 > kept[2] - 1000.0 - kept[1] >= 0.0
