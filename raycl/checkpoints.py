@@ -1,15 +1,14 @@
 """Where an unfinished run stands, on disk: after each task, and within a long one after its fits.
 
 A file here holds a method as Python objects, and whoever can write to a store could lay another in its place.
-So a file can name nothing but what methods are made of: tensors, arrays, plain values, layers, and data
-classes of raycl and of the user's own method file. One that names anything else is not read, nothing of it is
-executed, and the run is played from the start.
+So a file can name nothing but what methods are made of: tensors, arrays, plain values, torch's layers, and
+classes of raycl's core and of the user's own method file. One that names anything else is not read, nothing
+of it is executed, and the run is played from the start.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import io
 import os
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from raycl.method import Method
 from raycl.moments import Moment
@@ -45,6 +43,9 @@ _PLAIN = {
     "numpy": {"dtype", "ndarray"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
     "numpy._core.numeric": {"_frombuffer"},
+    "numpy.random._pickle": {"__generator_ctor", "__bit_generator_ctor"},
+    "numpy.random._pcg64": {"PCG64"},
+    "numpy.random.bit_generator": {"SeedSequence", "__pyx_unpickle_SeedSequence"},
     "_codecs": {"encode"},
 }  # fmt: skip
 
@@ -122,20 +123,14 @@ class Format:
         kind: Any = importlib.import_module(module)
         for part in name.split("."):
             kind = vars(kind).get(part)
-        if not (isinstance(kind, type) and _holds_state(kind)):
-            raise Refused(f"{module}.{name} is no class that a method is made of")
+        if not isinstance(kind, type) or kind.__module__ != module:
+            raise Refused(f"{module}.{name} is no class of that file")
         return kind
 
     def _benchmark(self, *recipe: Any) -> Benchmark:
         if self.benchmark is None or self.benchmark.recipe is None or self.benchmark.recipe[1] != recipe:
             raise Refused(f"benchmark {recipe!r} is not the run's")
         return self.benchmark
-
-
-def _holds_state(kind: type) -> bool:
-    """Whether a class is a layer or plain data, which do nothing when they are made."""
-    plain = dataclasses.is_dataclass(kind) or issubclass(kind, nn.Module | nn.Parameter)
-    return plain or kind.__module__.startswith("raycl.")
 
 
 def save(path: Path, form: Format, method: Method, reports: Sequence[Report], seconds: float = 0.0) -> None:

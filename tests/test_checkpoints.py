@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import facts
+import numpy as np
 import pytest
 import torch
 import toys
@@ -232,6 +233,20 @@ def test_a_hostile_or_torn_file_is_not_executed(
 def test_what_no_checkpoint_names(module: str, name: str) -> None:
     with pytest.raises((Refused, AttributeError, KeyError)):
         Format(None, names.method("hat")).found(module, name)
+
+
+def test_what_a_users_own_file_defines_comes_back_and_what_it_imports_does_not() -> None:
+    kind = type("Mine", (names.method("hat"),), {"__module__": __name__})
+    form = Format(None, kind)
+    assert form.found(__name__, "Hostile") is Hostile
+    for name in ("Path", "subprocess", "sys.modules"):
+        with pytest.raises((Refused, TypeError)):
+            form.found(__name__, name)
+    generator = np.random.default_rng(3)
+    generator.random(5)
+    again = form.from_bytes(form.to_bytes({"rng": generator, "plain": {1, 2}, "array": np.arange(3)}), "cpu")
+    assert again["rng"].random() == generator.random() and again["plain"] == {1, 2}
+    assert again["array"].tolist() == [0, 1, 2]
 
 
 def test_another_benchmark_is_refused() -> None:
