@@ -45,6 +45,8 @@ def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> None:
         tell(pulse=json.dumps(dataclasses.asdict(sign)))
 
     device = "cuda" if config["gpus"] > 0 and torch.cuda.is_available() else "cpu"
+    if device == "cuda":  # Ray counts fractions of a GPU and enforces nothing
+        torch.cuda.set_per_process_memory_fraction(min(1.0, float(config["gpus"])))
     threads = max(1, int(config["cpus"]))
     store = Path(config["store"])
     if "specs" in config:
