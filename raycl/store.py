@@ -202,7 +202,7 @@ class Store:
         """Trial `n` of a search as it was proposed, or None."""
         path = self._proposal_path(cell, n)
         try:
-            params = json.loads(patiently(path.read_text, self.root, self._warn))["params"]
+            params = json.loads(patiently(path.read_text, self.root, self._warn, to="read"))["params"]
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:
@@ -227,7 +227,7 @@ class Store:
 
     def _read(self, path: Path, key: str) -> Result | None:
         try:
-            plain = json.loads(patiently(path.read_text, self.root, self._warn))
+            plain = json.loads(patiently(path.read_text, self.root, self._warn, to="read"))
             if plain.get("format") == FORMAT and key_of(plain["spec"]) == key:
                 return Result.from_json(plain)
             why = "another format or another run"
@@ -261,7 +261,12 @@ def backbone_path(root: Path, key: str) -> Path:
 
 
 def patiently(
-    act: Callable[[], T], where: Path, warn: Callable[[str], None] = lambda _: None, wait: float | None = None
+    act: Callable[[], T],
+    where: Path,
+    warn: Callable[[str], None] = lambda _: None,
+    *,
+    to: Literal["written", "read"] = "written",
+    wait: float | None = None,
 ) -> T:
     """Do something with a file, and wait while its disk is full, read-only or out of reach.
 
@@ -289,13 +294,13 @@ def patiently(
                     "the same command again: what is finished stays"
                 ) from None
             if not said:
-                warn(f"store {where} cannot be used ({reason}); waiting until it can, nothing is lost")
+                warn(f"store {where} cannot be {to} ({reason}); waiting until it can, nothing is lost")
                 said = True
             time.sleep(pause)
             pause = min(2 * pause, 10.0)
             continue
         if said:
-            warn(f"store {where} can be used again after {time.monotonic() - began:.0f} s")
+            warn(f"store {where} can be {to} again after {time.monotonic() - began:.0f} s")
         return done
 
 
