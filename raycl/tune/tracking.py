@@ -23,6 +23,7 @@ from urllib.parse import quote
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -37,6 +38,7 @@ from raycl.reporting.sensitivity import sensitivity
 from raycl.spec import key_of
 from raycl.store import Result
 from raycl.study import Study
+from raycl.tune.database import make_database
 
 PARENT = "mlflow.parentRunId"
 UI = "http://127.0.0.1:5000"
@@ -83,14 +85,14 @@ class Tracking:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
+            make_database(uri)
             client = MlflowClient(tracking_uri=uri)
             known = client.get_experiment_by_name(study.name)
             if known is not None and known.lifecycle_stage == "deleted":
                 client.restore_experiment(known.experiment_id)
             local = f"file://{agenda.store.root / 'mlflow-artifacts' / quote(study.name)}"
-            experiment = known.experiment_id if known else client.create_experiment(
-                study.name, artifact_location=None if uri.startswith("http") else local,
-                tags={"mlflow.experimentKind": "custom_model_development"})  # fmt: skip
+            experiment = known.experiment_id if known else _new_experiment(
+                client, study.name, None if uri.startswith("http") else local)  # fmt: skip
         except Exception as error:
             raise UserError(
                 f"MLflow at {redacted(uri)} does not answer ({_reason(error)}); start it, or unset "
@@ -309,12 +311,11 @@ class Recorder:
         if not isinstance(job, Job):  # basis masks are no runs
             return
         if what == "finished" and more.status != "failed" and not self._down:
-            for state in self.tracking.agenda.states:
-                if any(t.spec.key == job.key for t in [*state.trials, *state.finals.values()]):
-                    try:
-                        self._queue.put_nowait((state, job.key))
-                    except queue.Full:
-                        self._outage("its queue is full")
+            for index in self.tracking.agenda.homes(job.key):
+                try:
+                    self._queue.put_nowait((self.tracking.agenda.states[index], job.key))
+                except queue.Full:
+                    self._outage("its queue is full")
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -353,6 +354,18 @@ class Recorder:
 def _reason(error: Exception) -> str:
     """The first line of an error, short, and without passwords."""
     return redacted((str(error).strip().splitlines() or [type(error).__name__])[0])[:160]
+
+
+def _new_experiment(client: MlflowClient, name: str, artefacts: str | None) -> str:
+    """Make an experiment; where another driver does so at the same moment, one of them is left."""
+    try:
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(name, artifact_location=artefacts, tags=tags))
+    except MlflowException:
+        known = client.get_experiment_by_name(name)
+        if known is None:
+            raise
+        return str(known.experiment_id)
 
 
 def _children(state: CellState) -> dict[str, Trial]:

@@ -82,7 +82,7 @@ def by_task(
             paper_seeds=1,
             notes=[
                 "task 1 is the backbone itself, which PackNet and CPG cut; one image of a task's 500 is .2",
-                *(["Piggyback's printed average is 77.1, the mean of its printed tasks 77.9"] if whole else []),
+                *(["Piggyback's printed average is 77.1, its printed tasks' mean 77.9"] if whole else []),
             ],
         ),
         PaperTable(
