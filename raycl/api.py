@@ -16,6 +16,7 @@ from raycl import metrics
 from raycl.agenda import Agenda, Proposer, nothing_to_propose
 from raycl.errors import UserError
 from raycl.method import Method
+from raycl.presence import present
 from raycl.store import Store
 from raycl.study import Cell, Search, Study, cells_of, read_study, references_beside
 
@@ -81,6 +82,8 @@ def run_study(
     played = Played(study, agenda, COMPLETE)
     playable = [cell for cell in cells if not cell.blocked]
     with contextlib.ExitStack() as stack:
+        if not agenda.over:
+            stack.enter_context(present(here.root, study.name, _sayer(console)))
         slots = 1.0
         if not (local or agenda.over):
             slots = stack.enter_context(_cluster(study, playable, address))

@@ -57,6 +57,7 @@ def run_benchmarks(name: str | None) -> int:
         "alpha": _alpha,
         "bank": _bank,
         "methods": _methods,
+        "scale": _scale,
     }
     if name is not None and name not in known:
         raise UserError(f"unknown bench {name!r}{nearest(name, known)} (known: {', '.join(known)})")
@@ -91,6 +92,13 @@ def _methods() -> list[Line]:
     from raycl.bench_methods import methods
 
     return methods()
+
+
+def _scale() -> list[Line]:
+    """What a study of 20,000 trivial jobs costs its driver; nothing is trained. Minutes."""
+    from raycl.bench_scale import scale  # takes `Line` from here
+
+    return scale()
 
 
 def _bank() -> list[Line]:

@@ -7,6 +7,7 @@ leaves no trace in it, so they are regrouped freely whenever a study is started 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,14 +64,16 @@ class MaskQueue:
         self.wanted: set[str] = set()  # keys of all masks that any run has asked for
         self._there: set[str] = set()
         self._lacking: dict[str, tuple[MaskSpec, Cell]] = {}
+        self._alike: dict[tuple[str, ...], dict[str, MaskSpec]] = defaultdict(dict)  # of them, by group
+        self._training: set[str] = set()  # masks of live jobs
         self._live: dict[str, MaskJob] = {}
         self._waiting: dict[str, set[str]] = {}  # run -> masks it still lacks
         self._runs: dict[str, set[str]] = defaultdict(set)  # mask -> runs that wait for it
 
     @property
     def done(self) -> int:
-        """Masks that are there, of those asked for."""
-        return len(self.wanted & self._there)
+        """Masks that are there, of those asked for: no others are noticed."""
+        return len(self._there)
 
     @property
     def idle(self) -> bool:
@@ -88,11 +91,11 @@ class MaskQueue:
     def wait(self, run: str, missing: Sequence[MaskSpec], cell: Cell) -> None:
         """Let a run wait for masks, and have those trained that nobody trains yet."""
         self._waiting[run] = {spec.key for spec in missing}
-        training = {spec.key for job in self._live.values() for spec in job.specs}
         for spec in missing:
             self._runs[spec.key].add(run)
-            if spec.key not in training:
-                self._lacking.setdefault(spec.key, (spec, cell))
+            if spec.key not in self._training and spec.key not in self._lacking:
+                self._lacking[spec.key] = spec, cell
+                self._alike[_group(spec)][spec.key] = spec
 
     def next(self) -> MaskJob | None:
         """A job of masks that fit together, small enough to keep every slot busy."""
@@ -100,11 +103,12 @@ class MaskQueue:
             return None
         first, cell = next(iter(self._lacking.values()))
         most = AT_ONCE if cell.resources.gpus > 0 else IN_A_ROW
-        alike = [s for s, c in self._lacking.values() if _group(s) == _group(first)]
+        alike = self._alike[_group(first)]
         count = max(1, min(most, -(-len(alike) // max(1, int(self.slots)))))
-        job = MaskJob(tuple(alike[:count]), cell)
+        job = MaskJob(tuple(itertools.islice(alike.values(), count)), cell)
         for spec in job.specs:
-            del self._lacking[spec.key]
+            del self._lacking[spec.key], alike[spec.key]
+            self._training.add(spec.key)
         self._live[job.key] = job
         return job
 
@@ -124,6 +128,7 @@ class MaskQueue:
     def finish(self, job: MaskJob) -> tuple[list[str], list[str]]:
         """A job has ended: runs that lack nothing any more, and runs that it leaves without a mask."""
         del self._live[job.key]
+        self._training -= {spec.key for spec in job.specs}
         freed, lost = [], set()
         for spec in job.specs:
             if self.store.has_mask(spec.key):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import math
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -72,9 +72,20 @@ class Grid:
     def __repr__(self) -> str:
         return f"Grid({self.axes!r})"
 
+    def __len__(self) -> int:
+        return math.prod(map(len, self.axes.values()))
+
+    def point(self, n: int) -> dict[str, Any]:
+        """Combination `n`, the last axis fastest."""
+        values = []
+        for options in reversed(self.axes.values()):
+            n, position = divmod(n, len(options))
+            values.append(options[position])
+        return dict(zip(self.axes, reversed(values), strict=True))
+
     def points(self) -> list[dict[str, Any]]:
-        """Every combination, the last axis fastest."""
-        return [dict(zip(self.axes, values, strict=True)) for values in product(*self.axes.values())]
+        """Every combination."""
+        return [self.point(n) for n in range(len(self))]
 
 
 class Seeds(tuple[int, ...]):

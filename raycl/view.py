@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from raycl import benchmarks
-from raycl.agenda import Agenda, CellState, Job, seconds_left, seconds_per_run
+from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_per_run
 from raycl.errors import UserError
 from raycl.maskjobs import MaskJob, Trained
 from raycl.reporting.collect import failure_of, older, printed_name, subset_of
@@ -88,7 +88,7 @@ def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ..
     if isinstance(cell.search, Search):
         search = f"{counted(cell.search.trials, 'trial')} w{cell.search.width}"
     elif isinstance(cell.search, Grid):
-        search = counted(len(cell.search.points()), "point")
+        search = counted(len(cell.search), "point")
     final = counted(len(cell.final), "seed") if isinstance(cell.final, Seeds) else "best trial"
     left = _cell_seconds(state, agenda, slots)
     cost = "-" if not missing else "?" if left is None else clock(left)
@@ -233,17 +233,24 @@ class LiveView:
         self.study, self.agenda, self.slots, self.console, self._clock = study, agenda, slots, console, clock
         self._lines: list[_Line] = []
         self._names = _names(agenda, NAME)
+        self._places = {id(state.cell): index for index, state in enumerate(agenda.states)}
         self._tasks: list[int] = []  # of each cell's benchmark
         self._flying: dict[str, _Live] = {}
         self._failed: set[str] = set()
         self._finished: set[str] = set()
         self._counts = _Counts()
+        self._done: list[int] = []  # runs of each cell
+        self._total: list[int] = []
+        self._outlook = Outlook(agenda)
+        self._read = 0  # how much of the agenda's list of changes
         self._live: Live | None = None
         self._began = 0.0
 
     def __enter__(self) -> LiveView:
         self._began = self._clock()
         self._lines = [_Line() for _ in self.agenda.states]
+        self._done, self._total = [0] * len(self._lines), [0] * len(self._lines)
+        self._read = len(self.agenda.moved)
         self._tasks = [_tasks(state) for state in self.agenda.states]
         for index in range(len(self._lines)):
             self._compose(index)
@@ -281,10 +288,14 @@ class LiveView:
                 self._failed.add(job.key)
             else:
                 self._finished.add(job.key)
-        now = self._clock()
-        for index, state in enumerate(self.agenda.states):
-            if state.cell is job.cell or self._lines[index].live or what == "finished":
-                self._compose(index, now if state.cell is job.cell else None)
+        now, own = self._clock(), self._places.get(id(job.cell))
+        told = job.key if what == "finished" and more.status != "failed" else ""
+        moved = {*self.agenda.moved[self._read :], *self.agenda.homes(told)} - {own}
+        self._read = len(self.agenda.moved)
+        for index in sorted(moved):
+            self._compose(index, told=told)
+        if own is not None:
+            self._compose(own, now, told)
         self._count(estimate=what == "finished" or now - self._counts.at > 10)
         if what == "finished" and self._live is None:
             self._say(job, more)
@@ -300,42 +311,37 @@ class LiveView:
         self.console.file.flush()
 
     def _count(self, estimate: bool) -> None:
-        """Totals, the runs that have just finished among them: the agenda books them after it told us."""
-        states = self.agenda.states
+        """Totals, as the cells' lines have them."""
         old = self._counts
         counts = _Counts(
-            done=sum(map(self._done, states)),
-            total=sum(state.total for state in states),
+            done=sum(self._done),
+            total=sum(self._total),
             running=len(self._flying),
             failed=len(self._failed - self._finished),
             left=old.left,
             at=old.at,
         )
         if estimate:
-            counts.left, counts.at = seconds_left(self.agenda, self.slots), self._clock()
+            counts.left, counts.at = self._outlook.seconds(self.slots), self._clock()
         self._counts = counts
 
-    def _done(self, state: CellState) -> int:
-        """Finished runs of a cell, those among them that the agenda has not booked yet."""
-        runs = {trial.spec.key: trial for trial in [*state.trials, *state.finals.values()]}
-        return state.done + sum(trial.result is None and key in self._finished for key, trial in runs.items())
+    def _compose(self, index: int, touched: float | None = None, told: str = "") -> None:
+        """A cell's line.
 
-    def _compose(self, index: int, touched: float | None = None) -> None:
+        Args:
+            touched: when the cell was heard of last, if that is now.
+            told: key of a run that has just finished; the agenda may book it after it told us.
+        """
         state, line = self.agenda.states[index], self._lines[index]
+        trials, finals = state.settled
+        more = state.unsettled(told)
+        trials, finals = trials + more[0], finals + more[1]
+        self._done[index], self._total[index] = state.done + any(more), state.total
         live = [run for run in self._flying.values() if run.job.cell is state.cell]
-        text = _cell_line(state, live, self._names[index], self._tasks[index], self._booked(state))
+        text = _cell_line(state, live, self._names[index], self._tasks[index], (trials, finals))
         self._lines[index] = _Line(
             text, bool(live), line.touched if touched is None else touched, not state.complete
         )
-
-    def _booked(self, state: CellState) -> tuple[int, int]:
-        """Finished trials and final seeds."""
-
-        def over(key: str, result: Result | None) -> bool:
-            return result is not None or key in self._finished
-
-        trials = sum(over(trial.spec.key, trial.result) for trial in state.trials)
-        return trials, sum(over(trial.spec.key, trial.result) for trial in state.finals.values())
 
     def render(self) -> Text:
         """The table now, no wider than the terminal and no longer."""
@@ -385,23 +391,27 @@ def _cell_line(
         parts.append(" " * 29)
     else:
         wanted = max(state.wanted, len(state.trials))
-        best = max((v for t in state.completed if (v := t.objective(cell)) is not None), default=None)
+        best = state.leader.objective(cell) if state.leader else None
         split = "test" if cell.protocol == "paper" else "val"
         said = f"best {split} {fraction(best)}" if best is not None else ""
         parts.append(f"{f'search {trials}/{wanted}':<13} {said:<15}")
     final = f"final {finals}/{len(state.seeds)}" if state.seeds else ""
-    accs = [acc for result in state.results.values() if (acc := result.acc()) is not None]
     if live and all(isinstance(run.job, MaskJob) for run in live):
         parts.append("trains basis masks")
     elif live and any(run.job.role.startswith("seed") for run in live):
         parts.append(f"{final}, {_progress(live, tasks, epoch=False)}")
     elif live:
         parts.append(_progress(live, tasks))
-    elif state.complete and accs:
+    elif state.complete and (accs := _accs(state)):
         parts.append(f"{final:<9}  acc {fraction(sum(accs) / len(accs))}")
     else:
         parts.append(final)
     return "  ".join(parts).rstrip()
+
+
+def _accs(state: CellState) -> list[float]:
+    """Accuracies on test of a complete cell's final runs."""
+    return [acc for result in state.results.values() if (acc := result.acc()) is not None]
 
 
 def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
