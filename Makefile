@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-all check format clean setup
+.PHONY: quickstart test test-all check format faults soak clean setup
 
 quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
@@ -20,6 +20,14 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
+
+# Every fault of docs/faults.md, on a cluster in network namespaces; needs root, iproute2 and PostgreSQL.
+faults: $(READY)
+	$(BIN)/python tests/cluster/faults.py --out docs/faults.md
+
+# A driver killed at 200 random moments, and started again.
+soak: $(READY)
+	$(BIN)/python tests/soak.py --kills 200
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -15,7 +15,9 @@ from raycl.errors import UserError, redacted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0 complete, 1 blocked or failed cells, 2 bad input, 130 interrupted."""
+    """Run a command; the exit code: 0 complete, 1 blocked or failed cells, 2 bad input, 3 the cluster is gone,
+    130 interrupted.
+    """
     arguments = parser().parse_args(argv)
     if not arguments.verbose:
         warnings.simplefilter("ignore")  # of the libraries below; tests turn them into errors
@@ -56,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
             made.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
             made.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[],
                               help="change a field of the study, such as search.trials=4")  # fmt: skip
-        if study or name in ("ui", "gc"):
+        if study or name in ("ui", "gc", "doctor"):
             made.add_argument(
                 "--store", metavar="DIR", default="results", help="folder of results (./results)"
             )
@@ -84,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
     gc = command("gc", _gc, "list what no study needs; delete it with --yes")
     gc.add_argument("studies", nargs="*", metavar="STUDY", help="studies to keep (all below ./studies)")
     gc.add_argument("--yes", action="store_true", help="delete it")
+    doctor = command("doctor", _doctor, "is this machine, is a cluster fit to play studies")
+    doctor.add_argument("--address", help="of a Ray cluster, all of whose nodes are to be asked")
     bench = command("bench", _bench, "throughput and scaling on this machine")
     bench.add_argument("name", nargs="?", help="one benchmark of them; all without")
     return top
@@ -317,6 +321,17 @@ def _gc(arguments: Any) -> int:
     from raycl.gc import collect_garbage
 
     return collect_garbage(Path(arguments.store), [Path(s) for s in arguments.studies], arguments.yes)
+
+
+def _doctor(arguments: Any) -> int:
+    from raycl.tune.doctor import Report, examine, verdict
+
+    reports: list[Report] = []
+    for report in examine(arguments.address, Path(arguments.store)):
+        print("\n" * bool(reports) + str(report), flush=True)
+        reports.append(report)
+    print(verdict(reports))
+    return 1 if any(report.misses for report in reports) else 0
 
 
 def _bench(arguments: Any) -> int:

@@ -20,6 +20,7 @@ ELSEWHERE = {  # a command, and the test that runs it
     "ray start --head": "test_resuming.py",
     "ray start --address=HEAD:6379": "test_resuming.py, as a head",
     "raycl run studies/quickstart.py --address auto": "test_resuming.py, by host and port",
+    "raycl doctor --address auto": "tune/test_doctor.py, by host and port",
     "raycl data prepare mnist": "needs a network; from a folder: test_mnist_desk",
     "raycl data prepare cifar100 --from ~/data": "benchmarks/test_cifar.py",
     "raycl run studies/examples/mnist_desk.py": "test_mnist_desk",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import shutil
-import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ _QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
+    "TUNE_STATE_REFRESH_PERIOD": "3600",  # Ray ends a process that asks this of a head started anew
 }
+ELASTIC_SLOTS = 32  # runs asked for at a time where nobody says how far a cluster can grow
 
 
 @contextlib.contextmanager
@@ -37,13 +39,17 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     The study's own Python files travel to the workers of a cluster.
 
     Raises:
-        UserError: nothing answers at the address.
+        UserError: the cluster cannot be joined: see `check_address`.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     import ray
 
-    _answers(address)
+    from raycl.tune.joining import check_address, no_cluster
+
+    already = ray.is_initialized()
+    if not already:
+        address = check_address(address)
     shipped = tempfile.TemporaryDirectory(prefix="raycl-study-") if address and folder else None
     options: dict[str, Any] = {
         "address": "local",  # without it Ray joins whatever cluster this machine last belonged to
@@ -59,16 +65,15 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         for file in folder.glob("*.py"):
             shutil.copy(file, shipped.name)
         options["runtime_env"] = {"working_dir": shipped.name}
-    already = ray.is_initialized()
     try:
         if not already:
             ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if not address:
             raise
-        raise _no_cluster(address, str(error).strip().splitlines()[0]) from None
+        raise no_cluster(address, " ".join(str(error).split())[:300]) from None
     try:
-        yield float(ray.cluster_resources().get("CPU", 0.0))
+        yield max(1.0, float(ray.cluster_resources().get("CPU", 0.0)))
     finally:
         if not already:
             ray.shutdown()
@@ -76,53 +81,98 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
             shipped.cleanup()
 
 
-def _answers(address: str | None) -> None:
-    """Knock at the address first: Ray itself would go on trying for minutes.
+def feasible(
+    cells: Sequence[Cell], store: Path, address: str, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """See, before anything starts, that the cluster which is joined can play these cells.
+
+    Args:
+        store: the folder of results, which all nodes must share.
+        address: as the user wrote it, for messages.
+        say: takes what does not forbid the study, a line each.
 
     Raises:
-        UserError: nothing listens there.
+        UserError: the first thing that forbids it; `raycl doctor` lists them all.
     """
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise _no_cluster(str(address), str(error)) from None
+    from raycl.tune import nodes
 
-
-def _no_cluster(address: str, reason: str) -> UserError:
-    return UserError(
-        f"no Ray cluster answers at --address {address} ({reason}); start one with `ray start --head` (under "
-        "the same RAY_AUTH_TOKEN_PATH, if it asks for a token), or leave --address out to use this machine"
-    )
+    check_resources(cells)
+    known, mine = nodes.ask(store), nodes.here()
+    sources = sorted({name for cell in cells for name in _needs(cell)})
+    gpus = any(cell.resources.gpus for cell in cells)
+    found = [thing for node in known for thing in nodes.judge(node, mine, store, sources, gpus)]
+    found += nodes.judge_cluster(known, nodes.elastic(), sources)
+    for thing in found:
+        if thing.level == "note":
+            say(str(thing))
+    misses = [thing for thing in found if thing.level == "miss"]
+    if misses:
+        more = f" ({len(misses) - 1} more: raycl doctor --address {address})" if len(misses) > 1 else ""
+        raise UserError(f"{misses[0]}{more}")
 
 
 def check_resources(cells: Sequence[Cell]) -> None:
-    """Refuse a request that no node can ever meet.
+    """Refuse a request that no node can ever meet, nor one that the cluster may start.
 
     Raises:
         UserError: names the cell, what it asks for, and the largest node.
     """
     import ray
 
+    from raycl.tune.nodes import elastic
+
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    grows, asked = None, False
     for cell in cells:
-        r = cell.resources
-        if not any(n.get("CPU", 0) >= r.cpus and n.get("GPU", 0) >= r.gpus for n in nodes):
-            largest = max(nodes, key=lambda n: (n.get("GPU", 0), n.get("CPU", 0)))
+        wanted = bundle(dataclasses.asdict(cell.resources))
+        if wanted["GPU"] > 1 and wanted["GPU"] % 1:
             raise UserError(
-                f"resources of {cell.name}: R(cpus={r.cpus:g}, gpus={r.gpus:g}) fits no node; the largest "
-                f"has {largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs"
+                f"resources of {cell.name}: gpus={wanted['GPU']:g}: one GPU can be shared, several cannot; "
+                "ask for a fraction below 1, or for a whole number"
             )
+        if any(_fits(wanted, node) for node in nodes):
+            continue
+        if not asked:
+            grows, asked = elastic(), True
+        if grows and (not grows.groups or any(_fits(wanted, group) for group, _ in grows.groups)):
+            continue
+        raise _fits_nowhere(
+            cell, wanted, nodes + [dict(group) for group, _ in (grows.groups if grows else ())]
+        )
+
+
+def _fits(wanted: Mapping[str, float], node: Mapping[str, float]) -> bool:
+    return all(node.get(name, 0) >= amount for name, amount in wanted.items())
+
+
+def _fits_nowhere(cell: Cell, wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> UserError:
+    scarce = [name for name, amount in wanted.items() if not any(n.get(name, 0) >= amount for n in nodes)]
+    largest = max(nodes, key=lambda n: tuple(n.get(name, 0) for name in [*scarce, "GPU", "CPU"]))
+    r = cell.resources
+    memory, has = "", f"{largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs"
+    if r.memory is not None:
+        memory, has = f", memory={r.memory:g}", f"{has} and {largest.get('memory', 0) / 2**30:.1f} GiB"
+    return UserError(
+        f"resources of {cell.name}: R(cpus={r.cpus:g}, gpus={r.gpus:g}{memory}) fits no node; the largest "
+        f"has {has}: ask for less in the study's `resources`, or start Ray on a larger machine"
+    )
 
 
 def slots(cells: Sequence[Cell]) -> int:
-    """How many runs can be live at once: by what the smallest request leaves room for."""
+    """How many runs can be live at once: by what the smallest request leaves room for.
+
+    A cluster that grows when more is asked for is asked for what its largest form could hold.
+    """
     import ray
 
-    have = ray.cluster_resources()
-    most = 1
+    from raycl.tune.nodes import elastic
+
+    have = dict(ray.cluster_resources())
+    grows = elastic()
+    most = ELASTIC_SLOTS if grows and not grows.groups else 1
+    for group, count in grows.groups if grows else ():
+        for name, amount in group.items():
+            have[name] = have.get(name, 0) + amount * (ELASTIC_SLOTS if count is None else count)
     for cell in cells:
         r = cell.resources
         cpus = have.get("CPU", 0) / r.cpus if r.cpus else float("inf")
@@ -143,6 +193,7 @@ def play_on_ray(
     from ray import tune
     from ray.tune.execution.placement_groups import PlacementGroupFactory
 
+    from raycl.tune.lifeline import bound_to_cluster
     from raycl.tune.search import StudySearch
     from raycl.tune.staging import stage
     from raycl.tune.trainable import play
@@ -180,7 +231,7 @@ def play_on_ray(
         ),
     )
     try:
-        with _silenced():
+        with _silenced(), bound_to_cluster(agenda, Path(scratch)):
             tuner.fit()
     finally:
         StudySearch.agendas.pop(searcher.token, None)

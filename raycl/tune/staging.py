@@ -2,39 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raycl.benchmarks import data_root
+from raycl.errors import UserError
+
+BLOCK_BYTES = 2**26  # that are sent at a time
 
 
 def stage(sources: Sequence[str]) -> list[str]:
     """See that every live node has the prepared files of these sources; copy what is missing.
 
+    A block at a time goes to all nodes that lack it, so that a data set of any size passes through the memory
+    of any node. A node that dies meanwhile is left out: nothing will be played there.
+
     Returns:
-        A line for each node and source that was copied.
+        A line for each node to which files were copied.
+
+    Raises:
+        UserError: a node cannot take a file.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
-    here = ray.get_runtime_context().get_node_id()
-    others = [node for node in nodes if node["NodeID"] != here]
-    if not others:
-        return []
-    root, said = data_root(), []
+    root = data_root()
     files = {path.relative_to(root).as_posix(): path for name in sources for path in _files(root / name)}
+    nodes = _others() if files else []
+    if not nodes:
+        return []
     wanted = {name: path.read_text() if path.suffix == ".json" else "" for name, path in files.items()}
-    for node in others:
-        where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        missing = ray.get(_missing.options(scheduling_strategy=where).remote(str(root), wanted))
-        for name in missing:
-            content = ray.put(np.fromfile(files[name], np.uint8))
-            ray.get(_write.options(scheduling_strategy=where).remote(str(root), name, content))
-        if missing:
-            said.append(f"{len(missing)} data files copied to node {node['NodeManagerAddress']}")
-    return said
+    sizes = {name: path.stat().st_size for name, path in files.items() if path.suffix != ".json"}
+    lacking = _each([(node, _on(node, _missing, str(root), wanted, sizes)) for node in nodes])
+    nodes, token = [node for node in nodes if lacking.get(node["NodeID"])], secrets.token_hex(4)
+    for name, path in files.items():
+        takers = [node for node in nodes if name in lacking[node["NodeID"]]]
+        there = _send(path, name, takers, token)
+        nodes = [node for node in nodes if node not in takers or node in there]
+    return [
+        f"{len(lacking[node['NodeID']])} data files copied to node {node['NodeManagerAddress']}"
+        for node in nodes
+    ]
+
+
+def _send(path: Path, name: str, nodes: list[dict[str, Any]], token: str) -> list[dict[str, Any]]:
+    """Copy one file; returns the nodes that are still alive at the end."""
+    size = path.stat().st_size
+    for start in range(0, max(1, size), BLOCK_BYTES) if nodes else ():
+        content = ray.put(np.fromfile(path, np.uint8, count=BLOCK_BYTES, offset=start))
+        block = (str(data_root()), name, content, start, start + BLOCK_BYTES >= size)
+        # Drafts of their own: the nodes may share a folder.
+        done = _each([(node, _on(node, _write, *block, f"{token}-{node['NodeID'][:8]}")) for node in nodes])
+        nodes = [node for node in nodes if node["NodeID"] in done]
+    return nodes
+
+
+def _others() -> list[dict[str, Any]]:
+    """Nodes that runs can come to, but for this one."""
+    here = ray.get_runtime_context().get_node_id()
+    return [node for node in ray.nodes()
+            if node["Alive"] and node["Resources"].get("CPU", 0) > 0 and node["NodeID"] != here]  # fmt: skip
+
+
+def _on(node: Mapping[str, Any], task: Any, *arguments: Any) -> Any:
+    where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return task.options(scheduling_strategy=where).remote(*arguments)
+
+
+def _each(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> dict[str, Any]:
+    """What each node gives back, by its id; without those that die.
+
+    Raises:
+        UserError: a node has no room, or may not write.
+    """
+    given = {}
+    for node, answer in asked:
+        try:
+            given[node["NodeID"]] = ray.get(answer)
+        except OSError as error:
+            cause = getattr(error, "cause", error)
+            raise UserError(
+                f"data cannot be copied to node {node['NodeManagerAddress']} ({cause.strerror or cause}); "
+                f"make room there at {data_root()}, or set RAYCL_DATA to a folder that all nodes share"
+            ) from None
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError:
+            continue
+    return given
 
 
 def _files(folder: Path) -> list[Path]:
@@ -47,23 +105,38 @@ def _files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.suffix == ".json", path.name))
 
 
-@ray.remote(num_cpus=0.01)
-def _missing(root: str, wanted: dict[str, str]) -> list[str]:
+# No share of a processor: data are to be there before one is free.
+@ray.remote(num_cpus=0)
+def _missing(root: str, wanted: dict[str, str], sizes: Mapping[str, int] | None = None) -> list[str]:
     """Files that are not there, and manifests that say something else; arrays are named by their content."""
     lacking = [
         name
         for name, text in wanted.items()
-        if not (path := Path(root) / name).exists() or (text and path.read_text() != text)
+        if not (path := Path(root) / name).exists()
+        or (text and path.read_text() != text)
+        or path.stat().st_size != (sizes or {}).get(name, path.stat().st_size)
     ]
     return sorted(lacking, key=lambda name: (name.endswith(".json"), name))
 
 
-@ray.remote(num_cpus=0.01)
-def _write(root: str, name: str, content: np.ndarray) -> None:
+@ray.remote(num_cpus=0)
+def _write(
+    root: str, name: str, content: np.ndarray, start: int = 0, last: bool = True, token: str = "0"
+) -> None:
+    """A block of a file; the last one puts the file in its place."""
     import os
 
     path = Path(root) / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    content.tofile(temporary)
-    os.replace(temporary, path)
+    draft = path.with_name(f".{path.name}-{token}.tmp")
+    try:
+        with open(draft, "r+b" if start else "wb") as file:
+            file.seek(start)
+            file.write(content.data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    if last:
+        os.replace(draft, path)

@@ -1,0 +1,257 @@
+"""Does a Ray cluster at an address let this process in? Found out in seconds, and said in a line.
+
+Left to itself, Ray goes on trying for 20 to 60 s and writes while it does, and where a token is wanted and
+none is found some of its parts end the process. So this knocks first, in the order in which things go wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from raycl.errors import UserError
+
+SECONDS = 10.0  # for each answer
+HERE_SECONDS = 5.0  # until Ray's own process on this machine must be known to the head
+# What opens a connection of HTTP/2, which gRPC speaks: a greeting and an empty frame of settings (RFC 9113).
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_SETTINGS = 4
+
+
+def check_address(address: str | None) -> str | None:
+    """See that Ray can be joined, or started; returns the address for `ray.init`, None to start it here.
+
+    Raises:
+        UserError: nothing answers, or something else than a Ray head; its token or versions are others; this
+            machine does not belong to the cluster.
+    """
+    if address in (None, "", "local"):
+        if auth_mode() != "disabled":  # a cluster of one's own asks for a token too
+            _check_token()
+        return None
+    assert address is not None
+    found = _found(address)
+    if auth_mode() == "token":
+        _check_token()
+    shown = address if address == found else f"{address}, which is {found},"
+    _knock(shown, found)
+    _ask(shown, found)
+    return address
+
+
+def auth_mode() -> str:
+    """RAY_AUTH_MODE, or "" where it is not set."""
+    return os.environ.get("RAY_AUTH_MODE", "").strip().lower()
+
+
+def token_place() -> tuple[str, Path | None]:
+    """Where Ray takes its token from: what to call that, and the file, unless it is a variable's value."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return "RAY_AUTH_TOKEN", None
+    if given := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return f"RAY_AUTH_TOKEN_PATH={given}", Path(given).expanduser()
+    return "~/.ray/auth_token", Path.home() / ".ray" / "auth_token"
+
+
+def token_problem() -> str:
+    """Why there is no token, or ""."""
+    called, file = token_place()
+    if file is None:
+        return ""
+    try:
+        return "" if file.read_text().strip() else f"the token file {called} is empty"
+    except FileNotFoundError:
+        return f"there is no token file {called}"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "it is no text"
+        return f"the token file {called} cannot be read ({reason})"
+
+
+def open_to_others(file: Path) -> bool:
+    """Whether other users of this machine can read a file: by its own mode, and by the folders above it."""
+    try:
+        if not file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            return False
+        above = [folder.stat().st_mode for folder in file.resolve().parents]
+    except OSError:
+        return False
+    return all(mode & (stat.S_IXGRP | stat.S_IXOTH) for mode in above)
+
+
+def _check_token() -> None:
+    """A file that is named must hold a token; where none is named, Ray makes one for a cluster of its own.
+
+    Raises:
+        UserError: says what is wrong with the file.
+    """
+    problem = token_problem()
+    if problem and (os.environ.get("RAY_AUTH_TOKEN_PATH") or auth_mode() == "token"):
+        raise UserError(
+            f"{problem}; make one with `ray get-auth-token --generate`, or copy the cluster's, and name it "
+            "with RAY_AUTH_TOKEN_PATH"
+        )
+
+
+def no_cluster(address: str, reason: str) -> UserError:
+    """What is said where nothing can be joined."""
+    return UserError(
+        f"no Ray cluster answers at --address {address} ({reason}); start one with `ray start --head` (under "
+        "the same RAY_AUTH_TOKEN_PATH, if it asks for a token), or leave --address out to use this machine"
+    )
+
+
+def _found(address: str) -> str:
+    """Host and port that Ray would go to."""
+    from ray._private import services
+
+    private: Any = services
+    given = os.environ.get("RAY_ADDRESS") if address == "auto" else ""
+    if "://" in (given or address):
+        raise UserError(
+            f"--address {given or address}: raycl does not go through Ray's client; run it on a machine of "
+            "the cluster, with --address HOST:PORT of its head"
+        )
+    try:
+        with muted():
+            found = private.canonicalize_bootstrap_address(address)
+            if address == "auto" and not given:
+                _send_token_as_ray_does()
+    except ConnectionError:
+        raise no_cluster(address, "this machine belongs to none") from None
+    except (ValueError, OSError) as error:
+        raise no_cluster(address, _one_line(error)) from None
+    if not found:  # RAY_ADDRESS=local
+        raise no_cluster(address, f"RAY_ADDRESS={given}")
+    return str(found)
+
+
+def _send_token_as_ray_does() -> None:
+    """A cluster that Ray finds by itself is this machine's: a token that is here is sent there."""
+    with contextlib.suppress(ImportError):
+        from ray._private.authentication.authentication_token_setup import (
+            maybe_enable_token_auth_if_token_available,
+        )
+
+        if not token_problem():
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def _knock(shown: str, found: str) -> None:
+    """Whether a gRPC server listens there: it says so as soon as it is greeted."""
+    host, _, port = found.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as line:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return
+            line.settimeout(SECONDS)
+            line.sendall(_GREETING)
+            heard = b""
+            while len(heard) < 9 and (more := line.recv(9 - len(heard))):
+                heard += more
+    except TimeoutError:
+        raise no_cluster(shown, f"silent for {SECONDS:.0f} s") from None
+    except (ConnectionResetError, BrokenPipeError):
+        heard = b""
+    except (OSError, ValueError, OverflowError) as error:
+        raise no_cluster(shown, _one_line(error)) from None
+    if len(heard) < 9 or heard[3] != _SETTINGS:
+        raise no_cluster(shown, "what listens there is no Ray head")
+
+
+def _ask(shown: str, found: str) -> None:
+    """Ask the head for its versions and nodes, as `ray.init` would."""
+    import ray
+    from ray import _raylet
+
+    private: Any = _raylet
+    try:
+        with muted():
+            client = private.GcsClient(address=found)
+            metadata = client.internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster", timeout=SECONDS)
+            _check_versions(shown, json.loads(metadata or b"{}"))
+            _check_membership(shown, found, client)
+    except (AttributeError, TypeError):  # these ways into Ray are its own affair, and change
+        return
+    except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+        if type(error).__name__ == "AuthenticationError":
+            raise _refused(shown) from None
+        reason = f"what listens there is no head of Ray {ray.__version__}: {_one_line(error)}"
+        raise no_cluster(shown, reason) from None
+
+
+def _refused(shown: str) -> UserError:
+    if auth_mode() != "token":
+        return UserError(
+            f"the Ray cluster at --address {shown} asks for a token, and RAY_AUTH_MODE is not 'token' "
+            "here; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the token of its head"
+        )
+    return UserError(
+        f"the Ray cluster at --address {shown} refuses the token of {token_place()[0]}; name a file with "
+        "the token of its head in RAY_AUTH_TOKEN_PATH"
+    )
+
+
+def _check_versions(shown: str, theirs: dict[str, str]) -> None:
+    """Ray joins no cluster of another Ray, nor of another Python."""
+    import ray
+
+    parts = 2 if os.environ.get("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL") == "minor" else 3
+    ours = {"ray_version": ray.__version__, "python_version": platform.python_version()}
+    for key, called in (("ray_version", "Ray"), ("python_version", "Python")):
+        there = theirs.get(key, ours[key])
+        length = parts if called == "Python" else None
+        if there.split(".")[:length] != ours[key].split(".")[:length]:
+            raise UserError(
+                f"the Ray cluster at --address {shown} runs {called} {there}, this machine {called} "
+                f"{ours[key]}; install the same on all machines"
+            )
+
+
+def _check_membership(shown: str, found: str, client: Any) -> None:
+    """A driver needs a Ray process beside it on its own machine, that belongs to the cluster."""
+    from ray._private import services
+
+    private: Any = services
+    until = time.monotonic() + HERE_SECONDS
+    while True:
+        alive = {node.hex() for node, about in client.get_all_node_info(timeout=SECONDS).items()
+                 if about.state == about.GcsNodeState.Value("ALIVE")}  # fmt: skip
+        if alive & set(private.find_node_ids()):
+            return
+        if time.monotonic() > until:
+            raise UserError(
+                f"this machine is no node of the Ray cluster at --address {shown}; run raycl on one of its "
+                f"{len(alive)} nodes, or join it with `ray start --address={found} --num-cpus=0`"
+            )
+        time.sleep(0.5)
+
+
+def _one_line(error: BaseException) -> str:
+    """What an exception says, on one line."""
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())[:200]
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Nothing reaches the error stream, whoever writes there: Ray's compiled part asks no logger."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,611 @@
+"""What forbids a study is said before it starts: real clusters whose nodes do not fit together."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import http.server
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for, why_not
+
+import raycl.api
+from raycl import R
+from raycl.errors import UserError
+from raycl.study import cells_of
+from raycl.tune import joining
+from raycl.tune.nodes import DRIVER_ONLY, Elastic, Facts, Node, here, judge, judge_cluster
+
+HOME = Path(__file__).parents[2]
+STUDY = """
+from raycl import R, Seeds, Study
+STUDY = Study(name="tiny", methods={"finetune": {}}, benchmarks=["digits_split"], network="mlp(hidden=8)",
+              fit={"epochs": 1}, search=None, final=Seeds(1, 2), resources={"*": RESOURCES})
+"""
+
+
+# Joining, without a cluster.
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing that leads Ray anywhere."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USE_TLS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(joining, "SECONDS", 2.0)
+    return monkeypatch
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Something that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def website() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def direct(unset: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Addresses of loopback as they are: Ray would go to this machine's address on its network."""
+    from ray._private import services
+
+    unset.setattr(services, "resolve_ip_for_localhost", lambda host: host)
+    return unset
+
+
+def refusal(address: str | None) -> str:
+    with pytest.raises(UserError) as caught:
+        joining.check_address(address)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_nothing_listens(direct: pytest.MonkeyPatch) -> None:
+    assert "--address 127.0.0.1:1 (Connection refused)" in refusal("127.0.0.1:1")
+
+
+def test_what_says_nothing_is_waited_for_a_while_only(direct: pytest.MonkeyPatch, silent: str) -> None:
+    assert f"no Ray cluster answers at --address {silent} (silent for 2 s)" in refusal(silent)
+
+
+def test_a_web_server_is_no_head(direct: pytest.MonkeyPatch, website: str) -> None:
+    assert "what listens there is no Ray head" in refusal(website)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("10.0.0.1", "Invalid address format"),
+        ("127.0.0.1:port", "no Ray cluster answers"),
+        ("127.0.0.1:99999", "no Ray cluster answers"),
+        ("ray://127.0.0.1:10001", "does not go through Ray's client"),
+    ],
+)
+def test_what_is_no_address(direct: pytest.MonkeyPatch, address: str, said: str) -> None:
+    assert said in refusal(address)
+
+
+def test_an_address_of_the_environment_is_what_auto_means(
+    direct: pytest.MonkeyPatch, silent: str, tmp_path: Path
+) -> None:
+    direct.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert "--address auto, which is 127.0.0.1:1, (Connection refused)" in refusal("auto")
+    direct.setenv("RAY_ADDRESS", "ray://127.0.0.1:1")
+    assert "--address ray://127.0.0.1:1: raycl does not" in refusal("auto")
+    direct.setenv("RAY_ADDRESS", "local")
+    assert "(RAY_ADDRESS=local)" in refusal("auto")
+
+
+def test_a_token_that_is_not_there_is_said_before_ray_ends_the_process(
+    direct: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    direct.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    assert f"there is no token file RAY_AUTH_TOKEN_PATH={tmp_path}/none" in refusal(None)
+    direct.setenv("RAY_AUTH_MODE", "token")
+    (tmp_path / "none").write_text("\n")
+    assert "is empty" in refusal("127.0.0.1:1")
+    direct.setenv("RAY_AUTH_MODE", "disabled")
+    assert joining.check_address(None) is None
+    direct.delenv("RAY_AUTH_TOKEN_PATH")
+    direct.setenv("RAY_AUTH_MODE", "token")
+    direct.setenv("HOME", str(tmp_path))
+    assert "there is no token file ~/.ray/auth_token" in refusal("127.0.0.1:1")
+    direct.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    assert "Connection refused" in refusal("127.0.0.1:1")
+
+
+# Judging, from facts.
+
+
+@pytest.fixture(scope="module")
+def mine() -> Facts:
+    facts = here()
+    data = {"digits": {"mark": "1", "bytes": 3_000_000, "whole": True}}
+    return dataclasses.replace(facts, data=data, devices=0, data_writable=True, disk_free=10**9)
+
+
+def node(facts: Facts | None, **changes: Any) -> Node:
+    base = Node("id", "node 10.0.0.2 (b)", "10.0.0.2", head=False, cpus=2, gpus=0, memory=2**30, facts=facts)
+    return dataclasses.replace(base, **changes)
+
+
+def said(mine: Facts, there: Node) -> list[tuple[str, str]]:
+    return [(thing.level, str(thing)) for thing in judge(there, mine, Path("/results"), ["digits"])]
+
+
+def test_a_node_like_this_machine_is_fit(mine: Facts) -> None:
+    assert said(mine, node(mine)) == []
+
+
+def test_a_node_without_cpus_is_asked_for_nothing(mine: Facts) -> None:
+    assert said(mine, node(None, cpus=0)) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "there", "level"),
+    [
+        ("torch", "2.14.0+cu128", "miss"),
+        ("torch", None, "miss"),
+        ("ray", "2.52.0", "miss"),
+        ("numpy", "1.0.0", "note"),
+        ("torchvision", "0.1.0", "note"),
+        ("scikit-learn", "1.0", "note"),
+    ],
+)
+def test_versions_that_change_results(mine: Facts, package: str, there: str | None, level: str) -> None:
+    packages = {**mine.packages, package: there or ""}
+    packages = {name: version for name, version in packages.items() if version}
+    ((found, text),) = said(mine, node(dataclasses.replace(mine, packages=packages)))
+    assert found == level
+    assert f"node 10.0.0.2 (b): has {package} {there}" in text if there else f"has no {package}" in text
+
+
+def test_a_cpu_build_of_the_same_torch_is_a_note(mine: Facts) -> None:
+    version = mine.packages["torch"].partition("+")[0]
+    other = dataclasses.replace(mine, packages={**mine.packages, "torch": f"{version}+other"})
+    assert [level for level, _ in said(mine, node(other))] == ["note"]
+
+
+def test_another_python(mine: Facts) -> None:
+    assert said(mine, node(dataclasses.replace(mine, python="3.99.0")))[0][0] == "miss"
+    major, minor, _ = mine.python.split(".")
+    assert said(mine, node(dataclasses.replace(mine, python=f"{major}.{minor}.99")))[0][0] == "note"
+
+
+def test_another_raycl(mine: Facts) -> None:
+    ((level, text),) = said(mine, node(dataclasses.replace(mine, raycl="9.9")))
+    assert level == "miss" and f"has raycl 9.9, this machine {mine.raycl}" in text
+    newer = dataclasses.replace(mine, source={**mine.source, "masks.py": "0", "cli.py": "0", "new.py": "0"})
+    ((level, text),) = said(mine, node(newer))
+    assert level == "miss" and "in 2 files (masks.py, new.py)" in text
+    ((level, text),) = said(mine, node(dataclasses.replace(mine, source={**mine.source, "cli.py": "0"})))
+    assert level == "note" and "(cli.py)" in text
+
+
+def test_a_gpu_that_torch_does_not_see(mine: Facts) -> None:
+    for gpus in (1, 0.5):
+        ((level, text),) = said(mine, node(mine, gpus=gpus))
+        assert level == "miss" and "sees none" in text
+    assert said(mine, node(dataclasses.replace(mine, devices=1), gpus=0.5)) == []
+    assert said(mine, node(dataclasses.replace(mine, devices=None), gpus=1)) == []
+    assert judge(node(mine, gpus=1), mine, None, gpus=False)[0].level == "note"
+
+
+def test_data_that_cannot_be_copied(mine: Facts) -> None:
+    lacks = dataclasses.replace(mine, data={})
+    assert said(mine, node(lacks)) == []  # it can be
+    torn = {"digits": {**mine.data["digits"], "whole": False}}
+    for data in ({}, torn, {"digits": {**mine.data["digits"], "mark": "2"}}):
+        ((level, text),) = said(mine, node(dataclasses.replace(mine, data=data, disk_free=10**6)))
+        assert level == "miss" and "lacks the data of digits, 3.0 MB, and has 1.0 MB left" in text
+    ((level, text),) = said(mine, node(dataclasses.replace(lacks, data_writable=False)))
+    assert level == "miss" and "cannot be written there" in text
+    assert judge(node(dataclasses.replace(lacks, disk_free=0)), mine, None, needed=[]) == []
+
+
+def test_a_clock_that_is_off_is_a_note(mine: Facts) -> None:
+    ((level, text),) = said(mine, node(mine, clock=-77.0))
+    assert level == "note" and "its clock is 77 s behind this machine's" in text
+    assert said(mine, node(mine, clock=1.0)) == []
+
+
+def test_a_cluster_that_grows_is_not_refused_for_having_no_worker(mine: Facts) -> None:
+    head = node(None, cpus=0)
+    (miss,) = judge_cluster([head], None)
+    assert miss.level == "miss" and "no node of the cluster has a CPU" in miss.text
+    (note,) = judge_cluster([head], Elastic())
+    assert note.level == "note"
+    assert judge_cluster([head, node(mine)], None) == []
+
+
+def test_files_that_only_drivers_run_are_never_loaded_by_a_worker() -> None:
+    script = (
+        "import sys; import raycl.tune.trainable, raycl.tune.staging, raycl.player; "
+        "print(*[name for name in sys.modules if name.startswith('raycl.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    loaded = [f"{name.removeprefix('raycl.').replace('.', '/')}.py" for name in done.stdout.split()]
+    assert "tune/trainable.py" in loaded and "player.py" in loaded
+    assert not [name for name in loaded if any(fnmatch.fnmatch(name, room) for room in DRIVER_ONLY)]
+    there = [path.relative_to(HOME / "raycl").as_posix() for path in (HOME / "raycl").rglob("*.py")]
+    assert all(fnmatch.filter(there, room) for room in DRIVER_ONLY)  # each names something
+
+
+# Resources.
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        (R(cpus=1, gpus=0.5), r"R\(cpus=1, gpus=0.5\) fits no node; the largest has 4 CPUs and 0 GPUs"),
+        (R(cpus=5), r"R\(cpus=5, gpus=0\) fits no node; the largest has 4 CPUs"),
+        (
+            R(cpus=1, memory=1e6),
+            r"memory=1e\+06\) fits no node; the largest has 4 CPUs and 0 GPUs and .* GiB",
+        ),
+        (R(cpus=1, gpus=1.5), r"gpus=1.5: one GPU can be shared, several cannot"),
+    ],
+)
+def test_a_request_that_no_node_can_meet(ray_cluster: int, wanted: R, text: str) -> None:
+    from tune_helpers import tiny
+
+    from raycl.tune.launch import check_resources
+
+    cells = cells_of(tiny({"finetune": {}}, resources={"*": wanted}))
+    with pytest.raises(UserError, match=text):
+        check_resources(cells)
+
+
+def test_one_node_is_asked_and_agrees_with_its_driver(ray_cluster: int, tmp_path: Path) -> None:
+    from raycl.tune.nodes import ask, elastic
+
+    (there,) = ask(tmp_path)
+    facts = here()
+    assert there.plays and there.cpus == 4 and there.head and not there.store and abs(there.clock) < 5
+    assert there.facts is not None and there.facts.packages == facts.packages
+    assert there.facts.source == facts.source
+    assert judge(there, facts, tmp_path) == []
+    assert list(tmp_path.iterdir()) == []  # no trace of a question
+    assert elastic() is None
+
+
+def test_all_processors_lent_out_keep_no_node_from_answering(ray_cluster: int, tmp_path: Path) -> None:
+    import ray
+
+    from raycl.tune.nodes import ask
+
+    @ray.remote(num_cpus=4)
+    def hold(mark: str, until: str) -> None:
+        import time
+
+        Path(mark).touch()
+        while not Path(until).exists():
+            time.sleep(0.05)
+
+    held = hold.remote(str(tmp_path / "holds"), str(tmp_path / "over"))
+    while not (tmp_path / "holds").exists():
+        ray.wait([held], timeout=0.1)
+    try:
+        (there,) = ask()
+        assert there.facts is not None, there.silent
+    finally:
+        (tmp_path / "over").touch()
+    ray.get(held)
+
+
+# A cluster of separate hosts.
+
+
+@pytest.fixture(scope="module")
+def misfits() -> Iterator[Misfits]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with Misfits() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def examined(misfits: Misfits) -> tuple[int, str, str]:
+    done = misfits.raycl("doctor", "--address", misfits.address, "--store", str(misfits.store))
+    return done.returncode, done.stdout, done.stderr
+
+
+def flat(text: str) -> str:
+    """Without the breaks of lines."""
+    return " ".join(text.split())
+
+
+def test_doctor_finds_every_miss(misfits: Misfits, examined: tuple[int, str, str]) -> None:
+    code, out, err = examined
+    assert code == 1 and err == "", err
+    whole = flat(out)
+    assert "cluster at 10.77.0.1:6379: 4 nodes, 3 to play on" in out
+    assert "MISS node 10.77.0.2 (worker1): Ray lends 1 GPU there, and torch" in whole
+    assert "MISS node 10.77.0.3 (worker2): its raycl" in whole and "(masks.py); install the same" in whole
+    assert (
+        f"MISS node 10.77.0.3 (worker2): store {misfits.store}: it has another folder of that name" in whole
+    )
+    assert "MISS node 10.77.0.4 (worker3): raycl cannot be imported by" in whole
+    assert "No module named 'raycl'" in whole
+    assert "not fit: 4 things missing" in out
+    assert "written and read by 2 of 3 nodes" in whole
+
+
+def test_doctor_fits_the_screen_and_keeps_the_secret(
+    misfits: Misfits, examined: tuple[int, str, str]
+) -> None:
+    _, out, _ = examined
+    assert max(map(len, out.splitlines())) <= 80
+    assert misfits.token.read_text() not in out
+    rows = [line for line in out.splitlines() if line.startswith("  10.77.0.")]
+    assert ["plays nothing" in row for row in rows] == [True, False, False, False]
+
+
+def test_nothing_is_left_in_the_store(misfits: Misfits, examined: tuple[int, str, str]) -> None:
+    assert misfits.head.run("ls", "-A", str(misfits.store)) == ""
+
+
+def asked(misfits: Misfits, tmp_path: Path, resources: str, store: Path) -> tuple[int, str, str]:
+    study = tmp_path / "tiny.py"
+    study.write_text(textwrap.dedent(STUDY).replace("RESOURCES", resources))
+    misfits.head.run("mkdir", "-p", str(store))
+    return misfits.driver_says(ASK, misfits.address, str(store), str(study))
+
+
+@pytest.mark.parametrize(
+    ("resources", "text"),
+    [
+        pytest.param("R(cpus=1, gpus=1)", "(worker1): Ray lends 1 GPU there", marks=pytest.mark.slow),
+        ("R(cpus=1)", "node 10.77.0.3 (worker2): its raycl"),
+        ("R(cpus=2)", "R(cpus=2, gpus=0) fits no node; the largest has 1 CPUs and 1 GPUs"),
+        ("R(cpus=1, gpus=2)", "R(cpus=1, gpus=2) fits no node; the largest has 1 CPUs and 1 GPUs"),
+    ],
+)
+def test_a_study_is_refused_in_one_line(misfits: Misfits, tmp_path: Path, resources: str, text: str) -> None:
+    code, _, err = asked(misfits, tmp_path, resources, misfits.store)
+    assert code != 0 and err.count("\n") == 1 and err.startswith("raycl: "), err
+    assert text in err
+    if "fits no node" not in text:
+        assert f"more: raycl doctor --address {misfits.address})" in err
+
+
+JUDGE = """
+import sys
+from pathlib import Path
+from raycl.tune import nodes
+from raycl.tune.launch import cluster
+_, address, store, seconds = sys.argv
+with cluster(address, None):
+    mine = nodes.here()
+    for node in nodes.ask(Path(store), float(seconds)):
+        for thing in nodes.judge(node, mine, Path(store), ["digits"]):
+            print(thing)
+"""
+
+
+def judged(misfits: Misfits, store: str, seconds: float = 120) -> tuple[int, str, str]:
+    return misfits.driver_says(JUDGE, misfits.address, store, str(seconds))
+
+
+def test_a_store_that_only_the_head_sees_and_data_without_room(misfits: Misfits) -> None:
+    """/tmp/ray is each host's own folder here."""
+    misfits.head.run("mkdir", "-p", "/tmp/ray/results")
+    misfits.head.run(sys.executable, "-m", "raycl.cli", "data", "prepare", "digits")
+    code, out, err = judged(misfits, "/tmp/ray/results")
+    assert code == 0, err
+    found = [line for line in out.splitlines() if "store /tmp/ray/results" in line]
+    assert len(found) == 3 and all("it sees no such folder; --store DIR must name" in line for line in found)
+    lacking = [line for line in out.splitlines() if "lacks the data" in line]
+    assert len(lacking) == 1 and "(worker2): lacks the data of digits" in lacking[0]  # the others have room
+    assert "MB left at" in lacking[0]
+
+
+@pytest.mark.skipif("feasible(" not in inspect.getsource(raycl.api), reason="`raycl run` does not ask yet")
+def test_raycl_run_refuses_a_store_that_only_the_head_sees(misfits: Misfits) -> None:
+    study = misfits.switch.root / "tiny.py"
+    study.write_text(STUDY.replace("RESOURCES", "R(cpus=1)"))
+    done = misfits.raycl("run", str(study), "--address", misfits.address, "--store", "/tmp/ray/results")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "raycl: node 10.77.0.2 (worker1): store /tmp/ray/results: it sees no such folder" in done.stderr
+
+
+def joined(misfits: Misfits, address: str, **options: Any) -> str:
+    """What a driver says that is not let in: one line."""
+    code, _, err = misfits.driver_says(JOIN, address, **options)
+    assert code == 1 and err.startswith("raycl: ") and err.count("\n") == 1, err
+    return err
+
+
+def test_a_token_is_asked_for(misfits: Misfits) -> None:
+    wrong = misfits.switch.root / "wrong"
+    wrong.write_text("0" * 64)
+    env = {"RAY_AUTH_TOKEN_PATH": str(wrong)}
+    refused = joined(misfits, misfits.address, env=env)
+    assert f"refuses the token of RAY_AUTH_TOKEN_PATH={wrong}" in refused and "0" * 64 not in refused
+    assert "asks for a token, and RAY_AUTH_MODE is not 'token'" in joined(
+        misfits, misfits.address, env={"RAY_AUTH_MODE": "disabled"}
+    )
+    study = misfits.switch.root / "tiny.py"
+    study.write_text(STUDY.replace("RESOURCES", "R(cpus=1)"))
+    words = ["run", str(study), "--address", misfits.address, "--store", str(misfits.store / "x")]
+    done = misfits.raycl(*words, env=env)
+    assert done.returncode == 2 and done.stderr == refused
+
+
+def test_a_machine_that_belongs_to_no_cluster(misfits: Misfits) -> None:
+    lonely = misfits.lonely
+    assert "this machine is no node of the Ray cluster" in joined(misfits, misfits.address, host=lonely)
+    assert "(this machine belongs to none)" in joined(misfits, "auto", host=lonely)
+    lonely.run("sh", "-c", "echo 10.77.0.5:6379 > /tmp/ray/ray_current_cluster")  # one that has ended since
+    assert "--address auto, which is 10.77.0.5:6379, (Connection refused)" in joined(
+        misfits, "auto", host=lonely
+    )
+
+
+def test_another_of_rays_servers_is_no_head(misfits: Misfits) -> None:
+    script = "import json, ray; ray.init('auto', log_to_driver=False, logging_level='ERROR'); "
+    script += "print(ray.nodes()[0]['NodeManagerAddress'], ray.nodes()[0]['NodeManagerPort'])"
+    host, port = misfits.head.run(sys.executable, "-c", script).split()[-2:]
+    assert "what listens there is no head of Ray" in joined(misfits, f"{host}:{port}")
+
+
+def test_a_head_of_another_version(misfits: Misfits) -> None:
+    write = (
+        "import sys; from ray._raylet import GcsClient; c = GcsClient(address=sys.argv[1]); "
+        "old = c.internal_kv_get(b'CLUSTER_METADATA', namespace=b'cluster'); print(old.decode()); "
+        "c.internal_kv_put(b'CLUSTER_METADATA', sys.argv[2].encode() or old, True, namespace=b'cluster')"
+    )
+    true = misfits.head.run(sys.executable, "-c", write, misfits.address, "").strip()
+    for key, text in (
+        ("ray_version", "runs Ray 1.2.3, this machine Ray"),
+        ("python_version", "runs Python 1.2.3"),
+    ):
+        other = json.dumps(json.loads(true) | {key: "1.2.3"})
+        misfits.head.run(sys.executable, "-c", write, misfits.address, other)
+        try:
+            assert text in joined(misfits, misfits.address)
+        finally:
+            misfits.head.run(sys.executable, "-c", write, misfits.address, true)
+
+
+@pytest.mark.slow
+def test_a_node_that_hangs_is_a_miss_and_no_hang(misfits: Misfits) -> None:
+    """The last test of this cluster: Ray takes the node for dead."""
+    pids = misfits.workers[0].pids(lambda command: "raylet/raylet" in command)
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        code, out, err = judged(misfits, str(misfits.store), seconds=15)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert code == 0, err
+    assert "node 10.77.0.2 (worker1): has not answered within 15 s" in out or "cannot be asked" in out
+    assert "(worker3): raycl cannot be imported" in out  # who answers is heard
+
+
+# Copying, and growing.
+
+STAGE = """
+import sys
+from raycl.errors import UserError
+from raycl.tune import staging
+from raycl.tune.launch import cluster
+staging.BLOCK_BYTES = 100_003
+try:
+    with cluster(sys.argv[1], None):
+        print(*staging.stage(["digits"]), sep="\\n")
+except UserError as error:
+    sys.exit(f"raycl: {error}")
+"""
+
+
+@pytest.mark.slow
+def test_data_are_copied_to_hosts_block_by_block() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    with Cluster(workers=2) as cluster:
+
+        def stage() -> str:
+            return cluster.head.run(sys.executable, "-c", STAGE, cluster.address).strip()
+
+        one, two = cluster.workers
+        cluster.head.run(sys.executable, "-m", "raycl.cli", "data", "prepare", "digits")
+        files = {file.name for file in (cluster.head.own / "data" / "digits").iterdir()}
+        arrays = {name for name in files if name.endswith(".npy")}
+        count = len(arrays) + 1
+        copied = [f"{count} data files copied to node {host.address}" for host in (one, two)]
+        assert sorted(stage().splitlines()) == copied
+        for host in (one, two):
+            folder = host.own / "data" / "digits"
+            assert {file.name for file in folder.iterdir()} == {*arrays, "manifest.json"}
+            for name in arrays:
+                assert (folder / name).read_bytes() == (cluster.head.own / "data/digits" / name).read_bytes()
+        assert stage() == ""
+        torn = two.own / "data" / "digits" / min(arrays)
+        torn.write_bytes(torn.read_bytes()[:-1])
+        assert stage() == f"1 data files copied to node {two.address}"
+        one.run("mount", "-t", "tmpfs", "-o", "size=1m", "none", str(one.data))
+        done = cluster.head.try_run(sys.executable, "-c", STAGE, cluster.address)
+        said = (
+            f"raycl: data cannot be copied to node {one.address} (No space left on device); make room there"
+        )
+        assert done.returncode == 1 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
+        left = one.run("find", str(one.data), "-type", "f").split()
+        assert not [name for name in left if name.endswith(".tmp")]
+
+
+GROWS = {
+    "cluster_name": "grows",
+    "max_workers": 3,  # with the head
+    "provider": {"type": "fake_multinode", "head_node_id": "f" * 51 + "00000", "use_node_id_as_ip": True,
+                 "disable_node_updaters": True, "disable_launch_config_check": True},
+    "auth": {"ssh_user": "nobody"},
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    },
+    "head_node_type": "ray.head.default",
+    "idle_timeout_minutes": 5,
+    "upscaling_speed": 1.0,
+    "file_mounts_sync_continuously": False,
+    **{name: {} for name in ("docker", "file_mounts")},
+    **{name: [] for name in ("initialization_commands", "setup_commands", "head_setup_commands",
+                             "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands",
+                             "cluster_synced_files", "rsync_exclude", "rsync_filter")},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_worker_grows_one(tmp_path: Path) -> None:
+    """Ray's own autoscaler, whose nodes are processes of one host."""
+    if reason := why_not():
+        pytest.skip(reason)
+    cluster = Cluster(workers=0)
+    try:
+        settings = cluster.switch.root / "grows.json"
+        settings.write_text(json.dumps(GROWS))
+        cluster.head.run(
+            "ray", "start", "--head", "--num-cpus=0", "--port=6379", "--include-dashboard=false",
+            f"--autoscaling-config={settings}", *Cluster._common(cluster.head),
+            env={"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"},
+        )  # fmt: skip
+
+        def report() -> tuple[int, str]:
+            done = cluster.raycl("doctor", "--address", cluster.address, "--store", str(cluster.store))
+            return done.returncode, flat(done.stdout)
+
+        wait_for(lambda: "the cluster starts nodes when they are asked for" in report()[1], "the autoscaler")
+        code, out = report()
+        assert code == 0 and "1 node, 0 to play on" in out and "fit: nothing is missing" in out
+        study = tmp_path / "tiny.py"
+        study.write_text(STUDY.replace("RESOURCES", "R(cpus=1)"))
+        done = cluster.raycl("run", str(study), "--address", cluster.address, "--store", str(cluster.store))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert cluster.finished() == 2
+        assert "2 to play on" in report()[1]  # as many as there were runs to play at a time
+    finally:
+        cluster.switch.close()
