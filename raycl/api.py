@@ -86,7 +86,7 @@ def run_study(
             stack.enter_context(present(here.root, study.name, _sayer(console)))
         slots = 1.0
         if not (local or agenda.over):
-            slots = stack.enter_context(_cluster(study, playable, address))
+            slots = stack.enter_context(_cluster(study, playable, address, here.root, _sayer(console)))
         recorder = _recorder(study, agenda, console) if cells else None
         try:
             _play(played, playable, slots, local, address, console)
@@ -141,12 +141,17 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _cluster(study: Study, cells: list[Cell], address: str | None) -> Iterator[float]:
+def _cluster(
+    study: Study, cells: list[Cell], address: str | None, store: Path, say: Callable[[str], None]
+) -> Iterator[float]:
     _require_tune("ray", "run it in this process with --local")
-    from raycl.tune.launch import check_resources, cluster
+    from raycl.tune.launch import check_resources, cluster, feasible
 
     with cluster(address, study.folder) as cpus:
-        check_resources(cells)
+        if address:
+            feasible(cells, store, address, say)
+        else:
+            check_resources(cells)
         yield cpus
 
 

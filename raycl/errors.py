@@ -19,4 +19,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def redacted(text: str) -> str:
     """The text without passwords that stand in addresses: ``postgresql://user:***@host``."""
-    return re.sub(r"(://[^/@\s:]*):[^/@\s]*@", r"\1:***@", text)
+    return re.sub(r"(://[^/@\s:]*):[^/\s]*@", r"\1:***@", text)

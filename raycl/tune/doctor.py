@@ -346,15 +346,16 @@ def whole_cluster(address: str, store: Path | None) -> Report:
     from raycl.tune import nodes
     from raycl.tune.launch import cluster
 
-    made = store is not None and not store.exists()
+    place = store.absolute() if store is not None else None
+    made = [folder for folder in (place, *place.parents) if not folder.exists()] if place else []
     with cluster(address, None):
         try:
             root = Store(store).open().root if store is not None else None
             known, mine, grows = nodes.ask(root), nodes.here(), nodes.elastic()
         finally:
-            if made and store is not None:
-                with contextlib.suppress(OSError):  # no trace of a visit
-                    store.rmdir()
+            with contextlib.suppress(OSError):  # no trace of a visit
+                for folder in made:
+                    folder.rmdir()
     report = Report(_counted(address, known), table=_table(known))
     asked = [node for node in known if node.facts is not None]
     if store is not None and asked:

@@ -33,11 +33,12 @@ def check_address(address: str | None) -> str | None:
         UserError: nothing answers, or something else than a Ray head; its token or versions are others; this
             machine does not belong to the cluster.
     """
-    if address in (None, "", "local"):
+    if address is None:
         if auth_mode() != "disabled":  # a cluster of one's own asks for a token too
             _check_token()
         return None
-    assert address is not None
+    if address in ("", "local"):
+        raise UserError(f"--address {address!r} names no cluster; leave --address out to use this machine")
     found = _found(address)
     if auth_mode() == "token":
         _check_token()

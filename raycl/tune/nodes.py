@@ -35,9 +35,10 @@ STORE_SECONDS = (
 )
 CLOCK_SECONDS = 5.0  # of difference between two clocks that are worth a word
 DRIVER_ONLY = (  # files that no worker executes: where they differ, the results are the same
-    "cli.py", "api.py", "view.py", "data_view.py", "gc.py", "local.py", "bench.py", "bench_*.py",
-    "reporting/*", "tune/launch.py", "tune/search.py", "tune/proposals.py", "tune/tracking.py",
-    "tune/doctor.py", "tune/nodes.py", "tune/joining.py", "tune/bench.py",
+    "cli.py", "api.py", "view.py", "data_view.py", "gc.py", "local.py", "presence.py", "bench.py",
+    "bench_*.py", "reporting/*", "tune/launch.py", "tune/lifeline.py", "tune/search.py",
+    "tune/proposals.py", "tune/tracking.py", "tune/database.py", "tune/doctor.py", "tune/nodes.py",
+    "tune/joining.py", "tune/bench.py",
 )  # fmt: skip
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "ray", "optuna", "mlflow")
 

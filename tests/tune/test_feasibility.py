@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import http.server
-import inspect
 import json
 import os
 import signal
@@ -21,7 +20,6 @@ from typing import Any
 import pytest
 from misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for, why_not
 
-import raycl.api
 from raycl import R
 from raycl.errors import UserError
 from raycl.study import cells_of
@@ -101,6 +99,8 @@ def test_a_web_server_is_no_head(direct: pytest.MonkeyPatch, website: str) -> No
         ("127.0.0.1:port", "no Ray cluster answers"),
         ("127.0.0.1:99999", "no Ray cluster answers"),
         ("ray://127.0.0.1:10001", "does not go through Ray's client"),
+        ("local", "'local' names no cluster"),
+        ("", "'' names no cluster"),
     ],
 )
 def test_what_is_no_address(direct: pytest.MonkeyPatch, address: str, said: str) -> None:
@@ -365,6 +365,7 @@ def test_doctor_fits_the_screen_and_keeps_the_secret(
 
 def test_nothing_is_left_in_the_store(misfits: Misfits, examined: tuple[int, str, str]) -> None:
     assert misfits.head.run("ls", "-A", str(misfits.store)) == ""
+    assert misfits.head.run("ls", "-A", str(misfits.switch.shared)) == "results\n"
 
 
 def asked(misfits: Misfits, tmp_path: Path, resources: str, store: Path) -> tuple[int, str, str]:
@@ -378,7 +379,7 @@ def asked(misfits: Misfits, tmp_path: Path, resources: str, store: Path) -> tupl
     ("resources", "text"),
     [
         pytest.param("R(cpus=1, gpus=1)", "(worker1): Ray lends 1 GPU there", marks=pytest.mark.slow),
-        ("R(cpus=1)", "node 10.77.0.3 (worker2): its raycl"),
+        pytest.param("R(cpus=1)", "node 10.77.0.3 (worker2): its raycl", marks=pytest.mark.slow),
         ("R(cpus=2)", "R(cpus=2, gpus=0) fits no node; the largest has 1 CPUs and 1 GPUs"),
         ("R(cpus=1, gpus=2)", "R(cpus=1, gpus=2) fits no node; the largest has 1 CPUs and 1 GPUs"),
     ],
@@ -422,7 +423,6 @@ def test_a_store_that_only_the_head_sees_and_data_without_room(misfits: Misfits)
     assert "MB left at" in lacking[0]
 
 
-@pytest.mark.skipif("feasible(" not in inspect.getsource(raycl.api), reason="`raycl run` does not ask yet")
 def test_raycl_run_refuses_a_store_that_only_the_head_sees(misfits: Misfits) -> None:
     study = misfits.switch.root / "tiny.py"
     study.write_text(STUDY.replace("RESOURCES", "R(cpus=1)"))

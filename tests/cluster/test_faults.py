@@ -1,0 +1,74 @@
+"""The short form of `make faults`: four faults in one study, and what they cost. The long form is slow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from faults import (
+    FAULTS,
+    Fault,
+    Scene,
+    Struck,
+    cluster_for_faults,
+    kill_driver,
+    kill_node,
+    kill_process,
+    misbehave,
+    strike,
+    undisturbed,
+)
+from hosts import Cluster, Tracking, no_tracking, why_not
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with cluster_for_faults() as made:
+        yield made
+
+
+def test_four_faults_cost_a_task_each(cluster: Cluster) -> None:
+    scene = Scene(cluster, "short")
+    expected = undisturbed()
+    scene.pace(1.0)
+    first = scene.play()
+    scene.until(1)
+    kill_process(scene)
+    scene.until(2)
+    kill_node(scene, cluster.workers[0])
+    cluster.start_worker(cluster.workers[0])
+    scene.until(3)
+    kill_driver(scene)
+    scene.until(4)
+    misbehave(scene, "hang")
+    outcome = scene.outcome(Struck([first.wait(), scene.finish()]), expected, (-9, 0))
+    assert outcome.codes == [-9, 0]
+    assert outcome.same
+    assert outcome.most == 2 and outcome.tasks == 75
+    assert 3 <= outcome.again <= 5  # a process, a node of one, a driver of two, a hanging run
+
+
+@pytest.fixture(scope="module")
+def tracking(cluster: Cluster) -> Tracking:
+    if reason := no_tracking():
+        pytest.skip(reason)
+    return Tracking(cluster)
+
+
+@pytest.fixture(scope="module")
+def expected() -> str:
+    return undisturbed()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_each_fault_of_the_matrix(
+    fault: Fault, cluster: Cluster, expected: str, request: pytest.FixtureRequest
+) -> None:
+    if reason := fault.lacking():
+        pytest.skip(reason)
+    tracking = request.getfixturevalue("tracking") if fault.tracked else None
+    outcome = strike(cluster, fault, expected, tracking)
+    assert outcome.survived, outcome
