@@ -15,8 +15,8 @@ from raycl.errors import UserError, redacted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0 complete, 1 blocked or failed cells, 2 bad input, 3 the cluster is gone,
-    130 interrupted.
+    """Run a command; the exit code: 0 complete, 1 blocked or failed cells, 2 bad input, 3 the cluster is
+    gone, 130 interrupted.
     """
     arguments = parser().parse_args(argv)
     if not arguments.verbose:

@@ -8,6 +8,7 @@ writes the same points.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -115,7 +116,7 @@ class Tracking:
     def _unique(self) -> dict[tuple[str, str], Run]:
         """Runs by parent and key; of those that two drivers made at the same moment, one is left."""
         known: dict[tuple[str, str], Run] = {}
-        runs = sorted(self._runs(), key=lambda run: (PARENT in run.data.tags, run.info.run_id))
+        runs = sorted(self._runs(), key=lambda run: (PARENT in run.data.tags, _id(run)))
         parents = {""}
         for run in runs:
             parent, key = run.data.tags.get(PARENT, ""), run.data.tags.get("raycl.key", "")
@@ -135,9 +136,10 @@ class Tracking:
         known: dict[tuple[str, str], Run] = {}
         name = f"cell {state.cell.name}"
         for run in self._runs(f"tags.`raycl.key` = '{_quoted(name)}'"):
-            known["", name] = run
+            known["", name] = min(run, known.get(("", name), run), key=_id)  # that which `sync` leaves, too
         for run in self._runs(f"tags.`raycl.key` = '{key}'"):
-            known[run.data.tags.get(PARENT, ""), key] = run
+            place = run.data.tags.get(PARENT, ""), key
+            known[place] = min(run, known.get(place, run), key=_id)
         parent = self.parent(state, row, published(self.study.paper, row, beside), known)
         for role, trial in _children(state).items():
             if trial.spec.key == key:
@@ -322,7 +324,7 @@ class Recorder:
             if self._down:
                 continue
             try:
-                self.tracking.one(*item)
+                _though_dropped(functools.partial(self.tracking.one, *item))
             except Exception as error:
                 self._outage(_reason(error))
 
@@ -342,7 +344,7 @@ class Recorder:
             self._outage("it is slow")
             return False
         try:
-            self.tracking.sync()
+            _though_dropped(self.tracking.sync)
         except Exception as error:
             self._outage(_reason(error))
             return False
@@ -351,9 +353,23 @@ class Recorder:
         return True
 
 
+def _though_dropped(act: Callable[[], None]) -> None:
+    """Do it, and again where another driver drops a run that stood there twice while it is written to."""
+    for attempt in range(5):
+        try:
+            return act()
+        except MlflowException as error:
+            if attempt == 4 or "deleted" not in str(error):
+                raise
+
+
 def _reason(error: Exception) -> str:
     """The first line of an error, short, and without passwords."""
     return redacted((str(error).strip().splitlines() or [type(error).__name__])[0])[:160]
+
+
+def _id(run: Run) -> str:
+    return str(run.info.run_id)
 
 
 def _new_experiment(client: MlflowClient, name: str, artefacts: str | None) -> str:

@@ -157,21 +157,22 @@ class Scene:
 
         return wait_for(condition, what, seconds, ended)
 
-    def until(self, results: int) -> None:
-        """Wait until so many results are in the store, and every worker is amid a run."""
+    def until(self, results: int) -> Line:
+        """Wait until so many results are in the store; gives a task that is amid, and amid its run.
+
+        It is one that no fault has struck before.
+        """
         self.wait(lambda: self.cluster.finished() >= results, f"{results} results")
-        hosts = {host.name for host in self.cluster.workers}
+        found: list[Line] = []
 
         def amid() -> bool:
-            """Each is in a task that no fault has struck yet, and not in the last of a run."""
             begun = Counter((line.run, line.task) for line in self.journal())
-            fresh = (line for line in self.at_work() if begun[line.run, line.task] == 1)
-            return {line.host for line in fresh if line.task < TASKS - 1} >= hosts
+            found[:] = [line for line in self.at_work()
+                        if line.task < TASKS - 1 and begun[line.run, line.task] == 1]  # fmt: skip
+            return bool(found)
 
-        before = self.seconds
-        self.pace(max(HOLD, before))
-        self.wait(amid, "all workers to be amid a run")
-        self.pace(before)
+        self.wait(amid, "a worker to be amid a run")
+        return found[-1]
 
     def journal(self) -> list[Line]:
         """Every task that was begun so far."""
@@ -187,11 +188,9 @@ class Scene:
         hosts = self.cluster.switch.hosts
         return [line for (host, pid), line in last.items() if hosts[host].outer(pid)]
 
-    def goes_on(self, since: int, runs: set[str]) -> float:
-        """Wait until each of the runs has begun a task after line `since` of the journal."""
-        return self.wait(
-            lambda: {line.run for line in self.journal()[since:]} >= runs, f"{_n(len(runs), 'run')} to go on"
-        )
+    def goes_on(self, run: str, since: int) -> float:
+        """Wait until a run has begun a task after line `since` of the journal."""
+        return self.wait(lambda: run in {line.run for line in self.journal()[since:]}, "a run to go on")
 
     def play_again(self) -> float:
         """Start another driver; gives the seconds until a task begins for it."""
@@ -271,34 +270,35 @@ def fault(
 @fault("a worker process is killed (SIGKILL)")
 def process(scene: Scene) -> Struck:
     scene.play()
-    scene.until(4)
-    back = kill_process(scene)
+    back = kill_process(scene, scene.until(4))
     return Struck([scene.finish()], back)
 
 
-def kill_process(scene: Scene) -> float:
+def kill_process(scene: Scene, victim: Line) -> float:
     """SIGKILL to a process that trains, and wait until its run goes on."""
-    victim, since = scene.at_work()[-1], len(scene.journal())
+    since = len(scene.journal())
     os.kill(scene.cluster.switch.hosts[victim.host].outer(victim.pid), signal.SIGKILL)
-    return scene.goes_on(since, {victim.run})
+    return scene.goes_on(victim.run, since)
 
 
 @fault("all processes of a node are killed (SIGKILL)")
 def node(scene: Scene) -> Struck:
     scene.play()
-    scene.until(4)
-    back = kill_node(scene, host := scene.cluster.workers[0])
-    scene.cluster.start_worker(host)
+    back = kill_node(scene, victim := scene.until(4))
     again = len(scene.journal())
-    scene.wait(lambda: host.name in {line.host for line in scene.journal()[again:]}, "the node to work again")
+    scene.wait(
+        lambda: victim.host in {line.host for line in scene.journal()[again:]}, "the node to work again"
+    )
     return Struck([scene.finish()], back, "the node, started again, takes part again")
 
 
-def kill_node(scene: Scene, host: Host) -> float:
-    """SIGKILL to all of a worker host, and wait until its runs go on elsewhere."""
-    runs, since = {line.run for line in scene.at_work() if line.host == host.name}, len(scene.journal())
+def kill_node(scene: Scene, victim: Line) -> float:
+    """SIGKILL to all of a host, wait until its run goes on elsewhere, and start Ray there again."""
+    host, since = scene.cluster.switch.hosts[victim.host], len(scene.journal())
     host.kill_all()
-    return scene.goes_on(since, runs)
+    back = scene.goes_on(victim.run, since)
+    scene.cluster.start_worker(host)
+    return back
 
 
 @fault("the driver is killed (SIGKILL), the same command again", codes=(-9, 0))
@@ -416,9 +416,8 @@ def _untracked(scene: Scene, away: Callable[[], None]) -> Struck:
 @fault("the network of a node is cut for 60 s")
 def network(scene: Scene) -> Struck:
     scene.play()
-    scene.until(3)
-    host = scene.cluster.workers[0]
-    runs, since = {line.run for line in scene.at_work() if line.host == host.name}, len(scene.journal())
+    victim, since = scene.until(3), len(scene.journal())
+    host = scene.cluster.switch.hosts[victim.host]
     scene.pace(2 * PACE)  # or all is over before the network is back
     began = time.monotonic()
     host.cut()
@@ -426,8 +425,8 @@ def network(scene: Scene) -> Struck:
     host.mend()
 
     def settled() -> bool:
-        """Its run was begun elsewhere; or it was not lost, and the node has begun another."""
-        return any((line.run in runs) != (line.host == host.name) for line in scene.journal()[since:])
+        """The run was begun elsewhere; or it was not lost, and the node has begun another."""
+        return any((line.run == victim.run) != (line.host == host.name) for line in scene.journal()[since:])
 
     scene.wait(settled, "the cut off run to go on")
     back = time.monotonic() - began
@@ -551,6 +550,7 @@ def clock(scene: Scene) -> Struck:
     try:
         scene.play()
         scene.until(4)
+        scene.wait(lambda: host.name in {line.host for line in scene.journal()}, "the host to take part")
         booted = time.time() - float(Path("/proc/uptime").read_text().split()[0])
         seen = {line.host: line.clock - line.at - booted for line in scene.journal()}
         if not 3500 < seen[host.name] < 3700:
