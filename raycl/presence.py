@@ -15,10 +15,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from raycl.reporting.text import one_line
 from raycl.store import publish
 
 BEAT = 30.0  # seconds between signs of life
@@ -67,9 +67,10 @@ def present(store: Path, study: str, say: Callable[[str], None]) -> Iterator[Non
 
 
 def _arrive(path: Path, me: Driver) -> Driver:
-    """Write a driver's file; gives it back with the file system's time of that."""
-    publish(path, json.dumps(asdict(me)))
-    me = Driver(**(asdict(me) | {"since": path.stat().st_mtime}))
+    """Write a driver's file; gives the driver back with the file system's time of its first one."""
+    if not me.since:
+        publish(path, json.dumps(asdict(me)))
+        me = replace(me, since=path.stat().st_mtime)
     publish(path, json.dumps(asdict(me)))
     return me
 
@@ -80,7 +81,7 @@ def _beat(path: Path, me: Driver, stop: threading.Event) -> None:
             try:
                 os.utime(path)
             except FileNotFoundError:  # taken for dead, as after a machine slept
-                publish(path, json.dumps(asdict(me)))
+                me = _arrive(path, me)
 
 
 def _others(path: Path, me: Driver) -> Iterator[str]:
@@ -89,7 +90,7 @@ def _others(path: Path, me: Driver) -> Iterator[str]:
     for other in sorted(path.parent.glob("*.json")):
         if other == path:
             continue
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError, OverflowError):
             seen = now - other.stat().st_mtime
             found = _read(other)
             here = found is not None and _lives_here(found, me.place)
@@ -101,9 +102,10 @@ def _others(path: Path, me: Driver) -> Iterator[str]:
 
 def _read(path: Path) -> Driver | None:
     try:
-        plain: dict[str, Any] = json.loads(path.read_text())
-        return Driver(**plain)
-    except (ValueError, TypeError):  # none of ours, or of another version
+        plain = json.loads(path.read_text())
+        texts = {name: str(plain[name]) for name in ("host", "place", "born", "study")}
+        return Driver(**texts, pid=int(plain["pid"]), since=float(plain["since"]))
+    except (ValueError, TypeError, KeyError):  # none of ours, or of another version
         return None
 
 
@@ -124,8 +126,8 @@ def _said(driver: Driver, age: float, unseen: float | None) -> str:
     since = time.strftime("%H:%M", time.localtime(time.time() - age))
     sign = "" if unseen is None else f", last sign of life {unseen:.0f} s ago"
     return (
-        f"another driver is at work on this store: {driver.study} on {driver.host}, process {driver.pid}, "
-        f"since {since}{sign}; nothing breaks, but runs may be computed twice"
+        f"another driver is at work on this store: {one_line(driver.study)} on {one_line(driver.host)}, "
+        f"process {driver.pid}, since {since}{sign}; nothing breaks, but runs may be computed twice"
     )
 
 

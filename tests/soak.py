@@ -126,6 +126,7 @@ class Case:
     wrong: list[str] = field(default_factory=list)
     temporaries: int = 0
     checkpoints: int = 0
+    parts: int = 0
 
 
 def warm() -> None:
@@ -199,6 +200,7 @@ def _be_driver(folder: Path, words: Sequence[str], at: int, write: int) -> None:
     """The child: count operations on files below the folder, and die before number `at`."""
     code = 99
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.chdir(folder)
         log = os.open("out", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
@@ -229,8 +231,8 @@ def _be_driver(folder: Path, words: Sequence[str], at: int, write: int) -> None:
 class Soak:
     """A folder of studies that are killed, and the undisturbed one that they are compared with."""
 
-    def __init__(self, root: Path, seed: int, address: str = "") -> None:
-        self.root, self.seed, self.address = root, seed, address
+    def __init__(self, root: Path, seed: int) -> None:
+        self.root, self.seed, self.address = root, seed, ""
         os.environ["RAYCL_DATA"] = str(root / "data")
         prepared = self.make("prepared")
         self.play(prepared, self.words(False))  # prepares the data
@@ -239,9 +241,14 @@ class Soak:
         _forget_runs(self.database)
         self.measures = {False: self.measure("whole", False)}
         self.whole = self.kept(root / "whole")
-        if address:
-            self.measures[True] = self.measure("whole-ray", True)
-            assert self.kept(root / "whole-ray") == self.whole, "on Ray an undisturbed study ends differently"
+
+    def join(self, address: str) -> None:
+        """Play on this cluster from here on, as far as a case is to be played on Ray."""
+        self.address = address
+        self.measures[True] = self.measure("whole-ray", True)
+        assert self.kept(self.root / "whole-ray") == self.whole, (
+            "on Ray an undisturbed study ends differently"
+        )
 
     def words(self, ray: bool) -> list[str]:
         return ["run", "mine.py", *(["--address", self.address] if ray else ["--local"])]
@@ -308,8 +315,12 @@ class Soak:
             yield "the table differs"
         if found.ledger != self.whole.ledger:
             yield "proposals differ"
-        for name in sorted(found.files ^ self.whole.files):
-            yield f"{name} is {'more than' if name in found.files else 'missing of'} an undisturbed store"
+        for name in sorted(self.whole.files - found.files):
+            yield f"{name} is missing"
+        for name in sorted(found.files - self.whole.files):
+            if not _is_part(folder / "results" / name):
+                yield f"{name} is more than an undisturbed store has"
+            case.parts += 1
         yield from _torn(folder / "results")
         yield from _in_mlflow(folder / "results" / "mlflow.db", folder)
         if "Traceback" in (said := (folder / "out").read_text()) or "out of reach" in said:
@@ -317,6 +328,11 @@ class Soak:
         store = folder / "results"
         case.temporaries = sum(p.is_file() for p in store.rglob(".*"))
         case.checkpoints = sum(p.is_file() for p in (store / "checkpoints").rglob("[!.]*"))
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file is the run of one task, whose driver was killed after it had put the whole together."""
+    return path.suffix == ".json" and "part" in json.loads(path.read_text())["spec"]
 
 
 def _torn(store: Path) -> Iterator[str]:
@@ -419,29 +435,43 @@ def _end(head: subprocess.Popen[bytes], scratch: str) -> None:
     head.wait()
 
 
-def soak(root: Path, options: argparse.Namespace, address: str = "") -> int:
+def soak(root: Path, options: argparse.Namespace) -> int:
     """Play all cases; the number of those that came out wrong."""
     warm()
-    play = Soak(root, options.seed, address)
-    local = play.measures[False]
-    print(f"undisturbed: {local.seconds:.1f} s, {local.cpu:.1f} of processors, {local.operations} operations "
-          f"on files, {len(play.whole.files)} files, table of {len(play.whole.csv)} bytes"
-          + (f"; on Ray {play.measures[True].seconds:.1f} s" if address else ""), flush=True)  # fmt: skip
-    numbers = [options.only] if options.only is not None else range(options.kills)
+    play = Soak(root, options.seed)
+    _say("undisturbed", play.measures[False])
+    print(f"{len(play.whole.files)} files, a table of {len(play.whole.csv)} bytes", flush=True)
+    numbers = [options.only] if options.only is not None else list(range(options.kills))
     cases: list[Case] = []
-    for number in numbers:
-        for attempt in range(10):
-            case = case_of(options.seed, number, number < options.ray, attempt)
-            cases.append(play.one(case))
-            if case.kills or case.wrong:
-                break  # else it ended before its kill, as happens close to the end: another point
-        last = cases[-1]
-        if last.wrong or options.verbose:
-            print(f"kill {number} ({', '.join(map(str, last.stops))}, {last.runs_at_kill} runs were done): "
-                  f"{'; '.join(last.wrong) or 'the same'}", flush=True)  # fmt: skip
-        elif (number + 1) % 20 == 0:
-            print(f"{number + 1} of {options.kills} points", flush=True)
+    if on_ray := [number for number in numbers if number < options.ray]:
+        with standing_cluster(root) as address:
+            play.join(address)
+            _say("undisturbed on Ray", play.measures[True])
+            for number in on_ray:
+                cases += point(play, number, options)
+    for number in numbers[len(on_ray) :]:
+        cases += point(play, number, options)
     return summed_up(cases, options)
+
+
+def point(play: Soak, number: int, options: argparse.Namespace) -> list[Case]:
+    """Play a case; again at another point if it ended before its kill, as happens close to the end."""
+    cases: list[Case] = []
+    while len(cases) < 10 and not (cases and (cases[-1].kills or cases[-1].wrong)):
+        cases.append(play.one(case_of(options.seed, number, number < options.ray, len(cases))))
+    last = cases[-1]
+    if last.wrong or options.verbose:
+        where = f"{number}{' on Ray' if last.ray else ''} ({', '.join(map(str, last.stops))}"
+        came = "; ".join(last.wrong) or "the same"
+        print(f"kill {where}, {last.runs_at_kill} runs were done): {came}", flush=True)
+    elif (number + 1) % 20 == 0:
+        print(f"{number + 1} of {options.kills} points", flush=True)
+    return cases
+
+
+def _say(what: str, of: Measure) -> None:
+    print(f"{what}: {of.seconds:.1f} s, {of.cpu:.1f} s of a processor, {of.operations} operations on files",
+          flush=True)  # fmt: skip
 
 
 def summed_up(cases: Sequence[Case], options: argparse.Namespace) -> int:
@@ -459,7 +489,8 @@ def summed_up(cases: Sequence[Case], options: argparse.Namespace) -> int:
     print(f"{sum(case.cold for case in killed)} had no database before; "
           f"{len(cases) - len(killed)} ended before their kill; left over in all: "
           f"{sum(case.temporaries for case in cases)} temporary files, "
-          f"{sum(case.checkpoints for case in cases)} checkpoints")  # fmt: skip
+          f"{sum(case.checkpoints for case in cases)} checkpoints, "
+          f"{sum(case.parts for case in cases)} parts of runs; `raycl gc` deletes them")  # fmt: skip
     for case in wrong:
         print(f"WRONG {case.number}: again with --seed {options.seed} --kills {options.kills} "
               f"--ray {options.ray} --only {case.number} --keep")  # fmt: skip
@@ -476,11 +507,9 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="a line per point")
     options = parser.parse_args()
     options.ray = options.kills // 10 if options.ray is None else options.ray
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is ended
     root = Path(tempfile.mkdtemp(prefix="raycl-soak-"))
     try:
-        if options.ray and (options.only is None or options.only < options.ray):
-            with standing_cluster(root) as address:
-                return 1 if soak(root, options, address) else 0
         return 1 if soak(root, options) else 0
     finally:
         if options.keep:

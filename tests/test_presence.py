@@ -12,6 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -144,11 +145,42 @@ def test_clocks_that_differ_between_hosts_do_not_matter(
     assert told(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"host": "a"}', '"text"', "null"])
+ODD = {"host": "node7", "pid": 10**30, "place": "", "born": "", "study": "x", "since": 0}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"host": "a"}',
+        '"text"',
+        "null",
+        json.dumps(ODD | {"pid": "me"}),
+        json.dumps(ODD | {"since": None}),
+    ],
+)
 def test_a_file_that_is_none_of_ours_is_removed(tmp_path: Path, content: str) -> None:
     (tmp_path / "drivers").mkdir()
     (tmp_path / "drivers" / "x.json").write_text(content)
     assert told(tmp_path) == [] and files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"since": float("nan")},
+        {"since": -float("inf")},
+        {"since": 1e300},
+        {"host": "\x1b[31mred\n", "study": "two\nlines"},
+        {"place": presence._place()},
+    ],
+)
+def test_odd_words_of_another_driver_do_no_harm(tmp_path: Path, odd: dict[str, Any]) -> None:
+    (tmp_path / "drivers").mkdir()
+    (tmp_path / "drivers" / "x.json").write_text(json.dumps(ODD | odd))
+    assert all(line.isprintable() for line in told(tmp_path))
 
 
 def test_what_the_file_system_refuses_stops_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_four_faults_cost_a_task_each(cluster: Cluster) -> None:
     outcome = scene.outcome(Struck([first.wait(), scene.finish()]), expected, (-9, 0))
     assert outcome.codes == [-9, 0]
     assert outcome.same
-    assert outcome.most == 2 and outcome.tasks == 75
+    assert 2 <= outcome.most <= 3 and outcome.tasks == 75  # a second fault may strike the same task
     assert 3 <= outcome.again <= 5  # a process, a node of one, a driver of two, a hanging run
 
 
