@@ -19,7 +19,7 @@ from raycl import Float, Grid, Search, Seeds, Study, bench_scale
 from raycl.agenda import Agenda, Job
 from raycl.bench_scale import Searcher, play, stretch, study
 from raycl.maskjobs import MaskJob
-from raycl.store import Store
+from raycl.store import Result, Store
 from raycl.study import cells_of
 from raycl.tune.proposals import tpe
 from raycl.tune.search import StudySearch
@@ -238,6 +238,19 @@ def test_the_view_recomposes_what_an_event_touches_and_nothing_is_left_out(tmp_p
             events += 1
         agenda.listeners.remove(listen)
     assert 0 < composed < 10 * events < len(agenda.states) * events
+
+
+def test_a_failure_shows_in_every_cell_that_it_stops(tmp_path: Path) -> None:
+    """The backbone of three cells fails: the view hears of a job of the first alone."""
+    wanted = parts(3)
+    agenda = driver(tmp_path, wanted).agenda
+    with LiveView(wanted, agenda, 4, Console(file=io.StringIO(), width=80), clock=lambda: 0.0) as view:
+        job = agenda.next()
+        assert isinstance(job, Job) and job.role == "seed 1, backbone"
+        agenda.finish(job.key, Result(job.spec, "failed", message="out of memory"))
+        assert agenda.over
+        said = f"  failed: {job.name}: out of memory"
+        assert [line.text.endswith(said) for line in view._lines] == [True] * 3
 
 
 def test_what_a_driver_keeps_of_a_job_is_small(tmp_path: Path) -> None:

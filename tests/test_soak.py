@@ -13,6 +13,7 @@ SOAK = Path(__file__).parent / "soak.py"
 KILLS = 6
 
 
+@pytest.mark.slow
 def test_a_driver_killed_at_random_points_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -442,7 +442,8 @@ def network(scene: Scene) -> Struck:
 @fault("the store takes no writes for 30 s (read-only)")
 def read_only(scene: Scene) -> Struck:
     switch = scene.cluster.switch
-    return _unwritable(scene, lambda: switch.read_only(True), lambda: switch.read_only(False))
+    elsewhere = {"MLFLOW_TRACKING_URI": f"sqlite:///{scene.cluster.head.own}/mlflow.db"}  # or it stays busy
+    return _unwritable(scene, lambda: switch.read_only(True), lambda: switch.read_only(False), elsewhere)
 
 
 @fault("the store's disk is full for 30 s")
@@ -451,8 +452,10 @@ def disk_full(scene: Scene) -> Struck:
     return _unwritable(scene, switch.fill, switch.free)
 
 
-def _unwritable(scene: Scene, strike: Callable[[], None], mend: Callable[[], None]) -> Struck:
-    scene.play()
+def _unwritable(
+    scene: Scene, strike: Callable[[], None], mend: Callable[[], None], env: Mapping[str, str] | None = None
+) -> Struck:
+    scene.play(env)
     scene.until(4)
     strike()
     try:

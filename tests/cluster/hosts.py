@@ -225,6 +225,7 @@ class Host:
                      f"--wd={self.switch.root}", *as_user, *command],
             "env": self.environment | dict(extra),
             "stdin": subprocess.DEVNULL,
+            "start_new_session": True,  # Ctrl-C is for this process, which then ends them all
         }  # fmt: skip
 
     def try_run(

@@ -19,6 +19,8 @@ from hosts import PREFIX, Cluster, Host, Tracking, no_tracking, wait_for, why_no
 STUDY = Path(__file__).with_name("hosts_study.py")
 HERE = str(Path(__file__).parent)
 
+pytestmark = pytest.mark.slow  # on a busy machine their servers take minutes to come and go
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
