@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-all check format faults soak clean setup
+.PHONY: quickstart test test-all check format faults soak audit clean setup
 
 quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
@@ -28,6 +28,11 @@ faults: $(READY)
 # A driver killed at 200 random moments, and started again.
 soak: $(READY)
 	$(BIN)/python tests/soak.py --kills 200
+
+# Known vulnerabilities of what an image holds; needs the advisories of the package index. Strict: what could not
+# be looked up is not taken for sound.
+audit: $(READY)
+	$(BIN)/uv tool run pip-audit --strict --no-deps --disable-pip -r docker/constraints.txt
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ estimated.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -48,7 +49,7 @@ from raycl import report, run_study
 STUDY = Path(__file__).with_name("small_study.py")
 TASKS = 5  # of each run
 PACE = 2.0  # seconds that a task takes at least, while there is a fault to come
-HOLD = 20.0  # the same while all workers are to be found amid a run, however slow the machine is
+HOLD = 600.0  # the same while a blow falls: the study stands still until it has, however slow the machine is
 A_WHILE = 30.0  # seconds that a server or a disk stays away
 CUT = 60.0  # seconds without a network
 GONE = 3  # the exit code of a driver whose cluster is gone
@@ -157,22 +158,29 @@ class Scene:
 
         return wait_for(condition, what, seconds, ended)
 
-    def until(self, results: int) -> Line:
-        """Wait until so many results are in the store; gives a task that is amid, and amid its run.
+    @contextlib.contextmanager
+    def held(self, results: int) -> Iterator[Line]:
+        """Let every task wait from so many results in the store on, until the block is left.
 
-        It is one that no fault has struck before.
+        Gives a task that is amid its run, and that no fault has struck before.
         """
         self.wait(lambda: self.cluster.finished() >= results, f"{results} results")
-        found: list[Line] = []
+        seconds = self.seconds
+        while True:
+            self.wait(self.amid, "a worker to be amid a run")
+            self.pace(HOLD)
+            if found := self.amid():
+                break
+            self.pace(seconds)
+        try:
+            yield found[-1]
+        finally:
+            self.pace(seconds)
 
-        def amid() -> bool:
-            begun = Counter((line.run, line.task) for line in self.journal())
-            found[:] = [line for line in self.at_work()
-                        if line.task < TASKS - 1 and begun[line.run, line.task] == 1]  # fmt: skip
-            return bool(found)
-
-        self.wait(amid, "a worker to be amid a run")
-        return found[-1]
+    def amid(self) -> list[Line]:
+        """Tasks at work that are not the last of their run, and were begun once."""
+        begun = Counter((line.run, line.task) for line in self.journal())
+        return [line for line in self.at_work() if line.task < TASKS - 1 and begun[line.run, line.task] == 1]
 
     def journal(self) -> list[Line]:
         """Every task that was begun so far."""
@@ -270,49 +278,49 @@ def fault(
 @fault("a worker process is killed (SIGKILL)")
 def process(scene: Scene) -> Struck:
     scene.play()
-    back = kill_process(scene, scene.until(4))
+    back = kill_process(scene, 4)
     return Struck([scene.finish()], back)
 
 
-def kill_process(scene: Scene, victim: Line) -> float:
+def kill_process(scene: Scene, results: int) -> float:
     """SIGKILL to a process that trains, and wait until its run goes on."""
-    since = len(scene.journal())
-    os.kill(scene.cluster.switch.hosts[victim.host].outer(victim.pid), signal.SIGKILL)
+    with scene.held(results) as victim:
+        since = len(scene.journal())
+        os.kill(scene.cluster.switch.hosts[victim.host].outer(victim.pid), signal.SIGKILL)
     return scene.goes_on(victim.run, since)
 
 
 @fault("all processes of a node are killed (SIGKILL)")
 def node(scene: Scene) -> Struck:
     scene.play()
-    back = kill_node(scene, victim := scene.until(4))
+    host, back = kill_node(scene, 4)
     again = len(scene.journal())
-    scene.wait(
-        lambda: victim.host in {line.host for line in scene.journal()[again:]}, "the node to work again"
-    )
+    scene.wait(lambda: host.name in {line.host for line in scene.journal()[again:]}, "the node to work again")
     return Struck([scene.finish()], back, "the node, started again, takes part again")
 
 
-def kill_node(scene: Scene, victim: Line) -> float:
+def kill_node(scene: Scene, results: int) -> tuple[Host, float]:
     """SIGKILL to all of a host, wait until its run goes on elsewhere, and start Ray there again."""
-    host, since = scene.cluster.switch.hosts[victim.host], len(scene.journal())
-    host.kill_all()
+    with scene.held(results) as victim:
+        host, since = scene.cluster.switch.hosts[victim.host], len(scene.journal())
+        host.kill_all()
     back = scene.goes_on(victim.run, since)
     scene.cluster.start_worker(host)
-    return back
+    return host, back
 
 
 @fault("the driver is killed (SIGKILL), the same command again", codes=(-9, 0))
 def driver(scene: Scene) -> Struck:
     first = scene.play()
-    scene.until(4)
-    back = kill_driver(scene)
+    back = kill_driver(scene, 4)
     return Struck([first.wait(), scene.finish()], back)
 
 
-def kill_driver(scene: Scene) -> float:
+def kill_driver(scene: Scene, results: int) -> float:
     """SIGKILL to the driver, start another, and wait until the study goes on."""
     assert scene.driver is not None
-    scene.driver.kill()
+    with scene.held(results):
+        scene.driver.kill()
     return scene.play_again()
 
 
@@ -341,8 +349,8 @@ def _not_the_driver(command: str) -> bool:
 
 def _without_head(scene: Scene, strike: Callable[[Host], Any]) -> Struck:
     first = scene.play()
-    scene.until(4)
-    strike(scene.cluster.head)
+    with scene.held(4):
+        strike(scene.cluster.head)
     began = time.monotonic()
     code = first.wait()
     ended = time.monotonic() - began
@@ -360,40 +368,29 @@ def _without_head(scene: Scene, strike: Callable[[Host], Any]) -> Struck:
 
 @fault("MLflow's server hangs for 30 s (SIGSTOP)", tracked=True)
 def mlflow_hangs(scene: Scene) -> Struck:
-    def away() -> None:
-        scene.tracking.pause_mlflow()
-        time.sleep(A_WHILE)
-        scene.tracking.resume_mlflow()
-
-    return _untracked(scene, away)
+    return _untracked(scene, scene.tracking.pause_mlflow, scene.tracking.resume_mlflow)
 
 
 @fault("MLflow's server is killed (SIGKILL), and started again after 30 s", tracked=True)
 def mlflow_killed(scene: Scene) -> Struck:
-    def away() -> None:
-        scene.tracking.kill_mlflow()
-        time.sleep(A_WHILE)
-        scene.tracking.start_mlflow()
-
-    return _untracked(scene, away)
+    return _untracked(scene, scene.tracking.kill_mlflow, scene.tracking.start_mlflow)
 
 
 @fault("PostgreSQL, on which MLflow keeps its runs, is restarted", tracked=True)
 def postgres(scene: Scene) -> Struck:
-    def away() -> None:
-        scene.tracking.stop_postgres()
-        time.sleep(A_WHILE / 3)
-        scene.tracking.start_postgres()
-
-    return _untracked(scene, away)
+    return _untracked(scene, scene.tracking.stop_postgres, scene.tracking.start_postgres, A_WHILE / 3)
 
 
-def _untracked(scene: Scene, away: Callable[[], None]) -> Struck:
+def _untracked(
+    scene: Scene, strike: Callable[[], None], mend: Callable[[], None], seconds: float = A_WHILE
+) -> Struck:
     """A study whose MLflow is away for a while: afterwards `raycl sync` makes it whole."""
     tracking = scene.tracking
     scene.play(tracking.variables)
-    scene.until(4)
-    away()
+    with scene.held(4):
+        strike()
+    time.sleep(seconds)
+    mend()
     code = scene.finish()
     had = len(tracking.runs(scene.name))
     sync = ("sync", str(STUDY), "--set", f"name={scene.name}", "--store", str(scene.cluster.store))
@@ -416,11 +413,11 @@ def _untracked(scene: Scene, away: Callable[[], None]) -> Struck:
 @fault("the network of a node is cut for 60 s")
 def network(scene: Scene) -> Struck:
     scene.play()
-    victim, since = scene.until(3), len(scene.journal())
-    host = scene.cluster.switch.hosts[victim.host]
-    scene.pace(2 * PACE)  # or all is over before the network is back
+    with scene.held(3) as victim:
+        since, host = len(scene.journal()), scene.cluster.switch.hosts[victim.host]
+        host.cut()
     began = time.monotonic()
-    host.cut()
+    scene.pace(2 * PACE)  # or all is over before the network is back
     time.sleep(CUT)
     host.mend()
 
@@ -456,8 +453,8 @@ def _unwritable(
     scene: Scene, strike: Callable[[], None], mend: Callable[[], None], env: Mapping[str, str] | None = None
 ) -> Struck:
     scene.play(env)
-    scene.until(4)
-    strike()
+    with scene.held(4):
+        strike()
     try:
         had = scene.cluster.finished()
         time.sleep(A_WHILE)
@@ -488,14 +485,14 @@ def hang_hard(scene: Scene) -> Struck:
 
 def _misdeed(scene: Scene, misdeed: str) -> Struck:
     scene.play()
-    scene.until(4)
-    back = misbehave(scene, misdeed)
+    back = misbehave(scene, misdeed, 4)
     return Struck([scene.finish()], back)
 
 
-def misbehave(scene: Scene, misdeed: str) -> float:
+def misbehave(scene: Scene, misdeed: str, results: int) -> float:
     """Ask for a misdeed, and wait until the run that commits it goes on in another process."""
-    scene.ask_for(misdeed)
+    with scene.held(results):
+        scene.ask_for(misdeed)
     scene.wait((scene.folder / f"{misdeed}.done").exists, "a misdeed")
     began, claimed = time.monotonic(), (scene.folder / f"{misdeed}.done").read_text()
     name, pid = claimed.split()
@@ -552,7 +549,6 @@ def clock(scene: Scene) -> Struck:
     _restart(scene.cluster, host, _ahead(scene.cluster.switch.root, 3600))
     try:
         scene.play()
-        scene.until(4)
         scene.wait(lambda: host.name in {line.host for line in scene.journal()}, "the host to take part")
         booted = time.time() - float(Path("/proc/uptime").read_text().split()[0])
         seen = {line.host: line.clock - line.at - booted for line in scene.journal()}

@@ -98,6 +98,11 @@ class Process:
         if pid := self.pid:
             os.kill(pid, number)
 
+    def wake(self) -> None:
+        """Let what entered the host go on: it stops together with the process, and would never see it end."""
+        if self.code is None:
+            self._entered.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self.signal(signal.SIGKILL)
@@ -545,7 +550,9 @@ class Tracking:
         self.server.kill(number=signal.SIGSTOP)
 
     def resume_mlflow(self) -> None:
+        """SIGCONT, and what waited is answered."""
         self.server.kill(number=signal.SIGCONT)
+        self.mlflow.wake()
 
     def status(self, path: str, host: str = "", password: str | None = None) -> int:
         """The HTTP status of a request from the server's own host; 0 where nothing answers."""

@@ -24,39 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hosts import SECONDS, postgres_programs, postgres_user
 
 HOME = Path(__file__).parents[2]
 DOCKER = HOME / "docker"
 ADDRESS = "198.18.0.1"  # exists inside a room only
-SECONDS = 240.0  # that anything may take before it counts as stuck
-TOOLS = ("ip", "nsenter", "setpriv", "unshare")
-
-
-def why_no_room() -> str:
-    """Why a room cannot be made on this machine; "" if it can."""
-    if sys.platform != "linux":
-        return "network namespaces are a thing of Linux"
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
-        return f"not installed: {', '.join(missing)} (Debian: iproute2, util-linux)"
-    tried = subprocess.run([*UNSHARE, "ip", "link", "set", "lo", "up"], capture_output=True, text=True)
-    return "" if tried.returncode == 0 else f"namespaces cannot be made: {tried.stderr.strip()}"
-
-
-def why_no_postgres() -> str:
-    """Why PostgreSQL's server cannot be started here; "" if it can."""
-    return (
-        "" if _postgres("initdb") else "PostgreSQL's server programs are not installed (Debian: postgresql)"
-    )
-
-
-def _postgres(program: str) -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
-    named = shutil.which(program)
-    return found[-1] if found else Path(named) if named else None
-
-
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -288,21 +260,22 @@ class Recipe:
         """PostgreSQL as the image's entry point makes it: by these variables, and not as root."""
         service, folder = self.services["db"], self.room.root / "database"
         variables = service["environment"]
-        user = pwd.getpwnam("postgres" if _has("postgres") else "nobody").pw_uid
+        user = pwd.getpwnam(postgres_user()).pw_uid
         folder.mkdir()
         password = folder.with_suffix(".first")
         password.write_text(Path(self.here("db", variables["POSTGRES_PASSWORD_FILE"])).read_text())
         for path in (folder, password):
             os.chown(path, user, user)
-        initdb = [str(_postgres("initdb")), f"--pgdata={folder}", f"--username={variables['POSTGRES_USER']}",
-                  f"--pwfile={password}", "--no-sync", "--auth-local=trust",
+        initdb = [f"{postgres_programs()}/initdb", f"--pgdata={folder}",
+                  f"--username={variables['POSTGRES_USER']}", f"--pwfile={password}",
+                  "--no-sync", "--auth-local=trust",
                   *shlex.split(variables["POSTGRES_INITDB_ARGS"])]  # fmt: skip
         made = self.room.run(initdb, user=user)
         password.unlink()
         assert made.returncode == 0, made.stderr
         with (folder / "pg_hba.conf").open("a") as rules:
             rules.write("host all all all scram-sha-256\n")
-        server = [str(_postgres("postgres")), "-D", str(folder), "-c", "listen_addresses=*",
+        server = [f"{postgres_programs()}/postgres", "-D", str(folder), "-c", "listen_addresses=*",
                   "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]  # fmt: skip
         self.room.start("db", server, self.room.environment(), user=user)
         local = self.environment("db")
@@ -310,13 +283,6 @@ class Recipe:
         create = ["createdb", f"--username={variables['POSTGRES_USER']}", variables["POSTGRES_DB"]]
         named = self.room.run(create, local)
         assert named.returncode == 0, named.stderr
-
-
-def _has(user: str) -> bool:
-    try:
-        return bool(pwd.getpwnam(user))
-    except KeyError:
-        return False
 
 
 def filled_in(text: str, given: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from faults import (
     strike,
     undisturbed,
 )
-from hosts import Cluster, Tracking, no_tracking, why_not
+from hosts import Cluster, why_not
 
 pytestmark = pytest.mark.slow  # on a busy machine their servers take minutes to come and go
 
@@ -36,24 +36,15 @@ def test_four_faults_cost_a_task_each(cluster: Cluster) -> None:
     expected = undisturbed()
     scene.pace(1.0)
     first = scene.play()
-    kill_process(scene, scene.until(1))
-    kill_node(scene, scene.until(2))
-    scene.until(3)
-    kill_driver(scene)
-    scene.until(4)
-    misbehave(scene, "hang")
+    kill_process(scene, 1)
+    kill_node(scene, 2)
+    kill_driver(scene, 3)
+    misbehave(scene, "hang", 4)
     outcome = scene.outcome(Struck([first.wait(), scene.finish()]), expected, (-9, 0))
     assert outcome.codes == [-9, 0]
     assert outcome.same
     assert 2 <= outcome.most <= 3 and outcome.tasks == 75  # a second fault may strike the same task
     assert 3 <= outcome.again <= 5  # a process, a node of one, a driver of two, a hanging run
-
-
-@pytest.fixture(scope="module")
-def tracking(cluster: Cluster) -> Tracking:
-    if reason := no_tracking():
-        pytest.skip(reason)
-    return Tracking(cluster)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts import PREFIX, Cluster, Host, Tracking, no_tracking, wait_for, why_not
+from hosts import PREFIX, Cluster, Host, Tracking, wait_for, why_not
 
 STUDY = Path(__file__).with_name("hosts_study.py")
 HERE = str(Path(__file__).parent)
@@ -28,13 +28,6 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip(reason)
     with Cluster(workers=2) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def tracking(cluster: Cluster) -> Tracking:
-    if reason := no_tracking():
-        pytest.skip(reason)
-    return Tracking(cluster)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from hosts import no_tracking, why_not
 from native import (
     ADDRESS,
     DOCKER,
@@ -35,8 +36,6 @@ from native import (
     Room,
     filled_in,
     instructions,
-    why_no_postgres,
-    why_no_room,
 )
 from packaging.requirements import Requirement
 
@@ -57,8 +56,8 @@ STUDY = Study(
 """
 RUNS, CELLS = 3, 2  # finetune has nothing to search; the best trial of hat and its seed are one run
 
-rooms = pytest.mark.skipif(bool(why_no_room()), reason=why_no_room())
-databases = pytest.mark.skipif(bool(why_no_postgres()), reason=why_no_postgres())
+rooms = pytest.mark.skipif(bool(why_not()), reason=why_not())
+databases = pytest.mark.skipif(bool(no_tracking()), reason=no_tracking())
 
 
 def lint(tool: str, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -242,10 +241,10 @@ KUBERAY = {  # fields of KubeRay 1.6's custom resources that the manifest may us
 def test_the_kubernetes_manifest_is_sound() -> None:
     import kubernetes_validate
 
-    claim, policy, job = documents("kuberay.yaml")
+    claim, defaults, policy, job = documents("kuberay.yaml")
     pods = list(pod_templates(job))
     whole = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, **pod} for pod in pods]
-    for document in [claim, policy, *whole]:
+    for document in [claim, defaults, policy, *whole]:
         kubernetes_validate.validate(document, "1.34", strict=True)
     wrong = {**whole[0], "spec": whole[0]["spec"] | {"runAsNonRoot": True}}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -257,10 +256,12 @@ def test_the_kubernetes_manifest_is_sound() -> None:
     assert cluster["authOptions"] == {"mode": "token", "secretName": "raycl-token"}
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    [first, last] = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["envFrom"]
+    assert first["configMapRef"]["name"] == defaults["metadata"]["name"] and last["secretRef"]["optional"]
 
 
 def test_no_pod_is_roots_and_none_is_open_to_strangers() -> None:
-    claim, policy, job = documents("kuberay.yaml")
+    claim, _, policy, job = documents("kuberay.yaml")
     labels = policy["spec"]["podSelector"]["matchLabels"]
     [mine, operators] = policy["spec"]["ingress"]
     assert mine["from"] == [{"podSelector": {"matchLabels": labels}}]
@@ -586,7 +587,7 @@ def test_the_launchers_commands_start_a_cluster(room: Room) -> None:
 @pytest.mark.slow
 def test_the_kubernetes_jobs_command_plays_a_study(room: Room) -> None:
     """Its head and workers as KubeRay starts them: by these parameters, with the secret as a variable."""
-    *_, job = documents("kuberay.yaml")
+    _, defaults, _, job = documents("kuberay.yaml")
     cluster = job["spec"]["rayClusterSpec"]
     head, [workers] = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
     given = room.environment(RAY_AUTH_MODE=cluster["authOptions"]["mode"], RAY_AUTH_TOKEN="b2" * 32)
@@ -607,9 +608,11 @@ def test_the_kubernetes_jobs_command_plays_a_study(room: Room) -> None:
         return re.sub(r"^/(store|studies)\b", lambda found: place[found[0]], word)
 
     words = [here(word) for word in shlex.split(job["spec"]["entrypoint"])]
-    done = room.run(words, given | {"RAYCL_DATA": here(data)})
+    address = defaults["data"]["MLFLOW_TRACKING_URI"].replace("/tmp", str(room.root / "home"))
+    done = room.run(words, given | {"RAYCL_DATA": here(data), "MLFLOW_TRACKING_URI": address})
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((room.root / "store" / "results" / "runs").glob("??/*.json"))) == RUNS
+    assert (room.root / "home" / "mlflow.db").exists()
 
 
 def outside() -> dict[str, str]:
