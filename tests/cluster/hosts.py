@@ -108,6 +108,11 @@ class Process:
         self.signal(signal.SIGKILL)
         self._entered.wait(60)
 
+    def let_go(self) -> None:
+        """After its host has ended, and it with that."""
+        self._entered.kill()
+        self._entered.wait()
+
     def wait(self, seconds: float = SECONDS) -> int:
         """Its exit code.
 
@@ -197,6 +202,7 @@ class Host:
 
     def __init__(self, switch: Switch, name: str, address: str, environment: Mapping[str, str]) -> None:
         self.switch, self.name, self.address = switch, name, address
+        self._started = list[Process]()
         self.own = switch.root / "hosts" / name
         self.data = switch.root / "data"
         for folder in ("ray", "data", "log"):
@@ -263,7 +269,8 @@ class Host:
             entered = subprocess.Popen(
                 **self._inside(command, env or {}, user), stdout=file, stderr=subprocess.STDOUT
             )
-        return Process(entered, output)
+        self._started.append(Process(entered, output))
+        return self._started[-1]
 
     def pids(self, wanted: Callable[[str], bool] = lambda command: True) -> list[int]:
         """Processes of this host by their command lines, as this machine numbers them."""
@@ -314,6 +321,8 @@ class Host:
         """End it and all that runs on it: without its first process the kernel ends the rest."""
         self._anchor.kill()
         self._anchor.wait()
+        for process in self._started:
+            process.let_go()
 
 
 _FIRST = (

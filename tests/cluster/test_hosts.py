@@ -120,18 +120,21 @@ def test_hosts_end_with_the_process_that_made_them() -> None:
         pytest.skip(reason)
     script = (
         f"import sys, time; sys.path.insert(0, {HERE!r})\n"
-        "from hosts import Switch\n"
+        "from hosts import Switch, wait_for\n"
         "switch = Switch(); host = switch.host('alone', {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin'})\n"
         "host.start('sleep', '1000', log='sleep')\n"
+        "wait_for(host.pids, 'a process on the host')\n"
         "print(switch.root, switch.pid, host.pid, *host.pids(), flush=True); time.sleep(1000)\n"
     )
     made = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert made.stdout is not None
     with made:
-        root, *pids = made.stdout.readline().split()
-        assert Path(root).name.startswith(PREFIX) and len(pids) >= 3
-        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
-        os.kill(made.pid, signal.SIGKILL)
+        try:
+            root, *pids = made.stdout.readline().split()
+            alive = [Path(f"/proc/{pid}").exists() for pid in pids]
+        finally:
+            os.kill(made.pid, signal.SIGKILL)
+    assert Path(root).name.startswith(PREFIX) and len(pids) >= 3 and all(alive)
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all processes to be gone")
     from hosts import Switch
 
