@@ -20,8 +20,6 @@ from faults import (
 )
 from hosts import Cluster, why_not
 
-pytestmark = pytest.mark.slow  # on a busy machine their servers take minutes to come and go
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:

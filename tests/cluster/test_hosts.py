@@ -19,8 +19,6 @@ from hosts import PREFIX, Cluster, Host, Tracking, wait_for, why_not
 STUDY = Path(__file__).with_name("hosts_study.py")
 HERE = str(Path(__file__).parent)
 
-pytestmark = pytest.mark.slow  # on a busy machine their servers take minutes to come and go
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
@@ -71,7 +69,6 @@ def test_a_wrong_token_is_refused(cluster: Cluster) -> None:
     assert "0" * 64 not in said[0] and cluster.token.read_text() not in said[0]
 
 
-@pytest.mark.slow
 def test_mlflow_on_postgres_holds_every_run(cluster: Cluster, tracking: Tracking, expected: str) -> None:
     cluster.store = cluster.switch.shared / "tracked"
     driver = cluster.driver(STUDY, env=tracking.variables)
@@ -84,7 +81,6 @@ def test_mlflow_on_postgres_holds_every_run(cluster: Cluster, tracking: Tracking
     assert done.returncode == 0 and tracking.runs("hosts") == told
 
 
-@pytest.mark.slow
 def test_a_wrong_password_is_refused(cluster: Cluster, tracking: Tracking) -> None:
     wrong = tracking.variables | {"MLFLOW_TRACKING_PASSWORD": "a-guess-of-mine"}
     driver = cluster.driver(STUDY, env=wrong, store=cluster.switch.shared / "refused")
@@ -94,7 +90,6 @@ def test_a_wrong_password_is_refused(cluster: Cluster, tracking: Tracking) -> No
     assert "a-guess-of-mine" not in said[0]
 
 
-@pytest.mark.slow
 def test_mlflow_asks_for_a_password_and_for_its_own_name(tracking: Tracking) -> None:
     ask = "/api/2.0/mlflow/experiments/search?max_results=1"
     assert tracking.status(ask) == 401
@@ -103,7 +98,6 @@ def test_mlflow_asks_for_a_password_and_for_its_own_name(tracking: Tracking) -> 
     assert tracking.status(ask, password=tracking.passwords["raycl"], host="evil.example") == 403
 
 
-@pytest.mark.slow
 def test_no_secret_stands_in_a_command_line(cluster: Cluster, tracking: Tracking) -> None:
     secrets = [cluster.token.read_text(), *tracking.passwords.values()]
     seen = []
