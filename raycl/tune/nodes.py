@@ -345,7 +345,8 @@ def _collect(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # No share of a processor: a node whose processors are all lent out must be able to answer too.
-    task = ray.remote(num_cpus=0, max_retries=0)(_answer)
+    # Tried again: a process that falls over once says nothing of its node.
+    task = ray.remote(num_cpus=0, max_retries=2)(_answer)
     module = sys.modules[__name__]
     where = str(store) if store is not None else ""
     cloudpickle.register_pickle_by_value(module)

@@ -23,7 +23,7 @@ from misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for, why_not
 from raycl import R
 from raycl.errors import UserError
 from raycl.study import cells_of
-from raycl.tune import joining
+from raycl.tune import joining, nodes
 from raycl.tune.nodes import DRIVER_ONLY, Elastic, Facts, Node, here, judge, judge_cluster
 
 HOME = Path(__file__).parents[2]
@@ -289,6 +289,25 @@ def test_one_node_is_asked_and_agrees_with_its_driver(ray_cluster: int, tmp_path
     assert judge(there, facts, tmp_path) == []
     assert list(tmp_path.iterdir()) == []  # no trace of a question
     assert elastic() is None
+
+
+@pytest.mark.parametrize("falls", [2, 3])
+def test_a_process_that_falls_over_says_nothing_of_its_node_until_the_third(
+    ray_cluster: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, falls: int
+) -> None:
+    asked = nodes._answer
+
+    def answer(*about: Any) -> dict[str, Any]:
+        with (tmp_path / "tries").open("a") as tries:
+            tries.write(".")
+        if (tmp_path / "tries").stat().st_size <= falls:
+            os._exit(1)
+        return asked(*about)
+
+    monkeypatch.setattr(nodes, "_answer", answer)
+    [node] = nodes.ask()
+    assert (tmp_path / "tries").stat().st_size == 3
+    assert (node.facts is not None) == (falls == 2) and ("cannot be asked" in node.silent) == (falls == 3)
 
 
 def test_all_processors_lent_out_keep_no_node_from_answering(ray_cluster: int, tmp_path: Path) -> None:
