@@ -10,7 +10,7 @@ quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -m "slow or not slow"

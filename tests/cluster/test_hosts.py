@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts import PREFIX, Cluster, Host, Tracking, wait_for, why_not
+from hosts import PREFIX, Cluster, Host, Tracking, no_tracking, wait_for, why_not
 
 STUDY = Path(__file__).with_name("hosts_study.py")
 HERE = str(Path(__file__).parent)
@@ -44,15 +44,30 @@ def prepared(host: Host) -> dict[str, bytes]:
     return {path.relative_to(host.own).as_posix(): path.read_bytes() for path in files}
 
 
-def test_three_hosts_give_the_csv_of_one_process(cluster: Cluster, expected: str) -> None:
+@pytest.fixture(scope="module")
+def played(cluster: Cluster, request: pytest.FixtureRequest) -> str:
+    """The csv of the study, played on the hosts; with MLflow, where it can be had."""
+    variables = {} if no_tracking() else request.getfixturevalue("tracking").variables
     assert not any(prepared(host) for host in cluster.workers)
-    driver = cluster.driver(STUDY)
+    driver = cluster.driver(STUDY, env=variables)
     assert driver.wait() == 0, driver.text()
-    assert cluster.csv(STUDY) == expected
+    return cluster.csv(STUDY)
+
+
+def test_three_hosts_give_the_csv_of_one_process(cluster: Cluster, played: str, expected: str) -> None:
+    assert played == expected
     had = prepared(cluster.head)
     for host in cluster.workers:  # which had nothing, and made nothing of their own
         got = prepared(host)
         assert any(name.endswith(".npy") for name in got) and got.items() <= had.items()
+
+
+def test_mlflow_on_postgres_holds_every_run_of_it(cluster: Cluster, tracking: Tracking, played: str) -> None:
+    told = tracking.runs("hosts")
+    assert len([key for key in told if key.startswith("cell ")]) == 3
+    assert len(told) == 3 + cluster.finished() and all(told.values())
+    done = cluster.raycl("sync", str(STUDY), "--store", str(cluster.store), env=tracking.variables)
+    assert done.returncode == 0 and tracking.runs("hosts") == told
 
 
 def test_a_wrong_token_is_refused(cluster: Cluster) -> None:
@@ -67,18 +82,6 @@ def test_a_wrong_token_is_refused(cluster: Cluster) -> None:
     assert len(said) == 1 and said[0].startswith("raycl: "), driver.text()
     assert cluster.address in said[0] and "token" in said[0]
     assert "0" * 64 not in said[0] and cluster.token.read_text() not in said[0]
-
-
-def test_mlflow_on_postgres_holds_every_run(cluster: Cluster, tracking: Tracking, expected: str) -> None:
-    cluster.store = cluster.switch.shared / "tracked"
-    driver = cluster.driver(STUDY, env=tracking.variables)
-    assert driver.wait() == 0, driver.text()
-    assert cluster.csv(STUDY) == expected
-    told = tracking.runs("hosts")
-    assert len([key for key in told if key.startswith("cell ")]) == 3
-    assert len(told) == 3 + cluster.finished() and all(told.values())
-    done = cluster.raycl("sync", str(STUDY), "--store", str(cluster.store), env=tracking.variables)
-    assert done.returncode == 0 and tracking.runs("hosts") == told
 
 
 def test_a_wrong_password_is_refused(cluster: Cluster, tracking: Tracking) -> None:
