@@ -36,28 +36,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from every_kind import STUDY
+
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # a fork must find no pool of threads
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-STUDY = """
-from raycl import *
-STUDY = Study(
-    methods={
-        "searched": {"method": "finetune", "fit.lr": Float(0.01, 1, log=True)},
-        "on-backbone": {"method": "piggyback", "search": None, "method.initial_epochs": 1},
-        "on-masks": {"method": "impresslearn", "search": None, "method.basis": "homogeneous", "method.k": 3,
-                     "method.basis_epochs": 1},
-    },
-    benchmarks=["digits_permuted(tasks=3, first=1)"],
-    network="mlp(hidden=8, drop1=0.0, drop2=0.0)",
-    fit={"epochs": 1, "lr": 0.1, "stop": "never"},
-    search=Search(trials=4, width=2, startup=2),
-    final=Seeds(1, 2),
-)
-"""
 WARM = ("raycl.cli", "raycl.api", "raycl.local", "raycl.view", "raycl.reporting.html", "raycl.tune.tracking",
         "raycl.tune.proposals", "mlflow.store.tracking.sqlalchemy_store", "alembic.command")  # fmt: skip
 PATIENCE = 900.0  # seconds that a driver may take on a busy machine

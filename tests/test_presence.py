@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from every_kind import STUDY
 from mlflow.tracking import MlflowClient
 
 from raycl import presence
@@ -212,29 +213,14 @@ def test_signs_of_life_go_on_and_come_back(tmp_path: Path, monkeypatch: pytest.M
 
 
 # Two drivers at once. Each says that it is here while it reads the study, and waits for the other.
-STUDY = """
+MEETING = """
 import os, time
 from pathlib import Path
-from raycl import *
 
 Path(f"here-{os.getpid()}").touch()
 until = time.monotonic() + 300
 while len(list(Path().glob("here-*"))) < int(os.environ["DRIVERS"]) and time.monotonic() < until:
     time.sleep(0.01)
-
-STUDY = Study(
-    methods={
-        "searched": {"method": "finetune", "fit.lr": Float(0.01, 1, log=True)},
-        "on-backbone": {"method": "piggyback", "search": None, "method.initial_epochs": 1},
-        "on-masks": {"method": "impresslearn", "search": None, "method.basis": "homogeneous", "method.k": 3,
-                     "method.basis_epochs": 1},
-    },
-    benchmarks=["digits_permuted(tasks=3, first=1)"],
-    network="mlp(hidden=8, drop1=0.0, drop2=0.0)",
-    fit={"epochs": 1, "lr": 0.1, "stop": "never"},
-    search=Search(trials=4, width=2, startup=2),
-    final=Seeds(1, 2),
-)
 """
 PLAYED = (
     2 + 5 + 2 * (1 + 3 + 1) + 2
@@ -244,7 +230,7 @@ PLAYED = (
 def drivers(folder: Path, *options: list[str]) -> list[str]:
     """What drivers say that play the study in a folder at the same time; all must succeed."""
     folder.mkdir()
-    (folder / "mine.py").write_text(STUDY)
+    (folder / "mine.py").write_text(MEETING + STUDY)
     words = [sys.executable, "-m", "raycl.cli", "run", "mine.py"]
     environment = os.environ | {"DRIVERS": str(len(options)), "OMP_NUM_THREADS": "1"}
     outs = [(folder / f"out-{n}").open("w+") for n in range(len(options))]

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import shutil
 import sqlite3
+import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -189,7 +190,7 @@ def _store(report: Report, store: Path) -> None:
     if not place.is_dir():
         above = next(folder for folder in place.parents if folder.exists())
         text = f"{shown(place)}: made by the first run"
-        if place.exists() or not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        if place.exists() or not _can_hold_a_folder(above):
             blocking = place if place.exists() else above
             text = f"{shown(place)}: cannot be made"
             report.findings.append(Finding("miss", f"store {place}", f"cannot be made in {blocking}", remedy))
@@ -212,6 +213,15 @@ def _store(report: Report, store: Path) -> None:
     report.rows.append(("store", f"{shown(place)}: can be written, {_size(free)} free"))
     if free < LITTLE_BYTES:
         report.findings.append(Finding("note", f"store {place}", f"{_size(free)} left", "make room"))
+
+
+def _can_hold_a_folder(place: Path) -> bool:
+    """By trying: permissions do not tell of every file system."""
+    try:
+        Path(tempfile.mkdtemp(prefix=".raycl-doctor-", dir=place)).rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _data(report: Report, facts: Facts) -> None:

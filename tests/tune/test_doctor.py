@@ -95,6 +95,14 @@ def test_a_machine_that_lacks_nothing_is_fit_and_ray_is_not_even_imported(
     assert not (tmp_path / "results").exists()  # it looks, and makes nothing
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that takes no folders")
+def test_a_store_that_only_seems_to_be_makeable_is_found_out(
+    clean: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--store", "/proc/results"]) == 1
+    assert says(capsys.readouterr().out, "MISS store /proc/results: cannot be made in /proc")
+
+
 def test_what_is_missing_is_listed_and_the_exit_code_is_1(
     clean: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
