@@ -277,7 +277,7 @@ def here() -> Facts:
 
 
 def ask(store: Path | None = None, seconds: float = ANSWER_SECONDS) -> list[Node]:
-    """Ask all live nodes of the cluster that is joined, at the same time.
+    """Ask all live nodes of the cluster that is joined, at once; one that dies meanwhile is left out.
 
     Args:
         store: the folder of results, which must exist; None leaves it out.
@@ -292,7 +292,9 @@ def ask(store: Path | None = None, seconds: float = ANSWER_SECONDS) -> list[Node
         if store is not None:
             _leave_note(store / folder, nonce)
         answers = _collect([node for node in nodes if node.plays], store, folder, nonce, seconds)
-        return [_answered(node, answers.get(node.id), store, folder, nonce) for node in nodes]
+        asked = [_answered(node, answers.get(node.id), store, folder, nonce) for node in nodes]
+        alive = {node["NodeID"] for node in _live()}
+        return [node for node in asked if not node.silent or node.id in alive]
     finally:
         if store is not None:
             shutil.rmtree(store / folder, ignore_errors=True)
