@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from raycl import benchmarks
+from raycl.errors import UserError
 from raycl.maskjobs import MaskJob, MaskQueue, Trained
 from raycl.method import Method
 from raycl.sequence import joined
@@ -389,7 +391,7 @@ class Agenda:
             self._notice(key)
             self._tell("finished", job, result)
             return
-        self.store.put(result)
+        result = self.store.put(result)
         if result.status == "failed":
             for index in self._watchers[key]:
                 self._fail(index, key, f"{job.name}: {result.message.strip()}")
@@ -535,6 +537,9 @@ class Agenda:
             self._fresh.add(key)
             self.store.forget(key)
         result = self.store.get(key)
+        if result is not None and key in self.store.unsealed and (why := _too_few(result)):
+            self.store.refuse(key, why)
+            return None
         if result is not None and result.status == "done" and spec.kind == "pretrain":
             if self.store.has_backbone(key):
                 return result
@@ -639,13 +644,51 @@ class Agenda:
 
     def _proposal(self, cell: Cell, n: int, state: CellState, known: int) -> dict[str, Any] | None:
         if (written := self.store.proposal(cell.key, n)) is not None:
-            return cell.typed(written)
+            try:
+                return _within(cell, written)
+            except UserError as error:
+                self.store.drop_proposal(cell.key, n, str(error))
         if self._propose is None:
             return None
         told = [(t.params, t.objective(cell)) for t in state.trials[:known]]
         params = self._propose(cell, n, told, [t.params for t in state.trials[known:]])
         self.store.propose(cell.key, n, params, {"method": cell.label, "benchmark": cell.benchmark})
         return params
+
+
+def _too_few(result: Result) -> str:
+    """Why a result of the first format, which has no digest, lacks reports; "" if it has all."""
+    if result.status != "done" or result.spec.part is not None:
+        return ""
+    tasks = _tasks_of(result.spec.benchmark, result.spec.seed, result.spec.order)
+    return "" if tasks in (None, len(result.reports)) else f"{len(result.reports)} reports of {tasks} tasks"
+
+
+@functools.lru_cache(maxsize=256)
+def _tasks_of(benchmark: str, seed: int, order: int) -> int | None:
+    """How many tasks a benchmark has; None where its data are not here."""
+    try:
+        return len(benchmarks.load(benchmark, seed, order).tasks)
+    except UserError:
+        return None
+
+
+def _within(cell: Cell, written: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a proposal as its cell searches them.
+
+    Raises:
+        UserError: a searched field is missing, another is there, or a value lies outside its domain.
+    """
+    if wrong := sorted(cell.space.keys() ^ written.keys()):
+        verb = "lacks" if wrong[0] in cell.space else "has"
+        raise UserError(
+            f"the proposal {verb} {wrong[0]!r:.60}, and {cell.name} searches {', '.join(cell.space)}"
+        )
+    params = cell.typed(written)
+    for name, value in params.items():
+        if value not in cell.space[name]:
+            raise UserError(f"{name} = {value!r:.60} lies outside its domain {cell.space[name]}")
+    return params
 
 
 class Outlook:
