@@ -6,6 +6,7 @@ finished since counts as running. So proposals depend on (seed, cell, n, width) 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import math
@@ -14,13 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from raycl import benchmarks
 from raycl.errors import UserError
-from raycl.maskjobs import MaskJob, MaskQueue, Trained
+from raycl.maskjobs import MaskJob, MaskQueue
 from raycl.method import Method
 from raycl.sequence import joined
 from raycl.spec import RunSpec
-from raycl.store import Result, Store
+from raycl.store import Result, Store, Trained
 from raycl.study import Cell, Grid, Search, Seeds
 from raycl.supermasks.bank import MaskSpec
 
@@ -355,6 +355,7 @@ class Agenda:
         # By the key of a run: the cells that wait for it, and their own runs for whose sake they do.
         self._watchers: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._homes: dict[str, tuple[int, ...]] = {}
+        self._tasks: dict[str, int | None] = {}  # of benchmarks whose results have no digest
         self._seconds: dict[type[Method], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
         for index in range(len(self.states)):
             self._advance(index)
@@ -537,7 +538,7 @@ class Agenda:
             self._fresh.add(key)
             self.store.forget(key)
         result = self.store.get(key)
-        if result is not None and key in self.store.unsealed and (why := _too_few(result)):
+        if result is not None and key in self.store.unsealed and (why := self._too_few(spec, result)):
             self.store.refuse(key, why)
             return None
         if result is not None and result.status == "done" and spec.kind == "pretrain":
@@ -547,6 +548,20 @@ class Agenda:
                 self.store.forget(key)
             return None
         return result
+
+    def _too_few(self, spec: RunSpec, result: Result) -> str:
+        """Why a result of the first format, which has no digest, lacks reports; "" if it has all."""
+        if result.status != "done" or spec.part is not None:
+            return ""
+        name = f"{spec.benchmark} in {spec.home}"
+        if name not in self._tasks:
+            self._tasks[name] = None
+            with contextlib.suppress(UserError):  # its data are not here
+                self._tasks[name] = len(spec.make_benchmark().tasks)
+        tasks = self._tasks[name]
+        return (
+            "" if tasks in (None, len(result.reports)) else f"{len(result.reports)} reports of {tasks} tasks"
+        )
 
     def _whole(self, state: CellState, spec: RunSpec, role: str) -> Result | None:
         """The result of a run of a cell, put together from its parts as soon as the last of them is there."""
@@ -654,23 +669,6 @@ class Agenda:
         params = self._propose(cell, n, told, [t.params for t in state.trials[known:]])
         self.store.propose(cell.key, n, params, {"method": cell.label, "benchmark": cell.benchmark})
         return params
-
-
-def _too_few(result: Result) -> str:
-    """Why a result of the first format, which has no digest, lacks reports; "" if it has all."""
-    if result.status != "done" or result.spec.part is not None:
-        return ""
-    tasks = _tasks_of(result.spec.benchmark, result.spec.seed, result.spec.order)
-    return "" if tasks in (None, len(result.reports)) else f"{len(result.reports)} reports of {tasks} tasks"
-
-
-@functools.lru_cache(maxsize=256)
-def _tasks_of(benchmark: str, seed: int, order: int) -> int | None:
-    """How many tasks a benchmark has; None where its data are not here."""
-    try:
-        return len(benchmarks.load(benchmark, seed, order).tasks)
-    except UserError:
-        return None
 
 
 def _within(cell: Cell, written: Mapping[str, Any]) -> dict[str, Any]:

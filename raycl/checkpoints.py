@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 import time
 import zipfile
@@ -23,9 +25,11 @@ from typing import Any
 
 import torch
 
+from raycl import userfiles
 from raycl.method import Method
 from raycl.moments import Moment
-from raycl.plainfiles import Unfit, read_bytes
+from raycl.plainfiles import Unfit, number, read_bytes
+from raycl.records import LATEST, check_reports
 from raycl.sequence import Report
 from raycl.tasks import Benchmark, Task
 from raycl.unpickling import Refused, Unpickler, finding
@@ -58,12 +62,13 @@ class Format:
 
     Args:
         benchmark: the run's own; tasks travel as its name and are found in it again.
-        method: the run's, whose module may define classes of its own.
+        kinds: the classes of the run's method and network; their modules may define further ones, and so may
+            a user's modules that are loaded from beside them.
     """
 
-    def __init__(self, benchmark: Benchmark | None, method: type[Method]) -> None:
+    def __init__(self, benchmark: Benchmark | None, *kinds: type) -> None:
         self.benchmark = benchmark
-        self.own = {kind.__module__ for kind in method.__mro__} - {"builtins"}
+        self.own = {base.__module__ for kind in kinds for base in kind.__mro__} - {"builtins"}
 
     @staticmethod
     def to_bytes(content: Any) -> bytes:
@@ -114,6 +119,7 @@ class Format:
             return getattr(importlib.import_module(module), name)
         if module == "torch" and name.endswith("Storage") and "." not in name:
             return getattr(torch, name)
+        module = self._here(module)
         rooms = module.split(".")
         ours = rooms[0] == "raycl" and len(rooms) > 1 and rooms[1] in _ROOMS
         if not (ours or module.startswith(("torch.nn.modules.", "torch.nn.parameter")) or module in self.own):
@@ -124,6 +130,18 @@ class Format:
         if not isinstance(kind, type) or kind.__module__ != module:
             raise Refused(f"{module}.{name} is no class of that file")
         return kind
+
+    def _here(self, module: str) -> str:
+        """The module that a name stands for here, where a user's files may lie in another folder."""
+        short = userfiles.short(module)
+        if short == module:
+            return module
+        packages = {".".join(own.split(".")[:2]) for own in self.own if userfiles.folder_of(own)}
+        found = [name for package in packages if (name := f"{package}.{short}") in sys.modules]
+        if len(found) != 1:
+            raise Refused(f"{short} is no file of the run's")
+        self.own.add(found[0])
+        return found[0]
 
     @finding
     def _task(self, benchmark: Any, index: Any) -> Task:
@@ -166,19 +184,27 @@ def save(path: Path, form: Format, method: Method, reports: Sequence[Report], se
     Args:
         seconds: that it took so far, earlier attempts included.
     """
-    content = {"method": method, "reports": [report.to_json() for report in reports], "seconds": seconds}
+    plain = [report.to_json() for report in reports]
+    content = {"run": path.parent.name, "method": method, "reports": plain, "seconds": seconds}
     _write(path, lambda: form.to_bytes(content))
 
 
 def resume(path: Path, form: Format, device: str) -> tuple[Method, list[Report], float] | None:
-    """Method, reports and seconds after the last finished task; None where there is nothing to go on from."""
+    """Method, reports and seconds after the last finished task; None where there is nothing to go on from.
+
+    What another run left, or one whose reports none can have come to, is removed.
+    """
     state = _read(path, form, device)
     if state is None:
         return None
     try:
-        return state["method"], [Report.from_json(r) for r in state["reports"]], float(state["seconds"])
-    except (KeyError, TypeError, AttributeError, ValueError):
-        path.unlink(missing_ok=True)
+        if state["run"] != path.parent.name or not isinstance(state["method"], Method):
+            raise ValueError("it is another run's")
+        check_reports(json.loads(json.dumps(state["reports"])), "diverged")
+        seconds = number(state["seconds"], "seconds", LATEST)
+        return state["method"], [Report.from_json(r) for r in state["reports"]], seconds
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        _drop(path)
         return None
 
 
@@ -214,7 +240,7 @@ class Notes:
         if moment is None:
             return None
         if not isinstance(moment, Moment):
-            path.unlink(missing_ok=True)
+            _drop(path)
             return None
         with contextlib.suppress(OSError):
             self._sizes[n] = path.stat().st_size

@@ -10,8 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+
 from raycl import __version__
 from raycl.errors import UserError, redacted
+from raycl.filenames import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("raycl: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        from raycl import userfiles
+
+        if not (line := userfiles.fault(error)):
+            raise
+        print(f"raycl: {line}", file=sys.stderr)  # a function of a user's own, such as a view
+        return 2
     except BrokenPipeError:  # `raycl report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -109,6 +120,13 @@ def _report_options(report: argparse.ArgumentParser) -> None:
 
 
 def _methods(arguments: Any) -> int:
+    from raycl import userfiles
+
+    with userfiles.beside(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
+        return _show_methods(arguments)
+
+
+def _show_methods(arguments: Any) -> int:
     from raycl import names
     from raycl.space import fields_of
 
@@ -139,6 +157,13 @@ def _methods(arguments: Any) -> int:
 
 
 def _benchmarks(arguments: Any) -> int:
+    from raycl import userfiles
+
+    with userfiles.beside(Path.cwd()):
+        return _show_benchmarks(arguments)
+
+
+def _show_benchmarks(arguments: Any) -> int:
     from raycl import data_view
 
     if arguments.out and len(arguments.names) != 1:
@@ -202,7 +227,8 @@ def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
         print(f"raycl: {line}", file=sys.stderr)
 
     cells = cells_of(study, None if everything else arguments.only)
-    return Agenda(cells, Store(arguments.store, warn), beside=references_beside(study, cells))
+    store = Store(arguments.store, warn, wait=False).look()
+    return Agenda(cells, store, beside=references_beside(study, cells))
 
 
 def _plan(arguments: Any) -> int:
@@ -236,7 +262,7 @@ def _run(arguments: Any) -> int:
         print(interrupted_text(played.agenda, played.cut_off, command))
         return played.code
     print(render(study, played.agenda, "table"))
-    page = Path(arguments.store) / f"{study.name}.html"
+    page = Path(arguments.store) / f"{file_name(study.name)}.html"
     whole = played.agenda if not arguments.only else _agenda(arguments, study, everything=True)
     render(study, whole, "html", path=page, command=_again(arguments, everything=True))
     print(closing_text(Path(arguments.store), page, _linked(played, console)))
@@ -273,7 +299,7 @@ def _report(arguments: Any) -> int:
     agenda = _agenda(arguments, study)
     format = "csv" if arguments.points or arguments.tables else arguments.format
     if format == "html":
-        page = Path(arguments.out or Path(arguments.store) / f"{study.name}.html")
+        page = Path(arguments.out or Path(arguments.store) / f"{file_name(study.name)}.html")
         render(study, agenda, "html", path=page, command=_again(arguments), claims=arguments.claims)
         print(page)
         return 0
@@ -298,6 +324,8 @@ def _sync(arguments: Any) -> int:
 
 
 def _ui(arguments: Any) -> int:
+    from raycl.tune.database import database_uri
+
     store = Path(arguments.store).resolve()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if given.startswith("http"):
@@ -305,12 +333,13 @@ def _ui(arguments: Any) -> int:
         return 0
     if not given and not (store / "mlflow.db").exists():
         raise UserError(f"{store} holds no mlflow.db yet; `raycl run` or `raycl sync` makes it")
-    uri = given or f"sqlite:///{store / 'mlflow.db'}"
+    uri = given or database_uri(store / "mlflow.db")
     print(f"http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port),
                "--workers", "1"]  # fmt: skip
     environment = os.environ | {
         "MLFLOW_BACKEND_STORE_URI": uri,  # a password in it is for no list of processes
+        "PYTHONSAFEPATH": "1",  # a file mlflow.py in the current folder is not MLflow
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here needs
     }

@@ -20,8 +20,8 @@ MOST_TASKS = 1_000_000
 LATEST = 1e11  # seconds: of a measure, and of Unix time
 _RUN = ("format", "key", "spec", "status", "message", "reports", "provenance")
 _OPTIONAL = {
-    "config": dict, "fit": dict, "identity": dict, "inputs": dict, "order": int, "evaluate": str, "part": int,
-    "numerics": str, "network": str, "benchmark": str, "method": str,
+    "config": dict, "fit": dict, "identity": dict, "inputs": dict, "code": dict,
+    "order": int, "part": int, "evaluate": str, "numerics": str, "network": str, "benchmark": str, "method": str,
 }  # fmt: skip
 _TEXTS = ("raycl", "commit", "source", "python", "torch", "numpy", "system", "cpu", "device", "numerics")
 _SECONDS = ("seconds", "started", "earlier_seconds")
@@ -62,7 +62,7 @@ def check_run(plain: Mapping[str, Any], key: str) -> None:
     _check_provenance(mapping(plain["provenance"], "provenance"))
     if type(plain["reports"]) is not list:
         raise Unfit("reports are no list")
-    check_reports(plain["reports"], spec, status)
+    check_reports(plain["reports"], status, spec.part, spec.evaluate)
 
 
 def _checked_spec(plain: dict[str, Any], key: str) -> RunSpec:
@@ -76,8 +76,9 @@ def _checked_spec(plain: dict[str, Any], key: str) -> RunSpec:
     whole(plain.get("seed"), "spec.seed")
     for name, version in mapping(plain.get("versions"), "spec.versions").items():
         whole(version, f"spec.versions.{name[:40]}")
-    for name, value in plain.get("inputs", {}).items():
-        text(value, f"spec.inputs.{name[:40]}")
+    for part in ("inputs", "code"):
+        for name, value in plain.get(part, {}).items():
+            text(value, f"spec.{part}.{name[:40]}")
     if plain.get("kind") not in ("sequence", "pretrain"):
         raise Unfit("spec.kind is neither sequence nor pretrain")
     if plain.get("evaluate") not in (None, "learnt", "ends", "full"):
@@ -103,27 +104,32 @@ def _check_provenance(plain: dict[str, Any]) -> None:
         whole(plain["threads"], "provenance.threads")
 
 
-def check_reports(reports: Sequence[Any], spec: RunSpec, status: str) -> None:
+def check_reports(
+    reports: Sequence[Any], status: str, part: int | None = None, evaluate: str | None = "full"
+) -> None:
     """See that reports are of consecutive tasks, as many as the status says, and hold what can be measured.
+
+    Args:
+        part, evaluate: of the run's spec.
 
     Raises:
         Unfit: says what is wrong, and where.
     """
     if status == "done" and not reports:
         raise Unfit("it is done, and has no report")
-    if spec.part is not None and len(reports) > 1:
+    if part is not None and len(reports) > 1:
         raise Unfit(f"{len(reports)} reports of a run of one task")
     for n, report in enumerate(reports):
-        task = n if spec.part is None else spec.part
+        task = n if part is None else part
         _check_report(mapping(report, f"report {n + 1}"), task, f"report {n + 1}")
         last = len(reports) - 1 if status == "done" else MOST_TASKS
-        if spec.part is not None:
+        if part is not None:
             low, high = task, task
         else:
-            low, high = 0, last if spec.evaluate == "full" else task
+            low, high = 0, last if evaluate == "full" else task
         for split in ("val", "test"):
             _check_accuracies(report[split], low, high, f"report {n + 1}: {split}")
-    if status == "done" and spec.part is None and spec.evaluate != "full":
+    if status == "done" and part is None and evaluate != "full":
         _check_last(reports)
 
 

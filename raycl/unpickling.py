@@ -319,7 +319,7 @@ def _width(kind: Any) -> int:
         return 1
     if not isinstance(kind, StorageType):  # what `torch.load` makes of the name of a storage
         raise Refused("a tensor of no known storage")
-    width: int = kind.dtype.itemsize  # type: ignore[no-untyped-call]
+    width: int = kind.dtype.itemsize
     return width
 
 
