@@ -16,6 +16,7 @@ import torch
 from raycl import benchmarks, digest, names, presets, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.errors import UserError, nearest
+from raycl.filenames import check_study_name
 from raycl.method import Method
 from raycl.networks import Network
 from raycl.sequence import Evaluate
@@ -476,6 +477,9 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _check_study(study: Study, place: str) -> None:
     """Types of the fields of a study that no cell looks at."""
+    _check_text(study.name, "name", place)
+    if study.name:  # else it is "study"
+        check_study_name(study.name, place)
     _check_sheets(study, place)
     if study.sheets and not study.methods and not study.benchmarks:
         return
@@ -533,7 +537,6 @@ def _check_kinds(study: Study, place: str) -> None:
         _check_text(text, "benchmarks: an entry", place)
     _check_text(study.network, "network", place)
     _check_text(study.preset, "preset", place, optional=True)
-    _check_text(study.name, "name", place)
 
 
 def _check_text(value: Any, name: str, place: str, optional: bool = False) -> None:
