@@ -144,7 +144,9 @@ class Tracking:
         beside = [row, *self._variants(state)] if self.study.paper else []
         known: dict[tuple[str, str], Run] = {}
         name = f"cell {state.cell.name}"
-        for run in self._runs(f"tags.`raycl.key` = '{_quoted(name)}'"):
+        for run in self._runs(_query(name)):
+            if run.data.tags.get("raycl.key") != name:
+                continue
             known["", name] = min(run, known.get(("", name), run), key=_id)  # that which `sync` leaves, too
         for run in self._runs(f"tags.`raycl.key` = '{key}'"):
             place = run.data.tags.get(PARENT, ""), key
@@ -445,5 +447,8 @@ def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _quoted(text: str) -> str:
-    return text.replace("'", "\\'")
+def _query(cell: str) -> str:
+    """Finds the run of a cell, among others where its name has signs that MLflow's filters do not take."""
+    if re.fullmatch(r"[\w /(),.=:+-]*", cell):
+        return f"tags.`raycl.key` = '{cell}'"
+    return "tags.`raycl.key` LIKE 'cell %'"
