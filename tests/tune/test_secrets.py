@@ -9,6 +9,7 @@ import pytest
 import ray
 from tune_helpers import on_ray, tiny
 
+from raycl import Seeds
 from raycl.tune import joining
 
 CANARIES = {name: f"canary-{n}-of-the-test" for n, name in enumerate((
@@ -23,9 +24,8 @@ def test_secrets_reach_no_file_of_ray_or_of_the_store(
 
     for name, value in CANARIES.items():
         monkeypatch.setenv(name, value)
-    agenda = on_ray(
-        tiny({"finetune": {}, "raises": {"method": "misbehaving:Raises"}}, search=None), tmp_path / "s"
-    )
+    methods = {"finetune": {}, "raises": {"method": "misbehaving:Raises"}}
+    agenda = on_ray(tiny(methods, search=None, final=Seeds(1)), tmp_path / "s")
     assert agenda.over and ray.is_initialized()
     session = Path(worker._global_node.get_session_dir_path())  # type: ignore[union-attr]
     asked = [path for root in (session, tmp_path) for path in root.rglob("*") if path.is_file()]
