@@ -30,6 +30,9 @@ class ACL(Method):
     schedule in proportion: they start at `e_lr` and `d_lr` where the schedule starts at `Fit.lr`.
     """
 
+    ignores: ClassVar[Mapping[str, str]] = {
+        "lr": "ACL steps with method.e_lr and method.d_lr, which the schedule lowers in the same proportion"
+    }
     fit: ClassVar[Mapping[str, Any]] = {"momentum": 0.9, "weight_decay": 0.01}
     deviations: ClassVar[Sequence[str]] = (
         "the shared encoder is the study's network and a linear layer to the latent space",

@@ -133,6 +133,8 @@ class Blocks(Network):
 class PerTaskBatchNorm(nn.Module):
     """Batch normalisation without affine parameters and with running statistics of each task's own."""
 
+    per_task = True
+
     def __init__(self, channels: int, tasks: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for _ in range(tasks))
