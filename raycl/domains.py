@@ -134,7 +134,9 @@ def shown(value: object) -> str:
     try:
         text = repr(value)
     except Exception:  # a number of more digits than Python prints, or a class whose repr fails
-        text = f"a {type(value).__name__} that cannot be printed"
+        text = f"a value of type {type(value).__name__} that cannot be printed"
+        if isinstance(value, int):
+            text = f"a whole number of {value.bit_length()} bits"
     text = " ".join(text.split())
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 

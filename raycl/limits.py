@@ -30,5 +30,5 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
         least = f" of at least {low}" if low else ""
         raise UserError(f"{name} = {shown(value)} must be a {kind}{least}")
     if value > high:
-        raise UserError(f"{name} = {shown(value)} is too many: at most {high}")
+        raise UserError(f"{name} = {shown(value)} is too large: at most {high}")
     return value

@@ -27,12 +27,10 @@ class Measured:
     Attributes:
         parameters: how many.
         normalised: whether any layer takes statistics of a batch.
-        fails_alone: whether training it on a batch of one sample fails.
     """
 
     parameters: int
     normalised: bool
-    fails_alone: bool
 
     @property
     def training_bytes(self) -> int:
@@ -74,31 +72,14 @@ def machine_bytes() -> int:
         return 0
 
 
-def _measured(
-    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
-) -> Measured:
-    try:
-        hash(config)
-    except TypeError:  # a Config that is not frozen
-        return _built(kind, config, input_shape, classes)
-    return _remembered(kind, config, input_shape, classes)  # type: ignore[arg-type]  # classes have a hash
+def fails_alone(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: Iterable[int]
+) -> bool:
+    """Whether a training step on one sample fails, since a batch normalisation would divide 0 by 0.
 
-
-def _built(
-    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
-) -> Measured:
-    with torch.device("meta"):
-        net = kind.variant(config)(input_shape, classes, config)
-    modules = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    alone = bool(modules) and _fails_alone(net, input_shape)
-    return Measured(sum(p.numel() for p in net.parameters()), bool(modules), alone)
-
-
-_remembered = functools.lru_cache(maxsize=256)(_built)
-
-
-def _fails_alone(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
-    """Whether a training step on one sample fails where a batch normalisation would divide 0 by 0."""
+    It is tried on the meta device, which takes seconds when a process does it first.
+    """
+    net = _on_meta(kind, config, input_shape, tuple(classes))
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             net.train()(torch.zeros(1, *input_shape, device="meta"), 0)
@@ -107,3 +88,31 @@ def _fails_alone(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
     except Exception:  # it reads numbers, and there are none here: nothing is known
         return False
     return False
+
+
+def _measured(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
+) -> Measured:
+    try:
+        hash(config)
+    except TypeError:  # a Config that is not frozen
+        return _looked_at(kind, config, input_shape, classes)
+    return _remembered(kind, config, input_shape, classes)  # type: ignore[arg-type]  # classes have a hash
+
+
+def _looked_at(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
+) -> Measured:
+    net = _on_meta(kind, config, input_shape, classes)
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
+    return Measured(sum(p.numel() for p in net.parameters()), normalised)
+
+
+_remembered = functools.lru_cache(maxsize=256)(_looked_at)
+
+
+def _on_meta(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
+) -> Network:
+    with torch.device("meta"):
+        return kind.variant(config)(input_shape, classes, config)

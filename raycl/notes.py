@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raycl.domains import Choice, Domain, ends
-from raycl.errors import UserError
+from raycl.errors import UserError, nearest
 from raycl.method import Breaker
-from raycl.netcheck import Measured, machine_bytes
+from raycl.netcheck import Measured, fails_alone, machine_bytes
 from raycl.pretraining import fit_of
 from raycl.tasks import Benchmark
 from raycl.training import Fit
@@ -21,6 +21,7 @@ from raycl.training import Fit
 if TYPE_CHECKING:
     from raycl.study import Cell
 
+STUDY = "study: "  # begins a note that is about the study, whichever cell bears it
 NAMED = 2  # cells that a line names; more are counted
 
 
@@ -33,7 +34,10 @@ def lines_of(cells: Iterable[Cell]) -> list[str]:
             names = about.setdefault(text, [])
             if name not in names:  # orders of a benchmark share their notes
                 names.append(name)
-    return [f"{_joined(names)}: {text}" for text, names in about.items()]
+    return [
+        text.removeprefix(STUDY) if text.startswith(STUDY) else f"{_joined(names)}: {text}"
+        for text, names in about.items()
+    ]
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -41,6 +45,12 @@ def _joined(names: Sequence[str]) -> str:
     if more > 0:
         return f"{', '.join(names[:NAMED])} and {more} more"
     return " and ".join(names)
+
+
+def unmatched(pattern: str, labels: Iterable[str]) -> str:
+    """Of a pattern of resources that means no cell."""
+    hint = nearest(pattern.partition("/")[0], labels)
+    return f"{STUDY}resources[{pattern!r}] matches no cell, and has no effect{hint}"
 
 
 def planned(cell: Cell, written: Collection[str]) -> tuple[str, ...]:
@@ -144,7 +154,7 @@ def measured(cell: Cell, benchmark: Benchmark, network: Measured, place: str) ->
     if network.normalised and (lonely := _alone(cell, benchmark)):
         where, how = lonely
         remedy = "choose another batch"
-        if network.fails_alone and not _rests(cell):
+        if not _rests(cell) and _fails(cell, benchmark):
             raise UserError(
                 f"{place} on {cell.benchmark}: {how} leaves one sample in a batch of {where}, and the "
                 f"network's batch normalisation needs two; {remedy}"
@@ -187,6 +197,14 @@ def _batches(cell: Cell) -> list[int]:
 
 def _leaves_one(size: int, batch: int) -> bool:
     return size > 0 and (batch == 1 or size % batch == 1)
+
+
+def _fails(cell: Cell, benchmark: Benchmark) -> bool:
+    """Whether the cell's network can take no step on one sample."""
+    values = {key.partition(".")[2]: setting.value for key, setting in cell.settings.items()
+              if key.startswith("net.")}  # fmt: skip
+    config = cell.network.Config(**values)
+    return fails_alone(cell.network, config, benchmark.input_shape, benchmark.classes)
 
 
 def _rests(cell: Cell) -> bool:

@@ -498,6 +498,12 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
             if only is None or _matches(f"{label}/{recipe}", only) or _matches(f"{label}/{text}", only):
                 for order in range(study.orders):
                     found.append(_cell(study, label, dict(keys), recipe, order, check))
+    if found and study.resources:
+        every = [f"{label}/{names.recipe(text)}" for label, keys in study.methods.items()
+                 for text in keys.get("benchmarks", study.benchmarks)]  # fmt: skip
+        lost = [p for p in study.resources if not any(fnmatchcase(name, p) for name in every)]
+        told = tuple(notes.unmatched(pattern, study.methods) for pattern in lost)
+        found[0] = dataclasses.replace(found[0], notes=(*told, *found[0].notes))
     if not found and only is not None:
         known = ", ".join(
             f"{label}/{text}"

@@ -20,6 +20,7 @@ from raycl.method import Batch, Method, Task, Update, measuring, one_task
 from raycl.space import Choice, Float
 from raycl.training import Fit
 
+MOST = 10_000  # units of a layer
 NORM = 1e-6  # added to norms before they divide
 
 
@@ -62,8 +63,8 @@ class ACL(Method):
                 if not getattr(self, name) > 0:
                     raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
             for name in ("latent", "e_steps", "units", "head_units"):
-                if getattr(self, name) < 1:
-                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+                if not 1 <= getattr(self, name) <= MOST:
+                    raise ValueError(f"{name} = {getattr(self, name)} must lie in 1..{MOST}")
 
     config: Config
 

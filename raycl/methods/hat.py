@@ -49,6 +49,8 @@ class HAT(Method):
         def __post_init__(self) -> None:
             if self.smax <= 0 or self.clamp <= 0:
                 raise ValueError(f"smax = {self.smax} and clamp = {self.clamp} must be above 0")
+            if self.lamb < 0:
+                raise ValueError(f"lamb = {self.lamb} must be at least 0")
 
     config: Config
 

@@ -167,6 +167,17 @@ class Start:
         return net.to(target)
 
 
+def check_rates(**rates: float) -> None:
+    """Check dropout rates.
+
+    Raises:
+        ValueError: one is no share, or leaves nothing.
+    """
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name} = {rate} must lie in [0, 1): the share that is dropped")
+
+
 def scaled(units: int, width: float) -> int:
     """`units` times `width`, at least one."""
     return max(1, int(units * width))
