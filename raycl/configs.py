@@ -35,9 +35,9 @@ def check_dataclass(config: Any, place: str) -> None:
     for kind in reversed(config.__mro__):
         own = [name for name, hint in inspect.get_annotations(kind).items() if not _is_apart(hint)]
         lost = [name for name in own if name not in known]
-        if lost and "__dataclass_fields__" not in vars(kind):
+        if own and "__dataclass_fields__" not in vars(kind):  # a changed default is ignored as well
             raise UserError(
-                f"{kind.__qualname__} is no dataclass, so that its {_listed(lost)} would be ignored: "
+                f"{kind.__qualname__} is no dataclass, so that its {_listed(own)} would be ignored: "
                 f"write {DECORATOR} above its class statement"
             )
         if lost:
@@ -72,7 +72,7 @@ def check_owner(kind: type, base: type) -> None:
                 f"{config.__qualname__}.{name} is a ClassVar, which no study can search: drop ClassVar"
             )
     _check_stray_domains(kind, base)
-    _check_meant(kind, config)
+    _check_meant(kind, config, base)
 
 
 def hints_of(config: type) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _one_domain(extras: list[Any], place: str) -> Domain | None:
 
 def _check_stray_domains(kind: type, base: type) -> None:
     """A domain on the method or network itself, beside its Config."""
-    for part in kind.__mro__[: kind.__mro__.index(base)] if base in kind.__mro__ else ():
+    for part in _below(kind, base):
         for name, hint in inspect.get_annotations(part).items():
             value = _evaluated(hint, part)
             if isinstance(value, Float | Int | Choice) or next(_domains_in(value), None) is not None:
@@ -164,9 +164,9 @@ def _check_stray_domains(kind: type, base: type) -> None:
                 )
 
 
-def _check_meant(kind: type, config: type) -> None:
+def _check_meant(kind: type, config: type, base: type) -> None:
     """``config: Config`` names the class that the instance will be of."""
-    for part in kind.__mro__:
+    for part in _below(kind, base):
         meant = _evaluated(inspect.get_annotations(part).get("config"), part)
         if meant is None:
             continue
@@ -177,6 +177,11 @@ def _check_meant(kind: type, config: type) -> None:
                 "or move its class statement there"
             )
         return
+
+
+def _below(kind: type, base: type) -> tuple[type, ...]:
+    """The class and its bases as far as `base`, which has a say for itself."""
+    return kind.__mro__[: kind.__mro__.index(base)] if base in kind.__mro__ else ()
 
 
 def _evaluated(hint: Any, part: type) -> Any:

@@ -59,8 +59,7 @@ def planned(cell: Cell, written: Collection[str]) -> tuple[str, ...]:
     Args:
         written: dotted keys that the study's author gave, in `fit` or under the label.
     """
-    values = {key.partition(".")[2]: setting.value for key, setting in cell.settings.items()
-              if key.startswith("fit.")}  # fmt: skip
+    values = values_of(cell, "fit")
     own = {key.removeprefix("fit.") for key in written if key.startswith("fit.")}
     return (*_without_effect(cell, values, own), *_broken(cell, values))
 
@@ -201,9 +200,7 @@ def _leaves_one(size: int, batch: int) -> bool:
 
 def _fails(cell: Cell, benchmark: Benchmark) -> bool:
     """Whether the cell's network can take no step on one sample."""
-    values = {key.partition(".")[2]: setting.value for key, setting in cell.settings.items()
-              if key.startswith("net.")}  # fmt: skip
-    config = cell.network.Config(**values)
+    config = cell.network.Config(**values_of(cell, "net"))
     return fails_alone(cell.network, config, benchmark.input_shape, benchmark.classes)
 
 
@@ -213,9 +210,13 @@ def _rests(cell: Cell) -> bool:
 
 
 def _config_of(cell: Cell) -> Any:
-    values = {key.partition(".")[2]: setting.value for key, setting in cell.settings.items()
-              if key.startswith("method.")}  # fmt: skip
-    return cell.method.Config(**values)
+    return cell.method.Config(**values_of(cell, "method"))
+
+
+def values_of(cell: Cell, room: str) -> dict[str, Any]:
+    """Values of the fields of one Config, "method", "net" or "fit", where nothing is searched."""
+    settings = cell.settings.items()
+    return {key.partition(".")[2]: s.value for key, s in settings if key.startswith(f"{room}.")}
 
 
 def varied_of(cell: Cell) -> Mapping[str, tuple[Any, ...]]:

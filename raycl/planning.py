@@ -14,7 +14,7 @@ from raycl.domains import shown
 from raycl.errors import UserError
 from raycl.limits import LABEL, RUNS
 from raycl.method import Method
-from raycl.notes import varied_of
+from raycl.notes import values_of, varied_of
 from raycl.space import made
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ def check_proposals(cell: Cell, place: str) -> None:
         mine = {k.partition(".")[2]: v for k, v in varied.items() if k.startswith(f"{room}.")}
         if not mine:
             continue
-        fixed = {k.partition(".")[2]: s.value for k, s in cell.settings.items()
-                 if k.startswith(f"{room}.") and k not in varied}  # fmt: skip
-        start = {k: cell.settings[f"{room}.{k}"].value for k in mine}
+        values = values_of(cell, room)
+        fixed = {k: value for k, value in values.items() if k not in mine}
+        start = {k: values[k] for k in mine}
         most = COMBINATIONS if cell.space else RUNS
         complaint = _first_refusal(
             kind, tuple(fixed.items()), tuple(start.items()), tuple(mine.items()), most

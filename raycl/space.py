@@ -60,12 +60,14 @@ def fields_of(config: type) -> Mapping[str, Field]:
     Raises:
         UserError: a default that lies outside the domain beside it.
     """
+    if not isinstance(config, type):
+        check_dataclass(config, "Config")
     return _fields_of(config)
 
 
 @functools.cache
 def _fields_of(config: type) -> Mapping[str, Field]:
-    check_dataclass(config, config.__qualname__ if isinstance(config, type) else "Config")
+    check_dataclass(config, config.__qualname__)
     hints, found = hints_of(config), {}
     for field in dataclasses.fields(config):
         place = f"{config.__qualname__}.{field.name}"
@@ -160,7 +162,8 @@ def made(config: type, values: Mapping[str, Any], place: str) -> Any:
     except Exception as error:
         if config.__module__.partition(".")[0] == __name__.partition(".")[0]:
             raise  # our own classes have no excuse
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)  # those of dataclasses themselves are in no file
+        last = next(frame for frame in reversed(frames) if not frame.filename.startswith("<"))
         raise UserError(
             f"{place}: {config.__qualname__} fails at {last.filename}:{last.lineno}: "
             f"{type(error).__name__}: {error}"

@@ -156,12 +156,13 @@ class R:
     silence: float = 60
 
     def __post_init__(self) -> None:
-        for name, wanted in (("cpus", "from 0"), ("gpus", "from 0"), ("memory", "above 0 GiB, or None"),
-                             ("silence", "above 0 minutes")):  # fmt: skip
+        above = {"memory": "above 0 GiB, or None", "silence": "above 0 minutes"}
+        for name in ("cpus", "gpus", *above):
+            wanted = above.get(name, "from 0")
             value = plain(getattr(self, name))
             if value is None and name == "memory":
                 continue
-            if not is_number(value) or value < 0 or (not value and wanted != "from 0"):
+            if not is_number(value) or value < 0 or (not value and name in above):
                 raise UserError(f"R({name}={shown(value)}) must be a number {wanted}")
             object.__setattr__(self, name, value)
         if self.cpus + self.gpus == 0:
@@ -499,8 +500,11 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
                 for order in range(study.orders):
                     found.append(_cell(study, label, dict(keys), recipe, order, check))
     if found and study.resources:
-        every = [f"{label}/{names.recipe(text)}" for label, keys in study.methods.items()
-                 for text in keys.get("benchmarks", study.benchmarks)]  # fmt: skip
+        every = [
+            f"{label}/{names.recipe(text)}"
+            for label, keys in study.methods.items()
+            for text in keys.get("benchmarks", study.benchmarks)
+        ]
         lost = [p for p in study.resources if not any(fnmatchcase(name, p) for name in every)]
         told = tuple(notes.unmatched(pattern, study.methods) for pattern in lost)
         found[0] = dataclasses.replace(found[0], notes=(*told, *found[0].notes))
@@ -830,7 +834,7 @@ def _largest_network(
     Raises:
         UserError: one of them cannot be built, or is too large.
     """
-    values = {k.partition(".")[2]: s.value for k, s in cell.settings.items() if k.startswith("net.")}
+    values = notes.values_of(cell, "net")
     tried: list[tuple[dict[str, Any], str]] = [({}, "")]
     for key, options in notes.varied_of(cell).items():
         room, _, name = key.partition(".")
