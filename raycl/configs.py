@@ -35,9 +35,12 @@ def check_dataclass(config: Any, place: str) -> None:
     for kind in reversed(config.__mro__):
         own = [name for name, hint in inspect.get_annotations(kind).items() if not _is_apart(hint)]
         lost = [name for name in own if name not in known]
-        if own and "__dataclass_fields__" not in vars(kind):  # a changed default is ignored as well
+        if "__dataclass_fields__" not in vars(kind):  # here a changed default is ignored as well
+            lost = [name for name in own if name not in known or name in vars(kind)]
+            if not lost:
+                continue
             raise UserError(
-                f"{kind.__qualname__} is no dataclass, so that its {_listed(own)} would be ignored: "
+                f"{kind.__qualname__} is no dataclass, so that its {_listed(lost)} would be ignored: "
                 f"write {DECORATOR} above its class statement"
             )
         if lost:

@@ -54,7 +54,7 @@ class Field:
         return f"{type_name(self.type)}, default {default}{searched}"
 
 
-def fields_of(config: type) -> Mapping[str, Field]:
+def fields_of(config: Any) -> Mapping[str, Field]:
     """Fields of a Config dataclass by name.
 
     Raises:
