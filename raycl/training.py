@@ -126,7 +126,7 @@ class Fit:
             if not 0 <= self.threshold < 1:
                 raise ValueError(f"threshold = {self.threshold} must lie in [0, 1): it is a share of a loss")
             if self.clip is not None and not 0 < self.clip < math.inf:
-                raise ValueError(f"clip = {self.clip} must be above 0, and finite, or None")
+                raise ValueError(f"clip = {self.clip} must be above 0, or None")
             self._check_momentum()
             self._check_schedule()
 

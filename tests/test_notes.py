@@ -251,7 +251,7 @@ def test_plan_and_run_tell_it_once(tmp_path: Path, capsys: pytest.CaptureFixture
     file.write_text(
         "from raycl import *\n"
         "STUDY = Study(methods={'spg': {}}, benchmarks=['digits_split'], network='mlp(hidden=8)',\n"
-        "              search=None, final=Seeds(1), fit={'epochs': 1, 'optimiser': 'adam', 'schedule': 'constant'})\n"
+        "              search=None, final=Seeds(1), fit={'epochs': 1, 'optimiser': 'adam'})\n"
     )
     store = ["--store", str(tmp_path / "results")]
     assert main(["plan", str(file), *store]) == 0
