@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from raycl import userfiles
 from raycl.domains import shown
 from raycl.errors import UserError
 from raycl.limits import PARAMETERS
@@ -51,7 +52,7 @@ def measured(
     except UserError:
         raise
     except (ValueError, RuntimeError, OverflowError, MemoryError, TypeError, IndexError) as error:
-        if isinstance(error, ValueError) or not kind.__module__.startswith("raycl."):
+        if isinstance(error, ValueError):
             raise UserError(f"{place}: {' '.join(str(error).split())}") from None
         raise UserError(
             f"{place}: a network of these sizes cannot be built ({shown(str(error))}); give it smaller ones"
@@ -114,5 +115,5 @@ _remembered = functools.lru_cache(maxsize=256)(_looked_at)
 def _on_meta(
     kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
 ) -> Network:
-    with torch.device("meta"):
+    with torch.device("meta"), userfiles.blamed(kind):
         return kind.variant(config)(input_shape, classes, config)

@@ -20,6 +20,8 @@ from raycl.space import made
 if TYPE_CHECKING:
     from raycl.study import Cell, Grid, Setting
 
+_ODD = ("Cc", "Cs", "Zl", "Zp")  # what moves a cursor, breaks a line or cannot be encoded
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turns what follows around
 COMBINATIONS = 64  # of ends and options that are tried together; of a grid, every point is
 
 Values = tuple[tuple[str, Any], ...]
@@ -39,11 +41,12 @@ def check_labels(labels: Iterable[Any], place: str) -> None:
             raise UserError(f"{named} is empty: give it a name")
         if len(label) > LABEL:
             raise UserError(f"{named} has {len(label)} characters, and at most {LABEL} are allowed")
-        if odd := next((c for c in label if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")), ""):
-            raise UserError(f"{named} holds the control character {odd!r}: leave it out")
+        if odd := next((c for c in label if unicodedata.category(c) in _ODD or c in _TURNING), ""):
+            raise UserError(f"{named} holds the control character {odd!a}: leave it out")
         if label != label.strip():
             raise UserError(f"{named} begins or ends with a space: leave it out")
-        plain = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        seen_as = unicodedata.normalize("NFKC", label).casefold()
+        plain = " ".join("".join(c for c in seen_as if unicodedata.category(c) != "Cf").split())
         if plain in seen:
             raise UserError(f"{named} differs from {seen[plain]!r} in spaces, case or form alone: rename one")
         seen[plain] = label

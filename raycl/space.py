@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import traceback
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from raycl import userfiles
 from raycl.configs import check_dataclass, check_kind, hints_of, read_hint
 from raycl.domains import Choice, Domain, Float, Int, Value, is_number, plain, shown
 from raycl.errors import UserError, nearest
@@ -160,14 +160,10 @@ def made(config: type, values: Mapping[str, Any], place: str) -> Any:
     except ValueError as error:  # a Config's own check
         raise UserError(f"{place}: {error}") from None
     except Exception as error:
-        if config.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        if not userfiles.is_own(config):
             raise  # our own classes have no excuse
-        frames = traceback.extract_tb(error.__traceback__)  # those of dataclasses themselves are in no file
-        last = next(frame for frame in reversed(frames) if not frame.filename.startswith("<"))
-        raise UserError(
-            f"{place}: {config.__qualname__} fails at {last.filename}:{last.lineno}: "
-            f"{type(error).__name__}: {error}"
-        ) from None
+        text = userfiles.fault(error) or f"{userfiles.where(config)}: {type(error).__name__}: {error}"
+        raise UserError(f"{place}: {text}") from None
 
 
 def coerce(value: Any, annotation: Any, place: str, field: Field | None = None) -> Any:

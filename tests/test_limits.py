@@ -227,6 +227,7 @@ LABELS = {
     "a\x1b[31m": "control character '\\x1b'",
     "a\x00": "control character",
     "a\u2028b": "control character",
+    "a\u202eb": "control character",
     "a\ud800": "control character",
     "x" * 600: "has 600 characters",
 }
@@ -237,7 +238,9 @@ def test_a_label_that_cannot_be_read_is_refused(label: str) -> None:
     assert LABELS[label] in complaint(lambda: study(methods={label: {"method": "finetune"}}))
 
 
-@pytest.mark.parametrize("pair", [("HAT", "hat"), ("h  a", "h a"), ("ﬁne", "fine"), ("é", "e\u0301")])
+@pytest.mark.parametrize(
+    "pair", [("HAT", "hat"), ("h  a", "h a"), ("ﬁne", "fine"), ("a\u200bb", "ab"), ("é", "e\u0301")]
+)
 def test_labels_that_look_alike_are_refused(pair: tuple[str, str]) -> None:
     methods = {label: {"method": "finetune"} for label in pair}
     assert "in spaces, case or form alone: rename one" in complaint(lambda: study(methods=methods))
