@@ -16,6 +16,7 @@ from raycl import metrics, userfiles
 from raycl.agenda import Agenda, Proposer, nothing_to_propose
 from raycl.errors import UserError
 from raycl.method import Method
+from raycl.notes import lines_of
 from raycl.presence import present
 from raycl.store import Store
 from raycl.study import Cell, Search, Study, cells_of, read_study, references_beside
@@ -80,6 +81,8 @@ def run_study(
     if cells and len(blocked) == len(cells):
         raise UserError(f"{study.file}: {blocked[0].name}: {blocked[0].blocked}")
     here = Store(store, warn=_sayer(console)).open()
+    for note in lines_of(cells):
+        _sayer(console)(f"note: {note}")
     agenda = Agenda(cells, here, _proposer(cells), fresh, references_beside(study, cells))
     played = Played(study, agenda, COMPLETE)
     playable = [cell for cell in cells if not cell.blocked]

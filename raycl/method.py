@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,7 +38,13 @@ __all__ = [
     "measuring",
     "mixed_cross_entropy",
     "one_task",
+    "shares_statistics",
 ]
+
+
+Breaker: TypeAlias = Literal["adaptive", "momentum", "decay"]
+"""What an optimiser may do to a gradient: divide it by its own size (Adam, RMSprop), add up those of earlier
+steps, pull weights towards 0 by itself."""
 
 
 class Build(Protocol):
@@ -129,6 +135,9 @@ class Method(nn.Module):
     version: ClassVar[int] = 1  # raised when behaviour changes
     fit: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # per paper: keys of a study that differ there
+    # what of an optimiser breaks what the method promises: what follows "optimiser = 'adam'"
+    broken_by: ClassVar[Mapping[Breaker, str]] = {}
+    ignores: ClassVar[Mapping[str, str]] = {}  # training settings without effect on it, and why
     deviations: ClassVar[Sequence[str]] = ()  # where it is not as published, a line each; reports print them
 
     @dataclass(frozen=True, kw_only=True)
@@ -208,8 +217,27 @@ class Method(nn.Module):
 
     @property
     def answers_stay(self) -> bool:
-        """Whether accuracies on tasks learnt earlier need not be measured again."""
-        return self.keeps_logits
+        """Whether accuracies on tasks learnt earlier need not be measured again.
+
+        Running statistics that all tasks share move with each of them, whatever becomes of the weights.
+        """
+        net = getattr(self, "net", None)
+        return self.keeps_logits and not (isinstance(net, nn.Module) and shares_statistics(net))
+
+    @classmethod
+    def samples_per_fit(cls, config: Any, sizes: Sequence[int]) -> list[int]:
+        """How many samples each fit walks, task by task; `sizes` are those of the training splits."""
+        return list(sizes)
+
+    @classmethod
+    def statistics_rest(cls, config: Any) -> bool:
+        """Whether batch normalisations are in evaluation mode from the second task on, even in training."""
+        return False
+
+    @classmethod
+    def breakers(cls, config: Any) -> Mapping[Breaker, str]:
+        """`broken_by` with these settings of the method."""
+        return cls.broken_by
 
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
         """Numbers of the method's own that take data to measure, after the last task (plain JSON).
@@ -249,6 +277,22 @@ class Buffers(nn.Module):
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
+
+
+def shares_statistics(net: nn.Module) -> bool:
+    """Whether a network has normalisations whose running statistics all tasks move."""
+    return any(
+        isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
+        for module in _but_per_task(net)
+    )
+
+
+def _but_per_task(net: nn.Module) -> Iterator[nn.Module]:
+    """The module and those below it, but for what belongs to single tasks."""
+    yield net
+    for child in net.children():
+        if not getattr(child, "per_task", False):
+            yield from _but_per_task(child)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from raycl.moments import Journal, Moment, nodes, origins, put_back
 from raycl.tasks import Pooled, Split, Task, augments, drawn
 
 RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split up to this size is normalised once per fit
+MOST_EPOCHS = 10_000_000
 PULSE_SECONDS = 15.0
 EVALUATION_BATCH = 256
 
@@ -114,14 +116,41 @@ class Fit:
             for name in ("epochs", "batch", "patience"):
                 if getattr(self, name) < 1:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
-            if self.lr <= 0:
-                raise ValueError(f"lr = {self.lr} must be above 0")
-            if self.schedule == "plateau" and self.factor <= 1:
-                raise ValueError(f"factor = {self.factor} must be above 1: lr is divided by it")
-            if self.lr_span is not None and self.lr_span < 1:
-                raise ValueError(f"lr_span = {self.lr_span} must be at least 1, or None")
-            if self.clip is not None and self.clip <= 0:
+            if self.epochs > MOST_EPOCHS:
+                raise ValueError(f"epochs = {self.epochs} is more than {MOST_EPOCHS}: no run would end")
+            if not 0 < self.lr < math.inf:
+                raise ValueError(f"lr = {self.lr} must be above 0, and finite")
+            for name in ("weight_decay", "lr_floor"):
+                if not 0 <= getattr(self, name) < math.inf:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 0, and finite")
+            if not 0 <= self.threshold < 1:
+                raise ValueError(f"threshold = {self.threshold} must lie in [0, 1): it is a share of a loss")
+            if self.clip is not None and not 0 < self.clip < math.inf:
                 raise ValueError(f"clip = {self.clip} must be above 0, or None")
+            self._check_momentum()
+            self._check_schedule()
+
+        def _check_momentum(self) -> None:
+            if not 0 <= self.momentum < 1:
+                raise ValueError(f"momentum = {self.momentum} must lie in [0, 1): from 1 on steps never fade")
+            if self.nesterov and self.optimiser == "sgd" and not self.momentum:
+                raise ValueError(
+                    "nesterov = True needs momentum above 0; set momentum = 0.9, or nesterov = False"
+                )
+
+        def _check_schedule(self) -> None:
+            if self.schedule == "plateau" and not 1 < self.factor < math.inf:
+                raise ValueError(f"factor = {self.factor} must be above 1, and finite: lr is divided by it")
+            if self.schedule == "steps" and not 0 < self.factor < math.inf:
+                raise ValueError(f"factor = {self.factor} must be above 0, and finite: lr is divided by it")
+            if self.lr_span is not None and not 1 <= self.lr_span < math.inf:
+                raise ValueError(f"lr_span = {self.lr_span} must be at least 1, and finite, or None")
+            if self.schedule == "steps" and not self.milestones:
+                raise ValueError(
+                    "schedule = 'steps' needs milestones, such as (50, 80); without any, write 'constant'"
+                )
+            if any(a >= b for a, b in itertools.pairwise((-1, *self.milestones))):
+                raise ValueError(f"milestones = {self.milestones} must be epochs from 0, and rise")
 
         @property
         def floor(self) -> float:

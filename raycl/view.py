@@ -18,6 +18,7 @@ from raycl import benchmarks
 from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_per_run
 from raycl.errors import UserError
 from raycl.maskjobs import MaskJob
+from raycl.notes import lines_of
 from raycl.reporting.collect import failure_of, older, printed_name, subset_of
 from raycl.reporting.text import COLUMNS, about, clip, clock, counted, fraction, one_line, wrapped
 from raycl.store import Result, Trained
@@ -56,6 +57,8 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     below = _built_on(agenda)
     if missing := sum(agenda.store.get(key) is None for key in below):
         lines += wrapped(f"{counted(len(below), 'run')} that these build on, {missing} to do first")
+    for note in lines_of(state.cell for state in agenda.states):
+        lines += wrapped(f"note: {note}", "  ")
     return "\n".join([*lines, *_total(agenda, slots)])
 
 

@@ -20,6 +20,7 @@ from raycl.method import Batch, Method, Task, Update, measuring, one_task
 from raycl.space import Choice, Float
 from raycl.training import Fit
 
+MOST = 10_000  # units of a layer
 NORM = 1e-6  # added to norms before they divide
 
 
@@ -30,6 +31,9 @@ class ACL(Method):
     schedule in proportion: they start at `e_lr` and `d_lr` where the schedule starts at `Fit.lr`.
     """
 
+    ignores: ClassVar[Mapping[str, str]] = {
+        "lr": "ACL steps with method.e_lr and method.d_lr, which the schedule lowers in the same proportion"
+    }
     fit: ClassVar[Mapping[str, Any]] = {"momentum": 0.9, "weight_decay": 0.01}
     deviations: ClassVar[Sequence[str]] = (
         "the shared encoder is the study's network and a linear layer to the latent space",
@@ -59,8 +63,8 @@ class ACL(Method):
                 if not getattr(self, name) > 0:
                     raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
             for name in ("latent", "e_steps", "units", "head_units"):
-                if getattr(self, name) < 1:
-                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+                if not 1 <= getattr(self, name) <= MOST:
+                    raise ValueError(f"{name} = {getattr(self, name)} must lie in 1..{MOST}")
 
     config: Config
 

@@ -48,6 +48,8 @@ class EWC(Method):
         fisher_mode: Literal["eval", "train"] = "eval"  # dropout off, or on, while it is measured
 
         def __post_init__(self) -> None:
+            if self.lamb < 0:
+                raise ValueError(f"lamb = {self.lamb} must be at least 0")
             if self.fisher_batch < 1:
                 raise ValueError(f"fisher_batch = {self.fisher_batch} must be at least 1")
 

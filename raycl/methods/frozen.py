@@ -34,6 +34,14 @@ class Frozen(Method):
         self.learnt += 1
         self.train(self.training)
 
+    @classmethod
+    def statistics_rest(cls, config: Any) -> bool:
+        return True
+
+    @property
+    def answers_stay(self) -> bool:
+        return True  # statistics are frozen with the trunk
+
     def trainable(self, task: int) -> Iterable[Any]:
         return self.net.heads[task].parameters() if self.learnt else self.net.trainable(task)
 

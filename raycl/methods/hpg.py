@@ -5,14 +5,14 @@ A parameter whose importance to any task before exceeds the threshold is blocked
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from raycl.method import Batch, Task, Update
+from raycl.method import Batch, Breaker, Task, Update
 from raycl.methods.spg import SPG
 from raycl.space import Choice
 from raycl.training import Fit
@@ -21,6 +21,7 @@ from raycl.training import Fit
 class HPG(SPG):
     """SPG whose gradients are multiplied by 0 or 1. Blocked parameters stay bit for bit."""
 
+    broken_by: ClassVar[Mapping[Breaker, str]] = {}  # 0 stays 0 in any optimiser, and decay is undone
     deviations: ClassVar[Sequence[str]] = (
         "the head's gradient is scaled by the share of the body that is free, as SPG's code does; "
         "the paper does not say",
@@ -29,6 +30,11 @@ class HPG(SPG):
     @dataclass(frozen=True, kw_only=True)
     class Config(SPG.Config):
         threshold: Annotated[float, Choice(0.1, 0.3, 0.5, 0.7, 0.9)] = 0.5  # above 1 nothing is blocked
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.threshold < 0:
+                raise ValueError(f"threshold = {self.threshold} must be at least 0: importances are")
 
     config: Config
 

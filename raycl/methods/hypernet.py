@@ -21,6 +21,8 @@ from raycl.method import Batch, Method, Task, Update
 from raycl.space import Choice, Float
 from raycl.training import Fit
 
+MOST = 10_000  # units of a layer
+
 
 class Place(NamedTuple):
     """Where a task's own weights lie among the generated ones, which come in pieces of equal length.
@@ -63,6 +65,8 @@ class Hypernet(Method):
             for name in ("emb", "chunk"):
                 if getattr(self, name) < 1:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+            if max(self.emb, *self.hidden, 1) > MOST:
+                raise ValueError(f"emb = {self.emb} and hidden = {self.hidden}: at most {MOST} units each")
             if min(self.hidden, default=1) < 1:
                 raise ValueError(f"hidden = {self.hidden}: each layer needs at least 1 unit")
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from raycl.spec import RunSpec
     from raycl.supermasks.bank import MaskSpec
 
+MASKS = 10_000  # of a kind; the paper has 250
+
 
 class ImpressLearn(SupSup):
     """Coefficients per task on a basis of masks, all layers included; heads are one for all tasks.
@@ -71,6 +73,8 @@ class ImpressLearn(SupSup):
             if min(self.counts.values()) < 1:
                 wanted = "k_het and k_hom" if self.basis == "mixed" else "k"
                 raise ValueError(f"basis = {self.basis!r} of {self.counts}: {wanted} must be at least 1")
+            if max(self.counts.values()) > MASKS:
+                raise ValueError(f"basis = {self.basis!r} of {self.counts}: at most {MASKS} masks of a kind")
             if self.basis != "mixed" and (self.k_het or self.k_hom):
                 raise ValueError(f"k_het and k_hom are for basis = 'mixed'; basis = {self.basis!r} takes k")
             if self.basis == "random" and (self.density_rule, self.mask_values) != ("uniform", "binary"):

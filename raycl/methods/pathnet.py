@@ -24,6 +24,7 @@ from raycl.space import Choice, Int
 from raycl.training import Fit
 
 PATHS = 2
+MODULES = 1_000  # each is a network
 
 Path: TypeAlias = list[list[int]]
 """For each layer the modules; one that mutation named twice is active once."""
@@ -77,8 +78,10 @@ class PathNet(Method):
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
             if self.n_active > self.modules:
                 raise ValueError(f"n_active = {self.n_active} must not exceed modules = {self.modules}")
-            if self.expansion <= 0:
-                raise ValueError(f"expansion = {self.expansion} must be above 0")
+            if self.modules > MODULES:
+                raise ValueError(f"modules = {self.modules} is too many: at most {MODULES} in a layer")
+            if not 0 < self.expansion <= 16:
+                raise ValueError(f"expansion = {self.expansion} must be above 0, and at most 16")
 
     config: Config
 

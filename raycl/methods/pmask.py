@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.masks import Gate, annealed, layers_of, unpack, weight_factors, weights_of
-from raycl.method import Batch, Buffers, Method, Task, Update, one_task
+from raycl.masks import SOFT_MASK, Gate, annealed, layers_of, unpack, weight_factors, weights_of
+from raycl.method import Batch, Breaker, Buffers, Method, Task, Update, one_task
 from raycl.networks import Blocks, Heads
 from raycl.probes.gates import binarised, capacity_figures, gate_figures
 from raycl.probes.overlap import Bits
@@ -231,9 +231,13 @@ class PMask(Method):
                 torch.where(blocked, value, p, out=p)
         return loss
 
+    @classmethod
+    def breakers(cls, config: Any) -> Mapping[Breaker, str]:
+        return {} if config.store == "hard" else SOFT_MASK  # bits leave no gradient to divide
+
     @property
     def answers_stay(self) -> bool:
-        return self.config.store == "hard"
+        return self.config.store == "hard" and super().answers_stay
 
     def figures(self, task: int) -> dict[str, Any]:
         masks = [mask for t, mask in sorted(self.masks.items()) if t <= task]

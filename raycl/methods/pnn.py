@@ -39,8 +39,8 @@ class PNN(Method):
         expansion: Annotated[float, Float(0.8, 1.5)] = 1.117  # a column's widths times the number of tasks
 
         def __post_init__(self) -> None:
-            if self.expansion <= 0:
-                raise ValueError(f"expansion = {self.expansion} must be above 0")
+            if not 0 < self.expansion <= 1_000:
+                raise ValueError(f"expansion = {self.expansion} must be above 0, and at most 1000")
 
     config: Config
 

@@ -2,14 +2,14 @@
 
 After each task, every parameter of the body gets an importance in [0, 1] from the gradients of the task's
 own loss and, through the heads of older tasks, from those of the sum of their logits. Later tasks scale its
-gradient by one minus that. Meant for an optimiser without momentum and weight decay, which would move blocked
-parameters all the same.
+gradient by one minus that. Meant for plain SGD, with or without momentum: weight decay moves blocked
+parameters all the same, and Adam and RMSprop divide a factor between 0 and 1 out again.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raycl.masks import layers_of
-from raycl.method import Batch, Buffers, Method, Task, measuring, one_task
+from raycl.masks import SOFT_MASK, layers_of
+from raycl.method import Batch, Breaker, Buffers, Method, Task, measuring, one_task
 from raycl.networks import Heads, Network
 from raycl.training import Fit
 
@@ -35,6 +35,7 @@ class SPG(Method):
     """
 
     needs = (Heads,)
+    broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK
     deviations: ClassVar[Sequence[str]] = (
         "a task's head learns at 1 - mean importance, as in SPG's code; the paper masks it like the rest",
         "importance is measured with dropout on, as in SPG's code; the paper does not say",

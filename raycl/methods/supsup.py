@@ -198,7 +198,7 @@ class SupSup(Method):
 
     @property
     def answers_stay(self) -> bool:  # else an old task may be taken for a new one
-        return self.config.inference == "given"
+        return self.config.inference == "given" and super().answers_stay
 
     @property
     def learnt(self) -> list[int]:

@@ -133,6 +133,8 @@ class Blocks(Network):
 class PerTaskBatchNorm(nn.Module):
     """Batch normalisation without affine parameters and with running statistics of each task's own."""
 
+    per_task = True
+
     def __init__(self, channels: int, tasks: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for _ in range(tasks))
@@ -163,6 +165,17 @@ class Start:
             kind = self.kind.variant(self.config)
             net = kind(self.input_shape, self.classes, self.config, width)
         return net.to(target)
+
+
+def check_rates(**rates: float) -> None:
+    """Check dropout rates.
+
+    Raises:
+        ValueError: one is no share, or leaves nothing.
+    """
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name} = {rate} must lie in [0, 1): the share that is dropped")
 
 
 def scaled(units: int, width: float) -> int:
