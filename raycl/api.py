@@ -240,7 +240,8 @@ def report(
         userfiles.refresh()
     study = _named(study)
     cells = cells_of(study, only)
-    agenda = Agenda(cells, Store(store), beside=references_beside(study, cells))
+    place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
+    agenda = Agenda(cells, place, beside=references_beside(study, cells))
     return str(render(study, agenda, format, **options))
 
 
@@ -262,7 +263,7 @@ def load(
     """
     from raycl import player
 
-    place = Store(store)
+    place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
     found = [known for known in place.finished() if known.startswith(key)]
     if len(found) != 1:
         which = "no run" if not found else f"{len(found)} runs"

@@ -15,6 +15,7 @@ if __name__ == "__main__":  # `python -m` puts the current folder before install
 
 from raycl import __version__
 from raycl.errors import UserError, redacted
+from raycl.filenames import file_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -226,7 +227,8 @@ def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
         print(f"raycl: {line}", file=sys.stderr)
 
     cells = cells_of(study, None if everything else arguments.only)
-    return Agenda(cells, Store(arguments.store, warn), beside=references_beside(study, cells))
+    store = Store(arguments.store, warn, wait=False).look()
+    return Agenda(cells, store, beside=references_beside(study, cells))
 
 
 def _plan(arguments: Any) -> int:
@@ -260,7 +262,7 @@ def _run(arguments: Any) -> int:
         print(interrupted_text(played.agenda, played.cut_off, command))
         return played.code
     print(render(study, played.agenda, "table"))
-    page = Path(arguments.store) / f"{study.name}.html"
+    page = Path(arguments.store) / f"{file_name(study.name)}.html"
     whole = played.agenda if not arguments.only else _agenda(arguments, study, everything=True)
     render(study, whole, "html", path=page, command=_again(arguments, everything=True))
     print(closing_text(Path(arguments.store), page, _linked(played, console)))
@@ -297,7 +299,7 @@ def _report(arguments: Any) -> int:
     agenda = _agenda(arguments, study)
     format = "csv" if arguments.points or arguments.tables else arguments.format
     if format == "html":
-        page = Path(arguments.out or Path(arguments.store) / f"{study.name}.html")
+        page = Path(arguments.out or Path(arguments.store) / f"{file_name(study.name)}.html")
         render(study, agenda, "html", path=page, command=_again(arguments), claims=arguments.claims)
         print(page)
         return 0
@@ -322,6 +324,8 @@ def _sync(arguments: Any) -> int:
 
 
 def _ui(arguments: Any) -> int:
+    from raycl.tune.database import database_uri
+
     store = Path(arguments.store).resolve()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if given.startswith("http"):
@@ -329,7 +333,7 @@ def _ui(arguments: Any) -> int:
         return 0
     if not given and not (store / "mlflow.db").exists():
         raise UserError(f"{store} holds no mlflow.db yet; `raycl run` or `raycl sync` makes it")
-    uri = given or f"sqlite:///{store / 'mlflow.db'}"
+    uri = given or database_uri(store / "mlflow.db")
     print(f"http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port),
                "--workers", "1"]  # fmt: skip

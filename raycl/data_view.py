@@ -18,6 +18,7 @@ from raycl.benchmarks import Recipe, sources
 from raycl.benchmarks.prepared import Progress, shown
 from raycl.benchmarks.sources import Source
 from raycl.errors import UserError
+from raycl.filenames import file_name
 from raycl.space import fields_of
 from raycl.study import read_study
 from raycl.tasks import Benchmark
@@ -153,7 +154,8 @@ def write_sheet(name: str, out: str | None) -> Path:
     from raycl.benchmarks.sheet import contact_sheet
 
     benchmark = benchmarks.load(name)
-    file = Path(out or re.sub(r"[^\w.=,-]+", "_", benchmark.name).strip("_") + ".png")
+    plain = re.sub(r"[()'\"\s]+", "_", benchmark.name).strip("_")
+    file = Path(out or f"{file_name(plain)}.png")
     try:
         contact_sheet(benchmark).save(file)
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ from raycl.benchmarks import Recipe, sources
 from raycl.configs import check_owner
 from raycl.domains import is_number, plain, repeated, shown
 from raycl.errors import UserError, nearest
+from raycl.filenames import check_study_name
 from raycl.method import Method
 from raycl.networks import Network
 from raycl.sequence import Evaluate
@@ -533,6 +534,9 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _check_study(study: Study, place: str) -> None:
     """Types of the fields of a study that no cell looks at."""
+    _check_text(study.name, "name", place)
+    if study.name:  # else it is "study"
+        check_study_name(study.name, place)
     _check_sheets(study, place)
     if study.sheets and not study.methods and not study.benchmarks:
         return
@@ -598,7 +602,6 @@ def _check_kinds(study: Study, place: str) -> None:
         _check_text(text, "benchmarks: an entry", place)
     _check_text(study.network, "network", place)
     _check_text(study.preset, "preset", place, optional=True)
-    _check_text(study.name, "name", place)
 
 
 def _check_text(value: Any, name: str, place: str, optional: bool = False) -> None:

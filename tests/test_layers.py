@@ -20,6 +20,8 @@ PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local
          "api", "cli", "gc", "limits", "netcheck", "notes", "planning", "bench",
          "bench_masks", "bench_alpha", "bench_methods", "bench_scale",
          "data_view", "presence"}  # fmt: skip
+CORE |= {"plainfiles", "filenames"}
+PLAIN |= {"records", "unpickling"}
 DOORS = {"api", "cli", "bench"}  # plain rooms that may open tune, inside a function
 CORE_PACKAGES = {"torch", "torchvision", "numpy", "sklearn", "filelock", "PIL"}
 METHOD_MAY_IMPORT = {"raycl.method", "raycl.masks", "raycl.supermasks", "raycl.networks", "raycl.streams",

@@ -125,6 +125,7 @@ def feasible(
         UserError: the first thing that forbids it; `raycl doctor` lists them all.
     """
     from raycl.tune import nodes
+    from raycl.tune.joining import token_warning
 
     check_resources(cells)
     known, mine = nodes.ask(store), nodes.here()
@@ -132,6 +133,8 @@ def feasible(
     gpus = any(cell.resources.gpus for cell in cells)
     found = [thing for node in known for thing in nodes.judge(node, mine, store, sources, gpus)]
     found += nodes.judge_cluster(known, nodes.elastic(), sources)
+    if line := token_warning():
+        say(line)
     for thing in found:
         if thing.level == "note":
             say(str(thing))
@@ -225,6 +228,7 @@ def play_on_ray(
 
     from raycl.tune.lifeline import bound_to_cluster
     from raycl.tune.search import StudySearch
+    from raycl.tune.secrets import kept_from_workers
     from raycl.tune.staging import stage
     from raycl.tune.trainable import play
 
@@ -261,7 +265,7 @@ def play_on_ray(
         ),
     )
     try:
-        with _silenced(), bound_to_cluster(agenda, Path(scratch)):
+        with kept_from_workers(), _silenced(), bound_to_cluster(agenda, Path(scratch)):
             tuner.fit()
     finally:
         StudySearch.agendas.pop(searcher.token, None)

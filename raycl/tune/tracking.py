@@ -33,13 +33,14 @@ from mlflow.tracking import MlflowClient
 from raycl import metrics, names, userfiles
 from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError, redacted
+from raycl.filenames import file_name
 from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
 from raycl.reporting.published import published
 from raycl.reporting.sensitivity import sensitivity
 from raycl.spec import key_of
 from raycl.store import Result
 from raycl.study import Study
-from raycl.tune.database import make_database
+from raycl.tune.database import database_uri, make_database
 
 PARENT = "mlflow.parentRunId"
 UI = "http://127.0.0.1:5000"
@@ -62,7 +63,7 @@ VIEW = {  # a view of the runs' table that MLflow's pages open by name: a row pe
 
 def tracking_uri(store: Path) -> str:
     """``MLFLOW_TRACKING_URI``, or a database beside the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(store / "mlflow.db")
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Tracking:
             known = client.get_experiment_by_name(study.name)
             if known is not None and known.lifecycle_stage == "deleted":
                 client.restore_experiment(known.experiment_id)
-            local = f"file://{agenda.store.root / 'mlflow-artifacts' / quote(study.name)}"
+            local = (agenda.store.root / "mlflow-artifacts" / file_name(study.name)).as_uri()
             experiment = known.experiment_id if known else _new_experiment(
                 client, study.name, None if uri.startswith("http") else local)  # fmt: skip
         except Exception as error:
