@@ -132,7 +132,7 @@ class RunSpec:
 
     def make_benchmark(self) -> Benchmark:
         """The tasks, mapped from prepared data."""
-        return benchmarks.load(self.benchmark, self.seed, self.order)
+        return benchmarks.load(self.benchmark, self.seed, self.order, self.identity)
 
     def make_fit(self, **runtime: Any) -> Fit:
         """The training loop; `runtime` is what a key does not hold: device, pulse."""

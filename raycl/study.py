@@ -447,13 +447,16 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
     """
     place = study.file
     _check_study(study, place)
-    found = []
+    found, chosen = [], []
+    recipes: dict[str, Recipe] = {}  # one of each, since a checksum of many files takes a while
     for label, keys in study.methods.items():
         for text in keys.get("benchmarks", study.benchmarks):
-            recipe = names.recipe(text, f"{place}: benchmarks")
+            recipe = recipes.setdefault(text, names.recipe(text, f"{place}: benchmarks"))
             if only is None or _matches(f"{label}/{recipe}", only) or _matches(f"{label}/{text}", only):
+                chosen.append(recipe)
                 for order in range(study.orders):
                     found.append(_cell(study, label, dict(keys), recipe, order, check))
+    benchmarks.check_names(chosen, place)
     if not found and only is not None:
         known = ", ".join(
             f"{label}/{text}"
@@ -749,7 +752,7 @@ def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
     if absent:
         return absent[0]
     try:
-        benchmark = benchmarks.load(str(recipe), cell.trial_seed, 0)
+        benchmark = benchmarks.load(recipe, cell.trial_seed, 0)
     except UserError as error:
         if recipe.subset():  # more of the data might do
             return str(error).removeprefix("benchmark ")
