@@ -93,7 +93,14 @@ class RunSpec:
     @functools.cached_property
     def key(self) -> str:
         """64 hexadecimal digits."""
-        return key_of(self.to_json())
+        return key_of(self.keyed())
+
+    def keyed(self) -> dict[str, Any]:
+        """What the key is made of: as `to_json`, without the name that a user's own data are shown by."""
+        plain = self.to_json()
+        if self.identity:
+            plain["benchmark"] = benchmarks.unnamed(self.benchmark)
+        return plain
 
     @functools.cached_property
     def masks(self) -> tuple[MaskSpec, ...]:

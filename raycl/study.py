@@ -425,7 +425,7 @@ class Cell:
         assert isinstance(search, Search)
         return key_of(
             {
-                "spec": self.spec({}, self.trial_seed).to_json(),
+                "spec": self.spec({}, self.trial_seed).keyed(),
                 "space": {key: repr(domain) for key, domain in self.space.items()},
                 "width": search.width,
                 "seed": search.seed,
