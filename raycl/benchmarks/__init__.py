@@ -16,5 +16,5 @@ from raycl.benchmarks.base import Recipe, load, reordered, unnamed, within
 from raycl.benchmarks.own import check_names
 from raycl.benchmarks.prepared import data_root
 
-__all__ = ["Recipe", "as_images", "check_names", "data_root", "load", "reordered", "split_by_class", "unnamed",
-           "whole", "within"]  # fmt: skip
+__all__ = ["Recipe", "as_images", "check_names", "data_root", "load", "reordered", "split_by_class",
+           "unnamed", "whole", "within"]  # fmt: skip

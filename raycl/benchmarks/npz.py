@@ -68,14 +68,11 @@ class Npz(OwnData):
 
     def read(self) -> Contents:
         file = Path(self.path)
-        try:
-            found = arrays_of(file, NAMES)
-        except UserError as error:
-            raise UserError(f"benchmark npz: {error}") from None
+        found = arrays_of(file, NAMES)
         try:
             arrays = dict(zip(NAMES, as_arrays([found.pop(name) for name in NAMES]), strict=True))
         except UserError as error:
-            raise UserError(f"benchmark npz: {shown(file)}: {error}") from None
+            raise UserError(f"{shown(file)}: {error}") from None
         mean, std = statistics(arrays["x_train"])
         seen = {f"{part}_digests": digests(arrays[f"x_{part}"]) for part in ("train", "test")}
         return Contents(arrays | seen | {"mean": np.array(mean), "std": np.array(std)})

@@ -88,7 +88,10 @@ class OwnData(Recipe):
     def ready(self) -> OwnData:
         there = self.located(self.identity())
         if self.path and not there.folder.begun:
-            there.folder.fill(self.read, size=0)
+            try:
+                there.folder.fill(self.read, size=0)
+            except UserError as error:
+                raise UserError(f"benchmark {self.id}: {error}") from None
             if replace(self).identity() != self.identity():
                 (there.folder.path / "manifest.json").unlink(missing_ok=True)
                 raise UserError(

@@ -338,7 +338,8 @@ def _picture(file: Path | IO[bytes], name: str, mode: str, own: bool) -> Any:
     if isinstance(file, Path) and checked(file)[0] == 0:
         raise UserError(f"{name} cannot be read (it is empty){again}")
     try:
-        with Image.open(file) as image:
+        # Opened here: of a name, Pillow maps the file, and shears TIFFs that are to be turned by a quarter.
+        with _bytes_of(file) as raw, Image.open(raw) as image:
             return (pictures.upright(image) if own else pictures.eight_bits(image)).convert(mode)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
@@ -354,6 +355,10 @@ def _picture(file: Path | IO[bytes], name: str, mode: str, own: bool) -> Any:
     except Exception as error:  # a damaged picture may raise anything
         lines = str(error).splitlines() or [type(error).__name__]
         raise UserError(f"{name} cannot be read ({printable(lines[0])}){again}") from None
+
+
+def _bytes_of(file: Path | IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
+    return open(file, "rb") if isinstance(file, Path) else contextlib.nullcontext(file)
 
 
 def _bilinear() -> Any:
