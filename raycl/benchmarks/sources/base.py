@@ -78,14 +78,22 @@ class Reading:
             ) from None
 
     def find(self, *names: str, below: Sequence[str] = ("",)) -> list[Path] | None:
-        """All of `names`, each gzipped or not, in the first of the folders `below` that holds them all."""
+        """All of `names`, each gzipped or not, in the first of the folders `below` that holds them all.
+
+        Raises:
+            UserError: one is a link that leads nowhere, a pipe, or something else that is no file.
+        """
         root = self.given or self.downloads
         for folder in (root / name for name in below):
-            found = [next((f for f in (folder / n, folder / f"{n}.gz") if f.exists()), None) for n in names]
+            found = [next(filter(_there, (folder / n, folder / f"{n}.gz")), None) for n in names]
             files = [file for file in found if file is not None]
             if len(files) == len(names):
                 return files
         return None
+
+
+def _there(path: Path) -> bool:
+    return os.path.lexists(path) and bool(checked(path))
 
 
 @dataclass(frozen=True)
@@ -148,9 +156,18 @@ class Source:
         if given is None and not self.fetched and folder.problems():
             raise UserError(f"{self.title} is not fetched by raycl\n{self.how()}")
         reading = Reading(given, self.downloads, progress, self.name)
-        folder.fill(
-            lambda: self.read(reading), 2 * self.download if given is None else 0, self.licence, progress
-        )
+        room = 2 * self.download if given is None else 0
+        try:
+            folder.fill(lambda: self.read(reading), room, self.licence, progress)
+        except UserError as error:
+            raise UserError("\n".join(map(printable, str(error).split("\n")))) from None
+        except (OSError, AssertionError):
+            raise
+        except Exception as error:  # zip, tar, their decoders and many a parser raise what they like
+            raise UserError(
+                f"{self.title}: a file in {printable(reading.place)} is damaged or none of the data set's "
+                f"({type(error).__name__}: {told(error)}): fetch it again"
+            ) from error
         if not self.shares:
             shutil.rmtree(self.downloads, ignore_errors=True)
         return folder.path
@@ -171,6 +188,14 @@ class Source:
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1][:100]
+
+
+def told(error: BaseException) -> str:
+    """What a library says of a file, on one line; numpy's advice to trust a pickle is not passed on."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        "it holds Python objects" if "allow_pickle" in str(error) else printable(lines[0])[:100].rstrip(":")
+    )
 
 
 def not_there(title: str, reading: Reading, wanted: str) -> UserError:
@@ -224,7 +249,7 @@ def unpickled(data: IO[bytes], file: Path) -> dict[str, Any]:
     try:
         found = _Plain(data, encoding="latin1").load()
     except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{file} is no file of the data set ({error}): fetch it again") from None
+        raise UserError(f"{file} is no file of the data set ({told(error)}): fetch it again") from None
     if not isinstance(found, dict):
         raise UserError(f"{file} holds no dictionary: fetch it again")
     return found
