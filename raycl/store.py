@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from raycl import metrics
 from raycl.errors import UserError
 from raycl.sequence import Report
-from raycl.spec import RunSpec, key_of
+from raycl.spec import RunSpec, key_of, keyed
 
 FORMAT = "raycl-run/1"
 PATIENCE = 3600.0  # seconds that a store may be out of reach before a driver gives up
@@ -80,6 +80,15 @@ class Result:
         reports = tuple(Report.from_json(report) for report in plain["reports"])
         spec = RunSpec.from_json(plain["spec"])
         return cls(spec, plain["status"], reports, plain["message"], plain["provenance"])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a mask job came to; the masks themselves are in the store."""
+
+    status: str  # "done", "diverged" or "failed"
+    message: str = ""
+    seconds: float = 0.0
 
 
 class Store:
@@ -228,7 +237,7 @@ class Store:
     def _read(self, path: Path, key: str) -> Result | None:
         try:
             plain = json.loads(patiently(path.read_text, self.root, self._warn, to="read"))
-            if plain.get("format") == FORMAT and key_of(plain["spec"]) == key:
+            if plain.get("format") == FORMAT and key_of(keyed(plain["spec"])) == key:
                 return Result.from_json(plain)
             why = "another format or another run"
         except FileNotFoundError:

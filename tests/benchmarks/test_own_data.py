@@ -232,7 +232,14 @@ def test_data_that_change_while_they_are_read_are_not_kept(
 
 
 def test_other_nodes_are_given_what_was_prepared(kind: str, mine: Path) -> None:
+    from raycl.tune.launch import _prepared
+    from raycl.tune.staging import _files
+
     cell = cell_of(text(kind, mine))
+    shutil.rmtree(mine.parent)
+    (folder,) = _prepared(cell)
+    files = [file.name for file in _files(data_root() / folder)]
+    assert len(files) > 3 and files[-1] == "manifest.json" and "stamps.json" not in files
     (folder,) = names.recipe(cell.benchmark).located(cell.identity).prepared()
     assert folder.startswith(f"{kind}/{cell.identity['sha256']}")
     assert (data_root() / folder / "manifest.json").exists()

@@ -192,10 +192,10 @@ def _reason(error: BaseException) -> str:
 
 def told(error: BaseException) -> str:
     """What a library says of a file, on one line; numpy's advice to trust a pickle is not passed on."""
+    if "allow_pickle" in str(error):
+        return "it holds Python objects"
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return (
-        "it holds Python objects" if "allow_pickle" in str(error) else printable(lines[0])[:100].rstrip(":")
-    )
+    return printable(lines[0])[:100].rstrip(":")
 
 
 def not_there(title: str, reading: Reading, wanted: str) -> UserError:
