@@ -61,7 +61,7 @@ def benchmark_text(name: str) -> str:
     absent = _absent(recipe)
     if absent:
         return "\n".join([*lines, *_wrapped(f"needs {absent}", 2)])
-    return "\n".join([*lines, *_tasks(recipe, benchmarks.load(name))])
+    return "\n".join([*lines, *_tasks(recipe, benchmarks.load(recipe))])
 
 
 def _absent(recipe: Recipe) -> str:
@@ -113,7 +113,7 @@ def _row(recipe: Recipe) -> tuple[str, ...]:
         from_dir = "" if sources.source(lacks[0]).fetched else " --from DIR"
         return str(recipe), f"blocked: raycl data prepare {lacks[0]}{from_dir}"
     try:
-        benchmark = benchmarks.load(str(recipe))
+        benchmark = benchmarks.load(recipe)
     except UserError as error:
         return str(recipe), f"blocked: {str(error).splitlines()[0]}"
     wanted = recipe.counts()

@@ -469,7 +469,7 @@ class Cell:
         assert isinstance(search, Search)
         return key_of(
             {
-                "spec": self.spec({}, self.trial_seed).to_json(),
+                "spec": self.spec({}, self.trial_seed).keyed(),
                 "space": {key: repr(domain) for key, domain in self.space.items()},
                 "width": search.width,
                 "seed": search.seed,
@@ -496,13 +496,16 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
 def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
     place = study.file
     _check_study(study, place)
-    found = []
+    found, chosen = [], []
+    recipes: dict[str, Recipe] = {}  # one of each, since a checksum of many files takes a while
     for label, keys in study.methods.items():
         for text in keys.get("benchmarks", study.benchmarks):
-            recipe = names.recipe(text, f"{place}: benchmarks")
+            recipe = recipes.setdefault(text, names.recipe(text, f"{place}: benchmarks"))
             if only is None or _matches(f"{label}/{recipe}", only) or _matches(f"{label}/{text}", only):
+                chosen.append(recipe)
                 for order in range(study.orders):
                     found.append(_cell(study, label, dict(keys), recipe, order, check))
+    benchmarks.check_names(chosen, place)
     if found and study.resources:
         every = [
             f"{label}/{names.recipe(text)}"
@@ -841,7 +844,7 @@ def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[str, tuple
         return absent[0], ()
     try:
         with userfiles.blamed(type(recipe)):
-            benchmark = benchmarks.load(str(recipe), cell.trial_seed, 0)
+            benchmark = benchmarks.load(recipe, cell.trial_seed, 0)
     except UserError as error:
         if recipe.subset():  # more of the data might do
             return str(error).removeprefix("benchmark "), ()

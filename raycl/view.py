@@ -433,7 +433,7 @@ def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
 def _tasks(state: CellState) -> int:
     """How many tasks a cell's benchmark has; 0 where its data are not here."""
     try:
-        return len(benchmarks.load(state.cell.benchmark, state.cell.trial_seed, 0).tasks)
+        return len(benchmarks.load(state.cell.benchmark, state.cell.trial_seed, 0, state.cell.identity).tasks)
     except UserError:
         return 0
 

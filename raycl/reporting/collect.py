@@ -308,7 +308,7 @@ def subset_of(cell: Cell) -> str:
 def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
     """Classes, similarity and subset of a benchmark; what is known of one whose data are not here."""
     try:
-        benchmark = benchmarks.load(text, cell.trial_seed, 0)
+        benchmark = benchmarks.load(text, cell.trial_seed, 0, cell.identity)
     except UserError:
         return (), names.recipe(text).similar, ""
     return benchmark.classes, benchmark.similar, benchmark.subset

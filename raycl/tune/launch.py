@@ -235,8 +235,7 @@ def play_on_ray(
     if agenda.over:
         return
     check_resources(cells)
-    sources = sorted({name for cell in cells for name in _needs(cell)})
-    for line in stage(sources):
+    for line in stage(sorted({folder for cell in cells for folder in _prepared(cell)})):
         logging.getLogger("raycl").info(line)
     common = {
         "store": str(agenda.store.root),
@@ -284,6 +283,14 @@ def _needs(cell: Cell) -> Sequence[str]:
 
     with userfiles.beside(cell.home):
         return names.recipe(cell.benchmark).needs()
+
+
+def _prepared(cell: Cell) -> Sequence[str]:
+    """Folders below the data folder from which a cell's tasks are read."""
+    from raycl import names, userfiles
+
+    with userfiles.beside(cell.home):
+        return names.recipe(cell.benchmark).located(cell.identity).prepared()
 
 
 @contextlib.contextmanager
