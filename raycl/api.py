@@ -14,7 +14,7 @@ from rich.console import Console
 
 from raycl import metrics
 from raycl.agenda import Agenda, Proposer, nothing_to_propose
-from raycl.errors import UserError
+from raycl.errors import UserError, fault_of, typed_path
 from raycl.method import Method
 from raycl.presence import present
 from raycl.store import Store
@@ -170,7 +170,7 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
     try:
         from raycl.tune.tracking import Recorder, Tracking
     except ModuleNotFoundError:
-        console.print("raycl: MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
+        _sayer(console)("MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
         return None
     tracking: Tracking = Tracking.open(study, agenda)
     return Recorder(tracking, _sayer(console))
@@ -200,17 +200,23 @@ def problems(agenda: Agenda) -> list[str]:
     for state in agenda.states:
         if state.complete:
             continue
-        name = state.cell.name.replace("/", " / ")
+        name = state.cell.title
         if state.cell.blocked:
             lines.append(f"{name}: blocked: {state.cell.blocked}")
         elif state.failed:
-            message = next(iter(state.failed.values())).strip().splitlines()
-            lines.append(f"{name}: failed: {message[-1]} (traceback in {agenda.store.root / 'failures'})")
+            key, message = next(iter(state.failed.items()))
+            lines.append(f"{name}: failed: {fault_of(message)}{_whole(agenda.store.root, key)}")
         elif state.searched and state.best is None and state.cell.search:
             lines.append(f"{name}: no trial came to an end, all {len(state.trials)} diverged")
         else:
             lines.append(f"{name}: {state.done} of {state.total} runs are done")
     return lines
+
+
+def _whole(store: Path, key: str) -> str:
+    """Where the whole of a message is, as one types it."""
+    file = store / "failures" / f"{key}.json"
+    return f" (traceback in {typed_path(file)})" if file.is_file() else ""
 
 
 def _named(study: Study) -> Study:

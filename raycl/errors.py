@@ -57,7 +57,7 @@ def quoted(value: object, most: int = SCREEN // 2) -> str:
 def fault_of(trace: str) -> str:
     """What a traceback says in the end, for the screen: ``RuntimeError: of my own``."""
     lines = [line for line in trace.strip().splitlines() if line.strip()]
-    heads = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    heads = [n for n, line in enumerate(lines) if "Traceback (most recent call last)" in line]
     if heads:
         said = itertools.dropwhile(lambda line: line[0].isspace(), lines[heads[-1] + 1 :])
         return screen_line(" ".join(said)) or screen_line(lines[-1])

@@ -17,7 +17,8 @@ CORE = {"errors", "moments", "space", "streams", "tasks", "method", "methods", "
         "spec", "probes"}  # fmt: skip
 PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",
          "api", "cli", "gc", "bench", "bench_masks", "bench_alpha", "bench_methods", "bench_scale",
-         "data_view", "presence", "choosing", "overrides"}  # fmt: skip
+         "data_view", "presence", "choosing", "overrides", "ending",
+         "places"}  # fmt: skip
 DOORS = {"api", "cli", "bench"}  # plain rooms that may open tune, inside a function
 CORE_PACKAGES = {"torch", "torchvision", "numpy", "sklearn", "filelock", "PIL"}
 METHOD_MAY_IMPORT = {"raycl.method", "raycl.masks", "raycl.supermasks", "raycl.networks", "raycl.streams",
