@@ -326,10 +326,12 @@ def _format(arguments: Any) -> str:
 
 
 def _sync(arguments: Any) -> int:
+    study = _study(arguments)
+    agenda = _agenda(arguments, study)
+    _require_tune("mlflow", "which projects nothing without it")
     from raycl.tune.tracking import Tracking
 
-    study = _study(arguments)
-    tracking = Tracking.open(study, _agenda(arguments, study))
+    tracking = Tracking.open(study, agenda)
     tracking.sync()
     print(f"{study.name}: {redacted(tracking.uri)}")
     print(f"runs     {tracking.runs_link()}\ncompare  {tracking.compare_link()}")
