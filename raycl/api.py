@@ -144,7 +144,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def _cluster(
     study: Study, cells: list[Cell], address: str | None, store: Path, say: Callable[[str], None]
 ) -> Iterator[float]:
-    _require_tune("ray", "run it in this process with --local")
+    require_tune("ray", "run it in this process with --local")
     from raycl.tune.launch import check_resources, cluster, feasible
 
     with cluster(address, study.folder) as cpus:
@@ -158,7 +158,7 @@ def _cluster(
 def _proposer(cells: list[Cell]) -> Proposer:
     """TPE, where anything is searched."""
     if any(isinstance(cell.search, Search) for cell in cells):
-        _require_tune("optuna", "or write search=None in the study")
+        require_tune("optuna", "or write search=None in the study")
         from raycl.tune.proposals import tpe
 
         return tpe
@@ -187,7 +187,15 @@ def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> No
         played.runs = recorder.tracking.runs_link()
 
 
-def _require_tune(package: str, otherwise: str) -> None:
+def require_tune(package: str, otherwise: str) -> None:
+    """See that a package of the extra `tune` is there.
+
+    Args:
+        otherwise: what one does without it.
+
+    Raises:
+        UserError: it is not.
+    """
     import importlib.util
 
     if importlib.util.find_spec(package) is None:

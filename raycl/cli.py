@@ -326,9 +326,11 @@ def _format(arguments: Any) -> str:
 
 
 def _sync(arguments: Any) -> int:
+    from raycl.api import require_tune
+
     study = _study(arguments)
     agenda = _agenda(arguments, study)
-    _require_tune("mlflow", "which projects nothing without it")
+    require_tune("mlflow", "and give the command again")
     from raycl.tune.tracking import Tracking
 
     tracking = Tracking.open(study, agenda)
