@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+
 from raycl import __version__
 from raycl.ending import LINE, ended, open_streams
 from raycl.errors import UserError, redacted, screen_line
@@ -125,6 +128,13 @@ def _report_options(report: argparse.ArgumentParser) -> None:
 
 
 def _methods(arguments: Any) -> int:
+    from raycl import userfiles
+
+    with userfiles.beside(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
+        return _show_methods(arguments)
+
+
+def _show_methods(arguments: Any) -> int:
     from raycl import names
     from raycl.space import fields_of
 
@@ -155,6 +165,13 @@ def _methods(arguments: Any) -> int:
 
 
 def _benchmarks(arguments: Any) -> int:
+    from raycl import userfiles
+
+    with userfiles.beside(Path.cwd()):
+        return _show_benchmarks(arguments)
+
+
+def _show_benchmarks(arguments: Any) -> int:
     from raycl import data_view
 
     if arguments.out and len(arguments.names) != 1:
@@ -355,6 +372,7 @@ def _ui(arguments: Any) -> int:
                "--workers", "1"]  # fmt: skip
     environment = os.environ | {
         "MLFLOW_BACKEND_STORE_URI": uri,  # a password in it is for no list of processes
+        "PYTHONSAFEPATH": "1",  # a file mlflow.py in the current folder is not MLflow
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here needs
     }

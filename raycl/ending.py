@@ -16,7 +16,7 @@ import traceback
 from datetime import UTC, datetime
 
 from raycl import __version__
-from raycl.errors import UserError, redacted, screen_line, typed_path
+from raycl.errors import SCREEN, UserError, redacted, screen_line, typed_path
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 LINE = 1000  # characters of a line of our own
@@ -78,14 +78,27 @@ def _ended(error: BaseException, verbose: bool, lasting: bool) -> int:
         with contextlib.suppress(OSError, ValueError):
             traceback.print_exception(error)
     where = _logged(error)
+    told = f" (traceback in {where})" if where else ""
+    if line := _users(error):
+        say(f"{screen_line(redacted(line), 2 * SCREEN)}{told}")
+        return BAD_INPUT
     if isinstance(error, OSError) and error.filename is not None:  # a disk, a permission: not of our making
-        told = f" (traceback in {where})" if where else ""
         say(f"{typed_path(_text(error.filename))}: {error.strerror}{told}")
         return BAD_INPUT
     told = f"traceback in {where}; please report it" if where else "--verbose shows where; please report it"
     said = screen_line(redacted(_said(error)))
     say(f"internal error: {type(error).__name__}{f': {said}' if said else ''} ({told})")
     return FAILED
+
+
+def _users(error: BaseException) -> str:
+    """The line of a user's own file, such as a view, that led to an error, and its words; "" if none did."""
+    try:
+        from raycl import userfiles  # not everything that ends has needed it
+
+        return userfiles.fault(error)
+    except Exception:  # of an exception class of the user's
+        return ""
 
 
 def _own(text: str) -> str:

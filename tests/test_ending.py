@@ -152,18 +152,21 @@ def test_a_port_that_is_taken(folder: Path) -> None:
         )
 
 
-def test_what_was_not_foreseen_leaves_its_traceback_in_a_file(folder: Path) -> None:
-    (folder / "view.py").write_text(
-        VIEW % "RuntimeError('a\\x1b[31mb\\n' + 'x' * 5000 + ' ://u:secret@h/ end')"
-    )
-    said = typed(["report", "view.py", "--format", "html"], folder, {"TMPDIR": str(folder)})
-    line = only_line(said, said.code)
-    if said.code == 1:  # where it is not known to be the user's own code
-        assert len(line) < 500 and "RuntimeError: a [31mb xxx" in line and "secret" not in line
-        (file,) = folder.glob("raycl-error-*.txt")
-        assert str(file) in line and "please report it" in line
-        whole = file.read_text()
-        assert "Traceback" in whole and "x" * 5000 in whole and "secret" not in whole
+def test_a_fault_of_a_view_names_its_line_and_a_file_with_the_whole(folder: Path) -> None:
+    error = "RuntimeError('a\\x1b[31mb ' + 'x' * 5000 + ' ://u:secret@h/ end')"
+    (folder / "view.py").write_text(VIEW % error)
+    line = only_line(typed(["report", "view.py", "--format", "html"], folder, {"TMPDIR": str(folder)}))
+    assert line.startswith("raycl: view.py:7: RuntimeError: a [31mb xxx") and "secret" not in line
+    (file,) = folder.glob("raycl-error-*.txt")
+    assert line.endswith(f"(traceback in {file})") and len(line) < 600
+    whole = file.read_text()
+    assert "Traceback" in whole and "x" * 5000 in whole and "secret" not in whole
+
+
+@pytest.mark.parametrize("error", ["SystemExit(0)", "SystemExit", "GeneratorExit", "MemoryError"])
+def test_a_view_that_ends_the_program_is_told(folder: Path, error: str) -> None:
+    (folder / "view.py").write_text(VIEW % error)
+    assert only_line(typed(["report", "view.py"], folder)).startswith("raycl: view.py:7: ")
 
 
 @pytest.mark.parametrize(

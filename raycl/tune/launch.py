@@ -27,6 +27,7 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "TUNE_STATE_REFRESH_PERIOD": "3600",  # Ray ends a process that asks this of a head started anew
 }
+SHIPPED = "raycl_study_files"  # the folder, in what travels to a cluster, that holds the study's files
 ELASTIC_SLOTS = 32  # runs asked for at a time where nobody says how far a cluster can grow
 
 
@@ -62,12 +63,12 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     if address:
         options = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if shipped and folder:
-        for file in folder.glob("*.py"):
-            shutil.copy(file, shipped.name)
+        _pack(folder, Path(shipped.name) / SHIPPED)
         options["runtime_env"] = {"working_dir": shipped.name}
     try:
         if not already:
-            ray.init(**options)
+            with _elsewhere():
+                ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if not address:
             raise
@@ -79,6 +80,34 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
             ray.shutdown()
         if shipped:
             shipped.cleanup()
+
+
+def _pack(folder: Path, target: Path) -> None:
+    """Copy a study's Python files: those beside it, and the packages there."""
+    target.mkdir()
+    for file in folder.glob("*.py"):
+        shutil.copy(file, target)
+    for package in folder.glob("*/__init__.py"):
+        place = package.parent
+        hidden = shutil.ignore_patterns(".*", "__pycache__")
+        for file in shutil.copytree(place, target / place.name, ignore=hidden).rglob("*"):
+            if file.is_file() and file.suffix != ".py":
+                file.unlink()
+
+
+@contextlib.contextmanager
+def _elsewhere() -> Iterator[None]:
+    """Be in an empty folder: Ray puts the current one onto its workers' path, before installed packages.
+
+    A file ``optuna.py`` beside a study would stand in for the package there.
+    """
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory(prefix="raycl-cwd-") as empty:
+        os.chdir(empty)
+        try:
+            yield
+        finally:
+            os.chdir(before)
 
 
 def feasible(
@@ -207,7 +236,7 @@ def play_on_ray(
     common = {
         "store": str(agenda.store.root),
         "data": str(data_root()),
-        "path": [] if shipped or study.folder is None else [str(study.folder)],
+        "home": SHIPPED if shipped and study.folder else str(study.folder or ""),
     }
     at_once = at_once or slots(cells)
     agenda.masks.slots = at_once
@@ -246,9 +275,10 @@ def bundle(resources: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _needs(cell: Cell) -> Sequence[str]:
-    from raycl import names
+    from raycl import names, userfiles
 
-    return names.recipe(cell.benchmark).needs()
+    with userfiles.beside(cell.home):
+        return names.recipe(cell.benchmark).needs()
 
 
 @contextlib.contextmanager
