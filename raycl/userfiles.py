@@ -41,7 +41,7 @@ _TAKEN = (
     *("rich", "filelock", "ray", "optuna", "mlflow", "pytest"),
 )
 TAKEN = frozenset(_TAKEN)
-_FOLDER = re.compile(rf"{PREFIX}\.f[0-9a-f]{{12}}\.")
+_FOLDER = re.compile(rf"{PREFIX}\.f[0-9a-f]{{12}}(\.)?")
 _STARTED = time.time()
 _FOLDERS: dict[str, Path] = {}  # package of a folder -> the folder
 _SOURCES: dict[str, bytes] = {}  # name of a module -> what was executed
@@ -239,12 +239,14 @@ def shown(path: Path) -> str:
 
 def _described(error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        return f"it calls sys.exit({'' if error.code is None else error.code!r}), which ends no study"
+        code = "" if error.code is None else repr(error.code)
+        return f"it calls sys.exit({code}), which ends no study"
     return f"{type(error).__name__}: {_first_line(error)}".removesuffix(": ")
 
 
 def _first_line(error: BaseException) -> str:
-    return _FOLDER.sub("", next(iter(str(error).strip().splitlines()), ""))
+    line = next(iter(str(error).strip().splitlines()), "")
+    return _FOLDER.sub(lambda found: "" if found[1] else "its folder", line)
 
 
 def _import_fault(error: BaseException, folder: Path, name: str) -> str:

@@ -52,6 +52,7 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     if not already:
         address = check_address(address)
     shipped = tempfile.TemporaryDirectory(prefix="raycl-study-") if address and folder else None
+    empty = tempfile.TemporaryDirectory(prefix="raycl-workers-")  # where Ray's processes stand
     options: dict[str, Any] = {
         "address": "local",  # without it Ray joins whatever cluster this machine last belonged to
         "num_cpus": cpus,
@@ -67,7 +68,7 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         options["runtime_env"] = {"working_dir": shipped.name}
     try:
         if not already:
-            with _elsewhere():
+            with _within(empty.name):
                 ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if not address:
@@ -78,8 +79,9 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     finally:
         if not already:
             ray.shutdown()
-        if shipped:
-            shipped.cleanup()
+        for temporary in (shipped, empty):
+            if temporary is not None:
+                temporary.cleanup()
 
 
 def _pack(folder: Path, target: Path) -> None:
@@ -96,18 +98,17 @@ def _pack(folder: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _elsewhere() -> Iterator[None]:
-    """Be in an empty folder: Ray puts the current one onto its workers' path, before installed packages.
+def _within(folder: str) -> Iterator[None]:
+    """Be in another folder for a moment: Ray puts the current one onto its workers' path.
 
-    A file ``optuna.py`` beside a study would stand in for the package there.
+    There it comes before installed packages, and a file ``optuna.py`` beside a study would stand in for one.
     """
     before = os.getcwd()
-    with tempfile.TemporaryDirectory(prefix="raycl-cwd-") as empty:
-        os.chdir(empty)
-        try:
-            yield
-        finally:
-            os.chdir(before)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def feasible(
