@@ -14,7 +14,7 @@ from rich.console import Console
 
 from raycl import metrics, userfiles
 from raycl.agenda import Agenda, Proposer, nothing_to_propose
-from raycl.errors import UserError, fault_of, typed_path
+from raycl.errors import UserError, fault_of, screen_line, typed_path
 from raycl.method import Method
 from raycl.presence import present
 from raycl.store import Store
@@ -169,13 +169,17 @@ def _proposer(cells: list[Cell]) -> Proposer:
 
 
 def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None:
+    say = _sayer(console)
     try:
         from raycl.tune.tracking import Recorder, Tracking
-    except ModuleNotFoundError:
-        _sayer(console)("MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
+    except Exception as error:
+        lacking = isinstance(error, ModuleNotFoundError) and error.name == "mlflow"
+        broken = f"cannot be loaded ({screen_line(f'{type(error).__name__}: {error}')})"
+        remedy = "pip install 'raycl[tune]'"
+        say(f"MLflow {'is not installed' if lacking else broken}; {remedy}; results are in the store")
         return None
     tracking: Tracking = Tracking.open(study, agenda)
-    return Recorder(tracking, _sayer(console))
+    return Recorder(tracking, say)
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
