@@ -14,7 +14,7 @@ from rich.console import Console
 
 from raycl import metrics, userfiles
 from raycl.agenda import Agenda, Proposer, nothing_to_propose
-from raycl.errors import UserError
+from raycl.errors import UserError, fault_of, screen_line, typed_path
 from raycl.method import Method
 from raycl.notes import lines_of
 from raycl.presence import present
@@ -149,7 +149,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def _cluster(
     study: Study, cells: list[Cell], address: str | None, store: Path, say: Callable[[str], None]
 ) -> Iterator[float]:
-    _require_tune("ray", "run it in this process with --local")
+    require_tune("ray", "run it in this process with --local")
     from raycl.tune.launch import check_resources, cluster, feasible
 
     with cluster(address, study.folder) as cpus:
@@ -163,7 +163,7 @@ def _cluster(
 def _proposer(cells: list[Cell]) -> Proposer:
     """TPE, where anything is searched."""
     if any(isinstance(cell.search, Search) for cell in cells):
-        _require_tune("optuna", "or write search=None in the study")
+        require_tune("optuna", "or write search=None in the study")
         from raycl.tune.proposals import tpe
 
         return tpe
@@ -172,13 +172,17 @@ def _proposer(cells: list[Cell]) -> Proposer:
 
 
 def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None:
+    say = _sayer(console)
     try:
         from raycl.tune.tracking import Recorder, Tracking
-    except ModuleNotFoundError:
-        console.print("raycl: MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
+    except Exception as error:
+        lacking = isinstance(error, ModuleNotFoundError) and error.name == "mlflow"
+        broken = f"cannot be loaded ({screen_line(f'{type(error).__name__}: {error}')})"
+        remedy = "pip install 'raycl[tune]'"
+        say(f"MLflow {'is not installed' if lacking else broken}; {remedy}; results are in the store")
         return None
     tracking: Tracking = Tracking.open(study, agenda)
-    return Recorder(tracking, _sayer(console))
+    return Recorder(tracking, say)
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
@@ -192,7 +196,15 @@ def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> No
         played.runs = recorder.tracking.runs_link()
 
 
-def _require_tune(package: str, otherwise: str) -> None:
+def require_tune(package: str, otherwise: str) -> None:
+    """See that a package of the extra `tune` is there.
+
+    Args:
+        otherwise: what one does without it.
+
+    Raises:
+        UserError: it is not.
+    """
     import importlib.util
 
     if importlib.util.find_spec(package) is None:
@@ -205,17 +217,23 @@ def problems(agenda: Agenda) -> list[str]:
     for state in agenda.states:
         if state.complete:
             continue
-        name = state.cell.name.replace("/", " / ")
+        name = state.cell.title
         if state.cell.blocked:
             lines.append(f"{name}: blocked: {state.cell.blocked}")
         elif state.failed:
-            message = next(iter(state.failed.values())).strip().splitlines()
-            lines.append(f"{name}: failed: {message[-1]} (traceback in {agenda.store.root / 'failures'})")
+            key, message = next(iter(state.failed.items()))
+            lines.append(f"{name}: failed: {fault_of(message)}{_whole(agenda.store.root, key)}")
         elif state.searched and state.best is None and state.cell.search:
             lines.append(f"{name}: no trial came to an end, all {len(state.trials)} diverged")
         else:
             lines.append(f"{name}: {state.done} of {state.total} runs are done")
     return lines
+
+
+def _whole(store: Path, key: str) -> str:
+    """Where the whole of a message is, as one types it."""
+    file = store / "failures" / f"{key}.json"
+    return f" (traceback in {typed_path(file)})" if file.is_file() else ""
 
 
 def _named(study: Study) -> Study:

@@ -8,7 +8,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,9 +15,10 @@ import torch
 
 from raycl import benchmarks, digest, limits, names, netcheck, notes, planning, presets, userfiles
 from raycl.benchmarks import Recipe, sources
+from raycl.choosing import Naming, chosen
 from raycl.configs import check_owner
 from raycl.domains import is_number, plain, repeated, shown
-from raycl.errors import UserError, nearest
+from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_line
 from raycl.filenames import check_study_name
 from raycl.method import Method
 from raycl.networks import Network
@@ -281,10 +281,6 @@ class Study:
         """The sheets, made where they were not."""
         return [sheet if isinstance(sheet, Sheet) else sheet() for sheet in self.sheets]
 
-    @property
-    def patterns(self) -> Mapping[str, R]:
-        return {"*": R(), **self.resources}
-
 
 def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = False) -> Study:
     """The STUDY of a file, ``--set`` overrides applied; the files beside it are found by its own imports.
@@ -318,51 +314,9 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     # Tables of several papers bear the same number, and their experiments must not be one.
     name = study.name or "_".join(part for part in (study.paper, file.stem, "desk" * desk) if part)
     study = dataclasses.replace(study, name=name, folder=folder, file=str(path))
-    for text in overrides:
-        study = _override(study, text)
-    return study
+    from raycl.overrides import overridden  # it changes studies
 
-
-def _override(study: Study, text: str) -> Study:
-    """Apply ``search.trials=4``: a dotted field of the study."""
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--set {text}: write FIELD=VALUE, such as search.trials=4")
-    changed: Study = _replace(study, path.strip().split("."), _literal(value.strip()), f"--set {text}")
-    return changed
-
-
-def _replace(target: Any, path: list[str], value: Any, place: str) -> Any:
-    name, *rest = path
-    if isinstance(target, Mapping):
-        if rest and name in target and isinstance(target[name], Mapping):
-            return {**target, name: _replace(target[name], rest, value, place)}
-        return {**target, ".".join(path): value}
-    if not dataclasses.is_dataclass(target) or isinstance(target, type):
-        raise UserError(f"{place}: {target!r} has no field {name!r}")
-    known = [f.name for f in dataclasses.fields(target) if f.name not in ("folder", "file")]
-    if name not in known:
-        raise UserError(f"{place}: unknown field {name!r}{nearest(name, known)} (known: {', '.join(known)})")
-    old = getattr(target, name)
-    if rest:
-        value = _replace(old, rest, value, place)
-    elif name == "final" and isinstance(value, tuple | list | int):
-        value = Seeds(*([value] if isinstance(value, int) else value))
-    elif isinstance(old, int | str) and type(value) is not type(old):
-        raise UserError(f"{place}: {value!r} is not a {type(old).__name__}, as {name} = {old!r} is")
-    elif dataclasses.is_dataclass(old) and value is not None:
-        inner = ", ".join(f"{name}.{f.name}" for f in dataclasses.fields(old))
-        raise UserError(f"{place}: {name} has fields of its own: set {inner}")
-    return dataclasses.replace(target, **{name: value})
-
-
-def _literal(text: str) -> Any:
-    import ast
-
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return overridden(study, overrides)
 
 
 @dataclass(frozen=True)
@@ -410,6 +364,11 @@ class Cell:
     @property
     def name(self) -> str:
         return f"{self.label}/{self.benchmark}" + (f"/order {self.order}" if self.orders > 1 else "")
+
+    @property
+    def title(self) -> str:
+        """The name as tables print it, a space around each stroke that parts it."""
+        return f"{self.label} / {self.benchmark}" + (f" / order {self.order}" if self.orders > 1 else "")
 
     @property
     def trial_seed(self) -> int:
@@ -496,43 +455,68 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
 def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
     place = study.file
     _check_study(study, place)
-    found, chosen = [], []
     recipes: dict[str, Recipe] = {}  # one of each, since a checksum of many files takes a while
-    for label, keys in study.methods.items():
-        for text in keys.get("benchmarks", study.benchmarks):
-            recipe = recipes.setdefault(text, names.recipe(text, f"{place}: benchmarks"))
-            if only is None or _matches(f"{label}/{recipe}", only) or _matches(f"{label}/{text}", only):
-                chosen.append(recipe)
-                for order in range(study.orders):
-                    found.append(_cell(study, label, dict(keys), recipe, order, check))
-    benchmarks.check_names(chosen, place)
-    if found and study.resources:
-        every = [
-            f"{label}/{names.recipe(text)}"
-            for label, keys in study.methods.items()
-            for text in keys.get("benchmarks", study.benchmarks)
-        ]
-        lost = [p for p in study.resources if not any(fnmatchcase(name, p) for name in every)]
+    for text in [t for keys in study.methods.values() for t in keys.get("benchmarks", study.benchmarks)]:
+        if text not in recipes:
+            recipes[text] = names.recipe(text, f"{place}: benchmarks")
+    planned = [
+        (label, text, recipes[text], order)
+        for label, keys in study.methods.items()
+        for text in keys.get("benchmarks", study.benchmarks)
+        for order in range(study.orders)
+    ]
+    namings = [
+        Naming(label, (str(recipe), text), order if study.orders > 1 else None)
+        for label, text, recipe, order in planned
+    ]
+    wanted = _chosen(only, namings, place)
+    benchmarks.check_names([recipe for n, (_, _, recipe, _) in enumerate(planned) if n in wanted], place)
+    requests, lost = _requests(study, namings)
+    found = [
+        _cell(study, label, dict(study.methods[label]), recipe, order, check, requests[n])
+        for n, (label, _, recipe, order) in enumerate(planned)
+        if n in wanted
+    ]
+    if found and lost:
         told = tuple(notes.unmatched(pattern, study.methods) for pattern in lost)
         found[0] = dataclasses.replace(found[0], notes=(*told, *found[0].notes))
-    if not found and only is not None:
-        known = ", ".join(
-            f"{label}/{text}"
-            for label, keys in study.methods.items()
-            for text in keys.get("benchmarks", study.benchmarks)
-        )
-        raise UserError(f"{place}: --only {only!r} matches no cell; there are: {known}")
     return found
+
+
+def _chosen(only: str | None, namings: Sequence[Naming], place: str) -> set[int]:
+    """Indices of the cells that ``--only`` takes.
+
+    Raises:
+        UserError: a part of it means no cell.
+    """
+    if only is None:
+        return set(range(len(namings)))
+    found, lost = chosen(only, namings)
+    if lost:
+        known = list(dict.fromkeys(f"{naming.label}/{naming.benchmarks[-1]}" for naming in namings))
+        if len(known) > 6:
+            known = (closest(lost[0], known, 3) or known[:3]) + ["..."]
+        there = f"; there are: {screen_line(', '.join(known), 3 * SCREEN)}" if known else ""
+        raise UserError(f"{place}: --only {quoted(lost[0])} matches no cell{there}")
+    return found
+
+
+def _requests(study: Study, namings: Sequence[Naming]) -> tuple[list[R], list[str]]:
+    """What each cell's runs may use: the last pattern that means it holds; and patterns that mean none."""
+    requests, lost = [R()] * len(namings), []
+    for pattern, request in study.resources.items():
+        meant, _ = chosen(pattern, namings)
+        if not meant:
+            lost.append(pattern)
+        for n in meant:
+            requests[n] = request
+    return requests, lost
 
 
 def references_beside(study: Study, cells: Sequence[Cell]) -> list[Cell]:
     """Cells of the study's reference methods that a choice leaves out: transfer is measured from them too."""
-    chosen = {cell.name for cell in cells}
-    return [c for c in cells_of(study, check=False) if c.method.reference and c.name not in chosen]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}/*") for p in pattern.split(","))
+    there = {cell.name for cell in cells}
+    return [c for c in cells_of(study, check=False) if c.method.reference and c.name not in there]
 
 
 def _check_study(study: Study, place: str) -> None:
@@ -654,7 +638,9 @@ def _check_search(search: Any, place: str) -> None:
 _SPECIAL = ("method", "network", "preset", "search", "benchmarks")
 
 
-def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order: int, check: bool) -> Cell:
+def _cell(
+    study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order: int, check: bool, resources: R
+) -> Cell:
     place = f"{study.file}: methods[{label!r}]"
     special = {name: keys.pop(name) for name in _SPECIAL if name in keys}
     method = names.method(str(special.get("method", label)), place)
@@ -672,8 +658,6 @@ def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order:
         _refuse_domains(settings, place)
     if isinstance(search, Search) and not any(s.domain for s in settings.values()):
         search = None  # nothing to vary: one configuration
-    name = f"{label}/{recipe}"
-    resources = [r for pattern, r in study.patterns.items() if fnmatchcase(name, pattern)][-1]
     cell = Cell(
         label=label,
         benchmark=str(recipe),

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from raycl import benchmarks
+from raycl import benchmarks, userfiles
 from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_per_run
 from raycl.errors import UserError
 from raycl.maskjobs import MaskJob
@@ -433,7 +433,9 @@ def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
 def _tasks(state: CellState) -> int:
     """How many tasks a cell's benchmark has; 0 where its data are not here."""
     try:
-        return len(benchmarks.load(state.cell.benchmark, state.cell.trial_seed, 0, state.cell.identity).tasks)
+        cell = state.cell
+        with userfiles.beside(cell.home):
+            return len(benchmarks.load(cell.benchmark, cell.trial_seed, 0, cell.identity).tasks)
     except UserError:
         return 0
 

@@ -19,7 +19,8 @@ CORE = {"configs", "domains", "errors", "userfiles", "digest", "provenance", "mo
 PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",
          "api", "cli", "gc", "limits", "netcheck", "notes", "planning", "bench",
          "bench_masks", "bench_alpha", "bench_methods", "bench_scale",
-         "data_view", "presence"}  # fmt: skip
+         "data_view", "presence", "choosing", "overrides", "ending",
+         "places"}  # fmt: skip
 CORE |= {"plainfiles", "filenames"}
 PLAIN |= {"records", "unpickling"}
 DOORS = {"api", "cli", "bench"}  # plain rooms that may open tune, inside a function

@@ -14,7 +14,7 @@ from typing import Any
 
 from raycl.agenda import Agenda
 from raycl.benchmarks import data_root
-from raycl.errors import UserError
+from raycl.errors import UserError, redacted, screen_line, typed_path
 from raycl.study import Cell, Study
 
 _QUIET = {
@@ -40,11 +40,14 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     The study's own Python files travel to the workers of a cluster.
 
     Raises:
-        UserError: the cluster cannot be joined: see `check_address`.
+        UserError: the cluster cannot be joined (see `check_address`), or Ray does not start here.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    import ray
+    try:
+        import ray
+    except Exception as error:  # an installation that is broken
+        raise _no_start(screen_line(f"{type(error).__name__}: {error}")) from None
 
     from raycl.tune.joining import check_address, no_cluster
 
@@ -70,10 +73,16 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         if not already:
             with _within(empty.name):
                 ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if not address:
-            raise
-        raise no_cluster(address, " ".join(str(error).split())[:300]) from None
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # Ray raises what it likes, and some of its parts end the process
+        if shipped:
+            shipped.cleanup()
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        reason = screen_line(redacted(str(error) or type(error).__name__))
+        raise no_cluster(address, reason) if address else _no_start(reason) from None
     try:
         yield max(1.0, float(ray.cluster_resources().get("CPU", 0.0)))
     finally:
@@ -82,6 +91,15 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         for temporary in (shipped, empty):
             if temporary is not None:
                 temporary.cleanup()
+
+
+def _no_start(reason: str) -> UserError:
+    """What is said where Ray does not start on this machine."""
+    place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return UserError(
+        f"Ray does not start on this machine ({reason}); its files go to {typed_path(place)}: name another "
+        "short path, with room, with RAY_TMPDIR, or play the study in this process with --local"
+    )
 
 
 def _pack(folder: Path, target: Path) -> None:

@@ -190,7 +190,7 @@ class Tracking:
             _Projection(
                 key=f"cell {cell.name}",
                 parent="",
-                name=cell.name.replace("/", " / "),
+                name=cell.title,
                 started=started,
                 ended=ended,
                 points=points,
@@ -220,7 +220,7 @@ class Tracking:
             _Projection(
                 key=spec.key,
                 parent=parent,
-                name=f"{cell.name.replace('/', ' / ')} / {role.split(', ')[0]}",
+                name=f"{cell.title} / {role.split(', ')[0]}",
                 started=float(result.provenance["started"]),
                 ended=_ended(result),
                 points=_points(result, row.transfer.get(spec.seed) if "seed" in role else None),
