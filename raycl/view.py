@@ -19,6 +19,7 @@ from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_
 from raycl.errors import UserError
 from raycl.maskjobs import MaskJob, Trained
 from raycl.reporting.collect import failure_of, older, printed_name, subset_of
+from raycl.reporting.settings import network_text, plan_lines
 from raycl.reporting.text import COLUMNS, about, clip, clock, counted, fraction, one_line, wrapped
 from raycl.store import Result
 from raycl.study import Grid, Search, Seeds, Study
@@ -46,6 +47,7 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
         lines.append(_plan_line((name, *row), widths))
         if failure := "" if state.complete else failure_of(state, agenda):
             lines.append("  " + clip(f"failed last time, will be tried again: {failure}", COLUMNS - 2))
+    lines += plan_lines(study, [state.cell for state in agenda.states])
     if stale := sum(map(older, agenda.states)):
         text = f"* {counted(stale, 'result')} of older source code; raycl run --fresh computes all again"
         lines += wrapped(text)
@@ -99,9 +101,10 @@ def _heading(study: Study, agenda: Agenda, store_root: Path | str) -> list[str]:
     labels = dict.fromkeys(state.cell.label for state in agenda.states)
     names = dict.fromkeys(state.cell.benchmark for state in agenda.states)
     orders = f" x {counted(study.orders, 'order')}" if study.orders > 1 else ""
+    network = network_text(study, [state.cell for state in agenda.states])
     left = (
         f"{study.name}: {counted(len(labels), 'method')} x {counted(len(names), 'benchmark')}{orders}, "
-        f"network {study.network}"
+        + (f"network {network}" if network else "each on a network of its own")
     )
     right = f"store {shown(store_root)}"
     room = COLUMNS - len(left) - len(right)

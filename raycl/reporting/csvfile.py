@@ -23,6 +23,7 @@ from raycl.reporting.collect import (
     subset_of,
 )
 from raycl.reporting.sensitivity import sensitivity
+from raycl.reporting.settings import canonical, fixed
 from raycl.study import Study
 
 METRICS = ("acc", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "acc_just", "val_acc")  # each with its std
@@ -38,6 +39,8 @@ COLUMNS = [
     "config",
     "key",
     "matrix",
+    "fixed",
+    "inherited",
 ]
 TABLE_COLUMNS = ["table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours",
                  "std", "printed", "printed_std", "difference", "two_errors", "beyond", "word", "status",
@@ -49,7 +52,9 @@ TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")),
 def to_csv(rows: Sequence[Row], times: bool = True) -> str:
     """CSV of the rows; floats by repr, an absent number is empty.
 
-    `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields. A study in
+    `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields, `fixed` what
+    the study fixes besides them (its network, its fit, the label) and `inherited` what its preset and the
+    method bring that nothing overrides, both as ``fit.lr=0.1; method.smax=400.0``, by name. A study in
     several orders has rows with order "mean" as well, whose deviations are over orders. `subset` says why a
     benchmark's numbers must not stand beside published ones. `ps_low` and `ps_high` are the interval of `ps`;
     `search_seconds` is the run time of all trials.
@@ -201,7 +206,10 @@ def _stats(stats: Mapping[str, Stat]) -> dict[str, Any]:
 
 
 def _names(row: Row) -> dict[str, Any]:
-    return {"benchmark": row.cell.benchmark, "order": row.cell.order, "label": row.cell.label}
+    cell, settings = row.cell, fixed(row.cell)
+    return {"benchmark": cell.benchmark, "order": cell.order, "label": cell.label,
+            "fixed": canonical(each for each in settings if each.explicit),
+            "inherited": canonical(each for each in settings if not each.explicit)}  # fmt: skip
 
 
 def _config(row: Row) -> str:
