@@ -170,7 +170,7 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
     try:
         from raycl.tune.tracking import Recorder, Tracking
     except ModuleNotFoundError:
-        console.print("raycl: MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
+        _sayer(console)("MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
         return None
     tracking: Tracking = Tracking.open(study, agenda)
     return Recorder(tracking, _sayer(console))
@@ -178,7 +178,9 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
 
 def _sayer(console: Console) -> Callable[[str], None]:
     """Says a line above the live view."""
-    return lambda line: console.print(f"raycl: {line}", markup=False, highlight=False, soft_wrap=True)
+    from raycl.view import say
+
+    return lambda line: say(console, f"raycl: {line}")
 
 
 def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:

@@ -67,6 +67,7 @@ def render(
         text = html_text(study, agenda, command, claims=claims)
     else:
         raise UserError(f"unknown format {format!r}{nearest(format, FORMATS)} (known: {', '.join(FORMATS)})")
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
     if path is not None:
         from raycl.store import publish
 

@@ -49,8 +49,19 @@ TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")),
                 "search_seconds"]  # fmt: skip
 
 
+class Lines(io.StringIO):
+    """Lines of a writer that end in a line feed alone.
+
+    Python 3.11's writer leaves a carriage return within a text unquoted unless it ends lines with one itself.
+    """
+
+    def write(self, line: str) -> int:
+        return super().write(line.removesuffix("\r\n") + "\n")
+
+
 def to_csv(rows: Sequence[Row], times: bool = True) -> str:
-    """CSV of the rows; floats by repr, an absent number is empty.
+    """CSV of the rows; floats by repr, an absent number is empty. Labels stand there as the study has them,
+    also such as a spreadsheet takes for formulas: a changed one would be another label.
 
     `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields, `fixed` what
     the study fixes besides them (its network, its fit, the label) and `inherited` what its preset and the
@@ -62,9 +73,9 @@ def to_csv(rows: Sequence[Row], times: bool = True) -> str:
     Args:
         times: add the columns that a second run of the same study would not repeat: seconds, memory.
     """
-    out = io.StringIO()
+    out = Lines()
     columns = COLUMNS + (TIME_COLUMNS if times else [])
-    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore")
     writer.writeheader()
     subsets = {cell.benchmark: subset_of(cell) for cell in {r.cell.benchmark: r.cell for r in rows}.values()}
     for group in _groups(rows):
@@ -88,9 +99,9 @@ def points_csv(study: Study, rows: Sequence[Row]) -> str:
     points = [
         point for view in study.views for section in sections(study, rows) for point in view.points(section)
     ]
-    out = io.StringIO()
+    out = Lines()
     columns = list(dict.fromkeys(key for point in points for key in point))
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, columns, restval="")
     writer.writeheader()
     writer.writerows(_texts(point) for point in points)
     return out.getvalue()
@@ -107,8 +118,8 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
     """
     if not study.tables:
         raise UserError(f"{study.file}: it has no tables of a paper; give it some (tables=[PaperTable(...)])")
-    out = io.StringIO()
-    writer = csv.DictWriter(out, TABLE_COLUMNS, lineterminator="\n")
+    out = Lines()
+    writer = csv.DictWriter(out, TABLE_COLUMNS)
     writer.writeheader()
     for found in papertext.tables_of(study, sections(study, rows)):
         for entry in found.all:
@@ -130,11 +141,11 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
 
 def sheets_csv(study: Study) -> str:
     """The sheets of a study without runs, an empty line between them."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    out = Lines()
+    writer = csv.writer(out)
     for number, sheet in enumerate(study.written_sheets):
         if number:
-            out.write("\n")
+            out.write("")
         writer.writerows([sheet.header, *sheet.rows])
     return out.getvalue()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -50,6 +51,9 @@ DEFINITIONS = {
 OWN = "of each method's own (see its configuration)"
 CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices: they are left out"
 
+# Controls of a terminal and of the direction of writing, which would act beyond the text that holds them.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
 PROVENANCE = {
     "raycl": ("raycl", "commit"),
     "torch": ("torch",),
@@ -81,11 +85,11 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
     held = verdicts.verdicts(study, rows) if claims or study.paper else []
     papers = papertext.tables_of(study, found)
     deviations = papertext.deviations(papers)
-    template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text()
+    template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    return environment.from_string(template).render(
+    page = environment.from_string(template).render(
         study=study,
         summary=_summary(rows, found),
         sheets=study.written_sheets,
@@ -102,6 +106,7 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
         command=command,
         enough=plots.ENOUGH,
     )
+    return _UNSEEN.sub(" ", page)
 
 
 def _summary(rows: Sequence[Row], found: Sequence[Section]) -> str:
