@@ -139,9 +139,9 @@ class Tracking:
         beside = [row, *self._variants(state)] if self.study.paper else []
         known: dict[tuple[str, str], Run] = {}
         name = f"cell {state.cell.name}"
-        for run in self._runs(f"tags.`raycl.key` = '{_quoted(name)}'"):
+        for run in self._called(name):
             known["", name] = min(run, known.get(("", name), run), key=_id)  # that which `sync` leaves, too
-        for run in self._runs(f"tags.`raycl.key` = '{key}'"):
+        for run in self._called(key):
             place = run.data.tags.get(PARENT, ""), key
             known[place] = min(run, known.get(place, run), key=_id)
         parent = self.parent(state, row, published(self.study.paper, row, beside), known)
@@ -249,6 +249,14 @@ class Tracking:
             token = page.token
             if not token:
                 return
+
+    def _called(self, key: str) -> Iterator[Run]:
+        """Runs with that `raycl.key`, which may hold a label and a benchmark's text: quotes of both kinds."""
+        quote = "'" if "'" not in key else '"'
+        plain = quote not in key and "\\" not in key  # MLflow's filters have no way to write such quotes
+        for run in self._runs(f"tags.`raycl.key` = {quote}{key}{quote}" if plain else ""):
+            if run.data.tags.get("raycl.key") == key:
+                yield run
 
     def _write(self, what: _Projection, known: Mapping[tuple[str, str], Run]) -> str:
         """Create or complete a run; one whose content stands there already is left alone."""
@@ -470,7 +478,3 @@ def _ended(result: Result) -> float:
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "\\'")

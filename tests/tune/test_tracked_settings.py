@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from mlflow.tracking import MlflowClient
 from reporting import hand
 from reporting.hand import BENCHMARK, RATE, SEARCH
 
+from raycl.agenda import Agenda
 from raycl.store import Store
-from raycl.study import Seeds, Study
+from raycl.study import Seeds, Study, cells_of
 from raycl.tune.tracking import PARENT, Tracking
 
 METHODS: dict[str, Any] = {"tuned": {"method": "hat", "method.smax": 300.0, "fit.lr": RATE}}
@@ -99,3 +101,41 @@ def test_while_its_search_goes_on_a_row_stays_the_same_run(store: Store) -> None
     tracking.one(early.states[0], early.states[0].trials[0].spec.key)
     assert runs(store, of)["tuned"].info.run_id == row
     assert {name for name in runs(store, of) if PARENT not in runs(store, of)[name].data.tags} == {"tuned"}
+
+
+LABELS = (
+    "a[red]b",
+    "it's",
+    'say "x"',
+    "back\\slash",
+    "back`tick",
+    "50% _ of * ? {x} $1",
+    "[/x] :smile:",
+    "<script>alert(1)</script>",
+    "漢字 \u05e9\u05dc\u05d5\u05dd é",
+    "=1+1; DROP TABLE runs; --",
+    "x" * 300,
+    "both ' and \"",
+    "\\'",
+    "'' OR ''='",
+)
+
+
+def test_runs_of_any_label_are_found_again(store: Store) -> None:
+    """Labels with quotes of both kinds, as benchmarks have them in ``npz(path='x')``: nothing is made twice."""
+    of = hand.study(methods={f"m{n}": {"method": "finetune", "fit.lr": 0.01 * (n + 1)}
+                             for n in range(len(LABELS))}, final=Seeds(1))  # fmt: skip
+    cells = [dataclasses.replace(cell, label=label)
+             for cell, label in zip(cells_of(of), LABELS, strict=True)]  # fmt: skip
+    for cell in cells:
+        hand.put(store, cell.spec({}, 1), hand.reports(hand.TUNED[1]))
+    agenda = Agenda(cells, store)
+    tracking = Tracking.open(of, agenda)
+    for state in [*agenda.states, *agenda.states]:  # as they finish, and once more
+        tracking.one(state, state.finals[1].spec.key)
+    found = runs(store, of)
+    assert len(found) == 2 * len(LABELS) and max(map(len, found)) <= 250
+    tracking.sync()
+    assert {run.info.run_id for run in runs(store, of).values()} == {r.info.run_id for r in found.values()}
+    keys = {r.data.tags["raycl.key"] for r in found.values() if PARENT not in r.data.tags}
+    assert keys == {f"cell {label}/{BENCHMARK}" for label in LABELS}
