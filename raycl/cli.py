@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 complete, 1 blocked or failed cells, 2 bad input, 3 the cluster is
     gone, 130 interrupted.
     """
+    _write_anything()
     arguments = parser().parse_args(argv)
     if not arguments.verbose:
         warnings.simplefilter("ignore")  # of the libraries below; tests turn them into errors
@@ -34,6 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `raycl report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _write_anything() -> None:
+    """A character that the locale cannot write comes out as ``\\xe9``, so that different names stay different."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -280,7 +289,7 @@ def _report(arguments: Any) -> int:
     chosen = {"claims": arguments.claims, "points": arguments.points, "tables": arguments.tables}
     text = render(study, agenda, format, times=not arguments.no_times, **chosen)
     if arguments.out:
-        Path(arguments.out).write_text(text)
+        Path(arguments.out).write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
     return 0

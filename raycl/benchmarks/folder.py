@@ -155,7 +155,7 @@ def _checksum(path: str, stamp: tuple[tuple[str, str, int, int], ...], root: str
     seen = hashlib.sha256(repr(stamp).encode()).hexdigest()
     note = Path(root) / "folder" / f"{seen[:32]}.sha256"
     with contextlib.suppress(OSError):
-        if len(known := note.read_text()) == 64:
+        if len(known := note.read_text(encoding="utf-8", errors="replace")) == 64:
             return known
     total = hashlib.sha256()
     for part, name, _, _ in stamp:
@@ -165,6 +165,6 @@ def _checksum(path: str, stamp: tuple[tuple[str, str, int, int], ...], root: str
     with contextlib.suppress(OSError):  # it only saves time, and the data folder may be read-only
         note.parent.mkdir(parents=True, exist_ok=True)
         draft = note.with_name(f".{note.name}-{os.getpid()}")
-        draft.write_text(total.hexdigest())
+        draft.write_text(total.hexdigest(), encoding="utf-8")
         os.replace(draft, note)
     return total.hexdigest()

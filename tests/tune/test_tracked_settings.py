@@ -122,7 +122,7 @@ LABELS = (
 
 
 def test_runs_of_any_label_are_found_again(store: Store) -> None:
-    """Labels with quotes of both kinds, as benchmarks have them in ``npz(path='x')``: nothing is made twice."""
+    """Labels with quotes of both kinds, as benchmarks have in ``npz(path='x')``: nothing is made twice."""
     of = hand.study(methods={f"m{n}": {"method": "finetune", "fit.lr": 0.01 * (n + 1)}
                              for n in range(len(LABELS))}, final=Seeds(1))  # fmt: skip
     cells = [dataclasses.replace(cell, label=label)
