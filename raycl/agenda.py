@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from raycl.maskjobs import MaskJob, MaskQueue, Trained
+from raycl.maskjobs import MaskJob, MaskQueue
 from raycl.method import Method
 from raycl.sequence import joined
 from raycl.spec import RunSpec
-from raycl.store import Result, Store
+from raycl.store import Result, Store, Trained
 from raycl.study import Cell, Grid, Search, Seeds
 from raycl.supermasks.bank import MaskSpec
 

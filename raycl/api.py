@@ -6,13 +6,13 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from raycl import metrics
+from raycl import metrics, userfiles
 from raycl.agenda import Agenda, Proposer, nothing_to_propose
 from raycl.errors import UserError
 from raycl.method import Method
@@ -71,6 +71,8 @@ def run_study(
     """
     if not isinstance(study, Study):
         study = read_study(study)
+    else:
+        userfiles.refresh()
     study = _named(study)
     console = console or Console()
     cells = cells_of(study, only)
@@ -233,13 +235,17 @@ def report(
 
     if not isinstance(study, Study):
         study = read_study(study)
+    else:
+        userfiles.refresh()
     study = _named(study)
     cells = cells_of(study, only)
     agenda = Agenda(cells, Store(store), beside=references_beside(study, cells))
     return str(render(study, agenda, format, **options))
 
 
-def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matrix]:
+def load(
+    key: str, store: str | Path = "results", study: Study | str | Path | None = None
+) -> tuple[Method, metrics.Matrix]:
     """The trained method of a finished run, and its accuracy matrix [learnt, tested] on test.
 
     Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
@@ -247,9 +253,11 @@ def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matri
 
     Args:
         key: 64 hexadecimal digits, or as many of the first as are unique.
+        study: the study, or its file, beside which the run's own classes lie. A store alone makes no file
+            be imported: a run of a user's own method, network or benchmark needs it.
 
     Raises:
-        UserError: no such run, or several.
+        UserError: no such run, or several; one of own classes without their study, or of other code.
     """
     from raycl import player
 
@@ -259,6 +267,16 @@ def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matri
         which = "no run" if not found else f"{len(found)} runs"
         raise UserError(f"{which} in {place.root} with a key that starts with {key!r}")
     result = place.get(found[0])
-    assert result is not None
-    method, _ = player.trained(result.spec, place.root)
+    if result is None:
+        raise UserError(f"run {found[0]} in {place.root} cannot be read: run its study again")
+    spec = result.spec
+    own = [text for text in (spec.method, spec.network, spec.benchmark) if ":" in text.partition("(")[0]]
+    if own and study is None:
+        raise UserError(
+            f"run {found[0][:12]} is of {own[0]}, a class of your own: name its study, as in "
+            f"load({found[0][:12]!r}, study='FILE.py')"
+        )
+    if study is not None and not isinstance(study, Study):
+        study = read_study(study)
+    method, _ = player.trained(replace(spec, home=study.folder if study else None), place.root)
     return method, result.matrix()

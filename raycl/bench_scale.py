@@ -28,11 +28,10 @@ from rich.console import Console
 from raycl import player
 from raycl.agenda import Agenda, Proposer
 from raycl.bench import Line
-from raycl.maskjobs import Trained
 from raycl.sequence import Report, default_evaluate
 from raycl.space import Float
 from raycl.spec import RunSpec
-from raycl.store import Result, Store, backbone_path, mask_path, publish
+from raycl.store import Result, Store, Trained, backbone_path, mask_path, publish
 from raycl.study import Grid, Search, Seeds, Study, cells_of, read_study, references_beside
 from raycl.supermasks.bank import MaskSpec
 from raycl.training import Pulse
@@ -230,7 +229,7 @@ def stretch(
     with watch:
         agenda = Agenda(cells, place, propose, beside=references_beside(wanted, cells))
     found = sum(state.done for state in agenda.states)
-    searcher = search(agenda, {"store": store, "data": "", "path": []})
+    searcher = search(agenda, {"store": store, "data": "", "home": ""})
     agenda.masks.slots = SLOTS
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(file=nowhere, width=80, force_terminal=terminal)

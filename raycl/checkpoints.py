@@ -13,6 +13,7 @@ import importlib
 import io
 import os
 import pickle
+import sys
 import tempfile
 import time
 import zipfile
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 
+from raycl import userfiles
 from raycl.method import Method
 from raycl.moments import Moment
 from raycl.sequence import Report
@@ -59,12 +61,13 @@ class Format:
 
     Args:
         benchmark: the run's own; tasks travel as its name and are found in it again.
-        method: the run's, whose module may define classes of its own.
+        kinds: the classes of the run's method and network; their modules may define further ones, and so may
+            a user's modules that are loaded from beside them.
     """
 
-    def __init__(self, benchmark: Benchmark | None, method: type[Method]) -> None:
+    def __init__(self, benchmark: Benchmark | None, *kinds: type) -> None:
         self.benchmark = benchmark
-        self.own = {kind.__module__ for kind in method.__mro__} - {"builtins"}
+        self.own = {base.__module__ for kind in kinds for base in kind.__mro__} - {"builtins"}
 
     @staticmethod
     def to_bytes(content: Any) -> bytes:
@@ -116,6 +119,7 @@ class Format:
             return getattr(importlib.import_module(module), name)
         if module == "torch" and name.endswith("Storage") and "." not in name:
             return getattr(torch, name)
+        module = self._here(module)
         rooms = module.split(".")
         ours = rooms[0] == "raycl" and len(rooms) > 1 and rooms[1] in _ROOMS
         if not (ours or module.startswith(("torch.nn.modules.", "torch.nn.parameter")) or module in self.own):
@@ -126,6 +130,18 @@ class Format:
         if not isinstance(kind, type) or kind.__module__ != module:
             raise Refused(f"{module}.{name} is no class of that file")
         return kind
+
+    def _here(self, module: str) -> str:
+        """The module that a name stands for here, where a user's files may lie in another folder."""
+        short = userfiles.short(module)
+        if short == module:
+            return module
+        packages = {".".join(own.split(".")[:2]) for own in self.own if userfiles.folder_of(own)}
+        found = [name for package in packages if (name := f"{package}.{short}") in sys.modules]
+        if len(found) != 1:
+            raise Refused(f"{short} is no file of the run's")
+        self.own.add(found[0])
+        return found[0]
 
     def _benchmark(self, *recipe: Any) -> Benchmark:
         if self.benchmark is None or self.benchmark.recipe is None or self.benchmark.recipe[1] != recipe:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+
 from raycl import __version__
 from raycl.errors import UserError, redacted
 
@@ -33,13 +36,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("raycl: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        from raycl import userfiles
+
+        if not (line := userfiles.fault(error)):
+            raise
+        print(f"raycl: {line}", file=sys.stderr)  # a function of a user's own, such as a view
+        return 2
     except BrokenPipeError:  # `raycl report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def _write_anything() -> None:
-    """A character that the locale cannot write comes out as ``\\xe9``, so that different names stay different."""
+    """What a locale cannot write comes out as ``\\xe9``, so that different names stay different."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -118,6 +128,13 @@ def _report_options(report: argparse.ArgumentParser) -> None:
 
 
 def _methods(arguments: Any) -> int:
+    from raycl import userfiles
+
+    with userfiles.beside(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
+        return _show_methods(arguments)
+
+
+def _show_methods(arguments: Any) -> int:
     from raycl import names
     from raycl.space import fields_of
 
@@ -148,6 +165,13 @@ def _methods(arguments: Any) -> int:
 
 
 def _benchmarks(arguments: Any) -> int:
+    from raycl import userfiles
+
+    with userfiles.beside(Path.cwd()):
+        return _show_benchmarks(arguments)
+
+
+def _show_benchmarks(arguments: Any) -> int:
     from raycl import data_view
 
     if arguments.out and len(arguments.names) != 1:
@@ -320,6 +344,7 @@ def _ui(arguments: Any) -> int:
                "--workers", "1"]  # fmt: skip
     environment = os.environ | {
         "MLFLOW_BACKEND_STORE_URI": uri,  # a password in it is for no list of processes
+        "PYTHONSAFEPATH": "1",  # a file mlflow.py in the current folder is not MLflow
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here needs
     }

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from raycl import benchmarks, names
+from raycl import benchmarks, names, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.benchmarks.prepared import Progress, shown
 from raycl.benchmarks.sources import Source
@@ -204,7 +204,9 @@ def _studies(folder: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     unread = []
     for file in sorted(folder.rglob("*.py")):
         try:
-            recipes = [names.recipe(text) for text in read_study(file).benchmarks]
+            study = read_study(file)
+            with userfiles.beside(study.folder):
+                recipes = [names.recipe(text) for text in study.benchmarks]
         except (UserError, TypeError):  # a helper module, or a study that is not right
             unread.append(str(file))
         else:

@@ -11,8 +11,9 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from raycl import names
+from raycl import names, userfiles
 from raycl.spec import key_of
 from raycl.store import Store
 from raycl.study import Cell
@@ -44,15 +45,6 @@ class MaskJob:
     def name(self) -> str:
         noun = "mask" if len(self.specs) == 1 else "masks"
         return f"{self.cell.name.replace('/', ' / ')} / {len(self.specs)} basis {noun}"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a mask job came to; the masks themselves are in the store."""
-
-    status: str  # "done", "diverged" or "failed"
-    message: str = ""
-    seconds: float = 0.0
 
 
 class MaskQueue:
@@ -141,9 +133,10 @@ class MaskQueue:
 
 
 @functools.lru_cache(maxsize=4096)
-def _sequence(benchmark: str) -> str:
+def _sequence(benchmark: str, home: Path | None) -> str:
     """The sequence of tasks that a window is cut from; its tasks have one input shape."""
-    recipe = names.recipe(benchmark)
+    with userfiles.beside(home):
+        recipe = names.recipe(benchmark)
     return str(recipe.window(0, 1)) if recipe.windows else benchmark
 
 
@@ -151,7 +144,8 @@ def _group(spec: MaskSpec) -> tuple[str, ...]:
     """What masks of one job have in common: the backbone, the rules and how they are trained."""
     return (
         spec.network,
-        _sequence(spec.benchmark),
+        _sequence(spec.benchmark, spec.home),
+        repr(sorted(spec.code.items())),
         spec.backbone_init,
         str(spec.backbone_seed),
         spec.density_rule,

@@ -10,17 +10,23 @@ import functools
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from raycl import digest, userfiles
 from raycl.errors import UserError, nearest
-from raycl.space import filled
+from raycl.space import fields_of, filled
 
 if TYPE_CHECKING:
     from raycl.benchmarks import Recipe
     from raycl.method import Method
     from raycl.networks import Network
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -102,20 +108,28 @@ def recipes() -> dict[str, type[Recipe]]:
 
 
 def method(name: str, place: str = "method") -> type[Method]:
-    """The Method class called `name`."""
+    """The Method class called `name`.
+
+    Raises:
+        UserError: there is none, or it is a user's own whose file or Config is not right.
+    """
     from raycl.method import Method
 
     found: type[Method] = _find(name, Method, "raycl.methods", method_names(), "methods", place)
-    return found
+    return _with_fields(found, found.Config)
 
 
 def network(name: str, place: str = "network") -> type[Network]:
-    """The Network class called `name`, which may carry settings in brackets."""
+    """The Network class called `name`, which may carry settings in brackets.
+
+    Raises:
+        UserError: there is none, or it is a user's own whose file or Config is not right.
+    """
     from raycl.networks import Network
 
     name = parse(name, place).name
     found: type[Network] = _find(name, Network, "raycl.networks", network_names(), "networks", place)
-    return found
+    return _with_fields(found, found.Config)
 
 
 def recipe(text: str, place: str = "benchmark") -> Recipe:
@@ -130,8 +144,44 @@ def recipe(text: str, place: str = "benchmark") -> Recipe:
         if call.name not in known:
             raise _unknown(call.name, tuple(known), "benchmarks", place)
         kind = known[call.name]
-    made: Recipe = filled(kind, call.settings(kind, f"{place} {call.name}"), f"{place} {call.name}")
+    with userfiles.blamed(kind):
+        settings = call.settings(_with_fields(kind, kind), f"{place} {call.name}")
+        made: Recipe = filled(kind, settings, f"{place} {call.name}")
     return made
+
+
+def check_code(known: Mapping[str, str], home: Path | None, texts: Mapping[str, str]) -> None:
+    """See that the classes which names mean in a folder are those whose code has these digests.
+
+    Args:
+        known: digests by part, as of `RunSpec.code`.
+        home: the folder beside whose files they are found.
+        texts: what a study writes, by part: "method", "network", "benchmark".
+
+    Raises:
+        UserError: a file of the user's has changed since the digests were made.
+    """
+    finders: dict[str, Callable[[str], type]] = {
+        "method": method,
+        "network": network,
+        "benchmark": lambda text: type(recipe(text)),
+    }
+    with userfiles.beside(home):
+        kinds = {part: finders[part](text) for part, text in texts.items()}
+    for part, kind in kinds.items():
+        if userfiles.is_own(kind) and known.get(part) != digest.digest_of(kind):
+            raise UserError(
+                f"the code of {name_of(kind)} is not the one that this run was planned with: a file has "
+                "changed meanwhile; run the same command again, and it is planned anew"
+            )
+
+
+def _with_fields(kind: type[T], config: type) -> type[T]:
+    """A class, when the fields of its Config can be read: a user's own may be wrong in any way."""
+    if userfiles.is_own(kind):
+        with userfiles.blamed(kind):
+            fields_of(config)
+    return kind
 
 
 def name_of(kind: type) -> str:
@@ -141,26 +191,28 @@ def name_of(kind: type) -> str:
             return kind.__module__.removeprefix(package)
     if kind.__module__.startswith("raycl.benchmarks"):
         return str(getattr(kind, "id", kind.__name__))
-    return f"{kind.__module__}:{kind.__qualname__}"
+    module, name = userfiles.origin(kind)
+    return f"{userfiles.short(module)}:{name}"
 
 
 def _find(name: str, base: type, package: str, known: tuple[str, ...], plural: str, place: str) -> Any:
     if ":" in name:
         module_name, _, class_name = name.rpartition(":")
         try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name != module_name:
-                raise
+            module = userfiles.find(module_name)
+        except ModuleNotFoundError:
             raise UserError(
                 f"{place}: {name!r}: no file {module_name}.py beside the study or on Python's path"
             ) from None
+        except UserError as error:
+            raise UserError(f"{place}: {name!r}: {error}") from None
         kind = getattr(module, class_name, None)
         if not (inspect.isclass(kind) and issubclass(kind, base)):
             here = ", ".join(found.__name__ for found in _classes(module, base)) or "none"
             raise UserError(
                 f"{place}: {module_name}.py defines no {base.__name__} called {class_name!r} (it has: {here})"
             )
+        userfiles.remember(kind, module, class_name)
         return kind
     if name not in known:
         raise _unknown(name, known, plural, place)

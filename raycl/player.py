@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import platform
 import subprocess
@@ -18,16 +17,16 @@ import numpy as np
 import torch
 
 import raycl
-from raycl import benchmarks, names, pretraining, sequence
+from raycl import benchmarks, names, pretraining, sequence, userfiles
 from raycl.checkpoints import Format, Notes, resume, save
-from raycl.maskjobs import Trained
 from raycl.method import Method
 from raycl.networks import Network, Start
 from raycl.pretraining import DamagedBackbone
+from raycl.provenance import fingerprint
 from raycl.sequence import Report
 from raycl.space import filled
 from raycl.spec import RunSpec, set_numerics
-from raycl.store import Result, Store, backbone_path, mask_path, patiently, publish
+from raycl.store import Result, Store, Trained, backbone_path, mask_path, patiently, publish
 from raycl.supermasks.bank import BasisMask, DamagedMask, MaskSpec, backbone_of, basis_of, to_bytes
 from raycl.supermasks.training import Order, Rules, train_masks
 from raycl.tasks import Benchmark
@@ -81,8 +80,9 @@ def _learn(
     started: float, *, device: str, **runtime: Any,
 ) -> None:  # fmt: skip
     """Learn all tasks, from the start or from where an earlier attempt stood; reports as they come."""
+    spec.check_code()
     benchmark = spec.make_benchmark()
-    form = Format(benchmark, names.method(spec.method))
+    form = Format(benchmark, spec.method_class, spec.network_class)
     stood = resume(where / "state.pt", form, device) if where else None
     method, done, earlier = stood or (_method(spec, benchmark, device, store), [], 0.0)
     reports += done
@@ -154,7 +154,7 @@ def train(
     started = time.time()
     missing = [spec for spec in specs if not zipfile.is_zipfile(mask_path(masks, spec.key))]
     try:
-        with torch.device(device):
+        with torch.device(device), userfiles.beside(specs[0].home if specs else None):
             for position, mask in _trained_masks(missing, pulse):
                 spec = missing[position]
                 content = to_bytes(mask, spec)
@@ -174,6 +174,7 @@ def _trained_masks(
         return
     first, started = specs[0], time.perf_counter()
     set_numerics(first.numerics)
+    first.check_code()
     tasks = [benchmarks.load(spec.benchmark).tasks[spec.task] for spec in specs]
     home = benchmarks.load(first.benchmark)
     start = Start(*_network(first.network), home.input_shape, (max(home.classes),), first.backbone_seed)
@@ -209,6 +210,7 @@ def _warm() -> None:
 def trained(spec: RunSpec, store: Path | None = None, device: str = "cpu") -> tuple[Method, list[Report]]:
     """Train again and keep the method, for a notebook."""
     set_numerics(spec.numerics)
+    spec.check_code()
     benchmark = spec.make_benchmark()
     method = _method(spec, benchmark, device, store)
     with torch.device(device):
@@ -234,7 +236,7 @@ def provenance(spec: RunSpec, device: str, threads: int, numerics: str) -> dict[
     return {
         "raycl": raycl.__version__,
         "commit": _commit(),
-        "source": fingerprint(spec.method),
+        "source": fingerprint(spec.method_class),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -244,25 +246,6 @@ def provenance(spec: RunSpec, device: str, threads: int, numerics: str) -> dict[
         "threads": threads,
         "numerics": numerics,
     }
-
-
-@functools.cache
-def fingerprint(method: str) -> str:
-    """SHA-256 over the source that a run of `method` executes: the core, and the method's own file."""
-    home = Path(raycl.__file__).parent
-    files = [home / f"{name}.py" for name in ("masks", "method", "pretraining", "sequence", "space", "spec",
-                                              "streams", "tasks", "training")]  # fmt: skip
-    files += [
-        path for room in ("networks", "benchmarks", "supermasks") for path in (home / room).glob("*.py")
-    ]
-    for kind in names.method(method).__mro__:
-        module = kind.__module__
-        if module.startswith("raycl.methods.") or not module.startswith(("raycl.", "torch.", "builtins")):
-            files.append(Path(__import__(module, fromlist=["__file__"]).__file__ or home))
-    digest = hashlib.sha256()
-    for path in sorted(set(files)):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 @functools.cache

@@ -142,6 +142,7 @@ def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:
 def wanted(spec: RunSpec, preset: str, epochs: int = 0) -> RunSpec:
     """The `pretrain` run on the first task of a run's benchmark, in the same order and from the same seed."""
     versions = {part: version for part, version in spec.versions.items() if part != "method"}
+    code = {part: text for part, text in spec.code.items() if part != "method"}
     return replace(
         spec,
         kind="pretrain",
@@ -152,6 +153,7 @@ def wanted(spec: RunSpec, preset: str, epochs: int = 0) -> RunSpec:
         evaluate=None,
         inputs={},
         versions=versions,
+        code=code,
     )
 
 
@@ -169,6 +171,7 @@ def finetuned(spec: RunSpec, initial: str, initial_epochs: int, preset: str, epo
         fit=fit_of(preset, epochs, "method.goals"),
         inputs={},
         versions={**spec.versions, "method": copies.version},
+        code={part: text for part, text in spec.code.items() if part != "method"},
     )
 
 

@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 
-from raycl import benchmarks, names, streams
+from raycl import benchmarks, names, streams, userfiles
 from raycl.method import Method, World
-from raycl.networks import Start
+from raycl.networks import Network, Start
 from raycl.pretraining import BACKBONE, FirstTask
 from raycl.sequence import Evaluate
 from raycl.space import filled
@@ -44,10 +45,13 @@ class RunSpec:
         evaluate: how much of the accuracy matrix is measured, where it is not the default.
         identity: what else fixes the data, such as the checksum of a user's file.
         versions: of core, method, network and benchmark.
+        code: digests of the code that classes of the user's own reach, by part: "method", "network",
+            "benchmark" (`raycl.digest`).
         inputs: hashes of what must be in the store before it can be played, by name: keys of the runs that it
             builds on; "basis" stands for the keys of all its basis masks.
         part: index of the one task that is learnt, where a sequence's tasks are learnt side by side.
         kind: "pretrain" also leaves the network that it trained.
+        home: the folder beside whose files the user's own classes are found; in no key.
     """
 
     method: str
@@ -61,9 +65,11 @@ class RunSpec:
     evaluate: Evaluate | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     part: int | None = None
     kind: Literal["sequence", "pretrain"] = "sequence"
+    home: Path | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Canonical: plain values, nothing that equals its default but what always names a run."""
@@ -77,7 +83,7 @@ class RunSpec:
         }
         optional = {"config": dict(self.config), "fit": dict(self.fit), "order": self.order,
                     "evaluate": self.evaluate, "identity": dict(self.identity),
-                    "inputs": dict(self.inputs)}  # fmt: skip
+                    "code": dict(self.code), "inputs": dict(self.inputs)}  # fmt: skip
         plain |= {name: value for name, value in optional.items() if value}
         if self.part is not None:
             plain["part"] = self.part
@@ -86,9 +92,9 @@ class RunSpec:
         return plain
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> RunSpec:
+    def from_json(cls, plain: Mapping[str, Any], home: Path | None = None) -> RunSpec:
         """The inverse of `to_json`."""
-        return cls(**plain)
+        return cls(**plain, home=home)
 
     @functools.cached_property
     def key(self) -> str:
@@ -102,7 +108,9 @@ class RunSpec:
         Raises:
             UserError: it cannot have what it asks for.
         """
-        return names.method(self.method).wants(self)
+        kind = self.method_class
+        with userfiles.beside(self.home), userfiles.blamed(kind):
+            return kind.wants(self)
 
     @functools.cached_property
     def runs(self) -> Mapping[str, RunSpec]:
@@ -113,12 +121,14 @@ class RunSpec:
         """
         if self.kind == "pretrain":
             return {}
-        return {name: run.with_inputs() for name, run in names.method(self.method).builds_on(self).items()}
+        kind = self.method_class
+        with userfiles.beside(self.home), userfiles.blamed(kind):
+            return {name: run.with_inputs() for name, run in kind.builds_on(self).items()}
 
     @functools.cached_property
     def parts(self) -> tuple[RunSpec, ...]:
         """Runs of a task each that make this one up, where its tasks can be learnt side by side."""
-        alone = names.method(self.method).independent and self.part is None and self.kind == "sequence"
+        alone = self.method_class.independent and self.part is None and self.kind == "sequence"
         if not (alone and BACKBONE in self.runs) or self.evaluate == "full":  # tasks not learnt yet are asked
             return ()
         return tuple(replace(self, part=task.index) for task in self.make_benchmark().tasks)
@@ -130,9 +140,33 @@ class RunSpec:
             inputs["basis"] = key_of([mask.key for mask in self.masks])
         return replace(self, inputs=inputs) if inputs else self
 
+    @property
+    def method_class(self) -> type[Method]:
+        """The class of its method."""
+        with userfiles.beside(self.home):
+            return names.method(self.method)
+
+    @property
+    def network_class(self) -> type[Network]:
+        """The class of its network."""
+        with userfiles.beside(self.home):
+            return names.network(self.network)
+
+    def check_code(self) -> None:
+        """See that the classes which are found here are those that the key stands for.
+
+        Raises:
+            UserError: a file of the user's has changed since the key was made.
+        """
+        texts = {"network": self.network, "benchmark": self.benchmark}
+        if self.kind == "sequence":
+            texts["method"] = self.method
+        names.check_code(self.code, self.home, texts)
+
     def make_benchmark(self) -> Benchmark:
         """The tasks, mapped from prepared data."""
-        return benchmarks.load(self.benchmark, self.seed, self.order)
+        with userfiles.beside(self.home):
+            return benchmarks.load(self.benchmark, self.seed, self.order)
 
     def make_fit(self, **runtime: Any) -> Fit:
         """The training loop; `runtime` is what a key does not hold: device, pulse."""
@@ -146,7 +180,7 @@ class RunSpec:
         inputs: Mapping[str, Any] | None = None,
     ) -> Method:
         """A fresh method, its state on `device`; `inputs` as `World.inputs`."""
-        kind = FirstTask if self.kind == "pretrain" else names.method(self.method)
+        kind = FirstTask if self.kind == "pretrain" else self.method_class
         world = World(benchmark.input_shape, benchmark.classes, self.make_start(benchmark), inputs or {})
         with torch.device(device):
             streams.reseed(self.seed, "method")
@@ -154,7 +188,7 @@ class RunSpec:
 
     def make_start(self, benchmark: Benchmark) -> Start:
         """What builds the network with this seed's initial weights."""
-        kind = names.network(self.network)
+        kind = self.network_class
         settings = names.parse(self.network, "network").settings(kind.Config, "network")
         config = filled(kind.Config, settings, self.network)
         return Start(kind, config, benchmark.input_shape, benchmark.classes, self.seed)

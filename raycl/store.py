@@ -82,6 +82,15 @@ class Result:
         return cls(spec, plain["status"], reports, plain["message"], plain["provenance"])
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a mask job came to; the masks themselves are in the store."""
+
+    status: str  # "done", "diverged" or "failed"
+    message: str = ""
+    seconds: float = 0.0
+
+
 class Store:
     """A folder that all nodes see. ``kill -9`` and the same command again is the whole resume story."""
 

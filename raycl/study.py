@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 import math
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -16,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
-from raycl import benchmarks, names, presets
+from raycl import benchmarks, digest, names, presets, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.errors import UserError, nearest
 from raycl.method import Method
@@ -24,6 +21,7 @@ from raycl.networks import Network
 from raycl.sequence import Evaluate
 from raycl.space import Choice, Domain, Field, Float, Int, coerce, field_of, fields_of, filled
 from raycl.spec import CORE_VERSION, Numerics, RunSpec, key_of
+from raycl.tasks import Benchmark
 from raycl.training import Fit
 
 if TYPE_CHECKING:
@@ -242,7 +240,7 @@ class Study:
 
 
 def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = False) -> Study:
-    """The STUDY of a file, ``--set`` overrides applied; its folder joins Python's path.
+    """The STUDY of a file, ``--set`` overrides applied; the files beside it are found by its own imports.
 
     Args:
         desk: its DESK instead, a form that one machine finishes.
@@ -252,25 +250,17 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     """
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"{path}: there is no such study file")
-    folder = str(file.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
+        what = "is a folder, not a study file" if file.is_dir() else "there is no such study file"
+        raise UserError(f"{path}: {what}")
+    if file.suffix != ".py":
         raise UserError(f"{path}: a study is a Python file that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(file.stem, module)
+    folder = file.absolute().parent
+    userfiles.refresh()
     try:
-        spec.loader.exec_module(module)
+        module = userfiles.load(folder, file.stem)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except SyntaxError as error:
-        raise UserError(f"{error.filename or path}:{error.lineno}: {error.msg}") from None
-    except Exception as error:
-        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__))
-                     if f.filename == str(file)), "?")  # fmt: skip
-        raise UserError(f"{path}:{line}: {type(error).__name__}: {error}") from None
+        said = str(error)
+        raise UserError(said if said.startswith(str(path)) else f"{path}: {said}") from None
     wanted = "DESK" if desk else "STUDY"
     study = getattr(module, wanted, None)
     if not isinstance(study, Study):
@@ -280,7 +270,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
         raise UserError(f"{path}: {found}; write {wanted} = Study(...)")
     # Tables of several papers bear the same number, and their experiments must not be one.
     name = study.name or "_".join(part for part in (study.paper, file.stem, "desk" * desk) if part)
-    study = dataclasses.replace(study, name=name, folder=Path(folder), file=str(path))
+    study = dataclasses.replace(study, name=name, folder=folder, file=str(path))
     for text in overrides:
         study = _override(study, text)
     return study
@@ -347,6 +337,7 @@ class Cell:
     Attributes:
         name: ``label/benchmark``, with the order where a study has several.
         settings: every dotted field, fixed or searched.
+        code, home: as of a `RunSpec`.
         blocked: why it cannot be played now, and the remedy; "" if it can.
     """
 
@@ -364,6 +355,8 @@ class Cell:
     evaluate: Evaluate | None
     identity: Mapping[str, Any]
     versions: Mapping[str, int]
+    code: Mapping[str, str] = field(default_factory=dict)
+    home: Path | None = None
     orders: int = 1
     blocked: str = ""
 
@@ -418,6 +411,8 @@ class Cell:
             evaluate=self.evaluate,
             identity=self.identity,
             versions=self.versions,
+            code=self.code,
+            home=self.home,
         ).with_inputs()
 
     @functools.cached_property
@@ -447,6 +442,11 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
     Raises:
         UserError: names the value, the place and the remedy.
     """
+    with userfiles.beside(study.folder):
+        return _cells_of(study, only, check)
+
+
+def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
     place = study.file
     _check_study(study, place)
     found = []
@@ -617,23 +617,43 @@ def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order:
         resources=resources,
         numerics=study.numerics,
         evaluate=study.evaluate,
-        identity=recipe.identity(),
+        identity=_identity(recipe),
         versions={
             "core": CORE_VERSION,
             "method": method.version,
             "network": network.version,
             "benchmark": recipe.version,
         },
+        code=_code(method=method, network=network, benchmark=type(recipe)),
+        home=study.folder,
         orders=study.orders,
     )
     _check_needs(cell, place)
     try:
-        cell.spec({}, cell.trial_seed)
+        with userfiles.blamed(method):
+            cell.spec({}, cell.trial_seed)
     except UserError as error:
         raise UserError(f"{place} on {recipe}: {error}") from None
     if not check:
         return cell
     return dataclasses.replace(cell, blocked=_check_benchmark(cell, recipe, place))
+
+
+def _identity(recipe: Recipe) -> dict[str, str]:
+    """What fixes the data beside the settings; a user's own recipe may say anything, or raise."""
+    with userfiles.blamed(type(recipe)):
+        facts = recipe.identity()
+    if not isinstance(facts, Mapping) or not all(isinstance(text, str) for text in (*facts, *facts.values())):
+        raise UserError(
+            f"{userfiles.where(type(recipe))}: identity() gives {facts!r}; it should give a dictionary of "
+            "texts, such as {'sha256': '...'}"
+        )
+    return dict(facts)
+
+
+def _code(**kinds: type) -> dict[str, str]:
+    """Digests of the code of a user's own classes, by part."""
+    return {part: digest.digest_of(kind) for part, kind in kinds.items() if userfiles.is_own(kind)}
 
 
 def _settings(
@@ -722,7 +742,8 @@ def _check_values(settings: Mapping[str, Setting], kinds: Mapping[str, type], pl
     """Let each Config check its fixed values together."""
     for room, kind in kinds.items():
         values = {k.partition(".")[2]: s.value for k, s in settings.items() if k.startswith(f"{room}.")}
-        filled(kind, values, f"{place}: {room}")
+        with userfiles.blamed(kind):
+            filled(kind, values, f"{place}: {room}")
 
 
 def _checked_grid(grid: Grid, settings: Mapping[str, Setting], place: str) -> Grid:
@@ -759,11 +780,13 @@ def _check_needs(cell: Cell, place: str) -> None:
 
 def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
     """ "" if the cell can be played; else what is missing. What can never be played is refused."""
-    absent = [line for name in recipe.needs() if (line := sources.missing(name))]
+    with userfiles.blamed(type(recipe)):
+        absent = [line for name in recipe.needs() if (line := sources.missing(name))]
     if absent:
         return absent[0]
     try:
-        benchmark = benchmarks.load(str(recipe), cell.trial_seed, 0)
+        with userfiles.blamed(type(recipe)):
+            benchmark = benchmarks.load(str(recipe), cell.trial_seed, 0)
     except UserError as error:
         if recipe.subset():  # more of the data might do
             return str(error).removeprefix("benchmark ")
@@ -771,8 +794,9 @@ def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
     config = filled(cell.network.Config, {k.partition(".")[2]: s.value for k, s in cell.settings.items()
                                           if k.startswith("net.")}, place)  # fmt: skip
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), userfiles.blamed(cell.network):
             cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
+        _check_method(cell, benchmark)
     except ValueError as error:
         raise UserError(f"{place} on {recipe}: {error}") from None
     if isinstance(cell.search, Search | Grid) and any(not len(task.val) for task in benchmark.tasks):
@@ -781,3 +805,16 @@ def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
             "give the benchmark some, or write search=None"
         )
     return ""
+
+
+def _check_method(cell: Cell, benchmark: Benchmark) -> None:
+    """Build a user's own method once, so that a fault in it is told before anything runs.
+
+    Raises:
+        UserError: it cannot be built; names the file and the line.
+    """
+    spec = cell.spec({}, cell.trial_seed)
+    if not userfiles.is_own(cell.method) or spec.masks or spec.runs:  # what these build on is not here yet
+        return
+    with torch.random.fork_rng(devices=[]), userfiles.blamed(cell.method):
+        spec.make_method(benchmark)

@@ -17,7 +17,7 @@ from rich.text import Text
 from raycl import benchmarks
 from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_per_run
 from raycl.errors import UserError
-from raycl.maskjobs import MaskJob, Trained
+from raycl.maskjobs import MaskJob
 from raycl.reporting.collect import failure_of, older, printed_name, subset_of
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.reporting.text import (
@@ -36,7 +36,7 @@ from raycl.reporting.text import (
     width_of,
     wrapped,
 )
-from raycl.store import Result
+from raycl.store import Result, Trained
 from raycl.study import Grid, Search, Seeds, Study
 
 NAME = 28  # columns of a cell's name

@@ -12,7 +12,8 @@ import pytest
 
 HOME = Path(__file__).parent.parent / "raycl"
 
-CORE = {"errors", "moments", "space", "streams", "tasks", "method", "methods", "masks", "supermasks",
+CORE = {"errors", "userfiles", "digest", "provenance", "moments", "space",
+        "streams", "tasks", "method", "methods", "masks", "supermasks",
         "networks", "benchmarks", "training", "pretraining", "sequence", "metrics", "names", "presets",
         "spec", "probes"}  # fmt: skip
 PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",

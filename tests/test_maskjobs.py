@@ -15,9 +15,9 @@ import pytest
 from raycl import Seeds, Study, run_study
 from raycl.agenda import Agenda, Job, nothing_to_propose
 from raycl.errors import UserError
-from raycl.maskjobs import IN_A_ROW, MaskJob, Trained
+from raycl.maskjobs import IN_A_ROW, MaskJob
 from raycl.player import play, train
-from raycl.store import Store, mask_path
+from raycl.store import Store, Trained, mask_path
 from raycl.study import cells_of
 from raycl.supermasks.bank import DamagedMask, from_file
 

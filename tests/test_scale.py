@@ -31,7 +31,7 @@ PLAIN = "raycl.method:Method"
 def driver(store: Path, wanted: Study) -> StudySearch:
     agenda = Agenda(cells_of(wanted, check=False), Store(store).open(), tpe)
     agenda.masks.slots = 4
-    return StudySearch(agenda, {"store": str(store), "data": "", "path": []})
+    return StudySearch(agenda, {"store": str(store), "data": "", "home": ""})
 
 
 def grid(points: int) -> Study:

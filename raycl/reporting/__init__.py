@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from raycl import userfiles
 from raycl.agenda import Agenda
 from raycl.errors import UserError, nearest
 from raycl.study import Study
@@ -39,6 +40,26 @@ def render(
     Raises:
         UserError: no such format, or points or tables of another format than csv.
     """
+    with userfiles.beside(study.folder):
+        text = _text(study, agenda, format, command, times, claims, points, tables)
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
+    if path is not None:
+        from raycl.store import publish
+
+        publish(Path(path), text)
+    return text
+
+
+def _text(
+    study: Study,
+    agenda: Agenda,
+    format: str,
+    command: str,
+    times: bool,
+    claims: bool,
+    points: bool,
+    tables: bool,
+) -> str:
     if points + tables + (claims and format in ("csv", "latex")) > 1 or (
         (points or tables) and format != "csv"
     ):
@@ -67,11 +88,6 @@ def render(
         text = html_text(study, agenda, command, claims=claims)
     else:
         raise UserError(f"unknown format {format!r}{nearest(format, FORMATS)} (known: {', '.join(FORMATS)})")
-    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
-    if path is not None:
-        from raycl.store import publish
-
-        publish(Path(path), text)
     return text
 
 

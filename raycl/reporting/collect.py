@@ -17,7 +17,7 @@ import numpy as np
 from raycl import benchmarks, metrics, names
 from raycl.agenda import Agenda, CellState
 from raycl.errors import UserError
-from raycl.player import fingerprint
+from raycl.provenance import fingerprint
 from raycl.reporting.text import SCREEN, clip, counted, last_words
 from raycl.store import Result
 from raycl.study import Cell, Search, Seeds, Study
@@ -446,7 +446,7 @@ def older(state: CellState) -> int:
     """Finished runs that were made by other source code than today's."""
     runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
     return sum(
-        "source" in result.provenance and result.provenance["source"] != fingerprint(result.spec.method)
+        "source" in result.provenance and result.provenance["source"] != fingerprint(state.cell.method)
         for result in runs.values()
     )
 

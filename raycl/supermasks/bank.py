@@ -91,7 +91,7 @@ class MaskSpec:
         score_seed, order_seed: of the initial scores, and of the order of the data and its augmentation.
         trained: False for random positions, which are drawn from `score_seed`.
         fit: fields of `Fit.Config` that differ from their defaults; empty for a mask that is not trained.
-        numerics, identity, versions: as of a `RunSpec`.
+        numerics, identity, versions, code, home: as of a `RunSpec`.
     """
 
     network: str
@@ -110,6 +110,8 @@ class MaskSpec:
     numerics: Literal["strict", "fast"] = "strict"
     identity: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
+    home: Path | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what equals its default is left out."""
@@ -117,14 +119,14 @@ class MaskSpec:
         for name, entry in type(self).__dataclass_fields__.items():
             value = getattr(self, name)
             value = dict(value) if isinstance(value, Mapping) else value
-            if value != entry.default and value != {}:
+            if name != "home" and value != entry.default and value != {}:
                 plain[name] = value
         return plain
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> MaskSpec:
+    def from_json(cls, plain: Mapping[str, Any], home: Path | None = None) -> MaskSpec:
         """The inverse of `to_json`."""
-        return cls(**{name: value for name, value in plain.items() if name != "kind"})
+        return cls(**{name: value for name, value in plain.items() if name != "kind"}, home=home)
 
     @functools.cached_property
     def key(self) -> str:
@@ -132,6 +134,16 @@ class MaskSpec:
         from raycl.spec import key_of
 
         return key_of(self.to_json())
+
+    def check_code(self) -> None:
+        """See that a user's own network and benchmark are those that the key stands for.
+
+        Raises:
+            UserError: a file of the user's has changed since the key was made.
+        """
+        from raycl import names
+
+        names.check_code(self.code, self.home, {"network": self.network, "benchmark": self.benchmark})
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,8 @@ def _mask(
         numerics=spec.numerics,
         identity=dict(spec.identity),
         versions={part: version for part, version in spec.versions.items() if part != "method"},
+        code={part: code for part, code in spec.code.items() if part != "method"},
+        home=spec.home,
         **rules,
     )
 

@@ -27,6 +27,7 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "TUNE_STATE_REFRESH_PERIOD": "3600",  # Ray ends a process that asks this of a head started anew
 }
+SHIPPED = "raycl_study_files"  # the folder, in what travels to a cluster, that holds the study's files
 ELASTIC_SLOTS = 32  # runs asked for at a time where nobody says how far a cluster can grow
 
 
@@ -51,6 +52,7 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     if not already:
         address = check_address(address)
     shipped = tempfile.TemporaryDirectory(prefix="raycl-study-") if address and folder else None
+    empty = tempfile.TemporaryDirectory(prefix="raycl-workers-")  # where Ray's processes stand
     options: dict[str, Any] = {
         "address": "local",  # without it Ray joins whatever cluster this machine last belonged to
         "num_cpus": cpus,
@@ -62,12 +64,12 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     if address:
         options = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if shipped and folder:
-        for file in folder.glob("*.py"):
-            shutil.copy(file, shipped.name)
+        _pack(folder, Path(shipped.name) / SHIPPED)
         options["runtime_env"] = {"working_dir": shipped.name}
     try:
         if not already:
-            ray.init(**options)
+            with _within(empty.name):
+                ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if not address:
             raise
@@ -77,8 +79,36 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     finally:
         if not already:
             ray.shutdown()
-        if shipped:
-            shipped.cleanup()
+        for temporary in (shipped, empty):
+            if temporary is not None:
+                temporary.cleanup()
+
+
+def _pack(folder: Path, target: Path) -> None:
+    """Copy a study's Python files: those beside it, and the packages there."""
+    target.mkdir()
+    for file in folder.glob("*.py"):
+        shutil.copy(file, target)
+    for package in folder.glob("*/__init__.py"):
+        place = package.parent
+        hidden = shutil.ignore_patterns(".*", "__pycache__")
+        for file in shutil.copytree(place, target / place.name, ignore=hidden).rglob("*"):
+            if file.is_file() and file.suffix != ".py":
+                file.unlink()
+
+
+@contextlib.contextmanager
+def _within(folder: str) -> Iterator[None]:
+    """Be in another folder for a moment: Ray puts the current one onto its workers' path.
+
+    There it comes before installed packages, and a file ``optuna.py`` beside a study would stand in for one.
+    """
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def feasible(
@@ -207,7 +237,7 @@ def play_on_ray(
     common = {
         "store": str(agenda.store.root),
         "data": str(data_root()),
-        "path": [] if shipped or study.folder is None else [str(study.folder)],
+        "home": SHIPPED if shipped and study.folder else str(study.folder or ""),
     }
     at_once = at_once or slots(cells)
     agenda.masks.slots = at_once
@@ -246,9 +276,10 @@ def bundle(resources: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _needs(cell: Cell) -> Sequence[str]:
-    from raycl import names
+    from raycl import names, userfiles
 
-    return names.recipe(cell.benchmark).needs()
+    with userfiles.beside(cell.home):
+        return names.recipe(cell.benchmark).needs()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ machine without it.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import hashlib
 import importlib.metadata
 import json
@@ -26,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from raycl import provenance
 from raycl.benchmarks import data_root
 from raycl.errors import UserError
 
@@ -34,12 +34,6 @@ STORE_SECONDS = (
     10.0  # until a file that another machine wrote must be seen; NFS keeps what it knows for seconds
 )
 CLOCK_SECONDS = 5.0  # of difference between two clocks that are worth a word
-DRIVER_ONLY = (  # files that no worker executes: where they differ, the results are the same
-    "cli.py", "api.py", "view.py", "data_view.py", "gc.py", "local.py", "presence.py", "bench.py",
-    "bench_*.py", "reporting/*", "tune/launch.py", "tune/lifeline.py", "tune/search.py",
-    "tune/proposals.py", "tune/tracking.py", "tune/database.py", "tune/doctor.py", "tune/nodes.py",
-    "tune/joining.py", "tune/bench.py",
-)  # fmt: skip
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "ray", "optuna", "mlflow")
 
 
@@ -509,7 +503,7 @@ def _judge_raycl(node: Node, facts: Facts, mine: Facts) -> Iterator[Finding]:
         name for name in sorted({*facts.source, *mine.source})
         if facts.source.get(name) != mine.source.get(name)
     ]  # fmt: skip
-    played = [name for name in differs if not any(fnmatch.fnmatch(name, room) for room in DRIVER_ONLY)]
+    played = [name for name in differs if name in provenance.worker_files()]
     first = played or differs
     if first:
         files = "1 file" if len(first) == 1 else f"{len(first)} files"

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from ray.tune.search import Searcher
 
 from raycl.agenda import Agenda, Job
-from raycl.maskjobs import MaskJob, Trained
-from raycl.store import Result
+from raycl.maskjobs import MaskJob
+from raycl.store import Result, Trained
 from raycl.training import Pulse
 from raycl.tune.watch import last_words
 

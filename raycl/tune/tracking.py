@@ -30,7 +30,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from raycl import metrics, names
+from raycl import metrics, names, userfiles
 from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError, redacted
 from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
@@ -107,6 +107,10 @@ class Tracking:
 
     def sync(self) -> None:
         """Project everything the store has of this study."""
+        with userfiles.beside(self.study.folder):
+            self._sync()
+
+    def _sync(self) -> None:
         self.client.set_experiment_tag(self.experiment, "mlflow.sharedViewState.raycl", json.dumps(VIEW))
         rows = collect(self.study, self.agenda)
         known = self._unique()
@@ -135,6 +139,10 @@ class Tracking:
 
     def one(self, state: CellState, key: str) -> None:
         """Project one finished run, and what it changes in its cell's row."""
+        with userfiles.beside(self.study.folder):
+            self._one(state, key)
+
+    def _one(self, state: CellState, key: str) -> None:
         row = row_of(state, self.agenda)
         beside = [row, *self._variants(state)] if self.study.paper else []
         known: dict[tuple[str, str], Run] = {}
