@@ -7,12 +7,14 @@ import dataclasses
 import io
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+import raycl
 from raycl.agenda import Agenda
 from raycl.reporting import render
 from raycl.reporting.text import clip, cut, last_words, one_line, padded, width_of, wrapped
@@ -177,6 +179,17 @@ def test_what_is_said_to_a_console_is_said_as_it_stands() -> None:
         said = re.sub(r"\x1b\[0?m", "", out.getvalue())
         first = "pip install 'raycl[tune]' [/] [bold]x[/bold] :smile:  [31m" + "y" * 60
         assert said == f"{first}\nsecond\n"
+
+
+def test_nothing_else_prints_to_a_console() -> None:
+    """One way for all: whatever prints by itself would read a user's brackets as markup."""
+    package = Path(raycl.__file__).parent
+    found = [
+        path.relative_to(package).as_posix()
+        for path in sorted(package.rglob("*.py"))
+        for _ in re.findall(r"\bconsole\.(?:print|log|rule|input)\(", path.read_text(encoding="utf-8"))
+    ]
+    assert found == ["view.py"]
 
 
 @pytest.mark.parametrize("label", LABELS)
