@@ -187,7 +187,9 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
 
 def _sayer(console: Console) -> Callable[[str], None]:
     """Says a line above the live view."""
-    return lambda line: console.print(f"raycl: {line}", markup=False, highlight=False, soft_wrap=True)
+    from raycl.view import say
+
+    return lambda line: say(console, f"raycl: {line}")
 
 
 def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:

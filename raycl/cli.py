@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     gone, 130 interrupted.
     """
     open_streams()
+    _write_anything()
     arguments = argparse.Namespace(verbose=False, call=None)
     try:
         parser().parse_args(argv, arguments)
@@ -51,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except BaseException as error:  # SystemExit too: nothing but a stranger's code ends us in this way
         return ended(error, arguments.verbose, lasting=arguments.call in (_run, _bench, _data))
+
+
+def _write_anything() -> None:
+    """What a locale cannot write comes out as ``\\xe9``, so that different names stay different."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parser() -> argparse.ArgumentParser:

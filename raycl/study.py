@@ -327,6 +327,8 @@ class Setting:
     value: Any  # used where nothing is searched
     domain: Domain | None = None
     explicit: bool = False  # the study asked for the domain
+    source: str = "default"  # who gave the value: "preset NAME", "method", "network", "study fit", "label"
+    instead: tuple[Any, str] | None = None  # what the study's fit displaced, and whose that was
 
 
 @dataclass(frozen=True)
@@ -733,7 +735,9 @@ def _settings(
         for name, f in fields_of(kind).items()
     }
 
-    def put(values: Mapping[str, Any], where: str, explicit: bool = True, lenient: bool = False) -> None:
+    def put(
+        values: Mapping[str, Any], where: str, source: str, explicit: bool = True, lenient: bool = False
+    ) -> None:
         for key, value in values.items():
             room, dot, name = key.partition(".")
             if not dot or room not in kinds:
@@ -747,23 +751,33 @@ def _settings(
             named = f"{where}: {_named(room, method, network)}"
             before = settings.get(key)
             found = _setting(field_of(kinds[room], name, named), value, f"{where}: {key}", explicit)
+            found = dataclasses.replace(found, source=source, instead=_displaced(before, source))
             if found.domain is not None and not explicit and before is not None:
-                found = dataclasses.replace(found, value=before.value)  # where nothing is searched
+                found = dataclasses.replace(found, value=before.value, source=before.source)  # of no search
             settings[key] = found
 
     for part in presets.parts_of(preset, place):
-        put({f"fit.{k}": v for k, v in presets.PRESETS[part].fit.items()}, f"preset {part}", False)
+        whose = f"preset {part}"
+        put({f"fit.{k}": v for k, v in presets.PRESETS[part].fit.items()}, whose, whose, False)
         net = presets.PRESETS[part].net_on(benchmark, f"{place}: preset {part!r}")
-        put({f"net.{k}": v for k, v in net.items()}, f"preset {part}", False, True)
-    put({f"fit.{k}": v for k, v in method.fit.items()}, method.__name__, False)
+        put({f"net.{k}": v for k, v in net.items()}, whose, whose, False, True)
+    put({f"fit.{k}": v for k, v in method.fit.items()}, method.__name__, "method", False)
     for part in presets.parts_of(preset, place):
-        put(method.presets.get(part, {}), f"{method.__name__}.presets[{part!r}]", False)
+        own = f"{method.__name__}.presets[{part!r}]"
+        put(method.presets.get(part, {}), own, f"preset {part}", False)
     given = names.parse(network_text, place).settings(network.Config, f"{place}: network")
-    put({f"net.{k}": v for k, v in given.items()}, f"{place}: network")
-    put({f"fit.{k}": v for k, v in study.fit.items()}, study.file)
-    put(keys, place)
+    put({f"net.{k}": v for k, v in given.items()}, f"{place}: network", "network")
+    put({f"fit.{k}": v for k, v in study.fit.items()}, study.file, "study fit")
+    put(keys, place, "label")
     _check_values(settings, kinds, place)
     return settings
+
+
+def _displaced(before: Setting | None, source: str) -> tuple[Any, str] | None:
+    """What a method or a preset wanted, where the study's fit stands in its place."""
+    if source != "study fit" or before is None or before.source == "default":
+        return None
+    return (before.value if before.domain is None else before.domain), before.source
 
 
 def _named(room: str, method: type[Method], network: type[Network]) -> str:

@@ -144,7 +144,7 @@ def _checksum(path: str, stamps: _Stamps, root: str) -> str:
     seen = hashlib.sha256(repr(stamps).encode()).hexdigest()
     note = Path(root) / "folder" / f"{seen[:32]}.sha256"
     with contextlib.suppress(OSError):
-        if len(known := note.read_text()) == 64:
+        if len(known := note.read_text(encoding="utf-8", errors="replace")) == 64:
             return known
     total = hashlib.sha256()
     for part, name, *_ in stamps:
@@ -154,6 +154,6 @@ def _checksum(path: str, stamps: _Stamps, root: str) -> str:
     with contextlib.suppress(OSError):  # it only saves time, and the data folder may be read-only
         note.parent.mkdir(parents=True, exist_ok=True)
         draft = note.with_name(f".{note.name}-{os.getpid()}")
-        draft.write_text(total.hexdigest())
+        draft.write_text(total.hexdigest(), encoding="utf-8")
         os.replace(draft, note)
     return total.hexdigest()

@@ -276,7 +276,7 @@ class Folder:
                 digest.update(raw)
                 if blocks.token and stop < blocks.shape[0]:
                     _settle(file)
-                    notes.write_text(json.dumps({"token": blocks.token, "rows": stop}))
+                    notes.write_text(json.dumps({"token": blocks.token, "rows": stop}), encoding="utf-8")
             progress(name, blocks.shape[0], blocks.shape[0])
             _settle(file)
             size = file.tell()
@@ -286,7 +286,7 @@ class Folder:
         shape, dtype = list(blocks.shape), str(np.dtype(blocks.dtype))
         entry = {"file": final, "shape": shape, "dtype": dtype, "sha256": sha256, "bytes": size}
         if blocks.token:  # until there is a manifest
-            notes.write_text(json.dumps({"token": blocks.token, "entry": entry}))
+            notes.write_text(json.dumps({"token": blocks.token, "entry": entry}), encoding="utf-8")
         return entry
 
     def _finished(self, blocks: Blocks, notes: Path) -> dict[str, Any]:

@@ -36,7 +36,10 @@ def stage(folders: Sequence[str]) -> list[str]:
     nodes = _others() if files else []
     if not nodes:
         return []
-    wanted = {name: path.read_text() if path.suffix == ".json" else "" for name, path in files.items()}
+    wanted = {
+        name: path.read_text(encoding="utf-8") if path.suffix == ".json" else ""
+        for name, path in files.items()
+    }
     sizes = {name: path.stat().st_size for name, path in files.items() if path.suffix != ".json"}
     lacking = _each([(node, _on(node, _missing, str(root), wanted, sizes)) for node in nodes])
     nodes, token = [node for node in nodes if lacking.get(node["NodeID"])], secrets.token_hex(4)
@@ -115,7 +118,7 @@ def _missing(root: str, wanted: dict[str, str], sizes: Mapping[str, int] | None 
         name
         for name, text in wanted.items()
         if not (path := Path(root) / name).exists()
-        or (text and path.read_text() != text)
+        or (text and path.read_text(encoding="utf-8", errors="replace") != text)
         or path.stat().st_size != (sizes or {}).get(name, path.stat().st_size)
     ]
     return sorted(lacking, key=lambda name: (name.endswith(".json"), name))
