@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,6 +39,7 @@ __all__ = [
     "measuring",
     "mixed_cross_entropy",
     "one_task",
+    "untouched",
 ]
 
 
@@ -264,6 +266,27 @@ def measuring(net: nn.Module, dropout: bool = False) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextlib.contextmanager
+def untouched(net: nn.Module) -> Iterator[None]:
+    """Afterwards every buffer of the network is what it was before, whatever a forward pass writes to it.
+
+    Of running statistics that evaluation mode does not stop, such as a spectral norm's vectors.
+    """
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in net.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, before in kept:
+                module._buffers[name] = buffer
+                buffer.copy_(before)
 
 
 def one_task(batch: Batch) -> int:
