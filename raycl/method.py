@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raycl.networks import Blocks, Heads, _checks
 from raycl.tasks import Pooled, Task
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class Method(nn.Module):
     joint: ClassVar[bool] = False  # learns everything at the last task; earlier rows mean nothing
     reference: ClassVar[bool] = False  # its just-learnt accuracy is what forward transfer is measured from
     needs: ClassVar[tuple[type, ...]] = ()  # kinds of network it works on, e.g. (Blocks,)
+    splits: ClassVar[bool] = False  # asks its network's features and head, never for logits at once
     version: ClassVar[int] = 1  # raised when behaviour changes
     fit: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # per paper: keys of a study that differ there
@@ -159,6 +161,25 @@ class Method(nn.Module):
         """
         return {}
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        """Refuse a network on which the method would be wrong without a word.
+
+        Args:
+            net: as it is built for so many tasks; it may lie on the meta device, where there are no numbers.
+
+        Raises:
+            UserError: it lacks what the method takes for granted.
+        """
+        _checks.check_whole(net, tasks)
+        blocks = any(issubclass(need, Blocks) for need in cls.needs)
+        if cls.splits or cls.mixed or blocks:
+            _checks.check_split(net, cls.__name__)
+        if any(issubclass(need, Heads) for need in cls.needs):
+            _checks.check_apart(net, cls.__name__)
+        if blocks:
+            _checks.check_chain(net, cls.__name__)
+
     def __init__(self, world: World, config: Config) -> None:
         super().__init__()
         self.world, self.config = world, config
@@ -167,6 +188,7 @@ class Method(nn.Module):
     def make(self) -> None:
         """Build networks and state; by default one network with a head per task."""
         self.net = self.world.build()  # net(x, task) -> logits
+        self.check_network(self.net, self.world.tasks)
 
     def learn(self, task: Task, fit: Fit) -> None:
         """Learn one task; act before or after `fit`, or call it more than once."""
@@ -259,7 +281,7 @@ def measuring(net: nn.Module, dropout: bool = False) -> Iterator[None]:
     modes = {module: module.training for module in net.modules()}
     net.train(dropout)
     for module in modes:
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) or _checks.keeps_statistics(module):
             module.train(False)
     try:
         yield

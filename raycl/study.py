@@ -758,7 +758,8 @@ def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
                                           if k.startswith("net.")}, place)  # fmt: skip
     try:
         with torch.device("meta"):
-            cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
+            net = cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
+            cell.method.check_network(net, len(benchmark.classes))
     except ValueError as error:
         raise UserError(f"{place} on {recipe}: {error}") from None
     if isinstance(cell.search, Search | Grid) and any(not len(task.val) for task in benchmark.tasks):

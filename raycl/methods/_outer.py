@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from raycl.method import Batch, Task
+from raycl.networks._checks import altered
 from raycl.training import Fit
 
 CHUNK = 64  # samples per pass
@@ -63,18 +64,11 @@ def plain_layers(net: nn.Module, trained: Sequence[Tensor]) -> list[nn.Module]:
 
 
 def _plain(module: nn.Module) -> bool:
-    """Whether a layer is as torch made it: no subclass, parametrization, hook, or weight of another kind."""
-    if type(module) is nn.Conv2d:
-        if module.groups != 1 or isinstance(module.padding, str) or module.padding_mode != "zeros":
-            return False
-    elif type(module) is not nn.Linear:
+    """Whether a layer is as torch made it, and its patches are those of `F.unfold`."""
+    if altered(module):
         return False
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    if any(getattr(module, name, None) for name in hooks) or "forward" in module.__dict__:
-        return False
-    own = {name: p for name, p in module._parameters.items() if p is not None}
-    return own.keys() <= {"weight", "bias"} and all(
-        type(p) is nn.Parameter and not p._backward_hooks for p in own.values()
+    return not isinstance(module, nn.Conv2d) or (
+        module.groups == 1 and not isinstance(module.padding, str) and module.padding_mode == "zeros"
     )
 
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raycl.method import Batch, Method, Task, Update, measuring, one_task
+from raycl.networks import Network
+from raycl.networks._checks import check_heads
 from raycl.space import Choice, Float
 from raycl.training import Fit
 
@@ -30,6 +32,7 @@ class ACL(Method):
     schedule in proportion: they start at `e_lr` and `d_lr` where the schedule starts at `Fit.lr`.
     """
 
+    splits = True
     fit: ClassVar[Mapping[str, Any]] = {"momentum": 0.9, "weight_decay": 0.01}
     deviations: ClassVar[Sequence[str]] = (
         "the shared encoder is the study's network and a linear layer to the latent space",
@@ -63,6 +66,11 @@ class ACL(Method):
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
 
     config: Config
+
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_heads(net, cls.__name__)
 
     def make(self) -> None:
         super().make()

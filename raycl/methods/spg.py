@@ -35,6 +35,7 @@ class SPG(Method):
     """
 
     needs = (Heads,)
+    splits = True
     deviations: ClassVar[Sequence[str]] = (
         "a task's head learns at 1 - mean importance, as in SPG's code; the paper masks it like the rest",
         "importance is measured with dropout on, as in SPG's code; the paper does not say",
