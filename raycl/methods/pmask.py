@@ -193,10 +193,9 @@ class PMask(Method):
         if task != self.current and task not in self.masks:
             return {}, 0.0
         gates = self.gates() if task == self.current else self.kept(task)
-        params = dict(self.net.named_parameters())
-        found = {name: params[name].detach() for name in self.ungated if self.masks}
+        found = {name: self.net.get_parameter(name).detach() for name in self.ungated if self.masks}
         for name, gate in self.spread(gates).items():  # a closed bit gives 0 whatever becomes of p
-            p = params[name]
+            p = self.net.get_parameter(name)
             found[name] = torch.where(gate, p, 0.0) if gate.dtype == torch.bool else p * gate
         return found, self.regulariser(gates) if task == self.current else 0.0
 
