@@ -139,6 +139,12 @@ def layers_of(body: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     return found
 
 
+def weights_below_heads(net: nn.Module) -> list[str]:
+    """Names in the network of the weights of `layers_of` its body, whatever other names they have there."""
+    assert isinstance(net.body, nn.Module)
+    return [f"body.{name}" for name in weights_of(net.body)]
+
+
 def weights_of(net: nn.Module) -> dict[str, Tensor]:
     """Weight tensors (of linear and convolution layers) by name, in the order of the network."""
     return {

@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raycl.networks import Blocks, Heads, _checks
 from raycl.tasks import Pooled, Task
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ __all__ = [
     "mixed_cross_entropy",
     "one_task",
     "shares_statistics",
+    "untouched",
 ]
 
 
@@ -132,6 +135,7 @@ class Method(nn.Module):
     joint: ClassVar[bool] = False  # learns everything at the last task; earlier rows mean nothing
     reference: ClassVar[bool] = False  # its just-learnt accuracy is what forward transfer is measured from
     needs: ClassVar[tuple[type, ...]] = ()  # kinds of network it works on, e.g. (Blocks,)
+    splits: ClassVar[bool] = False  # asks its network's features and head, never for logits at once
     version: ClassVar[int] = 1  # raised when behaviour changes
     fit: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # per paper: keys of a study that differ there
@@ -166,6 +170,25 @@ class Method(nn.Module):
         """
         return {}
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        """Refuse a network on which the method would be wrong without a word.
+
+        Args:
+            net: as it is built for so many tasks; it may lie on the meta device, where there are no numbers.
+
+        Raises:
+            UserError: it lacks what the method takes for granted.
+        """
+        _checks.check_whole(net, tasks)
+        blocks = any(issubclass(need, Blocks) for need in cls.needs)
+        if cls.splits or cls.mixed or blocks:
+            _checks.check_split(net, cls.__name__)
+        if any(issubclass(need, Heads) for need in cls.needs):
+            _checks.check_apart(net, cls.__name__)
+        if blocks:
+            _checks.check_chain(net, cls.__name__)
+
     def __init__(self, world: World, config: Config) -> None:
         super().__init__()
         self.world, self.config = world, config
@@ -174,6 +197,7 @@ class Method(nn.Module):
     def make(self) -> None:
         """Build networks and state; by default one network with a head per task."""
         self.net = self.world.build()  # net(x, task) -> logits
+        self.check_network(self.net, self.world.tasks)
 
     def learn(self, task: Task, fit: Fit) -> None:
         """Learn one task; act before or after `fit`, or call it more than once."""
@@ -301,13 +325,34 @@ def measuring(net: nn.Module, dropout: bool = False) -> Iterator[None]:
     modes = {module: module.training for module in net.modules()}
     net.train(dropout)
     for module in modes:
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) or _checks.keeps_statistics(module):
             module.train(False)
     try:
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextlib.contextmanager
+def untouched(net: nn.Module) -> Iterator[None]:
+    """Afterwards every buffer of the network is what it was before, whatever a forward pass writes to it.
+
+    Of running statistics that evaluation mode does not stop, such as a spectral norm's vectors.
+    """
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in net.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, before in kept:
+                module._buffers[name] = buffer
+                buffer.copy_(before)
 
 
 def one_task(batch: Batch) -> int:

@@ -882,11 +882,16 @@ def _largest_network(
 
 
 def _check_method(cell: Cell, benchmark: Benchmark) -> None:
-    """Build a user's own method once, so that a fault in it is told before anything runs.
+    """See that the method is right on the network, and build a user's own, before anything runs.
 
     Raises:
-        UserError: it cannot be built; names the file and the line.
+        UserError: it would be wrong there, or cannot be built; names the layer, or the file and the line.
     """
+    config = filled(cell.network.Config, notes.values_of(cell, "net"), cell.name)
+    with torch.device("meta"), userfiles.blamed(cell.network):
+        net = cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
+    with userfiles.blamed(cell.method):
+        cell.method.check_network(net, len(benchmark.classes))
     spec = cell.spec({}, cell.trial_seed)
     if not userfiles.is_own(cell.method) or spec.masks or spec.runs:  # what these build on is not here yet
         return

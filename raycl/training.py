@@ -655,11 +655,11 @@ def _tensors(groups: Iterable[Any]) -> list[Tensor]:
 
 
 def _statistics(who: Learner) -> list[Tensor]:
-    """Running statistics of all batch normalisations."""
+    """Running statistics of all batch and instance normalisations."""
     return [
         tensor
         for module in who.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, nn.modules.batchnorm._NormBase)
         for tensor in (module.running_mean, module.running_var, module.num_batches_tracked)
         if tensor is not None
     ]

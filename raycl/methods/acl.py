@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raycl.method import Batch, Method, Task, Update, measuring, one_task
+from raycl.networks import Network
+from raycl.networks._checks import check_heads
 from raycl.space import Choice, Float
 from raycl.training import Fit
 
@@ -31,6 +33,7 @@ class ACL(Method):
     schedule in proportion: they start at `e_lr` and `d_lr` where the schedule starts at `Fit.lr`.
     """
 
+    splits = True
     ignores: ClassVar[Mapping[str, str]] = {
         "lr": "ACL steps with method.e_lr and method.d_lr, which the schedule lowers in the same proportion"
     }
@@ -67,6 +70,11 @@ class ACL(Method):
                     raise ValueError(f"{name} = {getattr(self, name)} must lie in 1..{MOST}")
 
     config: Config
+
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_heads(net, cls.__name__)
 
     def make(self) -> None:
         super().make()

@@ -84,7 +84,7 @@ class AGEM(Method):
     def loss(self, batch: Batch) -> Tensor:
         if isinstance(batch.task, int):
             return super().loss(batch)
-        if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.net.modules()):
+        if not any(isinstance(m, nn.modules.batchnorm._NormBase) for m in self.net.modules()):
             return mixed_cross_entropy(self.net, batch)
         with measuring(self.net, dropout=self.training):  # each task by its own statistics, as they were
             losses = [

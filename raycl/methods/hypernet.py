@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raycl.method import Batch, Method, Task, Update
+from raycl.networks._checks import shared_names
 from raycl.space import Choice, Float
 from raycl.training import Fit
 
@@ -76,6 +77,8 @@ class Hypernet(Method):
         super().make()
         named = dict(self.net.named_parameters())
         self.shapes = {name: p.shape for name, p in named.items()}
+        self.kinds = {name: p.dtype for name, p in named.items()}
+        self.shared = list(shared_names(self.net))  # other names of tied parameters
         chunk = min(self.config.chunk, sum(p.numel() for p in named.values()))
         own = [set(self.net.trainable(task)) for task in range(self.world.tasks)]
         self.places = [place([(p.numel(), p in mine) for p in named.values()], chunk) for mine in own]
@@ -118,7 +121,8 @@ class Hypernet(Method):
         sizes = [shape.numel() for shape in self.shapes.values()]
         flat = generated(list(self.theta), self.embeddings[task])[: sum(sizes)]
         parts = zip(self.shapes.items(), flat.split(sizes), strict=True)
-        return {name: part.view(shape) for (name, shape), part in parts}
+        found = {name: part.view(shape).to(self.kinds[name]) for (name, shape), part in parts}
+        return found | {name: found[first] for name, first in self.shared}
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         loss = self.loss(batch)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from raycl.method import Batch, Task, one_task
 from raycl.methods.supsup import SupSup
+from raycl.networks import Network
+from raycl.networks._checks import check_statistics
 from raycl.probes.answers import candidates_of, inference_figures, overlap_figures
 from raycl.probes.task_inference import Candidates, normalised
 from raycl.space import Choice, filled
@@ -99,6 +101,11 @@ class ImpressLearn(SupSup):
             **config.counts,
             **rules_of(config),
         )
+
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_statistics(net, cls.__name__)
 
     def make(self) -> None:
         super().make()

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from raycl.masks import layers_of
 from raycl.method import Method, Task
-from raycl.networks import Blocks, Heads
+from raycl.networks import Blocks, Heads, Network
+from raycl.networks._checks import check_walked
 from raycl.space import Choice, Int
 from raycl.training import Fit
 
@@ -85,8 +86,14 @@ class PathNet(Method):
 
     config: Config
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_walked(net, cls.__name__)
+
     def make(self) -> None:
         nets = [self._narrow(index) for index in range(self.config.modules)]
+        self.check_network(nets[0], self.world.tasks)
         self.layers: Any = nn.ModuleList(  # [layer][module]
             nn.ModuleList(blocks) for blocks in zip(*(net.blocks for net in nets), strict=True)
         )

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl.method import Method, Task
-from raycl.networks import Blocks, Heads
+from raycl.networks import Blocks, Heads, Network
+from raycl.networks._checks import check_walked
 from raycl.space import Float
 from raycl.training import Fit
 
@@ -44,6 +45,11 @@ class PNN(Method):
 
     config: Config
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_walked(net, cls.__name__)
+
     def make(self) -> None:
         tasks = self.world.tasks
         width = self.config.expansion / tasks * (1 + 2**-50)  # so that rounding loses no whole unit
@@ -54,6 +60,7 @@ class PNN(Method):
         for task in range(tasks):
             column, across = self.world.build(width, task), self.world.build(width, tasks + task)
             assert isinstance(column, Blocks) and isinstance(across, Blocks)
+            self.check_network(column, tasks)
             layers = [*(block.layer for block in across.blocks[1:]), across.heads[task]] if task else []
             with torch.device("cpu"):  # the same draws on every device
                 laterals = nn.ModuleList(Lateral(layer, task) for layer in layers)

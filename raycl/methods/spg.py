@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raycl.masks import SOFT_MASK, layers_of
-from raycl.method import Batch, Breaker, Buffers, Method, Task, measuring, one_task
+from raycl.method import Batch, Breaker, Buffers, Method, Task, measuring, one_task, untouched
 from raycl.networks import Heads, Network
 from raycl.training import Fit
 
@@ -35,6 +35,7 @@ class SPG(Method):
     """
 
     needs = (Heads,)
+    splits = True
     broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK
     deviations: ClassVar[Sequence[str]] = (
         "a task's head learns at 1 - mean importance, as in SPG's code; the paper masks it like the rest",
@@ -139,7 +140,7 @@ def gradient_importance(
     """
     own, cross = task.index, None
     heads = [*range(own if chi else 0), own]
-    with measuring(net, dropout):
+    with measuring(net, dropout), untouched(net):
         for start in range(0, len(heads), GROUP):
             group = heads[start : start + GROUP]
             for head, gradients in zip(group, summed_gradients(net, task, fit, group), strict=True):
@@ -150,17 +151,27 @@ def gradient_importance(
 
 
 def summed_gradients(net: Network, task: Task, fit: Fit, heads: Sequence[int]) -> list[list[Tensor]]:
-    """For each head the gradients of the body, summed over the batches of the training split."""
+    """For each head the gradients of the body, summed over the batches of the training split.
+
+    What is frozen, or what a head does not depend on, has 0.
+    """
     body = list(net.body.parameters())
+    places = [place for place, p in enumerate(body) if p.requires_grad]
+    moving = [body[place] for place in places]
     sums = [[torch.zeros_like(p) for p in body] for _ in heads]
     for batch in fit.batches(task.train, task.index):
         h = net.features(batch.x, task.index)
         for head, totals in zip(heads, sums, strict=True):
             logits = net.head(h, head)
             loss = F.cross_entropy(logits, batch.y) if head == task.index else logits.sum()
-            gradients = torch.autograd.grad(loss, body, retain_graph=head != heads[-1])
-            for total, gradient in zip(totals, gradients, strict=True):
-                total += gradient
+            gradients = (
+                torch.autograd.grad(loss, moving, retain_graph=head != heads[-1], allow_unused=True)
+                if moving
+                else ()
+            )
+            for place, gradient in zip(places, gradients, strict=True):
+                if gradient is not None:
+                    totals[place] += gradient
     return sums
 
 

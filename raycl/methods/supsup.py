@@ -17,7 +17,8 @@ from torch.func import functional_call
 
 from raycl.masks import layers_of, weights_of
 from raycl.method import Buffers, Method, Task
-from raycl.networks import Heads
+from raycl.networks import Heads, Network
+from raycl.networks._checks import check_maskable, check_statistics
 from raycl.probes import answers
 from raycl.probes.backbones import set_statistics, statistics_of
 from raycl.probes.task_inference import Candidates
@@ -84,10 +85,17 @@ class SupSup(Method):
         rules = rules_of(config)
         return own_masks(spec, config.basis_preset, config.basis_epochs, **rules) if config.bank else ()
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_maskable(net, cls.__name__, heads=True)
+
     def make(self) -> None:
         super().make()
         if self._one_head and len(set(self.world.classes)) > 1:
             raise ValueError(f"head = 'shared' needs tasks of equally many classes, not {self.world.classes}")
+        if self.config.bank:
+            check_statistics(self.net, type(self).__name__)
         with torch.no_grad():
             for layer in layers_of(self.net).values():
                 layer.weight.copy_(fixed_weight(layer.weight, self.config.backbone_init))

@@ -56,8 +56,11 @@ class Network(nn.Module):
 
     def trainable(self, task: int) -> list[nn.Parameter]:
         """The body and the head of `task`; heads of other tasks would only decay."""
-        head = self.heads[task if len(self.heads) > 1 else 0]
-        return [*self.body.parameters(), *head.parameters()]
+        return self._body_and(self.heads[task if len(self.heads) > 1 else 0])
+
+    def _body_and(self, head: nn.Module) -> list[nn.Parameter]:
+        """Each parameter once, also where the head shares some with the body."""
+        return list(dict.fromkeys([*self.body.parameters(), *head.parameters()]))
 
 
 class Heads(Network):
@@ -72,7 +75,7 @@ class Heads(Network):
         return logits
 
     def trainable(self, task: int) -> list[nn.Parameter]:
-        return [*self.body.parameters(), *self.heads[task].parameters()]
+        return self._body_and(self.heads[task])
 
 
 class Block(nn.Module):
