@@ -112,11 +112,12 @@ def _play(
             if local:
                 from raycl.local import play_here
 
-                play_here(played.agenda)
+                play_here(played.agenda, _sayer(console))
             else:
                 from raycl.tune.launch import play_on_ray
 
-                play_on_ray(played.study, played.agenda, cells, shipped=address is not None)
+                shipped, say = address is not None, _sayer(console)
+                play_on_ray(played.study, played.agenda, cells, shipped=shipped, say=say)
     except KeyboardInterrupt:
         played.code, played.cut_off = INTERRUPTED, len(played.agenda.live)
 
@@ -238,7 +239,7 @@ def report(
 
 
 def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matrix]:
-    """The trained method of a finished run, and its accuracy matrix [learnt, tested] on test.
+    """The trained method of a finished run, ready to predict, and its accuracy matrix [learnt, tested] on test.
 
     Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
     Basis masks and backbones are, and are taken from there.
@@ -258,5 +259,6 @@ def load(key: str, store: str | Path = "results") -> tuple[Method, metrics.Matri
         raise UserError(f"{which} in {place.root} with a key that starts with {key!r}")
     result = place.get(found[0])
     assert result is not None
-    method, _ = player.trained(result.spec, place.root)
+    threads = int(result.provenance.get("threads", 1))
+    method, _ = player.trained(result.spec, place.root, threads=threads)
     return method, result.matrix()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raycl import answers
 from raycl.tasks import Pooled, Task
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class Method(nn.Module):
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         """One update; gradients are clear before it. Returns the loss, detached."""
-        loss = self.loss(batch)
+        loss = answers.learnable(self, "loss", self.loss(batch))
         loss.backward()
         self.edit_gradients(batch)
         update()
