@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +41,19 @@ class Rude(Method):
 
     def leave(self) -> None:
         """Nothing: the decent one."""
+
+
+class Pids(Method):
+    """A decent one, which says in which process it was."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        name: str = ""  # makes another run of it
+
+    config: Config
+
+    def figures(self, task: int) -> dict[str, Any]:
+        return {"pid": os.getpid()}
 
 
 class OtherFunctions(TorchFunctionMode):

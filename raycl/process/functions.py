@@ -38,7 +38,7 @@ _OF_UTILS = ("torch.utils.data", "torch.utils._device", "torch.utils.checkpoint"
 _ROOMS = ("methods", "networks", "benchmarks", "supermasks")
 _WITH_INTERNALS = ("raycl", "torch.nn", "torch.optim", "torch.functional", "torch._tensor")
 _VOLATILE = {"_CACHE", "agendas", "__dataclass_fields__", "__doc__", "__annotations__", "__abstractmethods__",
-             "__dict__", "__weakref__", "_abc_impl"}  # fmt: skip
+             "__dict__", "__weakref__", "_abc_impl", "__slotnames__"}  # fmt: skip
 _HEAP_TYPE = 1 << 9  # the others, C's own, cannot be changed
 _MISSING = object()
 _internals = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
@@ -73,7 +73,7 @@ class _Space:
                         functools.partial(setattr, self.owner, name, value),
                     )
         if len(live) != len(self.known):
-            for name in [n for n in live if n not in self.known and self._hides(n)]:
+            for name in [n for n in live if n not in self.known | _VOLATILE and self._hides(n)]:
                 yield f"{self.called}.{name} replaced", functools.partial(delattr, self.owner, name)
         for name, was in self.containers.items():
             now = live.get(name)

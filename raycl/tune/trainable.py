@@ -7,6 +7,8 @@ import json
 import os
 import platform
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from raycl.spec import RunSpec
 from raycl.supermasks.bank import MaskSpec
 from raycl.training import Pulse
 from raycl.tune.watch import Watch
+
+
+LINGER = 5.0  # seconds that a process has to end
 
 
 def play(config: dict[str, Any]) -> None:
@@ -40,8 +45,24 @@ def play(config: dict[str, Any]) -> None:
             used_up = _play(config, checkpoints, watch)
     except Stopped:
         sys.exit(0)
-    if used_up:  # the driver has the outcome: it lets a process go on only when it has taken its last word
-        os._exit(0)
+    if used_up:
+        threading.Thread(target=_end_late, name="raycl-end", daemon=True).start()
+        raise UsedUp("the outcome is told; nothing else is played in this process")
+
+
+class UsedUp(Exception):
+    """How a run ends its worker process.
+
+    Tune caches the process of a run that ends well for the next run, and ends that of a run that does not. The
+    outcome has been taken by then (`tune.report` returns when it is), and a run whose outcome is there is not
+    tried again (`raycl.tune.search.LastWord`).
+    """
+
+
+def _end_late() -> None:
+    """Where a thread that the run left keeps the process from ending when it is asked to."""
+    time.sleep(LINGER)
+    os._exit(0)
 
 
 def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
