@@ -117,11 +117,12 @@ def _play(
             if local:
                 from raycl.local import play_here
 
-                play_here(played.agenda)
+                play_here(played.agenda, _sayer(console))
             else:
                 from raycl.tune.launch import play_on_ray
 
-                play_on_ray(played.study, played.agenda, cells, shipped=address is not None)
+                shipped, say = address is not None, _sayer(console)
+                play_on_ray(played.study, played.agenda, cells, shipped=shipped, say=say)
     except KeyboardInterrupt:
         played.code, played.cut_off = INTERRUPTED, len(played.agenda.live)
 
@@ -268,7 +269,7 @@ def report(
 def load(
     key: str, store: str | Path = "results", study: Study | str | Path | None = None
 ) -> tuple[Method, metrics.Matrix]:
-    """The trained method of a finished run, and its accuracy matrix [learnt, tested] on test.
+    """The trained method of a finished run, ready to predict, and its accuracy matrix [learnt, tested].
 
     Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
     Basis masks and backbones are, and are taken from there.
@@ -300,5 +301,7 @@ def load(
         )
     if study is not None and not isinstance(study, Study):
         study = read_study(study)
-    method, _ = player.trained(replace(spec, home=study.folder if study else None), place.root)
+    spec = replace(spec, home=study.folder if study else None)
+    threads = int(result.provenance.get("threads", 1))
+    method, _ = player.trained(spec, place.root, threads=threads)
     return method, result.matrix()

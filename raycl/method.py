@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raycl import answers
 from raycl.networks import Blocks, Heads, _checks
 from raycl.tasks import Pooled, Task
 
@@ -221,7 +222,7 @@ class Method(nn.Module):
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         """One update; gradients are clear before it. Returns the loss, detached."""
-        loss = self.loss(batch)
+        loss = answers.learnable(self, "loss", self.loss(batch))
         loss.backward()
         self.edit_gradients(batch)
         update()

@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from raycl import answers
 from raycl.method import Method
 from raycl.tasks import Benchmark, Task
-from raycl.training import Fit
+from raycl.training import Diverged, Fit
 
 Evaluate: TypeAlias = Literal["learnt", "ends", "full"]
 MANY_TASKS = 25
@@ -90,12 +91,13 @@ def run(
         keep: called after each task but the last, to save where the run stands.
 
     Raises:
-        Diverged: a loss became NaN or infinite.
+        Diverged: a loss became NaN or infinite, or a logit NaN.
+        WrongAnswer: the method gave back what its verb must not.
     """
     evaluate = evaluate or default_evaluate(len(benchmark.tasks))
     reports = list(done)
-    answers = _Answers(method, benchmark, fit)
-    answers.note(report.task for report in done)
+    standing = _Answers(method, benchmark, fit)
+    standing.note(report.task for report in done)
     for task in benchmark.tasks[len(done) :] if part is None else [benchmark.tasks[part]]:
         fit.begin(task.index)
         started = fit.clock()
@@ -105,12 +107,13 @@ def run(
         epochs, updates = dict(fit.epochs), fit.updates
         started = fit.clock()
         wanted = _wanted(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
-        moved = answers.moved(index for index in wanted if index != task.index)
+        moved = standing.moved(index for index in wanted if index != task.index)
         rows = _rows(method, benchmark, fit, wanted, reports, moved)
-        answers.note([task.index, *moved])
-        figures = method.figures(task.index) | ({"answers_moved": moved} if moved else {})
+        standing.note([task.index, *moved])
+        figures = answers.figures(method, "figures", method.figures(task.index))
+        figures |= {"answers_moved": moved} if moved else {}
         if task.index + 1 == len(benchmark.tasks):
-            figures = figures | method.examine(benchmark.tasks, fit)
+            figures |= answers.figures(method, "examine", method.examine(benchmark.tasks, fit))
         report = Report(
             task=task.index,
             val=rows["val"],
@@ -120,8 +123,8 @@ def run(
             seconds=seconds,
             evaluation_seconds=fit.clock() - started,
             peak_bytes=_peak_bytes(fit.device),
-            parameters=method.count_parameters(),
-            stored_bytes=method.stored_bytes(),
+            parameters=answers.number(method, "count_parameters", method.count_parameters()),
+            stored_bytes=answers.number(method, "stored_bytes", method.stored_bytes()),
             figures=figures,
             ended=time.time(),
         )
@@ -229,7 +232,10 @@ def _accuracies(
         task: Task = benchmark.tasks[index]
         value = known.get(index)
         if value is None:
-            value = fit.accuracy(method, index, getattr(task, name))
+            split = getattr(task, name)
+            value = fit.accuracy(method, index, split, task.classes)
+            if math.isnan(value) and len(split):
+                raise Diverged(f"logits of task {index + 1} are NaN when it is measured ({name})")
         if not math.isnan(value):
             found[index] = value
     return found

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raycl import streams
+from raycl import answers, streams
 from raycl.method import Batch, Update
 from raycl.moments import Journal, Moment, nodes, origins, put_back
 from raycl.tasks import Pooled, Split, Task, augments, drawn
@@ -230,7 +230,7 @@ class Fit:
         """
         train = task.train if train is None else train
         val = task.val if val is None else val
-        groups = _groups(who.trainable(task.index) if over is None else over)
+        groups = _groups(answers.groups(who, who.trainable(task.index)) if over is None else over)
         started = self.clock()
         config = config or self.config
         loop = _Loop(
@@ -278,13 +278,24 @@ class Fit:
 
     def loss(self, who: Learner, task: int, split: Split) -> float:
         """Mean validation loss over a split, without gradients and in evaluation mode; NaN where empty."""
-        return self._mean(who, task, split, lambda batch, _: who.validation_loss(batch))
-
-    def accuracy(self, who: Learner, task: int, split: Split) -> float:
-        """Accuracy on a split (fraction), without gradients and in evaluation mode; NaN where empty."""
         return self._mean(
-            who, task, split, lambda batch, index: (who(batch.x, index).argmax(1) == batch.y).double().mean()
-        )
+            who, task, split,
+            lambda batch, _: answers.scalar(who, "validation_loss", who.validation_loss(batch)),
+        )  # fmt: skip
+
+    def accuracy(self, who: Learner, task: int, split: Split, classes: int | None = None) -> float:
+        """Accuracy on a split (fraction), without gradients and in evaluation mode; NaN where empty.
+
+        Args:
+            classes: what the logits must be of, where that is known; a logit that is NaN then makes all NaN.
+        """
+
+        def right(batch: Batch, index: int) -> Tensor:
+            logits = answers.logits(who, who(batch.x, index), len(batch), classes)
+            share = (logits.argmax(1) == batch.y).double().mean()
+            return share if classes is None else share.masked_fill(logits.isnan().any(), math.nan)
+
+        return self._mean(who, task, split, right)
 
     def _mean(self, who: Learner, task: int, split: Split, value: Callable[[Batch, int], Tensor]) -> float:
         """The mean over samples of `value`, a mean over a batch; a pooled split is walked task by task."""
@@ -467,7 +478,7 @@ class _Loop:
         for batch in fit.batches(self.train, self.task, size, order=order, epoch=epoch, augment=augment):
             self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)
             self.update.clear()
-            total += self.who.step(batch, self.update) * len(batch)
+            total += answers.scalar(self.who, "step", self.who.step(batch, self.update)) * len(batch)
             self.updates += 1
         loss = float(total) / max(n, 1)
         self._check(loss, "training loss", epoch)

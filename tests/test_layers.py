@@ -15,7 +15,7 @@ HOME = Path(__file__).parent.parent / "raycl"
 CORE = {"configs", "domains", "errors", "userfiles", "digest", "provenance", "moments", "space",
         "streams", "tasks", "method", "methods", "masks", "supermasks",
         "networks", "benchmarks", "training", "pretraining", "sequence", "metrics", "names", "presets",
-        "spec", "probes"}  # fmt: skip
+        "spec", "probes", "answers", "process"}  # fmt: skip
 PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",
          "api", "cli", "gc", "limits", "netcheck", "notes", "planning", "bench",
          "bench_masks", "bench_alpha", "bench_methods", "bench_scale",

@@ -233,19 +233,28 @@ def slots(cells: Sequence[Cell]) -> int:
 
 
 def play_on_ray(
-    study: Study, agenda: Agenda, cells: Sequence[Cell], shipped: bool, at_once: int | None = None
+    study: Study,
+    agenda: Agenda,
+    cells: Sequence[Cell],
+    shipped: bool,
+    at_once: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Play the agenda to its end on the cluster that is joined; Ctrl-C raises KeyboardInterrupt.
+
+    A worker process plays one run after another, until one fails or leaves something of the process otherwise
+    than it found it: the next run then waits some seconds for a new one.
 
     Args:
         shipped: the study's files are on the workers already.
         at_once: runs live at a time at most; by default as many as there is room for.
+        say: takes what is to be known of a run besides its result, a line each.
     """
     from ray import tune
     from ray.tune.execution.placement_groups import PlacementGroupFactory
 
     from raycl.tune.lifeline import bound_to_cluster
-    from raycl.tune.search import StudySearch
+    from raycl.tune.search import LastWord, StudySearch
     from raycl.tune.secrets import kept_from_workers
     from raycl.tune.staging import stage
     from raycl.tune.trainable import play
@@ -263,7 +272,7 @@ def play_on_ray(
     at_once = at_once or slots(cells)
     agenda.masks.slots = at_once
     scratch = tempfile.mkdtemp(prefix="raycl-tune-")
-    searcher = StudySearch(agenda, common)
+    searcher = StudySearch(agenda, common, say)
     tuner = tune.Tuner(
         tune.with_resources(play, lambda config: PlacementGroupFactory([bundle(config)])),
         tune_config=tune.TuneConfig(
@@ -277,6 +286,7 @@ def play_on_ray(
             name="study",
             storage_path=scratch,
             verbose=0,
+            callbacks=[LastWord()],
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
@@ -285,7 +295,7 @@ def play_on_ray(
         with kept_from_workers(), _silenced(), bound_to_cluster(agenda, Path(scratch)):
             tuner.fit()
     finally:
-        StudySearch.agendas.pop(searcher.token, None)
+        searcher.forget()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
