@@ -479,8 +479,9 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
         for n, (label, _, recipe, order) in enumerate(planned)
         if n in wanted
     ]
-    if found and lost:
-        told = tuple(notes.unmatched(pattern, study.methods) for pattern in lost)
+    told = [notes.unmatched(pattern, study.methods) for pattern in lost]
+    told += [f"{notes.STUDY}{line}" for line in userfiles.left_by(study.folder)]
+    if found and told:
         found[0] = dataclasses.replace(found[0], notes=(*told, *found[0].notes))
     return found
 

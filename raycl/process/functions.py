@@ -32,7 +32,7 @@ _PASSED_OVER = (  # parts of torch that no run calls, or that change themselves 
     "torch._native", "torch.quantization", "torch._numpy", "torch.distributions", "torch._meta_registrations",
     "torch._library", "torch._guards", "torch.xpu", "torch.mtia", "torch.multiprocessing", "torch._precompile",
     "torch.compiler", "torch._custom_op", "torch.sparse", "torch.return_types", "torch.signal",
-    "numpy.testing", "numpy.f2py", "numpy.typing", "numpy._typing", "numpy.ma", "raycl.process",
+    "numpy.testing", "numpy.f2py", "numpy.typing", "numpy._typing", "numpy.ma", "raycl.process", "raycl.userfiles",
 )  # fmt: skip
 _OF_UTILS = ("torch.utils.data", "torch.utils._device", "torch.utils.checkpoint", "torch.utils.hooks")
 _ROOMS = ("methods", "networks", "benchmarks", "supermasks")
