@@ -168,6 +168,33 @@ def test_heads_that_are_not_linear_are_told_where_it_matters() -> None:
             method(name, lambda: with_heads(change))
 
 
+BUILT_IN = {
+    "mlp": (1, 28, 28),
+    "lenet_300_100": (1, 28, 28),
+    "alexnet": (3, 32, 32),
+    "resnet18": (3, 32, 32),
+    "vgg16_bn": (3, 32, 32),
+    "resnet50": (3, 224, 224),
+    "resnet50(norm='affine')": (3, 224, 224),
+}
+
+
+@pytest.mark.parametrize("name", names.method_names())
+def test_networks_of_raycl_s_own_are_refused_by_needs_alone(name: str) -> None:
+    assert {text.partition("(")[0] for text in BUILT_IN} == set(names.network_names())
+    kind, accepted = names.method(name), 0
+    for text, shape in BUILT_IN.items():
+        net = names.network(text)
+        config = filled(net.Config, names.parse(text, "network").settings(net.Config, text), text)
+        with torch.device("meta"):
+            built = net.variant(config)(shape, (5, 5), config)
+        shared = name == "impresslearn" and text in ("vgg16_bn", "resnet50(norm='affine')")
+        if all(isinstance(built, need) for need in kind.needs) and not shared:
+            kind.check_network(built, 2)
+            accepted += 1
+    assert accepted >= 2
+
+
 # --------------------------------------------------------------------------------------- chains of blocks
 
 

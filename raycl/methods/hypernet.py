@@ -77,7 +77,6 @@ class Hypernet(Method):
         super().make()
         named = dict(self.net.named_parameters())
         self.shapes = {name: p.shape for name, p in named.items()}
-        self.kinds = {name: p.dtype for name, p in named.items()}
         self.shared = list(shared_names(self.net))  # other names of tied parameters
         chunk = min(self.config.chunk, sum(p.numel() for p in named.values()))
         own = [set(self.net.trainable(task)) for task in range(self.world.tasks)]
@@ -121,7 +120,8 @@ class Hypernet(Method):
         sizes = [shape.numel() for shape in self.shapes.values()]
         flat = generated(list(self.theta), self.embeddings[task])[: sum(sizes)]
         parts = zip(self.shapes.items(), flat.split(sizes), strict=True)
-        found = {name: part.view(shape).to(self.kinds[name]) for (name, shape), part in parts}
+        like = dict(self.net.named_parameters())  # empty, but of the type of number that is wanted
+        found = {name: part.view(shape).to(like[name].dtype) for (name, shape), part in parts}
         return found | {name: found[first] for name, first in self.shared}
 
     def step(self, batch: Batch, update: Update) -> Tensor:

@@ -26,7 +26,8 @@ def check_whole(net: Network, tasks: int) -> None:
     body, heads = getattr(net, "body", None), getattr(net, "heads", None)
     if not isinstance(body, nn.Module) or not isinstance(heads, nn.ModuleList):
         raise _refusal(net, "has to set self.body, a module, and self.heads, an nn.ModuleList")
-    if len(heads) < tasks and (isinstance(net, Heads) or len(heads) != 1):
+    usual = type(net).head in (Network.head, Heads.head)  # else it says itself which head answers
+    if usual and len(heads) < tasks and (isinstance(net, Heads) or len(heads) != 1):
         wanted = "a head for each of them" + ("" if isinstance(net, Heads) else ", or one for all")
         raise _refusal(net, f"has {len(heads)} heads for {tasks} tasks; give it {wanted}")
     for name, p in net.named_parameters():
