@@ -200,7 +200,7 @@ SIZES: list[tuple[Callable[[], Study], str]] = [
     (writing(benchmarks=[f"digits_permuted(tasks={10**30})"]), "whole numbers end at 2**63"),
     (writing(benchmarks=["digits_split(size=1000000000)"]), "size = 1000000000"),
     (keyed("method.modules", 10**9, "pathnet"), "modules = 1000000000 is too many: at most 1000"),
-    (keyed("method.units", 10**12, "acl"), "units = 1000000000000 must lie in 1..10000"),
+    (keyed("method.units", 10**12, "acl"), "units = 1000000000000 is too many: at most 10000"),
     (keyed("method.hidden", (10**12,), "hypernet"), "at most 10000 units each"),
     (keyed("method.n_head", 10**12, "cat"), "n_head = 1000000000000 is too many"),
     (

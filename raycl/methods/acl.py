@@ -66,8 +66,10 @@ class ACL(Method):
                 if not getattr(self, name) > 0:
                     raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
             for name in ("latent", "e_steps", "units", "head_units"):
-                if not 1 <= getattr(self, name) <= MOST:
-                    raise ValueError(f"{name} = {getattr(self, name)} must lie in 1..{MOST}")
+                if getattr(self, name) < 1:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+                if name != "e_steps" and getattr(self, name) > MOST:
+                    raise ValueError(f"{name} = {getattr(self, name)} is too many: at most {MOST} units")
 
     config: Config
 

@@ -31,11 +31,6 @@ class HPG(SPG):
     class Config(SPG.Config):
         threshold: Annotated[float, Choice(0.1, 0.3, 0.5, 0.7, 0.9)] = 0.5  # above 1 nothing is blocked
 
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.threshold < 0:
-                raise ValueError(f"threshold = {self.threshold} must be at least 0: importances are")
-
     config: Config
 
     def make(self) -> None:
