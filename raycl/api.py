@@ -269,7 +269,7 @@ def report(
 def load(
     key: str, store: str | Path = "results", study: Study | str | Path | None = None
 ) -> tuple[Method, metrics.Matrix]:
-    """The trained method of a finished run, ready to predict, and its accuracy matrix [learnt, tested].
+    """The trained method of a finished run, ready to predict, and its test accuracies [learnt, tested].
 
     Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
     Basis masks and backbones are, and are taken from there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import io
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from raycl.method import Method, Task
 from raycl.methods.hat import HAT
 from raycl.methods.si import SI
+from raycl.networks.mlp import MLP
 from raycl.training import Fit
 
 HELD: list[Any] = []  # so that nothing is undone because it is collected
@@ -32,28 +34,28 @@ DRAWS = np.random.default_rng(0)
 
 
 class Rude(Method):
-    """Finetuning that leaves something behind after its second task."""
+    """Finetuning that leaves something behind after its first task."""
 
     def learn(self, task: Task, fit: Fit) -> None:
         fit(self, task)
-        if task.index == 1:
+        if task.index == 0:
             self.leave()
 
     def leave(self) -> None:
         """Nothing: the decent one."""
 
+    def figures(self, task: int) -> dict[str, Any]:
+        return {"pid": os.getpid()}
 
-class Pids(Method):
-    """A decent one, which says in which process it was."""
+
+class Pids(Rude):
+    """A decent one."""
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Method.Config):
+    class Config(Rude.Config):
         name: str = ""  # makes another run of it
 
     config: Config
-
-    def figures(self, task: int) -> dict[str, Any]:
-        return {"pid": os.getpid()}
 
 
 class OtherFunctions(TorchFunctionMode):
@@ -114,6 +116,16 @@ class Hoarder(Rude):
     memory: ClassVar[list[int]] = []
 
 
+class RudeNet(MLP):
+    """Halves every ReLU of the process as soon as it is built."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not hasattr(torch.nn.functional.relu, "halved"):
+            torch.nn.functional.relu = halved(torch.nn.functional.relu)  # type: ignore[assignment]
+            torch.nn.functional.relu.halved = True  # type: ignore[attr-defined]
+
+
 LEAVES: dict[str, Callable[[], object]] = {
     "default dtype": lambda: torch.set_default_dtype(torch.float64),
     "gradients": lambda: torch.set_grad_enabled(False),
@@ -156,13 +168,14 @@ LEAVES: dict[str, Callable[[], object]] = {
     "directory": lambda: os.chdir("/"),
     "environment": lambda: os.environ.update(PATH="/nowhere"),
     "collector": lambda: __import__("gc").disable(),
-    "output": lambda: setattr(sys, "stdout", open(os.devnull, "w")),  # noqa: SIM115
+    "output": lambda: setattr(sys, "stdout", io.StringIO()),
     "own counter": own_counter,
     "own list": own_list,
     "own generator": lambda: DRAWS.random(3),
 }
+OVER = threading.Event()  # keeps threads waiting until a test is over
 STAYS: dict[str, Callable[[], object]] = {
-    "timer": lambda: threading.Timer(30, torch.set_default_dtype, [torch.float64]).start(),
+    "timer": lambda: threading.Timer(60, torch.set_default_dtype, [torch.float64]).start(),
     "thread": lambda: threading.Thread(target=waits, daemon=True).start(),
     "rounding": rounds_down,
     "kernel": lambda: HELD.append(kernel()),
@@ -200,7 +213,7 @@ def deep(n: int) -> int:
 
 
 def waits() -> None:
-    time.sleep(30)
+    OVER.wait(60)
 
 
 def kernel() -> Any:
@@ -221,5 +234,6 @@ def made(what: str, act: Callable[[], object], base: type[Rude] = Rude) -> type[
 
 
 CLASSES = {what: made(what, act) for what, act in {**LEAVES, **STAYS}.items()}
+CLASSES["wide"] = made("wide", lambda: torch.set_num_threads(2))
 CLASSES |= {f"raises {what}": made(f"raises {what}", act) for what, act in RAISES.items()}
 globals().update({kind.__name__: kind for kind in CLASSES.values()})

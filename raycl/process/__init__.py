@@ -6,7 +6,7 @@ same alone or beside others. So `Guard` brings the process to a known state, and
 what is not as it was, and says what that was. What cannot be put back makes the process `spoilt`.
 
 Within a run nothing is put back: the method's own doing is part of what it is. But a run that stands in
-another state than it began in cannot be resumed there, so nothing is written down until it stands in it again.
+another state than it began in cannot be resumed there, so nothing is written down until it stands as before.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAMED = 3  # things that a line names before it says how many more there are
 
 
 def spoilt() -> list[str]:
-    """What could not be put back in this process: nothing that is played in it from here on can be trusted."""
+    """What could not be put back in this process: no run that is played in it now can be trusted."""
     return list(_spoilt)
 
 
@@ -61,7 +61,9 @@ class Guard:
         self._modules = Modules()
 
     def __enter__(self) -> Guard:
-        _baseline()
+        functions = _baseline()
+        if not _state["lent"]:  # what was changed between runs is whose process it is
+            functions.adopt()
         parts.put(numerics.parts(), _known())
         self._surroundings = parts.readings(surroundings.parts())
         self._threads = surroundings.threads()
@@ -143,11 +145,17 @@ def untouched(what: str, say: Callable[[str], None] = lambda line: None) -> Iter
 
 @contextlib.contextmanager
 def borrowed() -> Iterator[None]:
-    """While runs are played in somebody else's process: its own settings and generators come back at the end."""
+    """While runs are played in somebody else's process: its own settings and generators come back at the end.
+
+    Functions that it has replaced itself, as a test or a notebook does, are left so.
+    """
     before = parts.readings(numerics.parts()), surroundings.generators()
+    _baseline().adopt()
+    _state["lent"] += 1
     try:
         yield
     finally:
+        _state["lent"] -= 1
         parts.put(numerics.parts(), before[0])
         surroundings.put_generators(before[1])
 
@@ -170,16 +178,18 @@ def _baseline(warm: bool = True) -> Functions:
     if _state.get("pid") != os.getpid():
         _state.clear()
         _spoilt.clear()
-        _state.update(pid=os.getpid(), functions=Functions(), arithmetic=numerics.arithmetic(), warm=False)
+        _state.update(
+            pid=os.getpid(), functions=Functions(), arithmetic=numerics.arithmetic(), warm=False, lent=0
+        )
     if warm and not _state["warm"]:
-        _state["functions"].put_back()
         warm_up()
-        _state.update(functions=Functions(), warm=True)
+        _state["functions"].adopt()
+        _state["warm"] = True
     return _state["functions"]  # type: ignore[no-any-return]
 
 
 def warm_up() -> None:
-    """One step of every optimiser: torch's first takes seconds to import, which are no method's compute time."""
+    """One step of every optimiser: torch's first takes seconds, which are no method's compute time."""
     import torch
 
     for kind in vars(torch.optim).values():

@@ -30,9 +30,10 @@ _PASSED_OVER = (  # parts of torch that no run calls, or that change themselves 
     "torch._prims", "torch._decomp", "torch._subclasses", "torch.package", "torch.profiler", "torch.masked",
     "torch._functorch", "torch._logging", "torch._strobelight", "torch._vendor", "torch.nested",
     "torch._native", "torch.quantization", "torch._numpy", "torch.distributions", "torch._meta_registrations",
-    "torch._library", "torch._guards", "torch.xpu", "torch.mtia", "torch.multiprocessing", "torch._precompile",
-    "torch.compiler", "torch._custom_op", "torch.sparse", "torch.return_types", "torch.signal",
-    "numpy.testing", "numpy.f2py", "numpy.typing", "numpy._typing", "numpy.ma", "raycl.process", "raycl.userfiles",
+    "torch._library", "torch._guards", "torch.xpu", "torch.mtia", "torch.multiprocessing",
+    "torch._precompile", "torch.compiler", "torch._custom_op", "torch.sparse", "torch.signal",
+    "torch.return_types", "numpy.testing", "numpy.f2py", "numpy.typing", "numpy._typing", "numpy.ma",
+    "raycl.process", "raycl.userfiles",
 )  # fmt: skip
 _OF_UTILS = ("torch.utils.data", "torch.utils._device", "torch.utils.checkpoint", "torch.utils.hooks")
 _ROOMS = ("methods", "networks", "benchmarks", "supermasks")
@@ -95,6 +96,15 @@ class Functions:
             package = importlib.import_module(f"raycl.{room}")
             for found in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"raycl.{room}.{found.name}")
+        self._begin()
+
+    def adopt(self) -> None:
+        """Take everything as it is now."""
+        if self.changed():
+            self._begin()
+        self.extend()
+
+    def _begin(self) -> None:
         self._modules: dict[str, ModuleType] = {}
         self._spaces: dict[int, _Space] = {}
         self._functions: dict[int, tuple[str, FunctionType]] = {}

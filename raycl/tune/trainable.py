@@ -51,9 +51,9 @@ def play(config: dict[str, Any]) -> None:
 class UsedUp(Exception):
     """How a run ends its worker process.
 
-    Tune caches the process of a run that ends well for the next run, and ends that of a run that does not. The
-    outcome has been taken by then (`tune.report` returns when it is), and a run whose outcome is there is not
-    tried again (`raycl.tune.search.LastWord`).
+    Tune keeps the process of a run that ends well for the next run, and ends that of one that does not. The
+    outcome has been taken by then (`tune.report` returns when it is), and a run whose outcome is there is
+    not tried again (`raycl.tune.search.LastWord`).
     """
 
 
