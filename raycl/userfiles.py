@@ -209,8 +209,12 @@ def blamed(kind: type) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit):
         raise
+    except UserError as error:
+        if not is_own(kind) or f"{short(kind.__module__)}.py" in str(error):
+            raise
+        raise UserError(f"{where(kind)}: {error}") from None
     except BaseException as error:
         if not is_own(kind):
             raise

@@ -37,6 +37,7 @@ class PMask(Method):
     """
 
     keeps_logits = True  # with store="hard"
+    version: ClassVar[int] = 2  # 2: batch statistics that all tasks share stay as the first one left them
     needs = (Heads,)
     fit: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"pmask": {"fit.lr": Float(0.01, 0.1, log=True)}}
