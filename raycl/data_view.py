@@ -18,6 +18,7 @@ from raycl.benchmarks import Recipe, sources
 from raycl.benchmarks.prepared import Progress, shown
 from raycl.benchmarks.sources import Source
 from raycl.errors import UserError
+from raycl.filenames import file_name
 from raycl.space import fields_of
 from raycl.study import read_study
 from raycl.tasks import Benchmark
@@ -61,7 +62,7 @@ def benchmark_text(name: str) -> str:
     absent = _absent(recipe)
     if absent:
         return "\n".join([*lines, *_wrapped(f"needs {absent}", 2)])
-    return "\n".join([*lines, *_tasks(recipe, benchmarks.load(name))])
+    return "\n".join([*lines, *_tasks(recipe, benchmarks.load(recipe))])
 
 
 def _absent(recipe: Recipe) -> str:
@@ -113,7 +114,7 @@ def _row(recipe: Recipe) -> tuple[str, ...]:
         from_dir = "" if sources.source(lacks[0]).fetched else " --from DIR"
         return str(recipe), f"blocked: raycl data prepare {lacks[0]}{from_dir}"
     try:
-        benchmark = benchmarks.load(str(recipe))
+        benchmark = benchmarks.load(recipe)
     except UserError as error:
         return str(recipe), f"blocked: {str(error).splitlines()[0]}"
     wanted = recipe.counts()
@@ -154,7 +155,8 @@ def write_sheet(name: str, out: str | None) -> Path:
     from raycl.benchmarks.sheet import contact_sheet
 
     benchmark = benchmarks.load(name)
-    file = Path(out or re.sub(r"[^\w.=,-]+", "_", benchmark.name).strip("_") + ".png")
+    plain = re.sub(r"[()'\"\s]+", "_", benchmark.name).strip("_")
+    file = Path(out or f"{file_name(plain)}.png")
     try:
         contact_sheet(benchmark).save(file)
     except (OSError, ValueError) as error:

@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from raycl import benchmarks
+from raycl import benchmarks, userfiles
 from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_per_run
 from raycl.errors import UserError
 from raycl.maskjobs import MaskJob
+from raycl.notes import lines_of
 from raycl.reporting.collect import failure_of, older, printed_name, subset_of
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.reporting.text import (
@@ -79,6 +80,8 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     below = _built_on(agenda)
     if missing := sum(agenda.store.get(key) is None for key in below):
         lines += wrapped(f"{counted(len(below), 'run')} that these build on, {missing} to do first")
+    for note in lines_of(state.cell for state in agenda.states):
+        lines += wrapped(f"note: {note}", "  ")
     return "\n".join([*lines, *_total(agenda, slots)])
 
 
@@ -454,7 +457,9 @@ def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
 def _tasks(state: CellState) -> int:
     """How many tasks a cell's benchmark has; 0 where its data are not here."""
     try:
-        return len(benchmarks.load(state.cell.benchmark, state.cell.trial_seed, 0).tasks)
+        cell = state.cell
+        with userfiles.beside(cell.home):
+            return len(benchmarks.load(cell.benchmark, cell.trial_seed, 0, cell.identity).tasks)
     except UserError:
         return 0
 

@@ -43,9 +43,22 @@ def data_root() -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as a user would write it."""
+    """A path as a user would write it, on one line that any terminal can print."""
     home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    return printable(f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path))
+
+
+def printable(text: str) -> str:
+    """The text, a line break or a byte that is no UTF-8 written as ``\\n`` or ``\\xe9``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # a byte of a file's name that is no UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
 
 
 @dataclass(frozen=True)
@@ -344,7 +357,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Size, time of change and place of a file: what changes when somebody writes to it."""
+    """Size, time of change and place of a file: what changes when somebody writes to it.
+
+    The time of the inode's change is not looked at: it is new where a data folder was made read-only, and no
+    stamp can be written there.
+    """
     try:
         facts = path.stat()
     except OSError:

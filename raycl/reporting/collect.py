@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from raycl import benchmarks, metrics, names
+from raycl import benchmarks, metrics, names, userfiles
 from raycl.agenda import Agenda, CellState
 from raycl.errors import UserError
 from raycl.provenance import fingerprint
@@ -307,10 +307,11 @@ def subset_of(cell: Cell) -> str:
 
 def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
     """Classes, similarity and subset of a benchmark; what is known of one whose data are not here."""
-    try:
-        benchmark = benchmarks.load(text, cell.trial_seed, 0)
-    except UserError:
-        return (), names.recipe(text).similar, ""
+    with userfiles.beside(cell.home):
+        try:
+            benchmark = benchmarks.load(text, cell.trial_seed, 0, cell.identity)
+        except UserError:
+            return (), names.recipe(text).similar, ""
     return benchmark.classes, benchmark.similar, benchmark.subset
 
 

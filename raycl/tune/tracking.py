@@ -33,6 +33,7 @@ from mlflow.tracking import MlflowClient
 from raycl import metrics, names, userfiles
 from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError, redacted
+from raycl.filenames import file_name
 from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
 from raycl.reporting.published import published
 from raycl.reporting.sensitivity import sensitivity
@@ -41,7 +42,7 @@ from raycl.reporting.text import clip
 from raycl.spec import key_of
 from raycl.store import Result
 from raycl.study import Cell, Study
-from raycl.tune.database import make_database
+from raycl.tune.database import database_uri, make_database
 
 PARENT = "mlflow.parentRunId"
 UI = "http://127.0.0.1:5000"
@@ -66,7 +67,7 @@ VIEW = {  # a view of the runs' table that MLflow's pages open by name: a row pe
 
 def tracking_uri(store: Path) -> str:
     """``MLFLOW_TRACKING_URI``, or a database beside the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(store / "mlflow.db")
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Tracking:
             known = client.get_experiment_by_name(study.name)
             if known is not None and known.lifecycle_stage == "deleted":
                 client.restore_experiment(known.experiment_id)
-            local = f"file://{agenda.store.root / 'mlflow-artifacts' / quote(study.name)}"
+            local = (agenda.store.root / "mlflow-artifacts" / file_name(study.name)).as_uri()
             experiment = known.experiment_id if known else _new_experiment(
                 client, study.name, None if uri.startswith("http") else local)  # fmt: skip
         except Exception as error:
@@ -191,7 +192,7 @@ class Tracking:
             _Projection(
                 key=f"cell {cell.name}",
                 parent="",
-                name=_shown(cell.name),
+                name=_shown(cell.title),
                 started=started,
                 ended=ended,
                 points=points,
@@ -218,7 +219,7 @@ class Tracking:
             _Projection(
                 key=spec.key,
                 parent=parent,
-                name=f"{_shown(cell.name)} / {role.split(', ')[0]}",
+                name=f"{_shown(cell.title)} / {role.split(', ')[0]}",
                 started=float(result.provenance["started"]),
                 ended=_ended(result),
                 points=_points(result, row.transfer.get(spec.seed) if "seed" in role else None),
@@ -345,9 +346,9 @@ def _about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[s
     }
 
 
-def _shown(name: str) -> str:
-    """A cell's name with its strokes apart, no longer than a database of MLflow's takes."""
-    return clip(name.replace("/", " / "), NAME)
+def _shown(title: str) -> str:
+    """A cell's title, no longer than a database of MLflow's takes."""
+    return clip(title, NAME)
 
 
 class Recorder:

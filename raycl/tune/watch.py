@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from raycl.plainfiles import Unfit, read_bytes
+
 LAST_WORDS = "ended.txt"
 GRACE = 60.0  # seconds after which a process that cannot even end itself is ended by the C runtime
 
@@ -100,6 +102,7 @@ def own_bytes() -> int:
 def last_words(folder: Path) -> str:
     """Why the process of a run was ended, or ""."""
     try:
-        return (folder / LAST_WORDS).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
+        said = read_bytes(folder / LAST_WORDS, 4096).decode("utf-8", "replace")
+    except (OSError, Unfit):
         return ""
+    return " ".join("".join(c if c.isprintable() else " " for c in said).split())
