@@ -6,6 +6,7 @@ finished since counts as running. So proposals depend on (seed, cell, n, width) 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import math
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from raycl.errors import UserError
 from raycl.maskjobs import MaskJob, MaskQueue
 from raycl.method import Method
 from raycl.sequence import joined
@@ -353,6 +355,7 @@ class Agenda:
         # By the key of a run: the cells that wait for it, and their own runs for whose sake they do.
         self._watchers: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._homes: dict[str, tuple[int, ...]] = {}
+        self._tasks: dict[str, int | None] = {}  # of benchmarks whose results have no digest
         self._seconds: dict[type[Method], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
         for index in range(len(self.states)):
             self._advance(index)
@@ -389,7 +392,7 @@ class Agenda:
             self._notice(key)
             self._tell("finished", job, result)
             return
-        self.store.put(result)
+        result = self.store.put(result)
         if result.status == "failed":
             for index in self._watchers[key]:
                 self._fail(index, key, f"{job.name}: {result.message.strip()}")
@@ -535,6 +538,9 @@ class Agenda:
             self._fresh.add(key)
             self.store.forget(key)
         result = self.store.get(key)
+        if result is not None and key in self.store.unsealed and (why := self._too_few(spec, result)):
+            self.store.refuse(key, why)
+            return None
         if result is not None and result.status == "done" and spec.kind == "pretrain":
             if self.store.has_backbone(key):
                 return result
@@ -542,6 +548,20 @@ class Agenda:
                 self.store.forget(key)
             return None
         return result
+
+    def _too_few(self, spec: RunSpec, result: Result) -> str:
+        """Why a result of the first format, which has no digest, lacks reports; "" if it has all."""
+        if result.status != "done" or spec.part is not None:
+            return ""
+        name = f"{spec.benchmark} in {spec.home}"
+        if name not in self._tasks:
+            self._tasks[name] = None
+            with contextlib.suppress(UserError):  # its data are not here
+                self._tasks[name] = len(spec.make_benchmark().tasks)
+        tasks = self._tasks[name]
+        return (
+            "" if tasks in (None, len(result.reports)) else f"{len(result.reports)} reports of {tasks} tasks"
+        )
 
     def _whole(self, state: CellState, spec: RunSpec, role: str) -> Result | None:
         """The result of a run of a cell, put together from its parts as soon as the last of them is there."""
@@ -639,13 +659,34 @@ class Agenda:
 
     def _proposal(self, cell: Cell, n: int, state: CellState, known: int) -> dict[str, Any] | None:
         if (written := self.store.proposal(cell.key, n)) is not None:
-            return cell.typed(written)
+            try:
+                return _within(cell, written)
+            except UserError as error:
+                self.store.drop_proposal(cell.key, n, str(error))
         if self._propose is None:
             return None
         told = [(t.params, t.objective(cell)) for t in state.trials[:known]]
         params = self._propose(cell, n, told, [t.params for t in state.trials[known:]])
         self.store.propose(cell.key, n, params, {"method": cell.label, "benchmark": cell.benchmark})
         return params
+
+
+def _within(cell: Cell, written: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a proposal as its cell searches them.
+
+    Raises:
+        UserError: a searched field is missing, another is there, or a value lies outside its domain.
+    """
+    if wrong := sorted(cell.space.keys() ^ written.keys()):
+        verb = "lacks" if wrong[0] in cell.space else "has"
+        raise UserError(
+            f"the proposal {verb} {wrong[0]!r:.60}, and {cell.name} searches {', '.join(cell.space)}"
+        )
+    params = cell.typed(written)
+    for name, value in params.items():
+        if value not in cell.space[name]:
+            raise UserError(f"{name} = {value!r:.60} lies outside its domain {cell.space[name]}")
+    return params
 
 
 class Outlook:

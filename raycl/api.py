@@ -16,6 +16,7 @@ from raycl import metrics, userfiles
 from raycl.agenda import Agenda, Proposer, nothing_to_propose
 from raycl.errors import UserError, fault_of, screen_line, typed_path
 from raycl.method import Method
+from raycl.notes import lines_of
 from raycl.presence import present
 from raycl.store import Store
 from raycl.study import Cell, Search, Study, cells_of, read_study, references_beside
@@ -80,6 +81,8 @@ def run_study(
     if cells and len(blocked) == len(cells):
         raise UserError(f"{study.file}: {blocked[0].name}: {blocked[0].blocked}")
     here = Store(store, warn=_sayer(console)).open()
+    for note in lines_of(cells):
+        _sayer(console)(f"note: {note}")
     agenda = Agenda(cells, here, _proposer(cells), fresh, references_beside(study, cells))
     played = Played(study, agenda, COMPLETE)
     playable = [cell for cell in cells if not cell.blocked]
@@ -114,11 +117,12 @@ def _play(
             if local:
                 from raycl.local import play_here
 
-                play_here(played.agenda)
+                play_here(played.agenda, _sayer(console))
             else:
                 from raycl.tune.launch import play_on_ray
 
-                play_on_ray(played.study, played.agenda, cells, shipped=address is not None)
+                shipped, say = address is not None, _sayer(console)
+                play_on_ray(played.study, played.agenda, cells, shipped=shipped, say=say)
     except KeyboardInterrupt:
         played.code, played.cut_off = INTERRUPTED, len(played.agenda.live)
 
@@ -184,7 +188,9 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
 
 def _sayer(console: Console) -> Callable[[str], None]:
     """Says a line above the live view."""
-    return lambda line: console.print(f"raycl: {line}", markup=False, highlight=False, soft_wrap=True)
+    from raycl.view import say
+
+    return lambda line: say(console, f"raycl: {line}")
 
 
 def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:
@@ -255,14 +261,15 @@ def report(
         userfiles.refresh()
     study = _named(study)
     cells = cells_of(study, only)
-    agenda = Agenda(cells, Store(store), beside=references_beside(study, cells))
+    place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
+    agenda = Agenda(cells, place, beside=references_beside(study, cells))
     return str(render(study, agenda, format, **options))
 
 
 def load(
     key: str, store: str | Path = "results", study: Study | str | Path | None = None
 ) -> tuple[Method, metrics.Matrix]:
-    """The trained method of a finished run, and its accuracy matrix [learnt, tested] on test.
+    """The trained method of a finished run, ready to predict, and its test accuracies [learnt, tested].
 
     Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
     Basis masks and backbones are, and are taken from there.
@@ -277,7 +284,7 @@ def load(
     """
     from raycl import player
 
-    place = Store(store)
+    place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
     found = [known for known in place.finished() if known.startswith(key)]
     if len(found) != 1:
         which = "no run" if not found else f"{len(found)} runs"
@@ -294,5 +301,7 @@ def load(
         )
     if study is not None and not isinstance(study, Study):
         study = read_study(study)
-    method, _ = player.trained(replace(spec, home=study.folder if study else None), place.root)
+    spec = replace(spec, home=study.folder if study else None)
+    threads = int(result.provenance.get("threads", 1))
+    method, _ = player.trained(spec, place.root, threads=threads)
     return method, result.matrix()

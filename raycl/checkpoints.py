@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import pickle
+import shutil
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,11 @@ import torch
 from raycl import userfiles
 from raycl.method import Method
 from raycl.moments import Moment
+from raycl.plainfiles import Unfit, number, read_bytes
+from raycl.records import LATEST, check_reports
 from raycl.sequence import Report
-from raycl.tasks import Benchmark
+from raycl.tasks import Benchmark, Task
+from raycl.unpickling import Refused, Unpickler, finding
 
 LONG = 20.0  # seconds; a fit that took less is made again
 EVERY = 180.0  # seconds between two notes of a fit that runs
@@ -50,10 +55,6 @@ _PLAIN = {
     "numpy.random.bit_generator": {"SeedSequence", "__pyx_unpickle_SeedSequence"},
     "_codecs": {"encode"},
 }  # fmt: skip
-
-
-class Refused(pickle.UnpicklingError):
-    """A file names something that no checkpoint holds."""
 
 
 class Format:
@@ -83,28 +84,25 @@ class Format:
             Refused: it names something that no checkpoint holds; nothing was executed.
             Exception: of any kind, where the bytes are torn.
         """
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            names = {name.rpartition("/")[2] for name in archive.namelist()}
-            if "data.pkl" not in names or "constants.pkl" in names:  # the latter would be run as a script
-                raise Refused("this is no checkpoint")
-        return torch.load(io.BytesIO(raw), device, pickle_module=self._reader(), weights_only=False)
+        reader = self._reader(_sizes(raw))
+        return torch.load(io.BytesIO(raw), device, pickle_module=reader, weights_only=False)
 
-    def _reader(self) -> Any:
+    def _reader(self, sizes: Mapping[str, int]) -> Any:
         """A module as `torch.load` wants it, whose unpickler finds nothing but what a checkpoint may name."""
         found = self.found
 
-        class Unpickler(pickle.Unpickler):
-            def find_class(self, module: str, name: str) -> Any:
-                return found(module, name)
+        class Reading(Unpickler):
+            def __init__(self, file: Any, **options: Any) -> None:
+                super().__init__(file, found, sizes, **options)
 
         class Reader:
             __name__ = "raycl.checkpoints"
+            Unpickler = Reading
 
             @staticmethod
             def load(file: Any, **options: Any) -> Any:
-                return Unpickler(file, **options).load()
+                return Reading(file, **options).load()
 
-        Reader.Unpickler = Unpickler  # type: ignore[attr-defined]
         return Reader
 
     def found(self, module: str, name: str) -> Any:
@@ -115,7 +113,9 @@ class Format:
         """
         if (module, name) == ("raycl.benchmarks.base", "load"):
             return self._benchmark
-        if name in _PLAIN.get(module, ()) or (module, name) == ("raycl.tasks", "_task_of"):
+        if (module, name) == ("raycl.tasks", "_task_of"):
+            return self._task
+        if name in _PLAIN.get(module, ()):
             return getattr(importlib.import_module(module), name)
         if module == "torch" and name.endswith("Storage") and "." not in name:
             return getattr(torch, name)
@@ -143,10 +143,39 @@ class Format:
         self.own.add(found[0])
         return found[0]
 
+    @finding
+    def _task(self, benchmark: Any, index: Any) -> Task:
+        if self.benchmark is None or benchmark is not self.benchmark or type(index) is not int or index < 0:
+            raise Refused("a task of another benchmark")
+        return self.benchmark.tasks[index]
+
+    @finding
     def _benchmark(self, *recipe: Any) -> Benchmark:
         if self.benchmark is None or self.benchmark.recipe is None or self.benchmark.recipe[1] != recipe:
             raise Refused(f"benchmark {recipe!r} is not the run's")
         return self.benchmark
+
+
+def _sizes(raw: bytes) -> dict[str, int]:
+    """Bytes of an archive's tensors, by key.
+
+    Raises:
+        Refused: it is no archive of the kind that `Format.to_bytes` writes.
+    """
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        about = archive.infolist()
+    paths = [one.filename.partition("/")[2] for one in about]
+    if "data.pkl" not in paths or "constants.pkl" in paths:  # the latter would be run as a script
+        raise Refused("this is no checkpoint")
+    if len(set(paths)) < len(paths) or len({one.filename.partition("/")[0] for one in about}) > 1:
+        raise Refused("a member stands there twice")
+    if any(one.compress_type for one in about) or sum(one.file_size for one in about) > len(raw):
+        raise Refused("its members are larger than the file")
+    return {
+        path.removeprefix("data/"): one.file_size
+        for path, one in zip(paths, about, strict=True)
+        if path.startswith("data/")
+    }
 
 
 def save(path: Path, form: Format, method: Method, reports: Sequence[Report], seconds: float = 0.0) -> None:
@@ -155,19 +184,27 @@ def save(path: Path, form: Format, method: Method, reports: Sequence[Report], se
     Args:
         seconds: that it took so far, earlier attempts included.
     """
-    content = {"method": method, "reports": [report.to_json() for report in reports], "seconds": seconds}
+    plain = [report.to_json() for report in reports]
+    content = {"run": path.parent.name, "method": method, "reports": plain, "seconds": seconds}
     _write(path, lambda: form.to_bytes(content))
 
 
 def resume(path: Path, form: Format, device: str) -> tuple[Method, list[Report], float] | None:
-    """Method, reports and seconds after the last finished task; None where there is nothing to go on from."""
+    """Method, reports and seconds after the last finished task; None where there is nothing to go on from.
+
+    What another run left, or one whose reports none can have come to, is removed.
+    """
     state = _read(path, form, device)
     if state is None:
         return None
     try:
-        return state["method"], [Report.from_json(r) for r in state["reports"]], float(state["seconds"])
-    except (KeyError, TypeError, AttributeError, ValueError):
-        path.unlink(missing_ok=True)
+        if state["run"] != path.parent.name or not isinstance(state["method"], Method):
+            raise ValueError("it is another run's")
+        check_reports(json.loads(json.dumps(state["reports"])), "diverged")
+        seconds = number(state["seconds"], "seconds", LATEST)
+        return state["method"], [Report.from_json(r) for r in state["reports"]], seconds
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        _drop(path)
         return None
 
 
@@ -203,7 +240,7 @@ class Notes:
         if moment is None:
             return None
         if not isinstance(moment, Moment):
-            path.unlink(missing_ok=True)
+            _drop(path)
             return None
         with contextlib.suppress(OSError):
             self._sizes[n] = path.stat().st_size
@@ -259,11 +296,23 @@ def _write(path: Path, content: Callable[[], bytes]) -> bool:
 def _read(path: Path, form: Format, device: str) -> Any:
     """The content of a checkpoint; None where there is none, or none that can be trusted or read."""
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path, None)
     except OSError:
+        return None
+    except Unfit:  # a folder or a pipe stands there
+        _drop(path)
         return None
     try:
         return form.from_bytes(raw, device)
     except Exception:  # torn by a machine that died, of older code, or laid there by somebody else
-        path.unlink(missing_ok=True)
+        _drop(path)
         return None
+
+
+def _drop(path: Path) -> None:
+    """Remove what stands where a checkpoint should be; where that is refused, it stays and is not read."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -16,6 +17,7 @@ if __name__ == "__main__":  # `python -m` puts the current folder before install
 from raycl import __version__
 from raycl.ending import LINE, ended, open_streams
 from raycl.errors import UserError, redacted, screen_line
+from raycl.filenames import file_name
 from raycl.places import free_port, out_file, store_folder, write_out
 
 
@@ -31,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     gone, 130 interrupted.
     """
     open_streams()
+    _write_anything()
     arguments = argparse.Namespace(verbose=False, call=None)
     try:
         parser().parse_args(argv, arguments)
@@ -50,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except BaseException as error:  # SystemExit too: nothing but a stranger's code ends us in this way
         return ended(error, arguments.verbose, lasting=arguments.call in (_run, _bench, _data))
+
+
+def _write_anything() -> None:
+    """What a locale cannot write comes out as ``\\xe9``, so that different names stay different."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -235,7 +245,8 @@ def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
         print(f"raycl: {line}", file=sys.stderr)
 
     cells = cells_of(study, None if everything else arguments.only)
-    return Agenda(cells, Store(arguments.store, warn), beside=references_beside(study, cells))
+    store = Store(arguments.store, warn, wait=False).look()
+    return Agenda(cells, store, beside=references_beside(study, cells))
 
 
 def _console(**options: Any) -> Any:
@@ -282,7 +293,7 @@ def _run(arguments: Any) -> int:
         print(interrupted_text(played.agenda, played.cut_off, command))
         return played.code
     print(render(study, played.agenda, "table"))
-    page = Path(arguments.store) / f"{study.name}.html"
+    page = Path(arguments.store) / f"{file_name(study.name)}.html"
     whole = played.agenda if not arguments.only else _agenda(arguments, study, everything=True)
     render(study, whole, "html", path=page, command=_again(arguments, everything=True))
     print(closing_text(Path(arguments.store), page, _linked(played, console)))
@@ -320,7 +331,7 @@ def _report(arguments: Any) -> int:
     study = _study(arguments)
     agenda = _agenda(arguments, study)
     if format == "html":
-        page = out or Path(arguments.store) / f"{study.name}.html"
+        page = out or Path(arguments.store) / f"{file_name(study.name)}.html"
         text = render(study, agenda, "html", command=_again(arguments), claims=arguments.claims)
         write_out(page, text)
         print(page)
@@ -358,6 +369,8 @@ def _sync(arguments: Any) -> int:
 
 
 def _ui(arguments: Any) -> int:
+    from raycl.tune.database import database_uri
+
     store = store_folder(arguments.store).resolve()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if given.startswith("http"):
@@ -365,7 +378,7 @@ def _ui(arguments: Any) -> int:
         return 0
     if not given and not (store / "mlflow.db").exists():
         raise UserError(f"{store} holds no mlflow.db yet; `raycl run` or `raycl sync` makes it")
-    uri = given or f"sqlite:///{store / 'mlflow.db'}"
+    uri = given or database_uri(store / "mlflow.db")
     port = free_port(arguments.port)
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),

@@ -16,11 +16,12 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
     """Print what in the store no study needs; with `yes`, delete it.
 
     Raises:
-        UserError: no study to keep, which would make everything garbage.
+        UserError: no study to keep, which would make everything garbage; or something in the store could not
+            be read, so that what depends on it is not known, and nothing is deleted.
     """
     files = studies or sorted(Path("studies").rglob("*.py"))
     kept, read = set(), 0
-    store = Store(root, warn=print)
+    store = Store(root, warn=print, wait=False).look()
     for file in files:
         try:
             study = read_study(file)
@@ -38,11 +39,16 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
     for path in unwanted:
         print(f"{_bytes(path):>12,}  {path}")
     total = sum(map(_bytes, unwanted))
+    if yes and store.left_out:
+        raise UserError(
+            f"gc: {len(store.left_out)} files of {root} could not be read, so what depends on them is not "
+            "known; nothing was deleted: mend them or play their studies, then try again"
+        )
     verb = "deleted" if yes else "would be deleted (--yes deletes them)"
     print(f"{len(unwanted)} of no use to {read} studies, {total:,} bytes, {verb}")
     if yes:
         for path in unwanted:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            shutil.rmtree(path) if _is_folder(path) else path.unlink(missing_ok=True)
     return 0
 
 
@@ -88,6 +94,14 @@ def _unwanted(store: Store, kept: set[str]) -> list[Path]:
 
 
 def _bytes(path: Path) -> int:
-    if path.is_dir():
-        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-    return path.stat().st_size
+    """Of a file, or of all in a folder; 0 of what cannot be asked. A link is what it is, and not its end."""
+    try:
+        if _is_folder(path):
+            return sum(p.lstat().st_size for p in path.rglob("*") if not _is_folder(p))
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

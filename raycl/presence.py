@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from raycl.plainfiles import Unfit, number, plain_of, read_bytes, text, whole
+from raycl.records import LATEST
 from raycl.reporting.text import one_line
 from raycl.store import publish
 
 BEAT = 30.0  # seconds between signs of life
+MOST_BYTES = 64 * 1024  # of a driver's file
 GONE = 150.0  # seconds without one; a network file system shows the time of a file up to a minute late
 
 
@@ -102,10 +105,12 @@ def _others(path: Path, me: Driver) -> Iterator[str]:
 
 def _read(path: Path) -> Driver | None:
     try:
-        plain = json.loads(path.read_text())
-        texts = {name: str(plain[name]) for name in ("host", "place", "born", "study")}
-        return Driver(**texts, pid=int(plain["pid"]), since=float(plain["since"]))
-    except (ValueError, TypeError, KeyError):  # none of ours, or of another version
+        plain = plain_of(read_bytes(path, MOST_BYTES))
+        texts = {name: text(plain[name], name) for name in ("host", "place", "born", "study")}
+        if not (pid := whole(plain["pid"], "pid", 2**31 - 1)):
+            return None
+        return Driver(**texts, pid=pid, since=number(plain["since"], "since", LATEST))
+    except (Unfit, KeyError):  # none of ours, or of another version
         return None
 
 
@@ -138,7 +143,7 @@ def _host() -> str:
 def _place() -> str:
     """The machine and its start, and the namespace that numbers of processes belong to."""
     with contextlib.suppress(OSError):
-        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{start} {os.readlink('/proc/self/ns/pid')}"
     return ""
 
@@ -146,5 +151,10 @@ def _place() -> str:
 def _born(pid: int) -> str:
     """When a process began, in the machine's ticks; "" where the system does not say."""
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()[19]
+        )
     return ""

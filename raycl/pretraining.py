@@ -6,21 +6,19 @@ and the first task's head as an archive of arrays; nothing in it is code.
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl import names
 from raycl.method import Method, World
 from raycl.networks import Heads, Network, TaskNorms
+from raycl.plainfiles import Unfit, archive, number, only, read_archive, whole
 from raycl.presets import PRESETS, parts_of
 from raycl.space import filled
 from raycl.tasks import Task
@@ -29,7 +27,7 @@ from raycl.training import Fit
 if TYPE_CHECKING:
     from raycl.spec import RunSpec
 
-FORMAT = 1  # of a backbone's file
+FORMAT = 2  # of a backbone's file; the first has no digest
 BACKBONE = "backbone"  # its name among a run's inputs
 
 
@@ -130,6 +128,14 @@ class OnFirst(Method):
         self.world = replace(self.world, inputs={})  # a backbone is in the network now
         self.norms = TaskNorms(self.net, self.config.bn_mode)
 
+    @classmethod
+    def statistics_rest(cls, config: Any) -> bool:
+        return bool(config.bn_mode == "frozen")
+
+    @property
+    def answers_stay(self) -> bool:
+        return self.keeps_logits  # after the first task statistics are a task's own, or at rest
+
 
 def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:
     """What a method builds on that trains the first task by its fields `initial` and `initial_epochs`."""
@@ -198,7 +204,11 @@ def adopt(net: Network, tensors: Mapping[str, Tensor]) -> None:
         DamagedBackbone: it is of another network.
     """
     own = net.state_dict()
-    wrong = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]
+    wrong = [
+        name
+        for name, tensor in tensors.items()
+        if name not in own or (own[name].shape, own[name].dtype) != (tensor.shape, tensor.dtype)
+    ]
     lacking = [name for name in own if not name.startswith("heads.") and name not in tensors]
     if wrong or lacking:
         raise DamagedBackbone(f"the backbone does not fit the network at {(wrong + lacking)[0]}")
@@ -215,30 +225,42 @@ def state_of(net: Network) -> dict[str, Tensor]:
 
 
 def to_bytes(found: Pretrained, key: str) -> bytes:
-    """A backbone as a file: an .npz archive, whose members carry checksums, with the key of its run."""
+    """A backbone as a file: an .npz archive with the key of its run, and the digest of all of it."""
     head = {"format": FORMAT, "key": key, "seconds": found.seconds, "epochs": found.epochs,
             "updates": found.updates, "names": list(found.tensors)}  # fmt: skip
-    arrays = {f"t{i}": tensor.numpy() for i, tensor in enumerate(found.tensors.values())}
-    out = io.BytesIO()
-    np.savez(out, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-    return out.getvalue()
+    return archive(head, {f"t{i}": tensor.numpy() for i, tensor in enumerate(found.tensors.values())})
 
 
 def from_file(path: Path, key: str) -> Pretrained:
     """A backbone from its file.
 
     Raises:
-        DamagedBackbone: the file is not there, is truncated or garbled, or is of another run.
+        DamagedBackbone: the file is not there, is truncated or garbled, was changed, or is of another run.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
-            head = json.loads(found["head"].tobytes())
-            arrays = [found[f"t{i}"] for i in range(len(head["names"]))]
-        if head["format"] != FORMAT or head["key"] != key:
-            raise ValueError("another format or another run")
-        tensors = {name: torch.from_numpy(a) for name, a in zip(head["names"], arrays, strict=True)}
-        return Pretrained(tensors, head["seconds"], head["epochs"], head["updates"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        damaged = DamagedBackbone(f"backbone {path} is damaged ({type(error).__name__}: {error})")
+        return _checked(*read_archive(path, sealed_from=2), key)
+    except (OSError, Unfit) as error:
+        damaged = DamagedBackbone(f"backbone {path} is damaged ({error})")
         damaged.key = key
         raise damaged from None
+
+
+def _checked(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], key: str) -> Pretrained:
+    """The backbone that an archive holds.
+
+    Raises:
+        Unfit: it is of another run, or holds what no backbone does.
+    """
+    known = ("format", "key", "seconds", "epochs", "updates", "names")
+    only(head, (*known, *(("arrays", "digest") if "digest" in head else ())), "its head")
+    if whole(head["format"], "format") not in (1, FORMAT) or head["key"] != key:
+        raise Unfit("another format or another run")
+    called = head["names"]
+    if type(called) is not list or not all(type(name) is str for name in called):
+        raise Unfit("its names are no texts")
+    if len(set(called)) < len(called):
+        raise Unfit("a name stands there twice")
+    only(arrays, [f"t{i}" for i in range(len(called))], "it")
+    tensors = {name: torch.from_numpy(arrays[f"t{i}"]) for i, name in enumerate(called)}
+    epochs, updates = whole(head["epochs"], "epochs"), whole(head["updates"], "updates")
+    return Pretrained(tensors, number(head["seconds"], "seconds", 1e11), epochs, updates)

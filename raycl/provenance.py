@@ -42,7 +42,7 @@ def _fingerprint(roots: frozenset[str]) -> str:
 @functools.cache
 def worker_files() -> frozenset[str]:
     """All files that any worker may execute, below the package's folder; in these, nodes must agree."""
-    roots = [WORKER, "raycl.tune.trainable", *_members(*ROOMS)]
+    roots = [WORKER, "raycl.tune.trainable", "raycl.tune.staging", *_members(*ROOMS)]
     return frozenset(path.relative_to(HOME).as_posix() for path in files_of(roots))
 
 

@@ -127,10 +127,15 @@ WORDS = [
     *("", " ", "\n", "\t", "\x1b[31m", "\x7f", "\u202e", "\ud800"),
     *("[" * 150, "-" * 3000 + "1", "1+" * 3000 + "1", "9" * 400, "9" * 5000, "x" * 300, "x" * 20000),
 ]
-FIELDS = [
-    *["methods", "methods.hat", "methods.hat.method", "methods.hat.method.lamb", "methods.hat.search", "methods.a,b", "methods.hat.benchmarks", "methods.hat.network", "methods.hat.preset", "methods.hat.fit.lr", "methods.x.y", "methods.[x].fit.lr", "benchmarks", "benchmarks.0", "network", "name", "preset", "fit", "fit.lr", "fit.epochs", "fit.batch", "fit.optimiser", "fit.milestones", "fit.nosuch", "search", "search.trials", "search.width", "search.x", "final", "final.0", "orders", "protocol", "resources", "resources.*", "resources.hat/*.cpus", "numerics", "evaluate", "paper", "views", "sheets", "tables", "folder", "file", ".", "..", "search."],
-    "",
-]
+_FIELDS = """
+methods methods.hat methods.hat.method methods.hat.method.lamb methods.hat.search methods.a,b
+methods.hat.benchmarks methods.hat.network methods.hat.preset methods.hat.fit.lr methods.x.y
+methods.[x].fit.lr benchmarks benchmarks.0 network name preset fit fit.lr fit.epochs fit.batch
+fit.optimiser fit.milestones fit.nosuch search search.trials search.width search.x final final.0
+orders protocol resources resources.* resources.hat/*.cpus numerics evaluate paper views sheets
+tables folder file . .. search.
+"""
+FIELDS = [*_FIELDS.split(), ""]
 _VALUES = r"""
 0
 -1
@@ -192,11 +197,17 @@ type('Rude', (), {'__repr__': lambda s: 1 / 0})()
 type('Same', (str,), {})('a')
 """
 VALUES = _VALUES.strip().split("\n")
-STUDY_FIELDS = ["methods", "benchmarks", "network", "name", "preset", "fit", "search", "final", "orders", "protocol", "resources", "numerics", "evaluate", "paper", "views", "sheets", "tables", "nosuch"]
-KEYS = [
-    *["method", "method.lamb", "method.smax", "method.nosuch", "fit.lr", "fit.epochs", "fit.batch", "fit.momentum", "fit.optimiser", "fit.schedule", "fit.milestones", "fit.factor", "fit.weight_decay", "net.hidden", "net.drop1", "network", "preset", "search", "benchmarks", "nosuch", ".", "method.", ".lamb"],
-    "",
-]
+_STUDY_FIELDS = """
+methods benchmarks network name preset fit search final orders protocol resources numerics evaluate
+paper views sheets tables nosuch
+"""
+STUDY_FIELDS = _STUDY_FIELDS.split()
+_KEYS = """
+method method.lamb method.smax method.nosuch fit.lr fit.epochs fit.batch fit.momentum fit.optimiser
+fit.schedule fit.milestones fit.factor fit.weight_decay net.hidden net.drop1 network preset search
+benchmarks nosuch . method. .lamb
+"""
+KEYS = [*_KEYS.split(), ""]
 BENCHMARKS = [
     "digits_split",
     "digits_writers",

@@ -74,7 +74,8 @@ def other(draw: Draw) -> list[str]:
 
 def on_what_there_is(draw: Draw) -> list[str]:
     word = draw.choice([*WORDS, "hat", "mnist", "digits"])
-    call = f"{draw.choice(BENCHMARKS)}({draw.choice(SETTINGS)}={draw.choice([*WORDS, repr(draw.choice(WORDS))])})"
+    value = draw.choice([*WORDS, repr(draw.choice(WORDS))])
+    call = f"{draw.choice(BENCHMARKS)}({draw.choice(SETTINGS)}={value})"
     return draw.choice(
         [
             ["methods", word or "hat"],
@@ -170,9 +171,8 @@ def trouble(folder: Path, draws: Callable[[Draw], list[str]], salt: str, count: 
         said = typed(words, folder, limit=SECONDS, memory=MEMORY)
         if wrong := judged(said):
             shown = shlex.join(word if len(word) < 200 else f"{word[:60]}...{len(word)}" for word in words)
-            found.append(
-                f"{number}: {wrong}: raycl {shown}\n{said.err[-1500:]}\n{(folder / 'drawn.py').read_text()[:500] if 'drawn.py' in words else ''}"
-            )
+            drawn = (folder / "drawn.py").read_text(errors="replace")[:600] if "drawn.py" in words else ""
+            found.append(f"{number}: {wrong}: raycl {shown}\n{said.err[-1500:]}\n{drawn}")
     return found
 
 

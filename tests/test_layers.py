@@ -12,14 +12,17 @@ import pytest
 
 HOME = Path(__file__).parent.parent / "raycl"
 
-CORE = {"errors", "userfiles", "digest", "provenance", "moments", "space",
+CORE = {"configs", "domains", "errors", "userfiles", "digest", "provenance", "moments", "space",
         "streams", "tasks", "method", "methods", "masks", "supermasks",
         "networks", "benchmarks", "training", "pretraining", "sequence", "metrics", "names", "presets",
-        "spec", "probes"}  # fmt: skip
+        "spec", "probes", "answers", "process"}  # fmt: skip
 PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",
-         "api", "cli", "gc", "bench", "bench_masks", "bench_alpha", "bench_methods", "bench_scale",
+         "api", "cli", "gc", "limits", "netcheck", "notes", "planning", "bench",
+         "bench_masks", "bench_alpha", "bench_methods", "bench_scale",
          "data_view", "presence", "choosing", "overrides", "ending",
          "places"}  # fmt: skip
+CORE |= {"plainfiles", "filenames"}
+PLAIN |= {"records", "unpickling"}
 DOORS = {"api", "cli", "bench"}  # plain rooms that may open tune, inside a function
 CORE_PACKAGES = {"torch", "torchvision", "numpy", "sklearn", "filelock", "PIL"}
 METHOD_MAY_IMPORT = {"raycl.method", "raycl.masks", "raycl.supermasks", "raycl.networks", "raycl.streams",

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from pathlib import Path
+from urllib.parse import quote
+
+from raycl.errors import UserError
 
 FILE = "sqlite:///"
+_PLAIN = re.compile(r"[\w/.,=+-]+", re.ASCII)  # what means itself in every URI
 
 
 def make_database(uri: str) -> None:
@@ -17,8 +22,8 @@ def make_database(uri: str) -> None:
     second one that begins at the same moment, would leave a database that nothing can open any more. So it is
     made under another name, and takes its own when it is complete.
     """
-    path = Path(uri.removeprefix(FILE))
-    if not uri.startswith(FILE) or path.exists():
+    path = database_file(uri)
+    if path is None or path.exists():
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -26,7 +31,7 @@ def make_database(uri: str) -> None:
     draft = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         root = (path.parent / "mlflow-artifacts").as_uri()
-        made = SqlAlchemyStore(f"{FILE}{draft}", root)  # type: ignore[no-untyped-call]
+        made = SqlAlchemyStore(database_uri(draft), root)  # type: ignore[no-untyped-call]
         made.engine.dispose()
         try:
             os.link(draft, path)  # unlike a rename, it leaves one alone that has come meanwhile
@@ -36,6 +41,38 @@ def make_database(uri: str) -> None:
             if not path.exists():
                 os.replace(draft, path)
     finally:
-        for left in path.parent.glob(f"{draft.name}*"):
+        for end in ("", "-journal", "-wal", "-shm"):
             with contextlib.suppress(OSError):
-                left.unlink(missing_ok=True)
+                Path(f"{draft}{end}").unlink(missing_ok=True)
+
+
+def database_uri(path: Path) -> str:
+    """The URI of an SQLite database in a file, whatever stands in its name.
+
+    Raises:
+        UserError: there is none that SQLAlchemy takes for that file.
+    """
+    uri = f"{FILE}{path}"
+    if _PLAIN.fullmatch(str(path)):
+        return uri
+    # The longer scheme means the same, and MLflow makes no folder of a quoted name for it.
+    for tried in (f"sqlite+pysqlite:///{quote(os.fsencode(path))}", uri):
+        if database_file(tried) == path:
+            return tried
+    raise UserError(
+        f"{str(path)!a} has signs that MLflow's database cannot have in its path; name another with "
+        "--store DIR, or a server in MLFLOW_TRACKING_URI"
+    )
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of the SQLite database that a URI names; None of any other URI."""
+    import sqlalchemy
+
+    try:
+        read = sqlalchemy.engine.make_url(uri)
+        if read.get_backend_name() != "sqlite" or read.database in (None, "", ":memory:"):
+            return None
+        return None if str(read.database).startswith("file:") else Path(str(read.database))
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return None

@@ -12,12 +12,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from raycl.benchmarks import data_root
 from raycl.benchmarks.prepared import shown
 from raycl.errors import redacted
 from raycl.store import Store, publish
+from raycl.tune.database import database_file
 from raycl.tune.joining import auth_mode, open_to_others, token_place, token_problem
 from raycl.tune.nodes import CLOCK_SECONDS, Facts, Finding, Node, here
 
@@ -200,7 +201,7 @@ def _store(report: Report, store: Path) -> None:
     try:
         publish(trial, "first")
         publish(trial, "second")  # over the first, as a result that is computed again
-        assert trial.read_text() == "second"
+        assert trial.read_text(encoding="utf-8") == "second"
     except OSError as error:
         reason = f"cannot be written ({error.strerror or error})"
         report.rows.append(("store", f"{shown(place)}: {reason}"))
@@ -278,7 +279,9 @@ def _cure(reason: str) -> str:
 
 
 def _ask_sqlite(uri: str) -> str:
-    file = Path(unquote(uri.partition("://")[2].partition("?")[0].removeprefix("/")))
+    file = database_file(uri)
+    if file is None:
+        return "answers"  # a database in memory
     if not file.exists():
         return "made by the first run"
     with contextlib.closing(

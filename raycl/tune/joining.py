@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import platform
+import secrets
 import socket
 import stat
 import time
@@ -36,12 +37,15 @@ def check_address(address: str | None) -> str | None:
     if address is None:
         if auth_mode() != "disabled":  # a cluster of one's own asks for a token too
             _check_token()
+            keep_token_private(make=True)
         return None
     if address in ("", "local"):
         raise UserError(f"--address {address!r} names no cluster; leave --address out to use this machine")
     found = _found(address)
     if auth_mode() == "token":
         _check_token()
+    if auth_mode() != "disabled":
+        keep_token_private()
     shown = address if address == found else f"{address}, which is {found},"
     _knock(shown, found)
     _ask(shown, found)
@@ -68,7 +72,11 @@ def token_problem() -> str:
     if file is None:
         return ""
     try:
-        return "" if file.read_text().strip() else f"the token file {called} is empty"
+        return (
+            ""
+            if file.read_text(encoding="utf-8", errors="replace").strip()
+            else f"the token file {called} is empty"
+        )
     except FileNotFoundError:
         return f"there is no token file {called}"
     except (OSError, UnicodeDecodeError) as error:
@@ -85,6 +93,46 @@ def open_to_others(file: Path) -> bool:
     except OSError:
         return False
     return all(mode & (stat.S_IXGRP | stat.S_IXOTH) for mode in above)
+
+
+def keep_token_private(make: bool = False) -> None:
+    """See that nobody else reads the token of ``~/.ray/auth_token``, which Ray makes readable for all.
+
+    A file that a user names with RAY_AUTH_TOKEN_PATH is the user's own: `token_warning` tells of it.
+
+    Args:
+        make: make it where there is none, as Ray would for a cluster of its own.
+    """
+    _, file = token_place()
+    if file is None or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    with contextlib.suppress(OSError):  # then Ray says what is wrong, and doctor who can read it
+        if make and not file.exists():
+            _make_token(file)
+        if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            file.chmod(0o600)
+
+
+def _make_token(file: Path) -> None:
+    """A token such as Ray makes, in a file that nobody else could read at any moment."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w") as out:
+            out.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):  # another process was faster, and its token holds
+            os.link(draft, file)
+    finally:
+        draft.unlink()
+
+
+def token_warning() -> str:
+    """A line about a token that is used, and that other users of this machine can read; else ""."""
+    called, file = token_place()
+    if file is None or auth_mode() == "disabled" or token_problem() or not open_to_others(file):
+        return ""
+    return f"the token file {called} can be read by other users of this machine: chmod 600 {file}"
 
 
 def _check_token() -> None:

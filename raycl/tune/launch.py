@@ -143,6 +143,7 @@ def feasible(
         UserError: the first thing that forbids it; `raycl doctor` lists them all.
     """
     from raycl.tune import nodes
+    from raycl.tune.joining import token_warning
 
     check_resources(cells)
     known, mine = nodes.ask(store), nodes.here()
@@ -150,6 +151,8 @@ def feasible(
     gpus = any(cell.resources.gpus for cell in cells)
     found = [thing for node in known for thing in nodes.judge(node, mine, store, sources, gpus)]
     found += nodes.judge_cluster(known, nodes.elastic(), sources)
+    if line := token_warning():
+        say(line)
     for thing in found:
         if thing.level == "note":
             say(str(thing))
@@ -230,27 +233,36 @@ def slots(cells: Sequence[Cell]) -> int:
 
 
 def play_on_ray(
-    study: Study, agenda: Agenda, cells: Sequence[Cell], shipped: bool, at_once: int | None = None
+    study: Study,
+    agenda: Agenda,
+    cells: Sequence[Cell],
+    shipped: bool,
+    at_once: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Play the agenda to its end on the cluster that is joined; Ctrl-C raises KeyboardInterrupt.
+
+    A worker process plays one run after another, until one fails or leaves something of the process otherwise
+    than it found it: the next run then waits some seconds for a new one.
 
     Args:
         shipped: the study's files are on the workers already.
         at_once: runs live at a time at most; by default as many as there is room for.
+        say: takes what is to be known of a run besides its result, a line each.
     """
     from ray import tune
     from ray.tune.execution.placement_groups import PlacementGroupFactory
 
     from raycl.tune.lifeline import bound_to_cluster
-    from raycl.tune.search import StudySearch
+    from raycl.tune.search import LastWord, StudySearch
+    from raycl.tune.secrets import kept_from_workers
     from raycl.tune.staging import stage
     from raycl.tune.trainable import play
 
     if agenda.over:
         return
     check_resources(cells)
-    sources = sorted({name for cell in cells for name in _needs(cell)})
-    for line in stage(sources):
+    for line in stage(sorted({folder for cell in cells for folder in _prepared(cell)})):
         logging.getLogger("raycl").info(line)
     common = {
         "store": str(agenda.store.root),
@@ -260,7 +272,7 @@ def play_on_ray(
     at_once = at_once or slots(cells)
     agenda.masks.slots = at_once
     scratch = tempfile.mkdtemp(prefix="raycl-tune-")
-    searcher = StudySearch(agenda, common)
+    searcher = StudySearch(agenda, common, say)
     tuner = tune.Tuner(
         tune.with_resources(play, lambda config: PlacementGroupFactory([bundle(config)])),
         tune_config=tune.TuneConfig(
@@ -274,15 +286,16 @@ def play_on_ray(
             name="study",
             storage_path=scratch,
             verbose=0,
+            callbacks=[LastWord()],
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
     try:
-        with _silenced(), bound_to_cluster(agenda, Path(scratch)):
+        with kept_from_workers(), _silenced(), bound_to_cluster(agenda, Path(scratch)):
             tuner.fit()
     finally:
-        StudySearch.agendas.pop(searcher.token, None)
+        searcher.forget()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -298,6 +311,14 @@ def _needs(cell: Cell) -> Sequence[str]:
 
     with userfiles.beside(cell.home):
         return names.recipe(cell.benchmark).needs()
+
+
+def _prepared(cell: Cell) -> Sequence[str]:
+    """Folders below the data folder from which a cell's tasks are read."""
+    from raycl import names, userfiles
+
+    with userfiles.beside(cell.home):
+        return names.recipe(cell.benchmark).located(cell.identity).prepared()
 
 
 @contextlib.contextmanager

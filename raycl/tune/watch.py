@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from raycl.plainfiles import Unfit, read_bytes
+
 LAST_WORDS = "ended.txt"
 GRACE = 60.0  # seconds after which a process that cannot even end itself is ended by the C runtime
 
@@ -79,7 +81,7 @@ class Watch:
     def _end(self, why: str) -> None:
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / LAST_WORDS).write_text(why)
+            (self.folder / LAST_WORDS).write_text(why, encoding="utf-8")
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             faulthandler.dump_traceback(file=2, all_threads=True)
         os._exit(1)
@@ -88,7 +90,7 @@ class Watch:
 def own_bytes() -> int:
     """Memory of this process that no other shares; 0 where the system does not say."""
     try:
-        with open("/proc/self/status") as status:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
             for line in status:
                 if line.startswith("RssAnon:"):
                     return int(line.split()[1]) * 1024
@@ -100,6 +102,7 @@ def own_bytes() -> int:
 def last_words(folder: Path) -> str:
     """Why the process of a run was ended, or ""."""
     try:
-        return (folder / LAST_WORDS).read_text().strip()
-    except OSError:
+        said = read_bytes(folder / LAST_WORDS, 4096).decode("utf-8", "replace")
+    except (OSError, Unfit):
         return ""
+    return " ".join("".join(c if c.isprintable() else " " for c in said).split())

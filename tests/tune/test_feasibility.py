@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import http.server
 import json
 import os
@@ -20,11 +19,11 @@ from typing import Any
 import pytest
 from misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for, why_not
 
-from raycl import R
+from raycl import R, provenance
 from raycl.errors import UserError
 from raycl.study import cells_of
 from raycl.tune import joining, nodes
-from raycl.tune.nodes import DRIVER_ONLY, Elastic, Facts, Node, here, judge, judge_cluster
+from raycl.tune.nodes import Elastic, Facts, Node, here, judge, judge_cluster
 
 HOME = Path(__file__).parents[2]
 STUDY = """
@@ -199,7 +198,7 @@ def test_another_raycl(mine: Facts) -> None:
     assert level == "miss" and f"has raycl 9.9, this machine {mine.raycl}" in text
     newer = dataclasses.replace(mine, source={**mine.source, "masks.py": "0", "cli.py": "0", "new.py": "0"})
     ((level, text),) = said(mine, node(newer))
-    assert level == "miss" and "in 2 files (masks.py, new.py)" in text
+    assert level == "miss" and "in 1 file (masks.py)" in text  # nothing here imports new.py
     ((level, text),) = said(mine, node(dataclasses.replace(mine, source={**mine.source, "cli.py": "0"})))
     assert level == "note" and "(cli.py)" in text
 
@@ -240,17 +239,54 @@ def test_a_cluster_that_grows_is_not_refused_for_having_no_worker(mine: Facts) -
     assert judge_cluster([head, node(mine)], None) == []
 
 
-def test_files_that_only_drivers_run_are_never_loaded_by_a_worker() -> None:
+def test_files_that_nodes_must_share_are_those_that_workers_load() -> None:
     script = (
-        "import sys; import raycl.tune.trainable, raycl.tune.staging, raycl.player; "
-        "print(*[name for name in sys.modules if name.startswith('raycl.')])"
+        "import sys; import raycl.tune.trainable, raycl.tune.staging, raycl.player; from raycl import names; "
+        "names.recipes(), *map(names.method, names.method_names()); "
+        "[*map(names.network, names.network_names())]; "
+        "print(*[m.__file__ for name, m in sys.modules.items() if name.startswith('raycl.')])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
-    loaded = [f"{name.removeprefix('raycl.').replace('.', '/')}.py" for name in done.stdout.split()]
-    assert "tune/trainable.py" in loaded and "player.py" in loaded
-    assert not [name for name in loaded if any(fnmatch.fnmatch(name, room) for room in DRIVER_ONLY)]
-    there = [path.relative_to(HOME / "raycl").as_posix() for path in (HOME / "raycl").rglob("*.py")]
-    assert all(fnmatch.filter(there, room) for room in DRIVER_ONLY)  # each names something
+    loaded = {Path(file).relative_to(HOME / "raycl").as_posix() for file in done.stdout.split()}
+    assert {"tune/trainable.py", "player.py", "probes/xmeans.py", "methods/_picks.py"} <= loaded
+    assert loaded <= provenance.worker_files()
+    driver = {
+        "cli.py",
+        "api.py",
+        "study.py",
+        "agenda.py",
+        "view.py",
+        "gc.py",
+        "tune/launch.py",
+        "tune/nodes.py",
+    }
+    assert not driver & provenance.worker_files()
+    assert not [name for name in provenance.worker_files() if name.startswith("reporting/")]
+
+
+def test_the_source_of_a_result_is_what_its_worker_loads(tmp_path: Path) -> None:
+    script = (
+        "import sys; from raycl import names, player, spec; names.recipes(); "
+        "s = spec.RunSpec(method=sys.argv[1], network='mlp', benchmark='digits_split', fit={'epochs': 1}); "
+        "assert player.play(s).status == 'done'; "
+        "print(*[m.__file__ for name, m in sys.modules.items() if name.startswith('raycl.')])"
+    )
+    for method in ("finetune", "supsup"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, method], capture_output=True, text=True, timeout=300
+        )
+        loaded = {Path(file) for file in done.stdout.split()}
+        found = set(
+            provenance.files_of([provenance.WORKER, f"raycl.methods.{method}", *NETWORKS, *BENCHMARKS])
+        )
+        assert loaded and loaded <= found, loaded - found
+
+
+NETWORKS = [f"raycl.networks.{path.stem}" for path in (HOME / "raycl" / "networks").glob("*.py")]
+BENCHMARKS = [
+    f"raycl.benchmarks.{'.'.join(path.relative_to(HOME / 'raycl' / 'benchmarks').with_suffix('').parts)}"
+    for path in (HOME / "raycl" / "benchmarks").rglob("*.py")
+]
 
 
 # Resources.

@@ -1,0 +1,399 @@
+"""Puts the objects of a checkpoint together again, and does nothing else, whatever its bytes ask for.
+
+Python's own unpickler calls what a file tells it to call, and sets the attributes that a file names. Here a
+file can make objects of the classes that a checkpoint may name and fill them, and that is all: no class, no
+function and no object that was there before is changed, and no method of an object is called but those by
+which its class takes its state.
+"""
+
+from __future__ import annotations
+
+import enum
+import pickle
+import types
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.serialization import StorageType
+
+_VALUES = {int, float, complex, bool, str, bytes, bytearray, type(None), tuple, list, dict, set, frozenset}
+_SETTERS: tuple[Any, ...] = tuple(kind.__setitem__ for kind in (dict, OrderedDict, defaultdict, Counter))
+_HASHES_OF = ("builtins", "torch", "enum", "raycl", "dataclasses", "numpy")
+_pickle: Any = pickle  # the unpickler in Python, whose steps can be replaced
+
+
+class Refused(pickle.UnpicklingError):
+    """A file names or asks for something that no checkpoint holds."""
+
+
+class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
+    """Reads what `torch.load` hands it.
+
+    Args:
+        found: gives the class or function of a module and name, or refuses it.
+        sizes: bytes of the archive's tensors, by key.
+    """
+
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(_pickle._Unpickler.dispatch)
+
+    def __init__(
+        self, file: Any, found: Callable[[str, str], Any], sizes: Mapping[str, int], **options: Any
+    ) -> None:
+        super().__init__(file, **options)
+        self._found, self._sizes = found, sizes
+        # By identity; held, so that no other object takes the number.
+        self._made: dict[int, Any] = {}
+        self._functions: dict[int, Any] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = self._found(module, name)
+        if not isinstance(found, type):
+            self._functions[id(found)] = found
+        return found
+
+    def _own(self, made: Any) -> Any:
+        self._made[id(made)] = made
+        return made
+
+    # Objects are made.
+
+    def load_newobj(self) -> None:
+        args = self.stack.pop()
+        self.append(self._own(_made(self.stack.pop(), args, {})))
+
+    def load_newobj_ex(self) -> None:
+        kwargs, args = self.stack.pop(), self.stack.pop()
+        self.append(self._own(_made(self.stack.pop(), args, kwargs)))
+
+    def load_reduce(self) -> None:
+        args, call = self.stack.pop(), self.stack.pop()
+        if type(args) is not tuple:
+            raise Refused("arguments that are no tuple")
+        if isinstance(call, type):
+            made = _instance(call, args)
+        elif id(call) in self._functions and (check := _CHECKS.get(getattr(call, "__name__", ""))):
+            check(args)
+            made = call(*args)
+        elif id(call) in self._functions and getattr(call, "finds", False):
+            self.append(call(*args))
+            return
+        else:
+            raise Refused(f"a call of {_called_so(call)}")
+        self.append(made if isinstance(made, enum.Enum) else self._own(made))
+
+    # Objects are filled.
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        made = self.stack[-1]
+        if self._made.get(id(made)) is not made:
+            raise Refused(f"the state of a {_called_so(made)} that was there before")
+        _fill(made, state)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._put(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        self._put(self.stack[-1], items)
+
+    @staticmethod
+    def _put(target: Any, items: list[Any]) -> None:
+        if not isinstance(target, dict) or type(target).__setitem__ not in _SETTERS:
+            raise Refused(f"items of a {_called_so(target)}")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            _check_hash(key)
+            target[key] = value
+
+    def load_append(self) -> None:
+        value = self.stack.pop()
+        self._extend(self.stack[-1], [value])
+
+    def load_appends(self) -> None:
+        items = self.pop_mark()
+        self._extend(self.stack[-1], items)
+
+    @staticmethod
+    def _extend(target: Any, items: list[Any]) -> None:
+        own = {list: list.extend, deque: deque.extend}
+        kind = next((kind for kind in own if isinstance(target, kind)), None)
+        if kind is None or type(target).extend is not own[kind]:
+            raise Refused(f"entries of a {_called_so(target)}")
+        target.extend(items)
+
+    def load_additems(self) -> None:
+        items = self.pop_mark()
+        if type(self.stack[-1]) is not set:
+            raise Refused(f"members of a {_called_so(self.stack[-1])}")
+        for item in items:
+            _check_hash(item)
+            self.stack[-1].add(item)
+
+    def load_frozenset(self) -> None:
+        items = self.pop_mark()
+        for item in items:
+            _check_hash(item)
+        self.append(frozenset(items))
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        found: dict[Any, Any] = {}
+        self._put(found, items)
+        self.append(found)
+
+    # Tensors.
+
+    def load_binpersid(self) -> None:
+        place = self.stack.pop()
+        match place:
+            case ("storage", kind, str(key), str(_), int(count)) if type(place) is tuple and count >= 0:
+                width = _width(kind)
+            case _:
+                raise Refused("a tensor without a place")
+        if self._sizes.get(key) != count * width:
+            raise Refused(f"a tensor of {count} numbers in {self._sizes.get(key)} bytes")
+        self.append(self.persistent_load(place))
+
+    def _refused(self) -> None:
+        raise Refused("a step that no checkpoint takes")
+
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.APPEND[0]] = load_append
+    dispatch[pickle.APPENDS[0]] = load_appends
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.BINPERSID[0]] = load_binpersid
+    for _step in (pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID,
+                  pickle.NEXT_BUFFER, pickle.READONLY_BUFFER):  # fmt: skip
+        dispatch[_step[0]] = _refused
+
+
+def finding(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function that gives what was there before, which a file can name and cannot change."""
+    call.finds = True  # type: ignore[attr-defined]
+    return call
+
+
+def _made(kind: Any, args: Any, kwargs: Any) -> Any:
+    """An object of a class, without its `__init__`."""
+    if not isinstance(kind, type) or type(args) is not tuple or type(kwargs) is not dict:
+        raise Refused("an object of what is no class")
+    if _is_storage(kind) or issubclass(kind, type | np.ndarray | torch.Tensor):
+        raise Refused(f"an object of {kind.__name__}, made directly")
+    if kind.__new__ is object.__new__:
+        if args or kwargs:
+            raise Refused(f"an object of {kind.__name__} with arguments")
+        return object.__new__(kind)
+    if issubclass(kind, bytes | bytearray | range) or kind in _PLAIN_CALLS:
+        _check_values(args)
+    return kind.__new__(kind, *args, **kwargs)
+
+
+def _instance(kind: type, args: tuple[Any, ...]) -> Any:
+    """What a class gives for these arguments, where a checkpoint may call it."""
+    if issubclass(kind, enum.Enum):
+        return _member(kind, args)
+    if kind is defaultdict:
+        _check_factory(args)
+    elif kind in _PLAIN_CALLS:
+        _check_values(args)
+        if kind in (bytes, bytearray) and any(type(arg) is int for arg in args):
+            raise Refused(f"{kind.__name__} of a given size")
+    elif not _reduces_itself(kind):
+        raise Refused(f"a call of {kind.__name__}")
+    return kind(*args)
+
+
+def _reduces_itself(kind: type) -> bool:
+    """Whether a class says itself that it is made again by a call; of torch and Python there are others."""
+    if kind.__module__.partition(".")[0] in ("torch", "builtins", "numpy"):
+        return False
+    return any("__reduce__" in vars(k) or "__reduce_ex__" in vars(k) for k in kind.__mro__ if k is not object
+               and k.__module__.partition(".")[0] not in ("torch", "builtins", "numpy"))  # fmt: skip
+
+
+def _member(kind: type[enum.Enum], args: tuple[Any, ...]) -> enum.Enum:
+    for member in kind.__members__.values():
+        if len(args) == 1 and type(args[0]) in _VALUES and args[0] == member.value:
+            return member
+    raise Refused(f"a member that {kind.__name__} does not have")
+
+
+def _called_so(what: Any) -> str:
+    """What an object is, for a message; nothing of it is called."""
+    return type(what).__name__ if not isinstance(what, type) else f"class {what.__name__}"
+
+
+def _fill(made: Any, state: Any) -> None:
+    """Give an object its state."""
+    kind = type(made)
+    if isinstance(made, type | types.ModuleType | types.FunctionType | types.BuiltinFunctionType):
+        raise Refused(f"the state of {_called_so(made)}, which is no object of a checkpoint")
+    setter = getattr(kind, "__setstate__", None)  # of the class: a state could bring one of its own
+    fields: Any = state
+    slots: Any = {}
+    if type(state) is tuple and len(state) == 2 and setter is None:
+        fields, slots = state
+    if type(fields) is dict:
+        for name in fields:
+            _check_attribute(kind, name, setter is None)
+    if setter is not None:
+        setter(made, state)
+        return
+    if not (fields is None or type(fields) is dict) or not (slots is None or type(slots) is dict):
+        raise Refused(f"the state of a {kind.__name__} that is no dictionary")
+    if fields:
+        object.__getattribute__(made, "__dict__").update(fields)
+    for name, value in (slots or {}).items():
+        member = next((vars(k)[name] for k in kind.__mro__ if name in vars(k)), None)
+        if type(name) is str and isinstance(member, types.MemberDescriptorType):
+            member.__set__(made, value)
+        else:
+            raise Refused(f"{name!r:.40} of a {kind.__name__}, which has no such slot")
+
+
+def _check_attribute(kind: type, name: Any, strictly: bool) -> None:
+    """An attribute of an object's own: no special one, and none that hides a method or a property."""
+    if type(name) is not str:
+        if strictly:
+            raise Refused(f"an attribute of a {kind.__name__} whose name is no text")
+        return
+    if name.startswith("__") and name.endswith("__"):
+        raise Refused(f"{name:.40} of a {kind.__name__}")
+    hidden = getattr(kind, "__mro__", ()) and next(
+        (vars(k)[name] for k in kind.__mro__ if name in vars(k)), None
+    )
+    if isinstance(hidden, types.FunctionType | property | classmethod | staticmethod):
+        raise Refused(f"{name:.40} of a {kind.__name__}, which is a method of its class")
+
+
+def _check_hash(key: Any) -> None:
+    """A key whose hash and comparison are Python's, torch's or raycl's, and none of a user's class."""
+    if type(key) in (tuple, frozenset):
+        for part in key:
+            _check_hash(part)
+        return
+    for name in ("__hash__", "__eq__"):
+        home = next(k for k in type(key).__mro__ if name in vars(k))
+        if home.__module__.partition(".")[0] not in _HASHES_OF:
+            raise Refused(f"a {type(key).__name__} as a key, whose class has a {name} of its own")
+
+
+def _check_values(args: Any, depth: int = 8) -> None:
+    """Arguments of plain values alone, and no number of bytes to be set aside."""
+    if type(args) is not tuple or depth == 0:
+        raise Refused("arguments that are no plain values")
+    for arg in args:
+        if type(arg) is tuple:
+            _check_values(arg, depth - 1)
+        elif type(arg) in (list, set, frozenset):
+            _check_values(tuple(arg), depth - 1)
+        elif type(arg) is dict:
+            _check_values((*arg.keys(), *arg.values()), depth - 1)
+        elif type(arg) not in _VALUES and not isinstance(arg, torch.dtype | np.dtype):
+            raise Refused(f"a {type(arg).__name__} as an argument")
+
+
+def _check_factory(args: tuple[Any, ...]) -> None:
+    if len(args) > 1 or not all(arg is None or arg in (set, dict, list, int, float, Counter) for arg in args):
+        raise Refused("a defaultdict that makes what no checkpoint holds")
+
+
+def _is_storage(kind: type) -> bool:
+    return issubclass(kind, torch.TypedStorage | torch.UntypedStorage)
+
+
+def _width(kind: Any) -> int:
+    """Bytes of a number in a storage of a class."""
+    if kind is torch.UntypedStorage:
+        return 1
+    if not isinstance(kind, StorageType):  # what `torch.load` makes of the name of a storage
+        raise Refused("a tensor of no known storage")
+    width: int = kind.dtype.itemsize
+    return width
+
+
+def _check_tensor(args: tuple[Any, ...]) -> None:
+    """Of `_rebuild_tensor_v2`: a storage, where in it, and no hooks."""
+    match args:
+        case (storage, int(_), tuple(), tuple(), bool(_), hooks, *more):
+            if not isinstance(storage, torch.TypedStorage | torch.UntypedStorage):
+                raise Refused("a tensor of what is no storage")
+            if type(hooks) not in (dict, OrderedDict) or hooks or any(more):
+                raise Refused("a tensor with hooks")
+        case _:
+            raise Refused("a tensor made in another way")
+
+
+def _check_parameter(args: tuple[Any, ...]) -> None:
+    """Of `_rebuild_parameter`: a tensor, whether it is trained, and no hooks nor a state of its own."""
+    match args:
+        case (tensor, bool(_), hooks, *more):
+            if (
+                type(tensor) is not torch.Tensor
+                or type(hooks) not in (dict, OrderedDict)
+                or hooks
+                or any(more)
+            ):
+                raise Refused("a parameter with hooks or a state")
+        case _:
+            raise Refused("a parameter made in another way")
+
+
+def _check_array(args: tuple[Any, ...]) -> None:
+    if len(args) != 3 or args[0] is not np.ndarray or args[1] != (0,) or type(args[2]) is not bytes:
+        raise Refused("an array made in another way")
+
+
+def _check_scalar(args: tuple[Any, ...]) -> None:
+    if len(args) != 2 or not isinstance(args[0], np.dtype) or args[0].hasobject or type(args[1]) is not bytes:
+        raise Refused("a number made in another way")
+
+
+def _check_buffer(args: tuple[Any, ...]) -> None:
+    match args:
+        case (bytes() | bytearray(), np.dtype(), tuple(), "C" | "F", *_):
+            return
+    raise Refused("an array made in another way")
+
+
+def _check_encoding(args: tuple[Any, ...]) -> None:
+    if len(args) != 2 or type(args[0]) is not str or args[1] != "latin1":
+        raise Refused("bytes made in another way")
+
+
+def _check_names(args: tuple[Any, ...]) -> None:
+    """Of NumPy's generators: names, numbers, and the bit generator or seeds made before."""
+    known = np.random.BitGenerator | np.random.SeedSequence
+    for arg in args:
+        if not (isinstance(arg, known) or arg is np.random.PCG64 or arg is np.random.SeedSequence):
+            _check_values((arg,))
+
+
+_PLAIN_CALLS: set[Any] = {
+    bytes, set, frozenset, slice, complex, bytearray, range, OrderedDict, defaultdict, Counter, deque,
+    torch.Size, torch.device, np.dtype,
+}  # fmt: skip
+_CHECKS: dict[str, Callable[[tuple[Any, ...]], None]] = {
+    "_rebuild_tensor_v2": _check_tensor,
+    "_rebuild_parameter": _check_parameter,
+    "_rebuild_parameter_with_state": _check_parameter,
+    "_reconstruct": _check_array,
+    "scalar": _check_scalar,
+    "_frombuffer": _check_buffer,
+    "encode": _check_encoding,
+    "_get_layout": _check_values,
+    "__generator_ctor": _check_names,
+    "__bit_generator_ctor": _check_names,
+    "__pyx_unpickle_SeedSequence": _check_names,
+}
