@@ -58,7 +58,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.cell.name.replace('/', ' / ')} / {self.role}"
+        return f"{self.cell.title} / {self.role}"
 
     @property
     def below(self) -> bool:

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from raycl import metrics, userfiles
 from raycl.agenda import Agenda, Proposer, nothing_to_propose
-from raycl.errors import UserError
+from raycl.errors import UserError, fault_of, screen_line, typed_path
 from raycl.method import Method
+from raycl.notes import lines_of
 from raycl.presence import present
 from raycl.store import Store
 from raycl.study import Cell, Search, Study, cells_of, read_study, references_beside
@@ -80,6 +81,8 @@ def run_study(
     if cells and len(blocked) == len(cells):
         raise UserError(f"{study.file}: {blocked[0].name}: {blocked[0].blocked}")
     here = Store(store, warn=_sayer(console)).open()
+    for note in lines_of(cells):
+        _sayer(console)(f"note: {note}")
     agenda = Agenda(cells, here, _proposer(cells), fresh, references_beside(study, cells))
     played = Played(study, agenda, COMPLETE)
     playable = [cell for cell in cells if not cell.blocked]
@@ -114,11 +117,12 @@ def _play(
             if local:
                 from raycl.local import play_here
 
-                play_here(played.agenda)
+                play_here(played.agenda, _sayer(console))
             else:
                 from raycl.tune.launch import play_on_ray
 
-                play_on_ray(played.study, played.agenda, cells, shipped=address is not None)
+                shipped, say = address is not None, _sayer(console)
+                play_on_ray(played.study, played.agenda, cells, shipped=shipped, say=say)
     except KeyboardInterrupt:
         played.code, played.cut_off = INTERRUPTED, len(played.agenda.live)
 
@@ -146,7 +150,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def _cluster(
     study: Study, cells: list[Cell], address: str | None, store: Path, say: Callable[[str], None]
 ) -> Iterator[float]:
-    _require_tune("ray", "run it in this process with --local")
+    require_tune("ray", "run it in this process with --local")
     from raycl.tune.launch import check_resources, cluster, feasible
 
     with cluster(address, study.folder) as cpus:
@@ -160,7 +164,7 @@ def _cluster(
 def _proposer(cells: list[Cell]) -> Proposer:
     """TPE, where anything is searched."""
     if any(isinstance(cell.search, Search) for cell in cells):
-        _require_tune("optuna", "or write search=None in the study")
+        require_tune("optuna", "or write search=None in the study")
         from raycl.tune.proposals import tpe
 
         return tpe
@@ -169,18 +173,24 @@ def _proposer(cells: list[Cell]) -> Proposer:
 
 
 def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None:
+    say = _sayer(console)
     try:
         from raycl.tune.tracking import Recorder, Tracking
-    except ModuleNotFoundError:
-        console.print("raycl: MLflow is not installed (pip install 'raycl[tune]'); results are in the store")
+    except Exception as error:
+        lacking = isinstance(error, ModuleNotFoundError) and error.name == "mlflow"
+        broken = f"cannot be loaded ({screen_line(f'{type(error).__name__}: {error}')})"
+        remedy = "pip install 'raycl[tune]'"
+        say(f"MLflow {'is not installed' if lacking else broken}; {remedy}; results are in the store")
         return None
     tracking: Tracking = Tracking.open(study, agenda)
-    return Recorder(tracking, _sayer(console))
+    return Recorder(tracking, say)
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
     """Says a line above the live view."""
-    return lambda line: console.print(f"raycl: {line}", markup=False, highlight=False, soft_wrap=True)
+    from raycl.view import say
+
+    return lambda line: say(console, f"raycl: {line}")
 
 
 def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:
@@ -189,7 +199,15 @@ def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> No
         played.runs = recorder.tracking.runs_link()
 
 
-def _require_tune(package: str, otherwise: str) -> None:
+def require_tune(package: str, otherwise: str) -> None:
+    """See that a package of the extra `tune` is there.
+
+    Args:
+        otherwise: what one does without it.
+
+    Raises:
+        UserError: it is not.
+    """
     import importlib.util
 
     if importlib.util.find_spec(package) is None:
@@ -202,17 +220,23 @@ def problems(agenda: Agenda) -> list[str]:
     for state in agenda.states:
         if state.complete:
             continue
-        name = state.cell.name.replace("/", " / ")
+        name = state.cell.title
         if state.cell.blocked:
             lines.append(f"{name}: blocked: {state.cell.blocked}")
         elif state.failed:
-            message = next(iter(state.failed.values())).strip().splitlines()
-            lines.append(f"{name}: failed: {message[-1]} (traceback in {agenda.store.root / 'failures'})")
+            key, message = next(iter(state.failed.items()))
+            lines.append(f"{name}: failed: {fault_of(message)}{_whole(agenda.store.root, key)}")
         elif state.searched and state.best is None and state.cell.search:
             lines.append(f"{name}: no trial came to an end, all {len(state.trials)} diverged")
         else:
             lines.append(f"{name}: {state.done} of {state.total} runs are done")
     return lines
+
+
+def _whole(store: Path, key: str) -> str:
+    """Where the whole of a message is, as one types it."""
+    file = store / "failures" / f"{key}.json"
+    return f" (traceback in {typed_path(file)})" if file.is_file() else ""
 
 
 def _named(study: Study) -> Study:
@@ -245,7 +269,7 @@ def report(
 def load(
     key: str, store: str | Path = "results", study: Study | str | Path | None = None
 ) -> tuple[Method, metrics.Matrix]:
-    """The trained method of a finished run, and its accuracy matrix [learnt, tested] on test.
+    """The trained method of a finished run, ready to predict, and its test accuracies [learnt, tested].
 
     Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
     Basis masks and backbones are, and are taken from there.
@@ -277,5 +301,7 @@ def load(
         )
     if study is not None and not isinstance(study, Study):
         study = read_study(study)
-    method, _ = player.trained(replace(spec, home=study.folder if study else None), place.root)
+    spec = replace(spec, home=study.folder if study else None)
+    threads = int(result.provenance.get("threads", 1))
+    method, _ = player.trained(spec, place.root, threads=threads)
     return method, result.matrix()

@@ -240,7 +240,8 @@ def _pair() -> list[Line]:
     """Two one-thread processes at once against one, LeNet-300-100."""
     command = [sys.executable, "-c", _WORK, "20"]
     workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+        for _ in range(2)
     ]
 
     def read(worker: subprocess.Popen[str]) -> str:

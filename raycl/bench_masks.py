@@ -229,7 +229,7 @@ def peak(name: str, what: str) -> None:
     backbone, task = _backbone(case), _task(case.shape, 2 * case.batch)
     assert isinstance(task.train, ArraySplit)
     F.linear(torch.ones(8, 8), torch.ones(8, 8))  # libraries are loaded
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again from here
     before = _peak_kib()
     if what == "plain":
         _plain_steps(Plain(backbone, 0), case, task.train, 2)
@@ -239,7 +239,11 @@ def peak(name: str, what: str) -> None:
 
 
 def _peak_kib() -> int:
-    (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")]
+    (line,) = [
+        x
+        for x in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        if x.startswith("VmHWM")
+    ]
     return int(line.split()[1])
 
 

@@ -207,7 +207,7 @@ def play(
 def resident() -> int:
     """Bytes of this process that are in memory now, or at most were where the system does not say."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return pages * os.sysconf("SC_PAGE_SIZE")
@@ -231,7 +231,7 @@ def stretch(
     found = sum(state.done for state in agenda.states)
     searcher = search(agenda, {"store": store, "data": "", "home": ""})
     agenda.masks.slots = SLOTS
-    with Path(os.devnull).open("w") as nowhere:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(file=nowhere, width=80, force_terminal=terminal)
         with LiveView(wanted, agenda, SLOTS, console):
             ended, took, cpu = play(searcher, jobs)
@@ -262,7 +262,8 @@ def scale(jobs: int = JOBS) -> list[Line]:
     """Play a study of about so many jobs with drivers in processes of their own, on a store on disk."""
     with tempfile.TemporaryDirectory(prefix="raycl-bench-") as name:
         folder = Path(name)
-        (folder / "scale.py").write_text(f"from raycl.bench_scale import study\nSTUDY = study({jobs})\n")
+        text = f"from raycl.bench_scale import study\nSTUDY = study({jobs})\n"
+        (folder / "scale.py").write_text(text, encoding="utf-8")
         empty = _seconds(folder, "plan")
         half = _stretch(folder, jobs // 2, terminal=True)
         full = _stretch(folder, 0, terminal=False)
@@ -297,7 +298,7 @@ def _costs(name: str, of: Mapping[str, float], held: float) -> list[Line]:
 def _stretch(folder: Path, jobs: int, terminal: bool) -> dict[str, float]:
     words = [sys.executable, "-c", _STRETCH, str(folder / "scale.py"), str(folder / "results"), str(jobs)]
     done = subprocess.run(
-        [*words, "yes" if terminal else "no"], stdout=subprocess.PIPE, text=True, check=True
+        [*words, "yes" if terminal else "no"], stdout=subprocess.PIPE, encoding="utf-8", check=True
     )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

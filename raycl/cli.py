@@ -3,53 +3,68 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
 
 from raycl import __version__
-from raycl.errors import UserError, redacted
+from raycl.ending import LINE, ended, open_streams
+from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
+from raycl.places import free_port, out_file, store_folder, write_out
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the list of all options above it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{screen_line(message, LINE)} ({self.prog} --help lists what there is)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 complete, 1 blocked or failed cells, 2 bad input, 3 the cluster is
     gone, 130 interrupted.
     """
-    arguments = parser().parse_args(argv)
+    open_streams()
+    _write_anything()
+    arguments = argparse.Namespace(verbose=False, call=None)
+    try:
+        parser().parse_args(argv, arguments)
+    except UserError as error:
+        return ended(error)
+    except SystemExit:  # --help, --version
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            return ended(error)
+        raise
     if not arguments.verbose:
         warnings.simplefilter("ignore")  # of the libraries below; tests turn them into errors
     try:
         code: int = arguments.call(arguments)
         sys.stdout.flush()
         return code
-    except UserError as error:
-        print(f"raycl: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("raycl: interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        from raycl import userfiles
+    except BaseException as error:  # SystemExit too: nothing but a stranger's code ends us in this way
+        return ended(error, arguments.verbose, lasting=arguments.call in (_run, _bench, _data))
 
-        if not (line := userfiles.fault(error)):
-            raise
-        print(f"raycl: {line}", file=sys.stderr)  # a function of a user's own, such as a view
-        return 2
-    except BrokenPipeError:  # `raycl report | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+def _write_anything() -> None:
+    """What a locale cannot write comes out as ``\\xe9``, so that different names stay different."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="raycl", description="Continual learning with masks, searched on a laptop or a Ray cluster."
     )
     top.add_argument("--version", action="version", version=f"raycl {__version__}")
@@ -106,8 +121,11 @@ def parser() -> argparse.ArgumentParser:
 
 def _report_options(report: argparse.ArgumentParser) -> None:
     """In which form, and of what."""
-    report.add_argument("--format", choices=("table", "csv", "html", "latex"), default="table",
-                        help="latex: all tables as booktabs, to be read in with \\input")  # fmt: skip
+    report.add_argument(
+        "--format",
+        choices=("table", "csv", "html", "latex"),
+        help="latex: all tables as booktabs, to be read in with \\input",
+    )
     report.add_argument("--no-times", action="store_true", help="csv without its time columns")
     report.add_argument("--claims", action="store_true", help="what the results say of the paper's claims")
     report.add_argument("--points", action="store_true", help="csv of the raw numbers behind the views")
@@ -182,12 +200,10 @@ def _show_benchmarks(arguments: Any) -> int:
 
 
 def _data(arguments: Any) -> int:
-    from rich.console import Console
-
     from raycl import data_view
     from raycl.benchmarks import sources
 
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     if arguments.action == "list":
         print(data_view.sources_text())
         return 0
@@ -212,8 +228,10 @@ def _data(arguments: Any) -> int:
 
 
 def _study(arguments: Any) -> Any:
+    """The study that is meant, once it is clear that the store can be one."""
     from raycl.study import read_study
 
+    store_folder(arguments.store)
     return read_study(arguments.study, arguments.set, arguments.desk)
 
 
@@ -231,6 +249,17 @@ def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
     return Agenda(cells, store, beside=references_beside(study, cells))
 
 
+def _console(**options: Any) -> Any:
+    """A console that leaves it to `main` what is done where nobody reads; rich would end with SystemExit."""
+    from rich.console import Console
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Plain(**options)
+
+
 def _plan(arguments: Any) -> int:
     from raycl.view import plan_text
 
@@ -240,14 +269,16 @@ def _plan(arguments: Any) -> int:
 
 
 def _run(arguments: Any) -> int:
-    from rich.console import Console
-
     from raycl.api import INTERRUPTED, run_study
     from raycl.reporting import render
     from raycl.view import closing_text, interrupted_text
 
+    if arguments.local and arguments.address is not None:
+        raise UserError(
+            "--local and --address: it is either this process or a cluster; leave one of them out"
+        )
     study = _study(arguments)
-    console = Console()
+    console = _console()
     played = run_study(
         study,
         arguments.store,
@@ -295,38 +326,52 @@ def _again(arguments: Any, everything: bool = False) -> str:
 def _report(arguments: Any) -> int:
     from raycl.reporting import render
 
+    format = _format(arguments)
+    out = None if arguments.out is None else out_file(arguments.out)
     study = _study(arguments)
     agenda = _agenda(arguments, study)
-    format = "csv" if arguments.points or arguments.tables else arguments.format
     if format == "html":
-        page = Path(arguments.out or Path(arguments.store) / f"{file_name(study.name)}.html")
-        render(study, agenda, "html", path=page, command=_again(arguments), claims=arguments.claims)
+        page = out or Path(arguments.store) / f"{file_name(study.name)}.html"
+        text = render(study, agenda, "html", command=_again(arguments), claims=arguments.claims)
+        write_out(page, text)
         print(page)
         return 0
     chosen = {"claims": arguments.claims, "points": arguments.points, "tables": arguments.tables}
     text = render(study, agenda, format, times=not arguments.no_times, **chosen)
-    if arguments.out:
-        Path(arguments.out).write_text(text)
+    if out:
+        write_out(out, text)
     else:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
     return 0
 
 
+def _format(arguments: Any) -> str:
+    """The form of a report; numbers for other programs are csv."""
+    csv = [f"--{name}" for name in ("points", "tables") if getattr(arguments, name)]
+    if csv and arguments.format not in (None, "csv"):
+        raise UserError(f"{csv[0]} is csv; leave --format {arguments.format} out")
+    return "csv" if csv else arguments.format or "table"
+
+
 def _sync(arguments: Any) -> int:
-    from raycl.tune.tracking import Tracking
+    from raycl.api import require_tune
 
     study = _study(arguments)
-    tracking = Tracking.open(study, _agenda(arguments, study))
-    tracking.sync()
+    agenda = _agenda(arguments, study)
+    require_tune("mlflow", "and give the command again")
+    from raycl.tune.tracking import Tracking
+
+    tracking = Tracking.open(study, agenda)
+    runs, compare = tracking.show()
     print(f"{study.name}: {redacted(tracking.uri)}")
-    print(f"runs     {tracking.runs_link()}\ncompare  {tracking.compare_link()}")
+    print(f"runs     {runs}\ncompare  {compare}")
     return 0
 
 
 def _ui(arguments: Any) -> int:
     from raycl.tune.database import database_uri
 
-    store = Path(arguments.store).resolve()
+    store = store_folder(arguments.store).resolve()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if given.startswith("http"):
         print(f"MLFLOW_TRACKING_URI is a server with pages of its own: {redacted(given)}")
@@ -334,8 +379,9 @@ def _ui(arguments: Any) -> int:
     if not given and not (store / "mlflow.db").exists():
         raise UserError(f"{store} holds no mlflow.db yet; `raycl run` or `raycl sync` makes it")
     uri = given or database_uri(store / "mlflow.db")
-    print(f"http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port),
+    port = free_port(arguments.port)
+    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
                "--workers", "1"]  # fmt: skip
     environment = os.environ | {
         "MLFLOW_BACKEND_STORE_URI": uri,  # a password in it is for no list of processes
@@ -349,14 +395,14 @@ def _ui(arguments: Any) -> int:
 def _gc(arguments: Any) -> int:
     from raycl.gc import collect_garbage
 
-    return collect_garbage(Path(arguments.store), [Path(s) for s in arguments.studies], arguments.yes)
+    return collect_garbage(store_folder(arguments.store), [Path(s) for s in arguments.studies], arguments.yes)
 
 
 def _doctor(arguments: Any) -> int:
     from raycl.tune.doctor import Report, examine, verdict
 
     reports: list[Report] = []
-    for report in examine(arguments.address, Path(arguments.store)):
+    for report in examine(arguments.address, store_folder(arguments.store)):
         print("\n" * bool(reports) + str(report), flush=True)
         reports.append(report)
     print(verdict(reports))

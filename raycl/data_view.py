@@ -22,6 +22,7 @@ from raycl.filenames import file_name
 from raycl.space import fields_of
 from raycl.study import read_study
 from raycl.tasks import Benchmark
+from raycl.view import say
 
 WIDTH = 80
 NAME = 18  # columns of a name in a table, at most
@@ -61,7 +62,7 @@ def benchmark_text(name: str) -> str:
     absent = _absent(recipe)
     if absent:
         return "\n".join([*lines, *_wrapped(f"needs {absent}", 2)])
-    return "\n".join([*lines, *_tasks(recipe, benchmarks.load(name))])
+    return "\n".join([*lines, *_tasks(recipe, benchmarks.load(recipe))])
 
 
 def _absent(recipe: Recipe) -> str:
@@ -113,7 +114,7 @@ def _row(recipe: Recipe) -> tuple[str, ...]:
         from_dir = "" if sources.source(lacks[0]).fetched else " --from DIR"
         return str(recipe), f"blocked: raycl data prepare {lacks[0]}{from_dir}"
     try:
-        benchmark = benchmarks.load(str(recipe))
+        benchmark = benchmarks.load(recipe)
     except UserError as error:
         return str(recipe), f"blocked: {str(error).splitlines()[0]}"
     wanted = recipe.counts()
@@ -245,7 +246,12 @@ def watched(console: Console) -> Iterator[Progress]:
     if not console.is_terminal:
         yield _in_lines(console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Bars(*columns, console=console, transient=True) as bars:
         rows: dict[str, Any] = {}
 
@@ -265,7 +271,7 @@ def _in_lines(console: Console) -> Callable[[str, int, int], None]:
         if tenth != said.get(what) and (done < of or what not in said):
             said[what] = tenth
             text = f"{what}: {done:,} of {of:,}" if done else what
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
+            say(console, text)
 
     return progress
 

@@ -44,7 +44,7 @@ class MaskJob:
     @property
     def name(self) -> str:
         noun = "mask" if len(self.specs) == 1 else "masks"
-        return f"{self.cell.name.replace('/', ' / ')} / {len(self.specs)} basis {noun}"
+        return f"{self.cell.title} / {len(self.specs)} basis {noun}"
 
 
 class MaskQueue:

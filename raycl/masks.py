@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raycl.networks import Block
+
+if TYPE_CHECKING:
+    from raycl.method import Breaker
+
+SOFT_MASK: Mapping[Breaker, str] = {
+    "adaptive": "divides each gradient by its own size, and so divides out a mask that scales it: what "
+    "earlier tasks need moves almost freely",
+    "decay": "pulls weights towards 0 past the mask, which acts on gradients alone: what earlier tasks need "
+    "fades",
+}
+"""What breaks a mask that multiplies gradients by numbers between 0 and 1. Momentum does not: optimisers
+start afresh with each task, and a sum of scaled gradients is the scaled sum."""
 
 
 def kept(n: int, density: float) -> int:
@@ -125,6 +137,12 @@ def layers_of(body: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
             counts[kind] += 1
             found[f"{kind}{counts[kind]}"] = module
     return found
+
+
+def weights_below_heads(net: nn.Module) -> list[str]:
+    """Names in the network of the weights of `layers_of` its body, whatever other names they have there."""
+    assert isinstance(net.body, nn.Module)
+    return [f"body.{name}" for name in weights_of(net.body)]
 
 
 def weights_of(net: nn.Module) -> dict[str, Tensor]:

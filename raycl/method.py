@@ -14,11 +14,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raycl import answers
+from raycl.networks import Blocks, Heads, _checks
 from raycl.tasks import Pooled, Task
 
 if TYPE_CHECKING:
@@ -38,7 +41,14 @@ __all__ = [
     "measuring",
     "mixed_cross_entropy",
     "one_task",
+    "shares_statistics",
+    "untouched",
 ]
+
+
+Breaker: TypeAlias = Literal["adaptive", "momentum", "decay"]
+"""What an optimiser may do to a gradient: divide it by its own size (Adam, RMSprop), add up those of earlier
+steps, pull weights towards 0 by itself."""
 
 
 class Build(Protocol):
@@ -126,9 +136,13 @@ class Method(nn.Module):
     joint: ClassVar[bool] = False  # learns everything at the last task; earlier rows mean nothing
     reference: ClassVar[bool] = False  # its just-learnt accuracy is what forward transfer is measured from
     needs: ClassVar[tuple[type, ...]] = ()  # kinds of network it works on, e.g. (Blocks,)
+    splits: ClassVar[bool] = False  # asks its network's features and head, never for logits at once
     version: ClassVar[int] = 1  # raised when behaviour changes
     fit: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # per paper: keys of a study that differ there
+    # what of an optimiser breaks what the method promises: what follows "optimiser = 'adam'"
+    broken_by: ClassVar[Mapping[Breaker, str]] = {}
+    ignores: ClassVar[Mapping[str, str]] = {}  # training settings without effect on it, and why
     deviations: ClassVar[Sequence[str]] = ()  # where it is not as published, a line each; reports print them
 
     @dataclass(frozen=True, kw_only=True)
@@ -157,6 +171,25 @@ class Method(nn.Module):
         """
         return {}
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        """Refuse a network on which the method would be wrong without a word.
+
+        Args:
+            net: as it is built for so many tasks; it may lie on the meta device, where there are no numbers.
+
+        Raises:
+            UserError: it lacks what the method takes for granted.
+        """
+        _checks.check_whole(net, tasks)
+        blocks = any(issubclass(need, Blocks) for need in cls.needs)
+        if cls.splits or cls.mixed or blocks:
+            _checks.check_split(net, cls.__name__)
+        if any(issubclass(need, Heads) for need in cls.needs):
+            _checks.check_apart(net, cls.__name__)
+        if blocks:
+            _checks.check_chain(net, cls.__name__)
+
     def __init__(self, world: World, config: Config) -> None:
         super().__init__()
         self.world, self.config = world, config
@@ -165,6 +198,7 @@ class Method(nn.Module):
     def make(self) -> None:
         """Build networks and state; by default one network with a head per task."""
         self.net = self.world.build()  # net(x, task) -> logits
+        self.check_network(self.net, self.world.tasks)
 
     def learn(self, task: Task, fit: Fit) -> None:
         """Learn one task; act before or after `fit`, or call it more than once."""
@@ -188,7 +222,7 @@ class Method(nn.Module):
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         """One update; gradients are clear before it. Returns the loss, detached."""
-        loss = self.loss(batch)
+        loss = answers.learnable(self, "loss", self.loss(batch))
         loss.backward()
         self.edit_gradients(batch)
         update()
@@ -208,8 +242,27 @@ class Method(nn.Module):
 
     @property
     def answers_stay(self) -> bool:
-        """Whether accuracies on tasks learnt earlier need not be measured again."""
-        return self.keeps_logits
+        """Whether accuracies on tasks learnt earlier need not be measured again.
+
+        Running statistics that all tasks share move with each of them, whatever becomes of the weights.
+        """
+        net = getattr(self, "net", None)
+        return self.keeps_logits and not (isinstance(net, nn.Module) and shares_statistics(net))
+
+    @classmethod
+    def samples_per_fit(cls, config: Any, sizes: Sequence[int]) -> list[int]:
+        """How many samples each fit walks, task by task; `sizes` are those of the training splits."""
+        return list(sizes)
+
+    @classmethod
+    def statistics_rest(cls, config: Any) -> bool:
+        """Whether batch normalisations are in evaluation mode from the second task on, even in training."""
+        return False
+
+    @classmethod
+    def breakers(cls, config: Any) -> Mapping[Breaker, str]:
+        """`broken_by` with these settings of the method."""
+        return cls.broken_by
 
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
         """Numbers of the method's own that take data to measure, after the last task (plain JSON).
@@ -251,19 +304,56 @@ class Buffers(nn.Module):
         return (self[index] for index in range(len(self)))
 
 
+def shares_statistics(net: nn.Module) -> bool:
+    """Whether a network has normalisations whose running statistics all tasks move."""
+    return any(
+        isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
+        for module in _but_per_task(net)
+    )
+
+
+def _but_per_task(net: nn.Module) -> Iterator[nn.Module]:
+    """The module and those below it, but for what belongs to single tasks."""
+    yield net
+    for child in net.children():
+        if not getattr(child, "per_task", False):
+            yield from _but_per_task(child)
+
+
 @contextlib.contextmanager
 def measuring(net: nn.Module, dropout: bool = False) -> Iterator[None]:
     """The network in evaluation mode, or with dropout drawn; statistics of batches stay as they are."""
     modes = {module: module.training for module in net.modules()}
     net.train(dropout)
     for module in modes:
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) or _checks.keeps_statistics(module):
             module.train(False)
     try:
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextlib.contextmanager
+def untouched(net: nn.Module) -> Iterator[None]:
+    """Afterwards every buffer of the network is what it was before, whatever a forward pass writes to it.
+
+    Of running statistics that evaluation mode does not stop, such as a spectral norm's vectors.
+    """
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in net.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, before in kept:
+                module._buffers[name] = buffer
+                buffer.copy_(before)
 
 
 def one_task(batch: Batch) -> int:

@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -17,13 +18,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raycl import digest, userfiles
-from raycl.errors import UserError, nearest
+from raycl.errors import UserError, nearest, quoted
 from raycl.space import fields_of, filled
 
 if TYPE_CHECKING:
     from raycl.benchmarks import Recipe
     from raycl.method import Method
     from raycl.networks import Network
+
+LONGEST = 10_000  # characters of a name with its settings
 
 
 T = TypeVar("T")
@@ -50,27 +53,63 @@ class Call:
 
 
 def parse(text: str, place: str) -> Call:
-    """Take ``name(value, field=value)`` apart.
+    """Take ``name(value, field=value)`` apart; the name may be ``module:Class``.
+
+    A colon, a comma or a bracket inside a value is the value's own.
+
+    Args:
+        place: where it was written, for the message.
 
     Raises:
         UserError: it does not read as a name, or a name with literal values in brackets.
     """
-    module, colon, rest = text.rpartition(":") if ":" in text.split("(")[0] else ("", "", text)
-    if colon and not module.replace(".", "").isidentifier():
-        raise UserError(f"{place}: {text!r} should name a module and a class, such as 'my_file:MyMethod'")
+    if len(text) > LONGEST:
+        raise UserError(
+            f"{place}: {quoted(text)} has {len(text):,} characters, at most {LONGEST:,} can be read"
+        )
+    head, bracket, values = text.partition("(")
+    module, colon, name = (part.strip() for part in head.rpartition(":"))
+    if colon and not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(
+            f"{place}: {quoted(text)} should name a module and a class, such as 'my_file:MyMethod'"
+        )
     try:
-        node = ast.parse(rest.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python's parser, about texts such as '\d'
+            node = ast.parse(f"{name}{bracket}{values}".strip(), mode="eval").body
         if isinstance(node, ast.Name):
             return Call(module + colon + node.id, (), {})
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             raise ValueError
-        args = tuple(ast.literal_eval(value) for value in node.args)
-        kwargs = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg}
-    except (SyntaxError, ValueError):
+        args = tuple(_plain(value) for value in node.args)
+        kwargs = {keyword.arg: _plain(keyword.value) for keyword in node.keywords if keyword.arg}
+        if len(kwargs) < len(node.keywords):  # one of them twice, or **{...}
+            raise ValueError
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise UserError(
-            f"{place}: {text!r} does not read as a name such as 'mlp' or 'mlp(hidden=64)'"
+            f"{place}: {quoted(text)} does not read as a name such as 'mlp' or 'mlp(hidden=64)'; in brackets "
+            "stand numbers, texts in quotes, True, False, None, and tuples of them"
         ) from None
     return Call(module + colon + node.func.id, args, kwargs)
+
+
+def _plain(node: ast.expr) -> Any:
+    """The value that a literal stands for.
+
+    Raises:
+        ValueError: it is none, or one that no setting takes: bytes, a set, a dictionary, a complex number.
+    """
+
+    def check(value: Any) -> None:
+        if isinstance(value, tuple | list):
+            for inner in value:
+                check(inner)
+        elif not (value is None or isinstance(value, bool | int | float | str)):
+            raise ValueError
+
+    value = ast.literal_eval(node)
+    check(value)
+    return value
 
 
 def written(name: str, config: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import raycl
-from raycl import benchmarks, names, pretraining, sequence, userfiles
+from raycl import benchmarks, names, pretraining, process, sequence, userfiles
 from raycl.checkpoints import Format, Notes, resume, save
 from raycl.method import Method
 from raycl.networks import Network, Start
@@ -26,11 +26,15 @@ from raycl.provenance import fingerprint
 from raycl.sequence import Report
 from raycl.space import filled
 from raycl.spec import RunSpec, set_numerics
-from raycl.store import Result, Store, Trained, backbone_path, mask_path, patiently, publish
+from raycl.store import Result, Status, Store, Trained, backbone_path, mask_path, patiently, publish
 from raycl.supermasks.bank import BasisMask, DamagedMask, MaskSpec, backbone_of, basis_of, to_bytes
 from raycl.supermasks.training import Order, Rules, train_masks
 from raycl.tasks import Benchmark
 from raycl.training import Diverged, Fit, Pulse
+
+
+class Stopped(BaseException):
+    """Whoever had a run played wants no more of it; raised by what the run was handed to call."""
 
 
 def play(
@@ -43,64 +47,131 @@ def play(
     pulse: Callable[[Pulse], None] | None = None,
     alive: Callable[[], None] | None = None,
 ) -> Result:
-    """Play a run to its end.
+    """Play a run to its end, from the known state of a process (`raycl.process`).
 
-    What science can do wrong (a diverged loss, an exception of the method's) is an outcome with a status,
-    never an exception. With `checkpoints`, a run that was cut off goes on after its last finished task,
-    and within a long task after its last long fit. `alive` is called before each batch.
-    `store` is the folder where what the run builds on is found, and where a backbone is left.
+    What science and code can do wrong (a diverged loss, anything that the method raises, `SystemExit` and its
+    kind among it) is an outcome with a status, never an exception. With `checkpoints`, a run that was cut off
+    goes on after its last finished task, and within a long task after its last long fit. `alive` is called
+    before each batch. `store` is the folder where what the run builds on is found, and where a backbone is
+    left. What the run left of the process otherwise than it found it is put back, and named in
+    ``provenance["left"]``.
+
+    Raises:
+        KeyboardInterrupt: this process was asked to end, by a signal.
     """
-    torch.set_num_threads(threads)
-    _warm()
-    started = time.time()
-    numerics = set_numerics(spec.numerics)
-    where = checkpoints / spec.key if checkpoints else None
     reports: list[Report] = []
     about: dict[str, Any] = {"earlier_seconds": 0.0}
+    with process.interrupts() as came, process.Guard() as guard:
+        torch.set_num_threads(threads)
+        started, clock = time.time(), time.perf_counter
+        began = clock()
+        numerics = set_numerics(spec.numerics)
+        where = checkpoints / spec.key if checkpoints else None
+
+        def learn() -> None:
+            _learn(spec, reports, about, where, store, guard, device=device, pulse=pulse, alive=alive)
+
+        status, message, more = _outcome(learn, came)
+        seconds = clock() - began
+    about |= more | provenance(spec, device, threads, numerics)
+    about |= {"started": started, "seconds": seconds + about["earlier_seconds"]}
+    if guard.left:
+        about["left"] = list(guard.left)
+    return Result(spec, status, tuple(map(_finite, reports)), message, about)
+
+
+def no_gpu(name: str, gpus: float, where: str = "here") -> str:
+    """That a cell wants a GPU and there is none."""
+    return (
+        f"resources of {name} ask for a GPU (gpus={gpus:g}), and torch sees none {where}: write gpus=0 in "
+        "the study's `resources`, or play it where torch sees one (raycl doctor says what it sees)"
+    )
+
+
+def _outcome(act: Callable[[], None], came: Sequence[int]) -> tuple[Status, str, dict[str, Any]]:
+    """Status, message and what else is to be known of something that was done.
+
+    Args:
+        came: the signals that asked this process to end while it was done.
+
+    Raises:
+        KeyboardInterrupt: there were any, be it that the method has caught what they raised.
+        Stopped: as it came.
+    """
+    status: Status = "done"
+    message, more = "", dict[str, Any]()
     try:
-        _learn(spec, reports, about, where, store, started, device=device, pulse=pulse, alive=alive)
-        status, message = "done", ""
+        act()
+    except Stopped:
+        raise
     except Diverged as error:
         status, message = "diverged", str(error)
     except DamagedMask as error:
-        status, message, about["damaged_mask"] = "failed", str(error), error.key
+        status, message, more = "failed", str(error), {"damaged_mask": error.key}
     except DamagedBackbone as error:
-        status, message, about["damaged_backbone"] = "failed", str(error), error.key
-    except Exception:
-        status, message = "failed", traceback.format_exc()
-    about |= provenance(spec, device, threads, numerics) | {
-        "started": started,
-        "seconds": time.time() - started + about["earlier_seconds"],
-    }
-    return Result(spec, status, tuple(map(_finite, reports)), message, about)  # type: ignore[arg-type]
+        status, message, more = "failed", str(error), {"damaged_backbone": error.key}
+    except BaseException as error:
+        if not came:  # a KeyboardInterrupt without a signal is the method's own, as SystemExit is
+            status, message = "failed", _told(error)
+    if came:
+        raise KeyboardInterrupt
+    return status, message, more
+
+
+def _told(error: BaseException) -> str:
+    """The traceback, whose last line says what ended the run."""
+    try:
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+    except Exception:  # of an exception that cannot be printed
+        text = f"{type(error).__module__}.{type(error).__qualname__}, which cannot be printed"
+    if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
+        text += f"\nthe method raised {type(error).__name__}, which ends its run and nothing else"
+    return text + "\n"
 
 
 def _learn(
     spec: RunSpec, reports: list[Report], about: dict[str, Any], where: Path | None, store: Path | None,
-    started: float, *, device: str, **runtime: Any,
+    guard: process.Guard, *, device: str, **runtime: Any,
 ) -> None:  # fmt: skip
     """Learn all tasks, from the start or from where an earlier attempt stood; reports as they come."""
-    spec.check_code()
-    benchmark = spec.make_benchmark()
-    form = Format(benchmark, spec.method_class, spec.network_class)
-    stood = resume(where / "state.pt", form, device) if where else None
-    method, done, earlier = stood or (_method(spec, benchmark, device, store), [], 0.0)
-    reports += done
-    about["earlier_seconds"] = earlier
-    notes = Notes(where, form, device) if where else None
-    fit = spec.make_fit(device=device, journal=notes, **runtime)
+    with process.untouched(spec.method):
+        spec.check_code()
+        with userfiles.beside(spec.home):
+            kinds = [spec.method_class, spec.network_class, type(names.recipe(spec.benchmark))]
+    started = time.perf_counter()
+    with guard.at_work(kinds):
+        benchmark = spec.make_benchmark()
+        form = Format(benchmark, *kinds)
+        stood = resume(where / "state.pt", form, device) if where else None
+        method, done, earlier = stood or (_method(spec, benchmark, device, store), [], 0.0)
+        reports += done
+        about["earlier_seconds"] = earlier
+        notes = _Notes(where, form, device, guard) if where else None
+        fit = spec.make_fit(device=device, journal=notes, **runtime)
 
-    def keep(method: Method, reports: list[Report]) -> None:
-        if where is not None:
-            save(where / "state.pt", form, method, reports, earlier + time.time() - started)
+        def keep(method: Method, reports: list[Report]) -> None:
+            if where is not None and not guard.moved():
+                save(where / "state.pt", form, method, reports, earlier + time.perf_counter() - started)
 
-    with torch.device(device):
-        for report in sequence.run(
-            method, benchmark, fit, done=done, evaluate=spec.evaluate, part=spec.part, keep=keep
-        ):
-            reports.append(report)
+        with torch.device(device), guard.at_work():
+            for report in sequence.run(
+                method, benchmark, fit, done=done, evaluate=spec.evaluate, part=spec.part, keep=keep
+            ):
+                reports.append(report)
     if spec.kind == "pretrain":
         _leave(spec, method, reports, store)
+
+
+class _Notes(Notes):
+    """Notes of fits, as long as the process stands as it did when the run began."""
+
+    def __init__(self, folder: Path, form: Format, device: str, guard: process.Guard) -> None:
+        super().__init__(folder, form, device)
+        self._guard = guard
+
+    def wants(self, seconds: float, ended: bool) -> bool:
+        """As `Notes`: but what the process has become is in no note, and would be missing in a new one."""
+        return super().wants(seconds, ended) and not self._guard.moved()
 
 
 def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None) -> Method:
@@ -149,22 +220,40 @@ def train(
         masks: the folder they go to. Those that are there already are left alone.
         ready: called with the key of each that is published.
     """
-    torch.set_num_threads(threads)
-    _warm()
-    started = time.time()
     missing = [spec for spec in specs if not zipfile.is_zipfile(mask_path(masks, spec.key))]
-    try:
-        with torch.device(device), userfiles.beside(specs[0].home if specs else None):
-            for position, mask in _trained_masks(missing, pulse):
-                spec = missing[position]
-                content = to_bytes(mask, spec)
-                patiently(functools.partial(publish, mask_path(masks, spec.key), content), masks)
-                ready(spec.key)
-    except Diverged as error:
-        return Trained("diverged", str(error), time.time() - started)
-    except Exception:
-        return Trained("failed", traceback.format_exc(), time.time() - started)
-    return Trained("done", "", time.time() - started)
+    with process.interrupts() as came, process.Guard() as guard:
+        torch.set_num_threads(threads)
+        clock = time.perf_counter
+        began = clock()
+
+        def learn() -> None:
+            home = missing[0].home if missing else None
+            with (
+                userfiles.beside(home),
+                guard.at_work(_kinds_of(missing)),
+                torch.device(device),
+                guard.at_work(),
+            ):
+                for position, mask in _trained_masks(missing, pulse):
+                    spec = missing[position]
+                    content = to_bytes(mask, spec)
+                    patiently(functools.partial(publish, mask_path(masks, spec.key), content), masks)
+                    ready(spec.key)
+
+        if missing:
+            set_numerics(missing[0].numerics)
+        status, message, _ = _outcome(learn, came)
+        seconds = clock() - began
+    return Trained(status, message, seconds, tuple(guard.left))
+
+
+def _kinds_of(specs: Sequence[MaskSpec]) -> list[type]:
+    """Classes of users' modules that a job of masks needs."""
+    with process.untouched("a job of masks"), userfiles.beside(specs[0].home if specs else None):
+        for spec in specs[:1]:
+            spec.check_code()
+        recipes = [type(names.recipe(text)) for text in dict.fromkeys(spec.benchmark for spec in specs)]
+        return [*(names.network(text) for text in dict.fromkeys(spec.network for spec in specs)), *recipes]
 
 
 def _trained_masks(
@@ -173,8 +262,6 @@ def _trained_masks(
     if not specs:
         return
     first, started = specs[0], time.perf_counter()
-    set_numerics(first.numerics)
-    first.check_code()
     tasks = [benchmarks.load(spec.benchmark).tasks[spec.task] for spec in specs]
     home = benchmarks.load(first.benchmark)
     start = Start(*_network(first.network), home.input_shape, (max(home.classes),), first.backbone_seed)
@@ -199,22 +286,25 @@ def _network(text: str) -> tuple[type[Network], Network.Config]:
     return kind, filled(kind.Config, settings, text)
 
 
-@functools.cache
-def _warm() -> None:
-    """One step of an optimiser: torch's first takes seconds to import, which are no method's compute time."""
-    p = torch.nn.Parameter(torch.zeros(1))
-    p.grad = torch.zeros(1)
-    torch.optim.SGD([p], lr=0.1).step()
+def trained(
+    spec: RunSpec, store: Path | None = None, device: str = "cpu", threads: int = 1
+) -> tuple[Method, list[Report]]:
+    """Train again and keep the method, ready to predict; the settings of whose process it is come back.
 
-
-def trained(spec: RunSpec, store: Path | None = None, device: str = "cpu") -> tuple[Method, list[Report]]:
-    """Train again and keep the method, for a notebook."""
-    set_numerics(spec.numerics)
-    spec.check_code()
-    benchmark = spec.make_benchmark()
-    method = _method(spec, benchmark, device, store)
-    with torch.device(device):
-        reports = list(sequence.run(method, benchmark, spec.make_fit(device=device), evaluate=spec.evaluate))
+    Args:
+        threads: as many as the run had, on which its bits may depend.
+    """
+    with process.borrowed(), process.Guard() as guard:
+        torch.set_num_threads(threads)
+        set_numerics(spec.numerics)
+        spec.check_code()
+        with guard.at_work([spec.method_class, spec.network_class]):
+            benchmark = spec.make_benchmark()
+            method = _method(spec, benchmark, device, store)
+            fit = spec.make_fit(device=device)
+            with torch.device(device), guard.at_work():
+                reports = list(sequence.run(method, benchmark, fit, evaluate=spec.evaluate, part=spec.part))
+    method.eval()
     return method, reports
 
 
@@ -256,6 +346,8 @@ def _commit() -> str:
         return ""
     try:
         command = ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", timeout=10, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -143,7 +143,7 @@ def _host() -> str:
 def _place() -> str:
     """The machine and its start, and the namespace that numbers of processes belong to."""
     with contextlib.suppress(OSError):
-        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{start} {os.readlink('/proc/self/ns/pid')}"
     return ""
 
@@ -151,5 +151,10 @@ def _place() -> str:
 def _born(pid: int) -> str:
     """When a process began, in the machine's ticks; "" where the system does not say."""
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()[19]
+        )
     return ""

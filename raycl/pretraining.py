@@ -128,6 +128,14 @@ class OnFirst(Method):
         self.world = replace(self.world, inputs={})  # a backbone is in the network now
         self.norms = TaskNorms(self.net, self.config.bn_mode)
 
+    @classmethod
+    def statistics_rest(cls, config: Any) -> bool:
+        return bool(config.bn_mode == "frozen")
+
+    @property
+    def answers_stay(self) -> bool:
+        return self.keeps_logits  # after the first task statistics are a task's own, or at rest
+
 
 def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:
     """What a method builds on that trains the first task by its fields `initial` and `initial_epochs`."""

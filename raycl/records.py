@@ -12,7 +12,7 @@ from typing import Any
 
 from raycl.plainfiles import Unfit, check_plain, check_seal, mapping, number, only, sealed, text, whole
 from raycl.sequence import Report
-from raycl.spec import RunSpec, key_of
+from raycl.spec import RunSpec, key_of, keyed
 
 RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # the first has no digest
 PROPOSAL = "raycl-proposal/2"  # the first names no format
@@ -71,7 +71,7 @@ def check_run(plain: Mapping[str, Any], key: str) -> None:
 def _checked_spec(plain: dict[str, Any], key: str) -> RunSpec:
     """The spec, without a look at what it names."""
     check_plain(plain, "spec")
-    if key_of(plain) != key:
+    if key_of(keyed(plain)) != key:
         raise Unfit("another format or another run")
     for name, kind in _OPTIONAL.items():
         if name in plain and (type(plain[name]) is not kind or (kind is int and plain[name] < 0)):

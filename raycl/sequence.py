@@ -6,18 +6,20 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
 
+from raycl import answers
 from raycl.method import Method
 from raycl.tasks import Benchmark, Task
-from raycl.training import Fit
+from raycl.training import Diverged, Fit
 
 Evaluate: TypeAlias = Literal["learnt", "ends", "full"]
 MANY_TASKS = 25
+PROBE = 16  # test samples by which answers that are to stay are known again
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,13 @@ def run(
         keep: called after each task but the last, to save where the run stands.
 
     Raises:
-        Diverged: a loss became NaN or infinite.
+        Diverged: a loss became NaN or infinite, or a logit NaN.
+        WrongAnswer: the method gave back what its verb must not.
     """
     evaluate = evaluate or default_evaluate(len(benchmark.tasks))
     reports = list(done)
+    standing = _Answers(method, benchmark, fit)
+    standing.note(report.task for report in done)
     for task in benchmark.tasks[len(done) :] if part is None else [benchmark.tasks[part]]:
         fit.begin(task.index)
         started = fit.clock()
@@ -102,10 +107,13 @@ def run(
         epochs, updates = dict(fit.epochs), fit.updates
         started = fit.clock()
         wanted = _wanted(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
-        rows = _rows(method, benchmark, fit, wanted, reports)
-        figures = method.figures(task.index)
+        moved = standing.moved(index for index in wanted if index != task.index)
+        rows = _rows(method, benchmark, fit, wanted, reports, moved)
+        standing.note([task.index, *moved])
+        figures = answers.figures(method, "figures", method.figures(task.index))
+        figures |= {"answers_moved": moved} if moved else {}
         if task.index + 1 == len(benchmark.tasks):
-            figures = figures | method.examine(benchmark.tasks, fit)
+            figures |= answers.figures(method, "examine", method.examine(benchmark.tasks, fit))
         report = Report(
             task=task.index,
             val=rows["val"],
@@ -115,8 +123,8 @@ def run(
             seconds=seconds,
             evaluation_seconds=fit.clock() - started,
             peak_bytes=_peak_bytes(fit.device),
-            parameters=method.count_parameters(),
-            stored_bytes=method.stored_bytes(),
+            parameters=answers.number(method, "count_parameters", method.count_parameters()),
+            stored_bytes=answers.number(method, "stored_bytes", method.stored_bytes()),
             figures=figures,
             ended=time.time(),
         )
@@ -160,15 +168,59 @@ def _wanted(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]
     return list(range(t + 1)) if evaluate == "learnt" or last else [t]
 
 
+class _Answers:
+    """Logits on a few test samples of tasks learnt: whether they stay, where a method says that they do.
+
+    A network may have state that the method does not know of, such as statistics of a user's own layer. What
+    is copied of earlier rows of the accuracy matrix is therefore copied only while these logits are the same.
+    """
+
+    def __init__(self, method: Method, benchmark: Benchmark, fit: Fit) -> None:
+        self.method, self.benchmark, self.fit = method, benchmark, fit
+        self.known: dict[int, torch.Tensor] = {}
+
+    def note(self, tasks: Iterable[int]) -> None:
+        """Take the present answers for those that are to stay."""
+        if self.method.answers_stay:
+            self.known |= {task: self._logits(task) for task in tasks}
+
+    def moved(self, tasks: Iterable[int]) -> list[int]:
+        """Those of these tasks that are answered in another way than they were."""
+        if not self.method.answers_stay:
+            return []
+        known = [task for task in tasks if task in self.known]
+        return [task for task in known if not _same_numbers(self.known[task], self._logits(task))]
+
+    def _logits(self, task: int) -> torch.Tensor:
+        was_training = self.method.training
+        self.method.train(False)
+        with torch.no_grad():
+            held = self.benchmark.tasks[task]
+            split = held.test if len(held.test) else held.train
+            logits: torch.Tensor = self.method(split.take(slice(0, PROBE), self.fit.device), task)
+        self.method.train(was_training)
+        return logits
+
+
+def _same_numbers(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+
+
 def _rows(
-    method: Method, benchmark: Benchmark, fit: Fit, wanted: Sequence[int], past: Sequence[Report]
+    method: Method,
+    benchmark: Benchmark,
+    fit: Fit,
+    wanted: Sequence[int],
+    past: Sequence[Report],
+    moved: Sequence[int],
 ) -> dict[str, dict[int, float]]:
-    """Accuracies on the tasks wanted, by split."""
+    """Accuracies on the tasks wanted, by split; those whose answers `moved` are measured again."""
     known: dict[str, dict[int, float]] = {"val": {}, "test": {}}
     if method.answers_stay:  # a row that cannot change is copied
         for report in past:
             known["val"] |= {i: a for i, a in report.val.items() if i <= report.task}
             known["test"] |= {i: a for i, a in report.test.items() if i <= report.task}
+        known = {name: {i: a for i, a in row.items() if i not in moved} for name, row in known.items()}
     return {name: _accuracies(method, benchmark, fit, wanted, name, known[name]) for name in known}
 
 
@@ -180,7 +232,10 @@ def _accuracies(
         task: Task = benchmark.tasks[index]
         value = known.get(index)
         if value is None:
-            value = fit.accuracy(method, index, getattr(task, name))
+            split = getattr(task, name)
+            value = fit.accuracy(method, index, split, task.classes)
+            if math.isnan(value) and len(split):
+                raise Diverged(f"logits of task {index + 1} are NaN when it is measured ({name})")
         if not math.isnan(value):
             found[index] = value
     return found

@@ -13,85 +13,29 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal
 
+from raycl import userfiles
+from raycl.configs import check_dataclass, check_kind, hints_of, read_hint
+from raycl.domains import Choice, Domain, Float, Int, Value, is_number, plain, shown
 from raycl.errors import UserError, nearest
 
-Value: TypeAlias = bool | int | float | str | tuple[Any, ...] | None
+WHOLE = 2**63  # no whole number beyond 64 bits is a count of anything, and torch takes none
 
-
-@dataclass(frozen=True)
-class Float:
-    """A real number in [low, high], uniform, or log-uniform with `log`."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    def __post_init__(self) -> None:
-        _check_interval(self)
-
-    def __contains__(self, value: object) -> bool:
-        return _is_number(value) and self.low <= value <= self.high  # type: ignore[operator]
-
-    def __str__(self) -> str:
-        return f"{self.low:g}..{self.high:g}{' (log)' if self.log else ''}"
-
-
-@dataclass(frozen=True)
-class Int:
-    """A whole number in {low, ..., high}, uniform, or log-uniform with `log`."""
-
-    low: int
-    high: int
-    log: bool = False
-
-    def __post_init__(self) -> None:
-        _check_interval(self)
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.low}..{self.high}{' (log)' if self.log else ''}"
-
-
-class Choice:
-    """One of the given options."""
-
-    def __init__(self, *options: Value) -> None:
-        if not options:
-            raise ValueError("Choice() needs at least one option")
-        self.options = options
-
-    def __contains__(self, value: object) -> bool:
-        return any(value == option and type(value) is type(option) for option in self.options)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Choice) and other.options == self.options
-
-    def __hash__(self) -> int:
-        return hash(self.options)
-
-    def __repr__(self) -> str:
-        return f"Choice({', '.join(map(repr, self.options))})"
-
-    def __str__(self) -> str:
-        return "{" + ", ".join(map(str, self.options)) + "}"
-
-
-Domain: TypeAlias = Float | Int | Choice
-
-
-def _check_interval(domain: Float | Int) -> None:
-    if not (_is_number(domain.low) and _is_number(domain.high) and domain.low <= domain.high):
-        raise ValueError(f"{domain!r} is empty: low must not exceed high")
-    if domain.log and domain.low <= 0:
-        raise ValueError(f"{domain!r} has log=True and low <= 0: a log-uniform domain starts above zero")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+__all__ = [
+    "Choice",
+    "Domain",
+    "Field",
+    "Float",
+    "Int",
+    "Value",
+    "coerce",
+    "field_of",
+    "fields_of",
+    "filled",
+    "space_of",
+    "type_name",
+]
 
 
 @dataclass(frozen=True)
@@ -110,34 +54,69 @@ class Field:
         return f"{type_name(self.type)}, default {default}{searched}"
 
 
-def fields_of(config: type) -> Mapping[str, Field]:
+def fields_of(config: Any) -> Mapping[str, Field]:
     """Fields of a Config dataclass by name.
 
     Raises:
         UserError: a default that lies outside the domain beside it.
     """
+    if not isinstance(config, type):
+        check_dataclass(config, "Config")
     return _fields_of(config)
 
 
 @functools.cache
 def _fields_of(config: type) -> Mapping[str, Field]:
-    hints = typing.get_type_hints(config, include_extras=True)
-    found: dict[str, Field] = {}
+    check_dataclass(config, config.__qualname__)
+    hints, found = hints_of(config), {}
     for field in dataclasses.fields(config):
-        annotation, domain = hints[field.name], None
-        if typing.get_origin(annotation) is Annotated:
-            annotation, *extras = typing.get_args(annotation)
-            domain = next((extra for extra in extras if isinstance(extra, Float | Int | Choice)), None)
-        if field.default is dataclasses.MISSING:
-            raise UserError(f"{config.__qualname__}.{field.name} has no default: every field needs one")
-        default = coerce(field.default, annotation, f"default of {config.__qualname__}.{field.name}")
-        if domain is not None and default not in domain:
-            raise UserError(
-                f"default {default} of {config.__qualname__}.{field.name} lies outside its domain {domain}; "
-                "change one of them"
-            )
+        place = f"{config.__qualname__}.{field.name}"
+        annotation, domain = read_hint(hints[field.name], place)
+        default = coerce(_default_of(field, place), annotation, f"default of {place}")
+        if domain is not None:
+            domain = coerced(domain, annotation, place)
+            if default not in domain:
+                raise UserError(
+                    f"default {default} of {place} lies outside its domain {domain}; change one of them"
+                )
         found[field.name] = Field(field.name, annotation, default, domain)
     return types.MappingProxyType(found)
+
+
+def _default_of(field: dataclasses.Field[Any], place: str) -> Any:
+    if not field.init:
+        raise UserError(f"{place} has init=False, and no study can set it: drop that, or make it a property")
+    if field.default_factory is not dataclasses.MISSING:
+        raise UserError(
+            f"{place} makes its default anew each time: write the value itself, such as () for a list"
+        )
+    if field.default is dataclasses.MISSING:
+        raise UserError(f"{place} has no default: every field needs one")
+    if isinstance(field.default, Float | Int | Choice):
+        raise UserError(
+            f"{place} has the domain {field.default!r} as its default, and would not be searched: write "
+            f"{field.name}: Annotated[..., {field.default!r}] = value"
+        )
+    return field.default
+
+
+def coerced(domain: Domain, annotation: Any, place: str, field: Field | None = None) -> Domain:
+    """A domain whose values are of the annotated type: options are coerced as single values are.
+
+    Raises:
+        UserError: it draws values that the field cannot hold.
+    """
+    check_kind(domain, annotation, place)
+    if not isinstance(domain, Choice):
+        return domain
+    try:
+        return Choice(*(coerce(option, annotation, place, field) for option in domain.options))
+    except UserError as error:
+        if len(domain.options) == 1 and isinstance(domain.options[0], tuple):
+            raise UserError(f"{error}; options are given one by one: Choice(1, 2, 3)") from None
+        raise
+    except ValueError as error:  # 1 and 1.0 are one option of a field of floats
+        raise UserError(f"{place}: {error}") from None
 
 
 def space_of(config: type) -> dict[str, Domain]:
@@ -160,14 +139,31 @@ def field_of(config: type, name: str, place: str) -> Field:
 
 def filled(config: type, values: Mapping[str, Any], place: str) -> Any:
     """An instance of `config` with `values` checked and coerced, so that 400 and 400.0 are one thing."""
-    given = {name: coerce(value, field_of(config, name, place).type, f"{place}.{name}",
-                          field_of(config, name, place)) for name, value in values.items()}  # fmt: skip
+    fields_of(config)  # a class that ignores what it declares is refused even where nothing is given
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        field = field_of(config, name, place)
+        given[name] = coerce(value, field.type, f"{place}.{name}", field)
+    return made(config, given, place)
+
+
+def made(config: type, values: Mapping[str, Any], place: str) -> Any:
+    """An instance of `config` from values of the right types, its own checks passed.
+
+    Raises:
+        UserError: `config` refuses them, or fails while it looks at them.
+    """
     try:
-        return config(**given)
+        return config(**values)
     except UserError:
         raise
     except ValueError as error:  # a Config's own check
         raise UserError(f"{place}: {error}") from None
+    except Exception as error:
+        if not userfiles.is_own(config):
+            raise  # our own classes have no excuse
+        text = userfiles.fault(error) or f"{userfiles.where(config)}: {type(error).__name__}: {error}"
+        raise UserError(f"{place}: {text}") from None
 
 
 def coerce(value: Any, annotation: Any, place: str, field: Field | None = None) -> Any:
@@ -176,9 +172,12 @@ def coerce(value: Any, annotation: Any, place: str, field: Field | None = None) 
     Raises:
         UserError: it is of another type; says which value, where, and what is wanted.
     """
+    value = plain(value)
     if _fits(value, annotation):
+        if type(value) is int and abs(value) >= WHOLE:
+            raise UserError(f"{place} = {shown(value)} is too large: whole numbers end at 2**63")
         return value
-    if annotation is float and _is_number(value):
+    if annotation is float and is_number(value):
         return float(value)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
@@ -192,7 +191,7 @@ def coerce(value: Any, annotation: Any, place: str, field: Field | None = None) 
         if len(kinds) == len(value):
             return tuple(coerce(v, kind, place) for v, kind in zip(value, kinds, strict=True))
     wanted = f" ({field.describe()})" if field else ""
-    raise UserError(f"{place} = {value!r} is not {_article(annotation)}{wanted}")
+    raise UserError(f"{place} = {shown(value)} is not {_article(annotation)}{wanted}")
 
 
 def _fits(value: Any, annotation: Any) -> bool:

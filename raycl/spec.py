@@ -99,7 +99,11 @@ class RunSpec:
     @functools.cached_property
     def key(self) -> str:
         """64 hexadecimal digits."""
-        return key_of(self.to_json())
+        return key_of(self.keyed())
+
+    def keyed(self) -> dict[str, Any]:
+        """What the key is made of."""
+        return keyed(self.to_json())
 
     @functools.cached_property
     def masks(self) -> tuple[MaskSpec, ...]:
@@ -166,7 +170,7 @@ class RunSpec:
     def make_benchmark(self) -> Benchmark:
         """The tasks, mapped from prepared data."""
         with userfiles.beside(self.home):
-            return benchmarks.load(self.benchmark, self.seed, self.order)
+            return benchmarks.load(self.benchmark, self.seed, self.order, self.identity)
 
     def make_fit(self, **runtime: Any) -> Fit:
         """The training loop; `runtime` is what a key does not hold: device, pulse."""
@@ -192,6 +196,13 @@ class RunSpec:
         settings = names.parse(self.network, "network").settings(kind.Config, "network")
         config = filled(kind.Config, settings, self.network)
         return Start(kind, config, benchmark.input_shape, benchmark.classes, self.seed)
+
+
+def keyed(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What the key of a run that is written as JSON is made of: without the name of a user's own data."""
+    if not plain.get("identity"):
+        return dict(plain)
+    return {**plain, "benchmark": benchmarks.unnamed(str(plain.get("benchmark")))}
 
 
 def key_of(plain: Any) -> str:

@@ -90,6 +90,7 @@ class Trained:
     status: str  # "done", "diverged" or "failed"
     message: str = ""
     seconds: float = 0.0
+    left: tuple[str, ...] = ()  # what was not as the job had found it, in plain words
 
 
 class Store:

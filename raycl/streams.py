@@ -7,6 +7,7 @@ batches; a method that measures a Fisher in between moves no later draw of its o
 from __future__ import annotations
 
 import hashlib
+import random
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -30,5 +31,12 @@ def numbers(
 
 
 def reseed(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch: int = -1) -> None:
-    """Let torch's own generators (all devices) draw from the stream from here on: dropout, initial scores."""
-    torch.manual_seed(seed_of(seed, purpose, task, fit, epoch))
+    """Let torch's own generators (all devices) draw from the stream from here on: dropout, initial scores.
+
+    Python's and NumPy's too, which no method of raycl's draws from: in a user's method they would go on from
+    where the run before this one left them, or from anywhere in a new process.
+    """
+    number = seed_of(seed, purpose, task, fit, epoch)
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002 - it is the one that is meant

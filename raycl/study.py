@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
-from raycl import benchmarks, digest, names, presets, userfiles
+from raycl import benchmarks, digest, limits, names, netcheck, notes, planning, presets, userfiles
 from raycl.benchmarks import Recipe, sources
-from raycl.errors import UserError, nearest
+from raycl.choosing import Naming, chosen
+from raycl.configs import check_owner
+from raycl.domains import is_number, plain, repeated, shown
+from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_line
 from raycl.filenames import check_study_name
 from raycl.method import Method
 from raycl.networks import Network
 from raycl.sequence import Evaluate
-from raycl.space import Choice, Domain, Field, Float, Int, coerce, field_of, fields_of, filled
+from raycl.space import Choice, Domain, Field, Float, Int, coerce, coerced, field_of, fields_of, filled
 from raycl.spec import CORE_VERSION, Numerics, RunSpec, key_of
 from raycl.tasks import Benchmark
 from raycl.training import Fit
@@ -49,18 +52,28 @@ class Search:
 
     def __post_init__(self) -> None:
         for name in ("trials", "width", "startup"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"search.{name} = {value!r} must be a whole number of at least 1")
+            object.__setattr__(
+                self, name, limits.whole(getattr(self, name), f"search.{name}", 1, limits.RUNS)
+            )
+        object.__setattr__(self, "seed", limits.whole(self.seed, "search.seed", 0, 2**63 - 1))
 
 
 class Grid:
     """All combinations of the values given: ``Grid({"method.lamb": [0.1, 1.0]})``."""
 
     def __init__(self, axes: Mapping[str, Sequence[Any]]) -> None:
-        if not axes or not all(len(values) for values in axes.values()):
-            raise UserError("Grid needs at least one axis, and a value on each")
-        self.axes = {key: tuple(values) for key, values in axes.items()}
+        if not isinstance(axes, Mapping) or not axes:
+            raise UserError(
+                f"Grid: {shown(axes)} needs at least one axis: Grid({{'method.lamb': [0.1, 1.0]}})"
+            )
+        many = 1
+        for key, values in axes.items():
+            many *= _check_axis(key, values)
+            if many > limits.RUNS:
+                raise UserError(
+                    f"Grid: more than {limits.RUNS} points, each a run: drop values, or write Search()"
+                )
+        self.axes = {key: tuple(map(plain, plain(values))) for key, values in axes.items()}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grid) and other.axes == self.axes
@@ -87,15 +100,41 @@ class Grid:
         return [self.point(n) for n in range(len(self))]
 
 
+def _check_axis(key: Any, values: Any) -> int:
+    """How many values an axis of a Grid has.
+
+    Raises:
+        UserError: it has none, or is no list.
+    """
+    place = f"Grid: {key} = {shown(values)}" if isinstance(key, str) else f"Grid: the axis {shown(key)}"
+    if isinstance(values, Float | Int | Choice):
+        raise UserError(f"{place} is a domain, and a Grid takes lists; write Search() to draw from it")
+    values = plain(values)
+    if not isinstance(key, str) or not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        raise UserError(f"{place} should be a list of values, such as 'method.lamb': [0.1, 1.0]")
+    try:
+        many = len(values)
+    except OverflowError:  # a range beyond what Python counts
+        many = sys.maxsize
+    if not many:
+        raise UserError(f"{place} needs at least one value")
+    return many
+
+
 class Seeds(tuple[int, ...]):
     """Training seeds of the final runs; trials train with the first."""
 
     __slots__ = ()
 
     def __new__(cls, *seeds: int) -> Seeds:
-        if not seeds or len(set(seeds)) < len(seeds) or not all(type(s) is int and s >= 0 for s in seeds):
-            raise UserError(f"Seeds{seeds!r} needs distinct whole numbers from 0")
-        return super().__new__(cls, seeds)
+        if not seeds:
+            raise UserError("Seeds() needs at least one seed, such as Seeds(1, 2, 3)")
+        if len(seeds) > limits.RUNS:
+            raise UserError(f"Seeds: {len(seeds)} seeds are too many: at most {limits.RUNS}")
+        found = [limits.whole(seed, "Seeds: a seed", 0, 2**63 - 1) for seed in seeds]
+        if (twice := repeated(found)) is not None:
+            raise UserError(f"Seeds: {twice} is given twice: seeds are distinct whole numbers from 0")
+        return super().__new__(cls, found)
 
     def __repr__(self) -> str:
         return f"Seeds({', '.join(map(str, self))})"
@@ -119,12 +158,19 @@ class R:
     silence: float = 60
 
     def __post_init__(self) -> None:
-        if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
+        above = {"memory": "above 0 GiB, or None", "silence": "above 0 minutes"}
+        for name in ("cpus", "gpus", *above):
+            wanted = above.get(name, "from 0")
+            value = plain(getattr(self, name))
+            if value is None and name == "memory":
+                continue
+            if not is_number(value) or value < 0 or (not value and name in above):
+                raise UserError(f"R({name}={shown(value)}) must be a number {wanted}")
+            object.__setattr__(self, name, value)
+        if self.cpus + self.gpus == 0:
             raise UserError(f"R(cpus={self.cpus}, gpus={self.gpus}) needs something of at least one of them")
-        if self.memory is not None and self.memory <= 0:
-            raise UserError(f"R(memory={self.memory}) must be above 0 GiB, or None")
-        if self.silence <= 0:
-            raise UserError(f"R(silence={self.silence}) must be above 0 minutes")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise UserError(f"R(gpus={self.gpus}) must be a share up to 1, or whole GPUs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,10 +281,6 @@ class Study:
         """The sheets, made where they were not."""
         return [sheet if isinstance(sheet, Sheet) else sheet() for sheet in self.sheets]
 
-    @property
-    def patterns(self) -> Mapping[str, R]:
-        return {"*": R(), **self.resources}
-
 
 def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = False) -> Study:
     """The STUDY of a file, ``--set`` overrides applied; the files beside it are found by its own imports.
@@ -270,53 +312,11 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
         )
         raise UserError(f"{path}: {found}; write {wanted} = Study(...)")
     # Tables of several papers bear the same number, and their experiments must not be one.
-    name = study.name or "_".join(part for part in (study.paper, file.stem, "desk" * desk) if part)
+    name = study.name or "_".join(str(part) for part in (study.paper, file.stem, "desk" * desk) if part)
     study = dataclasses.replace(study, name=name, folder=folder, file=str(path))
-    for text in overrides:
-        study = _override(study, text)
-    return study
+    from raycl.overrides import overridden  # it changes studies
 
-
-def _override(study: Study, text: str) -> Study:
-    """Apply ``search.trials=4``: a dotted field of the study."""
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--set {text}: write FIELD=VALUE, such as search.trials=4")
-    changed: Study = _replace(study, path.strip().split("."), _literal(value.strip()), f"--set {text}")
-    return changed
-
-
-def _replace(target: Any, path: list[str], value: Any, place: str) -> Any:
-    name, *rest = path
-    if isinstance(target, Mapping):
-        if rest and name in target and isinstance(target[name], Mapping):
-            return {**target, name: _replace(target[name], rest, value, place)}
-        return {**target, ".".join(path): value}
-    if not dataclasses.is_dataclass(target) or isinstance(target, type):
-        raise UserError(f"{place}: {target!r} has no field {name!r}")
-    known = [f.name for f in dataclasses.fields(target) if f.name not in ("folder", "file")]
-    if name not in known:
-        raise UserError(f"{place}: unknown field {name!r}{nearest(name, known)} (known: {', '.join(known)})")
-    old = getattr(target, name)
-    if rest:
-        value = _replace(old, rest, value, place)
-    elif name == "final" and isinstance(value, tuple | list | int):
-        value = Seeds(*([value] if isinstance(value, int) else value))
-    elif isinstance(old, int | str) and type(value) is not type(old):
-        raise UserError(f"{place}: {value!r} is not a {type(old).__name__}, as {name} = {old!r} is")
-    elif dataclasses.is_dataclass(old) and value is not None:
-        inner = ", ".join(f"{name}.{f.name}" for f in dataclasses.fields(old))
-        raise UserError(f"{place}: {name} has fields of its own: set {inner}")
-    return dataclasses.replace(target, **{name: value})
-
-
-def _literal(text: str) -> Any:
-    import ast
-
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return overridden(study, overrides)
 
 
 @dataclass(frozen=True)
@@ -327,6 +327,8 @@ class Setting:
     value: Any  # used where nothing is searched
     domain: Domain | None = None
     explicit: bool = False  # the study asked for the domain
+    source: str = "default"  # who gave the value: "preset NAME", "method", "network", "study fit", "label"
+    instead: tuple[Any, str] | None = None  # what the study's fit displaced, and whose that was
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,7 @@ class Cell:
         settings: every dotted field, fixed or searched.
         code, home: as of a `RunSpec`.
         blocked: why it cannot be played now, and the remedy; "" if it can.
+        notes: what is worth knowing before it runs, a line each; in no key.
     """
 
     label: str
@@ -358,10 +361,16 @@ class Cell:
     home: Path | None = None
     orders: int = 1
     blocked: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return f"{self.label}/{self.benchmark}" + (f"/order {self.order}" if self.orders > 1 else "")
+
+    @property
+    def title(self) -> str:
+        """The name as tables print it, a space around each stroke that parts it."""
+        return f"{self.label} / {self.benchmark}" + (f" / order {self.order}" if self.orders > 1 else "")
 
     @property
     def trial_seed(self) -> int:
@@ -421,7 +430,7 @@ class Cell:
         assert isinstance(search, Search)
         return key_of(
             {
-                "spec": self.spec({}, self.trial_seed).to_json(),
+                "spec": self.spec({}, self.trial_seed).keyed(),
                 "space": {key: repr(domain) for key, domain in self.space.items()},
                 "width": search.width,
                 "seed": search.seed,
@@ -448,31 +457,69 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
 def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
     place = study.file
     _check_study(study, place)
-    found = []
-    for label, keys in study.methods.items():
-        for text in keys.get("benchmarks", study.benchmarks):
-            recipe = names.recipe(text, f"{place}: benchmarks")
-            if only is None or _matches(f"{label}/{recipe}", only) or _matches(f"{label}/{text}", only):
-                for order in range(study.orders):
-                    found.append(_cell(study, label, dict(keys), recipe, order, check))
-    if not found and only is not None:
-        known = ", ".join(
-            f"{label}/{text}"
-            for label, keys in study.methods.items()
-            for text in keys.get("benchmarks", study.benchmarks)
-        )
-        raise UserError(f"{place}: --only {only!r} matches no cell; there are: {known}")
+    recipes: dict[str, Recipe] = {}  # one of each, since a checksum of many files takes a while
+    for text in [t for keys in study.methods.values() for t in keys.get("benchmarks", study.benchmarks)]:
+        if text not in recipes:
+            recipes[text] = names.recipe(text, f"{place}: benchmarks")
+    planned = [
+        (label, text, recipes[text], order)
+        for label, keys in study.methods.items()
+        for text in keys.get("benchmarks", study.benchmarks)
+        for order in range(study.orders)
+    ]
+    namings = [
+        Naming(label, (str(recipe), text), order if study.orders > 1 else None)
+        for label, text, recipe, order in planned
+    ]
+    wanted = _chosen(only, namings, place)
+    benchmarks.check_names([recipe for n, (_, _, recipe, _) in enumerate(planned) if n in wanted], place)
+    requests, lost = _requests(study, namings)
+    found = [
+        _cell(study, label, dict(study.methods[label]), recipe, order, check, requests[n])
+        for n, (label, _, recipe, order) in enumerate(planned)
+        if n in wanted
+    ]
+    told = [notes.unmatched(pattern, study.methods) for pattern in lost]
+    told += [f"{notes.STUDY}{line}" for line in userfiles.left_by(study.folder)]
+    if found and told:
+        found[0] = dataclasses.replace(found[0], notes=(*told, *found[0].notes))
     return found
+
+
+def _chosen(only: str | None, namings: Sequence[Naming], place: str) -> set[int]:
+    """Indices of the cells that ``--only`` takes.
+
+    Raises:
+        UserError: a part of it means no cell.
+    """
+    if only is None:
+        return set(range(len(namings)))
+    found, lost = chosen(only, namings)
+    if lost:
+        known = list(dict.fromkeys(f"{naming.label}/{naming.benchmarks[-1]}" for naming in namings))
+        if len(known) > 6:
+            known = (closest(lost[0], known, 3) or known[:3]) + ["..."]
+        there = f"; there are: {screen_line(', '.join(known), 3 * SCREEN)}" if known else ""
+        raise UserError(f"{place}: --only {quoted(lost[0])} matches no cell{there}")
+    return found
+
+
+def _requests(study: Study, namings: Sequence[Naming]) -> tuple[list[R], list[str]]:
+    """What each cell's runs may use: the last pattern that means it holds; and patterns that mean none."""
+    requests, lost = [R()] * len(namings), []
+    for pattern, request in study.resources.items():
+        meant, _ = chosen(pattern, namings)
+        if not meant:
+            lost.append(pattern)
+        for n in meant:
+            requests[n] = request
+    return requests, lost
 
 
 def references_beside(study: Study, cells: Sequence[Cell]) -> list[Cell]:
     """Cells of the study's reference methods that a choice leaves out: transfer is measured from them too."""
-    chosen = {cell.name for cell in cells}
-    return [c for c in cells_of(study, check=False) if c.method.reference and c.name not in chosen]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}/*") for p in pattern.split(","))
+    there = {cell.name for cell in cells}
+    return [c for c in cells_of(study, check=False) if c.method.reference and c.name not in there]
 
 
 def _check_study(study: Study, place: str) -> None:
@@ -493,9 +540,10 @@ def _check_study(study: Study, place: str) -> None:
                           ("evaluate", (None, "learnt", "ends", "full"))):  # fmt: skip
         if getattr(study, name) not in allowed:
             raise UserError(f"{place}: {name} = {getattr(study, name)!r} is none of {allowed}")
-    if not isinstance(study.orders, int) or study.orders < 1:
-        raise UserError(f"{place}: orders = {study.orders!r} must be a whole number of at least 1")
+    limits.whole(study.orders, f"{place}: orders", 1, limits.ORDERS)
     _check_kinds(study, place)
+    planning.check_labels(study.methods, place)
+    _check_size(study, place)
     _check_views(study, place)
     _check_tables(study, place)
     _check_search(study.search, place)
@@ -504,6 +552,13 @@ def _check_study(study: Study, place: str) -> None:
     for pattern, request in study.resources.items():
         if not isinstance(request, R) or not isinstance(pattern, str):
             raise UserError(f"{place}: resources[{pattern!r}] = {request!r} is not R(cpus=..., gpus=...)")
+
+
+def _check_size(study: Study, place: str) -> None:
+    """A study has a number of cells that can be kept in mind."""
+    lists = [keys.get("benchmarks", study.benchmarks) for keys in study.methods.values()]
+    if (many := sum(map(len, lists)) * study.orders) > limits.CELLS:
+        raise UserError(f"{place}: {many} cells are too many, at most {limits.CELLS}: split the study")
 
 
 def _check_sheets(study: Study, place: str) -> None:
@@ -586,7 +641,9 @@ def _check_search(search: Any, place: str) -> None:
 _SPECIAL = ("method", "network", "preset", "search", "benchmarks")
 
 
-def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order: int, check: bool) -> Cell:
+def _cell(
+    study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order: int, check: bool, resources: R
+) -> Cell:
     place = f"{study.file}: methods[{label!r}]"
     special = {name: keys.pop(name) for name in _SPECIAL if name in keys}
     method = names.method(str(special.get("method", label)), place)
@@ -599,12 +656,11 @@ def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order:
     settings = _settings(study, place, method, network, text, preset, keys, benchmark)
     if isinstance(search, Grid):
         search = _checked_grid(search, settings, place)
+        planning.check_grid(search, settings, keys, place)
     if search is None:
         _refuse_domains(settings, place)
     if isinstance(search, Search) and not any(s.domain for s in settings.values()):
         search = None  # nothing to vary: one configuration
-    name = f"{label}/{recipe}"
-    resources = [r for pattern, r in study.patterns.items() if fnmatchcase(name, pattern)][-1]
     cell = Cell(
         label=label,
         benchmark=str(recipe),
@@ -635,9 +691,12 @@ def _cell(study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order:
             cell.spec({}, cell.trial_seed)
     except UserError as error:
         raise UserError(f"{place} on {recipe}: {error}") from None
+    planning.check_proposals(cell, place)
     if not check:
         return cell
-    return dataclasses.replace(cell, blocked=_check_benchmark(cell, recipe, place))
+    blocked, more = _check_benchmark(cell, recipe, place)
+    written = {*keys, *(f"fit.{name}" for name in study.fit)}
+    return dataclasses.replace(cell, blocked=blocked, notes=(*notes.planned(cell, written), *more))
 
 
 def _identity(recipe: Recipe) -> dict[str, str]:
@@ -668,6 +727,8 @@ def _settings(
     benchmark: str,
 ) -> dict[str, Setting]:
     """Every dotted field of a cell; what stands later overrides what stands earlier."""
+    check_owner(method, Method)
+    check_owner(network, Network)
     kinds = {"method": method.Config, "net": network.Config, "fit": Fit.Config}
     settings = {
         f"{room}.{name}": Setting(f, f.default, f.domain)
@@ -675,7 +736,9 @@ def _settings(
         for name, f in fields_of(kind).items()
     }
 
-    def put(values: Mapping[str, Any], where: str, explicit: bool = True, lenient: bool = False) -> None:
+    def put(
+        values: Mapping[str, Any], where: str, source: str, explicit: bool = True, lenient: bool = False
+    ) -> None:
         for key, value in values.items():
             room, dot, name = key.partition(".")
             if not dot or room not in kinds:
@@ -689,23 +752,33 @@ def _settings(
             named = f"{where}: {_named(room, method, network)}"
             before = settings.get(key)
             found = _setting(field_of(kinds[room], name, named), value, f"{where}: {key}", explicit)
+            found = dataclasses.replace(found, source=source, instead=_displaced(before, source))
             if found.domain is not None and not explicit and before is not None:
-                found = dataclasses.replace(found, value=before.value)  # where nothing is searched
+                found = dataclasses.replace(found, value=before.value, source=before.source)  # of no search
             settings[key] = found
 
     for part in presets.parts_of(preset, place):
-        put({f"fit.{k}": v for k, v in presets.PRESETS[part].fit.items()}, f"preset {part}", False)
+        whose = f"preset {part}"
+        put({f"fit.{k}": v for k, v in presets.PRESETS[part].fit.items()}, whose, whose, False)
         net = presets.PRESETS[part].net_on(benchmark, f"{place}: preset {part!r}")
-        put({f"net.{k}": v for k, v in net.items()}, f"preset {part}", False, True)
-    put({f"fit.{k}": v for k, v in method.fit.items()}, method.__name__, False)
+        put({f"net.{k}": v for k, v in net.items()}, whose, whose, False, True)
+    put({f"fit.{k}": v for k, v in method.fit.items()}, method.__name__, "method", False)
     for part in presets.parts_of(preset, place):
-        put(method.presets.get(part, {}), f"{method.__name__}.presets[{part!r}]", False)
+        own = f"{method.__name__}.presets[{part!r}]"
+        put(method.presets.get(part, {}), own, f"preset {part}", False)
     given = names.parse(network_text, place).settings(network.Config, f"{place}: network")
-    put({f"net.{k}": v for k, v in given.items()}, f"{place}: network")
-    put({f"fit.{k}": v for k, v in study.fit.items()}, study.file)
-    put(keys, place)
+    put({f"net.{k}": v for k, v in given.items()}, f"{place}: network", "network")
+    put({f"fit.{k}": v for k, v in study.fit.items()}, study.file, "study fit")
+    put(keys, place, "label")
     _check_values(settings, kinds, place)
     return settings
+
+
+def _displaced(before: Setting | None, source: str) -> tuple[Any, str] | None:
+    """What a method or a preset wanted, where the study's fit stands in its place."""
+    if source != "study fit" or before is None or before.source == "default":
+        return None
+    return (before.value if before.domain is None else before.domain), before.source
 
 
 def _named(room: str, method: type[Method], network: type[Network]) -> str:
@@ -715,16 +788,7 @@ def _named(room: str, method: type[Method], network: type[Network]) -> str:
 def _setting(field: Field, value: Any, place: str, explicit: bool) -> Setting:
     if not isinstance(value, Float | Int | Choice):
         return Setting(field, coerce(value, field.type, place, field))
-    if isinstance(value, Choice):
-        value = Choice(*(coerce(option, field.type, place, field) for option in value.options))
-        return Setting(field, field.default, value, explicit)
-    wanted = float if isinstance(value, Float) else int
-    types = getattr(field.type, "__args__", (field.type,))
-    if wanted not in types:
-        raise UserError(
-            f"{place} = {value!r} searches {wanted.__name__}s, and the field is {field.describe()}"
-        )
-    return Setting(field, field.default, value, explicit)
+    return Setting(field, field.default, coerced(value, field.type, place, field), explicit)
 
 
 def _check_values(settings: Mapping[str, Setting], kinds: Mapping[str, type], place: str) -> None:
@@ -742,6 +806,8 @@ def _checked_grid(grid: Grid, settings: Mapping[str, Setting], place: str) -> Gr
             raise UserError(f"{place}: Grid: unknown key {key!r}{nearest(key, settings)}")
         field = settings[key].field
         axes[key] = [coerce(value, field.type, f"{place}: Grid: {key}", field) for value in values]
+        if (twice := repeated(axes[key])) is not None:
+            raise UserError(f"{place}: Grid: {key} has {shown(twice)} twice: drop one")
     return Grid(axes)
 
 
@@ -767,24 +833,23 @@ def _check_needs(cell: Cell, place: str) -> None:
         )
 
 
-def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
-    """ "" if the cell can be played; else what is missing. What can never be played is refused."""
+def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[str, tuple[str, ...]]:
+    """ "" if the cell can be played, else what is missing; and notes. What can never be played is refused."""
+    if (tasks := getattr(recipe, "tasks", 0)) > limits.TASKS:
+        raise UserError(f"{place} on {recipe}: tasks = {tasks} is too many: at most {limits.TASKS}")
     with userfiles.blamed(type(recipe)):
         absent = [line for name in recipe.needs() if (line := sources.missing(name))]
     if absent:
-        return absent[0]
+        return absent[0], ()
     try:
         with userfiles.blamed(type(recipe)):
-            benchmark = benchmarks.load(str(recipe), cell.trial_seed, 0)
+            benchmark = benchmarks.load(recipe, cell.trial_seed, 0)
     except UserError as error:
         if recipe.subset():  # more of the data might do
-            return str(error).removeprefix("benchmark ")
+            return str(error).removeprefix("benchmark "), ()
         raise UserError(f"{place.partition(': methods')[0]}: {error}") from None
-    config = filled(cell.network.Config, {k.partition(".")[2]: s.value for k, s in cell.settings.items()
-                                          if k.startswith("net.")}, place)  # fmt: skip
+    largest = _largest_network(cell, benchmark.input_shape, benchmark.classes, f"{place} on {recipe}")
     try:
-        with torch.device("meta"), userfiles.blamed(cell.network):
-            cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
         _check_method(cell, benchmark)
     except ValueError as error:
         raise UserError(f"{place} on {recipe}: {error}") from None
@@ -793,15 +858,41 @@ def _check_benchmark(cell: Cell, recipe: Recipe, place: str) -> str:
             f"{place} on {recipe}: there are no validation samples to search on; "
             "give the benchmark some, or write search=None"
         )
-    return ""
+    return "", notes.measured(cell, benchmark, largest, place)
+
+
+def _largest_network(
+    cell: Cell, input_shape: tuple[int, int, int], classes: Sequence[int], place: str
+) -> netcheck.Measured:
+    """Build the cell's network with its settings, and with each end and option that a search may propose.
+
+    Raises:
+        UserError: one of them cannot be built, or is too large.
+    """
+    values = notes.values_of(cell, "net")
+    tried: list[tuple[dict[str, Any], str]] = [({}, "")]
+    for key, options in notes.varied_of(cell).items():
+        room, _, name = key.partition(".")
+        if room == "net":
+            tried += [({name: option}, f" with {key} = {shown(option)}") for option in options]
+    found = []
+    for change, how in tried:
+        config = filled(cell.network.Config, {**values, **change}, place)
+        found.append(netcheck.measured(cell.network, config, input_shape, classes, place + how))
+    return max(found, key=lambda network: network.parameters)
 
 
 def _check_method(cell: Cell, benchmark: Benchmark) -> None:
-    """Build a user's own method once, so that a fault in it is told before anything runs.
+    """See that the method is right on the network, and build a user's own, before anything runs.
 
     Raises:
-        UserError: it cannot be built; names the file and the line.
+        UserError: it would be wrong there, or cannot be built; names the layer, or the file and the line.
     """
+    config = filled(cell.network.Config, notes.values_of(cell, "net"), cell.name)
+    with torch.device("meta"), userfiles.blamed(cell.network):
+        net = cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
+    with userfiles.blamed(cell.method):
+        cell.method.check_network(net, len(benchmark.classes))
     spec = cell.spec({}, cell.trial_seed)
     if not userfiles.is_own(cell.method) or spec.masks or spec.runs:  # what these build on is not here yet
         return

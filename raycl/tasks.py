@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raycl.errors import UserError
+
 Transform = Callable[[Tensor], Tensor]
 """Pixels in [0, 1], [batch, channels, height, width], to the same: a permutation, a rotation, a style."""
 
@@ -58,6 +60,14 @@ class ArraySplit:
     std: tuple[float, ...] = (0.5,)
     transforms: tuple[Transform, ...] = ()
     augment: Augment | None = None
+
+    def __post_init__(self) -> None:
+        kind = getattr(self.images, "dtype", type(self.images).__name__)
+        if kind != np.uint8:  # floats in [0, 1] would be divided by 255 once more
+            raise UserError(
+                f"ArraySplit: images are {kind}; wanted: uint8 in 0..255, which raycl.benchmarks.as_images "
+                "makes of floats in [0, 1]"
+            )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -132,6 +142,7 @@ class Benchmark:
         subset: why its numbers must not stand beside published ones, or "".
         similar: whether the tasks resemble one another, as the field uses the word; None if mixed.
         recipe: how to make it again, (function, arguments), so that it pickles as a name.
+        notes: what who plans runs on it should know of its data, a sentence each; in no key.
     """
 
     name: str
@@ -140,6 +151,7 @@ class Benchmark:
     subset: str = ""
     similar: bool | None = None
     recipe: tuple[Callable[..., Benchmark], tuple[Any, ...]] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raycl import streams
+from raycl import answers, streams
 from raycl.method import Batch, Update
 from raycl.moments import Journal, Moment, nodes, origins, put_back
 from raycl.tasks import Pooled, Split, Task, augments, drawn
 
 RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split up to this size is normalised once per fit
+MOST_EPOCHS = 10_000_000
 PULSE_SECONDS = 15.0
 EVALUATION_BATCH = 256
 
@@ -114,14 +116,41 @@ class Fit:
             for name in ("epochs", "batch", "patience"):
                 if getattr(self, name) < 1:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
-            if self.lr <= 0:
-                raise ValueError(f"lr = {self.lr} must be above 0")
-            if self.schedule == "plateau" and self.factor <= 1:
-                raise ValueError(f"factor = {self.factor} must be above 1: lr is divided by it")
-            if self.lr_span is not None and self.lr_span < 1:
-                raise ValueError(f"lr_span = {self.lr_span} must be at least 1, or None")
-            if self.clip is not None and self.clip <= 0:
+            if self.epochs > MOST_EPOCHS:
+                raise ValueError(f"epochs = {self.epochs} is more than {MOST_EPOCHS}: no run would end")
+            if not 0 < self.lr < math.inf:
+                raise ValueError(f"lr = {self.lr} must be above 0, and finite")
+            for name in ("weight_decay", "lr_floor"):
+                if not 0 <= getattr(self, name) < math.inf:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 0, and finite")
+            if not 0 <= self.threshold < 1:
+                raise ValueError(f"threshold = {self.threshold} must lie in [0, 1): it is a share of a loss")
+            if self.clip is not None and not 0 < self.clip < math.inf:
                 raise ValueError(f"clip = {self.clip} must be above 0, or None")
+            self._check_momentum()
+            self._check_schedule()
+
+        def _check_momentum(self) -> None:
+            if not 0 <= self.momentum < 1:
+                raise ValueError(f"momentum = {self.momentum} must lie in [0, 1): from 1 on steps never fade")
+            if self.nesterov and self.optimiser == "sgd" and not self.momentum:
+                raise ValueError(
+                    "nesterov = True needs momentum above 0; set momentum = 0.9, or nesterov = False"
+                )
+
+        def _check_schedule(self) -> None:
+            if self.schedule == "plateau" and not 1 < self.factor < math.inf:
+                raise ValueError(f"factor = {self.factor} must be above 1, and finite: lr is divided by it")
+            if self.schedule == "steps" and not 0 < self.factor < math.inf:
+                raise ValueError(f"factor = {self.factor} must be above 0, and finite: lr is divided by it")
+            if self.lr_span is not None and not 1 <= self.lr_span < math.inf:
+                raise ValueError(f"lr_span = {self.lr_span} must be at least 1, and finite, or None")
+            if self.schedule == "steps" and not self.milestones:
+                raise ValueError(
+                    "schedule = 'steps' needs milestones, such as (50, 80); without any, write 'constant'"
+                )
+            if any(a >= b for a, b in itertools.pairwise((-1, *self.milestones))):
+                raise ValueError(f"milestones = {self.milestones} must be epochs from 0, and rise")
 
         @property
         def floor(self) -> float:
@@ -201,7 +230,7 @@ class Fit:
         """
         train = task.train if train is None else train
         val = task.val if val is None else val
-        groups = _groups(who.trainable(task.index) if over is None else over)
+        groups = _groups(answers.groups(who, who.trainable(task.index)) if over is None else over)
         started = self.clock()
         config = config or self.config
         loop = _Loop(
@@ -249,13 +278,24 @@ class Fit:
 
     def loss(self, who: Learner, task: int, split: Split) -> float:
         """Mean validation loss over a split, without gradients and in evaluation mode; NaN where empty."""
-        return self._mean(who, task, split, lambda batch, _: who.validation_loss(batch))
-
-    def accuracy(self, who: Learner, task: int, split: Split) -> float:
-        """Accuracy on a split (fraction), without gradients and in evaluation mode; NaN where empty."""
         return self._mean(
-            who, task, split, lambda batch, index: (who(batch.x, index).argmax(1) == batch.y).double().mean()
-        )
+            who, task, split,
+            lambda batch, _: answers.scalar(who, "validation_loss", who.validation_loss(batch)),
+        )  # fmt: skip
+
+    def accuracy(self, who: Learner, task: int, split: Split, classes: int | None = None) -> float:
+        """Accuracy on a split (fraction), without gradients and in evaluation mode; NaN where empty.
+
+        Args:
+            classes: what the logits must be of, where that is known; a logit that is NaN then makes all NaN.
+        """
+
+        def right(batch: Batch, index: int) -> Tensor:
+            logits = answers.logits(who, who(batch.x, index), len(batch), classes)
+            share = (logits.argmax(1) == batch.y).double().mean()
+            return share if classes is None else share.masked_fill(logits.isnan().any(), math.nan)
+
+        return self._mean(who, task, split, right)
 
     def _mean(self, who: Learner, task: int, split: Split, value: Callable[[Batch, int], Tensor]) -> float:
         """The mean over samples of `value`, a mean over a batch; a pooled split is walked task by task."""
@@ -438,7 +478,7 @@ class _Loop:
         for batch in fit.batches(self.train, self.task, size, order=order, epoch=epoch, augment=augment):
             self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)
             self.update.clear()
-            total += self.who.step(batch, self.update) * len(batch)
+            total += answers.scalar(self.who, "step", self.who.step(batch, self.update)) * len(batch)
             self.updates += 1
         loss = float(total) / max(n, 1)
         self._check(loss, "training loss", epoch)
@@ -626,11 +666,11 @@ def _tensors(groups: Iterable[Any]) -> list[Tensor]:
 
 
 def _statistics(who: Learner) -> list[Tensor]:
-    """Running statistics of all batch normalisations."""
+    """Running statistics of all batch and instance normalisations."""
     return [
         tensor
         for module in who.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, nn.modules.batchnorm._NormBase)
         for tensor in (module.running_mean, module.running_var, module.num_batches_tracked)
         if tensor is not None
     ]

@@ -12,6 +12,7 @@ the same bytes, so that a key says what was executed.
 from __future__ import annotations
 
 import builtins
+import collections
 import contextlib
 import contextvars
 import hashlib
@@ -44,6 +45,7 @@ TAKEN = frozenset(_TAKEN)
 _FOLDER = re.compile(rf"{PREFIX}\.f[0-9a-f]{{12}}(\.)?")
 _STARTED = time.time()
 _FOLDERS: dict[str, Path] = {}  # package of a folder -> the folder
+_LEFT: dict[str, list[str]] = collections.defaultdict(list)  # by package: what imports left behind
 _SOURCES: dict[str, bytes] = {}  # name of a module -> what was executed
 _ORIGINS: weakref.WeakKeyDictionary[type, tuple[str, str]] = weakref.WeakKeyDictionary()
 _HOME: contextvars.ContextVar[Path | None] = contextvars.ContextVar("home", default=None)
@@ -78,8 +80,11 @@ def load(folder: Path, name: str) -> ModuleType:
     known = sys.modules.get(full)
     if known is not None:
         return known
+    from raycl import process  # here, because it loads torch
+
     try:
-        return importlib.import_module(full)
+        with process.untouched(shown(_file_of(folder, name)), _LEFT[_package(folder)].append):
+            return importlib.import_module(full)
     except UserError:
         raise
     except (KeyboardInterrupt, GeneratorExit):
@@ -133,8 +138,14 @@ def refresh() -> None:
             for name in names:
                 del sys.modules[name]
                 _SOURCES.pop(name, None)
+            _LEFT.pop(package, None)
             importlib.invalidate_caches()
             _FOLDERS[package] = folder
+
+
+def left_by(folder: Path | None) -> tuple[str, ...]:
+    """What importing the files of a folder changed of this process, and what was put back; a line each."""
+    return tuple(dict.fromkeys(_LEFT[_package(folder)])) if folder is not None else ()
 
 
 def short(module: str) -> str:
@@ -198,8 +209,12 @@ def blamed(kind: type) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit):
         raise
+    except UserError as error:
+        if not is_own(kind) or f"{short(kind.__module__)}.py" in str(error):
+            raise
+        raise UserError(f"{where(kind)}: {error}") from None
     except BaseException as error:
         if not is_own(kind):
             raise
@@ -252,8 +267,7 @@ def _first_line(error: BaseException) -> str:
 def _import_fault(error: BaseException, folder: Path, name: str) -> str:
     if said := fault(error):
         return said
-    place = folder.joinpath(*name.split("."))
-    file = place.with_suffix(".py") if not place.is_dir() else place / "__init__.py"
+    file = _file_of(folder, name)
     if isinstance(error, ValueError | SyntaxError) and "null byte" in str(error):
         return f"{shown(file)}: it is no Python file: it contains a null byte"
     if isinstance(error, UnicodeDecodeError):
@@ -261,6 +275,11 @@ def _import_fault(error: BaseException, folder: Path, name: str) -> str:
     if isinstance(error, OSError):
         return f"{shown(file)} cannot be read: {error.strerror or error}"
     return f"{shown(file)}: {_described(error)}"
+
+
+def _file_of(folder: Path, name: str) -> Path:
+    place = folder.joinpath(*name.split("."))
+    return place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")
 
 
 # Loading.

@@ -14,16 +14,39 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from raycl import benchmarks
+from raycl import benchmarks, userfiles
 from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_per_run
 from raycl.errors import UserError
 from raycl.maskjobs import MaskJob
+from raycl.notes import lines_of
 from raycl.reporting.collect import failure_of, older, printed_name, subset_of
-from raycl.reporting.text import COLUMNS, about, clip, clock, counted, fraction, one_line, wrapped
+from raycl.reporting.settings import network_text, plan_lines
+from raycl.reporting.text import (
+    COLUMNS,
+    SCREEN,
+    about,
+    clip,
+    clock,
+    counted,
+    cut,
+    fraction,
+    last_words,
+    one_line,
+    padded,
+    printable,
+    width_of,
+    wrapped,
+)
 from raycl.store import Result, Trained
 from raycl.study import Grid, Search, Seeds, Study
 
 NAME = 28  # columns of a cell's name
+
+
+def say(console: Console, text: str) -> None:
+    """Print a text as it stands, above a live table too: no markup, no emoji, no control characters."""
+    lines = (printable(line) for line in text.split("\n"))
+    console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float) -> str:
@@ -36,7 +59,7 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     table = [_plan_cells(state, agenda, slots) for state in agenda.states]
     widths = [max(map(len, column)) for column in zip(_HEADER[1:], *table, strict=True)]
     names = _names(agenda, COLUMNS - sum(widths) - GAP * len(widths))
-    widths.insert(0, max([NAME, *map(len, names)]))
+    widths.insert(0, max([NAME, *map(width_of, names)]))
     lines = [*_heading(study, agenda, store_root), _plan_line(_HEADER, widths)]
     told: set[str] = set()
     for state, name, row in zip(agenda.states, names, table, strict=True):
@@ -46,6 +69,7 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
         lines.append(_plan_line((name, *row), widths))
         if failure := "" if state.complete else failure_of(state, agenda):
             lines.append("  " + clip(f"failed last time, will be tried again: {failure}", COLUMNS - 2))
+    lines += plan_lines(study, [state.cell for state in agenda.states])
     if stale := sum(map(older, agenda.states)):
         text = f"* {counted(stale, 'result')} of older source code; raycl run --fresh computes all again"
         lines += wrapped(text)
@@ -56,6 +80,8 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     below = _built_on(agenda)
     if missing := sum(agenda.store.get(key) is None for key in below):
         lines += wrapped(f"{counted(len(below), 'run')} that these build on, {missing} to do first")
+    for note in lines_of(state.cell for state in agenda.states):
+        lines += wrapped(f"note: {note}", "  ")
     return "\n".join([*lines, *_total(agenda, slots)])
 
 
@@ -76,7 +102,7 @@ GAP = 2
 
 def _plan_line(row: Sequence[str], widths: Sequence[int]) -> str:
     """Texts to the left, numbers to the right."""
-    texts = [text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True)]
+    texts = [padded(text, width) for text, width in zip(row[:3], widths[:3], strict=True)]
     numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
     return (" " * GAP).join([*texts, *numbers]).rstrip()
 
@@ -99,9 +125,10 @@ def _heading(study: Study, agenda: Agenda, store_root: Path | str) -> list[str]:
     labels = dict.fromkeys(state.cell.label for state in agenda.states)
     names = dict.fromkeys(state.cell.benchmark for state in agenda.states)
     orders = f" x {counted(study.orders, 'order')}" if study.orders > 1 else ""
+    network = network_text(study, [state.cell for state in agenda.states])
     left = (
         f"{study.name}: {counted(len(labels), 'method')} x {counted(len(names), 'benchmark')}{orders}, "
-        f"network {study.network}"
+        + (f"network {network}" if network else "each on a network of its own")
     )
     right = f"store {shown(store_root)}"
     room = COLUMNS - len(left) - len(right)
@@ -128,9 +155,9 @@ def _names(agenda: Agenda, width: int) -> list[str]:
         printed[state.cell.benchmark] + (f" / order {state.cell.order}" if state.cell.orders > 1 else "")
         for state in agenda.states
     ]
-    column = max(map(len, labels), default=0)
-    names = [f"{label:<{column}} / {rest}" for label, rest in zip(labels, rests, strict=True)]
-    if max(map(len, names), default=0) <= width:
+    column = max(map(width_of, labels), default=0)
+    names = [f"{padded(label, column)} / {rest}" for label, rest in zip(labels, rests, strict=True)]
+    if max(map(width_of, names), default=0) <= width:
         return names
     return [clip(f"{label} / {rest}", width) for label, rest in zip(labels, rests, strict=True)]
 
@@ -138,12 +165,12 @@ def _names(agenda: Agenda, width: int) -> list[str]:
 def _blocked_lines(state: CellState, name: str, width: int, told: set[str]) -> list[str]:
     """Why, and the remedy under it; cells that lack the same thing say it once."""
     if state.cell.blocked in told:
-        return [f"{name:<{width}}  blocked: as above"]
+        return [f"{padded(name, width)}  blocked: as above"]
     told.add(state.cell.blocked)
     reason, *remedies = [line.strip() for line in state.cell.blocked.splitlines() if line.strip()]
     reason, arrow, remedy = reason.partition(" -> ")
     indent = " " * (width + GAP)
-    lines = wrapped(f"{name:<{width}}  blocked: {reason}", indent)
+    lines = wrapped(f"{padded(name, width)}  blocked: {reason}", indent)
     for text in [remedy, *remedies] if arrow else remedies:
         lines += [f"{indent}{line}" for line in wrapped(f"-> {text}", "   ", COLUMNS - len(indent))]
     return lines
@@ -307,7 +334,7 @@ class LiveView:
             text = f"{counts.done}/{counts.total} {one_line(job.name)} {_outcome(job, result)}"
         else:
             text = f"{masks.done}/{len(masks.wanted)} masks: {one_line(job.name)} {_trained(result)}"
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
         self.console.file.flush()
 
     def _count(self, estimate: bool) -> None:
@@ -349,7 +376,7 @@ class LiveView:
         lines = [self._header(), *self._chosen(max(1, height - 3))]
         text = Text(no_wrap=True, overflow="crop")
         for number, line in enumerate(lines):
-            text.append(("\n" if number else "") + line[:width], "bold" if not number else "")
+            text.append(("\n" if number else "") + cut(line, width), "bold" if not number else "")
         return text
 
     def _header(self) -> str:
@@ -382,11 +409,11 @@ def _cell_line(
 ) -> str:
     """label / benchmark  search 8/8  best val .842  final 3/3  acc .838, or where its run stands."""
     cell, (trials, finals) = state.cell, booked
-    parts = [f"{name:<{NAME}}"]
+    parts = [padded(name, NAME)]
     if cell.blocked and not state.complete:
         return f"{parts[0]}  blocked: raycl plan says what it needs"
     if state.failed:
-        return f"{parts[0]}  failed: {next(iter(state.failed.values())).splitlines()[-1]}"
+        return f"{parts[0]}  failed: {last_words(next(iter(state.failed.values())))}"
     if cell.search is None:
         parts.append(" " * 29)
     else:
@@ -430,17 +457,19 @@ def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
 def _tasks(state: CellState) -> int:
     """How many tasks a cell's benchmark has; 0 where its data are not here."""
     try:
-        return len(benchmarks.load(state.cell.benchmark, state.cell.trial_seed, 0).tasks)
+        cell = state.cell
+        with userfiles.beside(cell.home):
+            return len(benchmarks.load(cell.benchmark, cell.trial_seed, 0, cell.identity).tasks)
     except UserError:
         return 0
 
 
 def _outcome(job: Job, result: Result) -> str:
     """val .934 1.2 s; diverged and failed with their reason."""
-    lines = result.message.strip().splitlines() or [""]
     if result.status != "done":
-        reason = lines[0] if result.status == "diverged" else lines[-1]
-        return f"{result.status}: {one_line(reason)}" if reason else result.status
+        first = result.status == "diverged"
+        reason = result.message.strip().partition("\n")[0] if first else last_words(result.message)
+        return f"{result.status}: {clip(reason, SCREEN)}" if reason else result.status
     trial = job.role.startswith("trial") and job.cell.protocol == "val"
     seconds = result.provenance.get("seconds", result.ct)
     return f"{'val' if trial else 'acc'} {fraction(result.acc('val' if trial else 'test'))} {seconds:.1f} s"
@@ -450,7 +479,7 @@ def _trained(outcome: Any) -> str:
     """12.3 s; or what it failed of."""
     if outcome.status == "done":
         return f"{outcome.seconds:.1f} s"
-    return f"{outcome.status}: {one_line((outcome.message.strip().splitlines() or [''])[-1])}"
+    return f"{outcome.status}: {clip(last_words(outcome.message), SCREEN)}"
 
 
 def closing_text(store_root: Path | str, page: Path | str | None = None, compare: str = "") -> str:

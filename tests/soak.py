@@ -119,9 +119,9 @@ def warm() -> None:
     """Import what a driver needs, and torch's first step; no thread is left behind."""
     for name in WARM:
         importlib.import_module(name)
-    from raycl import player
+    from raycl import process
 
-    player._warm()
+    process.warm_up()
 
 
 def case_of(seed: int, number: int, ray: bool, attempt: int = 0) -> Case:

@@ -124,7 +124,7 @@ def test_data_is_listed_prepared_and_verified(
         (["plan", "mine.py", "--set", "search.trial=4"], ["unknown field 'trial'; did you mean 'trials'"]),
         (["plan", "mine.py", "--set", "network=mpl"], ["mine.py: network: unknown network 'mpl'"]),
         (["run", "mine.py", "--set", "benchmarks=['permuted_mnist']"], ["raycl data prepare mnist"]),
-        (["run", "mine.py", "--local", "--store", "mine.py/x"], ["cannot be written", "--store DIR"]),
+        (["run", "mine.py", "--local", "--store", "mine.py/x"], ["mine.py is a file", "--store DIR"]),
         (["run", "mine.py", "--address", "127.0.0.1:1"], ["no Ray cluster answers at --address 127.0.0.1:1"]),
         (["methods", "hatt"], ["unknown method 'hatt'; did you mean 'hat'"]),
         (["benchmarks", "digit_split"], ["did you mean 'digits_split'"]),

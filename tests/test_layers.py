@@ -12,13 +12,15 @@ import pytest
 
 HOME = Path(__file__).parent.parent / "raycl"
 
-CORE = {"errors", "userfiles", "digest", "provenance", "moments", "space",
+CORE = {"configs", "domains", "errors", "userfiles", "digest", "provenance", "moments", "space",
         "streams", "tasks", "method", "methods", "masks", "supermasks",
         "networks", "benchmarks", "training", "pretraining", "sequence", "metrics", "names", "presets",
-        "spec", "probes"}  # fmt: skip
+        "spec", "probes", "answers", "process"}  # fmt: skip
 PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",
-         "api", "cli", "gc", "bench", "bench_masks", "bench_alpha", "bench_methods", "bench_scale",
-         "data_view", "presence"}  # fmt: skip
+         "api", "cli", "gc", "limits", "netcheck", "notes", "planning", "bench",
+         "bench_masks", "bench_alpha", "bench_methods", "bench_scale",
+         "data_view", "presence", "choosing", "overrides", "ending",
+         "places"}  # fmt: skip
 CORE |= {"plainfiles", "filenames"}
 PLAIN |= {"records", "unpickling"}
 DOORS = {"api", "cli", "bench"}  # plain rooms that may open tune, inside a function

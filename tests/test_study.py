@@ -323,8 +323,8 @@ class TestFiles:
             ("search.trial=4", "unknown field 'trial'; did you mean 'trials'"),
             ("serch.trials=4", "unknown field 'serch'; did you mean 'search'"),
             ("search.trials", "write FIELD=VALUE"),
-            ("search.trials=many", "'many' is not a int"),
-            ("orders=x", "'x' is not a int"),
+            ("search.trials=many", "'many' is not a whole number"),
+            ("orders=x", "'x' is not a whole number"),
             ("search=3", "search has fields of its own"),
         ],
     )

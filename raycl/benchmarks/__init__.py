@@ -11,8 +11,10 @@ One of your own is a class in your own file, named ``"my_file:Mine"`` in a study
             return split_by_class("mine", x_train, y_train, x_test, y_test, tasks=self.tasks)
 """
 
-from raycl.benchmarks.arrays import split_by_class, whole
-from raycl.benchmarks.base import Recipe, load, reordered, within
+from raycl.benchmarks.arrays import as_images, split_by_class, whole
+from raycl.benchmarks.base import Recipe, load, reordered, unnamed, within
+from raycl.benchmarks.own import check_names
 from raycl.benchmarks.prepared import data_root
 
-__all__ = ["Recipe", "data_root", "load", "reordered", "split_by_class", "whole", "within"]
+__all__ = ["Recipe", "as_images", "check_names", "data_root", "load", "reordered", "split_by_class",
+           "unnamed", "whole", "within"]  # fmt: skip

@@ -12,35 +12,44 @@ from typing import Any, ClassVar
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
-from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.base import within
+from raycl.benchmarks.checks import same_pixels
 from raycl.benchmarks.families import split_tasks
+from raycl.benchmarks.files import checked
+from raycl.benchmarks.own import OwnData
+from raycl.benchmarks.ownpictures import Digests, found_in, images_and_digests, notes_on
 from raycl.benchmarks.pools import Part, Pool, statistics, stratified
-from raycl.benchmarks.prepared import Contents, Folder, data_root, shown
-from raycl.benchmarks.sources.base import decoded, images_of
-from raycl.benchmarks.sources.image_folders import Listing, listed
+from raycl.benchmarks.prepared import Arrays, Contents, data_root, printable
+from raycl.benchmarks.sources.image_folders import Listing
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
-_PARTS = ("train", "test")
+_Stamps = tuple[tuple[str, str, int, int, int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnFolder(Recipe):
+class OwnFolder(OwnData):
     """A user's own pictures, split into tasks by class in the order of the folders' names.
 
-    PATH/train/<class>/* and PATH/test/<class>/*, or PATH/<class>/*, of which a share is then held out for the
-    test. Pictures become RGB; their shorter side is resized to `size` pixels and the middle cut out. They are
-    normalised by mean and standard deviation of the training images. They are read into the data folder once.
+    PATH/train/<class>/* and PATH/test/<class>/*, with PATH/val/<class>/* (or valid, validation) or a share of
+    train as validation; or PATH/<class>/*, of which a share is then held out for the test. Pictures become
+    RGB: turned as their EXIF says, transparency over white, levels of 16 bits and of floats in [0, 1] scaled.
+    Their shorter side is resized to `size` pixels and the middle cut out. They are normalised by mean and
+    standard deviation of the training images. They are read into the data folder once, and found there by the
+    checksum of their contents and of their names below PATH.
 
     Fields:
         test: share of each class to test on, where there is no test folder.
-        val: share of each class's training images that is held out.
+        val: share of each class's training images that is held out, where there is no val folder.
     """
 
     id: ClassVar[str] = "folder"
+    version: ClassVar[int] = 2  # 2: levels of more than 8 bits, transparency, EXIF
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "your own pictures, a folder a class, split by class"
+    example: ClassVar[str] = "folder(path='mine')"
 
     path: str = ""
     size: int = 32
@@ -48,123 +57,103 @@ class OwnFolder(Recipe):
     val: float = 0.1
     test: float = 0.2
     data_seed: int = 0
+    name: str = ""
 
     def __post_init__(self) -> None:
-        if not self.path:
-            raise ValueError("path is missing: name the folder of pictures, as in folder(path='mine')")
+        super().__post_init__()
         within("size", self.size, 8, 1024)
         within("tasks", self.tasks, 1, 100_000)
         within("val", self.val, 0, 0.9)
         within("test", self.test, 0.01, 0.9)
         within("data_seed", self.data_seed, 0, 2**32 - 1)
-        # Workers have another current folder.
-        object.__setattr__(self, "path", str(Path(self.path).expanduser().absolute()))
 
-    def identity(self) -> dict[str, str]:
-        """The checksum of the pictures and their names.
+    def checksum(self) -> str:
+        return _checksum(self.path, _stamps(found_in(Path(self.path))), str(data_root()))
 
-        Raises:
-            UserError: there is no such folder, or it does not hold folders of pictures.
-        """
-        return {"sha256": _checksum(self.path, _stamp(self._listings()), str(data_root()))}
+    def kept(self) -> str:
+        return f"{self.identity()['sha256']}-{self.size}-{self.version}"
 
-    def build(self, seed: int) -> Benchmark:
-        checksum = self.identity()["sha256"]
-        place = data_root() / "folder" / f"{checksum[:16]}-{self.size}"
-        folder = Folder(place, Path(self.path).name, f"delete {shown(place)}, it will be written again")
-        if not folder.begun:
-            folder.fill(self._read, size=0)
-        arrays, names = folder.open(), tuple(folder.facts["class_names"])
-        images, labels = arrays["train_images"], arrays["train_labels"]
-        tested = [arrays.get(f"test_{what}", held) for what, held in (("images", images), ("labels", labels))]
-        rest, rows = np.arange(len(labels)), np.arange(len(tested[1]))
-        if "test_images" not in arrays:
-            rest, _, rows = stratified(labels, 0.0, self.test, self.data_seed, crc32(b"test"))
-        train, val, _ = stratified(labels[rest], self.val, 0.0, self.data_seed, crc32(b"val"))
-        self._check(names, labels[rest[train]], tested[1][rows])
-        pool = Pool(
-            Part(images, labels, rest[train]),
-            Part(images, labels, rest[val]),
-            Part(tested[0], tested[1], rows),
-            *statistics(images, rest),
-            names=names,
-        )
-        made = split_tasks(pool, self.tasks, self.id)
-        return Benchmark(str(self), tuple(made), (3, self.size, self.size), similar=self.similar)
-
-    def _check(self, names: tuple[str, ...], *parts: Any) -> None:
-        for part, labels in zip(_PARTS, parts, strict=True):
-            rare = sorted(set(range(len(names))) - set(labels.tolist()))
-            if rare:
-                raise UserError(
-                    f"benchmark folder: {shown(Path(self.path))}: class {names[rare[0]]} has too few images, "
-                    f"none is left for {part}; set val and test to smaller shares, or add some"
-                )
+    def made(self) -> Benchmark:
+        arrays, facts = self.folder.open(), self.folder.facts
+        names = tuple(facts["class_names"])
+        pool, notes = self._divided(arrays, names)
         if self.tasks > (most := len(names) // 2):
             raise UserError(
                 f"benchmark folder: tasks = {self.tasks}: {len(names)} classes make 1..{most} tasks"
             )
+        made = tuple(split_tasks(pool, self.tasks, self.id))
+        return Benchmark(str(self), made, (3, self.size, self.size), similar=self.similar, notes=notes)
 
-    def _listings(self) -> dict[str, Listing]:
-        """Files of train and, where there is one, of test."""
-        root = Path(self.path)
-        try:
-            if all((root / part).is_dir() for part in _PARTS):
-                found = {part: listed(root / part) for part in _PARTS}
-            else:
-                found = {"train": listed(root)}
-        except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"benchmark folder: cannot read {shown(root)}: {reason}") from None
-        except UserError as error:
-            raise UserError(f"benchmark folder: {error}") from None
-        kinds = [listing.classes for listing in found.values()]
-        if kinds[0] != kinds[-1]:
-            odd = sorted(set(kinds[0]) ^ set(kinds[-1]))[0]
+    def _divided(self, arrays: Arrays, names: tuple[str, ...]) -> tuple[Pool, tuple[str, ...]]:
+        """Train, val and test, as they lie in folders or by shares; and what is to be told of them."""
+        all_rows = {part: np.arange(len(arrays[f"{part}_labels"]))
+                    for part in ("train", "val", "test") if f"{part}_labels" in arrays}  # fmt: skip
+        labels, rest = arrays["train_labels"], all_rows["train"]
+        parts = {part: (part, rows) for part, rows in all_rows.items()}  # whose images, and which
+        if "test" not in parts:
+            rest, _, rows = stratified(labels, 0.0, self.test, self.data_seed, crc32(b"test"))
+            parts["test"] = "train", rows
+        train = rest
+        if "val" not in parts:
+            chosen, held, _ = stratified(labels[rest], self.val, 0.0, self.data_seed, crc32(b"val"))
+            train, parts["val"] = rest[chosen], ("train", rest[held])
+        parts["train"] = "train", train
+        whole: dict[str, Part] = {}
+        for part, (of, rows) in parts.items():
+            whole[part] = Part(arrays[f"{of}_images"], arrays[f"{of}_labels"], rows)
+            if part != "val":
+                self._check(names, part, whole[part].labels[rows])
+        seen = {part: arrays[f"{of}_digests"][rows] for part, (of, rows) in parts.items() if part != "val"}
+        learnt = seen["train"] if "val" in all_rows else arrays["train_digests"][rest]
+        notes = same_pixels(learnt, seen["test"])
+        mean, std = statistics(arrays["train_images"], rest)
+        return Pool(whole["train"], whole["val"], whole["test"], mean, std, names=names), notes
+
+    def _check(self, names: tuple[str, ...], part: str, labels: NDArray[np.int64]) -> None:
+        rare = np.setdiff1d(np.arange(len(names)), labels)
+        if len(rare):
             raise UserError(
-                f"benchmark folder: {shown(root)}: class {odd} is in only one of train/ and test/"
+                f"benchmark folder: {self.name}: class {names[rare[0]]} has too few images, none is left for "
+                f"{part}; set val and test to smaller shares, or add some"
             )
-        return found
 
-    def _read(self) -> Contents:
+    def read(self) -> Contents:
         arrays: dict[str, Any] = {}
-        listings = self._listings()
+        listings = found_in(Path(self.path))
         for part, listing in listings.items():
-            arrays[f"{part}_images"] = images_of(
-                listing.files,
-                (3, self.size, self.size),
-                lambda file: decoded(file, shown(file), side=self.size, square=False),
+            digests = Digests(len(listing.files))
+            arrays[f"{part}_images"], arrays[f"{part}_digests"] = images_and_digests(
+                listing.files, self.size, digests
             )
             arrays[f"{part}_labels"] = listing.labels
-        return Contents(arrays, facts={"class_names": listings["train"].classes})
+        classes = [printable(name) for name in listings["train"].classes]
+        facts = {"class_names": classes, "notes": notes_on(Path(self.path), listings)}
+        return Contents(arrays, facts=facts)
 
 
-def _stamp(listings: dict[str, Listing]) -> tuple[tuple[str, str, int, int], ...]:
-    """Part, path, size and time of change of each file: what tells that pictures have changed."""
-    found = []
-    for part, listing in listings.items():
-        for file in listing.files:
-            facts = file.stat()
-            found.append((part, str(file), facts.st_size, facts.st_mtime_ns))
-    return tuple(found)
+def _stamps(listings: dict[str, Listing]) -> _Stamps:
+    """Part, path and stamp of each file: what tells that pictures have changed."""
+    return tuple(
+        (part, str(file), *checked(file)) for part, listing in listings.items() for file in listing.files
+    )
 
 
 @functools.lru_cache(maxsize=16)
-def _checksum(path: str, stamp: tuple[tuple[str, str, int, int], ...], root: str) -> str:
+def _checksum(path: str, stamps: _Stamps, root: str) -> str:
     """SHA-256 of names and bytes, noted in the data folder: other processes need not read them again."""
-    seen = hashlib.sha256(repr(stamp).encode()).hexdigest()
+    seen = hashlib.sha256(repr(stamps).encode()).hexdigest()
     note = Path(root) / "folder" / f"{seen[:32]}.sha256"
     with contextlib.suppress(OSError):
-        if len(known := note.read_text()) == 64:
+        if len(known := note.read_text(encoding="utf-8", errors="replace")) == 64:
             return known
     total = hashlib.sha256()
-    for part, name, _, _ in stamp:
+    for part, name, *_ in stamps:
         with open(name, "rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{part}/{os.path.relpath(name, path)}\0{content}\n".encode())
+        total.update(os.fsencode(f"{part}/{os.path.relpath(name, path)}\0{content}\n"))
     with contextlib.suppress(OSError):  # it only saves time, and the data folder may be read-only
         note.parent.mkdir(parents=True, exist_ok=True)
         draft = note.with_name(f".{note.name}-{os.getpid()}")
-        draft.write_text(total.hexdigest())
+        draft.write_text(total.hexdigest(), encoding="utf-8")
         os.replace(draft, note)
     return total.hexdigest()

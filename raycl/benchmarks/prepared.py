@@ -43,9 +43,22 @@ def data_root() -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as a user would write it."""
+    """A path as a user would write it, on one line that any terminal can print."""
     home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    return printable(f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path))
+
+
+def printable(text: str) -> str:
+    """The text, a line break or a byte that is no UTF-8 written as ``\\n`` or ``\\xe9``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # a byte of a file's name that is no UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
 
 
 @dataclass(frozen=True)
@@ -263,7 +276,7 @@ class Folder:
                 digest.update(raw)
                 if blocks.token and stop < blocks.shape[0]:
                     _settle(file)
-                    notes.write_text(json.dumps({"token": blocks.token, "rows": stop}))
+                    notes.write_text(json.dumps({"token": blocks.token, "rows": stop}), encoding="utf-8")
             progress(name, blocks.shape[0], blocks.shape[0])
             _settle(file)
             size = file.tell()
@@ -273,7 +286,7 @@ class Folder:
         shape, dtype = list(blocks.shape), str(np.dtype(blocks.dtype))
         entry = {"file": final, "shape": shape, "dtype": dtype, "sha256": sha256, "bytes": size}
         if blocks.token:  # until there is a manifest
-            notes.write_text(json.dumps({"token": blocks.token, "entry": entry}))
+            notes.write_text(json.dumps({"token": blocks.token, "entry": entry}), encoding="utf-8")
         return entry
 
     def _finished(self, blocks: Blocks, notes: Path) -> dict[str, Any]:
@@ -344,7 +357,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Size, time of change and place of a file: what changes when somebody writes to it."""
+    """Size, time of change and place of a file: what changes when somebody writes to it.
+
+    The time of the inode's change is not looked at: it is new where a data folder was made read-only, and no
+    stamp can be written there.
+    """
     try:
         facts = path.stat()
     except OSError:

@@ -43,7 +43,7 @@ class _Sequence(Recipe):
         return found.pop() if len(found) == 1 else None
 
     def build(self, seed: int) -> Benchmark:
-        made = [load(str(part), seed) for part in self.parts()]
+        made = [load(part, seed) for part in self.parts()]
         tasks = [replace(task, name=f"{task.kind}: {task.name}") for part in made for task in part.tasks]
         similar = made[0].similar if len(made) == 1 else None
         return Benchmark(str(self), tuple(tasks), made[0].input_shape, similar=similar)

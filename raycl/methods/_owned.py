@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from raycl.masks import layers_of, weights_of
+from raycl.masks import layers_of, weights_below_heads
 from raycl.method import Batch, Buffers, Task
+from raycl.networks import Network
+from raycl.networks._checks import check_maskable
 from raycl.pretraining import OnFirst
 from raycl.probes.owners import bytes_of, owner_figures
 from raycl.training import Fit, Fitted
@@ -32,11 +34,16 @@ class Owned(OnFirst):
     first task's, whose own is the network's.
     """
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_maskable(net, cls.__name__)
+
     def make(self) -> None:
         super().make()
         if self.world.tasks > 255:
             raise ValueError(f"{self.world.tasks} tasks are too many: owners are numbered up to 255")
-        weights = [name for name in weights_of(self.net) if name.startswith("body.")]
+        weights = weights_below_heads(self.net)
         self.layers = dict(zip(layers_of(self.net.body), weights, strict=True))  # by their names in figures
         self.owners = Buffers(torch.zeros_like(w, dtype=torch.uint8) for w in self.weights)
         self.learnt: list[int] = []

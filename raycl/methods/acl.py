@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raycl.method import Batch, Method, Task, Update, measuring, one_task
+from raycl.networks import Network
+from raycl.networks._checks import check_heads
 from raycl.space import Choice, Float
 from raycl.training import Fit
 
+MOST = 10_000  # units of a layer
 NORM = 1e-6  # added to norms before they divide
 
 
@@ -30,6 +33,10 @@ class ACL(Method):
     schedule in proportion: they start at `e_lr` and `d_lr` where the schedule starts at `Fit.lr`.
     """
 
+    splits = True
+    ignores: ClassVar[Mapping[str, str]] = {
+        "lr": "ACL steps with method.e_lr and method.d_lr, which the schedule lowers in the same proportion"
+    }
     fit: ClassVar[Mapping[str, Any]] = {"momentum": 0.9, "weight_decay": 0.01}
     deviations: ClassVar[Sequence[str]] = (
         "the shared encoder is the study's network and a linear layer to the latent space",
@@ -61,8 +68,15 @@ class ACL(Method):
             for name in ("latent", "e_steps", "units", "head_units"):
                 if getattr(self, name) < 1:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+                if name != "e_steps" and getattr(self, name) > MOST:
+                    raise ValueError(f"{name} = {getattr(self, name)} is too many: at most {MOST} units")
 
     config: Config
+
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_heads(net, cls.__name__)
 
     def make(self) -> None:
         super().make()

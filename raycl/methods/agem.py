@@ -7,7 +7,7 @@ draw of them, to first order, the part of the gradient that points that way is t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.method import Batch, Method, Task, measuring, mixed_cross_entropy
+from raycl.method import Batch, Breaker, Method, Task, measuring, mixed_cross_entropy
 from raycl.space import Choice
 from raycl.training import Fit
 
@@ -29,6 +29,12 @@ class AGEM(Method):
     """
 
     mixed = True  # the memory's batches
+    broken_by: ClassVar[Mapping[Breaker, str]] = {
+        "adaptive": "rescales the projected gradient entry by entry: a step may raise the memory's loss",
+        "momentum": "adds gradients that were projected against other samples: a step may raise the memory's "
+        "loss",
+        "decay": "pulls weights towards 0 after the projection: a step may raise the memory's loss",
+    }
     deviations: ClassVar[Sequence[str]] = (
         "many epochs under the protocol's stopping rule, where A-GEM's paper passes over the data once",
         "the memory keeps the last m of each class in the order of the training split, without regard to the "
@@ -78,7 +84,7 @@ class AGEM(Method):
     def loss(self, batch: Batch) -> Tensor:
         if isinstance(batch.task, int):
             return super().loss(batch)
-        if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.net.modules()):
+        if not any(isinstance(m, nn.modules.batchnorm._NormBase) for m in self.net.modules()):
             return mixed_cross_entropy(self.net, batch)
         with measuring(self.net, dropout=self.training):  # each task by its own statistics, as they were
             losses = [

@@ -53,6 +53,8 @@ class CAT(HAT):
 
         def __post_init__(self) -> None:
             super().__post_init__()
+            if self.n_head > 64:
+                raise ValueError(f"n_head = {self.n_head} is too many: at most 64")
             for name, least in (("n_head", 1), ("attention_weight", 0)):
                 if getattr(self, name) < least:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")

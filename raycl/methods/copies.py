@@ -37,6 +37,10 @@ class Copies(One):
         initial: str = ""  # preset by which the first task is trained; "" as the others are
         initial_epochs: int = 0  # 0: as the preset says
 
+        def __post_init__(self) -> None:
+            if self.initial_epochs < 0:
+                raise ValueError(f"initial_epochs = {self.initial_epochs} must be at least 0")
+
     config: Config
 
     @classmethod

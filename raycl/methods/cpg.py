@@ -80,7 +80,9 @@ class CPG(Owned):
             for name in ("lr_mask", "stage_lr", "repick_lr", "repick_lr_mask"):
                 if getattr(self, name) <= 0:
                     raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
-            for name in ("repick_epochs", "allowed_loss"):
+            if not 0 <= self.min_train_accuracy <= 1:
+                raise ValueError(f"min_train_accuracy = {self.min_train_accuracy} must lie in [0, 1]")
+            for name in ("repick_epochs", "allowed_loss", "goal_epochs", "pick_milestone", "pick_stop"):
                 if getattr(self, name) < 0:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 0")
 

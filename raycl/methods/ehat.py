@@ -13,7 +13,8 @@ from typing import Annotated, ClassVar, Literal
 import torch
 
 from raycl.method import Batch, Buffers, Task
-from raycl.methods.ewc import _pieces, fisher
+from raycl.methods._fisher import fisher
+from raycl.methods.ewc import _pieces
 from raycl.methods.hat import HAT
 from raycl.space import Float
 from raycl.training import Fit

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from raycl.method import Method, Task
-from raycl.networks import Heads, PerTaskBatchNorm
+from raycl.networks import Heads
+from raycl.networks._norms import freeze_statistics
 from raycl.training import Fit
 
 
@@ -24,6 +25,7 @@ class Frozen(Method):
 
     keeps_logits = True
     needs = (Heads,)
+    splits = True
 
     def make(self) -> None:
         super().make()
@@ -33,6 +35,14 @@ class Frozen(Method):
         fit(self, task)
         self.learnt += 1
         self.train(self.training)
+
+    @classmethod
+    def statistics_rest(cls, config: Any) -> bool:
+        return True
+
+    @property
+    def answers_stay(self) -> bool:
+        return True  # statistics are frozen with the trunk
 
     def trainable(self, task: int) -> Iterable[Any]:
         return self.net.heads[task].parameters() if self.learnt else self.net.trainable(task)
@@ -45,14 +55,5 @@ class Frozen(Method):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.learnt:
-            _freeze_statistics(self.net.body)
+            freeze_statistics(self.net.body)
         return self
-
-
-def _freeze_statistics(module: nn.Module) -> None:
-    """Batch normalisations into evaluation mode, but for those with statistics per task."""
-    for child in module.children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            child.train(False)
-        elif not isinstance(child, PerTaskBatchNorm):
-            _freeze_statistics(child)

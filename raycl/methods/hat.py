@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.masks import Gate, annealed, layers_of, weight_factors
-from raycl.method import Batch, Buffers, Method, Task, Update, one_task
+from raycl.masks import SOFT_MASK, Gate, annealed, layers_of, weight_factors
+from raycl.method import Batch, Breaker, Buffers, Method, Task, Update, one_task
 from raycl.networks import Blocks, Heads
 from raycl.space import Float
 from raycl.training import Fit
@@ -31,6 +31,7 @@ class HAT(Method):
 
     needs = (Blocks, Heads)
     fit: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
+    broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK  # of gates that are not quite 0 or 1
     deviations: ClassVar[Sequence[str]] = (
         "the slope reaches smax with the last batch, as in HAT's paper; its code stops short of it",
     )
@@ -48,6 +49,8 @@ class HAT(Method):
         def __post_init__(self) -> None:
             if self.smax <= 0 or self.clamp <= 0:
                 raise ValueError(f"smax = {self.smax} and clamp = {self.clamp} must be above 0")
+            if self.lamb < 0:
+                raise ValueError(f"lamb = {self.lamb} must be at least 0")
 
     config: Config
 

@@ -5,14 +5,14 @@ A parameter whose importance to any task before exceeds the threshold is blocked
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from raycl.method import Batch, Task, Update
+from raycl.method import Batch, Breaker, Task, Update
 from raycl.methods.spg import SPG
 from raycl.space import Choice
 from raycl.training import Fit
@@ -21,6 +21,7 @@ from raycl.training import Fit
 class HPG(SPG):
     """SPG whose gradients are multiplied by 0 or 1. Blocked parameters stay bit for bit."""
 
+    broken_by: ClassVar[Mapping[Breaker, str]] = {}  # 0 stays 0 in any optimiser, and decay is undone
     deviations: ClassVar[Sequence[str]] = (
         "the head's gradient is scaled by the share of the body that is free, as SPG's code does; "
         "the paper does not say",

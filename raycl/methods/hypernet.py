@@ -18,8 +18,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raycl.method import Batch, Method, Task, Update
+from raycl.networks._checks import shared_names
 from raycl.space import Choice, Float
 from raycl.training import Fit
+
+MOST = 10_000  # units of a layer
 
 
 class Place(NamedTuple):
@@ -63,6 +66,8 @@ class Hypernet(Method):
             for name in ("emb", "chunk"):
                 if getattr(self, name) < 1:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+            if max(self.emb, *self.hidden, 1) > MOST:
+                raise ValueError(f"emb = {self.emb} and hidden = {self.hidden}: at most {MOST} units each")
             if min(self.hidden, default=1) < 1:
                 raise ValueError(f"hidden = {self.hidden}: each layer needs at least 1 unit")
 
@@ -72,6 +77,7 @@ class Hypernet(Method):
         super().make()
         named = dict(self.net.named_parameters())
         self.shapes = {name: p.shape for name, p in named.items()}
+        self.shared = list(shared_names(self.net))  # other names of tied parameters
         chunk = min(self.config.chunk, sum(p.numel() for p in named.values()))
         own = [set(self.net.trainable(task)) for task in range(self.world.tasks)]
         self.places = [place([(p.numel(), p in mine) for p in named.values()], chunk) for mine in own]
@@ -114,7 +120,9 @@ class Hypernet(Method):
         sizes = [shape.numel() for shape in self.shapes.values()]
         flat = generated(list(self.theta), self.embeddings[task])[: sum(sizes)]
         parts = zip(self.shapes.items(), flat.split(sizes), strict=True)
-        return {name: part.view(shape) for (name, shape), part in parts}
+        like = dict(self.net.named_parameters())  # empty, but of the type of number that is wanted
+        found = {name: part.view(shape).to(like[name].dtype) for (name, shape), part in parts}
+        return found | {name: found[first] for name, first in self.shared}
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         loss = self.loss(batch)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from raycl.method import Batch, Task, one_task
 from raycl.methods.supsup import SupSup
+from raycl.networks import Network
+from raycl.networks._checks import check_statistics
 from raycl.probes.answers import candidates_of, inference_figures, overlap_figures
 from raycl.probes.task_inference import Candidates, normalised
 from raycl.space import Choice, filled
@@ -27,6 +29,8 @@ from raycl.training import Fit
 if TYPE_CHECKING:
     from raycl.spec import RunSpec
     from raycl.supermasks.bank import MaskSpec
+
+MASKS = 10_000  # of a kind; the paper has 250
 
 
 class ImpressLearn(SupSup):
@@ -71,6 +75,8 @@ class ImpressLearn(SupSup):
             if min(self.counts.values()) < 1:
                 wanted = "k_het and k_hom" if self.basis == "mixed" else "k"
                 raise ValueError(f"basis = {self.basis!r} of {self.counts}: {wanted} must be at least 1")
+            if max(self.counts.values()) > MASKS:
+                raise ValueError(f"basis = {self.basis!r} of {self.counts}: at most {MASKS} masks of a kind")
             if self.basis != "mixed" and (self.k_het or self.k_hom):
                 raise ValueError(f"k_het and k_hom are for basis = 'mixed'; basis = {self.basis!r} takes k")
             if self.basis == "random" and (self.density_rule, self.mask_values) != ("uniform", "binary"):
@@ -95,6 +101,11 @@ class ImpressLearn(SupSup):
             **config.counts,
             **rules_of(config),
         )
+
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_statistics(net, cls.__name__)
 
     def make(self) -> None:
         super().make()

@@ -6,7 +6,7 @@ tasks (SPG section 4.1; batches of 640). Rows of the accuracy matrix before the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -21,6 +21,10 @@ class MTL(Method):
     joint = True
     mixed = True
     fit: ClassVar[Mapping[str, Any]] = {"batch": 640}
+
+    @classmethod
+    def samples_per_fit(cls, config: Any, sizes: Sequence[int]) -> list[int]:
+        return [sum(sizes)]
 
     def make(self) -> None:
         super().make()

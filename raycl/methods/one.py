@@ -28,6 +28,7 @@ class One(Method):
     def make(self) -> None:
         self.nets = nn.ModuleDict()  # by task
         net = self.world.build()
+        self.check_network(net, self.world.tasks)
         self.total = sum(p.numel() for task in range(self.world.tasks) for p in net.trainable(task))
 
     def _fresh(self, task: int) -> Network:

@@ -41,6 +41,8 @@ class PackNet(Owned):
                 share = getattr(self, name)
                 if share is not None and not 0 <= share < 1:
                     raise ValueError(f"{name} = {share} must be at least 0 and below 1")
+            if self.retrain_milestone < 0:
+                raise ValueError(f"retrain_milestone = {self.retrain_milestone} must be at least 0")
             if self.retrain_epochs < 1 or self.retrain_lr <= 0:
                 raise ValueError(
                     f"retrain_epochs = {self.retrain_epochs} must be at least 1, and "

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from raycl.masks import layers_of
 from raycl.method import Method, Task
-from raycl.networks import Blocks, Heads
+from raycl.networks import Blocks, Heads, Network
+from raycl.networks._checks import check_walked
 from raycl.space import Choice, Int
 from raycl.training import Fit
 
 PATHS = 2
+MODULES = 1_000  # each is a network
 
 Path: TypeAlias = list[list[int]]
 """For each layer the modules; one that mutation named twice is active once."""
@@ -77,13 +79,21 @@ class PathNet(Method):
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
             if self.n_active > self.modules:
                 raise ValueError(f"n_active = {self.n_active} must not exceed modules = {self.modules}")
-            if self.expansion <= 0:
-                raise ValueError(f"expansion = {self.expansion} must be above 0")
+            if self.modules > MODULES:
+                raise ValueError(f"modules = {self.modules} is too many: at most {MODULES} in a layer")
+            if not 0 < self.expansion <= 16:
+                raise ValueError(f"expansion = {self.expansion} must be above 0, and at most 16")
 
     config: Config
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_walked(net, cls.__name__)
+
     def make(self) -> None:
         nets = [self._narrow(index) for index in range(self.config.modules)]
+        self.check_network(nets[0], self.world.tasks)
         self.layers: Any = nn.ModuleList(  # [layer][module]
             nn.ModuleList(blocks) for blocks in zip(*(net.blocks for net in nets), strict=True)
         )

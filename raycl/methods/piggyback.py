@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.masks import layers_of, weights_of
+from raycl.masks import layers_of, weights_below_heads
 from raycl.method import Task
+from raycl.networks import Network
+from raycl.networks._checks import check_maskable
 from raycl.pretraining import OnFirst
 from raycl.probes.kernels import LayerMask, mask_figures, packed
 from raycl.probes.owners import bytes_of
@@ -63,9 +65,14 @@ class Piggyback(OnFirst):
 
     config: Config
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_maskable(net, cls.__name__)
+
     def make(self) -> None:
         super().make()
-        weights = [name for name in weights_of(self.net) if name.startswith("body.")]
+        weights = weights_below_heads(self.net)
         linear = self.config.mask_linear == "element"
         self.layers = {  # by their names in figures, the weights' names in the network
             layer: name

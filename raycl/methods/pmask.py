@@ -11,16 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.masks import Gate, annealed, layers_of, unpack, weight_factors, weights_of
-from raycl.method import Batch, Buffers, Method, Task, Update, one_task
-from raycl.networks import Blocks, Heads
+from raycl.masks import SOFT_MASK, Gate, annealed, layers_of, unpack, weight_factors, weights_below_heads
+from raycl.method import Batch, Breaker, Buffers, Method, Task, Update, one_task
+from raycl.networks import Blocks, Heads, Network
+from raycl.networks._checks import check_maskable
+from raycl.networks._norms import freeze_statistics
 from raycl.probes.gates import binarised, capacity_figures, gate_figures
 from raycl.probes.overlap import Bits
 from raycl.space import Float
@@ -35,6 +37,7 @@ class PMask(Method):
     """
 
     keeps_logits = True  # with store="hard"
+    version: ClassVar[int] = 2  # 2: batch statistics that all tasks share stay as the first one left them
     needs = (Heads,)
     fit: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"pmask": {"fit.lr": Float(0.01, 0.1, log=True)}}
@@ -71,12 +74,17 @@ class PMask(Method):
 
     config: Config
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_maskable(net, cls.__name__)
+
     def make(self) -> None:
         super().make()
         if (unit := self.config.granularity == "unit") and not isinstance(self.net, Blocks):
             raise ValueError(f"granularity = 'unit' needs a chain of blocks, not {type(self.net).__name__}")
         layers = layers_of(self.net.body)
-        paths = [name.removesuffix(".weight") for name in weights_of(self.net) if name.startswith("body")]
+        paths = [name.removesuffix(".weight") for name in weights_below_heads(self.net)]
         self.layers, self.paths = list(layers.values()), dict(zip(layers, paths, strict=True))
         biased = self.config.mask_bias and not unit
         biases = [0 if layer.bias is None or not biased else len(layer.bias) for layer in self.layers]
@@ -103,6 +111,7 @@ class PMask(Method):
         gates = [gate.detach() for gate in self.gates()]
         self.masks[t] = binarised(gates)
         self.current, self.embeddings = None, nn.ParameterList()
+        self.train(self.training)
         self.free, self.factors, self.held = [], {}, {}
         self.notes[t] = gate_figures(start, gates, self.paths)
         if not math.isnan(fitted.val_accuracy):  # what the cut costs
@@ -185,16 +194,21 @@ class PMask(Method):
         if task != self.current and task not in self.masks:
             return {}, 0.0
         gates = self.gates() if task == self.current else self.kept(task)
-        params = dict(self.net.named_parameters())
-        found = {name: params[name].detach() for name in self.ungated if self.masks}
+        found = {name: self.net.get_parameter(name).detach() for name in self.ungated if self.masks}
         for name, gate in self.spread(gates).items():  # a closed bit gives 0 whatever becomes of p
-            p = params[name]
+            p = self.net.get_parameter(name)
             found[name] = torch.where(gate, p, 0.0) if gate.dtype == torch.bool else p * gate
         return found, self.regulariser(gates) if task == self.current else 0.0
 
     def forward(self, x: Tensor, task: int) -> Tensor:
         logits: Tensor = functional_call(self.net, self.effective(task)[0], (x, task), tie_weights=False)
         return logits
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.masks:  # statistics that tasks share stay, as parameters without gates do
+            freeze_statistics(self.net.body)
+        return self
 
     def loss(self, batch: Batch) -> Tensor:
         task = one_task(batch)
@@ -231,9 +245,13 @@ class PMask(Method):
                 torch.where(blocked, value, p, out=p)
         return loss
 
+    @classmethod
+    def breakers(cls, config: Any) -> Mapping[Breaker, str]:
+        return {} if config.store == "hard" else SOFT_MASK  # bits leave no gradient to divide
+
     @property
     def answers_stay(self) -> bool:
-        return self.config.store == "hard"
+        return self.config.store == "hard" and super().answers_stay
 
     def figures(self, task: int) -> dict[str, Any]:
         masks = [mask for t, mask in sorted(self.masks.items()) if t <= task]

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl.method import Method, Task
-from raycl.networks import Blocks, Heads
+from raycl.networks import Blocks, Heads, Network
+from raycl.networks._checks import check_walked
 from raycl.space import Float
 from raycl.training import Fit
 
@@ -39,10 +40,15 @@ class PNN(Method):
         expansion: Annotated[float, Float(0.8, 1.5)] = 1.117  # a column's widths times the number of tasks
 
         def __post_init__(self) -> None:
-            if self.expansion <= 0:
-                raise ValueError(f"expansion = {self.expansion} must be above 0")
+            if not 0 < self.expansion <= 1_000:
+                raise ValueError(f"expansion = {self.expansion} must be above 0, and at most 1000")
 
     config: Config
+
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_walked(net, cls.__name__)
 
     def make(self) -> None:
         tasks = self.world.tasks
@@ -54,6 +60,7 @@ class PNN(Method):
         for task in range(tasks):
             column, across = self.world.build(width, task), self.world.build(width, tasks + task)
             assert isinstance(column, Blocks) and isinstance(across, Blocks)
+            self.check_network(column, tasks)
             layers = [*(block.layer for block in across.blocks[1:]), across.heads[task]] if task else []
             with torch.device("cpu"):  # the same draws on every device
                 laterals = nn.ModuleList(Lateral(layer, task) for layer in layers)

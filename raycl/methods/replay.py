@@ -7,6 +7,7 @@ samples with all that was kept.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Replay(Method):
                 raise ValueError(f"fraction = {self.fraction} must lie in (0, 1]")
 
     config: Config
+
+    @classmethod
+    def samples_per_fit(cls, config: Any, sizes: Sequence[int]) -> list[int]:
+        kept = [0, *itertools.accumulate(round(config.fraction * size) for size in sizes)]
+        return [size + old for size, old in zip(sizes, kept, strict=False)]
 
     def make(self) -> None:
         super().make()

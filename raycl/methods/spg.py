@@ -2,14 +2,14 @@
 
 After each task, every parameter of the body gets an importance in [0, 1] from the gradients of the task's
 own loss and, through the heads of older tasks, from those of the sum of their logits. Later tasks scale its
-gradient by one minus that. Meant for an optimiser without momentum and weight decay, which would move blocked
-parameters all the same.
+gradient by one minus that. Meant for plain SGD, with or without momentum: weight decay moves blocked
+parameters all the same, and Adam and RMSprop divide a factor between 0 and 1 out again.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raycl.masks import layers_of
-from raycl.method import Batch, Buffers, Method, Task, measuring, one_task
+from raycl.masks import SOFT_MASK, layers_of
+from raycl.method import Batch, Breaker, Buffers, Method, Task, measuring, one_task, untouched
 from raycl.networks import Heads, Network
 from raycl.training import Fit
 
@@ -35,6 +35,8 @@ class SPG(Method):
     """
 
     needs = (Heads,)
+    splits = True
+    broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK
     deviations: ClassVar[Sequence[str]] = (
         "a task's head learns at 1 - mean importance, as in SPG's code; the paper masks it like the rest",
         "importance is measured with dropout on, as in SPG's code; the paper does not say",
@@ -138,7 +140,7 @@ def gradient_importance(
     """
     own, cross = task.index, None
     heads = [*range(own if chi else 0), own]
-    with measuring(net, dropout):
+    with measuring(net, dropout), untouched(net):
         for start in range(0, len(heads), GROUP):
             group = heads[start : start + GROUP]
             for head, gradients in zip(group, summed_gradients(net, task, fit, group), strict=True):
@@ -149,17 +151,27 @@ def gradient_importance(
 
 
 def summed_gradients(net: Network, task: Task, fit: Fit, heads: Sequence[int]) -> list[list[Tensor]]:
-    """For each head the gradients of the body, summed over the batches of the training split."""
+    """For each head the gradients of the body, summed over the batches of the training split.
+
+    What is frozen, or what a head does not depend on, has 0.
+    """
     body = list(net.body.parameters())
+    places = [place for place, p in enumerate(body) if p.requires_grad]
+    moving = [body[place] for place in places]
     sums = [[torch.zeros_like(p) for p in body] for _ in heads]
     for batch in fit.batches(task.train, task.index):
         h = net.features(batch.x, task.index)
         for head, totals in zip(heads, sums, strict=True):
             logits = net.head(h, head)
             loss = F.cross_entropy(logits, batch.y) if head == task.index else logits.sum()
-            gradients = torch.autograd.grad(loss, body, retain_graph=head != heads[-1])
-            for total, gradient in zip(totals, gradients, strict=True):
-                total += gradient
+            gradients = (
+                torch.autograd.grad(loss, moving, retain_graph=head != heads[-1], allow_unused=True)
+                if moving
+                else ()
+            )
+            for place, gradient in zip(places, gradients, strict=True):
+                if gradient is not None:
+                    totals[place] += gradient
     return sums
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raycl.method import Method, Task
-from raycl.methods.ewc import fisher
+from raycl.methods._fisher import fisher
 from raycl.methods.spg import SPG, standardised
 from raycl.training import Fit
 

@@ -17,7 +17,8 @@ from torch.func import functional_call
 
 from raycl.masks import layers_of, weights_of
 from raycl.method import Buffers, Method, Task
-from raycl.networks import Heads
+from raycl.networks import Heads, Network
+from raycl.networks._checks import check_maskable, check_statistics
 from raycl.probes import answers
 from raycl.probes.backbones import set_statistics, statistics_of
 from raycl.probes.task_inference import Candidates
@@ -42,6 +43,7 @@ class SupSup(Method):
     """
 
     keeps_logits = True
+    version: ClassVar[int] = 2  # 2: accuracies are measured again where shared batch statistics move answers
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {"method.density": Float(0.05, 0.9), "fit.lr": Float(1e-3, 1.0, log=True)},
         "prm": {"method.density": Float(0.01, 0.8, log=True), "fit.lr": Float(1e-4, 1e-1, log=True)},
@@ -84,10 +86,17 @@ class SupSup(Method):
         rules = rules_of(config)
         return own_masks(spec, config.basis_preset, config.basis_epochs, **rules) if config.bank else ()
 
+    @classmethod
+    def check_network(cls, net: Network, tasks: int) -> None:
+        super().check_network(net, tasks)
+        check_maskable(net, cls.__name__, heads=True)
+
     def make(self) -> None:
         super().make()
         if self._one_head and len(set(self.world.classes)) > 1:
             raise ValueError(f"head = 'shared' needs tasks of equally many classes, not {self.world.classes}")
+        if self.config.bank:
+            check_statistics(self.net, type(self).__name__)
         with torch.no_grad():
             for layer in layers_of(self.net).values():
                 layer.weight.copy_(fixed_weight(layer.weight, self.config.backbone_init))
@@ -198,7 +207,7 @@ class SupSup(Method):
 
     @property
     def answers_stay(self) -> bool:  # else an old task may be taken for a new one
-        return self.config.inference == "given"
+        return self.config.inference == "given" and super().answers_stay
 
     @property
     def learnt(self) -> list[int]:

@@ -29,6 +29,9 @@ class TAG(Method):
     and clipping do not apply. Putting the best weights back leaves the moments where training ended.
     """
 
+    ignores: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("optimiser", "momentum", "nesterov", "weight_decay", "clip"), "TAG steps by a rule of its own"
+    )
     fit: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "lr_span": 250.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"spg": {"fit.lr": Float(1e-5, 5e-3, log=True)}}
     deviations: ClassVar[Sequence[str]] = (

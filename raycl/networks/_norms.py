@@ -6,6 +6,9 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
+from raycl.networks._checks import keeps_statistics
+from raycl.networks.base import PerTaskBatchNorm
+
 Mode: TypeAlias = Literal["frozen", "stats", "affine_stats"]
 _AFFINE, _STATISTICS = ("weight", "bias"), ("running_mean", "running_var", "num_batches_tracked")
 
@@ -27,7 +30,7 @@ class TaskNorms(nn.Module):
         self.layers = tuple(
             name
             for name, module in net.named_modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) or keeps_statistics(module)
         )
         self.states = nn.ModuleDict()  # by task
 
@@ -74,3 +77,12 @@ class TaskNorms(nn.Module):
         if self.mode == "frozen":
             for layer in self.layers:
                 net.get_submodule(layer).train(False)
+
+
+def freeze_statistics(module: nn.Module) -> None:
+    """Normalisations into evaluation mode where they keep statistics, but for those of a task's own."""
+    for child in module.children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) or keeps_statistics(child):
+            child.train(False)
+        elif not isinstance(child, PerTaskBatchNorm):
+            freeze_statistics(child)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from torch import nn
 
-from raycl.networks.base import Block, Blocks, Heads, scaled, xavier
+from raycl.networks.base import Block, Blocks, Heads, check_rates, scaled, xavier
 from raycl.space import Float
 
 
@@ -25,6 +25,7 @@ class AlexNet(Blocks, Heads):
         def __post_init__(self) -> None:
             if not 0 < self.width <= 16:
                 raise ValueError(f"width = {self.width} lies outside 0..16")
+            check_rates(drop1=self.drop1, drop2=self.drop2)
 
     def __init__(
         self, input_shape: tuple[int, int, int], classes: Sequence[int], config: Config, width: float = 1.0

@@ -56,8 +56,11 @@ class Network(nn.Module):
 
     def trainable(self, task: int) -> list[nn.Parameter]:
         """The body and the head of `task`; heads of other tasks would only decay."""
-        head = self.heads[task if len(self.heads) > 1 else 0]
-        return [*self.body.parameters(), *head.parameters()]
+        return self._body_and(self.heads[task if len(self.heads) > 1 else 0])
+
+    def _body_and(self, head: nn.Module) -> list[nn.Parameter]:
+        """Each parameter once, also where the head shares some with the body."""
+        return list(dict.fromkeys([*self.body.parameters(), *head.parameters()]))
 
 
 class Heads(Network):
@@ -72,7 +75,7 @@ class Heads(Network):
         return logits
 
     def trainable(self, task: int) -> list[nn.Parameter]:
-        return [*self.body.parameters(), *self.heads[task].parameters()]
+        return self._body_and(self.heads[task])
 
 
 class Block(nn.Module):
@@ -133,6 +136,8 @@ class Blocks(Network):
 class PerTaskBatchNorm(nn.Module):
     """Batch normalisation without affine parameters and with running statistics of each task's own."""
 
+    per_task = True
+
     def __init__(self, channels: int, tasks: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for _ in range(tasks))
@@ -163,6 +168,17 @@ class Start:
             kind = self.kind.variant(self.config)
             net = kind(self.input_shape, self.classes, self.config, width)
         return net.to(target)
+
+
+def check_rates(**rates: float) -> None:
+    """Check dropout rates.
+
+    Raises:
+        ValueError: one is no share, or leaves nothing.
+    """
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name} = {rate} must lie in [0, 1): the share that is dropped")
 
 
 def scaled(units: int, width: float) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from torch import nn
 
-from raycl.networks.base import Block, Blocks, Heads, scaled
+from raycl.networks.base import Block, Blocks, Heads, check_rates, scaled
 from raycl.space import Float
 
 
@@ -25,6 +25,7 @@ class MLP(Blocks, Heads):
         def __post_init__(self) -> None:
             if self.hidden < 1:
                 raise ValueError(f"hidden = {self.hidden} must be at least 1")
+            check_rates(drop1=self.drop1, drop2=self.drop2)
 
     def __init__(
         self, input_shape: tuple[int, int, int], classes: Sequence[int], config: Config, width: float = 1.0

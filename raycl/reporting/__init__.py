@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from raycl import userfiles
@@ -38,14 +39,21 @@ def render(
         tables: csv of the paper's tables instead, a line per cell with ours, the printed number and the rest.
 
     Raises:
-        UserError: no such format, or points or tables of another format than csv.
+        UserError: no such format, or points or tables of another format than csv, or no such file name.
     """
     with userfiles.beside(study.folder):
         text = _text(study, agenda, format, command, times, claims, points, tables)
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
     if path is not None:
         from raycl.store import publish
 
-        publish(Path(path), text)
+        try:
+            publish(Path(path), text)
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{str(path)!r} is no file name in this locale ({sys.getfilesystemencoding()}); set "
+                "LC_ALL=C.UTF-8 and give the same command again: what is finished stays"
+            ) from None
     return text
 
 

@@ -198,13 +198,13 @@ def papers() -> tuple[str, ...]:
 @functools.cache
 def catalogue() -> Mapping[str, Any]:
     """Sets of benchmarks, names of axes, derived metrics, stand-ins."""
-    found: dict[str, Any] = json.loads(DATA.joinpath("catalogue.json").read_text())
+    found: dict[str, Any] = json.loads(DATA.joinpath("catalogue.json").read_text(encoding="utf-8"))
     return found
 
 
 @functools.cache
 def _shipped() -> tuple[Claim, ...]:
-    return read_claims(DATA.joinpath("claims.csv").read_text(), "claims.csv")
+    return read_claims(DATA.joinpath("claims.csv").read_text(encoding="utf-8"), "claims.csv")
 
 
 def read_claims(text: str, file: str) -> tuple[Claim, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl.reporting.claims import VARIANTS
+from raycl.reporting.csvfile import Lines
 from raycl.reporting.judging import (
     GRAVEST,
     HOLDS,
@@ -141,8 +141,8 @@ def _first_reason(verdict: Verdict) -> str:
 
 def claims_csv(verdicts: Sequence[Verdict]) -> str:
     """A line per comparison, in full precision."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    out = Lines()
+    writer = csv.DictWriter(out, COLUMNS, restval="")
     writer.writeheader()
     for verdict in verdicts:
         writer.writerows(_line(verdict, finding) for finding in verdict.findings)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from raycl import benchmarks, metrics, names
+from raycl import benchmarks, metrics, names, userfiles
 from raycl.agenda import Agenda, CellState
 from raycl.errors import UserError
 from raycl.provenance import fingerprint
-from raycl.reporting.text import counted, one_line
+from raycl.reporting.text import SCREEN, clip, counted, last_words
 from raycl.store import Result
 from raycl.study import Cell, Search, Seeds, Study
 
@@ -307,10 +307,11 @@ def subset_of(cell: Cell) -> str:
 
 def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
     """Classes, similarity and subset of a benchmark; what is known of one whose data are not here."""
-    try:
-        benchmark = benchmarks.load(text, cell.trial_seed, 0)
-    except UserError:
-        return (), names.recipe(text).similar, ""
+    with userfiles.beside(cell.home):
+        try:
+            benchmark = benchmarks.load(text, cell.trial_seed, 0, cell.identity)
+        except UserError:
+            return (), names.recipe(text).similar, ""
     return benchmark.classes, benchmark.similar, benchmark.subset
 
 
@@ -434,11 +435,11 @@ def _status(state: CellState, agenda: Agenda) -> tuple[str, str]:
 def failure_of(state: CellState, agenda: Agenda) -> str:
     """The last line of what the last attempt at one of its missing runs failed of, or ""."""
     for message in state.failed.values():
-        return one_line(message.strip().splitlines()[-1]) if message.strip() else "failed"
+        return last_words(message)
     for trial in [*state.trials, *state.finals.values()]:
         failure = agenda.store.failure(trial.spec.key) if trial.result is None else None
         if failure is not None:
-            return one_line((failure.message.strip().splitlines() or ["failed"])[-1])
+            return last_words(failure.message)
     return ""
 
 
@@ -454,7 +455,8 @@ def older(state: CellState) -> int:
 def _notes(row: Row, state: CellState, paired: bool) -> list[str]:
     notes = []
     if row.status in (BLOCKED, FAILED):
-        notes.append(f"{row.status}: {one_line(row.reason.splitlines()[0])}")
+        first = row.reason.strip().partition("\n")[0]
+        notes.append(f"{row.status}: {clip(first, SCREEN)}")
     elif row.status == DIVERGED:
         notes.append(row.reason)
     elif row.status == MISSING:

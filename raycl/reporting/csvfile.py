@@ -23,6 +23,7 @@ from raycl.reporting.collect import (
     subset_of,
 )
 from raycl.reporting.sensitivity import sensitivity
+from raycl.reporting.settings import canonical, fixed
 from raycl.study import Study
 
 METRICS = ("acc", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "acc_just", "val_acc")  # each with its std
@@ -38,6 +39,8 @@ COLUMNS = [
     "config",
     "key",
     "matrix",
+    "fixed",
+    "inherited",
 ]
 TABLE_COLUMNS = ["table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours",
                  "std", "printed", "printed_std", "difference", "two_errors", "beyond", "word", "status",
@@ -46,10 +49,23 @@ TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")),
                 "search_seconds"]  # fmt: skip
 
 
-def to_csv(rows: Sequence[Row], times: bool = True) -> str:
-    """CSV of the rows; floats by repr, an absent number is empty.
+class Lines(io.StringIO):
+    """Lines of a writer that end in a line feed alone.
 
-    `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields. A study in
+    Python 3.11's writer leaves a carriage return within a text unquoted unless it ends lines with one itself.
+    """
+
+    def write(self, line: str) -> int:
+        return super().write(line.removesuffix("\r\n") + "\n")
+
+
+def to_csv(rows: Sequence[Row], times: bool = True) -> str:
+    """CSV of the rows; floats by repr, an absent number is empty. Labels stand there as the study has them,
+    also such as a spreadsheet takes for formulas: a changed one would be another label.
+
+    `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields, `fixed` what
+    the study fixes besides them (its network, its fit, the label) and `inherited` what its preset and the
+    method bring that nothing overrides, both as ``fit.lr=0.1; method.smax=400.0``, by name. A study in
     several orders has rows with order "mean" as well, whose deviations are over orders. `subset` says why a
     benchmark's numbers must not stand beside published ones. `ps_low` and `ps_high` are the interval of `ps`;
     `search_seconds` is the run time of all trials.
@@ -57,9 +73,9 @@ def to_csv(rows: Sequence[Row], times: bool = True) -> str:
     Args:
         times: add the columns that a second run of the same study would not repeat: seconds, memory.
     """
-    out = io.StringIO()
+    out = Lines()
     columns = COLUMNS + (TIME_COLUMNS if times else [])
-    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore")
     writer.writeheader()
     subsets = {cell.benchmark: subset_of(cell) for cell in {r.cell.benchmark: r.cell for r in rows}.values()}
     for group in _groups(rows):
@@ -83,9 +99,9 @@ def points_csv(study: Study, rows: Sequence[Row]) -> str:
     points = [
         point for view in study.views for section in sections(study, rows) for point in view.points(section)
     ]
-    out = io.StringIO()
+    out = Lines()
     columns = list(dict.fromkeys(key for point in points for key in point))
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, columns, restval="")
     writer.writeheader()
     writer.writerows(_texts(point) for point in points)
     return out.getvalue()
@@ -102,8 +118,8 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
     """
     if not study.tables:
         raise UserError(f"{study.file}: it has no tables of a paper; give it some (tables=[PaperTable(...)])")
-    out = io.StringIO()
-    writer = csv.DictWriter(out, TABLE_COLUMNS, lineterminator="\n")
+    out = Lines()
+    writer = csv.DictWriter(out, TABLE_COLUMNS)
     writer.writeheader()
     for found in papertext.tables_of(study, sections(study, rows)):
         for entry in found.all:
@@ -125,11 +141,11 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
 
 def sheets_csv(study: Study) -> str:
     """The sheets of a study without runs, an empty line between them."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    out = Lines()
+    writer = csv.writer(out)
     for number, sheet in enumerate(study.written_sheets):
         if number:
-            out.write("\n")
+            out.write("")
         writer.writerows([sheet.header, *sheet.rows])
     return out.getvalue()
 
@@ -201,7 +217,10 @@ def _stats(stats: Mapping[str, Stat]) -> dict[str, Any]:
 
 
 def _names(row: Row) -> dict[str, Any]:
-    return {"benchmark": row.cell.benchmark, "order": row.cell.order, "label": row.cell.label}
+    cell, settings = row.cell, fixed(row.cell)
+    return {"benchmark": cell.benchmark, "order": cell.order, "label": cell.label,
+            "fixed": canonical(each for each in settings if each.explicit),
+            "inherited": canonical(each for each in settings if not each.explicit)}  # fmt: skip
 
 
 def _config(row: Row) -> str:

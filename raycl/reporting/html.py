@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -12,7 +13,7 @@ from typing import Any
 import jinja2
 
 from raycl.agenda import Agenda
-from raycl.reporting import claimtable, papertext, plots, sensitivity, table, verdicts
+from raycl.reporting import claimtable, papertext, plots, sensitivity, settings, table, verdicts
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
 from raycl.reporting.importances import importances
 from raycl.reporting.papertable import Filled
@@ -29,7 +30,7 @@ from raycl.reporting.text import (
     signed,
 )
 from raycl.store import Result, publish
-from raycl.study import Search, Seeds, Study, View
+from raycl.study import Cell, Search, Seeds, Study, View
 
 DEFINITIONS = {
     "acc": "mean test accuracy over all tasks after the last one, mean_i A[T, i]",
@@ -47,7 +48,11 @@ DEFINITIONS = {
     "stored": "what must be kept after the last task, 1 kB = 1000 B",
 }
 
+OWN = "of each method's own (see its configuration)"
 CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices: they are left out"
+
+# Controls of a terminal and of the direction of writing, which would act beyond the text that holds them.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 PROVENANCE = {
     "raycl": ("raycl", "commit"),
@@ -80,11 +85,11 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
     held = verdicts.verdicts(study, rows) if claims or study.paper else []
     papers = papertext.tables_of(study, found)
     deviations = papertext.deviations(papers)
-    template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text()
+    template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    return environment.from_string(template).render(
+    page = environment.from_string(template).render(
         study=study,
         summary=_summary(rows, found),
         sheets=study.written_sheets,
@@ -101,6 +106,7 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
         command=command,
         enough=plots.ENOUGH,
     )
+    return _UNSEEN.sub(" ", page)
 
 
 def _summary(rows: Sequence[Row], found: Sequence[Section]) -> str:
@@ -115,20 +121,20 @@ def _summary(rows: Sequence[Row], found: Sequence[Section]) -> str:
 
 def _what(study: Study, rows: Sequence[Row], found: Sequence[Section]) -> list[tuple[str, str]]:
     """Facts of the study, name and text."""
-    final = study.final
+    final, cells = study.final, [row.cell for row in rows]
     facts = [
         ("methods", ", ".join(dict.fromkeys(row.cell.label for row in rows))),
         ("benchmarks", ", ".join(section.name for section in found)),
-        ("network", study.network),
-        ("preset", study.preset or "none"),
-        ("search", _search(study)),
+        ("network", settings.network_text(study, cells) or OWN),
+        ("preset", settings.preset_text(study, cells) or OWN),
+        ("search", settings.unless_own(_search(study), "search", study, cells) or OWN),
         (
             "final runs",
             f"seeds {', '.join(map(str, final))}" if isinstance(final, Seeds) else "the best trial",
         ),
     ]
-    if study.fit:
-        facts.append(("training", ", ".join(f"{k} = {plain_value(v)}" for k, v in study.fit.items())))
+    if training := settings.fit_texts(study, cells):
+        facts.append(("training", "; ".join(training)))
     if study.orders > 1:
         facts.append(("task orders", str(study.orders)))
     return facts
@@ -219,7 +225,7 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
             if view.lines(section)[1]
         ],
         "searches": _searches(section, styles, name),
-        "configurations": [_configuration(row) for group in section.groups for row in group.rows],
+        **_configurations(section.rows),
     }
 
 
@@ -332,8 +338,31 @@ def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[st
     return found
 
 
-def _configuration(row: Row) -> dict[str, Any]:
-    """The winner of a search: rounded for reading, exact for copying."""
+def _configurations(rows: Sequence[Row]) -> dict[str, Any]:
+    """What each row ran with; what its label did not fix and all rows share is said once."""
+    fixed = [settings.fixed(row.cell) for row in rows]
+    shared = [each for each in fixed[0] if len(rows) > 1 and each.source not in ("label", "method")
+              and all(each in other for other in fixed)]  # fmt: skip
+    own = [[each for each in found if each not in shared] for found in fixed]
+    return {
+        "configurations": [_configuration(row, mine) for row, mine in zip(rows, own, strict=True)],
+        "shared": _by_source(rows[0].cell, shared),
+    }
+
+
+def _by_source(cell: Cell, found: Sequence[settings.Fixed]) -> list[tuple[str, str]]:
+    """Whose they are ("" where the label fixed them), and ``fit.lr = 0.1, method.smax = 400.0``."""
+    sources = dict.fromkeys(each.source for each in found)
+    first = sorted(sources, key=lambda source: (source not in settings.BY_THE_STUDY, source != "label"))
+    said = []
+    for source in first:
+        texts = [f"{each.key} = {each.value}" for each in found if each.source == source]
+        said.append(("" if source == "label" else settings.whose(cell, source), ", ".join(texts)))
+    return said
+
+
+def _configuration(row: Row, fixed: Sequence[settings.Fixed]) -> dict[str, Any]:
+    """The winner of a search, rounded for reading and exact for copying, and what was fixed."""
     best = row.best
     exact = "" if best is None else ", ".join(f'"{key}": {json.dumps(value)}' for key, value in best.items())
     shown = "" if best is None else ", ".join(f"{key} = {plain_value(value)}" for key, value in best.items())
@@ -342,6 +371,7 @@ def _configuration(row: Row) -> dict[str, Any]:
         "label": one_line(row.cell.label) + order,
         "shown": "the search is not over" if best is None else shown or "nothing searched",
         "exact": exact,
+        "fixed": _by_source(row.cell, fixed),
         "trials": str(len(row.trials)) if row.trials else ABSENT,
         "val": fraction(max((t.objective for t in row.trials if t.objective is not None), default=None)),
     }

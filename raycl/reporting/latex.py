@@ -22,6 +22,7 @@ _ESCAPED = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
+    "`": r"\textasciigrave{}",  # which turns ? and ! upside down
     **{letter: f"{{{letter}}}" for letter in "[]*"},  # which \\\\ would take for its own
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }

@@ -15,6 +15,7 @@ CORE = ("acc", "val_acc", "acc_just", "fwt_vs_one", "bwt", "bwt_T", "forgetting"
         "epochs_mean", "params", "bytes_total")  # fmt: skip
 BY_TASK = ("acc_task", "fwt_vs_one", "ct_task", "ct_train")
 SIGNED = ("fwt_vs_one", "bwt", "bwt_T", "gain_over_ncl")
+LARGEST = 1e100  # whose square is still a number; what is larger, or no number, nobody measured
 ABSENT = object()  # a field that the method has not
 
 
@@ -127,10 +128,20 @@ def _figure(value: Any, metric: Metric) -> float | None:
     return sum(entries) / len(entries) if entries else None
 
 
+def measured(value: Any) -> float | None:
+    """A figure that can be averaged and drawn; None for all else that a method may report."""
+    return float(value) if isinstance(value, int | float) and abs(value) <= LARGEST else None
+
+
 def _entries(value: Any) -> dict[Any, float]:
     """A number, a list or a mapping as numbers by name, in their order."""
     if isinstance(value, Mapping):
         pairs: list[tuple[Any, Any]] = list(value.items())
     else:
         pairs = list(enumerate(value if isinstance(value, list | tuple) else [value], start=1))
-    return {level: float(v) for level, v in pairs if isinstance(v, int | float) and not math.isnan(v)}
+    return {level: number for level, v in pairs if (number := measured(v)) is not None}
+
+
+def by_layer(figures: Mapping[str, Any], name: str) -> dict[str, float]:
+    """What a run measured of each layer; nothing where it is no mapping of names to numbers."""
+    return {layer: v for layer, v in _entries(figures.get(name)).items() if isinstance(layer, str)}

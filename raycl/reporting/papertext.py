@@ -10,7 +10,7 @@ from raycl.reporting.collect import Section, searched_on
 from raycl.reporting.judging import ENOUGH
 from raycl.reporting.numbers import SIGNED
 from raycl.reporting.papertable import MEAN, SUBSET, SUBSTITUTE, Entry, Filled, filled
-from raycl.reporting.text import ABSENT, COLUMNS, clipped, counted, wrapped
+from raycl.reporting.text import ABSENT, COLUMNS, clipped, counted, padded, width_of, wrapped
 from raycl.study import Study
 
 WIDEST, LEAST = 26, 16  # longer names of columns are shortened; those of rows never below this for a second
@@ -232,7 +232,7 @@ def lines(study: Study, found: Filled, known: Sequence[Deviation]) -> list[str]:
         for label, name in zip(shown, found.columns, strict=True)
     ]
     tail = max(len(numbered.get(row, "")) for row in found.rows)
-    widest = len(GAP) + max(len(column[0]) for column in columns)
+    widest = len(GAP) + max(width_of(column[0]) for column in columns)
     room = max(LEAST, COLUMNS - 2 * widest - tail)  # shorter names before one column alone
     short = clipped(found.rows, max(8, min(room, COLUMNS - widest - tail)))
     rows = [label + numbered.get(name, "") for label, name in zip(short, found.rows, strict=True)]
@@ -259,8 +259,8 @@ def _column(label: str, cells: Sequence[Texts], beside: bool) -> list[str]:
     if any(cell.difference for cell in cells):
         parts.append(_aligned("diff", [(cell.difference or ABSENT, cell.mark) for cell in cells], gap=""))
     body = ["  ".join(line) for line in zip(*parts, strict=True)][0 if beside else 1 :]
-    width = max(map(len, [label, *body]))
-    return [text.ljust(width) for text in [label, *body]]
+    width = max(map(width_of, [label, *body]))
+    return [padded(text, width) for text in [label, *body]]
 
 
 def _aligned(header: str, cells: Sequence[tuple[str, str]], gap: str = " ") -> list[str]:
@@ -281,14 +281,14 @@ def _aligned(header: str, cells: Sequence[tuple[str, str]], gap: str = " ") -> l
 
 def _blocks(first: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list[str]]:
     """Columns side by side as long as they fit, then the next ones below."""
-    names = max(map(len, first))
+    names = max(map(width_of, first))
     blocks: list[list[Sequence[str]]] = [[]]
     width = names
     for column in columns:
-        width += len(GAP) + len(column[0])
+        width += len(GAP) + width_of(column[0])
         if width > COLUMNS and blocks[-1]:
             blocks.append([])
-            width = names + len(GAP) + len(column[0])
+            width = names + len(GAP) + width_of(column[0])
         blocks[-1].append(column)
-    start = [text.ljust(names) for text in first]
+    start = [padded(text, names) for text in first]
     return [[GAP.join(line).rstrip() for line in zip(start, *block, strict=True)] for block in blocks]

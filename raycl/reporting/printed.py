@@ -85,7 +85,9 @@ def numbers(paper: str) -> tuple[Printed, ...]:
         known = ", ".join(sorted(p.name.removesuffix(".csv") for p in DATA.joinpath("tables").iterdir()))
         raise UserError(f"no printed numbers of paper {paper!r} (known: {known})")
     labels = _labels(paper)
-    return tuple(_number(row, labels, f"{file.name}:{n}") for n, row in _rows(file.read_text()))
+    return tuple(
+        _number(row, labels, f"{file.name}:{n}") for n, row in _rows(file.read_text(encoding="utf-8"))
+    )
 
 
 def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -93,7 +95,7 @@ def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _labels(paper: str) -> dict[tuple[str, str], str]:
-    rows = _rows(DATA.joinpath("labels.csv").read_text())
+    rows = _rows(DATA.joinpath("labels.csv").read_text(encoding="utf-8"))
     return {(row["column"], row["label"]): row["id"] for _, row in rows if row["paper"] == paper}
 
 

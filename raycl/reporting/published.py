@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from raycl import names
+from raycl import names, userfiles
 from raycl.benchmarks.base import Recipe
 from raycl.errors import UserError
 from raycl.reporting.claims import parse_item, parse_metric, parse_place
 from raycl.reporting.collect import Row, subset_of
 from raycl.reporting.printed import numbers
 from raycl.reporting.verdicts import fields_named, reading, rows_meant
+from raycl.study import Cell
 
 
 def published(paper: str, row: Row, rows: Sequence[Row], metric: str = "acc") -> float | None:
@@ -38,7 +39,7 @@ def published(paper: str, row: Row, rows: Sequence[Row], metric: str = "acc") ->
     values = {
         p.value
         for item, p in items
-        if _is_benchmark(row.cell.benchmark, p.benchmark)
+        if _is_benchmark(row.cell, p.benchmark)
         and any(meant is row for meant in rows_meant(item, alike, named, read))
     }
     return values.pop() if len(values) == 1 else None
@@ -58,9 +59,10 @@ def as_printed(recipe: Recipe) -> tuple[Recipe, str]:
     return known, f"{100 * share:g} % of the training images are held out (val={share:g})"
 
 
-def _is_benchmark(text: str, printed: str) -> bool:
-    """Whether a study's benchmark is what the table names, in all settings but what is held out."""
-    place, recipe = parse_place(printed), names.recipe(text)
+def _is_benchmark(cell: Cell, printed: str) -> bool:
+    """Whether a cell's benchmark is what the table names, in all settings but what is held out."""
+    with userfiles.beside(cell.home):
+        place, recipe = parse_place(printed), names.recipe(cell.benchmark)
     if place is None or place.part or place.benchmark != names.name_of(type(recipe)):
         return False
     return type(recipe)(**dict(place.fields)) == as_printed(recipe)[0]

@@ -15,9 +15,12 @@ from raycl.reporting.text import (
     clipped,
     counted,
     fraction,
+    padded,
+    printable,
     quantity,
     seconds,
     signed,
+    width_of,
     wrapped,
 )
 from raycl.study import Seeds, Sheet, Study, View
@@ -65,14 +68,17 @@ def table_text(study: Study, agenda: Agenda) -> str:
 
 def sheet_lines(sheet: Sheet) -> list[str]:
     """Title, header, rows, notes; the first column to the left, numbers to the right."""
-    columns = list(zip(sheet.header, *sheet.rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    table = [[printable(text) for text in row] for row in [sheet.header, *sheet.rows]]
+    widths = [max(map(width_of, column)) for column in zip(*table, strict=True)]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= COLUMNS else " "
     lines = [
         gap.join(
-            [row[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(row[1:], widths[1:], strict=True))]
+            [
+                padded(row[0], widths[0]),
+                *(" " * (w - width_of(text)) + text for text, w in zip(row[1:], widths[1:], strict=True)),
+            ]
         ).rstrip()
-        for row in [sheet.header, *sheet.rows]
+        for row in table
     ]
     return [*wrapped(sheet.title), *lines, *(line for note in sheet.notes for line in wrapped(note))]
 
@@ -88,9 +94,9 @@ def section_lines(study: Study, section: Section) -> list[str]:
         if labels == names:
             break
     first = ["method", *(label + star for label, star in zip(labels, stars, strict=True))]
-    widest = max(map(len, first))
+    widest = max(map(width_of, first))
     table = [
-        (" " * gap).join([label.ljust(widest), *cells]).rstrip()
+        (" " * gap).join([padded(label, widest), *cells]).rstrip()
         for label, *cells in zip(first, *columns, strict=True)
     ]
     short = [f"{a} = {b}" for a, b in zip(labels, names, strict=True) if a != b]
@@ -110,15 +116,17 @@ def view_lines(view: View, section: Section) -> list[str]:
     header, rows = view.lines(section)
     if not rows:
         return []
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rows = [[printable(text) for text in row] for row in rows]
+    widths = [max(map(width_of, column)) for column in zip(header, *rows, strict=True)]
     room = COLUMNS - sum(width + 2 for width in widths[1:])
     names = [row[0] for row in rows]
     firsts = dict(zip(dict.fromkeys(names), clipped(list(dict.fromkeys(names)), room), strict=True))
-    first = max(map(len, [header[0], *firsts.values()]))
+    first = max(map(width_of, [header[0], *firsts.values()]))
     lines = wrapped(f"{view.title}: {section.name}")
     for name, *cells in [header, *([firsts[name], *cells] for name, *cells in rows)]:
-        numbers = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(first), *numbers]).rstrip())
+        numbers = [" " * (width - width_of(cell)) + cell
+                   for cell, width in zip(cells, widths[1:], strict=True)]  # fmt: skip
+        lines.append("  ".join([padded(name, first), *numbers]).rstrip())
     return lines + [line for note in view.notes for line in wrapped(note)]
 
 

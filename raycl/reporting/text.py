@@ -1,4 +1,8 @@
-"""How numbers and names are written in tables, on the terminal and in plots."""
+"""How numbers and names are written in tables, on the terminal and in plots.
+
+What a user wrote may hold anything: its control characters become spaces, and its width is counted in columns
+of a terminal, of which a Chinese character takes two and a combining accent none.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,12 @@ import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rich.cells import cell_len
+
 ABSENT = "-"
 COLUMNS = 80
+SCREEN = 200  # characters of somebody else's message on the screen; files have all of it
+_FILL = "\ue000"  # second column of a wide character while lines are broken; no printable text holds it
 
 
 def fraction(value: float | None) -> str:
@@ -73,18 +81,48 @@ def plain_value(value: object) -> str:
     return str(value)
 
 
+def printable(text: str) -> str:
+    """Each control character, line break or half of a surrogate pair becomes a space."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
 def one_line(text: str) -> str:
-    """Control characters and line breaks become spaces."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """Control characters and line breaks become spaces, and several spaces one."""
+    return " ".join(printable(text).split())
+
+
+def width_of(text: str) -> int:
+    """Columns that a terminal takes for it."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def padded(text: str, width: int) -> str:
+    """With spaces behind it, `width` columns wide or wider."""
+    return text + " " * (width - width_of(text))
+
+
+def cut(text: str, width: int) -> str:
+    """As many of its first characters as `width` columns hold."""
+    for end, letter in enumerate(text):
+        width -= width_of(letter)
+        if width < 0:
+            return text[:end]
+    return text
 
 
 def clip(text: str, width: int) -> str:
     """`text` in `width` columns: the middle gives way, because variants differ at their ends."""
     text = one_line(text)
-    if len(text) <= width:
+    if width_of(text) <= width:
         return text
-    tail = max(0, (width - 2) // 3)
-    return (text[: width - 2 - tail] + ".." + text[len(text) - tail :])[:width]
+    tail = cut(text[::-1], max(0, (width - 2) // 3))[::-1]
+    return cut(cut(text, width - 2 - width_of(tail)) + ".." + tail, width)
+
+
+def last_words(message: str) -> str:
+    """The last line of a traceback, which says what it was; whole."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    return one_line(lines[-1]) if lines else "failed"
 
 
 def clipped(labels: Sequence[str], width: int) -> list[str]:
@@ -101,7 +139,12 @@ def clipped(labels: Sequence[str], width: int) -> list[str]:
 
 def wrapped(text: str, indent: str = "  ", width: int = COLUMNS) -> list[str]:
     """Lines of at most `width` columns, all but the first indented."""
-    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    text = printable(text)
+    if not text.isascii():
+        text = "".join(c + _FILL * (width_of(c) - 1) for c in text)
+        width -= _FILL in text  # for a wide character that its line's end parts from its second column
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
+    return [line.replace(_FILL, "") for line in lines] or [""]
 
 
 def counted(n: int, noun: str) -> str:

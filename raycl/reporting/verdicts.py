@@ -528,7 +528,7 @@ def _trunk_bytes(row: Row) -> float | None:
     """The network without its heads, in float32; None where the data that shape it are not here."""
     cell = row.cell
     try:
-        benchmark = benchmarks.load(cell.benchmark, cell.trial_seed, 0)
+        benchmark = benchmarks.load(cell.benchmark, cell.trial_seed, 0, cell.identity)
     except UserError:
         return None
     values = {key.partition(".")[2]: setting(row, key) for key in cell.settings if key.startswith("net.")}

@@ -22,6 +22,7 @@ from torch.func import functional_call
 from raycl import streams
 from raycl.masks import kept
 from raycl.networks import Block, Blocks, Heads, Network, PerTaskBatchNorm
+from raycl.networks._checks import altered
 from raycl.supermasks.bank import Backbone, BasisMask, packed
 from raycl.supermasks.edge_popup import density_of, draw_scores
 from raycl.supermasks.training import Order, PulseOfMasks, Rules
@@ -316,7 +317,8 @@ class Chain:
         return (
             plain
             and net.blocks[0].flatten
-            and all(isinstance(layer, nn.Linear) for layer in layers)
+            and all(type(block) is Block for block in net.blocks)
+            and all(isinstance(layer, nn.Linear) and not altered(layer) for layer in layers)
             and not any(block.pool for block in net.blocks)
             and not any(isinstance(bias := layer.bias, Tensor) and bool(bias.any()) for layer in layers)
             and not draws(net)

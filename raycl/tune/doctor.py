@@ -201,7 +201,7 @@ def _store(report: Report, store: Path) -> None:
     try:
         publish(trial, "first")
         publish(trial, "second")  # over the first, as a result that is computed again
-        assert trial.read_text() == "second"
+        assert trial.read_text(encoding="utf-8") == "second"
     except OSError as error:
         reason = f"cannot be written ({error.strerror or error})"
         report.rows.append(("store", f"{shown(place)}: {reason}"))

@@ -72,7 +72,11 @@ def token_problem() -> str:
     if file is None:
         return ""
     try:
-        return "" if file.read_text().strip() else f"the token file {called} is empty"
+        return (
+            ""
+            if file.read_text(encoding="utf-8", errors="replace").strip()
+            else f"the token file {called} is empty"
+        )
     except FileNotFoundError:
         return f"there is no token file {called}"
     except (OSError, UnicodeDecodeError) as error:

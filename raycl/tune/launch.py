@@ -14,7 +14,7 @@ from typing import Any
 
 from raycl.agenda import Agenda
 from raycl.benchmarks import data_root
-from raycl.errors import UserError
+from raycl.errors import UserError, redacted, screen_line, typed_path
 from raycl.study import Cell, Study
 
 _QUIET = {
@@ -40,11 +40,14 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     The study's own Python files travel to the workers of a cluster.
 
     Raises:
-        UserError: the cluster cannot be joined: see `check_address`.
+        UserError: the cluster cannot be joined (see `check_address`), or Ray does not start here.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    import ray
+    try:
+        import ray
+    except Exception as error:  # an installation that is broken
+        raise _no_start(screen_line(f"{type(error).__name__}: {error}")) from None
 
     from raycl.tune.joining import check_address, no_cluster
 
@@ -70,10 +73,16 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         if not already:
             with _within(empty.name):
                 ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if not address:
-            raise
-        raise no_cluster(address, " ".join(str(error).split())[:300]) from None
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # Ray raises what it likes, and some of its parts end the process
+        if shipped:
+            shipped.cleanup()
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        reason = screen_line(redacted(str(error) or type(error).__name__))
+        raise no_cluster(address, reason) if address else _no_start(reason) from None
     try:
         yield max(1.0, float(ray.cluster_resources().get("CPU", 0.0)))
     finally:
@@ -82,6 +91,15 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         for temporary in (shipped, empty):
             if temporary is not None:
                 temporary.cleanup()
+
+
+def _no_start(reason: str) -> UserError:
+    """What is said where Ray does not start on this machine."""
+    place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return UserError(
+        f"Ray does not start on this machine ({reason}); its files go to {typed_path(place)}: name another "
+        "short path, with room, with RAY_TMPDIR, or play the study in this process with --local"
+    )
 
 
 def _pack(folder: Path, target: Path) -> None:
@@ -215,19 +233,28 @@ def slots(cells: Sequence[Cell]) -> int:
 
 
 def play_on_ray(
-    study: Study, agenda: Agenda, cells: Sequence[Cell], shipped: bool, at_once: int | None = None
+    study: Study,
+    agenda: Agenda,
+    cells: Sequence[Cell],
+    shipped: bool,
+    at_once: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Play the agenda to its end on the cluster that is joined; Ctrl-C raises KeyboardInterrupt.
+
+    A worker process plays one run after another, until one fails or leaves something of the process otherwise
+    than it found it: the next run then waits some seconds for a new one.
 
     Args:
         shipped: the study's files are on the workers already.
         at_once: runs live at a time at most; by default as many as there is room for.
+        say: takes what is to be known of a run besides its result, a line each.
     """
     from ray import tune
     from ray.tune.execution.placement_groups import PlacementGroupFactory
 
     from raycl.tune.lifeline import bound_to_cluster
-    from raycl.tune.search import StudySearch
+    from raycl.tune.search import LastWord, StudySearch
     from raycl.tune.secrets import kept_from_workers
     from raycl.tune.staging import stage
     from raycl.tune.trainable import play
@@ -235,8 +262,7 @@ def play_on_ray(
     if agenda.over:
         return
     check_resources(cells)
-    sources = sorted({name for cell in cells for name in _needs(cell)})
-    for line in stage(sources):
+    for line in stage(sorted({folder for cell in cells for folder in _prepared(cell)})):
         logging.getLogger("raycl").info(line)
     common = {
         "store": str(agenda.store.root),
@@ -246,7 +272,7 @@ def play_on_ray(
     at_once = at_once or slots(cells)
     agenda.masks.slots = at_once
     scratch = tempfile.mkdtemp(prefix="raycl-tune-")
-    searcher = StudySearch(agenda, common)
+    searcher = StudySearch(agenda, common, say)
     tuner = tune.Tuner(
         tune.with_resources(play, lambda config: PlacementGroupFactory([bundle(config)])),
         tune_config=tune.TuneConfig(
@@ -260,6 +286,7 @@ def play_on_ray(
             name="study",
             storage_path=scratch,
             verbose=0,
+            callbacks=[LastWord()],
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
@@ -268,7 +295,7 @@ def play_on_ray(
         with kept_from_workers(), _silenced(), bound_to_cluster(agenda, Path(scratch)):
             tuner.fit()
     finally:
-        StudySearch.agendas.pop(searcher.token, None)
+        searcher.forget()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -284,6 +311,14 @@ def _needs(cell: Cell) -> Sequence[str]:
 
     with userfiles.beside(cell.home):
         return names.recipe(cell.benchmark).needs()
+
+
+def _prepared(cell: Cell) -> Sequence[str]:
+    """Folders below the data folder from which a cell's tasks are read."""
+    from raycl import names, userfiles
+
+    with userfiles.beside(cell.home):
+        return names.recipe(cell.benchmark).located(cell.identity).prepared()
 
 
 @contextlib.contextmanager

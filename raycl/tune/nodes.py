@@ -188,12 +188,14 @@ def _memory() -> tuple[int, int]:
     """Bytes in all and free, of the machine or of the container's share."""
     total = free = 0
     with contextlib.suppress(OSError, ValueError):
-        rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        rows = dict(
+            line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        )
         total, free = (int(rows[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     group = Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError, ValueError):
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
+        limit = int((group / "memory.max").read_text(encoding="utf-8"))
+        used = int((group / "memory.current").read_text(encoding="utf-8"))
         total, free = min(total or limit, limit), min(free, max(0, limit - used))
     return total, free
 
@@ -211,7 +213,7 @@ def _data_sets(data: str) -> dict[str, dict[str, Any]]:
     found = {}
     for manifest in sorted(Path(data).glob("*/manifest.json")):
         try:
-            arrays = json.loads(manifest.read_text())["arrays"].values()
+            arrays = json.loads(manifest.read_text(encoding="utf-8"))["arrays"].values()
             sizes = {str(entry["file"]): int(entry["bytes"]) for entry in arrays}
             files = [manifest.parent / name for name in sizes]
             found[manifest.parent.name] = {
@@ -240,7 +242,7 @@ def _read_and_write(store: Path, folder: str, nonce: str, name: str, patience: f
     note, until = store / folder / "driver", time.monotonic() + patience
     while True:
         with contextlib.suppress(OSError):
-            if note.read_text() == nonce:
+            if note.read_text(encoding="utf-8", errors="replace") == nonce:
                 break
         if time.monotonic() > until:
             return "has another folder of that name"
@@ -252,7 +254,7 @@ def _write_back(folder: Path, text: str, name: str) -> str:
     """Publish a file as results are published: written, synced, renamed."""
     draft = folder / f".{name}"
     try:
-        with open(draft, "w") as file:
+        with open(draft, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -324,7 +326,7 @@ def _leave_note(folder: Path, nonce: str) -> None:
     """The driver's file, that nodes must find; the folder is as open as those that raycl makes in a store."""
     try:
         folder.mkdir()
-        (folder / "driver").write_text(nonce)
+        (folder / "driver").write_text(nonce, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"store {folder.parent} cannot be written ({error.strerror or error}); name another with "
@@ -400,7 +402,7 @@ def _read_back(file: Path, text: str) -> bool:
     until = time.monotonic() + STORE_SECONDS
     while True:
         with contextlib.suppress(OSError):
-            if file.read_text() == text:
+            if file.read_text(encoding="utf-8", errors="replace") == text:
                 return True
         if time.monotonic() > until:
             return False

@@ -6,12 +6,15 @@ import dataclasses
 import json
 import shutil
 import uuid
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from raycl.agenda import Agenda, Job
 from raycl.maskjobs import MaskJob
+from raycl.process import told
 from raycl.store import Result, Trained
 from raycl.training import Pulse
 from raycl.tune.watch import last_words
@@ -25,13 +28,18 @@ class StudySearch(Searcher):
     """
 
     agendas: ClassVar[dict[str, Agenda]] = {}
+    says: ClassVar[dict[str, Callable[[str], None]]] = {}
 
-    def __init__(self, agenda: Agenda, common: dict[str, Any]) -> None:
+    def __init__(
+        self, agenda: Agenda, common: dict[str, Any], say: Callable[[str], None] = lambda line: None
+    ) -> None:
         super().__init__()
         self.token = uuid.uuid4().hex
-        self.agendas[self.token] = agenda
+        self.agendas[self.token], self.says[self.token] = agenda, say
+        self.said: set[tuple[str, str]] = set()
         self.common = common
         self.keys: dict[str, str] = {}
+        self.outcomes: dict[str, str] = {}
 
     @property
     def agenda(self) -> Agenda:
@@ -46,7 +54,9 @@ class StudySearch(Searcher):
         return self.common | config_of(job)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if "mask" in result:
+        if "outcome" in result:
+            self.outcomes[trial_id] = result["outcome"]
+        elif "mask" in result:
             self.agenda.mask_ready(result["mask"])
         elif "pulse" in result and trial_id in self.keys:
             self.agenda.pulse(self.keys[trial_id], Pulse(**json.loads(result["pulse"])))
@@ -54,6 +64,7 @@ class StudySearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        outcome = self.outcomes.pop(trial_id, None)  # whose process may have ended since, as it should
         key = self.keys.pop(trial_id, None)
         job = self.agenda.live.get(key) if key else None
         if key is None or job is None:
@@ -61,21 +72,45 @@ class StudySearch(Searcher):
         message = "the worker process or its node died, and so did its second and third attempt"
         if why := last_words(self.agenda.store.checkpoints / key):
             message += f"; the last time {why}"
-        outcome = None if error or not result else result.get("outcome")
         if isinstance(job, MaskJob):
             trained = Trained(**json.loads(outcome)) if outcome else Trained("failed", message)
+            self._say_left(job, trained.left)
             shutil.rmtree(self.agenda.store.checkpoints / key, ignore_errors=True)
             self.agenda.finish_masks(key, trained)
         elif outcome:
-            self.agenda.finish(key, Result.from_json(json.loads(outcome)))
+            played = Result.from_json(json.loads(outcome))
+            self._say_left(job, played.provenance.get("left", ()))
+            self.agenda.finish(key, played)
         else:
             self.agenda.finish(key, Result(job.spec, "failed", message=message))
+
+    def _say_left(self, job: Job | MaskJob, left: Sequence[str]) -> None:
+        """Say once of a label what its runs leave of a process that is not used again for that reason."""
+        if left and (job.cell.label, line := told(left)) not in self.said:
+            self.said.add((job.cell.label, line))
+            self.says[self.token](f"{job.name} left {line}: its worker process is not used again")
+
+    def forget(self) -> None:
+        """Let go of the agenda."""
+        self.agendas.pop(self.token, None)
+        self.says.pop(self.token, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store holds the truth."""
 
     def restore(self, checkpoint_path: str) -> None:
         raise AssertionError("a study is resumed from its store, never from Tune's snapshots")
+
+
+class LastWord(Callback):
+    """Lets a worker process end after its outcome: Tune, which sees it die, must not try the run again."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """The searcher has the result already: it is asked before."""
+        if "outcome" in result:
+            trial.max_failures = 0
 
 
 def config_of(job: Job | MaskJob) -> dict[str, Any]:

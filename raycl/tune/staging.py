@@ -17,8 +17,10 @@ from raycl.errors import UserError
 BLOCK_BYTES = 2**26  # that are sent at a time
 
 
-def stage(sources: Sequence[str]) -> list[str]:
-    """See that every live node has the prepared files of these sources; copy what is missing.
+def stage(folders: Sequence[str]) -> list[str]:
+    """See that every live node has the prepared files of these folders; copy what is missing.
+
+    They are given relative to the data folder: a source's name, or where a user's own data were prepared.
 
     A block at a time goes to all nodes that lack it, so that a data set of any size passes through the memory
     of any node. A node that dies meanwhile is left out: nothing will be played there.
@@ -30,11 +32,14 @@ def stage(sources: Sequence[str]) -> list[str]:
         UserError: a node cannot take a file.
     """
     root = data_root()
-    files = {path.relative_to(root).as_posix(): path for name in sources for path in _files(root / name)}
+    files = {path.relative_to(root).as_posix(): path for name in folders for path in _files(root / name)}
     nodes = _others() if files else []
     if not nodes:
         return []
-    wanted = {name: path.read_text() if path.suffix == ".json" else "" for name, path in files.items()}
+    wanted = {
+        name: path.read_text(encoding="utf-8") if path.suffix == ".json" else ""
+        for name, path in files.items()
+    }
     sizes = {name: path.stat().st_size for name, path in files.items() if path.suffix != ".json"}
     lacking = _each([(node, _on(node, _missing, str(root), wanted, sizes)) for node in nodes])
     nodes, token = [node for node in nodes if lacking.get(node["NodeID"])], secrets.token_hex(4)
@@ -113,7 +118,7 @@ def _missing(root: str, wanted: dict[str, str], sizes: Mapping[str, int] | None 
         name
         for name, text in wanted.items()
         if not (path := Path(root) / name).exists()
-        or (text and path.read_text() != text)
+        or (text and path.read_text(encoding="utf-8", errors="replace") != text)
         or path.stat().st_size != (sizes or {}).get(name, path.stat().st_size)
     ]
     return sorted(lacking, key=lambda name: (name.endswith(".json"), name))

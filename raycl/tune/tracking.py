@@ -32,18 +32,22 @@ from mlflow.tracking import MlflowClient
 
 from raycl import metrics, names, userfiles
 from raycl.agenda import Agenda, CellState, Job, Trial
-from raycl.errors import UserError, redacted
+from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
 from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
 from raycl.reporting.published import published
 from raycl.reporting.sensitivity import sensitivity
+from raycl.reporting.settings import ran_with, searched
+from raycl.reporting.text import clip
 from raycl.spec import key_of
 from raycl.store import Result
-from raycl.study import Study
+from raycl.study import Cell, Study
 from raycl.tune.database import database_uri, make_database
 
 PARENT = "mlflow.parentRunId"
 UI = "http://127.0.0.1:5000"
+NAME = 200  # characters of a cell's name in a run's, of which a server's database takes 250
+_SETTING = re.compile(r"(fit|method|net)\.")
 COLUMNS = ("acc", "acc_std", "fwt_vs_one", "bwt", "ps", "ct", "paper", "difference", "params",
            "bytes_total")  # fmt: skip
 VIEW = {  # a view of the runs' table that MLflow's pages open by name: a row per cell, its numbers beside it
@@ -84,8 +88,12 @@ class Tracking:
             UserError: nothing answers at the tracking URI.
         """
         uri = tracking_uri(agenda.store.root)
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        if re.fullmatch(r"sqlite:/*(:memory:.*)?", uri):
+            raise UserError(
+                f"MLFLOW_TRACKING_URI={uri} is a database that ends with this process; name a file, such as "
+                "sqlite:////home/me/mlflow.db, or unset it"
+            )
+        _quiet()
         try:
             make_database(uri)
             client = MlflowClient(tracking_uri=uri)
@@ -96,11 +104,20 @@ class Tracking:
             experiment = known.experiment_id if known else _new_experiment(
                 client, study.name, None if uri.startswith("http") else local)  # fmt: skip
         except Exception as error:
-            raise UserError(
-                f"MLflow at {redacted(uri)} does not answer ({_reason(error)}); start it, or unset "
-                "MLFLOW_TRACKING_URI to keep the database beside the store"
-            ) from None
+            raise _no_answer(uri, error) from None
         return cls(client, experiment, uri, study, agenda)
+
+    def show(self) -> tuple[str, str]:
+        """Project everything the store has of this study; links to the table of its runs and to its cells.
+
+        Raises:
+            UserError: MLflow cannot be used.
+        """
+        try:
+            _though_dropped(self.sync)
+            return self.runs_link(), self.compare_link()
+        except Exception as error:
+            raise _no_answer(self.uri, error) from None
 
     def sync(self) -> None:
         """Project everything the store has of this study."""
@@ -144,11 +161,9 @@ class Tracking:
         beside = [row, *self._variants(state)] if self.study.paper else []
         known: dict[tuple[str, str], Run] = {}
         name = f"cell {state.cell.name}"
-        for run in self._runs(_query(name)):
-            if run.data.tags.get("raycl.key") != name:
-                continue
+        for run in self._called(name):
             known["", name] = min(run, known.get(("", name), run), key=_id)  # that which `sync` leaves, too
-        for run in self._runs(f"tags.`raycl.key` = '{key}'"):
+        for run in self._called(key):
             place = run.data.tags.get(PARENT, ""), key
             known[place] = min(run, known.get(place, run), key=_id)
         parent = self.parent(state, row, published(self.study.paper, row, beside), known)
@@ -184,15 +199,13 @@ class Tracking:
         # MLflow shows the value of the last step; of equal ones the last in time, of equal ones the larger.
         known_runs = len(results)
         points = [(name, float(v), ended, known_runs) for name, v in values.items() if v is not None]
-        benchmark = printed_name(cell.benchmark, subset_of(cell))
-        params = {"method": names.name_of(cell.method), "benchmark": benchmark, "order": cell.order,
-                  "network": state.cell.spec({}, cell.trial_seed).network}  # fmt: skip
+        params = _about(cell, row.best, cell.spec({}, cell.trial_seed).network)
         content = {"results": [r.to_json() for r in state.results.values()], "best": row.best}
         return self._write(
             _Projection(
                 key=f"cell {cell.name}",
                 parent="",
-                name=cell.name.replace("/", " / "),
+                name=_shown(cell.title),
                 started=started,
                 ended=ended,
                 points=points,
@@ -201,6 +214,7 @@ class Tracking:
                 status="FINISHED" if state.complete else "RUNNING",
                 artefacts={"matrices.json": _matrices(state), "best.json": row.best or {}},
                 extra=key_of(json.loads(json.dumps(content, default=str))),
+                passing=frozenset(searched(cell)),
             ),
             known,
         )
@@ -213,16 +227,12 @@ class Tracking:
         result = trial.result
         assert result is not None
         cell, spec = state.cell, trial.spec
-        searched = {**cell.space, **(dict.fromkeys(trial.params))}
-        params = {key: trial.params.get(key) for key in searched}
-        benchmark = printed_name(cell.benchmark, subset_of(cell))
-        params |= {"method": names.name_of(cell.method), "benchmark": benchmark, "order": cell.order,
-                   "seed": spec.seed}  # fmt: skip
+        params = _about(cell, trial.params, spec.network) | {"seed": spec.seed}
         self._write(
             _Projection(
                 key=spec.key,
                 parent=parent,
-                name=f"{cell.name.replace('/', ' / ')} / {role.split(', ')[0]}",
+                name=f"{_shown(cell.title)} / {role.split(', ')[0]}",
                 started=float(result.provenance["started"]),
                 ended=_ended(result),
                 points=_points(result, row.transfer.get(spec.seed) if "seed" in role else None),
@@ -262,11 +272,22 @@ class Tracking:
             if not token:
                 return
 
+    def _called(self, key: str) -> Iterator[Run]:
+        """Runs with that `raycl.key`, which may hold a label and a benchmark's text: quotes of both kinds."""
+        quote = "'" if "'" not in key else '"'
+        plain = quote not in key and "\\" not in key  # MLflow's filters have no way to write such quotes
+        for run in self._runs(f"tags.`raycl.key` = {quote}{key}{quote}" if plain else ""):
+            if run.data.tags.get("raycl.key") == key:
+                yield run
+
     def _write(self, what: _Projection, known: Mapping[tuple[str, str], Run]) -> str:
         """Create or complete a run; one whose content stands there already is left alone."""
         run, content = known.get((what.parent, what.key)), what.content()
         if run is not None and run.data.tags.get("raycl.content") == content:
             return str(run.info.run_id)
+        if run is not None and not what.parent and what.contradicts(run):
+            self._drop(run)
+            run = None
         if run is None:
             tags = {"raycl.key": what.key} | ({PARENT: what.parent} if what.parent else {})
             run = self.client.create_run(self.experiment, _milliseconds(what.started), tags, what.name)
@@ -286,6 +307,13 @@ class Tracking:
         self.client.log_batch(run_id, [], [], [RunTag(k, v) for k, v in tags.items()])
         return run_id
 
+    def _drop(self, cell: Run) -> None:
+        """Delete a cell's row, whose parameters MLflow lets nobody change, and the runs below it."""
+        below = self._runs(f"tags.`{PARENT}` = '{_id(cell)}'")
+        for run in [*below, cell]:
+            with contextlib.suppress(MlflowException):  # another driver was faster
+                self.client.delete_run(_id(run))
+
 
 @dataclass
 class _Projection:
@@ -302,11 +330,38 @@ class _Projection:
     status: str
     artefacts: dict[str, Any]
     extra: str = ""
+    passing: frozenset[str] = frozenset()  # parameters that may be missing for a while
 
     def content(self) -> str:
         """A digest of all of it."""
         return key_of([self.name, self.points, {k: str(v) for k, v in self.params.items()}, self.tags,
                        self.status, self.extra])[:16]  # fmt: skip
+
+    def contradicts(self, run: Run) -> bool:
+        """Whether a run shows a parameter that does not hold any more."""
+        wanted = {name: str(value) for name, value in self.params.items()}
+        return any(
+            value != wanted[name]
+            if name in wanted
+            else bool(_SETTING.match(name)) and name not in self.passing
+            for name, value in run.data.params.items()
+        )
+
+
+def _about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[str, Any]:
+    """What a run of a cell is of, and all that it ran with but defaults that nobody asked for."""
+    return {
+        "method": names.name_of(cell.method),
+        "benchmark": printed_name(cell.benchmark, subset_of(cell)),
+        "order": cell.order,
+        "network": network,
+        **ran_with(cell, params),
+    }
+
+
+def _shown(title: str) -> str:
+    """A cell's title, no longer than a database of MLflow's takes."""
+    return clip(title, NAME)
 
 
 class Recorder:
@@ -374,9 +429,24 @@ def _though_dropped(act: Callable[[], None]) -> None:
                 raise
 
 
+def _no_answer(uri: str, error: Exception) -> UserError:
+    """What is said where MLflow cannot be used, and what to do about it."""
+    remedy = "start it, or unset MLFLOW_TRACKING_URI to keep the database beside the store"
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        remedy = "move the file away: what the store has goes into a new one"
+    return UserError(f"MLflow at {redacted(uri)} does not answer ({_reason(error)}); {remedy}")
+
+
+def _quiet() -> None:
+    """Keep MLflow's own lines and tracebacks off the screen: what there is to say of an error, we say."""
+    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 def _reason(error: Exception) -> str:
     """The first line of an error, short, and without passwords."""
-    return redacted((str(error).strip().splitlines() or [type(error).__name__])[0])[:160]
+    first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return screen_line(redacted(first), 160)
 
 
 def _id(run: Run) -> str:
@@ -445,10 +515,3 @@ def _ended(result: Result) -> float:
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _query(cell: str) -> str:
-    """Finds the run of a cell, among others where its name has signs that MLflow's filters do not take."""
-    if re.fullmatch(r"[\w /(),.=:+-]*", cell):
-        return f"tags.`raycl.key` = '{cell}'"
-    return "tags.`raycl.key` LIKE 'cell %'"

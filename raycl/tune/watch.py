@@ -81,7 +81,7 @@ class Watch:
     def _end(self, why: str) -> None:
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / LAST_WORDS).write_text(why)
+            (self.folder / LAST_WORDS).write_text(why, encoding="utf-8")
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             faulthandler.dump_traceback(file=2, all_threads=True)
         os._exit(1)
@@ -90,7 +90,7 @@ class Watch:
 def own_bytes() -> int:
     """Memory of this process that no other shares; 0 where the system does not say."""
     try:
-        with open("/proc/self/status") as status:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
             for line in status:
                 if line.startswith("RssAnon:"):
                     return int(line.split()[1]) * 1024

@@ -38,7 +38,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_npz_file_is_split_by_class(file: Path) -> None:
     benchmark = load("npz(path='mine.npz', tasks=3)")
-    assert benchmark.name == f"npz(path='{file}', tasks=3)"
+    assert benchmark.name == "npz(name='mine.npz', tasks=3)"
     assert benchmark.input_shape == (1, 5, 4)
     assert benchmark.classes == (2, 2, 2)
     assert [(len(t.train), len(t.val), len(t.test)) for t in benchmark.tasks] == [(36, 4, 10)] * 3

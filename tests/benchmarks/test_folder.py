@@ -50,7 +50,7 @@ def sizes(name: str) -> list[tuple[int, int, int]]:
 
 def test_a_share_of_each_class_is_held_out(mine: Path) -> None:
     benchmark = load("folder(path='mine', tasks=2, size=16)")
-    assert benchmark.name == f"folder(path='{mine}', size=16, tasks=2)"
+    assert benchmark.name == "folder(name='mine', size=16, tasks=2)"
     assert benchmark.input_shape == (3, 16, 16)
     assert [task.class_names for task in benchmark.tasks] == [("ant", "bee"), ("cat", "dog")]
     assert sizes("folder(path='mine', tasks=2, size=16, val=0.25)") == [(12, 4, 4)] * 2
@@ -95,7 +95,7 @@ def test_it_is_known_by_content_and_read_once(mine: Path, monkeypatch: pytest.Mo
     one = load(name)
     assert load(name) is one
     (made,) = (path for path in (data_root() / "folder").iterdir() if path.is_dir())
-    assert made.name == f"{first['sha256'][:16]}-32"
+    assert made.name == f"{first['sha256']}-32-2"
     with monkeypatch.context() as patch:  # another process finds the note, and reads no picture
         folder._checksum.cache_clear()
         patch.setattr(hashlib, "file_digest", None)

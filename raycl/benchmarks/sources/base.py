@@ -24,6 +24,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raycl.benchmarks import pictures
+from raycl.benchmarks.files import checked
 from raycl.benchmarks.prepared import (
     Arrays,
     Blocks,
@@ -32,6 +34,7 @@ from raycl.benchmarks.prepared import (
     Progress,
     data_root,
     no_progress,
+    printable,
     shown,
 )
 from raycl.errors import UserError
@@ -75,14 +78,22 @@ class Reading:
             ) from None
 
     def find(self, *names: str, below: Sequence[str] = ("",)) -> list[Path] | None:
-        """All of `names`, each gzipped or not, in the first of the folders `below` that holds them all."""
+        """All of `names`, each gzipped or not, in the first of the folders `below` that holds them all.
+
+        Raises:
+            UserError: one is a link that leads nowhere, a pipe, or something else that is no file.
+        """
         root = self.given or self.downloads
         for folder in (root / name for name in below):
-            found = [next((f for f in (folder / n, folder / f"{n}.gz") if f.exists()), None) for n in names]
+            found = [next(filter(_there, (folder / n, folder / f"{n}.gz")), None) for n in names]
             files = [file for file in found if file is not None]
             if len(files) == len(names):
                 return files
         return None
+
+
+def _there(path: Path) -> bool:
+    return os.path.lexists(path) and bool(checked(path))
 
 
 @dataclass(frozen=True)
@@ -145,9 +156,18 @@ class Source:
         if given is None and not self.fetched and folder.problems():
             raise UserError(f"{self.title} is not fetched by raycl\n{self.how()}")
         reading = Reading(given, self.downloads, progress, self.name)
-        folder.fill(
-            lambda: self.read(reading), 2 * self.download if given is None else 0, self.licence, progress
-        )
+        room = 2 * self.download if given is None else 0
+        try:
+            folder.fill(lambda: self.read(reading), room, self.licence, progress)
+        except UserError as error:
+            raise UserError("\n".join(map(printable, str(error).split("\n")))) from None
+        except (OSError, AssertionError):
+            raise
+        except Exception as error:  # zip, tar, their decoders and many a parser raise what they like
+            raise UserError(
+                f"{self.title}: a file in {printable(reading.place)} is damaged or none of the data set's "
+                f"({type(error).__name__}: {told(error)}): fetch it again"
+            ) from error
         if not self.shares:
             shutil.rmtree(self.downloads, ignore_errors=True)
         return folder.path
@@ -170,6 +190,14 @@ def _reason(error: BaseException) -> str:
     return lines[-1][:100]
 
 
+def told(error: BaseException) -> str:
+    """What a library says of a file, on one line; numpy's advice to trust a pickle is not passed on."""
+    if "allow_pickle" in str(error):
+        return "it holds Python objects"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return printable(lines[0])[:100].rstrip(":")
+
+
 def not_there(title: str, reading: Reading, wanted: str) -> UserError:
     """The folder does not hold what it should."""
     return UserError(f"{reading.place} does not hold {title}: {wanted} is wanted")
@@ -180,12 +208,13 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, gzipped or not.
 
     Raises:
-        UserError: it is truncated or no gzip file.
+        UserError: it is truncated, no gzip file, or no file at all.
     """
+    checked(file)
     try:
         data = gzip.open(file) if file.suffix == ".gz" else open(file, "rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{shown(file)} cannot be read: {error.strerror or error}") from None
     with data:
         try:
             yield data  # type: ignore[misc]
@@ -220,7 +249,7 @@ def unpickled(data: IO[bytes], file: Path) -> dict[str, Any]:
     try:
         found = _Plain(data, encoding="latin1").load()
     except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{file} is no file of the data set ({error}): fetch it again") from None
+        raise UserError(f"{file} is no file of the data set ({told(error)}): fetch it again") from None
     if not isinstance(found, dict):
         raise UserError(f"{file} holds no dictionary: fetch it again")
     return found
@@ -283,7 +312,7 @@ def images_of(
     room = os.cpu_count() or 1
 
     def make(start: int, stop: int) -> NDArray[np.uint8]:
-        with ThreadPoolExecutor(room) as pool:
+        with pictures.quiet(), ThreadPoolExecutor(room) as pool:
             return np.stack(list(pool.map(load, files[start:stop])))
 
     return Blocks((len(files), *shape), np.uint8, make, token)
@@ -297,38 +326,81 @@ def _seen(file: Any) -> Any:
 
 
 def decoded(
-    file: Path | IO[bytes], name: str, *, mode: str = "RGB", side: int = 0, square: bool = True
+    file: Path | IO[bytes],
+    name: str,
+    *,
+    mode: str = "RGB",
+    side: int = 0,
+    square: bool = True,
+    own: bool = False,
 ) -> NDArray[np.uint8]:
     """An image file as uint8 [channels, height, width].
 
     Args:
         name: for messages.
-        mode: "RGB" or "L"; others are converted.
+        mode: "RGB" or "L"; others are converted, more than 8 bits scaled.
         side: resize to this many pixels, bilinear and antialiased; 0 leaves the size.
         square: both sides become `side`, else the shorter one does and the middle is cut out.
+        own: it is a user's own: turned as its EXIF says, transparency over white. The published sets are
+            read as their papers did, without.
 
     Raises:
         UserError: it is no image that can be read.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            picture = image.convert(mode)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise UserError(f"{name} cannot be read ({reason}): fetch it again") from None
-    bilinear = Image.Resampling.BILINEAR
+    picture = _picture(file, printable(name), mode, own)
     if side and square:
-        picture = picture.resize((side, side), bilinear)
+        picture = picture.resize((side, side), _bilinear())
     elif side:
-        width, height = picture.size
-        scale = side / min(width, height)
-        wide, high = max(side, round(width * scale)), max(side, round(height * scale))
-        left, top = (wide - side) // 2, (high - side) // 2
-        picture = picture.resize((wide, high), bilinear).crop((left, top, left + side, top + side))
+        picture = _middle(picture, side, printable(name))
     found = np.asarray(picture, np.uint8)
     return found[None] if found.ndim == 2 else np.ascontiguousarray(found.transpose(2, 0, 1))
+
+
+def _picture(file: Path | IO[bytes], name: str, mode: str, own: bool) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    again = "" if own else ": fetch it again"
+    if isinstance(file, Path) and checked(file)[0] == 0:
+        raise UserError(f"{name} cannot be read (it is empty){again}")
+    try:
+        # Opened here: of a name, Pillow maps the file, and shears TIFFs that are to be turned by a quarter.
+        with _bytes_of(file) as raw, Image.open(raw) as image:
+            return (pictures.upright(image) if own else pictures.eight_bits(image)).convert(mode)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{name} cannot be read (not an image){again}") from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise UserError(
+            f"{name} cannot be read (it has more than {most:,} pixels): make it smaller"
+        ) from None
+    except MemoryError:
+        raise UserError(f"{name} cannot be read (it is larger than this machine's memory)") from None
+    except Exception as error:  # a damaged picture may raise anything
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise UserError(f"{name} cannot be read ({printable(lines[0])}){again}") from None
+
+
+def _bytes_of(file: Path | IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
+    return open(file, "rb") if isinstance(file, Path) else contextlib.nullcontext(file)
+
+
+def _bilinear() -> Any:
+    from PIL import Image
+
+    return Image.Resampling.BILINEAR
+
+
+def _middle(picture: Any, side: int, name: str) -> Any:
+    """The shorter side resized, and the middle square."""
+    width, height = picture.size
+    scale = side / min(width, height)
+    wide, high = max(side, round(width * scale)), max(side, round(height * scale))
+    if wide * high > pictures.MOST_PIXELS:
+        raise UserError(f"{name} is {width} x {height} pixels, a strip and no picture: cut it")
+    left, top = (wide - side) // 2, (high - side) // 2
+    return picture.resize((wide, high), _bilinear()).crop((left, top, left + side, top + side))
 
 
 def relative(path: Path) -> str:

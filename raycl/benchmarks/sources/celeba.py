@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import zipfile
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raycl.benchmarks.files import checked
 from raycl.benchmarks.prepared import Blocks, Contents
-from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there
+from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there, told
 from raycl.benchmarks.sources.femnist import LeafIndex
 from raycl.errors import UserError
 
@@ -119,7 +121,7 @@ def _pictures(reading: Reading, index: _Index) -> Blocks:
             # Unpacked archives hold a folder of the archive's own name.
             inner = folder / FOLDER / FOLDER
             return _of_folder(inner if inner.is_dir() else folder / FOLDER, index)
-        if (folder / f"{FOLDER}.zip").exists():
+        if os.path.lexists(folder / f"{FOLDER}.zip"):
             return _of_archive(folder / f"{FOLDER}.zip", index)
     raise UserError(
         f"{index.place} lists {len(index.files):,} pictures of CelebA, which are not here: put {FOLDER}/ or "
@@ -135,10 +137,11 @@ def _of_folder(folder: Path, index: _Index) -> Blocks:
 
 
 def _of_archive(path: Path, index: _Index) -> Blocks:
+    checked(path)
     try:
         archive = zipfile.ZipFile(path)  # closed when the pictures have been read and nobody holds it
     except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}): fetch it again") from None
+        raise UserError(f"{path} is damaged ({told(error)}): fetch it again") from None
     members = {PurePosixPath(name).name: name for name in archive.namelist()}
     _check(str(path), members, index)
     facts = path.stat()
@@ -147,7 +150,7 @@ def _of_archive(path: Path, index: _Index) -> Blocks:
         try:
             data = archive.read(members[key[0]])
         except (zipfile.BadZipFile, EOFError) as error:
-            raise UserError(f"{path} is damaged ({error}): fetch it again") from None
+            raise UserError(f"{path} is damaged ({told(error)}): fetch it again") from None
         return decoded(io.BytesIO(data), f"{path}: {key[0]}", side=SIDE)
 
     keys = [(name, facts.st_size, facts.st_mtime_ns) for name in index.files]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raycl.benchmarks.files import checked
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, not_there, opened, unpickled
+from raycl.benchmarks.sources.base import Reading, Source, not_there, opened, told, unpickled
 from raycl.errors import UserError
 
 
@@ -73,6 +74,7 @@ def _folder(kind: _Kind, reading: Reading) -> Path | None:
 
 
 def _from_archive(kind: _Kind, archive: Path, reading: Reading) -> Contents:
+    checked(archive)
     target = reading.downloads / "unpacked"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -80,7 +82,7 @@ def _from_archive(kind: _Kind, archive: Path, reading: Reading) -> Contents:
         with tarfile.open(archive) as packed:
             packed.extractall(target, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{archive} is damaged ({error}): fetch it again") from None
+        raise UserError(f"{archive} is damaged ({told(error)}): fetch it again") from None
     found = _from_pickles(kind, target / kind.folder)
     shutil.rmtree(target)
     return found
@@ -125,6 +127,7 @@ def _part(kind: _Kind, batches: Sequence[dict[str, Any]], part: str) -> Arrays:
 
 
 def _from_npz(kind: _Kind, file: Path) -> Contents:
+    checked(file)
     try:
         with np.load(file, allow_pickle=False) as given:
             found: Arrays = {}
@@ -137,7 +140,7 @@ def _from_npz(kind: _Kind, file: Path) -> Contents:
             if kind.coarse:
                 facts["coarse_names"] = given["coarse_names"].tolist()
     except Exception as error:  # np.load raises what zip, zlib and its own header parser raise
-        raise UserError(f"{file} cannot be read as a part of {kind.title} ({error})") from None
+        raise UserError(f"{file} cannot be read as a part of {kind.title} ({told(error)})") from None
     _check(kind, found, str(file))
     return Contents(found, f"{_counts(found, kind)}; its split need not be the official one", facts)
 

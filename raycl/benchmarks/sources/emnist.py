@@ -20,7 +20,7 @@ from typing import IO
 import numpy as np
 
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, not_there, opened
+from raycl.benchmarks.sources.base import Reading, Source, not_there, opened, told
 from raycl.errors import UserError
 
 PUBLISHED = {  # images of the training and of the test part
@@ -94,7 +94,7 @@ def _zipped(archive: Path, name: str) -> Iterator[IO[bytes] | None]:
         with zipfile.ZipFile(archive) as packed, packed.open(name) as raw, gzip.GzipFile(fileobj=raw) as data:
             yield data  # type: ignore[misc]
     except (KeyError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{archive} is damaged ({error}): fetch it again") from None
+        raise UserError(f"{archive} is damaged ({told(error)}): fetch it again") from None
 
 
 def _parse(division: str, part: str, root: Path, reading: Reading) -> Arrays:

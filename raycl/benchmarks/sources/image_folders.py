@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.benchmarks.prepared import Blocks, Contents
+from raycl.benchmarks.files import below, is_folder
+from raycl.benchmarks.prepared import Blocks, Contents, shown
 from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there, opened
 from raycl.errors import UserError
 
@@ -24,36 +25,46 @@ class Listing(NamedTuple):
         classes: names of the class folders, sorted.
         files: [n].
         labels: int64 [n], places in `classes`.
+        left: other files in the class folders and files beside them, which are no part of it.
     """
 
     classes: list[str]
     files: list[Path]
     labels: NDArray[np.int64]
+    left: list[str]
 
 
 def listed(root: Path) -> Listing:
     """The images in the class folders of `root`, at any depth of these; hidden and other files are left out.
 
     Raises:
-        UserError: a class folder without an image, or none at all.
+        UserError: a class folder without an image, none at all, or an image that is no file that can be read.
     """
-    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
+    classes, left = folders_in(root)
     files: list[Path] = []
     counts = []
     for name in classes:
-        found = [
-            os.path.join(folder, file)
-            for folder, _, inside in os.walk(root / name)
-            for file in inside
-            if file.lower().endswith(SUFFIXES) and file[0] != "."
-        ]
+        found = below(os.path.join(root, name), SUFFIXES, left)
         if not found:
-            raise UserError(f"{root / name} holds no image ({' '.join(SUFFIXES)})")
-        files += map(Path, sorted(found))
+            raise UserError(f"{shown(root / name)} holds no image ({' '.join(SUFFIXES)})")
+        files += map(Path, found)
         counts.append(len(found))
     if not files:
-        raise UserError(f"{root} holds no folders of images, one for each class")
-    return Listing(classes, files, np.repeat(np.arange(len(classes)), counts).astype(np.int64))
+        raise UserError(f"{shown(root)} holds no folders of images, one for each class")
+    return Listing(classes, files, np.repeat(np.arange(len(classes)), counts).astype(np.int64), left)
+
+
+def folders_in(root: Path) -> tuple[list[str], list[str]]:
+    """Names of the folders in `root`, sorted, and paths of its files; what is hidden is left out."""
+    folders, files = [], []
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name[0] != ".":
+                if is_folder(entry):
+                    folders.append(entry.name)
+                else:
+                    files.append(entry.path)
+    return sorted(folders), files
 
 
 @dataclass(frozen=True)

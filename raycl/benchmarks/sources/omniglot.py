@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycl.benchmarks.prepared import Contents
-from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there
+from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there, told
 from raycl.errors import UserError
 
 ZIPS = (
@@ -101,7 +101,7 @@ def _drawings(file: Path) -> list[_Drawing]:
                 if (match := _PLACE.fullmatch(name))
             ]
     except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise UserError(f"{file} is damaged ({error}): fetch it again") from None
+        raise UserError(f"{file} is damaged ({told(error)}): fetch it again") from None
     if not made:
         raise UserError(f"{file} holds no drawings such as Greek/character01/0394_01.png: fetch it again")
     return made

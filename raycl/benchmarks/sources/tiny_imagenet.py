@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raycl.benchmarks.files import checked
 from raycl.benchmarks.prepared import Blocks, Contents
-from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there
+from raycl.benchmarks.sources.base import Reading, Source, decoded, images_of, not_there, told
 from raycl.errors import UserError
 
 CLASSES, TRAIN, VAL = 200, 500, 50  # as published; images a class
@@ -107,10 +108,11 @@ def _unpacked(folder: Path) -> _Tree:
 
 def _packed(file: Path) -> _Tree:
     """The archive's members, read at once: 240 MB for the whole set, and a .tar.gz knows no other way."""
+    checked(file)
     try:
         held = dict(_members(file))
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{file} is damaged ({error}): fetch it again") from None
+        raise UserError(f"{file} is damaged ({told(error)}): fetch it again") from None
     stamp = (str(file), file.stat().st_size, file.stat().st_mtime_ns)
     return _Tree(file, {name: (*stamp, name) for name in held}, lambda item: held[item[-1]])
 

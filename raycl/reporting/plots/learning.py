@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from raycl.metrics import Matrix
 from raycl.reporting.collect import Group, Section
+from raycl.reporting.numbers import by_layer, measured
 from raycl.reporting.plots.look import Styles, band, grid, legend, legend_room, log_if_wide, look, svg
 from raycl.reporting.text import clip, fraction
 
@@ -163,11 +164,11 @@ def cell_numbers(ax: Axes, values: Matrix, low: float, high: float = 1.0) -> Non
 
 def capacity(section: Section, styles: Styles, name: str) -> str:
     """Blocked share of the network after each task, of all layers and by layer; "" if nobody measured it."""
-    groups = [g for g in _played(section) if any("blocked" in f for r in g.finals for f in r.figures)]
+    groups = [g for g in _played(section) if len(_blocked(g, None))]
     if not groups:
         return ""
     every = [f for g in groups for final in g.finals for f in final.figures]
-    layers = list(dict.fromkeys(layer for f in every for layer in f.get("blocked_layers", {})))
+    layers = list(dict.fromkeys(layer for f in every for layer in by_layer(f, "blocked_layers")))
     panels: list[str | None] = [None, *(layers[i] for i in _spread(len(layers)))]
     with look():
         figure, axes = grid(
@@ -196,12 +197,13 @@ def _blocked(group: Group, layer: str | None) -> Matrix:
     """[runs, T] shares after each task, of the runs that measured them; NaN where they did not."""
 
     def share(figures: Mapping[str, Any]) -> float:
-        found = figures.get("blocked") if layer is None else figures.get("blocked_layers", {}).get(layer)
+        whole, layers = measured(figures.get("blocked")), by_layer(figures, "blocked_layers")
+        found = whole if layer is None else layers.get(layer)
         return math.nan if found is None else found
 
     shares: Matrix = np.array([[share(figures) for figures in final.figures] for final in group.finals])
-    measured: Matrix = shares[~np.isnan(shares).all(1)]
-    return measured
+    known: Matrix = shares[~np.isnan(shares).all(1)] if group.finals else shares
+    return known
 
 
 def _spread(n: int) -> list[int]:

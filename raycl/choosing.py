@@ -1,0 +1,141 @@
+"""Which cells a pattern means: ``--only`` of the command line, and `resources` of a study.
+
+A pattern is the name of a label, of a cell or of a cell in one order, as a study writes it or as the tables
+print it; or such a name with ``*``, ``?`` and ``[abc]`` in it; or several of them with commas between. Names
+hold commas, brackets and stars of their own, so what is a name is never read as a pattern.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+LONGEST = 20_000  # characters of a pattern
+CLIPPED = ".."  # what the tables leave out of a name that is too long for them
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How a cell may be called.
+
+    Attributes:
+        benchmarks: spellings of its benchmark: the canonical text, and as the study writes it.
+        order: of the benchmark's tasks, where the study has several, else None.
+    """
+
+    label: str
+    benchmarks: tuple[str, ...]
+    order: int | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What follows the label: each spelling of the benchmark, and with the order."""
+        printed = [text for name in self.benchmarks for text in (name, f"{name} (subset)")]
+        return tuple(printed + [f"{text}/order {self.order}" for text in printed if self.order is not None])
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The label, and the label with what follows it."""
+        return (self.label, *(f"{self.label}/{place}" for place in self.places))
+
+
+def chosen(pattern: str, cells: Sequence[Naming]) -> tuple[set[int], list[str]]:
+    """Indices of the cells that a pattern means, and those of its parts that mean none."""
+    if len(pattern) > LONGEST:
+        return set(), [pattern]
+    tables = [_Names(cell) for cell in cells]
+    pieces = pattern.split(",")
+    commas = max((text.count(",") for names in tables for text in names.exact), default=0)
+    found: set[int] = set()
+    lost: list[str] = []
+    start = 0
+    while start < len(pieces):
+        for end in range(min(len(pieces), start + commas + 1), start, -1):  # names with commas first
+            part = ",".join(pieces[start:end])
+            if part.strip() and (meant := _meant(part, tables)):
+                found |= meant
+                break
+        else:
+            end = _balanced(pieces, start)
+            if part := ",".join(pieces[start:end]).strip():
+                lost.append(part)
+        start = end
+    if not found and not lost:
+        lost.append(pattern)
+    return found, lost
+
+
+def labels_chosen(pattern: str, labels: Sequence[str]) -> list[str]:
+    """The labels that a pattern means, in their own order."""
+    found, _ = chosen(pattern, [Naming(label, ()) for label in labels])
+    return [label for n, label in enumerate(labels) if n in found]
+
+
+class _Names:
+    """A cell's names, in the forms in which they are compared."""
+
+    def __init__(self, cell: Naming) -> None:
+        self.exact = frozenset(cell.spellings)
+        self.label = _squeezed(cell.label)
+        self.places = tuple(dict.fromkeys(map(_squeezed, cell.places)))
+        self.all = (self.label, *(f"{self.label}/{place}" for place in self.places))
+
+
+def _meant(part: str, tables: Sequence[_Names]) -> set[int]:
+    """Of the readings of a part, that which means any cell: names before patterns."""
+    plain = _squeezed(part)
+    literal = plain.replace("[", "[[]")
+
+    def under_label(pattern: str) -> Callable[[_Names], bool]:
+        return lambda names: any(
+            pattern.startswith(f"{head}/") and _fits(names.places, pattern[len(head) + 1 :])
+            for head in {names.label, names.label.replace("[", "[[]")}
+        )
+
+    readings: list[Callable[[_Names], bool]] = [
+        lambda names: part in names.exact,
+        lambda names: part.strip() in names.exact,
+        lambda names: plain in names.all,
+        under_label(literal),
+        under_label(plain),
+        lambda names: _fits(names.all, literal),
+        lambda names: _fits(names.all, plain),
+    ]
+    if CLIPPED in plain:
+        shortened = literal.replace(CLIPPED, "*")
+        readings.append(lambda names: any(fnmatchcase(name, shortened) for name in names.all))
+    for reading in readings:
+        if found := {n for n, names in enumerate(tables) if reading(names)}:
+            return found
+    return set()
+
+
+def _fits(names: Iterable[str], pattern: str) -> bool:
+    """A pattern that ends before a stroke takes all that follows it."""
+    if not any(letter in pattern for letter in "*?["):
+        return any(name == pattern or name.startswith(f"{pattern}/") for name in names)
+    return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*") for name in names)
+
+
+def _squeezed(text: str) -> str:
+    """Without the spaces that the tables put around strokes; accents written in one way."""
+    return re.sub(r"\s*/\s*", "/", " ".join(unicodedata.normalize("NFC", text).split()))
+
+
+def _balanced(pieces: Sequence[str], start: int) -> int:
+    """Where the part that begins at `start` ends: at the first comma outside brackets and quotes."""
+    depth, quote = 0, ""
+    for end in range(start, len(pieces)):
+        for letter in pieces[end]:
+            if quote:
+                quote = "" if letter == quote else quote
+            elif letter in "'\"":
+                quote = letter
+            else:
+                depth += (letter in "([{") - (letter in ")]}")
+        if depth <= 0 and not quote:
+            return end + 1
+    return start + 1

@@ -1,0 +1,334 @@
+"""Squared gradients of single samples from one backward pass over many, where that is exact.
+
+In a plain layer a sample's gradient of the weight is the outer product of what the layer received and of what
+came back to its output. That such products are all of it is known here three times over:
+
+- by the layers: all that is trained is the weight or bias of an unaltered ``nn.Linear`` or ``nn.Conv2d``;
+- by autograd's graph, in each chunk: a layer was called once, with one row for each sample, and nothing but
+  its own product reads its weight and bias;
+- by value, once for each call: autograd's gradients of a few samples, each for itself, are what the outer
+  products say, and a sample's logits do not depend on the others beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+
+from raycl.method import Batch, Task
+from raycl.networks._checks import altered
+from raycl.training import Fit
+
+CHUNK = 64  # samples per pass
+ROWS = 8  # samples of the pass that is checked by value; its first and its last are compared
+TOLERANCE = {"cpu": 1e-3, "cuda": 2e-2}  # of the largest entry; TF32, where it is on, rounds to three digits
+
+Answer: TypeAlias = Callable[[Tensor, int], Tensor]
+
+
+class Inexact(Exception):
+    """Outer products are not the gradients of this network."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A call of a plain layer.
+
+    Attributes:
+        x: what it received, [batch, inputs] or [batch, channels, height, width].
+        version: of that tensor, which rises when it is written to.
+        edge: where autograd hands back the gradient of the layer's output as the layer gave it, whatever
+            was written over that output later (an in-place ReLU).
+    """
+
+    layer: Any
+    x: Tensor
+    version: int
+    edge: GradientEdge
+
+
+def plain_layers(net: nn.Module, trained: Sequence[Tensor]) -> list[nn.Module]:
+    """The linear and convolution layers that hold all that is trained; none if something lies elsewhere."""
+    wanted = set(trained)
+    layers = [m for m in net.modules() if _plain(m) and not wanted.isdisjoint(m.parameters(recurse=False))]
+    held = {p for layer in layers for p in layer.parameters(recurse=False)}
+    return layers if held >= wanted else []
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether a layer is as torch made it, and its patches are those of `F.unfold`."""
+    if altered(module):
+        return False
+    return not isinstance(module, nn.Conv2d) or (
+        module.groups == 1 and not isinstance(module.padding, str) and module.padding_mode == "zeros"
+    )
+
+
+def squares(
+    answer: Answer, layers: Sequence[nn.Module], trained: Sequence[Tensor], task: Task, fit: Fit
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Trained tensors and the squared gradients of each sample's own loss, summed over a chunk, by chunks.
+
+    Args:
+        layers: as `plain_layers` finds them.
+
+    Raises:
+        Inexact: they would not be that.
+    """
+    if not layers:
+        raise Inexact
+    n = len(task.train)
+    if n:
+        with _forked(fit.device):
+            spread = np.unique(np.linspace(0, n - 1, min(n, ROWS)).astype(np.int64))
+            few = next(fit.batches(task.train, task.index, ROWS, order=spread))
+            _prove(answer, layers, trained, few, task.index, fit.device)
+    wanted = set(trained)
+    for batch in fit.batches(task.train, task.index, CHUNK):
+        with _watched(layers) as passed:
+            loss = F.cross_entropy(answer(batch.x, task.index), batch.y, reduction="sum")
+        for layer, x, g in _returned(loss, passed, trained, len(batch)):
+            yield from _summed_squares(layer, x, g, wanted)
+
+
+def _summed_squares(layer: Any, x: Tensor, g: Tensor, wanted: set[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """A linear layer's squares sum to one product of squares, a convolution's need its patches."""
+    if isinstance(layer, nn.Linear):
+        if layer.weight in wanted:
+            yield layer.weight, g.square().T @ x.square()
+    else:
+        g = g.flatten(2)  # [batch, out, places]
+        if layer.weight in wanted:
+            squares = (g @ _patches(layer, x).mT).square().sum(0)
+            yield layer.weight, squares.view_as(layer.weight)
+        g = g.sum(2)
+    if layer.bias is not None and layer.bias in wanted:
+        yield layer.bias, g.square().sum(0)
+
+
+def _patches(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """[batch, inputs times pixels of the kernel, places]."""
+    assert not isinstance(layer.padding, str)
+    return F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+
+
+@contextlib.contextmanager
+def _watched(layers: Sequence[nn.Module]) -> Iterator[list[Passed]]:
+    """Notes the calls of these layers.
+
+    Raises:
+        Inexact: at the end, if a layer met anything but tensors that autograd follows.
+    """
+    passed: list[Passed] = []
+    strange: list[nn.Module] = []
+
+    def note(layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        x = args[0] if args else named["input"]
+        if type(x) is type(output) is Tensor and output.requires_grad:
+            passed.append(Passed(layer, x.detach(), x._version, get_gradient_edge(output)))
+        else:
+            strange.append(layer)
+
+    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers]
+    try:
+        yield passed
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if strange:
+        raise Inexact
+
+
+def _returned(
+    result: Tensor, passed: Sequence[Passed], trained: Sequence[Tensor], n: int, keep: bool = False
+) -> list[tuple[Any, Tensor, Tensor]]:
+    """Each layer that `result` depends on, what it received and what came back to its output.
+
+    Raises:
+        Inexact: a trained tensor is read by anything but one product of its layer with a row per sample.
+    """
+    readers = _readers(result, trained)
+    at = {call.layer: call for call in passed}
+    if len(at) < len(passed):
+        raise Inexact  # a layer that is used twice
+    used: dict[Any, Passed] = {}
+    for p, reading in readers.items():
+        owners = [layer for layer in at if any(p is own for own in layer.parameters(recurse=False))]
+        if len(owners) != 1 or len(reading) != 1 or reading[0] is not at[owners[0]].edge.node:
+            raise Inexact
+        used[owners[0]] = at[owners[0]]
+    calls = [call for call in passed if call.layer in used]
+    for call in calls:
+        dims = 2 if isinstance(call.layer, nn.Linear) else 4
+        if call.x.dim() != dims or len(call.x) != n or call.x._version != call.version:
+            raise Inexact
+    if not calls:
+        return []
+    back = torch.autograd.grad(result, [call.edge for call in calls], retain_graph=keep, allow_unused=True)
+    found = []
+    for call, g in zip(calls, back, strict=True):
+        if g is None or len(g) != n:
+            raise Inexact
+        found.append((call.layer, call.x, g))
+    return found
+
+
+def _readers(result: Tensor, trained: Sequence[Tensor]) -> dict[Tensor, list[Node]]:
+    """What reads each trained tensor that `result` depends on, a node for each reading.
+
+    A linear layer reads its weight transposed: what does nothing but hand on is stepped over.
+    """
+    wanted = {id(p): p for p in trained}
+    above: dict[Node, list[Node]] = {}
+    found: dict[Tensor, list[Node]] = {}
+    todo = [result.grad_fn] if result.grad_fn is not None else []
+    seen: set[Node] = set(todo)
+    while todo:
+        node = todo.pop()
+        for below, _ in node.next_functions:
+            if below is None:
+                continue
+            above.setdefault(below, []).append(node)
+            if below not in seen:
+                seen.add(below)
+                todo.append(below)
+    for node in seen:
+        p = wanted.get(id(getattr(node, "variable", None)))
+        if p is not None:
+            reading = above[node]
+            while len(reading) == 1 and reading[0].name() in ("TBackward0", "TransposeBackward0"):
+                reading = above[reading[0]]
+            found[p] = reading
+    return found
+
+
+def _prove(
+    answer: Answer,
+    layers: Sequence[nn.Module],
+    trained: Sequence[Tensor],
+    batch: Batch,
+    task: int,
+    device: torch.device,
+) -> None:
+    """Compare outer products with autograd's gradients, sample by sample.
+
+    What is differentiated is a sum over the logits with fixed factors: the loss of a sample that is learnt
+    well is a difference of nearly equal numbers. The gradients are taken in one graph, where no ReLU turns
+    by rounding; that a sample alone has the same is seen by its logits and by the length of its gradient.
+
+    Raises:
+        Inexact: they differ by more than `TOLERANCE`.
+    """
+    n, before = len(batch), random_state(device)
+    with _watched(layers) as passed:
+        logits = answer(batch.x, task)
+    drawn = not _same(before, random_state(device))
+    sums = _probe(logits)
+    returned = _returned(sums.sum(), passed, trained, n, keep=True)
+    rows = sorted({0, n - 1})
+    for row in rows:
+        own = torch.autograd.grad(sums[row], trained, retain_graph=True, allow_unused=True)
+        wanted = dict(zip(trained, own, strict=True))
+        for p, gradient in _outer(returned, row):
+            if p in wanted:
+                _compare(gradient, wanted.pop(p))
+        if any(g is not None and bool(g.any()) for g in wanted.values()):
+            raise Inexact
+        if not drawn:
+            _compare_alone(answer, batch, task, row, logits, trained, own)
+    if drawn and n > len(rows):
+        # Draws cannot be repeated for a sample alone: with other samples beside it, they can.
+        set_random_state(before, device)
+        x = batch.x[[0] * (n - 1) + [n - 1]]
+        with torch.no_grad():
+            _compare(answer(x, task)[rows], logits[rows])
+
+
+def _probe(logits: Tensor) -> Tensor:
+    """[batch]: of each row a sum with factors that are all different."""
+    if logits.dim() != 2:
+        raise Inexact
+    factors = torch.linspace(0.5, 1.5, logits.shape[1], dtype=logits.dtype, device=logits.device)
+    return (logits * factors).sum(1)
+
+
+def _compare_alone(
+    answer: Answer,
+    batch: Batch,
+    task: int,
+    row: int,
+    logits: Tensor,
+    trained: Sequence[Tensor],
+    own: Sequence[Tensor | None],
+) -> None:
+    """A sample without others has the logits it has among them, and gradients of the same length.
+
+    It stands beside a copy of itself: a network that squeezes its output has no rows where there is one.
+    """
+    pair = answer(batch.x[[row, row]], task)
+    _compare(pair[0], logits[row])
+    alone = torch.autograd.grad(_probe(pair)[0], trained, allow_unused=True)
+    for a, b in zip(alone, own, strict=True):
+        length, wanted = (0.0 if g is None else float(g.norm()) for g in (a, b))
+        if not abs(length - wanted) <= 0.1 * max(length, wanted):
+            raise Inexact
+
+
+def _outer(returned: Sequence[tuple[Any, Tensor, Tensor]], row: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The gradients of one sample, as the fast road has them."""
+    for layer, x, g in returned:
+        if isinstance(layer, nn.Linear):
+            whole, total = torch.outer(g[row], x[row]), g[row]
+        else:
+            back = g[row].flatten(1)  # [out, places]
+            whole, total = back @ _patches(layer, x[row : row + 1])[0].T, back.sum(1)
+        yield layer.weight, whole.view_as(layer.weight)
+        if layer.bias is not None:
+            yield layer.bias, total
+
+
+def _compare(found: Tensor, wanted: Tensor | None) -> None:
+    """Equal up to `TOLERANCE` of the largest entry, or what the type of the numbers can tell."""
+    if wanted is None:
+        wanted = torch.zeros_like(found)
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        raise Inexact
+    found, wanted = found.detach(), wanted.detach()
+    share = TOLERANCE.get(wanted.device.type, TOLERANCE["cuda"])
+    allowed = max(share, 100 * torch.finfo(wanted.dtype).eps) * wanted.abs().max()
+    if not (found - wanted).abs().max() <= allowed:  # NaN is no proof either
+        raise Inexact
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Of the generators that a network on this device may draw from."""
+    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *on_device]
+
+
+def set_random_state(state: Sequence[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)
+
+
+def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@contextlib.contextmanager
+def _forked(device: torch.device) -> Iterator[None]:
+    """What is drawn inside leaves no trace."""
+    before = random_state(device)
+    try:
+        yield
+    finally:
+        set_random_state(before, device)

@@ -1,0 +1,301 @@
+"""The functions and classes of torch, NumPy, Python and raycl that a run calls: are they those of the start?
+
+By identity of attributes, module by module and class by class. Libraries that are imported late add to them,
+which is no harm; what was there and is another thing now, or is hidden by something new, is.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import copy
+import dataclasses
+import functools
+import importlib
+import operator
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType, ModuleType
+from typing import Any, TypeAlias
+
+from raycl.process.parts import Left
+
+_PACKAGES = ("torch", "numpy", "raycl")
+_SINGLE = {
+    "builtins",
+    "math",
+    "cmath",
+    "random",
+    "time",
+    "copy",
+    "itertools",
+    "functools",
+    "operator",
+    "collections",
+    "statistics",
+    "pickle",
+    "json",
+    "hashlib",
+}
+_PASSED_OVER = (  # parts of torch that no run calls, or that change themselves as they go
+    "torch.distributed",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.onnx",
+    "torch._export",
+    "torch.export",
+    "torch.testing",
+    "torch.ao",
+    "torch.fx",
+    "torch.jit",
+    "torch._higher_order_ops",
+    "torch._refs",
+    "torch._prims",
+    "torch._decomp",
+    "torch._subclasses",
+    "torch.package",
+    "torch.profiler",
+    "torch.masked",
+    "torch._functorch",
+    "torch._logging",
+    "torch._strobelight",
+    "torch._vendor",
+    "torch.nested",
+    "torch._native",
+    "torch.quantization",
+    "torch._numpy",
+    "torch.distributions",
+    "torch._meta_registrations",
+    "torch._library",
+    "torch._guards",
+    "torch.xpu",
+    "torch.mtia",
+    "torch.multiprocessing",
+    "torch._precompile",
+    "torch.compiler",
+    "torch._custom_op",
+    "torch.sparse",
+    "torch.signal",
+    "torch.return_types",
+    "numpy.testing",
+    "numpy.f2py",
+    "numpy.typing",
+    "numpy._typing",
+    "numpy.ma",
+    "raycl.process",
+    "raycl.userfiles",
+)
+_OF_UTILS = ("torch.utils.data", "torch.utils._device", "torch.utils.checkpoint", "torch.utils.hooks")
+_ROOMS = ("methods", "networks", "benchmarks", "supermasks")
+_WITH_INTERNALS = ("raycl", "torch.nn", "torch.optim", "torch.functional", "torch._tensor")
+_VOLATILE = {
+    "_CACHE",
+    "agendas",
+    "__dataclass_fields__",
+    "__doc__",
+    "__annotations__",
+    "__abstractmethods__",
+    "__dict__",
+    "__weakref__",
+    "_abc_impl",
+    "__slotnames__",
+}
+_HEAP_TYPE = 1 << 9  # the others, C's own, cannot be changed
+_MISSING = object()
+_internals = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
+Change: TypeAlias = tuple[str, Callable[[], object]]
+
+
+@dataclasses.dataclass
+class _Space:
+    """Attributes of a module or a class as they were.
+
+    Attributes:
+        names, values: of those that are watched.
+        known, content: names and values of all.
+        containers: copies of raycl's own lists, dictionaries and sets.
+    """
+
+    called: str
+    owner: Any
+    names: list[str]
+    values: list[Any]
+    known: frozenset[str]
+    content: list[Any]
+    containers: dict[str, Any]
+
+    def changes(self) -> Iterator[Change]:
+        live = vars(self.owner)
+        if not all(map(operator.is_, map(live.get, self.names), self.values)):
+            for name, value in zip(self.names, self.values, strict=True):
+                if live.get(name, _MISSING) is not value:
+                    yield (
+                        f"{self.called}.{name} replaced",
+                        functools.partial(setattr, self.owner, name, value),
+                    )
+        if len(live) != len(self.known):
+            for name in [n for n in live if n not in self.known | _VOLATILE and self._hides(n)]:
+                yield f"{self.called}.{name} replaced", functools.partial(delattr, self.owner, name)
+        for name, was in self.containers.items():
+            now = live.get(name)
+            if type(now) is type(was) and not _alike(now, was):
+                yield f"{self.called}.{name} changed", functools.partial(_refill, now, was)
+
+    def _hides(self, name: str) -> bool:
+        """Whether a new name stands before one that was found under it until now."""
+        if isinstance(self.owner, type):
+            return any(name in vars(base) for base in self.owner.__mro__[1:])
+        return hasattr(builtins, name) and not name.startswith("__")
+
+
+class Functions:
+    """What they were when this was made; `extend` takes in what was loaded since."""
+
+    def __init__(self) -> None:
+        for room in _ROOMS:  # all of raycl that a stranger could reach for first
+            package = importlib.import_module(f"raycl.{room}")
+            for found in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"raycl.{room}.{found.name}")
+        self._begin()
+
+    def adopt(self) -> None:
+        """Take everything as it is now."""
+        if self.changed():
+            self._begin()
+        self.extend()
+
+    def _begin(self) -> None:
+        self._modules: dict[str, ModuleType] = {}
+        self._spaces: dict[int, _Space] = {}
+        self._functions: dict[int, tuple[str, FunctionType]] = {}
+        self._known_internals: list[tuple[Any, Any, Any]] = []
+        self._fields: list[tuple[str, dataclasses.Field[Any], Any]] = []
+        self._loaded = 0
+        self.extend()
+
+    def extend(self) -> None:
+        """Take in modules that were loaded since."""
+        if len(sys.modules) == self._loaded:
+            return
+        self._loaded = len(sys.modules)
+        for name, module in list(sys.modules.items()):
+            if name not in self._modules and _watched(name) and isinstance(module, ModuleType):
+                self._modules[name] = module
+                self._take_module(module, name)
+        for _, function in list(self._functions.values())[len(self._known_internals) :]:
+            code, defaults, named = _internals(function)
+            self._known_internals.append((code, defaults, dict(named) if named else named))
+
+    def changed(self) -> bool:
+        """Whether anything is another thing now; nothing is put back."""
+        return next(self._changes(), None) is not None
+
+    def put_back(self) -> list[Left]:
+        """Bring back what was there: what that was, in plain words."""
+        found = dict(self._changes())
+        for restore in found.values():
+            with contextlib.suppress(Exception):
+                restore()
+        still = {name for name, _ in self._changes()} if found else set()
+        return [Left(name, name not in still) for name in found]
+
+    def _take_module(self, module: ModuleType, called: str) -> None:
+        own, content = called.startswith("raycl"), vars(module)
+        keep = {
+            n: v
+            for n, v in content.items()
+            if n not in _VOLATILE and not n.startswith("__") and (own or callable(v))
+        }
+        self._take(module, called, keep, content, own)
+        for name, value in keep.items():
+            if isinstance(value, type) and value.__module__ == called:
+                self._take_class(value, own)
+            elif isinstance(value, FunctionType) and called.startswith(_WITH_INTERNALS):
+                self._functions.setdefault(id(value), (f"{called}.{name}", value))
+
+    def _take_class(self, kind: type, own: bool) -> None:
+        if (
+            id(kind) in self._spaces
+            or not kind.__flags__ & _HEAP_TYPE
+            or kind.__module__.startswith("torch._C")
+        ):
+            return
+        called, content = f"{kind.__module__}.{kind.__qualname__}", vars(kind)
+        keep = {
+            n: v
+            for n, v in content.items()
+            if n not in _VOLATILE and (_behaves(v) or (own and not n.startswith("__")))
+        }
+        self._take(kind, called, keep, content, own)
+        if own:
+            fields = content.get("__dataclass_fields__", {})
+            self._fields += [(f"{called}.{name}", field, field.default) for name, field in fields.items()]
+        for name, value in keep.items():
+            inner = getattr(value, "__func__", value)
+            if isinstance(inner, FunctionType) and kind.__module__.startswith(_WITH_INTERNALS):
+                self._functions.setdefault(id(inner), (f"{called}.{name}", inner))
+            elif isinstance(value, type) and value.__qualname__.startswith(f"{kind.__qualname__}."):
+                self._take_class(value, own)
+
+    def _take(
+        self, owner: Any, called: str, keep: Mapping[str, Any], all_: Mapping[str, Any], own: bool
+    ) -> None:
+        containers = {n: copy.copy(v) for n, v in keep.items() if own and type(v) in (dict, list, set)}
+        space = _Space(
+            called, owner, list(keep), list(keep.values()), frozenset(all_), [*all_.values()], containers
+        )
+        self._spaces[id(owner)] = space
+
+    def _changes(self) -> Iterator[Change]:
+        """What is another thing now, and what brings the old one back."""
+        for name, module in self._modules.items():
+            if sys.modules.get(name) is not module:
+                yield f"module {name} replaced", functools.partial(sys.modules.__setitem__, name, module)
+        for space in self._spaces.values():
+            try:
+                untouched = list(vars(space.owner).values()) == space.content and not space.containers
+            except Exception:  # of values that refuse to be compared
+                untouched = False
+            if not untouched:  # asked so, since it is the usual answer and by far the fastest way to it
+                yield from space.changes()
+        functions = [function for _, function in self._functions.values()]
+        if list(map(_internals, functions)) != self._known_internals:
+            for (called, function), was in zip(self._functions.values(), self._known_internals, strict=True):
+                if _internals(function) != was:
+                    yield f"{called} changed", functools.partial(_put_internals, function, was)
+        for called, field, default in self._fields:
+            if field.default is not default:
+                yield f"{called} changed", functools.partial(setattr, field, "default", default)
+
+
+def _watched(name: str) -> bool:
+    if name in _SINGLE:
+        return True
+    if name.startswith("torch.utils."):
+        return name.startswith(_OF_UTILS)
+    return name.partition(".")[0] in _PACKAGES and not name.startswith(_PASSED_OVER)
+
+
+def _behaves(value: Any) -> bool:
+    return callable(value) or isinstance(value, classmethod | staticmethod | property)
+
+
+def _alike(now: Any, was: Any) -> bool:
+    try:
+        return bool(now == was)
+    except Exception:  # of arrays within: they are compared by what they hold elsewhere
+        return len(now) == len(was)
+
+
+def _refill(now: Any, was: Any) -> None:
+    if isinstance(now, list):
+        now[:] = was
+        return
+    now.clear()
+    now.update(was)
+
+
+def _put_internals(function: FunctionType, was: tuple[Any, Any, Any]) -> None:
+    function.__code__, function.__defaults__ = was[0], was[1]
+    function.__kwdefaults__ = dict(was[2]) if was[2] else was[2]

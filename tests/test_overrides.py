@@ -1,0 +1,204 @@
+"""`--set`: a field of a study, as its file would write it; anything else is told in a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from raycl import Choice, Float, Grid, R, Search, Seeds, Study
+from raycl.errors import UserError
+from raycl.overrides import overridden
+from raycl.study import cells_of
+
+
+def study(**changes: Any) -> Study:
+    base: dict[str, Any] = {
+        "methods": {"hat": {}, "hat-0.5": {"method": "hat"}, "a=b": {"method": "ewc", "search": Search()}},
+        "benchmarks": ["digits_split"],
+        "network": "mlp(hidden=8)",
+        "name": "mine",
+        "file": "mine.py",
+        "resources": {"hat/*": R(cpus=2)},
+    }
+    return Study(**(base | changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("search.trials=4", {"search": Search(trials=4)}),
+        (" search.trials = 4 ", {"search": Search(trials=4)}),
+        ("search=None", {"search": None}),
+        ("search=Search(trials=3, width=1)", {"search": Search(trials=3, width=1)}),
+        ("search=Grid({'fit.lr': [0.1, 1]})", {"search": Grid({"fit.lr": [0.1, 1]})}),
+        ("final=3", {"final": Seeds(3)}),
+        ("final=1,2,3", {"final": Seeds(1, 2, 3)}),
+        ("final=[4, 5]", {"final": Seeds(4, 5)}),
+        ("final=Seeds(1, 2)", {"final": Seeds(1, 2)}),
+        ("final=best trial", {"final": "best trial"}),
+        ("final='best trial'", {"final": "best trial"}),
+        ("orders=2", {"orders": 2}),
+        ("name=2024", {"name": "2024"}),
+        ("name='2024'", {"name": "2024"}),
+        ("network=mlp(hidden=9, drop1=0.5)", {"network": "mlp(hidden=9, drop1=0.5)"}),
+        ("benchmarks=digits_split(size=28)", {"benchmarks": ["digits_split(size=28)"]}),
+        ("benchmarks=['a', 'b']", {"benchmarks": ["a", "b"]}),
+        ("preset=spg", {"preset": "spg"}),
+        ("evaluate=full", {"evaluate": "full"}),
+        ("fit.lr=0.5", {"fit": {"lr": 0.5}}),
+        ("fit={'lr': 1, 'milestones': (1, 2)}", {"fit": {"lr": 1, "milestones": (1, 2)}}),
+        ("resources.hat/*.cpus=0.5", {"resources": {"hat/*": R(cpus=0.5)}}),
+        ("resources.hat/*.memory=4", {"resources": {"hat/*": R(cpus=2, memory=4)}}),
+        ("resources={'*': R(gpus=0.5)}", {"resources": {"*": R(gpus=0.5)}}),
+    ],
+)
+def test_a_field_of_the_study(text: str, changes: dict[str, Any]) -> None:
+    assert overridden(study(), [text]) == study(**changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "keys"),
+    [
+        ("methods.hat.method.lamb=0.5", "hat", {"method.lamb": 0.5}),
+        ("methods.hat-0.5.method.lamb=0.5", "hat-0.5", {"method": "hat", "method.lamb": 0.5}),
+        ("methods.a=b.method.lamb=2", "a=b", {"method": "ewc", "search": Search(), "method.lamb": 2}),
+        ("methods.a=b.search.trials=2", "a=b", {"method": "ewc", "search": Search(trials=2)}),
+        ("methods.hat.search=None", "hat", {"search": None}),
+        ("methods.hat.method.lamb=Float(0.1, 1)", "hat", {"method.lamb": Float(0.1, 1)}),
+        ("methods.hat.method.lamb=Choice(0.1, 1)", "hat", {"method.lamb": Choice(0.1, 1)}),
+        ("methods.hat={'fit.lr': 0.1}", "hat", {"fit.lr": 0.1}),
+        ("methods.new={'method': 'ewc'}", "new", {"method": "ewc"}),
+        ("methods.new.name={'method': 'ewc'}", "new.name", {"method": "ewc"}),
+    ],
+)
+def test_a_key_of_a_label(text: str, label: str, keys: dict[str, Any]) -> None:
+    assert overridden(study(), [text]).methods[label] == keys
+
+
+def test_they_are_applied_from_left_to_right() -> None:
+    made = overridden(study(search=None), ["search=Search()", "search.trials=7", "search.width=2"])
+    assert made.search == Search(trials=7, width=2)
+    assert overridden(study(preset="spg"), ["preset=None"]).preset is None
+
+
+WRONG = [
+    ("", "write FIELD=VALUE"),
+    ("=", "write FIELD=VALUE"),
+    ("=5", "write FIELD=VALUE"),
+    ("orders", "write FIELD=VALUE"),
+    ("orders=", "'' is not a whole number, as orders = 1 is"),
+    ("orders=x", "'x' is not a whole number"),
+    ("orders=True", "True is not a whole number"),
+    ("orders=2.0", "2.0 is not a whole number"),
+    ("orders=[2]", "[2] is not a whole number"),
+    ("orders=" + "9" * 5000, "is not a whole number"),
+    ("orders=-1", "orders = -1 must be"),
+    ("order=2", "unknown field 'order'; did you mean 'orders'?"),
+    ("ordérs=2", "unknown field 'ordérs'"),
+    ("__class__=3", "unknown field '__class__'"),
+    ("__init__.x=3", "unknown field '__init__'"),
+    ("folder=/", "unknown field 'folder'"),
+    (".=3", "unknown field ''"),
+    ("..a=3", "unknown field ''"),
+    ("search.=3", "unknown field ''"),
+    ("search.trials.x=3", "20 has no field 'x'"),
+    ("search.trials=0", "search.trials = 0 must be"),
+    ("search.trials={}", "{} is not a whole number"),
+    ("search=5", "search has fields of its own: set search.trials"),
+    ("search=Seeds(1)", "search has fields of its own"),
+    ("search=Search(trial=4)", "unexpected keyword argument 'trial'"),
+    ("search=Search(**{'trials': 4})", "unexpected keyword argument '**'"),
+    ("search=Search(trials=0)", "search.trials = 0 must be"),
+    ("search=Grid([1])", "--set search=Grid([1]): "),
+    ("search=Grid({})", "Grid needs at least one axis"),
+    ("search=Grid({'fit.lr': 3})", "--set search=Grid({'fit.lr': 3}): "),
+    ("search=Grid({1: [2]})", "unknown key 1"),
+    ("final=", "final = '' is neither"),
+    ("final=1,1", "needs distinct whole numbers"),
+    ("final=True", "needs distinct whole numbers"),
+    ("final=-1", "needs distinct whole numbers"),
+    ("final=1.5", "final = 1.5 is neither"),
+    ("final=()", "needs distinct whole numbers"),
+    ("final=[[]]", "--set final=[[]]: "),
+    ("final=Seeds()", "needs distinct whole numbers"),
+    ("fit=5", "fit = 5 should be a dictionary"),
+    ("fit.lr=abc", "fit.lr = 'abc' is not a number"),
+    ("fit.lr=", "fit.lr = '' is not a number"),
+    ("fit.lr={}", "fit.lr = {} is not a number"),
+    ("fit.lr.x=3", "unknown field 'lr.x'"),
+    ("fit.__class__=3", "unknown field '__class__'"),
+    ("fit={[]: 1}", "unhashable type"),
+    ("fit={{}: 1}", "unhashable type"),
+    ("fit={1: 1}", "mine.py"),
+    ("methods=hat", "methods = 'hat' needs at least one label"),
+    ("methods={}", "needs at least one label"),
+    ("methods={'hat': 3}", "should be a dictionary of keys"),
+    ("methods={'hat': {'method.lamb': {}}}", "method.lamb = {} is not a number"),
+    ("methods={'hat': {'method.lamb': {1, 2}}}", "method.lamb = {1, 2} is not a number"),
+    ("methods.hat=3", "should be a dictionary of keys"),
+    ("methods.hatt.method.lamb=3", "unknown label 'hatt'; did you mean 'hat'?"),
+    ("methods.=3", "unknown label ''"),
+    ("methods.hat.=3", "unknown key ''"),
+    ("methods.hat.lamb=3", "unknown key 'lamb'"),
+    ("methods.hat.search.trials=3", "unknown key 'search.trials'"),
+    ("methods.hat.method.lamb=Float(2, 1)", "low must not exceed high"),
+    ("methods.hat.method.lamb=Float(1)", "missing 1 required positional argument"),
+    ("methods.hat.method.lamb=Float('a', 'b')", "--set methods.hat.method.lamb="),
+    ("methods.hat.method.lamb=Choice()", "needs at least one option"),
+    ("resources=3", "resources = 3 should be a dictionary"),
+    ("resources={'*': 3}", "is not R(cpus"),
+    ("resources.*=3", "is not R(cpus"),
+    ("resources.hat/*=3", "is not R(cpus"),
+    ("resources.hat/*.cpus=x", "--set resources.hat/*.cpus=x: "),
+    ("resources.hat/*.cpus=-1", "R(cpus=-1, gpus=0) needs"),
+    ("resources.hat/*.cpu=1", "unknown field 'cpu'; did you mean 'cpus'?"),
+    ("resources={'*': R(cpus='x')}", "--set resources="),
+    ("views=3", "views = 3 should be a list"),
+    ("views=[3]", "views = [3] should be a list"),
+    ("sheets=3", "sheets = 3 should be a list"),
+    ("tables=abc", "tables = 'abc' should be a list"),
+    ("benchmarks=", "benchmarks = '' should be a list"),
+    ("benchmarks=3", "benchmarks = 3 should be a list"),
+    ("benchmarks=[]", "should be a list of at least one name"),
+    ("benchmarks=[[]]", "[] should be a text in quotes"),
+    ("benchmarks.0=digits_split", "has no field '0'"),
+    ("network=None", "'None' does not read as a name"),
+    ("network=", "does not read as a name"),
+    ("protocol=test", "protocol = 'test' is none of"),
+    ("numerics=3", "numerics = '3' is none of"),
+    ("evaluate=[]", "evaluate = [] is none of"),
+    ("preset=3", "preset = 3 should be a text"),
+    ("paper=nosuch", "unknown paper 'nosuch'"),
+    ("fit.lr=" + "(" * 5000, "fit.lr"),
+    ("fit.lr=" + "[" * 150, "fit.lr"),
+    ("fit.lr=" + "-" * 50_000 + "1", "--set fit.lr="),
+    ("fit.lr=" + "1+" * 20_000 + "1", "--set fit.lr="),
+    ("fit.lr=" + "[" * 90 + "]" * 90, "fit.lr"),
+    ("fit.lr=" + "a" * 200_000, "200,000 characters"),
+    ("x" * 100_000 + "=1", "unknown field 'xxx"),
+    ("fit.lr=\0", "is not a number"),
+    ("fit.lr=\ud800", "is not a number"),
+    ("fit.lr=f'{1}'", "is not a number"),
+    ("fit.lr=lambda: 1", "is not a number"),
+    ("fit.lr=__import__('os').getcwd()", "is not a number"),
+    ("fit.lr=1e999", "is not a number"),
+    ("fit.lr=1j", "is not a number"),
+]
+
+
+@pytest.mark.parametrize(("text", "part"), WRONG, ids=[text[:40] for text, _ in WRONG])
+def test_what_is_wrong_is_one_line(text: str, part: str) -> None:
+    with pytest.raises(UserError) as caught:
+        cells_of(overridden(study(), [text]))
+    line = str(caught.value)
+    assert part in line and "\n" not in line, line
+
+
+def test_fields_of_what_is_not_there_are_told() -> None:
+    for changes, part in (
+        ({"search": None}, "None has no field 'trials'"),
+        ({"search": Grid({"fit.lr": [1]})}, "has no field 'trials'"),
+    ):
+        with pytest.raises(UserError, match=part):
+            overridden(study(**changes), ["search.trials=4"])

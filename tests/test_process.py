@@ -1,0 +1,306 @@
+"""One run does not change the next, nor the process it is played in (`raycl.process`)."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rude
+import torch
+
+import raycl
+from raycl import player, process
+from raycl.errors import UserError
+from raycl.local import play_here
+from raycl.method import Method, Task
+from raycl.spec import RunSpec
+from raycl.store import Result
+from raycl.study import R, Seeds, Study, cells_of
+from raycl.training import Fit
+
+HERE = Path(__file__).parent
+TINY = {"epochs": 1, "lr": 0.1}
+
+
+def study(methods: dict[str, Any], **changes: Any) -> Study:
+    base: dict[str, Any] = {
+        "name": "rude",
+        "methods": methods,
+        "benchmarks": ["digits_permuted(tasks=2, first=1)"],
+        "network": "mlp(hidden=8)",
+        "fit": TINY,
+        "search": None,
+        "final": Seeds(1),
+        "folder": HERE,
+    }
+    return Study(**(base | changes))
+
+
+def spec_of(method: str, **changes: Any) -> RunSpec:
+    (cell,) = cells_of(study({"one": {"method": method}}, **changes))
+    return cell.spec({}, 1)
+
+
+def spec_doing(what: str) -> RunSpec:
+    return spec_of(f"rude:{rude.CLASSES[what].__name__}")
+
+
+def numbers(result: Result) -> list[Any]:
+    """All that a run came to, besides times and places."""
+    assert result.status == "done", result.message
+    return [(r.val, r.test, r.epochs, r.updates, r.figures) for r in result.reports]
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[Any]:
+    """A decent run in a process in which nothing else was played."""
+    return numbers(player.play(spec_of("finetune")))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_spoilt() -> Iterator[None]:
+    rude.OVER.clear()
+    yield
+    rude.OVER.set()
+    process._spoilt.clear()
+
+
+@pytest.mark.parametrize("what", rude.LEAVES)
+def test_what_a_run_leaves_behind_is_put_back_and_told(what: str, alone: list[Any]) -> None:
+    left = player.play(spec_doing(what)).provenance.get("left")
+    assert left, "nothing was noticed"
+    assert process.spoilt() == []
+    after = player.play(spec_of("finetune"))
+    assert numbers(after) == alone
+    assert "left" not in after.provenance
+
+
+def test_decent_methods_leave_nothing(alone: list[Any]) -> None:
+    for name in ("ewc", "hat", "spg", "si", "ucl", "cat", "hypernet", "agem"):
+        result = player.play(spec_of(name))
+        assert result.status == "done", result.message
+        assert "left" not in result.provenance, name
+
+
+def test_a_rude_run_is_the_same_alone_beside_others_and_resumed(tmp_path: Path, alone: list[Any]) -> None:
+    spec = spec_of("rude:Function", benchmarks=["digits_permuted(tasks=4, first=1)"])
+    first = player.play(spec)
+    player.play(spec_doing("precision"))
+    assert numbers(player.play(spec)) == numbers(first)
+    calls = 0
+
+    def stop_late() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 120:
+            raise player.Stopped
+
+    with pytest.raises(player.Stopped):
+        player.play(spec, tmp_path, alive=stop_late)
+    assert not list(tmp_path.rglob("*.pt")), "what it would go on from is not how the process stood"
+    assert numbers(player.play(spec, tmp_path)) == numbers(first)
+    assert process.spoilt() == []
+
+
+def test_generators_of_python_and_numpy_start_anew_with_each_run_and_fit() -> None:
+    draws = [player.play(spec_of("test_process:Draws")).reports[-1].figures for _ in range(2)]
+    assert draws[0] == draws[1]
+    assert len({*draws[0]["numpy"]}) == len(draws[0]["numpy"]) == 2
+
+
+class Draws(Method):
+    """Draws from generators that belong to nobody."""
+
+    def make(self) -> None:
+        super().make()
+        self.drawn: dict[str, list[float]] = {"numpy": [], "python": []}
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        fit(self, task)
+        self.drawn["numpy"].append(float(np.random.rand()))  # noqa: NPY002
+        self.drawn["python"].append(random.random())
+
+    def figures(self, task: int) -> dict[str, Any]:
+        return self.drawn
+
+
+# What nothing can put back.
+
+
+def agenda_of(study: Study, store: Path) -> Any:
+    from raycl.agenda import Agenda, nothing_to_propose
+    from raycl.store import Store
+
+    return Agenda(cells_of(study), Store(store).open(), nothing_to_propose)
+
+
+def test_a_local_study_ends_where_a_thread_is_left_and_goes_on_when_started_again(
+    tmp_path: Path, alone: list[Any]
+) -> None:
+    methods = {"mine": {"method": "rude:Thread"}, "finetune": {}}
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"mine / .* left a thread running .* give the same command again"):
+        play_here(agenda_of(study(methods), tmp_path), said.append)
+    process._spoilt.clear()
+    again = agenda_of(study(methods), tmp_path)
+    assert [state.done for state in again.states] == [1, 0]
+    play_here(again, said.append)
+    assert numbers(again.states[1].results[1]) == alone
+
+
+def test_a_thread_that_ends_and_one_of_a_library_do_no_harm() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with process.Guard() as guard, guard.at_work():
+        threading.Thread(target=time.sleep, args=(0.05,)).start()
+        pool = ThreadPoolExecutor(1)
+        pool.submit(int).result()
+    assert guard.left == [] == process.spoilt()
+    pool.shutdown()
+
+
+@pytest.mark.parametrize(("what", "said"), [("rounding", "arithmetic"), ("kernel", "operators of torch")])
+def test_what_no_setting_shows_is_noticed_by_what_comes_out(what: str, said: str) -> None:
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(HERE)!r})
+from test_process import player, process, spec_doing
+result = player.play(spec_doing({what!r}))
+print(result.status, process.spoilt())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.stdout.startswith("done") and said in done.stdout, done.stdout + done.stderr
+
+
+def test_a_local_study_says_what_was_left_in_one_line(tmp_path: Path) -> None:
+    said: list[str] = []
+    agenda = agenda_of(study({"mine": {"method": "rude:Precision"}}, final=Seeds(1, 2)), tmp_path)
+    play_here(agenda, said.append)
+    (line,) = said
+    assert line.startswith("mine / digits_permuted(tasks=2, first=1) / seed 1 left torch's fp32 precision")
+    assert line.endswith("put back, so that the next run starts as it did") and "\n" not in line
+
+
+# What a method raises.
+
+
+@pytest.mark.parametrize("what", rude.RAISES)
+def test_whatever_a_method_raises_is_an_outcome(what: str) -> None:
+    result = player.play(spec_doing(f"raises {what}"))
+    assert result.status == "failed"
+    last = result.message.strip().splitlines()[-1]
+    wanted = {
+        "sys.exit": "SystemExit, which ends its run",
+        "interrupt": "KeyboardInterrupt, which ends its",
+        "generator's end": "GeneratorExit",
+        "base exception": "rude.Strange: quite",
+        "memory": "MemoryError",
+        "recursion": "RecursionError",
+        "stop": "StopIteration",
+        "speechless": "rude.Speechless",
+        "sys.exit with a text": "SystemExit",
+    }
+    assert wanted[what] in last
+    assert "rude.py" in result.message, "it names the user's file"
+
+
+class Interrupted(Method):
+    """Ctrl-C comes while it learns."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        fit(self, task)
+
+
+class Deaf(Method):
+    """It comes, and is swallowed."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+        except BaseException:
+            pass
+        fit(self, task)
+
+
+@pytest.mark.parametrize("method", ["Interrupted", "Deaf"])
+def test_a_real_interruption_interrupts(method: str) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            player.play(spec_of(f"test_process:{method}"))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# Study files, notebooks, GPUs.
+
+
+def test_what_a_file_changes_when_it_is_imported_is_put_back_and_said() -> None:
+    said: list[str] = []
+    relu = torch.nn.functional.relu
+    with process.untouched("mine.py", said.append):
+        torch.set_default_dtype(torch.float64)
+        torch.nn.functional.relu = torch.nn.functional.gelu  # type: ignore[assignment]
+    assert torch.get_default_dtype() == torch.float32 and torch.nn.functional.relu is relu
+    (line,) = said
+    assert line == (
+        "mine.py: torch's default dtype at float64 and torch.nn.functional.relu replaced when it was "
+        "imported, which were put back: no run may depend on it"
+    )
+    with process.untouched("decent.py", said.append):
+        import wave  # noqa: F401
+    assert len(said) == 1
+
+
+def test_a_loaded_method_predicts_and_its_notebook_is_left_alone(tmp_path: Path) -> None:
+    here = study({"finetune": {}}, network="mlp(hidden=8, drop1=0.5)")
+    agenda = agenda_of(here, tmp_path)
+    play_here(agenda)
+    (result,) = agenda.states[0].results.values()
+    torch.manual_seed(3)
+    wanted = torch.rand(3)
+    torch.manual_seed(3)
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(2)
+    try:
+        method, matrix = raycl.load(result.key, tmp_path)
+        assert not torch.is_grad_enabled() and torch.get_num_threads() == 2
+        assert torch.equal(torch.rand(3), wanted), "its generator has moved"
+    finally:
+        torch.set_grad_enabled(True)
+        torch.set_num_threads(1)
+    assert not any(module.training for module in method.modules())
+    assert np.array_equal(matrix, result.matrix(), equal_nan=True)
+    x = torch.rand(4, 1, 8, 8)
+    assert torch.equal(method(x, 0), method(x, 0))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    said = r"resources of finetune/.* ask for a GPU \(gpus=1\), and torch sees none here: write gpus=0"
+    with pytest.raises(UserError, match=said):
+        play_here(agenda_of(study({"finetune": {}}, resources={"*": R(gpus=1)}), tmp_path))
+    play_here(agenda_of(study({"finetune": {}}), tmp_path))  # finished: nothing asks any more
+    play_here(agenda_of(study({"finetune": {}}, resources={"*": R(gpus=1)}), tmp_path))
+
+
+def test_the_state_of_a_process_is_read_fast() -> None:
+    with process.Guard() as guard, guard.at_work([rude.Rude]):
+        started = time.process_time()
+        for _ in range(20):
+            assert not guard.moved()
+        took = (time.process_time() - started) / 20
+    assert took < 0.1, f"{1000 * took:.1f} ms"

@@ -1,0 +1,131 @@
+"""On real Ray: rude, failing and exiting runs before decent ones, in one study and one slot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tune_helpers import in_process, tiny
+
+from raycl import Seeds, Study
+from raycl.agenda import Agenda, CellState, nothing_to_propose
+from raycl.maskjobs import MaskJob
+from raycl.store import Store
+from raycl.study import cells_of
+
+HERE = Path(__file__).parent.parent
+ORDER = (
+    "decent",
+    "again",
+    "function",
+    "after function",
+    "exits",
+    "after exits",
+    "thread",
+    "after thread",
+    "wide",
+    "after wide",
+)
+RUDE = {
+    "function": "rude:Function",
+    "exits": "rude:RaisesSysExit",
+    "thread": "rude:Thread",
+    "wide": "rude:Wide",
+}
+
+
+def rogues() -> Study:
+    methods = {
+        label: {"method": RUDE[label]} if label in RUDE else {"method": "rude:Pids", "method.name": label}
+        for label in ORDER
+    }
+    return small(methods)
+
+
+def small(methods: dict[str, Any], **changes: Any) -> Study:
+    base: dict[str, Any] = {
+        "search": None,
+        "final": Seeds(1),
+        "fit": {"epochs": 1, "lr": 0.1},
+        "benchmarks": ["digits_permuted(tasks=2, first=1)"],
+        "folder": HERE,
+    }
+    return tiny(methods, **(base | changes))
+
+
+def play(study: Study, store: Path) -> tuple[Agenda, list[str]]:
+    """One run at a time, in the order of the cells; and what was said."""
+    from raycl.tune.launch import play_on_ray
+
+    said: list[str] = []
+    cells = cells_of(study)
+    agenda = Agenda(cells, Store(store).open(), nothing_to_propose)
+    play_on_ray(study, agenda, cells, shipped=False, at_once=1, say=said.append)
+    return agenda, said
+
+
+@pytest.fixture(scope="module")
+def played(
+    ray_cluster: int, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, CellState], list[str]]:
+    agenda, said = play(rogues(), tmp_path_factory.mktemp("rude"))
+    return {state.cell.label: state for state in agenda.states}, said
+
+
+def numbers(state: CellState) -> list[Any]:
+    assert state.complete, state.failed
+    return [(r.val, r.test, r.epochs, r.updates) for r in state.results[1].reports]
+
+
+def pid(state: CellState) -> int:
+    return int(state.results[1].reports[-1].figures["pid"])
+
+
+def test_decent_runs_come_out_as_if_they_were_alone(
+    played: tuple[dict[str, CellState], list[str]], tmp_path: Path
+) -> None:
+    states, _ = played
+    alone = in_process(small({"decent": {"method": "rude:Pids", "method.name": "decent"}}), tmp_path)
+    wanted = numbers(alone.states[0])
+    for label in ("decent", "again", "after function", "after exits", "after thread", "after wide"):
+        assert numbers(states[label]) == wanted, label
+
+
+def test_a_process_goes_on_after_decent_runs_and_ends_after_others(
+    played: tuple[dict[str, CellState], list[str]],
+) -> None:
+    states, said = played
+    assert pid(states["decent"]) == pid(states["again"]) == pid(states["function"])
+    assert len({pid(states[f"after {label}"]) for label in RUDE} | {pid(states["decent"])}) == 5
+    assert pid(states["after function"]) != pid(states["function"])
+    told = [line.partition(" left ")[2] for line in said]
+    assert [line.partition(" (")[0].partition(":")[0] for line in told] == [
+        "torch.nn.functional.relu replaced",
+        "a thread running",
+        "torch's number of threads at 2",
+    ]
+    assert all(line.endswith("its worker process is not used again") for line in told)
+
+
+def test_what_exits_is_an_outcome_with_its_traceback(
+    played: tuple[dict[str, CellState], list[str]],
+) -> None:
+    state = played[0]["exits"]
+    (message,) = state.failed.values()
+    assert message.endswith("the method raised SystemExit, which ends its run and nothing else")
+    assert "rude.py" in message and "died" not in message
+
+
+def test_a_rude_job_of_masks_ends_its_process_too(ray_cluster: int, tmp_path: Path) -> None:
+    bank = {"method": "impresslearn", "method.k": 2, "method.basis": "homogeneous", "method.basis_epochs": 1}
+    study = small({"bank": bank}, network="rude:RudeNet(hidden=8)")
+    agenda, said = play(study, tmp_path / "ray")
+    jobs: list[Any] = []
+    here = Agenda(cells_of(study), Store(tmp_path / "here").open(), nothing_to_propose)
+    here.listeners.append(lambda what, job, more: jobs.append(more) if isinstance(job, MaskJob) else None)
+    from raycl.local import play_here
+
+    play_here(here)
+    assert any("basis masks left torch.nn.functional.relu replaced" in line for line in said), said
+    assert numbers(agenda.states[0]) == numbers(here.states[0])
