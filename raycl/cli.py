@@ -362,9 +362,9 @@ def _sync(arguments: Any) -> int:
     from raycl.tune.tracking import Tracking
 
     tracking = Tracking.open(study, agenda)
-    tracking.sync()
+    runs, compare = tracking.show()
     print(f"{study.name}: {redacted(tracking.uri)}")
-    print(f"runs     {tracking.runs_link()}\ncompare  {tracking.compare_link()}")
+    print(f"runs     {runs}\ncompare  {compare}")
     return 0
 
 

@@ -43,7 +43,7 @@ def open_streams() -> None:
 def say(text: str) -> None:
     """A line of ours on the error stream, wherever that leads."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"raycl: {text}\n")
+        sys.stderr.write(f"raycl: {_own(text)}\n")
         sys.stderr.flush()
 
 
@@ -61,7 +61,7 @@ def ended(error: BaseException, verbose: bool = False, lasting: bool = False) ->
 
 def _ended(error: BaseException, verbose: bool, lasting: bool) -> int:
     if isinstance(error, UserError):
-        say(_own(str(error)))
+        say(str(error))
         return BAD_INPUT
     if isinstance(error, KeyboardInterrupt):
         say("interrupted")
@@ -84,7 +84,7 @@ def _ended(error: BaseException, verbose: bool, lasting: bool) -> int:
         say(f"{screen_line(redacted(line), 2 * SCREEN)}{told}")
         return BAD_INPUT
     if isinstance(error, OSError) and error.filename is not None:  # a disk, a permission: not of our making
-        say(f"{typed_path(_text(error.filename))}: {error.strerror}{told}")
+        say(f"{screen_line(typed_path(_text(error.filename)))}: {error.strerror}{told}")
         return BAD_INPUT
     told = f"traceback in {where}; please report it" if where else "--verbose shows where; please report it"
     said = screen_line(redacted(_said(error)))

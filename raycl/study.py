@@ -312,7 +312,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
         )
         raise UserError(f"{path}: {found}; write {wanted} = Study(...)")
     # Tables of several papers bear the same number, and their experiments must not be one.
-    name = study.name or "_".join(part for part in (study.paper, file.stem, "desk" * desk) if part)
+    name = study.name or "_".join(str(part) for part in (study.paper, file.stem, "desk" * desk) if part)
     study = dataclasses.replace(study, name=name, folder=folder, file=str(path))
     from raycl.overrides import overridden  # it changes studies
 

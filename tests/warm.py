@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import sys
@@ -37,6 +38,7 @@ def typed(
     environment: Mapping[str, str] | None = None,
     out: str | int | None = None,
     limit: float = 60.0,
+    memory: int = 0,
 ) -> Said:
     """Type a command in a folder.
 
@@ -44,6 +46,7 @@ def typed(
         environment: variables that are set besides.
         out: a file, or the number of a stream, that it prints to; -1 closes the stream.
         limit: seconds after which it is killed.
+        memory: bytes of address space that it may have; 0 for as many as there are.
     """
     _warm()
     sys.stdout.flush()
@@ -52,6 +55,8 @@ def typed(
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
+        if memory:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         _child(words, folder, environment or {}, out, pipes)
     for _, end in pipes:
         os.close(end)

@@ -32,7 +32,7 @@ from mlflow.tracking import MlflowClient
 
 from raycl import metrics, names, userfiles
 from raycl.agenda import Agenda, CellState, Job, Trial
-from raycl.errors import UserError, redacted
+from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
 from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
 from raycl.reporting.published import published
@@ -88,8 +88,12 @@ class Tracking:
             UserError: nothing answers at the tracking URI.
         """
         uri = tracking_uri(agenda.store.root)
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        if re.fullmatch(r"sqlite:/*(:memory:.*)?", uri):
+            raise UserError(
+                f"MLFLOW_TRACKING_URI={uri} is a database that ends with this process; name a file, such as "
+                "sqlite:////home/me/mlflow.db, or unset it"
+            )
+        _quiet()
         try:
             make_database(uri)
             client = MlflowClient(tracking_uri=uri)
@@ -100,11 +104,20 @@ class Tracking:
             experiment = known.experiment_id if known else _new_experiment(
                 client, study.name, None if uri.startswith("http") else local)  # fmt: skip
         except Exception as error:
-            raise UserError(
-                f"MLflow at {redacted(uri)} does not answer ({_reason(error)}); start it, or unset "
-                "MLFLOW_TRACKING_URI to keep the database beside the store"
-            ) from None
+            raise _no_answer(uri, error) from None
         return cls(client, experiment, uri, study, agenda)
+
+    def show(self) -> tuple[str, str]:
+        """Project everything the store has of this study; links to the table of its runs and to its cells.
+
+        Raises:
+            UserError: MLflow cannot be used.
+        """
+        try:
+            _though_dropped(self.sync)
+            return self.runs_link(), self.compare_link()
+        except Exception as error:
+            raise _no_answer(self.uri, error) from None
 
     def sync(self) -> None:
         """Project everything the store has of this study."""
@@ -416,9 +429,24 @@ def _though_dropped(act: Callable[[], None]) -> None:
                 raise
 
 
+def _no_answer(uri: str, error: Exception) -> UserError:
+    """What is said where MLflow cannot be used, and what to do about it."""
+    remedy = "start it, or unset MLFLOW_TRACKING_URI to keep the database beside the store"
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        remedy = "move the file away: what the store has goes into a new one"
+    return UserError(f"MLflow at {redacted(uri)} does not answer ({_reason(error)}); {remedy}")
+
+
+def _quiet() -> None:
+    """Keep MLflow's own lines and tracebacks off the screen: what there is to say of an error, we say."""
+    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 def _reason(error: Exception) -> str:
     """The first line of an error, short, and without passwords."""
-    return redacted((str(error).strip().splitlines() or [type(error).__name__])[0])[:160]
+    first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return screen_line(redacted(first), 160)
 
 
 def _id(run: Run) -> str:
