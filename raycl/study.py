@@ -293,7 +293,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     """
     file = Path(path)
     if not file.is_file():
-        what = "is a folder, not a study file" if file.is_dir() else "there is no such study file"
+        folder = bool(str(path)) and file.is_dir()
+        what = "is a folder, not a study file" if folder else "there is no such study file"
         raise UserError(f"{path}: {what}")
     if file.suffix != ".py":
         raise UserError(f"{path}: a study is a Python file that ends in .py")
