@@ -402,7 +402,9 @@ def _doctor(arguments: Any) -> int:
     from raycl.tune.doctor import Report, examine, verdict
 
     reports: list[Report] = []
-    for report in examine(arguments.address, store_folder(arguments.store)):
+    if not arguments.store.strip():
+        store_folder(arguments.store)  # says that it is empty; whatever else is wrong, the page says
+    for report in examine(arguments.address, Path(arguments.store)):
         print("\n" * bool(reports) + str(report), flush=True)
         reports.append(report)
     print(verdict(reports))

@@ -16,6 +16,10 @@ class UserError(ValueError):
     """A mistake in a study, a file or a folder: names the value, the place and the remedy."""
 
 
+class NoStudy(UserError):
+    """A file that can be read, and defines no study: it may be a helper of others."""
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'hat'?``, or nothing when no known name is close."""
     close = closest(name, known) if isinstance(name, str) else []

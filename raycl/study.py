@@ -18,7 +18,7 @@ from raycl.benchmarks import Recipe, sources
 from raycl.choosing import Naming, chosen
 from raycl.configs import check_owner
 from raycl.domains import is_number, plain, repeated, shown
-from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_line
+from raycl.errors import SCREEN, NoStudy, UserError, closest, nearest, quoted, screen_line
 from raycl.filenames import check_study_name
 from raycl.method import Method
 from raycl.networks import Network
@@ -293,8 +293,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     """
     file = Path(path)
     if not file.is_file():
-        folder = bool(str(path)) and file.is_dir()
-        what = "is a folder, not a study file" if folder else "there is no such study file"
+        there = bool(str(path)) and file.is_dir()
+        what = "is a folder, not a study file" if there else "there is no such study file"
         raise UserError(f"{path}: {what}")
     if file.suffix != ".py":
         raise UserError(f"{path}: a study is a Python file that ends in .py")
@@ -311,7 +311,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
         found = (
             f"defines no {wanted}" if study is None else f"{wanted} is {type(study).__name__}, not a Study"
         )
-        raise UserError(f"{path}: {found}; write {wanted} = Study(...)")
+        kind = NoStudy if study is None else UserError
+        raise kind(f"{path}: {found}; write {wanted} = Study(...)")
     # Tables of several papers bear the same number, and their experiments must not be one.
     name = study.name or "_".join(str(part) for part in (study.paper, file.stem, "desk" * desk) if part)
     study = dataclasses.replace(study, name=name, folder=folder, file=str(path))

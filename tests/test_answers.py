@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from raycl import answers, player
 from raycl.answers import WrongAnswer
+from raycl.digest import digest_of
 from raycl.method import Batch, Method, Task
 from raycl.spec import RunSpec
 from raycl.training import Diverged, Fit
@@ -240,6 +241,7 @@ def test_a_run_with_figures_of_torch_and_numpy_travels_as_json() -> None:
         network="mlp(hidden=8)",
         fit={"epochs": 1},
         benchmark="digits_permuted(tasks=2, first=1)",
+        code={"method": digest_of(Figures)},
     )
     result = player.play(spec)
     assert result.status == "done", result.message
