@@ -291,34 +291,43 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     Raises:
         UserError: no such file, it does not run, or it defines no STUDY (no DESK).
     """
-    file = Path(path)
-    if not file.is_file():
-        there = bool(str(path)) and file.is_dir()
-        what = "is a folder, not a study file" if there else "there is no such study file"
-        raise UserError(f"{path}: {what}")
+    file, place = Path(path), _place(path)
+    try:
+        found = file.is_file()
+    except OSError as error:  # its name is too long
+        raise UserError(f"{place}: {error.strerror}") from None
+    if not found:
+        what = (
+            "is a folder, not a study file" if str(path) and file.is_dir() else "there is no such study file"
+        )
+        raise UserError(f"{place}: {what}")
     if file.suffix != ".py":
-        raise UserError(f"{path}: a study is a Python file that ends in .py")
+        raise UserError(f"{place}: a study is a Python file that ends in .py")
     folder = file.absolute().parent
     userfiles.refresh()
     try:
         module = userfiles.load(folder, file.stem)
     except UserError as error:
         said = str(error)
-        raise UserError(said if said.startswith(str(path)) else f"{path}: {said}") from None
+        raise UserError(said if said.startswith(str(path)) else f"{place}: {said}") from None
     wanted = "DESK" if desk else "STUDY"
     study = getattr(module, wanted, None)
     if not isinstance(study, Study):
-        found = (
-            f"defines no {wanted}" if study is None else f"{wanted} is {type(study).__name__}, not a Study"
-        )
+        has = f"defines no {wanted}" if study is None else f"{wanted} is {type(study).__name__}, not a Study"
         kind = NoStudy if study is None else UserError
-        raise kind(f"{path}: {found}; write {wanted} = Study(...)")
+        raise kind(f"{place}: {has}; write {wanted} = Study(...)")
     # Tables of several papers bear the same number, and their experiments must not be one.
     name = study.name or "_".join(str(part) for part in (study.paper, file.stem, "desk" * desk) if part)
-    study = dataclasses.replace(study, name=name, folder=folder, file=str(path))
+    study = dataclasses.replace(study, name=name, folder=folder, file=place)
     from raycl.overrides import overridden  # it changes studies
 
     return overridden(study, overrides)
+
+
+def _place(path: str | Path) -> str:
+    """How messages name a study's file: as it was written, if that can be read on a screen."""
+    text = str(path)
+    return text if text.isprintable() and text == text.strip() and len(text) <= SCREEN else quoted(text)
 
 
 @dataclass(frozen=True)

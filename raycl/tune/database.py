@@ -6,12 +6,14 @@ import contextlib
 import os
 import re
 import secrets
+import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
 from raycl.errors import UserError
 
 FILE = "sqlite:///"
+BUSY = 20.0  # seconds for which somebody else may write to a database
 _PLAIN = re.compile(r"[\w/.,=+-]+", re.ASCII)  # what means itself in every URI
 
 
@@ -23,12 +25,16 @@ def make_database(uri: str) -> None:
     made under another name, and takes its own when it is complete.
     """
     path = database_file(uri)
-    if path is None or path.exists():
+    if path is None:
+        return
+    if os.path.lexists(path):
+        _try(path)
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    draft.touch()  # where it cannot be written that is known now: MLflow tries for two minutes
     try:
         root = (path.parent / "mlflow-artifacts").as_uri()
         made = SqlAlchemyStore(database_uri(draft), root)  # type: ignore[no-untyped-call]
@@ -44,6 +50,18 @@ def make_database(uri: str) -> None:
         for end in ("", "-journal", "-wal", "-shm"):
             with contextlib.suppress(OSError):
                 Path(f"{draft}{end}").unlink(missing_ok=True)
+
+
+def _try(path: Path) -> None:
+    """Look into a database that is there, once, because MLflow tries for two minutes where it cannot.
+
+    Raises:
+        OSError, sqlite3.Error: it is no database, or nobody can read it now.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise OSError(f"{path} is no file" if path.exists() else f"{path} is a link to nothing")
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY)) as opened:
+        opened.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def database_uri(path: Path) -> str:

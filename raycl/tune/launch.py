@@ -49,7 +49,7 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     except Exception as error:  # an installation that is broken
         raise _no_start(screen_line(f"{type(error).__name__}: {error}")) from None
 
-    from raycl.tune.joining import check_address, no_cluster
+    from raycl.tune.joining import check_address, muted, no_cluster
 
     already = ray.is_initialized()
     if not already:
@@ -71,16 +71,14 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         options["runtime_env"] = {"working_dir": shipped.name}
     try:
         if not already:
-            with _within(empty.name):
+            with _within(empty.name), muted():  # what goes wrong is raised, too
                 ray.init(**options)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # Ray raises what it likes, and some of its parts end the process
-        if shipped:
-            shipped.cleanup()
+    except (Exception, SystemExit) as error:  # some of its parts end the process
         with contextlib.suppress(Exception):
             ray.shutdown()
+        for temporary in (shipped, empty):
+            if temporary is not None:
+                temporary.cleanup()
         reason = screen_line(redacted(str(error) or type(error).__name__))
         raise no_cluster(address, reason) if address else _no_start(reason) from None
     try:
