@@ -195,8 +195,9 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:
     if recorder.close():
-        played.compare = recorder.tracking.compare_link()
-        played.runs = recorder.tracking.runs_link()
+        with contextlib.suppress(Exception):  # another driver holds the database: no link, and nothing lost
+            played.compare = recorder.tracking.compare_link()
+            played.runs = recorder.tracking.runs_link()
 
 
 def require_tune(package: str, otherwise: str) -> None:

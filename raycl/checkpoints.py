@@ -299,7 +299,7 @@ def _read(path: Path, form: Format, device: str) -> Any:
         raw = read_bytes(path, None)
     except OSError:
         return None
-    except Unfit:  # a folder or a pipe stands there
+    except (Unfit, MemoryError):  # a folder or a pipe stands there, or a file larger than any memory
         _drop(path)
         return None
     try:

@@ -18,7 +18,7 @@ from raycl import __version__
 from raycl.ending import LINE, ended, open_streams
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
-from raycl.places import free_port, out_file, store_folder, write_out
+from raycl.places import folder_name, free_port, out_file, store_folder, write_out
 
 
 class _Parser(argparse.ArgumentParser):
@@ -402,7 +402,7 @@ def _doctor(arguments: Any) -> int:
     from raycl.tune.doctor import Report, examine, verdict
 
     reports: list[Report] = []
-    for report in examine(arguments.address, store_folder(arguments.store)):
+    for report in examine(arguments.address, folder_name(arguments.store)):
         print("\n" * bool(reports) + str(report), flush=True)
         reports.append(report)
     print(verdict(reports))

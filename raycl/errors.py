@@ -16,6 +16,10 @@ class UserError(ValueError):
     """A mistake in a study, a file or a folder: names the value, the place and the remedy."""
 
 
+class NoStudy(UserError):
+    """A file that can be read, and defines no study: it may be a helper of others."""
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'hat'?``, or nothing when no known name is close."""
     close = closest(name, known) if isinstance(name, str) else []
@@ -54,14 +58,18 @@ def quoted(value: object, most: int = SCREEN // 2) -> str:
     return text if len(text) <= most else f"{text[: most - 4]} ..."
 
 
-def fault_of(trace: str) -> str:
-    """What a traceback says in the end, for the screen: ``RuntimeError: of my own``."""
+def fault_of(trace: str, most: int = SCREEN) -> str:
+    """What a traceback says in the end, in one line: ``RuntimeError: of my own``.
+
+    Args:
+        most: characters; the default is for the screen, and files have all of it.
+    """
     lines = [line for line in trace.strip().splitlines() if line.strip()]
     heads = [n for n, line in enumerate(lines) if "Traceback (most recent call last)" in line]
     if heads:
         said = itertools.dropwhile(lambda line: line[0].isspace(), lines[heads[-1] + 1 :])
-        return screen_line(" ".join(said)) or screen_line(lines[-1])
-    return screen_line(lines[-1]) if lines else "no message"
+        return screen_line(" ".join(said), most) or screen_line(lines[-1], most)
+    return screen_line(lines[-1], most) if lines else "no message"
 
 
 def typed_path(path: Path | str) -> str:

@@ -29,12 +29,12 @@ def check_study_name(name: str, place: str) -> None:
 def _unfit(name: str) -> str:
     if not name.strip():
         return "is empty"
+    if wrong := next((c for c in name if c in "/\\" or not c.isprintable()), ""):
+        return f"holds {wrong!a}"
     if name != name.strip():
         return "begins or ends with a space"
     if name.startswith(("-", ".")):
         return f"begins with {name[0]!r}"
-    if wrong := next((c for c in name if c in "/\\" or not c.isprintable()), ""):
-        return f"holds {wrong!a}"
     return f"is longer than {LONGEST} bytes" if len(name.encode()) > LONGEST else ""
 
 

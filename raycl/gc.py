@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from raycl.agenda import Agenda
-from raycl.errors import UserError
+from raycl.errors import NoStudy, UserError
 from raycl.store import Store
 from raycl.study import Study, cells_of, read_study
 
@@ -16,23 +16,25 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
     """Print what in the store no study needs; with `yes`, delete it.
 
     Raises:
-        UserError: no study to keep, which would make everything garbage; or something in the store could not
+        UserError: no study to keep, which would make everything garbage; one that is broken, so that what it
+            needs is not known; or something in the store could not
             be read, so that what depends on it is not known, and nothing is deleted.
     """
     files = studies or sorted(Path("studies").rglob("*.py"))
     kept, read = set(), 0
     store = Store(root, warn=print, wait=False).look()
     for file in files:
-        try:
-            study = read_study(file)
-        except UserError:
-            if studies:
-                raise
-            continue  # a helper module below ./studies
-        read += 1
-        kept |= _needed(study, store)
-        with contextlib.suppress(UserError):  # most have no small form
-            kept |= _needed(read_study(file, desk=True), store)
+        forms = 0
+        for desk in (False, True):
+            try:
+                study = read_study(file, desk=desk)
+            except NoStudy:  # most have no small form; below ./studies, some are helpers of others
+                continue
+            forms += 1
+            kept |= _needed(study, store)
+        if not forms and studies:
+            read_study(file)
+        read += bool(forms)
     if not read:
         raise UserError("gc: no study to keep: name study files, or run it where ./studies is")
     unwanted = _unwanted(store, kept)

@@ -28,6 +28,16 @@ def store_folder(text: str) -> Path:
     return path
 
 
+def folder_name(text: str) -> Path:
+    """The folder of ``--store`` for a command that says itself what is wrong with it.
+
+    Raises:
+        UserError: the text can be no path.
+    """
+    _looked_at(text, "--store", "name a folder with --store DIR")
+    return Path(text)
+
+
 def out_file(text: str) -> Path:
     """The file of ``--out``, in a folder that exists.
 

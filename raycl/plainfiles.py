@@ -292,14 +292,15 @@ def read_archive(path: Path, sealed_from: int) -> tuple[dict[str, Any], dict[str
         Unfit: it is something else, or was changed.
         OSError: as `read_bytes`.
     """
-    raw = read_bytes(path, None)
-    try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as found:
-            arrays = {name: _array(content) for name, content in _members(found, len(raw))}
-    except Unfit:
-        raise
-    except Exception as error:  # zipfile and NumPy raise what they like at hostile bytes
-        raise Unfit(f"{type(error).__name__}: {str(error)[:100]}") from None
+    with open_regular(path) as file:
+        try:
+            with zipfile.ZipFile(file) as found:
+                size = os.fstat(file.fileno()).st_size
+                arrays = {name: _array(content) for name, content in _members(found, size)}
+        except (OSError, Unfit):
+            raise
+        except Exception as error:  # zipfile and NumPy raise what they like at hostile bytes
+            raise Unfit(f"{type(error).__name__}: {_short(str(error)[:100])}") from None
     if "head" not in arrays or arrays["head"].dtype != np.uint8 or arrays["head"].ndim != 1:
         raise Unfit("it has no head")
     head = plain_of(arrays.pop("head").tobytes())

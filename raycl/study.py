@@ -18,7 +18,7 @@ from raycl.benchmarks import Recipe, sources
 from raycl.choosing import Naming, chosen
 from raycl.configs import check_owner
 from raycl.domains import is_number, plain, repeated, shown
-from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_line
+from raycl.errors import SCREEN, NoStudy, UserError, closest, nearest, quoted, screen_line
 from raycl.filenames import check_study_name
 from raycl.method import Method
 from raycl.networks import Network
@@ -297,7 +297,9 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     except OSError as error:  # its name is too long
         raise UserError(f"{place}: {error.strerror}") from None
     if not found:
-        what = "is a folder, not a study file" if file.is_dir() else "there is no such study file"
+        what = (
+            "is a folder, not a study file" if str(path) and file.is_dir() else "there is no such study file"
+        )
         raise UserError(f"{place}: {what}")
     if file.suffix != ".py":
         raise UserError(f"{place}: a study is a Python file that ends in .py")
@@ -312,7 +314,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     study = getattr(module, wanted, None)
     if not isinstance(study, Study):
         has = f"defines no {wanted}" if study is None else f"{wanted} is {type(study).__name__}, not a Study"
-        raise UserError(f"{place}: {has}; write {wanted} = Study(...)")
+        kind = NoStudy if study is None else UserError
+        raise kind(f"{place}: {has}; write {wanted} = Study(...)")
     # Tables of several papers bear the same number, and their experiments must not be one.
     name = study.name or "_".join(str(part) for part in (study.paper, file.stem, "desk" * desk) if part)
     study = dataclasses.replace(study, name=name, folder=folder, file=place)

@@ -16,21 +16,19 @@ from rich.text import Text
 
 from raycl import benchmarks, userfiles
 from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_per_run
-from raycl.errors import UserError
+from raycl.errors import UserError, fault_of, screen_line
 from raycl.maskjobs import MaskJob
 from raycl.notes import lines_of
 from raycl.reporting.collect import failure_of, older, printed_name, subset_of
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.reporting.text import (
     COLUMNS,
-    SCREEN,
     about,
     clip,
     clock,
     counted,
     cut,
     fraction,
-    last_words,
     one_line,
     padded,
     printable,
@@ -413,7 +411,7 @@ def _cell_line(
     if cell.blocked and not state.complete:
         return f"{parts[0]}  blocked: raycl plan says what it needs"
     if state.failed:
-        return f"{parts[0]}  failed: {last_words(next(iter(state.failed.values())))}"
+        return f"{parts[0]}  failed: {fault_of(next(iter(state.failed.values())))}"
     if cell.search is None:
         parts.append(" " * 29)
     else:
@@ -467,9 +465,9 @@ def _tasks(state: CellState) -> int:
 def _outcome(job: Job, result: Result) -> str:
     """val .934 1.2 s; diverged and failed with their reason."""
     if result.status != "done":
-        first = result.status == "diverged"
-        reason = result.message.strip().partition("\n")[0] if first else last_words(result.message)
-        return f"{result.status}: {clip(reason, SCREEN)}" if reason else result.status
+        first = screen_line(result.message.strip().partition("\n")[0])
+        reason = first if result.status == "diverged" else fault_of(result.message)
+        return f"{result.status}: {reason}" if reason else result.status
     trial = job.role.startswith("trial") and job.cell.protocol == "val"
     seconds = result.provenance.get("seconds", result.ct)
     return f"{'val' if trial else 'acc'} {fraction(result.acc('val' if trial else 'test'))} {seconds:.1f} s"
@@ -479,7 +477,7 @@ def _trained(outcome: Any) -> str:
     """12.3 s; or what it failed of."""
     if outcome.status == "done":
         return f"{outcome.seconds:.1f} s"
-    return f"{outcome.status}: {clip(last_words(outcome.message), SCREEN)}"
+    return f"{outcome.status}: {fault_of(outcome.message)}"
 
 
 def closing_text(store_root: Path | str, page: Path | str | None = None, compare: str = "") -> str:

@@ -43,7 +43,7 @@ def only_line(said: Said, code: int = 2) -> str:
     return line
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "report", "sync", "gc", "ui", "doctor"])
+@pytest.mark.parametrize("command", ["plan", "run", "report", "sync", "gc", "ui"])
 @pytest.mark.parametrize(
     ("store", "part"),
     [
@@ -56,9 +56,20 @@ def only_line(said: Said, code: int = 2) -> str:
     ],
 )
 def test_a_store_that_can_be_none(folder: Path, command: str, store: str, part: str) -> None:
-    study = ["mine.py"] if command not in ("ui", "doctor") else []
+    study = ["mine.py"] if command != "ui" else []
     line = only_line(typed([command, *study, "--store", store], folder))
     assert part in line and line.endswith("name a folder with --store DIR")
+
+
+@pytest.mark.parametrize("store", ["", "a\nb" * 200])
+def test_a_doctor_is_told_of_a_store_that_can_be_no_path(folder: Path, store: str) -> None:
+    """Of any other store its page says what is wrong."""
+    assert only_line(typed(["doctor", "--store", store], folder)).endswith("name a folder with --store DIR")
+
+
+def test_a_doctors_page_says_that_a_store_is_a_file(folder: Path) -> None:
+    said = typed(["doctor", "--store", "a file"], folder)
+    assert said.code == 1 and "MISS  store" in said.out and said.err == ""
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")

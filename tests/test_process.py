@@ -199,10 +199,17 @@ def test_whatever_a_method_raises_is_an_outcome(what: str) -> None:
     result = player.play(spec_doing(f"raises {what}"))
     assert result.status == "failed"
     last = result.message.strip().splitlines()[-1]
-    wanted = {"sys.exit": "SystemExit, which ends its run", "interrupt": "KeyboardInterrupt, which ends its",
-              "generator's end": "GeneratorExit", "base exception": "rude.Strange: quite",
-              "memory": "MemoryError", "recursion": "RecursionError", "stop": "StopIteration",
-              "speechless": "rude.Speechless", "sys.exit with a text": "SystemExit"}  # fmt: skip
+    wanted = {
+        "sys.exit": "SystemExit, which ends its run",
+        "interrupt": "KeyboardInterrupt, which ends its",
+        "generator's end": "GeneratorExit",
+        "base exception": "rude.Strange: quite",
+        "memory": "MemoryError",
+        "recursion": "RecursionError",
+        "stop": "StopIteration",
+        "speechless": "rude.Speechless",
+        "sys.exit with a text": "SystemExit",
+    }
     assert wanted[what] in last
     assert "rude.py" in result.message, "it names the user's file"
 

@@ -19,7 +19,12 @@ OPTIMISERS: dict[str, dict[str, Any]] = {
     "adam": {"optimiser": "adam", "lr": 0.01, "weight_decay": 1e-2},
     "rmsprop": {"optimiser": "rmsprop", "lr": 0.003, "momentum": 0.9, "weight_decay": 1e-2},
 }
-PAIRS = [(name, net) for name in KEEPERS for net in NETWORKS if toys.works_on(name, net)]
+PAIRS = [
+    (name, net)
+    for name in KEEPERS
+    for net in NETWORKS
+    if toys.works_on(name, net) and not (name == "impresslearn" and net.startswith("vgg"))  # refused there
+]
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)

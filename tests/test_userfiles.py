@@ -84,6 +84,19 @@ class TestEqualNames:
         assert main(["gc", str(a), str(b), "--store", str(tmp_path / "store")]) == 0
         assert "0 of no use to 2 studies" in capsys.readouterr().out
 
+    def test_gc_deletes_nothing_that_a_broken_study_may_need(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        a, b = write(tmp_path / "studies" / "a", 0.1), write(tmp_path / "studies" / "b", 0.2)
+        for study in (a, b):
+            acc_of(study, tmp_path / "store")
+        b.write_text("import nosuch\n" + b.read_text())
+        monkeypatch.chdir(tmp_path)
+        before = sorted((tmp_path / "store").rglob("*.json"))
+        assert main(["gc", "--store", "store", "--yes"]) == 2
+        assert "studies/b/s.py:1: ModuleNotFoundError" in capsys.readouterr().err
+        assert sorted((tmp_path / "store").rglob("*.json")) == before
+
 
 class TestChanges:
     def test_an_edited_file_is_read_again_and_computed_again(self, tmp_path: Path) -> None:

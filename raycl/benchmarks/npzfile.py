@@ -150,7 +150,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: str) -> NDAr
 def _room() -> int:
     """Bytes of memory that this machine has left."""
     try:
-        with open("/proc/meminfo") as file:
+        with open("/proc/meminfo", encoding="utf-8") as file:
             told = dict(line.split(":", 1) for line in file)
         return int(told["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):

@@ -39,6 +39,7 @@ class ImpressLearn(SupSup):
     A task that is not learnt yet is answered by the mean of the basis, which is where its coefficients start.
     """
 
+    version: ClassVar[int] = 1  # not as SupSup: where its second version differs, this method is refused
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {  # Table 3
         "impresslearn_alpha_mnist": {"method.lamb": 0.0, "method.basis_preset": "impresslearn_basis_mnist"},
         "impresslearn_alpha_cifar": {"method.lamb": 0.005, "method.basis_preset": "impresslearn_basis_cifar"},

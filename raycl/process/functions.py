@@ -22,24 +22,85 @@ from typing import Any, TypeAlias
 from raycl.process.parts import Left
 
 _PACKAGES = ("torch", "numpy", "raycl")
-_SINGLE = {"builtins", "math", "cmath", "random", "time", "copy", "itertools", "functools", "operator",
-           "collections", "statistics", "pickle", "json", "hashlib"}  # fmt: skip
+_SINGLE = {
+    "builtins",
+    "math",
+    "cmath",
+    "random",
+    "time",
+    "copy",
+    "itertools",
+    "functools",
+    "operator",
+    "collections",
+    "statistics",
+    "pickle",
+    "json",
+    "hashlib",
+}
 _PASSED_OVER = (  # parts of torch that no run calls, or that change themselves as they go
-    "torch.distributed", "torch._dynamo", "torch._inductor", "torch.onnx", "torch._export", "torch.export",
-    "torch.testing", "torch.ao", "torch.fx", "torch.jit", "torch._higher_order_ops", "torch._refs",
-    "torch._prims", "torch._decomp", "torch._subclasses", "torch.package", "torch.profiler", "torch.masked",
-    "torch._functorch", "torch._logging", "torch._strobelight", "torch._vendor", "torch.nested",
-    "torch._native", "torch.quantization", "torch._numpy", "torch.distributions", "torch._meta_registrations",
-    "torch._library", "torch._guards", "torch.xpu", "torch.mtia", "torch.multiprocessing",
-    "torch._precompile", "torch.compiler", "torch._custom_op", "torch.sparse", "torch.signal",
-    "torch.return_types", "numpy.testing", "numpy.f2py", "numpy.typing", "numpy._typing", "numpy.ma",
-    "raycl.process", "raycl.userfiles",
-)  # fmt: skip
+    "torch.distributed",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.onnx",
+    "torch._export",
+    "torch.export",
+    "torch.testing",
+    "torch.ao",
+    "torch.fx",
+    "torch.jit",
+    "torch._higher_order_ops",
+    "torch._refs",
+    "torch._prims",
+    "torch._decomp",
+    "torch._subclasses",
+    "torch.package",
+    "torch.profiler",
+    "torch.masked",
+    "torch._functorch",
+    "torch._logging",
+    "torch._strobelight",
+    "torch._vendor",
+    "torch.nested",
+    "torch._native",
+    "torch.quantization",
+    "torch._numpy",
+    "torch.distributions",
+    "torch._meta_registrations",
+    "torch._library",
+    "torch._guards",
+    "torch.xpu",
+    "torch.mtia",
+    "torch.multiprocessing",
+    "torch._precompile",
+    "torch.compiler",
+    "torch._custom_op",
+    "torch.sparse",
+    "torch.signal",
+    "torch.return_types",
+    "numpy.testing",
+    "numpy.f2py",
+    "numpy.typing",
+    "numpy._typing",
+    "numpy.ma",
+    "raycl.process",
+    "raycl.userfiles",
+)
 _OF_UTILS = ("torch.utils.data", "torch.utils._device", "torch.utils.checkpoint", "torch.utils.hooks")
 _ROOMS = ("methods", "networks", "benchmarks", "supermasks")
 _WITH_INTERNALS = ("raycl", "torch.nn", "torch.optim", "torch.functional", "torch._tensor")
-_VOLATILE = {"_CACHE", "agendas", "__dataclass_fields__", "__doc__", "__annotations__", "__abstractmethods__",
-             "__dict__", "__weakref__", "_abc_impl", "__slotnames__"}  # fmt: skip
+_VOLATILE = {
+    "_CACHE",
+    "agendas",
+    "__dataclass_fields__",
+    "__doc__",
+    "__annotations__",
+    "__abstractmethods__",
+    "__dict__",
+    "__weakref__",
+    "_abc_impl",
+    "__slotnames__",
+}
 _HEAP_TYPE = 1 << 9  # the others, C's own, cannot be changed
 _MISSING = object()
 _internals = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
@@ -141,8 +202,11 @@ class Functions:
 
     def _take_module(self, module: ModuleType, called: str) -> None:
         own, content = called.startswith("raycl"), vars(module)
-        keep = {n: v for n, v in content.items()
-                if n not in _VOLATILE and not n.startswith("__") and (own or callable(v))}  # fmt: skip
+        keep = {
+            n: v
+            for n, v in content.items()
+            if n not in _VOLATILE and not n.startswith("__") and (own or callable(v))
+        }
         self._take(module, called, keep, content, own)
         for name, value in keep.items():
             if isinstance(value, type) and value.__module__ == called:
@@ -158,8 +222,11 @@ class Functions:
         ):
             return
         called, content = f"{kind.__module__}.{kind.__qualname__}", vars(kind)
-        keep = {n: v for n, v in content.items()
-                if n not in _VOLATILE and (_behaves(v) or (own and not n.startswith("__")))}  # fmt: skip
+        keep = {
+            n: v
+            for n, v in content.items()
+            if n not in _VOLATILE and (_behaves(v) or (own and not n.startswith("__")))
+        }
         self._take(kind, called, keep, content, own)
         if own:
             fields = content.get("__dataclass_fields__", {})

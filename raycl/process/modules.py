@@ -150,8 +150,16 @@ def _of_users(of: Any) -> bool:
 
 
 def _attributes(kind: type) -> Iterator[tuple[str, Any]]:
-    hidden = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "_abc_impl",
-              "__slotnames__", "__abstractmethods__"}  # fmt: skip
+    hidden = {
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__module__",
+        "__annotations__",
+        "_abc_impl",
+        "__slotnames__",
+        "__abstractmethods__",
+    }
     return ((name, value) for name, value in vars(kind).items() if name not in hidden)
 
 

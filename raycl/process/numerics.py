@@ -16,24 +16,36 @@ from raycl.process.parts import Part
 
 C: Any = torch._C
 _HELD: list[Any] = []  # guards that must not be collected: they would undo what they did
-_SDP = {"flash": "flash", "mem_efficient": "mem_efficient", "math": "math", "cudnn": "cudnn",
-        "overrideable": "overrideable", "fa3": "fa3", "fa4": "fa4"}  # fmt: skip
+_SDP = {
+    "flash": "flash",
+    "mem_efficient": "mem_efficient",
+    "math": "math",
+    "cudnn": "cudnn",
+    "overrideable": "overrideable",
+    "fa3": "fa3",
+    "fa4": "fa4",
+}
 _PLAIN = {  # settings that torch reads and writes under one name: how to call them
-    "cudnn_enabled": "torch's cuDNN", "cudnn_benchmark": "torch's cuDNN benchmark",
-    "cudnn_deterministic": "torch's cuDNN determinism", "cudnn_allow_tf32": "torch's cuDNN TF32",
+    "cudnn_enabled": "torch's cuDNN",
+    "cudnn_benchmark": "torch's cuDNN benchmark",
+    "cudnn_deterministic": "torch's cuDNN determinism",
+    "cudnn_allow_tf32": "torch's cuDNN TF32",
     "cublas_allow_tf32": "torch's cuBLAS TF32",
     "cublas_allow_fp16_reduced_precision_reduction": "torch's cuBLAS fp16 reduction",
     "cublas_allow_bf16_reduced_precision_reduction": "torch's cuBLAS bf16 reduction",
     "cublas_allow_fp16_accumulation": "torch's cuBLAS fp16 accumulation",
     "cpu_allow_fp16_reduced_precision_reduction": "torch's fp16 reduction",
     "math_sdp_allow_fp16_bf16_reduction": "torch's attention reduction",
-    "mkldnn_enabled": "torch's oneDNN", "mkldnn_deterministic": "torch's oneDNN determinism",
-    "onednn_allow_tf32": "torch's oneDNN TF32", "nnpack_enabled": "torch's NNPACK",
+    "mkldnn_enabled": "torch's oneDNN",
+    "mkldnn_deterministic": "torch's oneDNN determinism",
+    "onednn_allow_tf32": "torch's oneDNN TF32",
+    "nnpack_enabled": "torch's NNPACK",
     "deterministic_fill_uninitialized_memory": "torch's filling of new memory",
     "linalg_preferred_backend": "torch's library of linear algebra",
-    "blas_preferred_backend": "torch's BLAS", "qengine": "torch's engine of quantised products",
+    "blas_preferred_backend": "torch's BLAS",
+    "qengine": "torch's engine of quantised products",
     "native_aot_enabled": "torch's compiled kernels",
-}  # fmt: skip
+}
 _FP32 = [
     ("generic", "all"),
     *((at, op) for at in ("cuda", "mkldnn") for op in ("all", "matmul", "conv", "rnn")),

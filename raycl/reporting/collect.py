@@ -16,9 +16,9 @@ import numpy as np
 
 from raycl import benchmarks, metrics, names, userfiles
 from raycl.agenda import Agenda, CellState
-from raycl.errors import UserError
+from raycl.errors import UserError, fault_of, screen_line
 from raycl.provenance import fingerprint
-from raycl.reporting.text import SCREEN, clip, counted, last_words
+from raycl.reporting.text import counted
 from raycl.store import Result
 from raycl.study import Cell, Search, Seeds, Study
 
@@ -433,13 +433,13 @@ def _status(state: CellState, agenda: Agenda) -> tuple[str, str]:
 
 
 def failure_of(state: CellState, agenda: Agenda) -> str:
-    """The last line of what the last attempt at one of its missing runs failed of, or ""."""
+    """What the last attempt at one of its missing runs failed of, one whole line, or ""."""
     for message in state.failed.values():
-        return last_words(message)
+        return fault_of(message, len(message))
     for trial in [*state.trials, *state.finals.values()]:
         failure = agenda.store.failure(trial.spec.key) if trial.result is None else None
         if failure is not None:
-            return last_words(failure.message)
+            return fault_of(failure.message, len(failure.message))
     return ""
 
 
@@ -456,7 +456,7 @@ def _notes(row: Row, state: CellState, paired: bool) -> list[str]:
     notes = []
     if row.status in (BLOCKED, FAILED):
         first = row.reason.strip().partition("\n")[0]
-        notes.append(f"{row.status}: {clip(first, SCREEN)}")
+        notes.append(f"{row.status}: {screen_line(first)}")
     elif row.status == DIVERGED:
         notes.append(row.reason)
     elif row.status == MISSING:

@@ -127,7 +127,7 @@ def _what(study: Study, rows: Sequence[Row], found: Sequence[Section]) -> list[t
         ("benchmarks", ", ".join(section.name for section in found)),
         ("network", settings.network_text(study, cells) or OWN),
         ("preset", settings.preset_text(study, cells) or OWN),
-        ("search", _search(study)),
+        ("search", settings.unless_own(_search(study), "search", study, cells) or OWN),
         (
             "final runs",
             f"seeds {', '.join(map(str, final))}" if isinstance(final, Seeds) else "the best trial",

@@ -110,9 +110,13 @@ def network_text(study: Study, cells: Sequence[Cell]) -> str:
 
 def preset_text(study: Study, cells: Sequence[Cell]) -> str:
     """The study's preset and for which labels it does not hold; "" where all have their own."""
+    return unless_own(study.preset or "none", "preset", study, cells)
+
+
+def unless_own(text: str, key: str, study: Study, cells: Sequence[Cell]) -> str:
+    """What the study says, and for which labels it does not hold because they have that key of their own."""
     labels = list(dict.fromkeys(cell.label for cell in cells))
-    own = [label for label in labels if "preset" in study.methods.get(label, {})]
-    return but_not(study.preset or "none", own, labels)
+    return but_not(text, [label for label in labels if key in study.methods.get(label, {})], labels)
 
 
 def fit_texts(study: Study, cells: Sequence[Cell], instead: bool = False) -> list[str]:
@@ -125,8 +129,7 @@ def fit_texts(study: Study, cells: Sequence[Cell], instead: bool = False) -> lis
     found = []
     for name in study.fit:
         key = f"fit.{name}"
-        here = [cell for cell in cells for each in fixed(cell)
-                if each.key == key and each.source == "study fit"]  # fmt: skip
+        here = [cell for cell in cells if _fixes(cell, key)]
         if not here:
             continue
         setting = here[0].settings[key]
@@ -137,6 +140,12 @@ def fit_texts(study: Study, cells: Sequence[Cell], instead: bool = False) -> lis
         text = str(Fixed(key, setting.value, setting.source))
         found.append(f"{text} ({'; '.join(notes)})" if notes else text)
     return found
+
+
+def _fixes(cell: Cell, key: str) -> bool:
+    """Whether the study's fit fixes that field of the cell, and nothing overrides or searches it."""
+    setting = cell.settings[key]
+    return setting.source == "study fit" and setting.domain is None and key not in searched(cell)
 
 
 def _displaced(cells: Sequence[Cell], key: str) -> list[str]:
@@ -153,10 +162,12 @@ def plan_lines(study: Study, cells: Sequence[Cell]) -> list[str]:
     lines = wrapped(f"fixed by the study: {'; '.join(shared)}") if shared else []
     own: dict[str, list[str]] = {}
     for cell in cells:
+        if cell.label in own:  # elsewhere it fixes the same
+            continue
         keys = study.methods.get(cell.label, {})
         texts = [f"{name} {keys[name] or 'none'}" for name in (NETWORK, "preset") if name in keys]
         texts += [str(each) for each in fixed(cell) if each.source == "label"]
-        own.setdefault(cell.label, texts)
+        own[cell.label] = texts
     for label, texts in own.items():
         lines += wrapped(f"fixed by {one_line(label)}: {'; '.join(texts)}") if texts else []
     return lines

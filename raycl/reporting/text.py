@@ -15,7 +15,6 @@ from rich.cells import cell_len
 
 ABSENT = "-"
 COLUMNS = 80
-SCREEN = 200  # characters of somebody else's message on the screen; files have all of it
 _FILL = "\ue000"  # second column of a wide character while lines are broken; no printable text holds it
 
 
@@ -117,12 +116,6 @@ def clip(text: str, width: int) -> str:
         return text
     tail = cut(text[::-1], max(0, (width - 2) // 3))[::-1]
     return cut(cut(text, width - 2 - width_of(tail)) + ".." + tail, width)
-
-
-def last_words(message: str) -> str:
-    """The last line of a traceback, which says what it was; whole."""
-    lines = [line for line in message.splitlines() if line.strip()]
-    return one_line(lines[-1]) if lines else "failed"
 
 
 def clipped(labels: Sequence[str], width: int) -> list[str]:

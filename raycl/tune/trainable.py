@@ -91,20 +91,28 @@ def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
     threads = max(1, int(config["cpus"]))
     store = Path(config["store"])
     if "specs" in config:
-        trained = Trained("failed", blind) if blind else player.train(
-            [MaskSpec.from_json(spec, home) for spec in config["specs"]],
-            store / "masks",
-            device=device,
-            threads=threads,
-            ready=lambda key: tell(mask=key),
-            pulse=pulse,
-        )  # fmt: skip
+        trained = (
+            Trained("failed", blind)
+            if blind
+            else player.train(
+                [MaskSpec.from_json(spec, home) for spec in config["specs"]],
+                store / "masks",
+                device=device,
+                threads=threads,
+                ready=lambda key: tell(mask=key),
+                pulse=pulse,
+            )
+        )
         tell(outcome=json.dumps(dataclasses.asdict(trained)))
         return trained.status == "failed" or bool(trained.left or process.spoilt())
     spec = RunSpec.from_json(config["spec"], home)
-    result = Result(spec, "failed", (), blind) if blind else player.play(
-        spec, checkpoints, store=store, device=device, threads=threads, pulse=pulse, alive=watch.alive
-    )  # fmt: skip
+    result = (
+        Result(spec, "failed", (), blind)
+        if blind
+        else player.play(
+            spec, checkpoints, store=store, device=device, threads=threads, pulse=pulse, alive=watch.alive
+        )
+    )
     tell(outcome=json.dumps(result.to_json()))
     return result.status == "failed" or bool(result.provenance.get("left") or process.spoilt())
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -374,15 +376,21 @@ for text in sys.argv[1:]:
 """
 
 
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that everybody may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="raycl-test-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_what_is_locked_up_for_somebody_else_is_named(own: Path, tmp_path: Path) -> None:
-    saved(tmp_path / "mine.npz")
-    (tmp_path / "mine.npz").chmod(0)
+def test_what_is_locked_up_for_somebody_else_is_named(own: Path, public: Path) -> None:
+    saved(public / "mine.npz")
+    own = Path(shutil.copytree(own, public / "mine"))
+    (public / "mine.npz").chmod(0)
     (own / "bee" / "0.png").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
-    texts = [f"npz(path='{tmp_path}/mine.npz')", f"folder(path='{own}')"]
+    texts = [f"npz(path='{public}/mine.npz')", f"folder(path='{own}')"]
     done = subprocess.run([sys.executable, "-c", LOCKED, *texts], capture_output=True, text=True, timeout=60)
     (own / "bee").chmod(0o700)
     more = subprocess.run(

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from raycl.player import fingerprint
+from raycl.provenance import fingerprint
 from raycl.reporting.collect import Row, collect, searched_on, sections
 from raycl.study import Grid, Search, Seeds, Study
 from reporting import hand
@@ -210,7 +210,7 @@ def test_results_of_older_source_are_counted(store):
     cell = hand.cells(study)[f"finetune/{BENCHMARK}"]
     hand.put(store, cell.spec({}, 1), hand.reports(hand.TUNED[1]), source="old")
     assert "results of older source code" in rows_of(store, study)["finetune"].notes
-    hand.put(store, cell.spec({}, 2), hand.reports(hand.TUNED[2]), source=fingerprint("finetune"))
+    hand.put(store, cell.spec({}, 2), hand.reports(hand.TUNED[2]), source=fingerprint(cell.method))
     assert rows_of(store, study)["finetune"].notes == ("1 of 2 results of older source code",)
 
 

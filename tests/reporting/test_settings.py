@@ -129,6 +129,16 @@ def test_the_page_never_prints_what_every_method_overrode(store: Any) -> None:
     assert "fit.batch=77" in text and "fit.lr = 0.2" in text and "net.hidden = 8" in text
 
 
+def test_the_page_says_for_whom_the_studys_search_does_not_hold(store: Any) -> None:
+    search = Search(trials=8, width=1, startup=2)
+    keys = {"method": "finetune", "fit.lr": Float(0.1, 1.0)}
+    methods = {"a": keys, "b": keys | {"search": Search(trials=4, width=1, startup=2)}}
+    of = hand.study(methods=methods, search=search)
+    assert "seed 1; searched on validation (not for b)" in words(render(of, hand.read(store, of), "html"))
+    of = hand.study(methods={"b": methods["b"]}, search=search)
+    assert "8 trials per cell" not in words(render(of, hand.read(store, of), "html"))
+
+
 def planned(of: Study, store: Any) -> list[str]:
     return plan_text(of, hand.read(store, of), Path("results"), 2.0).splitlines()
 

@@ -292,6 +292,11 @@ BENCHMARKS = [
 # Resources.
 
 
+def test_a_share_of_several_gpus_is_refused_at_once() -> None:
+    with pytest.raises(UserError, match=r"R\(gpus=1.5\)"):
+        R(cpus=1, gpus=1.5)
+
+
 @pytest.mark.parametrize(
     ("wanted", "text"),
     [
@@ -301,7 +306,6 @@ BENCHMARKS = [
             R(cpus=1, memory=1e6),
             r"memory=1e\+06\) fits no node; the largest has 4 CPUs and 0 GPUs and .* GiB",
         ),
-        (R(cpus=1, gpus=1.5), r"gpus=1.5: one GPU can be shared, several cannot"),
     ],
 )
 def test_a_request_that_no_node_can_meet(ray_cluster: int, wanted: R, text: str) -> None:

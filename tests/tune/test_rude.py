@@ -15,10 +15,24 @@ from raycl.store import Store
 from raycl.study import cells_of
 
 HERE = Path(__file__).parent.parent
-ORDER = ("decent", "again", "function", "after function", "exits", "after exits", "thread", "after thread",
-         "wide", "after wide")  # fmt: skip
-RUDE = {"function": "rude:Function", "exits": "rude:RaisesSysExit", "thread": "rude:Thread",
-        "wide": "rude:Wide"}  # fmt: skip
+ORDER = (
+    "decent",
+    "again",
+    "function",
+    "after function",
+    "exits",
+    "after exits",
+    "thread",
+    "after thread",
+    "wide",
+    "after wide",
+)
+RUDE = {
+    "function": "rude:Function",
+    "exits": "rude:RaisesSysExit",
+    "thread": "rude:Thread",
+    "wide": "rude:Wide",
+}
 
 
 def rogues() -> Study:
@@ -87,8 +101,10 @@ def test_a_process_goes_on_after_decent_runs_and_ends_after_others(
     assert pid(states["after function"]) != pid(states["function"])
     told = [line.partition(" left ")[2] for line in said]
     assert [line.partition(" (")[0].partition(":")[0] for line in told] == [
-        "torch.nn.functional.relu replaced", "a thread running", "torch's number of threads at 2"
-    ]  # fmt: skip
+        "torch.nn.functional.relu replaced",
+        "a thread running",
+        "torch's number of threads at 2",
+    ]
     assert all(line.endswith("its worker process is not used again") for line in told)
 
 

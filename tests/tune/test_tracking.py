@@ -236,7 +236,7 @@ def test_an_outage_stops_nothing_and_sync_fills_in_the_rest(
 
         real = local.play_here
 
-        def cut(agenda: Agenda) -> None:
+        def cut(agenda: Agenda, *_: Any) -> None:
             def stop_server(what: str, *_: Any) -> None:
                 if what == "finished" and not agenda_seen:
                     agenda_seen.append(1)
