@@ -131,7 +131,7 @@ def test_options_that_do_not_exist(folder: Path, words: list[str], part: str) ->
         (["run", "mine.py", "--local", "--address", "auto"], "--local and --address"),
         (["plan", "."], "."),
         (["plan", "pipe"], "pipe"),
-        (["plan", ""], "there is no such study file"),
+        (["plan", ""], "is a folder, not a study file"),
         (["plan", "nowhere.py"], "nowhere.py: there is no such study file"),
         (["plan", "a file"], "a file"),
         (["gc", "a file"], "a file"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from raycl.choosing import labels_chosen
 from raycl.errors import UserError
 from raycl.reporting.claims import Metric, parse_metric
 from raycl.reporting.collect import Final, Row, Section
@@ -128,14 +128,17 @@ class Boxes(View):
 
     def _runs(self, section: Section) -> list[_Run]:
         """Each final run with its kind and place; those of `also` come last."""
-        chosen = [row for row in section.rows if _matches(row, self.rows) or _matches(row, self.reference)]
+        labels = [row.cell.label for row in section.rows]
+        references = labels_chosen(self.reference, labels)
+        wanted = {*labels_chosen(self.rows, labels), *references}
+        chosen = [row for row in section.rows if row.cell.label in wanted]
         homeless = [row for row in chosen if ABSENT in (setting(row, self.x), setting(row, self.colour))]
         found = []
         for row in chosen:
             own = _family(row, homeless)
             kind, place = setting(row, self.colour), setting(row, self.x)
             kind, place = own if kind is ABSENT else str(kind), own if place is ABSENT else place
-            band, metric = _matches(row, self.reference), _metric(self.value)
+            band, metric = row.cell.label in references, _metric(self.value)
             found += [_Run(row, final, metric, kind, place, band) for final in row.finals]
         for name, text in self.also.items():
             found += [_Run(row, final, _metric(text), name, name) for row in chosen for final in row.finals]
@@ -203,10 +206,6 @@ def _metric(text: str) -> Metric:
 
 def _short(key: str) -> str:
     return key.rpartition(".")[2]
-
-
-def _matches(row: Row, patterns: str) -> bool:
-    return any(fnmatchcase(row.cell.label, pattern.strip()) for pattern in patterns.split(",") if pattern)
 
 
 def _or_blank(value: Any) -> Any:

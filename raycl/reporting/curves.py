@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raycl.choosing import labels_chosen
 from raycl.errors import UserError
 from raycl.metrics import Matrix
 from raycl.reporting.claims import RUNNING, Metric, parse_metric
@@ -106,8 +106,8 @@ class Curves(View):
         return [curve for curve in found if curve.levels]
 
     def _groups(self, section: Section) -> list[Group]:
-        patterns = [pattern.strip() for pattern in self.rows.split(",")]
-        return [group for group in section.groups if any(fnmatchcase(group.label, p) for p in patterns)]
+        chosen = labels_chosen(self.rows, [group.label for group in section.groups])
+        return [group for group in section.groups if group.label in chosen]
 
     def _curve(self, group: Group) -> Curve:
         """Over the runs that measured it; a place that one of them lacks has no mean."""

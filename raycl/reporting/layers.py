@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raycl.choosing import labels_chosen
 from raycl.errors import UserError
 from raycl.metrics import Matrix
 from raycl.reporting.claims import Metric, parse_metric
@@ -80,8 +80,8 @@ class Layers(View):
         return [panel for panel in found if panel.runs]
 
     def _groups(self, section: Section) -> list[Group]:
-        patterns = [pattern.strip() for pattern in self.rows.split(",")]
-        return [group for group in section.groups if any(fnmatchcase(group.label, p) for p in patterns)]
+        chosen = labels_chosen(self.rows, [group.label for group in section.groups])
+        return [group for group in section.groups if group.label in chosen]
 
     def _panel(self, group: Group) -> Panel:
         runs = [numbers for final in group.finals if (numbers := self._numbers(final))]
