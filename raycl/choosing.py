@@ -104,7 +104,7 @@ def _meant(part: str, tables: Sequence[_Names]) -> set[int]:
         lambda names: _fits(names.all, literal),
         lambda names: _fits(names.all, plain),
     ]
-    if CLIPPED in plain:
+    if CLIPPED in plain and any(piece.strip("./ *?") for piece in plain.split(CLIPPED)):
         shortened = literal.replace(CLIPPED, "*")
         readings.append(lambda names: any(fnmatchcase(name, shortened) for name in names.all))
     for reading in readings:

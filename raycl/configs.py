@@ -47,6 +47,35 @@ def check_dataclass(config: Any, place: str) -> None:
             raise UserError(f"{kind.__qualname__}.{lost[0]} is an InitVar, which no study can set: drop it")
 
 
+def check_verbs(kind: type, base: type) -> None:
+    """See that what a class overrides can be called as the base class's is, and its version.
+
+    Raises:
+        UserError: one takes other arguments; says which are given.
+    """
+    for name, known in vars(base).items():
+        own = inspect.getattr_static(kind, name, None)
+        if (
+            name.startswith("_")
+            or own is known
+            or not inspect.isfunction(own)
+            or not inspect.isfunction(known)
+        ):
+            continue
+        given = [p.name for p in inspect.signature(known).parameters.values() if p.default is p.empty]
+        given = [word for word in given if word not in ("args", "kwargs")]
+        try:
+            inspect.signature(own).bind(*given)
+        except TypeError as error:
+            form = f"{name}({', '.join(given)})"
+            raise UserError(
+                f"{kind.__qualname__}.{name} is called as {form}, and {error}: write def {form}"
+            ) from None
+    version = getattr(kind, "version", 1)
+    if type(version) is not int or version < 1:
+        raise UserError(f"{kind.__qualname__}.version = {version!r} must be a whole number of at least 1")
+
+
 def check_owner(kind: type, base: type) -> None:
     """The Config of a method or network is its own, holds all its settings, and is the one that is meant.
 

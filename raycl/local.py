@@ -27,7 +27,8 @@ def play_here(agenda: Agenda, say: Callable[[str], None] = lambda line: None) ->
     said: set[tuple[str, str]] = set()
     with process.borrowed():
         while (job := agenda.next()) is not None:
-            left = _play(agenda, job)
+            before = process.spoilt()
+            left = [what for what in _play(agenda, job) if what in before or what not in process.spoilt()]
             if left and (job.cell.label, line := process.told(left)) not in said:
                 said.add((job.cell.label, line))
                 say(f"{job.name} left {line}: put back, so that the next run starts as it did")

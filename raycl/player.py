@@ -30,7 +30,7 @@ from raycl.store import Result, Status, Store, Trained, backbone_path, mask_path
 from raycl.supermasks.bank import BasisMask, DamagedMask, MaskSpec, backbone_of, basis_of, to_bytes
 from raycl.supermasks.training import Order, Rules, train_masks
 from raycl.tasks import Benchmark
-from raycl.training import Diverged, Fit, Pulse
+from raycl.training import Diverged, Fit, Pulse, forget_inputs
 
 
 class Stopped(BaseException):
@@ -73,11 +73,19 @@ def play(
 
         status, message, more = _outcome(learn, came)
         seconds = clock() - began
+    _let_go(about.pop("kinds", ()))
     about |= more | provenance(spec, device, threads, numerics)
     about |= {"started": started, "seconds": seconds + about["earlier_seconds"]}
     if guard.left:
         about["left"] = list(guard.left)
     return Result(spec, status, tuple(map(_finite, reports)), message, about)
+
+
+def _let_go(kinds: Sequence[type]) -> None:
+    """Have tasks made anew after a run of a user's own classes, which may have written into them."""
+    if any(userfiles.is_own(kind) for kind in kinds):
+        benchmarks.forget()
+        forget_inputs()
 
 
 def no_gpu(name: str, gpus: float, where: str = "here") -> str:
@@ -138,6 +146,7 @@ def _learn(
         spec.check_code()
         with userfiles.beside(spec.home):
             kinds = [spec.method_class, spec.network_class, type(names.recipe(spec.benchmark))]
+    about["kinds"] = kinds
     started = time.perf_counter()
     with guard.at_work(kinds):
         benchmark = spec.make_benchmark()
@@ -244,6 +253,9 @@ def train(
             set_numerics(missing[0].numerics)
         status, message, _ = _outcome(learn, came)
         seconds = clock() - began
+    if any(spec.code for spec in missing):
+        benchmarks.forget()
+        forget_inputs()
     return Trained(status, message, seconds, tuple(guard.left))
 
 

@@ -16,7 +16,7 @@ import torch
 from raycl import benchmarks, digest, limits, names, netcheck, notes, planning, presets, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.choosing import Naming, chosen
-from raycl.configs import check_owner
+from raycl.configs import check_owner, check_verbs
 from raycl.domains import is_number, plain, repeated, shown
 from raycl.errors import SCREEN, NoStudy, UserError, closest, nearest, quoted, screen_line
 from raycl.filenames import check_study_name
@@ -472,6 +472,10 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
     for text in [t for keys in study.methods.values() for t in keys.get("benchmarks", study.benchmarks)]:
         if text not in recipes:
             recipes[text] = names.recipe(text, f"{place}: benchmarks")
+    for label, keys in study.methods.items():
+        chosen_texts = [str(recipes[text]) for text in keys.get("benchmarks", study.benchmarks)]
+        if twice := [text for n, text in enumerate(chosen_texts) if text in chosen_texts[:n]]:
+            raise UserError(f"{place}: benchmarks: {twice[0]!r} is named twice for {label!r}; name it once")
     planned = [
         (label, text, recipes[text], order)
         for label, keys in study.methods.items()
@@ -738,8 +742,11 @@ def _settings(
     benchmark: str,
 ) -> dict[str, Setting]:
     """Every dotted field of a cell; what stands later overrides what stands earlier."""
-    check_owner(method, Method)
-    check_owner(network, Network)
+    with userfiles.blamed(method):
+        check_owner(method, Method)
+        check_verbs(method, Method)
+    with userfiles.blamed(network):
+        check_owner(network, Network)
     kinds = {"method": method.Config, "net": network.Config, "fit": Fit.Config}
     settings = {
         f"{room}.{name}": Setting(f, f.default, f.domain)

@@ -68,6 +68,12 @@ class ArraySplit:
                 f"ArraySplit: images are {kind}; wanted: uint8 in 0..255, which raycl.benchmarks.as_images "
                 "makes of floats in [0, 1]"
             )
+        for name in (
+            "images",
+            "rows",
+            "y",
+        ):  # runs share them: a method that writes there fails, and no other
+            object.__setattr__(self, name, _read_only(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,6 +100,15 @@ class ArraySplit:
         mean, std = _per_channel(self.mean, self.std, x.dtype, x.device)
         # What a change hands out may be seen elsewhere, or hold a number twice: it is not written to.
         return (x.sub(mean) if transforms or self.augment else x.sub_(mean)).div_(std)
+
+
+def _read_only(array: Any) -> Any:
+    """The same array, seen through a view that nobody can write to."""
+    if not isinstance(array, np.ndarray):
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _floats(pixels: NDArray[np.uint8], device: torch.device | str) -> Tensor:

@@ -327,7 +327,7 @@ class Fit:
         self, split: Split, augment: np.random.Generator | None
     ) -> Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]:
         """Rows of the split on the device: all of them at once where they fit, else as they are asked for."""
-        y = torch.from_numpy(np.ascontiguousarray(split.y)).to(self.device)
+        y = torch.from_numpy(np.array(split.y)).to(self.device)  # a copy: the labels are shared by runs
         n = len(split)
         if augment is not None and augments(split):
             return lambda rows: (
@@ -352,6 +352,11 @@ def _nothing() -> None:
 
 
 _CACHE: list[tuple[Split, torch.device, torch.dtype, Tensor]] = []
+
+
+def forget_inputs() -> None:
+    """Let go of the inputs that are remembered."""
+    _CACHE.clear()
 
 
 def _cached(split: Split, device: torch.device) -> Tensor:

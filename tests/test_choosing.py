@@ -202,3 +202,9 @@ def test_titles_part_the_name_and_not_the_settings() -> None:
 
 def test_a_search_width_is_no_part_of_a_name() -> None:
     assert names("one", search=Search(width=2)) == names("one / *")
+
+
+def test_dots_alone_are_no_name_that_was_clipped() -> None:
+    cells = [Naming("hat", ("digits_split",)), Naming("ewc", ("digits_split",))]
+    assert chosen("../*", cells) == (set(), ["../*"]) and chosen("..", cells) == (set(), [".."])
+    assert chosen("h../*", cells)[0] == {0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import random
 import signal
@@ -297,10 +299,50 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     play_here(agenda_of(study({"finetune": {}}, resources={"*": R(gpus=1)}), tmp_path))
 
 
-def test_the_state_of_a_process_is_read_fast() -> None:
-    with process.Guard() as guard, guard.at_work([rude.Rude]):
-        started = time.process_time()
-        for _ in range(20):
-            assert not guard.moved()
-        took = (time.process_time() - started) / 20
-    assert took < 0.1, f"{1000 * took:.1f} ms"
+class WritesLabels(Method):
+    """Writes into what it was handed."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        task.train.y[:] = 0
+        fit(self, task)
+
+
+class SwapsSplits(Method):
+    """Puts other labels and rows in the place of those of its tasks."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        object.__setattr__(task.train, "y", task.train.y * 0)
+        object.__setattr__(task.test, "rows", task.test.rows * 0)  # type: ignore[attr-defined]
+        fit(self, task)
+
+
+def test_what_a_method_does_to_its_tasks_does_not_reach_the_next_run(alone: list[Any]) -> None:
+    writes = player.play(spec_of("test_process:WritesLabels"))
+    assert writes.status == "failed" and "read-only" in writes.message
+    swaps = player.play(spec_of("test_process:SwapsSplits"))
+    assert swaps.status == "done" and numbers(swaps) != alone
+    assert numbers(player.play(spec_of("finetune"))) == alone
+
+
+class RunsAtExit(Method):
+    """Asks for something to be done when Python ends."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        atexit.register(os._exit, 0)  # Python's own: who handed it over cannot be told, and it stays
+        atexit.unregister(os._exit)
+        atexit.register(functools.partial(self.ends, 0))
+        atexit.register(lambda: os._exit(0))
+        fit(self, task)
+
+    def ends(self, code: int) -> None:
+        os._exit(code)
+
+
+def test_what_a_method_hands_to_atexit_does_not_outlive_its_run() -> None:
+    script = (
+        "import sys, test_process; from raycl import player; "
+        "result = player.play(test_process.spec_of('test_process:RunsAtExit')); "
+        "assert 'a function to be called when Python ends' in result.provenance['left']; sys.exit(7)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=HERE, capture_output=True, timeout=300)
+    assert done.returncode == 7, done.stderr.decode()

@@ -280,6 +280,10 @@ class TestFaults:
             (f"{CLASS}    @classmethod\n    def builds_on(cls, spec):\n        return 3\n",
              "mine.py:2 (class Mine): AttributeError"),
             (f"{CLASS}    def make(self):\n        raise SystemExit(3)\n", "mine.py:4: it calls sys.exit(3)"),
+            (f"{CLASS}    def learn(self): pass\n", "Mine.learn is called as learn(self, task, fit), and"),
+            (f"{CLASS}    def loss(self): pass\n", "mine.py:2 (class Mine): Mine.loss is called as"),
+            (f"{CLASS}    version = 'a'\n", "Mine.version = 'a' must be a whole number"),
+            (f"{CLASS}    class Config(Method.Config):\n        lamb = 0.5\n", "mine.py:2 (class Mine)"),
             ("class Mine: pass\n", "mine.py defines no Method called 'Mine'"),
         ],
     )  # fmt: skip
@@ -317,6 +321,12 @@ class TestFaults:
         )
         wrong = f"{head}    def identity(self): return 3\n    def build(self, seed): return None\n"
         assert "identity() gives 3" in said(wrong, study)
+
+    def test_a_benchmark_that_is_named_twice_is_told(self, said: Plan) -> None:
+        study = STUDY.replace("RATE", "0.1").replace(
+            '["digits_split"]', '["digits_split", "digits_split(size=8)"]'
+        )
+        assert "benchmarks: 'digits_split' is named twice for 'mine'" in said(MINE, study)
 
     def test_a_view_that_raises_is_told_too(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         text = STUDY.replace("RATE", "0.1").replace("search=None", "search=None, sheets=[sheet]")

@@ -173,6 +173,11 @@ def _loaded(
     return replace(made, name=str(recipe), subset=notes, recipe=(load, again))
 
 
+def forget() -> None:
+    """Make benchmarks anew when they are loaded next: whoever had their tasks may have changed them."""
+    _loaded.cache_clear()
+
+
 def _check_counts(recipe: Recipe, made: Benchmark) -> None:
     """The whole published data must make tasks of the paper's size: an error, and not a footnote."""
     wanted = recipe.counts()

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from raycl.process import numerics, parts, surroundings
+from raycl.process.exits import Exits
 from raycl.process.functions import Functions
 from raycl.process.interrupts import interrupts
 from raycl.process.modules import Modules
@@ -68,6 +69,7 @@ class Guard:
         self.left: list[str] = []
         self._numerics: dict[str, Any] = {}
         self._modules = Modules()
+        self._exits = Exits()
 
     def __enter__(self) -> Guard:
         functions = _baseline()
@@ -76,6 +78,7 @@ class Guard:
         parts.put(numerics.parts(), _known())
         self._surroundings = parts.readings(surroundings.parts())
         self._threads = surroundings.threads()
+        self._exits.__enter__()
         return self
 
     @contextlib.contextmanager
@@ -110,6 +113,8 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._exits.__exit__(kind, error, trace)
+        self._note(self._exits.put_back())
         self._note(parts.put(surroundings.parts(), self._surroundings))
         self._note(surroundings.threads_left(self._threads))
         if self.left:

@@ -17,6 +17,7 @@ import numpy as np
 from raycl import benchmarks, metrics, names, userfiles
 from raycl.agenda import Agenda, CellState
 from raycl.errors import UserError, fault_of, screen_line
+from raycl.process import told
 from raycl.provenance import fingerprint
 from raycl.reporting.text import counted
 from raycl.store import Result
@@ -352,7 +353,7 @@ def row_of(state: CellState, agenda: Agenda) -> Row:
         notes=(),
         reference=cell.method.reference,
     )
-    return dataclasses.replace(row, notes=tuple(_notes(row, state, bool(betas))))
+    return dataclasses.replace(row, notes=(*_notes(row, state, bool(betas)), *_doubts(state, agenda)))
 
 
 def _best(state: CellState) -> dict[str, Any] | None:
@@ -475,6 +476,19 @@ def _notes(row: Row, state: CellState, paired: bool) -> list[str]:
     if stale := older(state):
         part = "" if stale == row.done else f"{stale} of {row.done} "
         notes.append(f"{part}results of older source code")
+    return notes
+
+
+def _doubts(state: CellState, agenda: Agenda) -> list[str]:
+    """What to doubt of a cell's results: what runs changed of their process, and files without a digest."""
+    runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
+    changed = [what for result in runs.values() for what in result.provenance.get("left", ())]
+    notes = []
+    if changed:
+        notes.append(f"its runs changed their process, costs of their own included: {told(changed)}")
+    if unsealed := len(agenda.store.unsealed & runs.keys()):
+        part = "" if unsealed == len(runs) else f"{unsealed} of {len(runs)} "
+        notes.append(f"{part}results in files of an older format, whose content no digest vouches for")
     return notes
 
 
