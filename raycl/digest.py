@@ -56,6 +56,11 @@ def _reached(kind: type) -> _Reached:
             f"the source of class {kind.__qualname__} cannot be read (module {userfiles.short(module)!r}); "
             "write the class into a file of its own beside the study"
         )
+    for place, how in reached.changed():
+        raise UserError(
+            f"{place}, on which {kind.__qualname__} depends, is changed by another file that is imported "
+            f"({how}), and no key could tell: write the value into its own file, or make it a setting"
+        )
     return reached
 
 
@@ -110,6 +115,13 @@ class _Reached:
             if here is not None:
                 todo += self._step(here, where[1])
         return True
+
+    def changed(self) -> Iterator[tuple[str, str]]:
+        """Names that were reached whose values another file changed when it was imported, and how."""
+        for module, name in sorted(self._seen):
+            for known, how in userfiles.changed(module).items():
+                if name in (known, WHOLE):
+                    yield f"{userfiles.short(module)}.{known}", how
 
     def text(self) -> str:
         """Canonical text of all that was reached; where a statement stands in its file does not show."""

@@ -210,8 +210,8 @@ def check_code(known: Mapping[str, str], home: Path | None, texts: Mapping[str, 
     for part, kind in kinds.items():
         if userfiles.is_own(kind) and known.get(part) != digest.digest_of(kind):
             raise UserError(
-                f"the code of {name_of(kind)} is not the one that this run was planned with: a file has "
-                "changed meanwhile; run the same command again, and it is planned anew"
+                f"the code of {name_of(kind)} is not the one that this run was planned with: its file has "
+                "changed since, or is another one; run its study again, and it is planned anew"
             )
 
 

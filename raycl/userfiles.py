@@ -47,6 +47,10 @@ _STARTED = time.time()
 _FOLDERS: dict[str, Path] = {}  # package of a folder -> the folder
 _LEFT: dict[str, list[str]] = collections.defaultdict(list)  # by package: what imports left behind
 _SOURCES: dict[str, bytes] = {}  # name of a module -> what was executed
+_ENDED: dict[str, dict[str, tuple[Any, str]]] = {}  # by module: its names, when its own file had ended
+_CHANGED: dict[str, dict[str, str]] = {}  # by module: names that other files changed, and how
+_OVERSEEN: list[bool] = []
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), tuple)
 _ORIGINS: weakref.WeakKeyDictionary[type, tuple[str, str]] = weakref.WeakKeyDictionary()
 _HOME: contextvars.ContextVar[Path | None] = contextvars.ContextVar("home", default=None)
 
@@ -83,7 +87,7 @@ def load(folder: Path, name: str) -> ModuleType:
     from raycl import process  # here, because it loads torch
 
     try:
-        with process.untouched(shown(_file_of(folder, name)), _LEFT[_package(folder)].append):
+        with process.untouched(shown(_file_of(folder, name)), _LEFT[_package(folder)].append), _overseen():
             return importlib.import_module(full)
     except UserError:
         raise
@@ -137,10 +141,71 @@ def refresh() -> None:
         if any(_stale(name) for name in names if name in _SOURCES):
             for name in names:
                 del sys.modules[name]
-                _SOURCES.pop(name, None)
+                for kept in (_SOURCES, _ENDED, _CHANGED):
+                    kept.pop(name, None)
             _LEFT.pop(package, None)
             importlib.invalidate_caches()
             _FOLDERS[package] = folder
+
+
+def changed(module: str) -> Mapping[str, str]:
+    """Names of a user's module whose values another file changed when it was imported, and how."""
+    return _CHANGED.get(module, {})
+
+
+@contextlib.contextmanager
+def _overseen() -> Iterator[None]:
+    """While files are imported: note which of them change the values of others.
+
+    No digest of source code could tell, since the statement that does it is not reached by name.
+    """
+    if _OVERSEEN:  # an import within an import
+        yield
+        return
+    for name in _SOURCES.keys() & sys.modules.keys():
+        _ENDED[name] = _values(sys.modules[name])  # what runs did since is their own affair
+    _OVERSEEN.append(True)
+    try:
+        yield
+    finally:
+        _OVERSEEN.clear()
+        for name in _ENDED.keys() & sys.modules.keys():
+            before, now = _ENDED[name], _values(sys.modules[name])
+            for key in before.keys() | now.keys():
+                if not _same(before.get(key), now.get(key)):
+                    told = f"{_told(before.get(key))} became {_told(now.get(key))}"
+                    _CHANGED.setdefault(name, {})[key] = told
+
+
+def _values(module: ModuleType) -> dict[str, tuple[Any, str]]:
+    """Each name of a module with its value, and the text of a list or dictionary of plain values."""
+    return {
+        name: (value, repr(value) if _is_plain_container(value) else "")
+        for name, value in vars(module).items()
+        if not (name.startswith("__") or isinstance(value, ModuleType))
+    }
+
+
+def _is_plain_container(value: Any) -> bool:
+    if type(value) not in (list, dict, set) or len(value) > 1000:
+        return False
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    return all(isinstance(item, _PLAIN) for item in inner)
+
+
+def _same(before: tuple[Any, str] | None, now: tuple[Any, str] | None) -> bool:
+    if before is None or now is None:
+        return before is now
+    if before[0] is now[0]:
+        return before[1] == now[1] or not now[1]  # what holds classes or functions is a register of them
+    return type(before[0]) is type(now[0]) and isinstance(now[0], _PLAIN) and before[0] == now[0]
+
+
+def _told(held: tuple[Any, str] | None) -> str:
+    if held is None:
+        return "nothing"
+    text = held[1] or repr(held[0])
+    return text if len(text) <= 40 else f"{text[:38]}.."
 
 
 def left_by(folder: Path | None) -> tuple[str, ...]:
@@ -343,6 +408,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _importer(module.__name__)}
         super().exec_module(module)
+        _ENDED[module.__name__] = _values(module)
 
 
 def _importer(importing: str) -> Any:

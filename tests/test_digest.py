@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from raycl import digest, userfiles
+from raycl.errors import UserError
 
 COUNT = itertools.count()
 Digest = Callable[..., str]
@@ -190,3 +191,68 @@ def test_a_name_imported_from_elsewhere_is_another_name(tmp_path: Path) -> None:
         (tmp_path / source / "mine.py").write_text(text)
         found.append(digest.digest_of(userfiles.load(tmp_path / source, "mine").Mine))
     assert found[0] != found[1]
+
+
+KNOB = """
+from raycl.method import Method
+import consts
+class Mine(Method):
+    rate = consts.RATE
+    def learn(self, task, fit):
+        fit(self, task, lr=consts.RATE)
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "import consts; consts.RATE = 2",
+        "import consts; consts.TABLE.append(2)",
+        "import consts; consts.helper = print",
+        "import consts; consts.NEW = 1",
+        "import consts; del consts.RATE",
+        "import pack",
+    ],
+)
+def test_a_value_that_another_file_changes_is_refused(tmp_path: Path, change: str) -> None:
+    texts = {
+        "consts": "RATE = 1\nTABLE = [1]\nOTHER = {}\ndef helper(): pass\n",
+        "mine": KNOB.replace("rate = consts.RATE", "pass"),
+        "s": f"{change}\nimport mine\n",
+    }
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("import consts\nconsts.RATE = 3\n")
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    userfiles.load(tmp_path, "s")
+    with pytest.raises(UserError, match=r"consts\.\w+, on which Mine depends, is changed by another file"):
+        digest.digest_of(userfiles.load(tmp_path, "mine").Mine)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "import consts; consts.CLASSES['x'] = print",  # a registry
+        "import consts; consts.RATE = 1",
+        "import consts, pack",
+        "import consts; consts.count()",
+    ],
+)
+def test_what_changes_no_value_is_no_matter(tmp_path: Path, harmless: str) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("import pack.inner\n")
+    (tmp_path / "pack" / "inner.py").write_text("X = 1\n")
+    texts = {
+        "consts": "RATE = 1\nCLASSES = {}\nSEEN = [object()]\ndef count(): SEEN.append(object())\n",
+        "mine": KNOB,
+        "s": f"{harmless}\nimport mine\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    userfiles.load(tmp_path, "s")
+    kind = userfiles.load(tmp_path, "mine").Mine
+    assert digest.digest_of(kind)
+    # What runs change later is their own affair: another import does not take it for a change.
+    userfiles.load(tmp_path, "consts").RATE = 5
+    (tmp_path / "late.py").write_text("from mine import Mine\nclass Late(Mine): pass\n")
+    assert digest.digest_of(userfiles.load(tmp_path, "late").Late)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from raycl.cli import parser
+from raycl.errors import UserError
 
 HOME = Path(__file__).parents[2]
 GUIDE = (HOME / "docs" / "cluster.md").read_text()
@@ -44,9 +45,9 @@ def test_every_raycl_command_parses(capsys: pytest.CaptureFixture[str]) -> None:
     for place, line in found:
         try:
             parser().parse_args(shlex.split(line)[1:])
-        except SystemExit:
-            pytest.fail(f"{place}: {line!r}: {capsys.readouterr().err}")
-    with pytest.raises(SystemExit):
+        except (SystemExit, UserError) as error:
+            pytest.fail(f"{place}: {line!r}: {error} {capsys.readouterr().err}")
+    with pytest.raises(UserError, match="unrecognized arguments: --adress"):
         parser().parse_args(["run", "study.py", "--adress", "auto"])
 
 
