@@ -161,7 +161,7 @@ def test_a_local_study_ends_where_a_thread_is_left_and_goes_on_when_started_agai
 def test_a_thread_that_ends_and_one_of_a_library_do_no_harm() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    with process.Guard() as guard, guard.at_work():
+    with process.Guard() as guard, guard.at_work([]):
         threading.Thread(target=time.sleep, args=(0.05,)).start()
         pool = ThreadPoolExecutor(1)
         pool.submit(int).result()

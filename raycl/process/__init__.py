@@ -25,7 +25,7 @@ from raycl.process.interrupts import interrupts
 from raycl.process.modules import Modules
 from raycl.process.parts import Left
 
-__all__ = ["Guard", "Left", "borrowed", "interrupts", "spoilt", "told", "untouched"]
+__all__ = ["Guard", "Left", "borrowed", "interrupts", "ready", "spoilt", "told", "untouched"]
 
 _spoilt: list[str] = []
 _NAMED = 3  # things that a line names before it says how many more there are
@@ -43,6 +43,15 @@ def told(left: Iterable[str]) -> str:
     if more > 0:
         return f"{', '.join(things[:_NAMED])} and {more} more"
     return " and ".join([", ".join(things[:-1]), things[-1]] if len(things) > 1 else things)
+
+
+def ready() -> None:
+    """Learn how this process, which plays runs and nothing else, stands before any stranger's code.
+
+    The first time it takes seconds.
+    """
+    _baseline()
+    _state["lent"] = max(1, _state["lent"])
 
 
 class Guard:
@@ -74,17 +83,21 @@ class Guard:
         """With the settings that hold now, which come back at the end.
 
         Args:
-            kinds: classes of the run; the users' modules that they need are watched from here on.
+            kinds: classes of the run; functions, and the users' modules that these classes need, are watched
+                from here on as well. None: within a stretch in which they are.
         """
-        _baseline().extend()
         before, self._numerics = self._numerics, parts.readings(numerics.parts())
         if kinds is not None:
+            _baseline().extend()
             self._modules = Modules.of(kinds)
         try:
             yield
         finally:
-            self._settle()
+            self._note(parts.put(numerics.parts(), self._numerics))
             self._numerics = before
+            if kinds is not None:
+                self._note(_baseline().put_back())
+                self._note(self._modules.put_back())
 
     def moved(self) -> bool:
         """Whether the process is not in the state from which the run started."""
@@ -104,11 +117,6 @@ class Guard:
         parts.put(numerics.parts(), _known())
         if not _spoilt and numerics.arithmetic() != _baseline_arithmetic():
             self._note([Left("arithmetic that gives other numbers", back=False)])
-
-    def _settle(self) -> None:
-        self._note(parts.put(numerics.parts(), self._numerics))
-        self._note(_baseline().put_back())
-        self._note(self._modules.put_back())
 
     def _note(self, found: Iterable[Left]) -> None:
         for thing in found:

@@ -34,8 +34,10 @@ def play(config: dict[str, Any]) -> None:
         os.environ["RAYCL_DATA"] = config["data"]
     import torch  # noqa: F401 - here, so that a worker's environment is set before its first use
 
+    from raycl import process
     from raycl.player import Stopped
 
+    process.ready()  # before the watch, whose patience is meant for the run
     checkpoints = Path(config["store"]) / "checkpoints"
     memory = config["memory"] * 2**30 if config["memory"] is not None else None
     try:
