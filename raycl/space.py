@@ -198,7 +198,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     if annotation is type(None) or annotation is None:
         return value is None
     if typing.get_origin(annotation) is Literal:
-        return any(value == option and type(value) is type(option) for option in typing.get_args(annotation))
+        return any(type(value) is type(option) and value == option for option in typing.get_args(annotation))
     if annotation is float:
         return type(value) is float and math.isfinite(value)
     return (

@@ -317,7 +317,9 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
         kind = NoStudy if study is None else UserError
         raise kind(f"{place}: {has}; write {wanted} = Study(...)")
     # Tables of several papers bear the same number, and their experiments must not be one.
-    name = study.name or "_".join(str(part) for part in (study.paper, file.stem, "desk" * desk) if part)
+    paper = study.paper if isinstance(study.paper, str) else ""
+    named = not isinstance(study.name, str) or study.name  # what is no name is told when it is planned
+    name = study.name if named else "_".join(filter(None, (paper, file.stem, "desk" * desk)))
     study = dataclasses.replace(study, name=name, folder=folder, file=place)
     from raycl.overrides import overridden  # it changes studies
 
@@ -547,14 +549,17 @@ def _check_study(study: Study, place: str) -> None:
         return
     if not isinstance(study.methods, Mapping) or not study.methods:
         raise UserError(
-            f'{place}: methods = {study.methods!r} needs at least one label, such as {{"hat": {{}}}}'
+            f'{place}: methods = {quoted(study.methods)} needs at least one label, such as {{"hat": {{}}}}'
         )
     if not isinstance(study.benchmarks, list | tuple) or not study.benchmarks:
-        raise UserError(f"{place}: benchmarks = {study.benchmarks!r} should be a list of at least one name")
+        raise UserError(
+            f"{place}: benchmarks = {quoted(study.benchmarks)} should be a list of at least one name"
+        )
     for name, allowed in (("protocol", ("val", "paper")), ("numerics", ("strict", "fast")),
                           ("evaluate", (None, "learnt", "ends", "full"))):  # fmt: skip
-        if getattr(study, name) not in allowed:
-            raise UserError(f"{place}: {name} = {getattr(study, name)!r} is none of {allowed}")
+        given = getattr(study, name)
+        if not ((isinstance(given, str) or given is None) and given in allowed):
+            raise UserError(f"{place}: {name} = {quoted(given)} is none of {allowed}")
     limits.whole(study.orders, f"{place}: orders", 1, limits.ORDERS)
     _check_kinds(study, place)
     planning.check_labels(study.methods, place)
@@ -562,11 +567,15 @@ def _check_study(study: Study, place: str) -> None:
     _check_views(study, place)
     _check_tables(study, place)
     _check_search(study.search, place)
-    if not (isinstance(study.final, Seeds) or study.final == "best trial"):
-        raise UserError(f"{place}: final = {study.final!r} is neither Seeds(...) nor 'best trial'")
+    if not isinstance(study.final, Seeds) and not (
+        isinstance(study.final, str) and study.final == "best trial"
+    ):
+        raise UserError(f"{place}: final = {quoted(study.final)} is neither Seeds(...) nor 'best trial'")
     for pattern, request in study.resources.items():
         if not isinstance(request, R) or not isinstance(pattern, str):
-            raise UserError(f"{place}: resources[{pattern!r}] = {request!r} is not R(cpus=..., gpus=...)")
+            raise UserError(
+                f"{place}: resources[{quoted(pattern)}] = {quoted(request)} is not R(cpus=..., gpus=...)"
+            )
 
 
 def _check_size(study: Study, place: str) -> None:
@@ -579,39 +588,39 @@ def _check_size(study: Study, place: str) -> None:
 def _check_sheets(study: Study, place: str) -> None:
     sheets = study.sheets
     if not isinstance(sheets, list | tuple) or not all(isinstance(s, Sheet) or callable(s) for s in sheets):
-        raise UserError(f"{place}: sheets = {sheets!r} should be a list of sheets, such as [Sheet(...)]")
+        raise UserError(
+            f"{place}: sheets = {quoted(sheets)} should be a list of sheets, such as [Sheet(...)]"
+        )
 
 
 def _check_kinds(study: Study, place: str) -> None:
     """Mappings are mappings and names are texts, before anything looks into them."""
     for name in ("fit", "resources"):
         if not isinstance(getattr(study, name), Mapping):
-            raise UserError(f"{place}: {name} = {getattr(study, name)!r} should be a dictionary")
+            raise UserError(f"{place}: {name} = {quoted(getattr(study, name))} should be a dictionary")
     for label, keys in study.methods.items():
+        where = f"{place}: methods[{quoted(label)}]"
         if not (
             isinstance(label, str) and isinstance(keys, Mapping) and all(isinstance(k, str) for k in keys)
         ):
-            raise UserError(
-                f"{place}: methods[{label!r}] = {keys!r} should be a dictionary of keys, such as {{}}"
-            )
-        for name in ("network", "preset"):
-            _check_text(keys.get(name), name, f"{place}: methods[{label!r}]", optional=True)
+            raise UserError(f"{where} = {quoted(keys)} should be a dictionary of keys, such as {{}}")
+        for name in ("method", "network", "preset"):
+            _check_text(keys.get(name), name, where, optional=True)
         own = keys.get("benchmarks", ())
         if not isinstance(own, list | tuple) or ("benchmarks" in keys and not own):
-            raise UserError(
-                f"{place}: methods[{label!r}]: benchmarks = {own!r} should be a list of at least one name"
-            )
+            raise UserError(f"{where}: benchmarks = {quoted(own)} should be a list of at least one name")
         for text in own:
-            _check_text(text, "benchmarks: an entry", f"{place}: methods[{label!r}]")
+            _check_text(text, "benchmarks: an entry", where)
     for text in study.benchmarks:
         _check_text(text, "benchmarks: an entry", place)
     _check_text(study.network, "network", place)
     _check_text(study.preset, "preset", place, optional=True)
+    _check_text(study.paper, "paper", place)
 
 
 def _check_text(value: Any, name: str, place: str, optional: bool = False) -> None:
     if not (isinstance(value, str) or (optional and value is None)):
-        raise UserError(f"{place}: {name} = {value!r} should be a text in quotes")
+        raise UserError(f"{place}: {name} = {quoted(value)} should be a text in quotes")
 
 
 def _check_views(study: Study, place: str) -> None:
@@ -620,20 +629,20 @@ def _check_views(study: Study, place: str) -> None:
 
     if study.paper not in ("", *papers()):
         raise UserError(
-            f"{place}: unknown paper {study.paper!r}{nearest(str(study.paper), papers())} "
+            f"{place}: unknown paper {quoted(study.paper)}{nearest(study.paper, papers())} "
             f"(known: {', '.join(papers())})"
         )
     views = study.views
     if not isinstance(views, list | tuple) or not all(isinstance(view, View) for view in views):
-        raise UserError(f"{place}: views = {views!r} should be a list of views, such as [Boxes(...)]")
-    methods = [names.method(str(keys.get("method", label)), f"{place}: methods[{label!r}]")
+        raise UserError(f"{place}: views = {quoted(views)} should be a list of views, such as [Boxes(...)]")
+    methods = [names.method(str(keys.get("method", label)), f"{place}: methods[{quoted(label)}]")
                for label, keys in study.methods.items()]  # fmt: skip
     known = {f"method.{name}" for method in methods for name in fields_of(method.Config)}
     for view in views:
         for key in view.settings:
             if key.startswith("method.") and key not in known:
                 raise UserError(
-                    f"{place}: views: {view.title!r} asks for {key!r}{nearest(key, known)}, "
+                    f"{place}: views: {quoted(view.title)} asks for {quoted(key)}{nearest(key, known)}, "
                     "a setting of none of the study's methods"
                 )
 
@@ -643,14 +652,16 @@ def _check_tables(study: Study, place: str) -> None:
 
     tables = study.tables
     if not isinstance(tables, list | tuple) or not all(isinstance(t, papertable.PaperTable) for t in tables):
-        raise UserError(f"{place}: tables = {tables!r} should be a list of tables, such as [PaperTable(...)]")
+        raise UserError(
+            f"{place}: tables = {quoted(tables)} should be a list of tables, such as [PaperTable(...)]"
+        )
     for table in tables:
         papertable.check(table, study, place)
 
 
 def _check_search(search: Any, place: str) -> None:
     if not (search is None or isinstance(search, Search | Grid)):
-        raise UserError(f"{place}: search = {search!r} is neither Search(...), Grid(...) nor None")
+        raise UserError(f"{place}: search = {quoted(search)} is neither Search(...), Grid(...) nor None")
 
 
 _SPECIAL = ("method", "network", "preset", "search", "benchmarks")
