@@ -11,12 +11,13 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from raycl import benchmarks, names
+from raycl import benchmarks, names, userfiles
 from raycl.errors import UserError
 from raycl.reporting.claims import (
     RUNNING,
@@ -459,8 +460,13 @@ class _Where:
         return self.name
 
 
-@functools.lru_cache(maxsize=64)
 def _recipe(text: str) -> Any:
+    return _recipe_of(text, userfiles.home())
+
+
+@functools.lru_cache(maxsize=64)
+def _recipe_of(text: str, home: Path | None) -> Any:
+    """The recipe that a text means beside the files of `home`."""
     return names.recipe(text)
 
 
