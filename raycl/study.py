@@ -297,9 +297,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     except OSError as error:  # its name is too long
         raise UserError(f"{place}: {error.strerror}") from None
     if not found:
-        what = (
-            "is a folder, not a study file" if str(path) and file.is_dir() else "there is no such study file"
-        )
+        what = "is a folder, not a study file" if file.is_dir() else "there is no such study file"
         raise UserError(f"{place}: {what}")
     if file.suffix != ".py":
         raise UserError(f"{place}: a study is a Python file that ends in .py")
@@ -475,9 +473,9 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
         if text not in recipes:
             recipes[text] = names.recipe(text, f"{place}: benchmarks")
     for label, keys in study.methods.items():
-        chosen_texts = [str(recipes[text]) for text in keys.get("benchmarks", study.benchmarks)]
-        if twice := [text for n, text in enumerate(chosen_texts) if text in chosen_texts[:n]]:
-            raise UserError(f"{place}: benchmarks: {twice[0]!r} is named twice for {label!r}; name it once")
+        named = [recipes[text] for text in keys.get("benchmarks", study.benchmarks)]
+        if twice := [recipe for n, recipe in enumerate(named) if recipe in named[:n]]:
+            raise UserError(f"{place}: benchmarks: '{twice[0]}' is named twice for {label!r}; name it once")
     planned = [
         (label, text, recipes[text], order)
         for label, keys in study.methods.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -102,12 +103,20 @@ class ArraySplit:
         return (x.sub(mean) if transforms or self.augment else x.sub_(mean)).div_(std)
 
 
+_VIEWS: weakref.WeakValueDictionary[int, NDArray[Any]] = weakref.WeakValueDictionary()
+
+
 def _read_only(array: Any) -> Any:
-    """The same array, seen through a view that nobody can write to."""
-    if not isinstance(array, np.ndarray):
+    """The same array, seen through a view that nobody can write to; one view for each array."""
+    if not isinstance(array, np.ndarray) or not array.flags.writeable:
         return array
+    known = _VIEWS.get(id(array))  # a view keeps its array, so that no other takes its place
+    if known is not None and known.base is array:
+        return known
     view = array.view()
     view.flags.writeable = False
+    if view.base is array:
+        _VIEWS[id(array)] = view
     return view
 
 

@@ -349,7 +349,7 @@ def test_a_hypernetwork_generates_tied_weights_once_and_each_type_of_number() ->
     hyper = method("hypernet", lambda: Net(BODIES["tied weights"]()), emb=4, chunk=100, hidden=(3,))
     generated = hyper.weights(0)
     assert generated["body.5.weight"] is generated["body.3.weight"]
-    batch = Batch(tasks().tasks[0].train.take(slice(0, 4)), torch.from_numpy(tasks().tasks[0].train.y[:4]), 0)
+    batch = Batch(tasks().tasks[0].train.take(slice(0, 4)), torch.tensor(tasks().tasks[0].train.y[:4]), 0)
     x = batch.x.flatten(1)
     for place in (1, 3, 5):
         x = F.linear(x, generated[f"body.{place}.weight"], generated[f"body.{place}.bias"])

@@ -197,7 +197,8 @@ def test_importance_after_epoch_n_is_that_of_the_first_n_epochs(epoch: int) -> N
 def test_importance_after_epoch_n_is_not_that_of_the_best_epoch_so_far() -> None:
     on = toys.benchmark((2,))
     task = on.tasks[0]
-    on.tasks[0].val.y[:] = 1 - task.val.y  # the more is learnt the worse it looks: epoch 1 is the best
+    # The more is learnt the worse it looks: epoch 1 is the best.
+    object.__setattr__(on.tasks[0].val, "y", 1 - task.val.y)
     early: Any = toys.method("spg", on, importance_epoch=3)
     short: Any = toys.method("spg", on)
     toys.learn_one(early, on, toys.fit(epochs=4, lr=0.2), 0)

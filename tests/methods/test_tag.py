@@ -206,7 +206,8 @@ def test_the_floor_of_the_rate_goes_with_the_rate() -> None:
 
 def test_moments_stay_where_training_ended_when_the_best_weights_come_back() -> None:
     on = toys.benchmark((2, 2))
-    on.tasks[0].val.y[:] = 1 - on.tasks[0].val.y  # the more is learnt the worse it looks: epoch 1 is the best
+    # The more is learnt the worse it looks: epoch 1 is the best.
+    object.__setattr__(on.tasks[0].val, "y", 1 - on.tasks[0].val.y)
     found: list[Any] = []
     for epochs, keep in ((4, "best"), (1, "best"), (4, "last")):
         found.append(toys.method("tag", on))

@@ -267,7 +267,7 @@ def test_one_step_and_the_isolation_of_its_gradients(network: str) -> None:
     on = data(network)
     net, orders = backbone(network, on), orders_of(on)
     x = torch.stack([order.task.train.take(slice(0, 8)) for order in orders])
-    y = torch.stack([torch.from_numpy(order.task.train.y[:8]) for order in orders])
+    y = torch.stack([torch.tensor(order.task.train.y[:8]) for order in orders])
     other = x.clone()
     other[2] = x[3] + 1
     gradients = {}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from warm import typed
+from warm import started, typed
 
 import raycl.tune.tracking  # so that the forked commands need not  # noqa: F401
 
@@ -120,7 +120,7 @@ def test_an_outage_in_the_middle_shows_no_traceback_of_mlflow(folder: Path) -> N
     assert typed(["sync", "mine.py"], folder, limit=300).code == 0
     with sqlite3.connect(folder / "results" / "mlflow.db") as opened:
         opened.execute("DROP TABLE metrics")
-    said = typed(["run", "mine.py", "--local"], folder, limit=300)
+    said = started(["run", "mine.py", "--local"], folder)
     assert said.code == 0 and said.err == "" and "Traceback" not in said.out
     assert said.out.count("is out of reach") == 1 and "run `raycl sync` later" in said.out
     assert "does not answer" in refused(folder, "sync", "mine.py")
