@@ -17,9 +17,12 @@ EXACT = 2**53  # from here on floats skip integers, and samplers compute with fl
 SHOWN = 80  # characters of a value in a message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Float:
     """A real number in [low, high], uniform, or log-uniform with `log`.
+
+    ``Float(0, 1)`` and ``Float(0.0, 1.0)`` are not equal: a search's key holds the text of its domains, and
+    `typing` hands out one ``Annotated[float, ...]`` for equal ones, the first that any file has written.
 
     Raises:
         ValueError: an end is no finite number, the ends are reversed, or `log` meets an end below or at 0.
@@ -37,6 +40,12 @@ class Float:
 
     def __contains__(self, value: object) -> bool:
         return is_number(value) and self.low <= value <= self.high  # type: ignore[operator]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Float) and repr(other) == repr(self)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}{' (log)' if self.log else ''}"
@@ -88,10 +97,10 @@ class Choice:
         return any(value == option and type(value) is type(option) for option in self.options)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Choice) and other.options == self.options
+        return isinstance(other, Choice) and repr(other) == repr(self)  # 1, 1.0 and True are three options
 
     def __hash__(self) -> int:
-        return hash(self.options)
+        return hash(repr(self))
 
     def __repr__(self) -> str:
         return f"Choice({', '.join(map(repr, self.options))})"

@@ -109,3 +109,12 @@ def test_fields_by_name() -> None:
     with pytest.raises(UserError, match="study: unknown field 'zzz'"):
         field_of(Config, "zzz", "study")
     assert coerce(3, int | float | None, "x") == 3 and isinstance(coerce(3, int | float, "x"), int)
+
+
+def test_domains_that_read_differently_are_kept_apart_wherever_they_were_written_first() -> None:
+    """`typing` would hand out the first of equal ones, and a search's key would hang on what was imported."""
+    for one, other in ((Float(0, 1), Float(0.0, 1.0)), (Choice(0, 1), Choice(False, True))):
+        first, second = Annotated[float, one], Annotated[float, other]
+        assert one != other and repr(first.__metadata__[0]) == repr(one)  # type: ignore[attr-defined]
+        assert repr(second.__metadata__[0]) == repr(other)  # type: ignore[attr-defined]
+    assert Float(0.5, 1) == Float(0.5, 1) and len({Choice("a", "b"), Choice("a", "b")}) == 1

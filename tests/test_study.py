@@ -108,7 +108,7 @@ class TestPrecedence:
     def test_a_paper_may_replace_a_domain(self) -> None:
         plain = only_cell(methods={"ewc": {}}).settings["method.lamb"].domain
         paper = only_cell(methods={"ewc": {}}, preset="spg").settings["method.lamb"].domain
-        assert (plain, paper) == (Float(50, 5e4, log=True), Float(10, 1e5, log=True))
+        assert (plain, paper) == (Float(50.0, 5e4, log=True), Float(10.0, 1e5, log=True))
         fixed = only_cell(methods={"hat": {}}, preset="prm").settings["method.smax"]
         assert fixed.domain is None and fixed.value == 400.0
 
