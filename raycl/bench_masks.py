@@ -206,7 +206,7 @@ def _equality(case: Case) -> tuple[float, int]:
     try:
         backbone, order = _backbone(case), Order(_task(case.shape, case.batch), DENSITY, 0, 0)
         plain = Plain(backbone, 0)
-        x, y = order.task.train.take(slice(None)), torch.from_numpy(order.task.train.y)
+        x, y = order.task.train.take(slice(None)), torch.tensor(order.task.train.y)
         F.cross_entropy(plain(x), y).backward()
         wanted = torch.cat([scores.grad.reshape(-1) for scores in plain.scores if scores.grad is not None])
         with torch.no_grad():

@@ -58,9 +58,7 @@ def check_perturbed(ewc: Any, on: Any, t: int, values: dict[str, Tensor], wanted
     with torch.no_grad():
         for key, p in weights.items():
             p.add_(values.get(f"perturbation[after task{t}]:{key}", 0.0))
-    batch = Batch(
-        on.tasks[t + 1].train.take(slice(0, 16)), torch.from_numpy(on.tasks[t + 1].train.y[:16]), t + 1
-    )
+    batch = Batch(on.tasks[t + 1].train.take(slice(0, 16)), torch.tensor(on.tasks[t + 1].train.y[:16]), t + 1)
     loss = ewc.loss(batch)
     facts.assert_close(loss, wanted["ce"], "cross-entropy")
     terms = zip(ewc.fisher, ewc.net.parameters(), ewc.anchor, strict=True)

@@ -137,6 +137,6 @@ def accuracy(logits: Callable[[Tensor], Tensor], split: Split, device: torch.dev
     with torch.no_grad():
         for start in range(0, len(split), EVALUATION_BATCH):
             some = slice(start, start + EVALUATION_BATCH)
-            y = torch.from_numpy(split.y[some]).to(device)
+            y = torch.tensor(split.y[some]).to(device)
             right += int((logits(split.take(some, device)).argmax(1) == y).sum())
     return right / len(split) if len(split) else float("nan")

@@ -186,7 +186,7 @@ def follow(
     for step, task in enumerate(tasks):
         rng = streams.numbers(seed, "order", step, fit="drift")
         rows = rows_drawn(len(task.train), batch, budget, rng)
-        batches = [(task.train.take(r, device), torch.from_numpy(task.train.y[r]).to(device)) for r in rows]
+        batches = [(task.train.take(r, device), torch.tensor(task.train.y[r]).to(device)) for r in rows]
         for name, arm in arms.items():
             arm.begin(step)
             found = {0: accuracy(arm.logits, task.test, device)}

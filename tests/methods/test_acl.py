@@ -22,7 +22,7 @@ OWN: dict[str, Any] = {"momentum": 0.9, "weight_decay": 0.01}
 
 def batch_of(on: Any, task: int, n: int = 8) -> Batch:
     part = on.tasks[task].train
-    return Batch(part.take(slice(0, n)), torch.from_numpy(part.y[:n]), task)
+    return Batch(part.take(slice(0, n)), torch.tensor(part.y[:n]), task)
 
 
 def begun(on: Any, task: int, network: str = PLAIN, **settings: Any) -> Any:

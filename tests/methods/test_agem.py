@@ -140,7 +140,7 @@ def test_one_step_by_plain_loops(flip: bool) -> None:
     r = torch.autograd.grad(
         torch.stack(samples).mean(), parameters, materialize_grads=True, allow_unused=True
     )
-    batch = Batch(task.train.take(slice(None)), torch.from_numpy(task.train.y), 1)
+    batch = Batch(task.train.take(slice(None)), torch.tensor(task.train.y), 1)
     agem.loss(batch).backward()
     g = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
     dot, square = float(flat(g) @ flat(r)), float(flat(r) @ flat(r))

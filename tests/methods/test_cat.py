@@ -50,7 +50,7 @@ def judging(cat: Any, *similar: int) -> None:
 
 def whole(on: Benchmark, task: int) -> Batch:
     split = on.tasks[task].val
-    return Batch(split.take(slice(None)), torch.from_numpy(split.y), task)
+    return Batch(split.take(slice(None)), torch.tensor(split.y), task)
 
 
 # -------------------------------------------------------------------------------------- similarity test
@@ -367,7 +367,7 @@ def test_attention_parts_of_other_tasks_do_not_move(similar: tuple[int, ...]) ->
 def test_the_better_head_answers() -> None:
     on = toys.benchmark()
     cat: Any = toys.method("cat", on)
-    loop, labels = toys.fit_for("cat", epochs=1), torch.from_numpy(on.tasks[0].val.y)
+    loop, labels = toys.fit_for("cat", epochs=1), torch.tensor(on.tasks[0].val.y)
     toys.learn_one(cat, on, loop, 0)
     truth = F.one_hot(labels, 2).float()
     cat.by_attention.clear()

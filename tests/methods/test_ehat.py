@@ -21,7 +21,7 @@ NETWORKS = [("mlp(hidden=7)", (1, 4, 4)), ("alexnet(width=0.04)", (2, 20, 20))]
 
 def whole(on: Benchmark, task: int) -> Batch:
     split = on.tasks[task].train
-    return Batch(split.take(slice(None)), torch.from_numpy(split.y), task)
+    return Batch(split.take(slice(None)), torch.tensor(split.y), task)
 
 
 def by_hand(ehat: Any, on: Benchmark, task: int, size: int = 1) -> list[Tensor]:

@@ -50,7 +50,7 @@ def test_gradient_of_the_penalty_is_autograd_s() -> None:
     with torch.no_grad():
         for p in ewc.net.parameters():
             p.add_(torch.randn(p.shape, generator=generator))
-    batch = Batch(on.tasks[1].train.take(slice(0, 8)), torch.from_numpy(on.tasks[1].train.y[:8]), 1)
+    batch = Batch(on.tasks[1].train.take(slice(0, 8)), torch.tensor(on.tasks[1].train.y[:8]), 1)
     parameters = list(ewc.net.trainable(1))
     ewc.train(False)
     ewc.zero_grad()
@@ -71,7 +71,7 @@ def test_the_penalty_in_pieces_comes_to_the_same(monkeypatch: pytest.MonkeyPatch
     on = toys.benchmark(shape=(1, 20, 20))
     ewc: Any = toys.method("ewc", on, network, lamb=7.0)
     toys.learn_one(ewc, on, toys.fit(epochs=1), 0)
-    batch = Batch(on.tasks[1].train.take(slice(0, 8)), torch.from_numpy(on.tasks[1].train.y[:8]), 1)
+    batch = Batch(on.tasks[1].train.take(slice(0, 8)), torch.tensor(on.tasks[1].train.y[:8]), 1)
     parameters = list(ewc.net.trainable(1))
     with torch.no_grad():
         for p in parameters:
@@ -128,7 +128,7 @@ def test_exact_fisher_equals_a_plain_loop_over_samples(network: str, shape: tupl
     wanted = {id(p): torch.zeros_like(p) for p in parameters}
     for n in range(70):
         loss = F.cross_entropy(
-            ewc.net(task.train.take(slice(n, n + 1)), 1), torch.from_numpy(task.train.y[n : n + 1])
+            ewc.net(task.train.take(slice(n, n + 1)), 1), torch.tensor(task.train.y[n : n + 1])
         )
         for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             wanted[id(p)] += g.square() / 70

@@ -34,7 +34,7 @@ def by_autograd(net: Any, task: Any, dropout: bool = False, answer: Any = None) 
     answer, n = answer or net, len(task.train)
     found = {id(p): torch.zeros_like(p) for p in net.parameters()}
     trained = [p for p in dict.fromkeys(net.trainable(task.index)) if p.requires_grad]
-    x, y = task.train.take(slice(None)), torch.from_numpy(task.train.y)
+    x, y = task.train.take(slice(None)), torch.tensor(task.train.y)
     with measuring(net, dropout):
         for i in range(n):
             loss = F.cross_entropy(answer(x[i : i + 1], task.index), y[i : i + 1])
@@ -120,7 +120,7 @@ def by_chunks(net: Any, task: Any) -> dict[int, Tensor]:
     """Squared gradients of each sample's loss, dropout drawn for 64 samples at once."""
     trained = list(net.trainable(task.index))
     found = {id(p): torch.zeros_like(p) for p in net.parameters()}
-    x, y = task.train.take(slice(None)), torch.from_numpy(task.train.y)
+    x, y = task.train.take(slice(None)), torch.tensor(task.train.y)
     with measuring(net, True):
         for rows in torch.arange(len(y)).split(64):
             for loss in F.cross_entropy(net(x[rows], task.index), y[rows], reduction="none"):
@@ -160,7 +160,7 @@ def test_batches_of_twenty_are_autograd_s_whatever_the_network(body: str) -> Non
     found = fisher(net, task, toys.fit(), 20)
     wanted = {id(p): torch.zeros_like(p) for p in net.parameters()}
     net.train(False)
-    x, y = task.train.take(slice(None)), torch.from_numpy(task.train.y)
+    x, y = task.train.take(slice(None)), torch.tensor(task.train.y)
     for rows in torch.arange(SAMPLES).split(20):
         loss, trained = F.cross_entropy(net(x[rows], 1), y[rows]), net.trainable(1)
         for p, g in zip(trained, torch.autograd.grad(loss, trained), strict=True):

@@ -107,7 +107,7 @@ def test_a_later_task_is_regression_on_fixed_features() -> None:
     on = toys.benchmark()
     frozen: Any = toys.method("frozen", on, "mlp(hidden=16, drop1=0.0, drop2=0.0)")
     toys.learn_one(frozen, on, toys.fit(epochs=2), 0)
-    x, y = on.tasks[1].train.take(slice(None)), torch.from_numpy(on.tasks[1].train.y)
+    x, y = on.tasks[1].train.take(slice(None)), torch.tensor(on.tasks[1].train.y)
     with torch.no_grad():
         h = frozen.net.features(x, 1)
         weight, bias = (p.clone() for p in frozen.net.heads[1].parameters())

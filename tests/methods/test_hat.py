@@ -103,7 +103,7 @@ def test_validation_counts_the_regulariser() -> None:
     on = toys.benchmark()
     hat: Any = toys.method("hat", on, lamb=2.0)
     hat.train(False)
-    batch = Batch(on.tasks[0].val.take(slice(None)), torch.from_numpy(on.tasks[0].val.y), 0)
+    batch = Batch(on.tasks[0].val.take(slice(None)), torch.tensor(on.tasks[0].val.y), 0)
     plain = torch.nn.functional.cross_entropy(hat(batch.x, 0), batch.y)
     torch.testing.assert_close(hat.validation_loss(batch), plain + 2 * hat.regulariser(hat.gates(0)))
 

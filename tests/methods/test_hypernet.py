@@ -23,7 +23,7 @@ HEADS = [8 * n + n for n in (2, 3, 2)]
 
 def batch_of(on: Any, task: int, n: int = 8) -> Batch:
     part = on.tasks[task].train
-    return Batch(part.take(slice(0, n)), torch.from_numpy(part.y[:n]), task)
+    return Batch(part.take(slice(0, n)), torch.tensor(part.y[:n]), task)
 
 
 def shaken(subject: Any, by: float = 0.1) -> None:

@@ -112,7 +112,7 @@ def test_gradient_identity(lamb: float) -> None:
     (alpha,) = subject.trainable(0)
     with torch.no_grad():
         alpha.copy_(torch.linspace(-0.5, 1, alpha.numel()).view_as(alpha))
-    x, y = on.tasks[0].train.take(slice(0, 8)), torch.from_numpy(on.tasks[0].train.y[:8])
+    x, y = on.tasks[0].train.take(slice(0, 8)), torch.tensor(on.tasks[0].train.y[:8])
     subject.loss(Batch(x, y, 0)).backward()
     v = {name: w.detach().requires_grad_() for name, w in subject.effective(0).items()}
     logits = torch.func.functional_call(subject.net, v, (x, 0), tie_weights=False)
@@ -127,7 +127,7 @@ def test_gradient_identity(lamb: float) -> None:
 def test_penalty_is_added_once_per_batch_and_only_in_training() -> None:
     on = toys.benchmark(CLASSES)
     plain, punished = make(on), make(on, lamb=0.5)
-    x, y = on.tasks[0].train.take(slice(0, 8)), torch.from_numpy(on.tasks[0].train.y[:8])
+    x, y = on.tasks[0].train.take(slice(0, 8)), torch.tensor(on.tasks[0].train.y[:8])
     with torch.no_grad():
         for subject in (plain.eval(), punished.eval()):
             subject.start(0)

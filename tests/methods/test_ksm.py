@@ -124,7 +124,7 @@ def test_gradient_of_a_network_is_the_masks_times_the_rise(granularity: str, nor
         for real in ksm.real:
             real.copy_(around(real.shape))
     ksm.train(False)
-    x, y = on.tasks[1].train.take(slice(0, 16)), torch.from_numpy(on.tasks[1].train.y[:16])
+    x, y = on.tasks[1].train.take(slice(0, 16)), torch.tensor(on.tasks[1].train.y[:16])
     masks, weights = [mask.detach() for mask in ksm.masks(1)], ksm.weights()
     assert all(0 < int((mask != 1).sum()) < mask.numel() for mask in masks)
     whole = [(w * m).requires_grad_() for w, m in zip(weights, masks, strict=True)]

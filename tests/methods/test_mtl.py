@@ -40,7 +40,7 @@ def test_batches_mix_tasks_and_every_sample_counts_the_same() -> None:
     assert all(len(batch.task.unique()) > 1 for batch in batches)
     mtl.train(False)
     x = torch.cat([task.train.take(slice(0, 3 + task.index)) for task in on.tasks])
-    y = torch.cat([torch.from_numpy(task.train.y[: 3 + task.index]) for task in on.tasks])
+    y = torch.cat([torch.tensor(task.train.y[: 3 + task.index]) for task in on.tasks])
     where = torch.tensor([0] * 3 + [1] * 4 + [2] * 5)
     single = [F.cross_entropy(mtl(x[i : i + 1], int(where[i])), y[i : i + 1]) for i in range(12)]
     with torch.no_grad():

@@ -256,7 +256,7 @@ def test_a_task_not_learnt_is_answered_by_the_network_and_its_own_head(on: Bench
 
 def gradient_case(method: Any, on: Benchmark) -> tuple[list[Tensor], list[Tensor]]:
     """Gradients of R, and of masks that are given as tensors of their own."""
-    x, y = on.tasks[1].train.take(slice(0, 16)), torch.from_numpy(on.tasks[1].train.y[:16])
+    x, y = on.tasks[1].train.take(slice(0, 16)), torch.tensor(on.tasks[1].train.y[:16])
     masks = [mask.detach().requires_grad_() for mask in method.masks(1)]
     whole = {n: w * m for n, w, m in zip(method.layers.values(), method.weights(), masks, strict=True)}
     whole |= method.norms.named(1)

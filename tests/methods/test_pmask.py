@@ -40,7 +40,7 @@ class Normed(Heads):
 def whole(on: Any, task: int, split: str = "train") -> Batch:
     """All samples of a split as one batch."""
     held = getattr(on.tasks[task], split)
-    return Batch(held.take(slice(None)), torch.from_numpy(held.y), task)
+    return Batch(held.take(slice(None)), torch.tensor(held.y), task)
 
 
 def body(pmask: Any) -> dict[str, Tensor]:

@@ -489,7 +489,7 @@ def test_settings_that_make_no_sense() -> None:
 
 def whole(on: Benchmark, task: int) -> tuple[Tensor, Tensor]:
     split = on.tasks[task].val
-    return split.take(slice(None)), torch.from_numpy(split.y)
+    return split.take(slice(None)), torch.tensor(split.y)
 
 
 def test_similar_tasks_go_on_learning_and_answer_through_their_own_gates() -> None:

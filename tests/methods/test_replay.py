@@ -114,7 +114,7 @@ def test_every_sample_counts_the_same_on_its_own_head() -> None:
     on = toys.benchmark()
     replay: Any = toys.method("replay", on).train(False)
     x = torch.cat([task.train.take(slice(0, 3 + task.index)) for task in on.tasks])
-    y = torch.cat([torch.from_numpy(task.train.y[: 3 + task.index]) for task in on.tasks])
+    y = torch.cat([torch.tensor(task.train.y[: 3 + task.index]) for task in on.tasks])
     where = torch.tensor([0] * 3 + [1] * 4 + [2] * 5)
     single = [F.cross_entropy(replay(x[i : i + 1], int(where[i])), y[i : i + 1]).item() for i in range(12)]
     assert replay.loss(Batch(x, y, where)).item() == pytest.approx(np.mean(single), rel=1e-6)
@@ -135,7 +135,7 @@ def test_validation_is_on_the_current_set_and_the_fraction_of_the_old() -> None:
     replay.train(False)
     parts = [(0, on.tasks[0].val, kept.val), (1, on.tasks[1].val, np.arange(24))]
     losses = [
-        F.cross_entropy(replay(val.take(rows), t), torch.from_numpy(val.y[rows]), reduction="sum").item()
+        F.cross_entropy(replay(val.take(rows), t), torch.tensor(val.y[rows]), reduction="sum").item()
         for t, val, rows in parts
     ]
     assert len(kept.val) == 12 and found[0].val_loss == pytest.approx(sum(losses) / 36, rel=1e-6)

@@ -179,7 +179,7 @@ def test_gradient_goes_straight_through_to_the_scores() -> None:
     on = toys.benchmark()
     supsup: Any = toys.method("supsup", on, "toys:Chain(widths=(6,))")
     supsup.start(0)
-    x, y = on.tasks[0].train.take(slice(0, 8)), torch.from_numpy(on.tasks[0].train.y[:8])
+    x, y = on.tasks[0].train.take(slice(0, 8)), torch.tensor(on.tasks[0].train.y[:8])
     masks = [m.detach().requires_grad_() for m in supsup.masks(0)]
     layers = list(supsup.layers(0).values())
     hidden = (x.flatten(1) @ (layers[0] * masks[0]).T).relu()
@@ -220,7 +220,7 @@ def test_every_kind_of_mask_learns_and_keeps_logits(values: Values) -> None:
     supsup: Any = toys.method("supsup", on, mask_values=values)
     toys.learn_one(supsup, on, toys.fit(**toys.EAGER), 0)
     kept_logits = facts.logits(supsup, on, [0])[0]
-    wanted = torch.from_numpy(on.tasks[0].test.y)
+    wanted = torch.tensor(on.tasks[0].test.y)
     assert float((kept_logits.argmax(1) == wanted).double().mean()) >= 0.75
     toys.learn_one(supsup, on, toys.fit(epochs=1), 1)
     assert facts.same_bits(kept_logits, facts.logits(facts.reloaded(supsup), on, [0])[0])

@@ -36,7 +36,7 @@ def shaken(subject: Any, seed: int = 0) -> None:
 
 def batch_of(on: Any, task: int, n: int = 8) -> Batch:
     part = on.tasks[task].train
-    return Batch(part.take(slice(0, n)), torch.from_numpy(part.y[:n]), task)
+    return Batch(part.take(slice(0, n)), torch.tensor(part.y[:n]), task)
 
 
 @pytest.mark.parametrize("ratio", [0.125, 0.5])

@@ -106,7 +106,7 @@ def test_warm_goes_on_where_uniform_starts_again() -> None:
         assert reading.movement is not None
         movements[reading.arm].append(reading.movement)
     for step, task in enumerate(tasks):
-        x, y = task.train.take(slice(None)), torch.from_numpy(task.train.y)
+        x, y = task.train.take(slice(None)), torch.tensor(task.train.y)
         for kind, path in alphas.items():
             at = path[step] if kind == "warm" else torch.full((4, 3), 0.25)
             at = at.clone().requires_grad_()

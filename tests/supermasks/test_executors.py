@@ -142,7 +142,7 @@ def reference(net: Backbone, orders: Sequence[Order], config: Fit.Config, rules:
                 named = dict(zip(net.names, weights, strict=True)) | buffers
                 logits = functional_call(net.net, named, (split.take(batch), 0), tie_weights=False)
                 optimiser.zero_grad()
-                F.cross_entropy(logits, torch.from_numpy(split.y[batch])).backward()
+                F.cross_entropy(logits, torch.tensor(split.y[batch])).backward()
                 if config.clip is not None:
                     torch.nn.utils.clip_grad_norm_(scores, config.clip)
                 optimiser.step()
