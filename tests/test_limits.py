@@ -355,4 +355,5 @@ def test_every_domain_of_a_built_in_is_one_that_its_config_takes() -> None:
         benchmark = (
             "digits_permuted(size=28, first=10)" if network == "alexnet" else "digits_permuted(first=10)"
         )
-        cells_of(study(methods={name: {}}, network=network, benchmarks=[benchmark]), check=False)
+        cells = cells_of(study(methods={name: {}}, network=network, benchmarks=[benchmark]), check=False)
+        assert [cell.label for cell in cells] == [name]  # a refused domain raises
