@@ -75,10 +75,21 @@ def _without_effect(cell: Cell, fit: Mapping[str, Any], own: Collection[str]) ->
         yield from _idle_momentum(fit, asked)
     if not varied & {"fit.schedule", "fit.stop"}:
         yield from _idle_schedule(fit, asked)
+    if asked & {"lr", "lr_floor"} and not varied & {"fit.lr", "fit.lr_floor"}:
+        yield from _floor_above(fit)
     if fit["schedule"] == "steps" and asked & {"schedule", "milestones", "epochs"}:
         beyond = [str(m) for m in fit["milestones"] if m >= fit["epochs"]]
         if beyond:
             yield f"milestones {', '.join(beyond)} lie beyond the {fit['epochs']} epochs: lr stays there"
+
+
+def _floor_above(fit: Mapping[str, Any]) -> Iterator[str]:
+    """Of a floor that the rate lies below from the start."""
+    if fit["schedule"] == "plateau" and fit["lr_span"] is None and fit["lr_floor"] > fit["lr"]:
+        ends = fit["stop"] in ("below_floor", "first_plateau")
+        what = "ends training" if ends else "raises the rate to it"
+        above = f"fit.lr_floor = {fit['lr_floor']:g} lies above fit.lr = {fit['lr']:g}"
+        yield f"{above}: the first plateau {what}"
 
 
 def _idle_momentum(fit: Mapping[str, Any], asked: Collection[str]) -> Iterator[str]:

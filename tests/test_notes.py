@@ -260,3 +260,19 @@ def test_plan_and_run_tell_it_once(tmp_path: Path, capsys: pytest.CaptureFixture
     assert max(map(len, out.splitlines())) <= 80
     assert main(["run", str(file), "--local", *store]) == 0
     assert capsys.readouterr().out.count("raycl: note: spg/digits_split: optimiser = 'adam' divides") == 1
+
+
+@pytest.mark.parametrize(
+    ("fit", "what"),
+    [
+        ({"lr_floor": 9, "lr": 0.25}, "ends training"),
+        ({"lr_floor": 9, "lr": 0.25, "stop": "floor_then_patience"}, "raises the rate to it"),
+        ({"lr_floor": 0.1, "lr": 0.25}, None),
+        ({"lr_floor": 9, "lr": 0.25, "lr_span": 10}, None),
+        ({"lr_floor": 9, "lr": 0.25, "schedule": "constant", "stop": "never"}, None),
+    ],
+)
+def test_a_floor_above_the_rate_is_told(fit: dict[str, Any], what: str | None) -> None:
+    found = [note for note in told(fit=fit) if "lies above fit.lr" in note]
+    wanted = [f"fit.lr_floor = 9 lies above fit.lr = 0.25: the first plateau {what}"] if what else []
+    assert found == wanted
