@@ -136,6 +136,7 @@ class Store:
                 f"store {_shown(self.root)} cannot be written ({_reason(error)}); name another with "
                 "--store DIR"
             ) from None
+        self._check_rooms()
         return self
 
     def look(self) -> Store:
@@ -153,7 +154,19 @@ class Store:
             raise UserError(
                 f"store {_shown(self.root)} cannot be read ({_reason(error)}); name another with --store DIR"
             ) from None
+        self._check_rooms()
         return self
+
+    def _check_rooms(self) -> None:
+        """See that nothing else stands where results are looked for: they would seem to be missing.
+
+        Raises:
+            UserError: a file, a pipe or a link to nothing does.
+        """
+        for name in ("runs", "searches", "masks", "backbones", "checkpoints", "failures"):
+            place = self.root / name
+            if os.path.lexists(place) and not place.is_dir():
+                raise UserError(f"store {_shown(self.root)}: {name} is no folder; move it away")
 
     def get(self, key: str) -> Result | None:
         """The finished run, or None. A file that is no result is set aside, and said."""

@@ -190,3 +190,15 @@ def test_a_result_that_cannot_be_read_now_is_not_set_aside(
     monkeypatch.setattr(os, "open", stale)
     assert Store(tmp_path).get(result.key) == result and len(refused) == 2
     assert not (tmp_path / "damaged").exists()
+
+
+@pytest.mark.parametrize("name", ["runs", "searches", "masks"])
+def test_what_stands_in_a_folders_place_is_told(tmp_path: Path, name: str) -> None:
+    for make in (lambda p: p.write_text(""), lambda p: p.symlink_to("/nowhere/x"), os.mkfifo):
+        place = tmp_path / name
+        make(place)
+        for use in (Store(tmp_path).open, Store(tmp_path, wait=False).look):
+            with pytest.raises(UserError, match=f"{name} is no folder; move it away"):
+                use()
+        place.unlink()
+    Store(tmp_path).open()
