@@ -107,6 +107,13 @@ def check_owner(kind: type, base: type) -> None:
     _check_meant(kind, config, base)
 
 
+def ordered_fields(config: Any) -> list[dataclasses.Field[Any]]:
+    """Fields of a dataclass in the order in which they are written: those in `settings_order` come first."""
+    first = getattr(config, "settings_order", ())
+    known = {field.name: field for field in dataclasses.fields(config)}
+    return [known[name] for name in dict.fromkeys((*first, *known))]
+
+
 def hints_of(config: type) -> dict[str, Any]:
     """Annotations of a class and its bases, evaluated.
 

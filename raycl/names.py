@@ -12,12 +12,13 @@ import inspect
 import pkgutil
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raycl import digest, userfiles
+from raycl.configs import ordered_fields
 from raycl.errors import UserError, nearest, quoted
 from raycl.space import fields_of, filled
 
@@ -42,7 +43,7 @@ class Call:
 
     def settings(self, config: type, place: str) -> dict[str, Any]:
         """Fields of `config` by name: positional values in the order of its fields."""
-        order = [field.name for field in fields(config)]
+        order = [field.name for field in ordered_fields(config)]
         if len(self.args) > len(order):
             raise UserError(f"{place}: {self.name}() takes at most {len(order)} values")
         positional = dict(zip(order, self.args, strict=False))
@@ -116,7 +117,7 @@ def written(name: str, config: Any) -> str:
     """The shortest text that names it: fields equal to their default are left out."""
     changed = [
         f"{field.name}={getattr(config, field.name)!r}"
-        for field in fields(config)
+        for field in ordered_fields(config)
         if field.default is MISSING or getattr(config, field.name) != field.default
     ]
     return f"{name}({', '.join(changed)})" if changed else name

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from raycl import userfiles
-from raycl.configs import check_dataclass, check_kind, hints_of, read_hint
+from raycl.configs import check_dataclass, check_kind, hints_of, ordered_fields, read_hint
 from raycl.domains import Choice, Domain, Float, Int, Value, is_number, plain, shown
 from raycl.errors import UserError, nearest
 
@@ -69,7 +69,7 @@ def fields_of(config: Any) -> Mapping[str, Field]:
 def _fields_of(config: type) -> Mapping[str, Field]:
     check_dataclass(config, config.__qualname__)
     hints, found = hints_of(config), {}
-    for field in dataclasses.fields(config):
+    for field in ordered_fields(config):
         place = f"{config.__qualname__}.{field.name}"
         annotation, domain = read_hint(hints[field.name], place)
         default = coerce(_default_of(field, place), annotation, f"default of {place}")

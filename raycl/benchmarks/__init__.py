@@ -12,9 +12,21 @@ One of your own is a class in your own file, named ``"my_file:Mine"`` in a study
 """
 
 from raycl.benchmarks.arrays import as_images, split_by_class, whole
-from raycl.benchmarks.base import Recipe, forget, load, reordered, unnamed, within
+from raycl.benchmarks.base import Recipe, forget, load, reordered, unnamed
 from raycl.benchmarks.own import check_names
 from raycl.benchmarks.prepared import data_root
+from raycl.benchmarks.settings import within
 
-__all__ = ["Recipe", "as_images", "check_names", "data_root", "forget", "load", "reordered", "split_by_class",
-           "unnamed", "whole", "within"]  # fmt: skip
+__all__ = [
+    "Recipe",
+    "as_images",
+    "check_names",
+    "data_root",
+    "forget",
+    "load",
+    "reordered",
+    "split_by_class",
+    "unnamed",
+    "whole",
+    "within",
+]

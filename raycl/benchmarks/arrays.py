@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from raycl.benchmarks.checks import compared
 from raycl.benchmarks.families import split_tasks, task
-from raycl.benchmarks.pools import Part, Pool, statistics, stratified
+from raycl.benchmarks.pools import Pool, statistics, three_parts
 from raycl.errors import UserError
 from raycl.tasks import Benchmark, Transform
 
@@ -171,17 +170,11 @@ def pool_of(given: Sequence[ArrayLike], val: float, seed: int, mean: Numbers, st
     fits = np.shape(mean) == np.shape(std) == (x_train.shape[1],) and np.isfinite([*mean, *std]).all()
     if not fits or min(std) <= 0:
         raise UserError(f"mean = {mean} and std = {std} must hold {x_train.shape[1]} numbers, std above 0")
-    train, held, _ = stratified(y_train, val, 0.0, seed, crc32(b"val"))
-    rare = np.setdiff1d(y_train, y_train[train])
+    parts = three_parts((x_train, y_train), (x_test, y_test), val, seed)
+    rare = np.setdiff1d(y_train, y_train[parts[0].rows])
     if len(rare):
         raise UserError(f"class {rare[0]} has too few images to hold out val = {val:g} of them")
-    return Pool(
-        Part(x_train, y_train, train),
-        Part(x_train, y_train, held),
-        Part(x_test, y_test, np.arange(len(y_test))),
-        tuple(mean),
-        tuple(std),
-    )
+    return Pool(*parts, tuple(mean), tuple(std))
 
 
 def as_arrays(given: Sequence[ArrayLike]) -> tuple[NDArray[Any], ...]:

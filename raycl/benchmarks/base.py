@@ -14,6 +14,7 @@ from raycl.benchmarks import sources
 from raycl.benchmarks.checks import a_benchmark, checked
 from raycl.benchmarks.pools import shuffled
 from raycl.benchmarks.prepared import data_root
+from raycl.benchmarks.settings import check_ranges
 from raycl.errors import UserError
 from raycl.tasks import ArraySplit, Benchmark
 
@@ -24,7 +25,11 @@ class Recipe:
 
     Life cycle: a study's text becomes a recipe, which checks its settings in `__post_init__` (ValueError for
     nonsense); `needs` and `identity` are asked while planning, `make` where the run is played. A subclass
-    writes `build`; every field has a plain type and a default.
+    writes `build`; every field has a plain type and a default, and may have a `Range` beside its type.
+
+    The order of the fields is that of the settings in the recipe's text, which is part of the keys of its
+    runs. A dataclass has the fields of its bases first; a recipe that writes them otherwise states so in
+    `settings_order`.
     """
 
     id: ClassVar[str] = ""  # what a study writes; "" for one found as "module:Class"
@@ -33,6 +38,10 @@ class Recipe:
     similar: ClassVar[bool | None] = None  # whether its tasks resemble one another; None if mixed or unknown
     summary: ClassVar[str] = ""  # one line for `raycl benchmarks`
     windows: ClassVar[bool] = False  # `first` and `tasks` cut a window from one fixed sequence
+    settings_order: ClassVar[tuple[str, ...]] = ()  # fields that come before the others in its text
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def build(self, seed: int) -> Benchmark:
         """The tasks in the benchmark's own order; `seed` is the run's, for recipes that depend on it."""
@@ -98,16 +107,6 @@ class Recipe:
     def __str__(self) -> str:
         """The canonical text: what a study would write, defaults left out."""
         return names.written(names.name_of(type(self)), self)
-
-
-def within(name: str, value: float, low: float, high: float) -> None:
-    """Check a setting.
-
-    Raises:
-        ValueError: `value` lies outside [low, high]; names all of them.
-    """
-    if not low <= value <= high:
-        raise ValueError(f"{name} = {value:g} is outside {low:g}..{high:g}")
 
 
 def reordered(benchmark: Benchmark, key: str, order: int) -> Benchmark:

@@ -4,46 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, TypeAlias
-from zlib import crc32
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from raycl.benchmarks import sources
-from raycl.benchmarks.base import Recipe, within
-from raycl.benchmarks.families import blocks_of, class_tasks
-from raycl.benchmarks.pools import COLOURS, Part, Pool, statistics, stratified
+from raycl.benchmarks.base import Recipe
+from raycl.benchmarks.families import block_numbers, blocks_of, class_tasks
+from raycl.benchmarks.pools import COLOURS, Pool, statistics, three_parts
+from raycl.benchmarks.settings import DataSeed, HeldOut, Range
 from raycl.benchmarks.transforms import CropFlip
+from raycl.benchmarks.windows import Window
 from raycl.tasks import ArraySplit, Benchmark, Task
 
 Norm: TypeAlias = Literal["imagenet", "cifar", "supsup", "task"]
 ClassOrder: TypeAlias = Literal["seeded", "id"]
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Cifar(Recipe):
-    """What they share: blocks of classes, a part of each task's training images held out.
+    """Blocks of classes, of whose training images a part is held out.
 
     Fields:
-        val: share of the training images that is held out.
         norm: whose mean and standard deviation; "task" measures them on each task's training images.
+        val: share of the training images that is held out.
         data_seed: of what is held out (and, where the class order is seeded, of that too).
     """
 
+    source: ClassVar[str] = "cifar100"
     similar: ClassVar[bool | None] = False
-    coarse: ClassVar[bool] = False  # labels are superclasses
     augments: ClassVar[bool] = False  # crops and flips in training
-    val: float
-    norm: Norm
-    data_seed: int
+
+    norm: Norm = "cifar"
+    val: HeldOut = 0.0
+    data_seed: DataSeed = 0
 
     def __post_init__(self) -> None:
-        within("val", self.val, 0, 0.9)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+        super().__post_init__()
         if self.norm not in (*COLOURS, "task"):
             raise ValueError(f"norm = {self.norm!r} is none of {', '.join(COLOURS)}, task")
 
-    def tasks_of(self, blocks: Sequence[Sequence[int]], words: Sequence[int], titles: Sequence[str] = (),
-                 per_task: bool = False) -> Benchmark:  # fmt: skip
+    def tasks_of(
+        self,
+        blocks: Sequence[Sequence[int]],
+        words: Sequence[int],
+        titles: Sequence[str] = (),
+        per_task: bool = False,
+    ) -> Benchmark:
         """A task for each block of labels.
 
         Args:
@@ -51,25 +58,18 @@ class _Cifar(Recipe):
             per_task: hold out a share of each task, and not of each class.
         """
         arrays = sources.arrays(self.source, self.id)
-        facts = sources.facts(self.source)
-        images, labels = arrays["train_images"], arrays["train_labels"]
+        facts: dict[str, Any] = sources.facts(self.source)
+        labels = arrays["train_labels"]
+        groups = block_numbers(labels, blocks) if per_task else labels
+        trained = arrays["train_images"], labels
         tested = arrays["test_images"], arrays["test_labels"]
-        groups = arrays["train_coarse"] if self.coarse else labels
-        if per_task:
-            place = np.zeros(int(labels.max()) + 1, np.int64)
-            for number, block in enumerate(blocks):
-                place[list(block)] = number
-            groups = place[labels]
-        train, val, _ = stratified(groups, self.val, 0.0, *words, crc32(b"val"))
         mean, std = COLOURS["cifar" if self.norm == "task" else self.norm]
         pool = Pool(
-            Part(images, labels, train),
-            Part(images, labels, val),
-            Part(*tested, np.arange(len(tested[1]))),
+            *three_parts(trained, tested, self.val, *words, groups=groups),
             mean,
             std,
             augment=CropFlip() if self.augments else None,
-            names=tuple(facts["class_names"]),  # type: ignore[arg-type]
+            names=tuple(facts["class_names"]),
         )
         tasks = class_tasks(pool, blocks, self.id, titles)
         if self.norm == "task":
@@ -88,12 +88,21 @@ def _own_statistics(task: Task) -> Task:
     return replace(task, train=splits[0], val=splits[1], test=splits[2])
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Split100(_Cifar):
-    """CIFAR-100 in so many blocks of classes, in seeded order (SPG) or by label (PRM)."""
+    """CIFAR-100 in `count` blocks of classes.
 
-    source: ClassVar[str] = "cifar100"
+    Fields:
+        class_order: "seeded" draws class and task order from the run's seed (SPG), "id" takes them by label
+            (PRM).
+    """
+
     count: ClassVar[int]
-    class_order: ClassOrder
+    settings_order: ClassVar[tuple[str, ...]] = ("class_order", "norm", "val", "data_seed")
+
+    class_order: ClassOrder = "seeded"
+    norm: Norm = "imagenet"
+    val: HeldOut = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,11 +130,6 @@ class Cifar100Ten(_Split100):
     summary: ClassVar[str] = "CIFAR-100, 10 tasks of 10 classes"
     count: ClassVar[int] = 10
 
-    class_order: ClassOrder = "seeded"
-    norm: Norm = "imagenet"
-    val: float = 0.1
-    data_seed: int = 0
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar100Twenty(_Split100):
@@ -135,52 +139,53 @@ class Cifar100Twenty(_Split100):
     summary: ClassVar[str] = "CIFAR-100, 20 tasks of 5 classes"
     count: ClassVar[int] = 20
 
-    class_order: ClassOrder = "seeded"
-    norm: Norm = "imagenet"
-    val: float = 0.1
-    data_seed: int = 0
-
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar100Five(_Cifar):
-    """CIFAR-100 in 5 tasks of 20 classes by label, 15 % of the training images held out (PMASK)."""
+class _FiveByLabel(_Cifar):
+    """Five tasks of consecutive classes, 15 % of the training images held out (PMASK)."""
 
-    id: ClassVar[str] = "cifar100_5"
-    source: ClassVar[str] = "cifar100"
-    summary: ClassVar[str] = "CIFAR-100, 5 tasks of 20 classes by label"
+    classes: ClassVar[int]
 
-    norm: Norm = "cifar"
-    val: float = 0.15
-    data_seed: int = 0
+    val: HeldOut = 0.15
 
     def counts(self) -> tuple[int, int, int] | None:
         return (8500, 1500, 2000) if self.val == 0.15 else None
 
     def build(self, seed: int) -> Benchmark:
-        return self.tasks_of([list(range(i, i + 20)) for i in range(0, 100, 20)], (self.data_seed,))
+        return self.tasks_of(np.arange(self.classes).reshape(5, -1).tolist(), (self.data_seed,))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar10Five(_Cifar):
-    """CIFAR-10 in 5 tasks of 2 classes by label, 15 % of the training images held out (PMASK)."""
+class Cifar100Five(_FiveByLabel):
+    """CIFAR-100 in 5 tasks of 20 classes by label (PMASK)."""
+
+    id: ClassVar[str] = "cifar100_5"
+    summary: ClassVar[str] = "CIFAR-100, 5 tasks of 20 classes by label"
+    classes: ClassVar[int] = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar10Five(_FiveByLabel):
+    """CIFAR-10 in 5 tasks of 2 classes by label (PMASK)."""
 
     id: ClassVar[str] = "cifar10_5"
     source: ClassVar[str] = "cifar10"
     summary: ClassVar[str] = "CIFAR-10, 5 tasks of 2 classes by label"
-
-    norm: Norm = "cifar"
-    val: float = 0.15
-    data_seed: int = 0
-
-    def counts(self) -> tuple[int, int, int] | None:
-        return (8500, 1500, 2000) if self.val == 0.15 else None
-
-    def build(self, seed: int) -> Benchmark:
-        return self.tasks_of([[i, i + 1] for i in range(0, 10, 2)], (self.data_seed,))
+    classes: ClassVar[int] = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar100Fixed(_Cifar):
+class _Augmented(_Cifar):
+    """20 tasks of 5 classes with crops and flips in training; `val=0.1` holds out 250 images a task."""
+
+    augments: ClassVar[bool] = True
+
+    def counts(self) -> tuple[int, int, int] | None:
+        return {0.0: (2500, 0, 500), 0.1: (2250, 250, 500)}.get(self.val)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar100Fixed(_Augmented, Window):
     """CIFAR-100 in 20 tasks of 5 classes in one fixed order, crops and flips in training (ImpressLearn).
 
     The order is NumPy's ``RandomState(0).permutation(100)``, as SupSup's authors have it. New tasks are the
@@ -188,24 +193,11 @@ class Cifar100Fixed(_Cifar):
     """
 
     id: ClassVar[str] = "cifar100_20_fixed"
-    source: ClassVar[str] = "cifar100"
     summary: ClassVar[str] = "CIFAR-100, 20 tasks of 5 classes in one fixed order"
-    augments: ClassVar[bool] = True
-    windows: ClassVar[bool] = True
+    count: ClassVar[int] = 20
 
     tasks: int = 20
-    first: int = 0
     norm: Norm = "supsup"
-    val: float = 0.0
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        within("first", self.first, 0, 19)
-        within("tasks", self.tasks, 1, 20 - self.first)
-
-    def counts(self) -> tuple[int, int, int] | None:
-        return {0.0: (2500, 0, 500), 0.1: (2250, 250, 500)}.get(self.val)
 
     def build(self, seed: int) -> Benchmark:
         order = _FIXED_ORDER.reshape(20, 5)[self.first : self.first + self.tasks]
@@ -216,36 +208,29 @@ _FIXED_ORDER = np.random.RandomState(0).permutation(100)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar100Super(_Cifar):
+class Cifar100Super(_Augmented):
     """The 20 superclasses of CIFAR-100, 5 classes each, in the order of their labels (KSM, CPG).
 
-    `first` moves one of the tasks, counted from 1, to the front. Crops and flips in training; normalised by
-    each task's own training images. `val=0.1` holds out 250 images a task for a search.
+    Crops and flips in training; normalised by each task's own training images. `val=0.1` holds out 250 images
+    a task for a search.
+
+    Fields:
+        first: which of the tasks, counted from 1, is moved to the front.
+        tasks: the first so many.
     """
 
     id: ClassVar[str] = "cifar100_super"
-    source: ClassVar[str] = "cifar100"
     summary: ClassVar[str] = "CIFAR-100, its 20 superclasses, 5 classes each"
-    augments: ClassVar[bool] = True
+    settings_order: ClassVar[tuple[str, ...]] = ("first", "tasks", "norm", "val", "data_seed")
 
-    first: int = 1
-    tasks: int = 20
+    first: Annotated[int, Range(1, 20)] = 1
+    tasks: Annotated[int, Range(1, 20)] = 20
     norm: Norm = "task"
-    val: float = 0.0
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        within("first", self.first, 1, 20)
-        within("tasks", self.tasks, 1, 20)
-
-    def counts(self) -> tuple[int, int, int] | None:
-        return {0.0: (2500, 0, 500), 0.1: (2250, 250, 500)}.get(self.val)
 
     def build(self, seed: int) -> Benchmark:
         arrays = sources.arrays(self.source, self.id)
         fine, coarse = arrays["train_labels"], arrays["train_coarse"]
-        names = sources.facts(self.source)["coarse_names"]
+        names: Any = sources.facts(self.source)["coarse_names"]
         order = [self.first - 1, *(i for i in range(20) if i != self.first - 1)][: self.tasks]
         blocks = [np.unique(fine[coarse == i]).tolist() for i in order]
-        return self.tasks_of(blocks, (self.data_seed,), [str(names[i]) for i in order])  # type: ignore[index]
+        return self.tasks_of(blocks, (self.data_seed,), [str(names[i]) for i in order])

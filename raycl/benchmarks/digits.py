@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 from zlib import crc32
 
 from raycl.benchmarks import sources
-from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.families import EACH, PARITY, permuted_tasks, split_tasks, turned_tasks, writer_tasks
 from raycl.benchmarks.pools import GREY_MEAN, GREY_STD, Part, Pool, shuffled, stratified
+from raycl.benchmarks.settings import DataSeed, Range
 from raycl.benchmarks.transforms import Channels
 from raycl.tasks import Benchmark, Task
 
@@ -22,19 +23,26 @@ Size: TypeAlias = Literal[8, 28, 32]
 Colours: TypeAlias = Literal[1, 3]
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Digits(Recipe):
-    """What the digits benchmarks share; each declares the fields, so that its own come first."""
+    """What the digits benchmarks share.
+
+    Fields:
+        size: height and width in pixels.
+        channels: 1, or 3 that are equal.
+    """
 
     source: ClassVar[str] = "digits"
-    size: Size
-    channels: Colours
+
+    size: Size = 8
+    channels: Colours = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size not in (8, 28, 32):
             raise ValueError(f"size = {self.size} is not one of 8, 28, 32")
         if self.channels not in (1, 3):
             raise ValueError(f"channels = {self.channels} is not 1 or 3")
-        within("data_seed", getattr(self, "data_seed", 0), 0, 2**32 - 1)
 
     def pool(self) -> Pool:
         """The images at this size, divided as everywhere."""
@@ -66,9 +74,6 @@ class DigitsSplit(_Digits):
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "digits, two a task (5 tasks)"
 
-    size: Size = 8
-    channels: Colours = 1
-
     def build(self, seed: int) -> Benchmark:
         return self.sequence(split_tasks(self.pool(), 5, self.id))
 
@@ -81,17 +86,11 @@ class DigitsPermuted(_Digits):
     windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "digits, pixels permuted anew in each task"
+    settings_order: ClassVar[tuple[str, ...]] = ("tasks", "size", "channels", "data_seed", "first")
 
-    tasks: int = 5
-    size: Size = 8
-    channels: Colours = 1
-    data_seed: int = 0
-    first: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        within("tasks", self.tasks, 1, 1000)
-        within("first", self.first, 0, 1_000_000)
+    tasks: Annotated[int, Range(1, 1000)] = 5
+    data_seed: DataSeed = 0
+    first: Annotated[int, Range(0, 1_000_000)] = 0
 
     def build(self, seed: int) -> Benchmark:
         return self.sequence(permuted_tasks(self.pool(), self.tasks, self.data_seed, self.id, self.first))
@@ -105,17 +104,14 @@ class DigitsRotated(_Digits):
     windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = True
     summary: ClassVar[str] = "digits, each task turned a step further"
+    settings_order: ClassVar[tuple[str, ...]] = ("tasks", "step", "size", "channels", "first")
 
-    tasks: int = 5
+    tasks: Annotated[int, Range(1, 360)] = 5
     step: float = 10.0
-    size: Size = 8
-    channels: Colours = 1
-    first: int = 0
+    first: Annotated[int, Range(0, 360)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        within("tasks", self.tasks, 1, 360)
-        within("first", self.first, 0, 360)
         if len(set(self.angles())) < self.tasks:
             raise ValueError(f"step = {self.step:g}: {self.tasks} such steps come back to an earlier angle")
 
@@ -134,16 +130,14 @@ class DigitsWriters(_Digits):
     id: ClassVar[str] = "digits_writers"
     similar: ClassVar[bool | None] = True
     summary: ClassVar[str] = "digits, a pseudo-writer a task: digit or parity"
+    settings_order: ClassVar[tuple[str, ...]] = ("tasks", "label", "size", "channels", "data_seed")
 
-    tasks: int = 10
+    tasks: Annotated[int, Range(1, 30)] = 10  # beyond, some writer would lack a digit
     label: Literal["digit", "parity"] = "digit"
-    size: Size = 8
-    channels: Colours = 1
-    data_seed: int = 0
+    data_seed: DataSeed = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        within("tasks", self.tasks, 1, 30)  # beyond, some writer would lack a digit
         if self.label not in ("digit", "parity"):
             raise ValueError(f"label = {self.label!r} is not 'digit' or 'parity'")
 
@@ -159,9 +153,7 @@ class DigitsMixed(_Digits):
     id: ClassVar[str] = "digits_mixed"
     summary: ClassVar[str] = "5 split tasks and 5 writers of digits, shuffled"
 
-    size: Size = 8
-    channels: Colours = 1
-    data_seed: int = 0
+    data_seed: DataSeed = 0
 
     def build(self, seed: int) -> Benchmark:
         pool = self.pool()

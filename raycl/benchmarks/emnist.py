@@ -9,10 +9,11 @@ from zlib import crc32
 import numpy as np
 
 from raycl.benchmarks import sources
-from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.families import class_tasks
 from raycl.benchmarks.federated import distinct
 from raycl.benchmarks.pools import Part, Pool, Rows, shuffled
+from raycl.benchmarks.settings import DataSeed
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
@@ -32,10 +33,7 @@ class EmnistTen(Recipe):
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "EMNIST balanced, 10 tasks of 5 or 4 classes"
 
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+    data_seed: DataSeed = 0
 
     def counts(self) -> tuple[int, int, int] | None:
         return SIZES

@@ -8,6 +8,7 @@ from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raycl.benchmarks.pools import Cut, Pool, shuffled, uniform
 from raycl.benchmarks.transforms import Affine, Permute, Rotate, Style
@@ -57,6 +58,15 @@ def blocks_of(labels: Sequence[int], count: int, *words: int) -> list[list[int]]
     order = [labels[place] for place in shuffled(len(labels), *words, crc32(b"classes"))]
     blocks = [[int(label) for label in block] for block in np.array_split(order, count)]
     return [blocks[place] for place in shuffled(count, *words, crc32(b"tasks"))]
+
+
+def block_numbers(labels: NDArray[np.int64], blocks: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """For each label the number of the block that it is in; labels of no block have one number more."""
+    most = max(int(labels.max(initial=0)), *(max(block) for block in blocks))
+    numbers = np.full(most + 1, len(blocks), np.int64)
+    for number, block in enumerate(blocks):
+        numbers[list(block)] = number
+    return numbers[labels]
 
 
 def permuted_tasks(pool: Pool, count: int, data_seed: int, kind: str, first: int = 0) -> list[Task]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycl.benchmarks import sources
-from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.families import task
 from raycl.benchmarks.pools import (
     COLOURS,
@@ -33,6 +33,8 @@ from raycl.benchmarks.pools import (
     shuffled,
     stratified,
 )
+from raycl.benchmarks.settings import DataSeed
+from raycl.benchmarks.windows import FirstTasks
 from raycl.errors import UserError
 from raycl.tasks import Benchmark, Task
 
@@ -81,27 +83,26 @@ class Shard(NamedTuple):
     test: Rows
 
 
-class _Federated(Recipe):
-    """What they share.
+@dataclass(frozen=True, kw_only=True)
+class _Federated(FirstTasks):
+    """Tasks of the same classes, each of other people's images.
 
     Fields:
-        tasks: the first so many of the papers' number.
-        federated_mode: "iid" or "identity".
+        federated_mode: "iid" deals the images of all people, "identity" groups the people.
+        data_seed: of both.
     """
 
     similar: ClassVar[bool | None] = True
-    count: ClassVar[int]  # tasks in the papers
     sizes: ClassVar[Sizes]  # images of train, val and test in each
     classes: ClassVar[int]
     balanced: ClassVar[bool] = False  # the counts are divided among the classes, and not only the sum
     held_out: ClassVar[int] = 10  # percent of the training images, where there are too few for the counts
-    tasks: int
-    federated_mode: Mode
-    data_seed: int
+
+    federated_mode: Mode = "iid"
+    data_seed: DataSeed = 0
 
     def __post_init__(self) -> None:
-        within("tasks", self.tasks, 1, self.count)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+        super().__post_init__()
         if self.federated_mode not in ("iid", "identity"):
             raise ValueError(f"federated_mode = {self.federated_mode!r} is not 'iid' or 'identity'")
 
@@ -295,25 +296,13 @@ def distinct(*parts: tuple[NDArray[np.uint8], Rows]) -> list[Rows]:
     return kept
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Femnist(_Federated):
+    """FEMNIST: characters, of all 62 classes in each task."""
+
     source: ClassVar[str] = "femnist"
+    sizes: ClassVar[Sizes] = (3100, 310, 620)
     classes: ClassVar[int] = 62
-
-
-class _Celeba(_Federated):
-    source: ClassVar[str] = "celeba"
-    sizes: ClassVar[Sizes] = (400, 40, 80)
-    classes: ClassVar[int] = 2
-    balanced: ClassVar[bool] = True
-    norm: Norm
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.norm not in COLOURS:
-            raise ValueError(f"norm = {self.norm!r} is none of {', '.join(COLOURS)}")
-
-    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return COLOURS[self.norm]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,11 +312,8 @@ class FemnistTen(_Femnist):
     id: ClassVar[str] = "femnist_10"
     summary: ClassVar[str] = "FEMNIST, 10 tasks of other writers, 62 classes each"
     count: ClassVar[int] = 10
-    sizes: ClassVar[Sizes] = (3100, 310, 620)
 
     tasks: int = 10
-    federated_mode: Mode = "iid"
-    data_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,11 +323,8 @@ class FemnistTwenty(_Femnist):
     id: ClassVar[str] = "femnist_20"
     summary: ClassVar[str] = "FEMNIST, 20 tasks of other writers, 62 classes each"
     count: ClassVar[int] = 20
-    sizes: ClassVar[Sizes] = (3100, 310, 620)
 
     tasks: int = 20
-    federated_mode: Mode = "iid"
-    data_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,8 +339,31 @@ class FemnistTenPrm(_Femnist):
     held_out: ClassVar[int] = 20
 
     tasks: int = 10
-    federated_mode: Mode = "iid"
-    data_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Celeba(_Federated):
+    """CelebA: whether a face smiles.
+
+    Fields:
+        norm: whose mean and standard deviation.
+    """
+
+    source: ClassVar[str] = "celeba"
+    sizes: ClassVar[Sizes] = (400, 40, 80)
+    classes: ClassVar[int] = 2
+    balanced: ClassVar[bool] = True
+    settings_order: ClassVar[tuple[str, ...]] = ("tasks", "federated_mode", "norm", "data_seed")
+
+    norm: Norm = "imagenet"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm not in COLOURS:
+            raise ValueError(f"norm = {self.norm!r} is none of {', '.join(COLOURS)}")
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return COLOURS[self.norm]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,9 +375,6 @@ class FcelebaTen(_Celeba):
     count: ClassVar[int] = 10
 
     tasks: int = 10
-    federated_mode: Mode = "iid"
-    norm: Norm = "imagenet"
-    data_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,6 +386,3 @@ class FcelebaTwenty(_Celeba):
     count: ClassVar[int] = 20
 
     tasks: int = 20
-    federated_mode: Mode = "iid"
-    norm: Norm = "imagenet"
-    data_seed: int = 0

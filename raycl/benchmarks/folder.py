@@ -8,13 +8,12 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.benchmarks.base import within
 from raycl.benchmarks.checks import same_pixels
 from raycl.benchmarks.families import split_tasks
 from raycl.benchmarks.files import checked
@@ -22,6 +21,7 @@ from raycl.benchmarks.own import OwnData
 from raycl.benchmarks.ownpictures import Digests, found_in, images_and_digests, notes_on
 from raycl.benchmarks.pools import Part, Pool, statistics, stratified
 from raycl.benchmarks.prepared import Arrays, Contents, data_root, printable
+from raycl.benchmarks.settings import Range
 from raycl.benchmarks.sources.image_folders import Listing
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
@@ -41,31 +41,19 @@ class OwnFolder(OwnData):
     checksum of their contents and of their names below PATH.
 
     Fields:
+        size: pixels of the shorter side.
         test: share of each class to test on, where there is no test folder.
         val: share of each class's training images that is held out, where there is no val folder.
     """
 
     id: ClassVar[str] = "folder"
     version: ClassVar[int] = 2  # 2: levels of more than 8 bits, transparency, EXIF
-    similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "your own pictures, a folder a class, split by class"
     example: ClassVar[str] = "folder(path='mine')"
+    settings_order: ClassVar[tuple[str, ...]] = ("path", "size", "tasks", "val", "test", "data_seed", "name")
 
-    path: str = ""
-    size: int = 32
-    tasks: int = 5
-    val: float = 0.1
-    test: float = 0.2
-    data_seed: int = 0
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        within("size", self.size, 8, 1024)
-        within("tasks", self.tasks, 1, 100_000)
-        within("val", self.val, 0, 0.9)
-        within("test", self.test, 0.01, 0.9)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+    size: Annotated[int, Range(8, 1024)] = 32
+    test: Annotated[float, Range(0.01, 0.9)] = 0.2
 
     def checksum(self) -> str:
         return _checksum(self.path, _stamps(found_in(Path(self.path))), str(data_root()))

@@ -10,12 +10,13 @@ from zlib import crc32
 import numpy as np
 
 from raycl.benchmarks import sources
-from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.families import blocks_of, class_tasks
-from raycl.benchmarks.pools import COLOURS, Part, Pool, Rows, by_class, stratified
+from raycl.benchmarks.pools import COLOURS, Part, Pool, Rows, by_class, three_parts
 from raycl.benchmarks.prepared import Arrays
-from raycl.benchmarks.tiny import sequence_length
+from raycl.benchmarks.settings import DataSeed, HeldOut
 from raycl.benchmarks.transforms import CenterCrop, Flip, RandomResizedCrop, Scramble
+from raycl.benchmarks.windows import FirstTasks, Window, fixed_blocks, sequence_length
 from raycl.tasks import Benchmark
 
 
@@ -28,28 +29,23 @@ def _names(source: str) -> tuple[str, ...]:
     return tuple(sources.facts(source).get("class_names", ()))  # type: ignore[arg-type]
 
 
-class _Imagenet32(Recipe):
+@dataclass(frozen=True, kw_only=True)
+class _Imagenet32(FirstTasks):
     """ImageNet at 32 x 32, class and task order from the run's seed (SPG).
 
     Of each task's images a stratified subset is drawn: on average 1,000 a class to train on, 100 held out and
     50 of the validation set to test on. Data that hold less give training and held-out images in proportion.
 
     Fields:
-        tasks: the first so many of the sequence.
         scrambled: read the pixels as SPG's code does, to compare with its numbers.
         data_seed: of the class order and of the draws, beside the run's seed.
     """
 
     source: ClassVar[str] = "imagenet32"
     similar: ClassVar[bool | None] = False
-    count: ClassVar[int]  # tasks in the whole sequence
-    tasks: int
-    scrambled: bool
-    data_seed: int
 
-    def __post_init__(self) -> None:
-        within("tasks", self.tasks, 1, self.count)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+    scrambled: bool = False
+    data_seed: DataSeed = 0
 
     @property
     def quota(self) -> tuple[int, int, int]:
@@ -117,8 +113,6 @@ class Imagenet32Hundred(_Imagenet32):
     count: ClassVar[int] = 100
 
     tasks: int = 100
-    scrambled: bool = False
-    data_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +124,6 @@ class Imagenet32Fifty(_Imagenet32):
     count: ClassVar[int] = 50
 
     tasks: int = 50
-    scrambled: bool = False
-    data_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +135,13 @@ class Imagenet32TwoHundred(_Imagenet32):
     count: ClassVar[int] = 200
 
     tasks: int = 200
-    scrambled: bool = False
-    data_seed: int = 0
 
     def counts(self) -> tuple[int, int, int] | None:
         return None  # five small classes of ImageNet may together hold fewer than the 5,500 images asked for
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imagenet100(Recipe):
+class Imagenet100(Window):
     """ImageNet in 100 tasks of 10 classes in one fixed order, 224 x 224 (ImpressLearn's Split ImageNet).
 
     The order is NumPy's ``RandomState(1).permutation(1000)`` of the sorted classes, as SupSup has it. Random
@@ -164,41 +154,27 @@ class Imagenet100(Recipe):
     source: ClassVar[str] = "imagenet"
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "ImageNet at 224 x 224, 100 tasks of 10 classes in one fixed order"
-    windows: ClassVar[bool] = True
+    count: ClassVar[int] = 100
 
     tasks: int = 100
-    first: int = 0
-    val: float = 0.0
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        within("first", self.first, 0, 99)
-        within("tasks", self.tasks, 1, 100 - self.first)
-        within("val", self.val, 0, 0.9)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+    val: HeldOut = 0.0
+    data_seed: DataSeed = 0
 
     def build(self, seed: int) -> Benchmark:
         pool = _large(sources.arrays(self.source, self.id), self.source, self.val, self.data_seed)
-        classes = len(pool.classes)
-        count = sequence_length(self, classes, 10, self.first + self.tasks)
-        blocks = np.random.RandomState(1).permutation(classes)[: count * 10].reshape(count, 10)
-        window = blocks[self.first : self.first + self.tasks].tolist()
-        tasks = class_tasks(pool, window, self.id)
+        tasks = class_tasks(pool, fixed_blocks(self, len(pool.classes)), self.id)
         return Benchmark(str(self), tuple(tasks), (3, 224, 224), similar=self.similar)
 
 
 def _large(arrays: Arrays, source: str, val: float, data_seed: int) -> Pool:
     """Pictures as ImageNet's networks take them, 224 x 224; those kept at this size are mirrored alone."""
-    images, labels = arrays["train_images"], arrays["train_labels"]
     held = "val" if "val_images" in arrays else "test"
+    trained = arrays["train_images"], arrays["train_labels"]
     tested = arrays[f"{held}_images"], arrays[f"{held}_labels"]
-    train, kept, _ = stratified(labels, val, 0.0, data_seed, crc32(b"val"))
-    larger = images.shape[-1] > 224
+    larger = trained[0].shape[-1] > 224
     mean, std = COLOURS["imagenet"]
     return Pool(
-        Part(images, labels, train),
-        Part(images, labels, kept),
-        Part(*tested, np.arange(len(tested[1]))),
+        *three_parts(trained, tested, val, data_seed),
         mean,
         std,
         # What comes out of the random crop is its own middle.
@@ -225,12 +201,8 @@ class ImagenetToSketch(Recipe):
     summary: ClassVar[str] = "ImageNet, CUBS, Cars, Flowers, WikiArt, Sketch: a data set a task"
 
     imagenet: bool = True
-    val: float = 0.0
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        within("val", self.val, 0, 0.9)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+    val: HeldOut = 0.0
+    data_seed: DataSeed = 0
 
     def titles(self) -> dict[str, str]:
         """Names of the tasks, by source, in order."""

@@ -11,7 +11,6 @@ from typing import ClassVar
 import numpy as np
 
 from raycl.benchmarks.arrays import NAMES, as_arrays, pool_of, split
-from raycl.benchmarks.base import within
 from raycl.benchmarks.checks import compared, digests, same_pixels
 from raycl.benchmarks.files import Stamp, checked
 from raycl.benchmarks.npzfile import arrays_of
@@ -32,21 +31,8 @@ class Npz(OwnData):
     """
 
     id: ClassVar[str] = "npz"
-    similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "your own .npz file of x_train, y_train, x_test, y_test, split by class"
     example: ClassVar[str] = "npz(path='mine.npz')"
-
-    path: str = ""
-    tasks: int = 5
-    val: float = 0.1
-    data_seed: int = 0
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        within("tasks", self.tasks, 1, 100_000)
-        within("val", self.val, 0, 0.9)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
 
     def checksum(self) -> str:
         return _checksum(self.path, checked(self.path))

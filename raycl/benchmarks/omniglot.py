@@ -9,9 +9,10 @@ from zlib import crc32
 import numpy as np
 
 from raycl.benchmarks import sources
-from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.families import class_tasks
 from raycl.benchmarks.pools import Part, Pool, Rows, shuffled
+from raycl.benchmarks.settings import DataSeed
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
@@ -33,10 +34,7 @@ class OmniglotTen(Recipe):
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "Omniglot, 10 alphabets of 5 characters each"
 
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+    data_seed: DataSeed = 0
 
     def counts(self) -> tuple[int, int, int] | None:
         return (70, 15, 15)

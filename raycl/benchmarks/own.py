@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.prepared import Contents, Folder, data_root, printable, shown
+from raycl.benchmarks.settings import DataSeed, HeldOut, Range
+from raycl.configs import ordered_fields
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
 MOST_LETTERS = 80  # of a name: it stands in the tables
 
 
+@dataclass(frozen=True, kw_only=True)
 class OwnData(Recipe):
-    """A recipe whose data are a user's own. A subclass is a dataclass with these two fields, `name` last.
+    """A recipe whose data are a user's own, split into tasks by class.
 
     Fields:
         path: where the data are; in no key.
+        val: share of each class's training images that is held out.
         name: what they are called in tables, their file's or folder's name if left out.
     """
 
+    similar: ClassVar[bool | None] = False
     example: ClassVar[str]  # what a user writes
-    path: str
-    name: str
+
+    path: str = ""
+    tasks: Annotated[int, Range(1, 100_000)] = 5
+    val: HeldOut = 0.1
+    data_seed: DataSeed = 0
+    name: str = ""
 
     def __post_init__(self) -> None:
         if not self.path and not self.name:
@@ -44,6 +53,7 @@ class OwnData(Recipe):
                 raise ValueError(f"{printable(self.name)!r} cannot stand in tables ({reason}): give a name=")
         elif reason := _unfit(self.name):
             raise ValueError(f"name = {self.name[: 2 * MOST_LETTERS]!r} cannot stand in tables ({reason})")
+        super().__post_init__()
 
     def __str__(self) -> str:
         return f"{self.id}({', '.join([f'name={self.name!r}', *self._changed()])})"
@@ -52,7 +62,7 @@ class OwnData(Recipe):
         return f"{self.id}({', '.join(self._changed())})"
 
     def _changed(self) -> list[str]:
-        known = [(field, getattr(self, field.name)) for field in fields(self)]
+        known = [(field, getattr(self, field.name)) for field in ordered_fields(self)]
         return [
             f"{field.name}={value!r}"
             for field, value in known
@@ -81,7 +91,7 @@ class OwnData(Recipe):
         return {"sha256": known}
 
     def located(self, identity: Mapping[str, Any]) -> OwnData:
-        there = replace(self, path="")  # type: ignore[call-arg]
+        there = replace(self, path="")
         object.__setattr__(there, "_sha256", str(identity.get("sha256") or self.identity()["sha256"]))
         return there
 

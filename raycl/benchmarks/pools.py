@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from raycl.tasks import ArraySplit, Augment, Transform
 
 Rows = NDArray[np.int64]
+Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images, and a label for each
 
 GREY_MEAN, GREY_STD = 0.1307, 0.3081  # of MNIST's training images; every grey source uses them
 COLOURS = {  # mean and standard deviation of red, green and blue, by whose numbers they are
@@ -101,6 +103,24 @@ class Part(NamedTuple):
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     rows: Rows
+
+
+def three_parts(
+    trained: Labelled,
+    tested: Labelled,
+    val: float,
+    *words: int,
+    groups: NDArray[np.int64] | None = None,
+) -> tuple[Part, Part, Part]:
+    """Train, val and test of a source that has training and test images: a share of the former becomes val.
+
+    Args:
+        words: of the draw of what is held out.
+        groups: [n], the kinds of training images that each give their share; by default their labels.
+    """
+    images, labels = trained
+    train, held, _ = stratified(labels if groups is None else groups, val, 0.0, *words, crc32(b"val"))
+    return Part(images, labels, train), Part(images, labels, held), Part(*tested, np.arange(len(tested[1])))
 
 
 class Cut(NamedTuple):

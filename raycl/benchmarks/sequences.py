@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import partial
+from typing import Annotated, ClassVar, TypeAlias
 
-from raycl.benchmarks.base import Recipe, load, within
+from raycl.benchmarks.base import Recipe, load
 from raycl.benchmarks.cifar import Cifar100Ten
 from raycl.benchmarks.emnist import EmnistTen
 from raycl.benchmarks.federated import FcelebaTen, FemnistTenPrm
 from raycl.benchmarks.pools import shuffled
+from raycl.benchmarks.settings import DataSeed, Range
 from raycl.tasks import Benchmark
 
+Parts: TypeAlias = tuple[Callable[..., Recipe], ...]  # each makes a benchmark of a data seed
 
+
+@dataclass(frozen=True, kw_only=True)
 class _Sequence(Recipe):
-    """What the six share: the tasks of all parts in one order, `Task.kind` telling the part.
+    """The tasks of all parts in one order, `Task.kind` telling the part.
 
     Fields:
         order: 0, 1 and 2 are the paper's three orders, of which it prints the mean. A study's own order
             number is added, so that a study of three orders plays these three. The paper's are unpublished:
             these are drawn from (data_seed, number of the sequence, order).
+        data_seed: of the orders and of all parts.
     """
 
-    number: ClassVar[int]
-    order: int
-    data_seed: int
+    number: ClassVar[int]  # in the paper's Table 1
+    made_of: ClassVar[Parts]
 
-    def __post_init__(self) -> None:
-        within("order", self.order, 0, 1_000_000)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+    order: Annotated[int, Range(0, 1_000_000)] = 0
+    data_seed: DataSeed = 0
 
     def parts(self) -> tuple[Recipe, ...]:
         """The benchmarks whose tasks these are."""
-        raise NotImplementedError
+        return tuple(part(data_seed=self.data_seed) for part in self.made_of)
 
     def needs(self) -> tuple[str, ...]:
         return tuple(name for part in self.parts() for name in part.needs())
@@ -55,20 +60,19 @@ class _Sequence(Recipe):
         return replace(made, tasks=tasks)
 
 
+_CIFAR = partial(Cifar100Ten, class_order="id", norm="cifar")
+_CELEBA = partial(FcelebaTen, norm="cifar")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrmOne(_Sequence):
     """PRM's #1: EMNIST-10T."""
 
     id: ClassVar[str] = "prm_1"
+    number: ClassVar[int] = 1
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "EMNIST-10T in the orders of PRM"
-    number: ClassVar[int] = 1
-
-    order: int = 0
-    data_seed: int = 0
-
-    def parts(self) -> tuple[Recipe, ...]:
-        return (EmnistTen(data_seed=self.data_seed),)
+    made_of: ClassVar[Parts] = (EmnistTen,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +80,10 @@ class PrmTwo(_Sequence):
     """PRM's #2: CIFAR100-10T, classes by label."""
 
     id: ClassVar[str] = "prm_2"
+    number: ClassVar[int] = 2
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "CIFAR100-10T in the orders of PRM"
-    number: ClassVar[int] = 2
-
-    order: int = 0
-    data_seed: int = 0
-
-    def parts(self) -> tuple[Recipe, ...]:
-        return (Cifar100Ten(class_order="id", norm="cifar", data_seed=self.data_seed),)
+    made_of: ClassVar[Parts] = (_CIFAR,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +91,10 @@ class PrmThree(_Sequence):
     """PRM's #3: F-EMNIST-10T."""
 
     id: ClassVar[str] = "prm_3"
+    number: ClassVar[int] = 3
     similar: ClassVar[bool | None] = True
     summary: ClassVar[str] = "F-EMNIST-10T in the orders of PRM"
-    number: ClassVar[int] = 3
-
-    order: int = 0
-    data_seed: int = 0
-
-    def parts(self) -> tuple[Recipe, ...]:
-        return (FemnistTenPrm(data_seed=self.data_seed),)
+    made_of: ClassVar[Parts] = (FemnistTenPrm,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +102,10 @@ class PrmFour(_Sequence):
     """PRM's #4: F-CelebA-10T."""
 
     id: ClassVar[str] = "prm_4"
+    number: ClassVar[int] = 4
     similar: ClassVar[bool | None] = True
     summary: ClassVar[str] = "F-CelebA-10T in the orders of PRM"
-    number: ClassVar[int] = 4
-
-    order: int = 0
-    data_seed: int = 0
-
-    def parts(self) -> tuple[Recipe, ...]:
-        return (FcelebaTen(norm="cifar", data_seed=self.data_seed),)
+    made_of: ClassVar[Parts] = (_CELEBA,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +113,10 @@ class PrmFive(_Sequence):
     """PRM's #5: EMNIST-10T and F-EMNIST-10T together."""
 
     id: ClassVar[str] = "prm_5"
+    number: ClassVar[int] = 5
     similar: ClassVar[bool | None] = None
     summary: ClassVar[str] = "EMNIST-10T and F-EMNIST-10T shuffled (20 tasks)"
-    number: ClassVar[int] = 5
-
-    order: int = 0
-    data_seed: int = 0
-
-    def parts(self) -> tuple[Recipe, ...]:
-        return (EmnistTen(data_seed=self.data_seed), FemnistTenPrm(data_seed=self.data_seed))
+    made_of: ClassVar[Parts] = (EmnistTen, FemnistTenPrm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,15 +124,7 @@ class PrmSix(_Sequence):
     """PRM's #6: CIFAR100-10T and F-CelebA-10T together."""
 
     id: ClassVar[str] = "prm_6"
+    number: ClassVar[int] = 6
     similar: ClassVar[bool | None] = None
     summary: ClassVar[str] = "CIFAR100-10T and F-CelebA-10T shuffled (20 tasks)"
-    number: ClassVar[int] = 6
-
-    order: int = 0
-    data_seed: int = 0
-
-    def parts(self) -> tuple[Recipe, ...]:
-        return (
-            Cifar100Ten(class_order="id", norm="cifar", data_seed=self.data_seed),
-            FcelebaTen(norm="cifar", data_seed=self.data_seed),
-        )
+    made_of: ClassVar[Parts] = (_CIFAR, _CELEBA)

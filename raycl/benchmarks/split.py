@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from zlib import crc32
 
 import numpy as np
 
 from raycl.benchmarks import sources
-from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.families import split_tasks
-from raycl.benchmarks.pools import COLOURS, GREY_MEAN, GREY_STD, Part, Pool, stratified
+from raycl.benchmarks.pools import COLOURS, GREY_MEAN, GREY_STD, Pool, three_parts
+from raycl.benchmarks.settings import DataSeed, HeldOut, within
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
@@ -43,36 +43,32 @@ class Split(Recipe):
 
     source: str = "svhn"  # type: ignore[misc]  # a setting here, and fixed elsewhere
     tasks: int = 5
-    val: float = 0.1
-    data_seed: int = 0
+    val: HeldOut = 0.1
+    data_seed: DataSeed = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.source not in CLASSES:
             raise ValueError(f"source = {self.source!r} is none of {', '.join(CLASSES)}")
         within("tasks", self.tasks, 1, CLASSES[self.source] // 2)
-        within("val", self.val, 0, 0.9)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
 
     def build(self, seed: int) -> Benchmark:
         arrays = sources.arrays(self.source, self.id)
         facts: dict[str, Any] = sources.facts(self.source)
-        images, labels = arrays["train_images"], arrays["train_labels"]
+        trained = arrays["train_images"], arrays["train_labels"]
         tested = arrays["test_images"], arrays["test_labels"]
-        for part, found in (("training", labels), ("test", tested[1])):
-            lacking = CLASSES[self.source] - len(np.unique(found))
+        for part, (_, labels) in (("training", trained), ("test", tested)):
+            lacking = CLASSES[self.source] - len(np.unique(labels))
             if lacking:
                 title = sources.source(self.source).title
                 raise UserError(
                     f"benchmark {self}: the prepared {title} has no {part} images of {lacking} of "
                     f"its {CLASSES[self.source]} classes: prepare the whole of it"
                 )
-        train, val, _ = stratified(labels, self.val, 0.0, self.data_seed, crc32(b"val"))
-        channels, height, width = images.shape[1:]
+        channels, height, width = trained[0].shape[1:]
         mean, std = ((GREY_MEAN,), (GREY_STD,)) if channels == 1 else COLOURS["cifar"]
         pool = Pool(
-            Part(images, labels, train),
-            Part(images, labels, val),
-            Part(*tested, np.arange(len(tested[1]))),
+            *three_parts(trained, tested, self.val, self.data_seed),
             mean,
             std,
             names=tuple(facts["class_names"]),

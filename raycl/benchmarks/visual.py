@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raycl.benchmarks import sources
-from raycl.benchmarks.base import Recipe, within
+from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.families import class_tasks
 from raycl.benchmarks.pools import COLOURS, GREY_MEAN, GREY_STD, Part, Pool, Rows, by_class, stratified
+from raycl.benchmarks.settings import DataSeed, HeldOut
 from raycl.benchmarks.transforms import Channels
 from raycl.tasks import Benchmark
 
@@ -49,12 +50,8 @@ class SmallVisual(Recipe):
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "CIFAR-100, CIFAR-10, Fashion, MNIST, Omniglot, Tiny ImageNet: a set a task"
 
-    val: float = 0.0
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        within("val", self.val, 0, 0.9)
-        within("data_seed", self.data_seed, 0, 2**32 - 1)
+    val: HeldOut = 0.0
+    data_seed: DataSeed = 0
 
     def needs(self) -> tuple[str, ...]:
         return tuple(_PARTS)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raycl.benchmarks.pools import shuffled, stratified, uniform
+from raycl.benchmarks.families import block_numbers
+from raycl.benchmarks.pools import shuffled, stratified, three_parts, uniform
 
 
 def test_draws_are_pinned() -> None:
@@ -30,3 +31,23 @@ def test_stratified_shares(val: float, test: float) -> None:
         assert part.dtype == np.int64
         for label, count in ((0, 7), (3, 50), (4, 33), (9, 101)):
             assert abs((labels[part] == label).sum() - share * count) <= 2
+
+
+def test_labels_are_numbered_by_their_block() -> None:
+    labels = np.array([5, 0, 3, 1, 0])
+    assert block_numbers(labels, [[3, 0], [5]]).tolist() == [1, 0, 0, 2, 0]  # 1 is in none
+    assert block_numbers(labels[1:2], [[0], [9]]).tolist() == [0]  # a block's label may not occur
+
+
+def test_a_share_of_each_group_of_training_images_is_held_out() -> None:
+    trained = np.zeros((40, 1, 2, 2), np.uint8), np.tile(np.arange(4), 10)
+    tested = np.ones((6, 1, 2, 2), np.uint8), np.arange(6) % 4
+    train, val, test = three_parts(trained, tested, 0.2, 3)
+    assert sorted([*train.rows, *val.rows]) == list(range(40))
+    assert np.bincount(trained[1][val.rows]).tolist() == [2, 2, 2, 2]
+    assert test.rows.tolist() == list(range(6))
+    assert test.images is tested[0] and train.images is val.images is trained[0]
+    groups = block_numbers(trained[1], [[0, 1], [2, 3]])
+    _, by_group, _ = three_parts(trained, tested, 0.2, 3, groups=groups)
+    assert np.bincount(groups[by_group.rows]).tolist() == [4, 4]
+    assert by_group.rows.tolist() != val.rows.tolist()

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from raycl import names
 from raycl.benchmarks import Recipe
-from raycl.benchmarks.digits import DigitsRotated
+from raycl.benchmarks.digits import DigitsPermuted, DigitsRotated
+from raycl.benchmarks.settings import Range
 from raycl.space import fields_of, type_name
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "recipes.json"
@@ -139,3 +141,49 @@ def test_a_recipe_that_extends_another_adds_its_settings_at_the_end() -> None:
     text = str(Noisy(noise=0.5, first=3, size=28, step=15.0, tasks=4))
     assert text.endswith("Noisy(tasks=4, step=15.0, size=28, first=3, noise=0.5)")
     assert settings_of(Noisy) == ["tasks", "step", "size", "channels", "first", "noise"]
+
+
+def test_an_order_of_settings_names_every_field_once() -> None:
+    stated = [kind for kind in names.recipes().values() if kind.settings_order]
+    assert stated
+    for kind in stated:
+        assert sorted(kind.settings_order) == sorted(field.name for field in fields(kind)), kind.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranged(DigitsPermuted):
+    """Settings with a range of their own, with that of a base, and with another than the base's."""
+
+    noise: Annotated[float, Range(0, 0.5)] = 0.0
+    tasks: int = 8
+    first: Annotated[int, Range(2, 4)] = 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"noise": 0.6}, "noise = 0.6 is outside 0..0.5"),
+        ({"noise": float("nan")}, "noise = nan is outside 0..0.5"),
+        ({"tasks": 1001}, "tasks = 1001 is outside 1..1000"),
+        ({"first": 5}, "first = 5 is outside 2..4"),
+        ({"first": 1}, "first = 1 is outside 2..4"),
+    ],
+)
+def test_a_value_outside_the_range_beside_its_type_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Ranged(**settings)
+
+
+def test_both_ends_of_a_range_are_allowed() -> None:
+    for noise, first in ((0, 2), (0.5, 4)):
+        assert Ranged(noise=noise, first=first).first == first
+
+
+def test_annotations_that_cannot_be_read_break_no_recipe() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Odd(DigitsPermuted):
+        unknown: "Nowhere" = 1  # type: ignore[name-defined]  # noqa: F821, UP037
+
+    assert Odd().unknown == 1
+    with pytest.raises(ValueError, match="tasks = 0 is outside"):  # what can be read is checked
+        Odd(tasks=0)
