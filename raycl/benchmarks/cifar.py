@@ -27,7 +27,6 @@ class _Cifar(Recipe):
 
     Fields:
         norm: whose mean and standard deviation; "task" measures them on each task's training images.
-        val: share of the training images that is held out.
         data_seed: of what is held out (and, where the class order is seeded, of that too).
     """
 

@@ -20,7 +20,6 @@ class _Tiny(FirstTasks):
     """Blocks of classes, of whose training images a part is held out.
 
     Fields:
-        val: share of the training images that is held out.
         data_seed: of what is held out (and, where the class order is seeded, of that too).
     """
 
