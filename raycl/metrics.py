@@ -146,7 +146,7 @@ def _square(a: ArrayLike) -> Matrix:
 
 # The table of metrics. Whatever reads, writes or tracks metrics loops over it.
 
-INPUTS = ("test", "val", "one")
+INPUTS = ("test", "val", "reference")
 """What a metric's function may receive, in `Metric.inputs`."""
 
 LONGEST_NAME = 40  # characters
@@ -168,9 +168,9 @@ class Metric:
             or NaN where there is none. The arrays are copies in float64, and accuracies are fractions.
         definition: one line, printed under "What the numbers mean".
         inputs: "test", "val" for the matrix A [T, T] of accuracies on test or validation, rows = tasks
-            learnt, columns = tasks tested, NaN where nothing was measured; "one" for the accuracies [T] on
-            each task of a network of the task's own, of the same seed. Where the study has no such reference,
-            or one of another number of tasks, a metric that asks for "one" is absent, and its function is not
+            learnt, columns = tasks tested, NaN where nothing was measured; "reference" for the accuracies [T]
+            on each task of a network of the task's own (method `one`), of the same seed. Where the study has
+            no such run, or one of another number of tasks, the metric is absent, and its function is not
             called.
         signed: whether it is a difference, written with its sign.
         unit: how it is written, one of `raycl.reporting.units.UNITS`; its value is in fractions or counts.
@@ -242,7 +242,7 @@ METRICS: tuple[Metric, ...] = (
         "fwt_vs_one",
         fwt_vs_one,
         "forward transfer, mean_i (A[i, i] - b[i]); b[i] is a network of the task's own, same seed",
-        inputs=("test", "one"),
+        inputs=("test", "reference"),
         signed=True,
         main=True,
     ),

@@ -129,7 +129,7 @@ def test_shapes_that_are_none() -> None:
 
 def test_the_table_of_metrics_gives_what_the_functions_do() -> None:
     """Each with the inputs that it names; together they are what reports have, in the order of csv."""
-    given = {"test": A, "val": A - 0.1, "one": np.array(ONE)}
+    given = {"test": A, "val": A - 0.1, "reference": np.array(ONE)}
     values = {m.name: m.function(*(given[name] for name in m.inputs)) for m in metrics.METRICS}
     assert values == {
         "acc": pytest.approx(2.05 / 3),
@@ -156,7 +156,7 @@ def test_the_table_of_metrics_gives_what_the_functions_do() -> None:
         ({"definition": " "}, r"Metric\('worst'\): definition = ' ' should say in a line what it is"),
         ({"inputs": "test"}, r"Metric\('worst'\): inputs = 'test' should be a list such as \[\"test\"\]"),
         ({"inputs": []}, r"inputs = \[\] should be a list"),
-        ({"inputs": ["tests"]}, "inputs: 'tests' is none of 'test', 'val', 'one'; did you mean 'test'"),
+        ({"inputs": ["tests"]}, "inputs: 'tests' is none of 'test', 'val', 'reference'; did you mean 'test'"),
         ({"tracked": "ends"}, "tracked: 'ends' is none of 'curve', 'end', ''; did you mean 'end'"),
         ({"tracked": None}, "tracked: None is none of"),
         ({"signed": 1}, "signed = 1 must be True or False"),

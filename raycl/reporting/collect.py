@@ -57,7 +57,7 @@ class Final:
 
     Attributes:
         a: [T, T] test accuracies, rows = tasks learnt.
-        one: [T] accuracies on each task just learnt of the reference's run of the same seed, or None.
+        beta: [T] accuracies on each task just learnt of the reference's run of the same seed, or None.
         measured: the metrics of its matrices.
         ct: seconds to learn all tasks, the method's own phases and extra fits among them.
         ct_train: seconds of the fits of the main stream alone.
@@ -71,7 +71,7 @@ class Final:
     seed: int
     key: str
     a: metrics.Matrix
-    one: metrics.Matrix | None
+    beta: metrics.Matrix | None
     measured: Measured
     ct: float
     ct_train: float
@@ -355,13 +355,13 @@ def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequen
     a, reports = result.matrix(), result.reports
     training = tuple(report.seconds.get(MAIN, 0.0) for report in reports)
     epochs = [report.epochs[MAIN] for report in reports if MAIN in report.epochs]
-    one = beta if beta is not None and len(beta) == len(a) else None
+    beta = beta if beta is not None and len(beta) == len(a) else None
     return Final(
         seed=seed,
         key=result.key,
         a=a,
-        one=one,
-        measured=measure(known, a, result.matrix("val"), one),
+        beta=beta,
+        measured=measure(known, a, result.matrix("val"), beta),
         ct=result.ct,
         ct_train=sum(training),
         ct_task=tuple(sum(report.seconds.values()) for report in reports),
@@ -370,7 +370,7 @@ def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequen
         params=float(reports[-1].parameters),
         bytes_total=float(reports[-1].stored_bytes),
         peak_bytes=float(max(report.peak_bytes for report in reports)),
-        transfer_task=None if one is None else metrics.fwt_vs_one_task(a, one),
+        transfer_task=None if beta is None else metrics.fwt_vs_one_task(a, beta),
         provenance=result.provenance,
         figures=tuple(report.figures for report in reports),
     )

@@ -35,15 +35,17 @@ class Measured:
 
 
 def measure(
-    known: Sequence[Metric], test: Matrix, val: Matrix | None = None, one: Matrix | None = None
+    known: Sequence[Metric], test: Matrix, val: Matrix | None = None, reference: Matrix | None = None
 ) -> Measured:
     """Compute metrics on the matrices of one run.
 
     Args:
         test, val: [T, T] accuracies, rows = tasks learnt.
-        one: [T] accuracies of a network of each task's own, None where there is no such reference.
+        reference: [T] accuracies of a network of each task's own, None where there is no such run.
     """
-    given = {"test": test, "val": val, "one": one if one is not None and len(one) == len(test) else None}
+    if reference is not None and len(reference) != len(test):
+        reference = None
+    given = {"test": test, "val": val, "reference": reference}
     values: dict[str, float | None] = {}
     faults: dict[str, str] = {}
     for metric in known:

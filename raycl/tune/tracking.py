@@ -526,18 +526,18 @@ def _points(
         final: the run as the report has it, where it is a final one.
     """
     found: list[tuple[str, float | None, float, int]] = []
-    test, val, one = result.matrix("test"), result.matrix("val"), final.one if final else None
+    test, val, beta = result.matrix("test"), result.matrix("val"), final.beta if final else None
     curves = [metric for metric in known if metric.tracked == "curve"]
     seconds = 0.0
     for n, report in enumerate(result.reports, start=1):
         seconds += sum(report.seconds.values())
-        so_far = measure(curves, test[:n, :n], val[:n, :n], None if one is None else one[:n])
+        so_far = measure(curves, test[:n, :n], val[:n, :n], None if beta is None else beta[:n])
         numbers = so_far.values | {"ct": seconds}
         found += [(name, value, report.ended, n) for name, value in numbers.items()]
     if result.reports and result.status == "done":
         ends = [metric for metric in known if metric.tracked == "end"]
         last, at = result.reports[-1], len(result.reports)
-        numbers = measure(ends, test, val, one).values
+        numbers = measure(ends, test, val, beta).values
         numbers |= {"params": float(last.parameters), "bytes_total": float(last.stored_bytes)}
         found += [(name, value, last.ended, at) for name, value in numbers.items()]
     return [(name, float(value), at, step) for name, value, at, step in found if value is not None]

@@ -163,7 +163,7 @@ def test_it_may_ask_for_validation_and_for_the_reference(store: Store) -> None:
         seen.append((val, one))
         return float(val[-1].mean() - one.mean())
 
-    metric = worst(name="both", function=both, inputs=["val", "one"])
+    metric = worst(name="both", function=both, inputs=["val", "reference"])
     study = hand.study(metrics=[metric], methods={"one": {"method": hand.ALONE}, "finetune": {}})
     rows = rows_of(store, study)
     assert rows["finetune"].stat("both").values == pytest.approx((0.72 - 0.85, 0.73 - 0.87))
@@ -266,8 +266,8 @@ def test_the_page_says_it_too(store: Store) -> None:
         ([worst(unit="percents")], "metrics: 'worst': unknown unit 'percents'; did you mean 'percent'"),
         ([worst(unit=[])], r"metrics: 'worst': unknown unit \[\]"),
         (
-            [worst(inputs=("test", "one"))],
-            r"metrics: 'worst': its function cannot be called with inputs = \('test', 'one'\)",
+            [worst(inputs=("test", "reference"))],
+            r"metrics: 'worst': its function cannot be called with inputs = \('test', 'reference'\)",
         ),
         ([worst(function=lambda: 1.0)], "metrics: 'worst': its function cannot be called with"),
     ],

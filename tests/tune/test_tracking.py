@@ -169,7 +169,7 @@ def test_parents_carry_the_interval_of_ps_from_five_trials_on(tmp_path: Path) ->
 def test_a_metric_of_the_studys_own_stands_beside_raycls(tmp_path: Path) -> None:
     """On cells the mean, on runs the value at the end; with a curve also after each task of those so far."""
     worst = Metric("worst", lambda a: a[-1].min(), "lowest accuracy", main=True, tracked="curve")
-    gain = Metric("gain", lambda a, one: a[-1, 0] - one[0], "of the first task", inputs=["test", "one"])
+    gain = Metric("gain", lambda a, one: a[-1, 0] - one[0], "of the first task", inputs=["test", "reference"])
     quiet = Metric("quiet", lambda a: 0.5, "nothing for MLflow", tracked="")
     failing = Metric("failing", lambda a: a[9, 9], "of ten tasks")
     of = hand.study(name="own", metrics=[worst, gain, quiet, failing])
