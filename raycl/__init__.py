@@ -21,6 +21,7 @@ _HOMES = {
     "Curves": "raycl.reporting.curves",
     "Layers": "raycl.reporting.layers",
     "PaperTable": "raycl.reporting.papertable",
+    "Metric": "raycl.metrics",
     "Float": "raycl.space",
     "Int": "raycl.space",
     "Choice": "raycl.space",
@@ -37,6 +38,7 @@ __all__ = [
     "Grid",
     "Int",
     "Layers",
+    "Metric",
     "PaperTable",
     "R",
     "Search",
@@ -51,6 +53,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from raycl.api import load, report, run_study
+    from raycl.metrics import Metric
     from raycl.reporting.boxes import Boxes
     from raycl.reporting.curves import Curves
     from raycl.reporting.layers import Layers

@@ -1,16 +1,20 @@
-"""Pure functions of the accuracy matrix A[learnt, tested]; names as in the catalogue.
+"""Pure functions of the accuracy matrix A[learnt, tested], and `METRICS`, the table of what reports show.
 
 An entry that was not measured is NaN, and a metric that needs it is None: absent, never zero. Accuracies
-and transfers are fractions.
+and transfers are fractions. Names are those of the catalogue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from raycl.errors import UserError, nearest, quoted
 
 Matrix: TypeAlias = NDArray[np.float64]
 
@@ -138,3 +142,144 @@ def _square(a: ArrayLike) -> Matrix:
     if out.ndim != 2 or out.shape[0] != out.shape[1] or not len(out):
         raise ValueError(f"an accuracy matrix is [tasks, tasks], not {out.shape}")
     return out
+
+
+# The table of metrics. Whatever reads, writes or tracks metrics loops over it.
+
+INPUTS = ("test", "val", "reference")
+"""What a metric's function may receive, in `Metric.inputs`."""
+
+LONGEST_NAME = 40  # characters
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of one final run, computed from its accuracy matrices.
+
+    `METRICS` holds those of raycl; a study adds its own with ``Study(metrics=[Metric(...)])``. A metric is
+    computed from stored results and is in no run's key, so it can be added to a study that has been run.
+
+    Example:
+        ``Metric("worst", lambda a: a[-1].min(), "lowest final accuracy of a task, min_i A[T, i]")``
+
+    Attributes:
+        name: letters, digits and underscores, at most 40.
+        function: receives an array for each of `inputs`, as positional arguments, and gives a number, or None
+            or NaN where there is none. The arrays are copies in float64, and accuracies are fractions.
+        definition: one line, printed under "What the numbers mean".
+        inputs: "test", "val" for the matrix A [T, T] of accuracies on test or validation, rows = tasks
+            learnt, columns = tasks tested, NaN where nothing was measured; "reference" for the accuracies [T]
+            on each task of a network of the task's own (method `one`), of the same seed. Where the study has
+            no such run, or one of another number of tasks, the metric is absent, and its function is not
+            called.
+        signed: whether it is a difference, written with its sign.
+        unit: how it is written, one of `raycl.reporting.units.UNITS`; its value is in fractions or counts.
+        main: whether the main table of a report has a column for it; otherwise "More numbers" has one.
+        blank_for_reference: whether it says nothing of the reference method, which learns each task with a
+            network of its own and so forgets nothing; tables then leave it blank.
+        tracked: what MLflow has of it: the "end" of a run, or its "curve" too, with a value after each task
+            computed from the tasks so far, or "" for nothing.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    definition: str
+    _: KW_ONLY
+    inputs: Sequence[str] = ("test",)
+    signed: bool = False
+    unit: str = "fraction"
+    main: bool = False
+    blank_for_reference: bool = False
+    tracked: Literal["curve", "end", ""] = "end"
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            raise UserError(
+                f"Metric: name = {quoted(name)} should be letters, digits and underscores, such as 'worst'"
+            )
+        place = f"Metric({name[:LONGEST_NAME]!r})"
+        if len(name) > LONGEST_NAME or name.endswith("_std"):
+            raise UserError(
+                f"{place}: take a name of at most {LONGEST_NAME} characters that does not end in _std, as "
+                "columns of standard deviations do"
+            )
+        if not callable(self.function):
+            raise UserError(
+                f"{place}: function = {quoted(self.function)} is no function, such as lambda a: ..."
+            )
+        if not isinstance(self.definition, str) or not self.definition.strip():
+            raise UserError(
+                f"{place}: definition = {quoted(self.definition)} should say in a line what it is"
+            )
+        self._check_options(place)
+
+    def _check_options(self, place: str) -> None:
+        if not isinstance(self.inputs, list | tuple) or not self.inputs:
+            raise UserError(f'{place}: inputs = {quoted(self.inputs)} should be a list such as ["test"]')
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        asked = [("inputs", each, INPUTS) for each in self.inputs]
+        for field, value, known in [*asked, ("tracked", self.tracked, ("curve", "end", ""))]:
+            if not isinstance(value, str) or value not in known:
+                raise UserError(
+                    f"{place}: {field}: {quoted(value)} is none of {', '.join(map(repr, known))}"
+                    f"{nearest(value, known)}"
+                )
+        for field in ("signed", "main", "blank_for_reference"):
+            if type(getattr(self, field)) is not bool:
+                raise UserError(f"{place}: {field} = {quoted(getattr(self, field))} must be True or False")
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "acc",
+        acc,
+        "mean test accuracy over all tasks after the last one, mean_i A[T, i]",
+        main=True,
+        tracked="curve",
+    ),
+    Metric(
+        "fwt_vs_one",
+        fwt_vs_one,
+        "forward transfer, mean_i (A[i, i] - b[i]); b[i] is a network of the task's own, same seed",
+        inputs=("test", "reference"),
+        signed=True,
+        main=True,
+    ),
+    Metric(
+        "bwt",
+        bwt,
+        "backward transfer, sum over i < T of (A[T, i] - A[i, i]), divided by T - 1",
+        signed=True,
+        main=True,
+        blank_for_reference=True,
+        tracked="curve",
+    ),
+    Metric("bwt_T", bwt_T, "the same sum divided by T", signed=True, blank_for_reference=True),
+    Metric(
+        "forgetting",
+        forgetting,
+        "mean over i < T of the best earlier accuracy on task i minus the last one",
+        blank_for_reference=True,
+        tracked="",
+    ),
+    Metric("acc_just", acc_just, "mean accuracy on each task just learnt, mean_i A[i, i]", tracked=""),
+    Metric(
+        "val_acc",
+        acc,
+        "acc on validation, which a search maximises unless the study says otherwise",
+        inputs=("val",),
+        tracked="curve",
+    ),
+)
+"""In the order of the columns of a report in csv."""
+
+
+def all_metrics(own: Sequence[Metric] = ()) -> tuple[Metric, ...]:
+    """Those of raycl, then a study's own."""
+    return (*METRICS, *own)
+
+
+def metric_named(name: str, own: Sequence[Metric] = ()) -> Metric | None:
+    """The metric of that name, None where there is none."""
+    return next((metric for metric in all_metrics(own) if metric.name == name), None)

@@ -21,6 +21,7 @@ from raycl.domains import is_number, plain, repeated, shown
 from raycl.errors import SCREEN, NoStudy, UserError, closest, nearest, quoted, screen_line
 from raycl.filenames import check_study_name
 from raycl.method import Method
+from raycl.metrics import Metric
 from raycl.networks import Network
 from raycl.sequence import Evaluate
 from raycl.space import Choice, Domain, Field, Float, Int, coerce, coerced, field_of, fields_of, filled
@@ -254,6 +255,7 @@ class Study:
         sheets: tables that take no runs, or functions that make them, which are called when one is shown; a
             study of nothing else needs no methods and no benchmarks.
         tables: the paper's own, our numbers beside the printed ones: `raycl.PaperTable`.
+        metrics: of the study's own, beside raycl's in every report: `raycl.Metric`.
     """
 
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -273,6 +275,7 @@ class Study:
     views: Sequence[View] = ()
     sheets: Sequence[Sheet | Callable[[], Sheet]] = ()
     tables: Sequence[PaperTable] = ()
+    metrics: Sequence[Metric] = ()
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)
 
@@ -563,6 +566,7 @@ def _check_study(study: Study, place: str) -> None:
     planning.check_labels(study.methods, place)
     _check_size(study, place)
     _check_views(study, place)
+    _check_metrics(study, place)
     _check_tables(study, place)
     _check_search(study.search, place)
     if not isinstance(study.final, Seeds) and not (
@@ -643,6 +647,12 @@ def _check_views(study: Study, place: str) -> None:
                     f"{place}: views: {quoted(view.title)} asks for {quoted(key)}{nearest(key, known)}, "
                     "a setting of none of the study's methods"
                 )
+
+
+def _check_metrics(study: Study, place: str) -> None:
+    from raycl.reporting import ownmetrics  # here, because reports are made of studies
+
+    ownmetrics.check(study, place)
 
 
 def _check_tables(study: Study, place: str) -> None:

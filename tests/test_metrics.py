@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from raycl import metrics
+from raycl.errors import UserError
 
 A = np.array([[0.8, 0.1, 0.2], [0.6, 0.9, 0.3], [0.5, 0.7, 0.85]])
 ONE = [0.7, 0.95, 0.8]
@@ -124,3 +125,45 @@ def test_shapes_that_are_none() -> None:
         metrics.acc([[0.5, 0.6]])
     with pytest.raises(ValueError, match="3 tasks against \\(2,\\) reference accuracies"):
         metrics.fwt_vs_one(A, [0.5, 0.5])
+
+
+def test_the_table_of_metrics_gives_what_the_functions_do() -> None:
+    """Each with the inputs that it names; together they are what reports have, in the order of csv."""
+    given = {"test": A, "val": A - 0.1, "reference": np.array(ONE)}
+    values = {m.name: m.function(*(given[name] for name in m.inputs)) for m in metrics.METRICS}
+    assert values == {
+        "acc": pytest.approx(2.05 / 3),
+        "fwt_vs_one": pytest.approx(0.1 / 3),
+        "bwt": pytest.approx(-0.25),
+        "bwt_T": pytest.approx(-0.5 / 3),
+        "forgetting": pytest.approx((0.3 + 0.2) / 2),
+        "acc_just": pytest.approx(2.55 / 3),
+        "val_acc": pytest.approx(2.05 / 3 - 0.1),
+    }
+    assert list(values) == ["acc", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "acc_just", "val_acc"]
+    assert {m.name for m in metrics.METRICS if m.signed} == {"fwt_vs_one", "bwt", "bwt_T"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": 3}, "Metric: name = 3 should be letters, digits and underscores, such as 'worst'"),
+        ({"name": "a-b"}, "Metric: name = 'a-b' should be letters"),
+        ({"name": "worst\n"}, "Metric: name = 'worst.n' should be letters"),
+        ({"name": "a" * 41}, "take a name of at most 40 characters"),
+        ({"name": "acc_std"}, r"Metric\('acc_std'\): take a name .* that does not end in _std"),
+        ({"function": 0.5}, r"Metric\('worst'\): function = 0.5 is no function, such as lambda a: ..."),
+        ({"definition": " "}, r"Metric\('worst'\): definition = ' ' should say in a line what it is"),
+        ({"inputs": "test"}, r"Metric\('worst'\): inputs = 'test' should be a list such as \[\"test\"\]"),
+        ({"inputs": []}, r"inputs = \[\] should be a list"),
+        ({"inputs": ["tests"]}, "inputs: 'tests' is none of 'test', 'val', 'reference'; did you mean 'test'"),
+        ({"tracked": "ends"}, "tracked: 'ends' is none of 'curve', 'end', ''; did you mean 'end'"),
+        ({"tracked": None}, "tracked: None is none of"),
+        ({"signed": 1}, "signed = 1 must be True or False"),
+    ],
+)
+def test_a_metric_that_is_none(changes: dict[str, object], message: str) -> None:
+    base = {"name": "worst", "function": lambda a: a[-1].min(), "definition": "lowest final accuracy"}
+    with pytest.raises(UserError, match=message) as caught:
+        metrics.Metric(**(base | changes))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

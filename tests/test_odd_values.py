@@ -46,6 +46,7 @@ FIELDS = [
     "views",
     "sheets",
     "tables",
+    "metrics",
     "name",
 ]
 ODD: list[Any] = [np.arange(3), torch.ones(2), Rude(), object(), 1j, b"x", {1, 2}, print, ..., 10**5000]

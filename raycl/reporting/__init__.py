@@ -107,4 +107,4 @@ def _csv(study: Study, agenda: Agenda, times: bool, points: bool, tables: bool) 
         return points_csv(study, rows)
     if tables:
         return tables_csv(study, rows)
-    return to_csv(rows, times=times) if rows or not study.sheets else sheets_csv(study)
+    return to_csv(study, rows, times=times) if rows or not study.sheets else sheets_csv(study)

@@ -154,7 +154,8 @@ class Boxes(View):
         for box in self.boxes(section):
             numbers = [float(np.mean(box.values)), *box.quartiles]
             place = "-" if box.place == box.kind else _place(box.place)
-            rows.append([box.kind, place, str(len(box.values)), *(written(self.value, v) for v in numbers)])
+            texts = [written(self.value, v, section.own) for v in numbers]
+            rows.append([box.kind, place, str(len(box.values)), *texts])
         return header, rows
 
     @property

@@ -17,8 +17,10 @@ import numpy as np
 from raycl import benchmarks, metrics, names, userfiles
 from raycl.agenda import Agenda, CellState
 from raycl.errors import UserError, fault_of, screen_line
+from raycl.metrics import Metric, all_metrics
 from raycl.process import told
 from raycl.provenance import fingerprint
+from raycl.reporting.measures import Measured, gaps, measure
 from raycl.reporting.text import counted
 from raycl.store import Result
 from raycl.study import Cell, Search, Seeds, Study
@@ -55,6 +57,8 @@ class Final:
 
     Attributes:
         a: [T, T] test accuracies, rows = tasks learnt.
+        beta: [T] accuracies on each task just learnt of the reference's run of the same seed, or None.
+        measured: the metrics of its matrices.
         ct: seconds to learn all tasks, the method's own phases and extra fits among them.
         ct_train: seconds of the fits of the main stream alone.
         ct_task, ct_train_task: the same of each task.
@@ -67,13 +71,8 @@ class Final:
     seed: int
     key: str
     a: metrics.Matrix
-    acc: float | None
-    val_acc: float | None
-    fwt_vs_one: float | None
-    bwt: float | None
-    bwt_T: float | None
-    forgetting: float | None
-    acc_just: float | None
+    beta: metrics.Matrix | None
+    measured: Measured
     ct: float
     ct_train: float
     ct_task: tuple[float, ...]
@@ -85,6 +84,13 @@ class Final:
     transfer_task: metrics.Matrix | None
     provenance: Mapping[str, Any]
     figures: tuple[Mapping[str, Any], ...] = ()
+
+    def value(self, name: str) -> float | None:
+        """A metric of its matrices, or another number of the run such as ``ct``; None where it is absent."""
+        if name in self.measured.values:
+            return self.measured.values[name]
+        found: float | None = getattr(self, name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -131,10 +137,19 @@ class Row:
     reference: bool
 
     def stat(self, name: str) -> Stat:
-        """Over the final seeds that have the number `name` of `Final`; of `ps` there is one alone."""
+        """Over the final seeds that have the number `name`, as `Final.value` has it; of `ps` there is one."""
         if name == "ps":
             return stat_of([self.ps])
-        return stat_of([getattr(final, name) for final in self.finals])
+        return stat_of([final.value(name) for final in self.finals])
+
+    def mean(self, name: str) -> float | None:
+        """Mean of `stat`."""
+        return self.stat(name).mean
+
+    def by_seed(self, name: str) -> dict[int, float]:
+        """The number `name` of each final run that has it, by seed."""
+        found = {final.seed: final.value(name) for final in self.finals}
+        return {seed: value for seed, value in found.items() if value is not None}
 
     @property
     def random(self) -> str:
@@ -143,47 +158,6 @@ class Row:
         if not (self.trials and isinstance(search, Search) and search.trials <= search.startup):
             return ""
         return f"random search: {counted(search.trials, 'trial')}, and TPE would start after {search.startup}"
-
-    @property
-    def acc(self) -> float | None:
-        return self.stat("acc").mean
-
-    @property
-    def acc_std(self) -> float | None:
-        return self.stat("acc").std
-
-    @property
-    def val_acc(self) -> float | None:
-        return self.stat("val_acc").mean
-
-    @property
-    def fwt_vs_one(self) -> float | None:
-        return self.stat("fwt_vs_one").mean
-
-    @property
-    def bwt(self) -> float | None:
-        return self.stat("bwt").mean
-
-    @property
-    def bwt_T(self) -> float | None:
-        return self.stat("bwt_T").mean
-
-    @property
-    def ct(self) -> float | None:
-        return self.stat("ct").mean
-
-    @property
-    def params(self) -> float | None:
-        return self.stat("params").mean
-
-    @property
-    def bytes_total(self) -> float | None:
-        return self.stat("bytes_total").mean
-
-    @property
-    def transfer(self) -> dict[int, float]:
-        """Forward transfer by seed, where there is one."""
-        return {final.seed: final.fwt_vs_one for final in self.finals if final.fwt_vs_one is not None}
 
 
 @dataclass(frozen=True)
@@ -224,6 +198,7 @@ class Section:
         similar: whether the tasks resemble one another; None if mixed or unknown.
         subset: why its numbers must not stand beside published ones, or "".
         orders: how many orders of its tasks.
+        own: metrics that the study adds to raycl's.
     """
 
     benchmark: str
@@ -233,6 +208,12 @@ class Section:
     subset: str
     orders: int
     groups: tuple[Group, ...]
+    own: tuple[Metric, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All metrics of its final runs."""
+        return all_metrics(self.own)
 
     @property
     def name(self) -> str:
@@ -270,7 +251,7 @@ class Section:
 
 def collect(study: Study, agenda: Agenda) -> list[Row]:
     """A row per cell, in the agenda's order."""
-    return [row_of(state, agenda) for state in agenda.states]
+    return [row_of(state, agenda, study.metrics) for state in agenda.states]
 
 
 def sections(study: Study, rows: Sequence[Row]) -> list[Section]:
@@ -283,7 +264,8 @@ def sections(study: Study, rows: Sequence[Row]) -> list[Section]:
         lengths = [len(final.a) for row in mine for final in row.finals]
         classes, similar, subset = _facts(text, mine[0].cell)
         tasks = len(classes) or max(lengths, default=0)
-        found.append(Section(text, tasks, classes, similar, subset, study.orders, groups))
+        own = tuple(study.metrics)
+        found.append(Section(text, tasks, classes, similar, subset, study.orders, groups, own))
     return found
 
 
@@ -316,14 +298,20 @@ def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
     return benchmark.classes, benchmark.similar, benchmark.subset
 
 
-def row_of(state: CellState, agenda: Agenda) -> Row:
+def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Row:
+    """A cell in numbers.
+
+    Args:
+        own: metrics that the study adds to raycl's.
+    """
+    known = all_metrics(own)
     cell, results = state.cell, state.results
     reference = None if cell.method.reference else _reference(state, agenda)
     betas = {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items()
              if r.status == "done"} if reference else {}  # fmt: skip
     wanted = tuple(state.seeds or (cell.trial_seed,))
     done = {seed: results[seed] for seed in wanted if seed in results and results[seed].status == "done"}
-    finals = tuple(_final(seed, result, betas.get(seed)) for seed, result in done.items())
+    finals = tuple(_final(seed, result, betas.get(seed), known) for seed, result in done.items())
     trials = tuple(
         Tried(
             t.n,
@@ -337,7 +325,7 @@ def row_of(state: CellState, agenda: Agenda) -> Row:
     )
     status, reason = _status(state, agenda)
     lost = tuple(seed for seed in wanted if seed in results and results[seed].status == "diverged")
-    known = [t.acc for t in trials if t.acc is not None]
+    accs = [t.acc for t in trials if t.acc is not None]
     row = Row(
         cell=cell,
         finals=finals,
@@ -345,7 +333,7 @@ def row_of(state: CellState, agenda: Agenda) -> Row:
         diverged=lost,
         trials=trials,
         best=_best(state),
-        ps=metrics.ps(known),
+        ps=metrics.ps(accs),
         runs=state.total,
         done=state.done,
         status=status,
@@ -353,7 +341,7 @@ def row_of(state: CellState, agenda: Agenda) -> Row:
         notes=(),
         reference=cell.method.reference,
     )
-    return dataclasses.replace(row, notes=(*_notes(row, state, bool(betas)), *_doubts(state, agenda)))
+    return dataclasses.replace(row, notes=(*_notes(row, state, known), *_doubts(state, agenda)))
 
 
 def _best(state: CellState) -> dict[str, Any] | None:
@@ -363,22 +351,17 @@ def _best(state: CellState) -> dict[str, Any] | None:
     return None if best is None else dict(best.params)
 
 
-def _final(seed: int, result: Result, beta: Any) -> Final:
+def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequence[Metric]) -> Final:
     a, reports = result.matrix(), result.reports
     training = tuple(report.seconds.get(MAIN, 0.0) for report in reports)
     epochs = [report.epochs[MAIN] for report in reports if MAIN in report.epochs]
-    transfer = None if beta is None or len(beta) != len(a) else metrics.fwt_vs_one_task(a, beta)
+    beta = beta if beta is not None and len(beta) == len(a) else None
     return Final(
         seed=seed,
         key=result.key,
         a=a,
-        acc=metrics.acc(a),
-        val_acc=metrics.acc(result.matrix("val")),
-        fwt_vs_one=None if transfer is None else metrics.fwt_vs_one(a, beta),
-        bwt=metrics.bwt(a),
-        bwt_T=metrics.bwt_T(a),
-        forgetting=metrics.forgetting(a),
-        acc_just=metrics.acc_just(a),
+        beta=beta,
+        measured=measure(known, a, result.matrix("val"), beta),
         ct=result.ct,
         ct_train=sum(training),
         ct_task=tuple(sum(report.seconds.values()) for report in reports),
@@ -387,7 +370,7 @@ def _final(seed: int, result: Result, beta: Any) -> Final:
         params=float(reports[-1].parameters),
         bytes_total=float(reports[-1].stored_bytes),
         peak_bytes=float(max(report.peak_bytes for report in reports)),
-        transfer_task=transfer,
+        transfer_task=None if beta is None else metrics.fwt_vs_one_task(a, beta),
         provenance=result.provenance,
         figures=tuple(report.figures for report in reports),
     )
@@ -453,7 +436,7 @@ def older(state: CellState) -> int:
     )
 
 
-def _notes(row: Row, state: CellState, paired: bool) -> list[str]:
+def _notes(row: Row, state: CellState, known: Sequence[Metric]) -> list[str]:
     notes = []
     if row.status in (BLOCKED, FAILED):
         first = row.reason.strip().partition("\n")[0]
@@ -470,8 +453,7 @@ def _notes(row: Row, state: CellState, paired: bool) -> list[str]:
         notes.append(f"{noun} {which} diverged")
     if row.finals and len(row.finals) < len(row.seeds):
         notes.append(f"mean over {len(row.finals)} of {counted(len(row.seeds), 'seed')}")
-    if paired and row.finals and 0 < len(row.transfer) < len(row.finals):
-        notes.append(f"fwt_vs_one over {len(row.transfer)} of {counted(len(row.finals), 'seed')}")
+    notes += gaps([final.measured for final in row.finals], known)
     notes += _search_notes(row)
     if stale := older(state):
         part = "" if stale == row.done else f"{stale} of {row.done} "

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl.errors import UserError
+from raycl.metrics import Metric, all_metrics
 from raycl.reporting import papertext
 from raycl.reporting.collect import (
     COMPLETE,
@@ -22,31 +23,31 @@ from raycl.reporting.collect import (
     sections,
     subset_of,
 )
+from raycl.reporting.numbers import FACTS, TIMES
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import canonical, fixed
 from raycl.study import Study
 
-METRICS = ("acc", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "acc_just", "val_acc")  # each with its std
-FACTS = ("epochs_mean", "params", "bytes_total")
-TIMES = ("ct", "ct_train")
-
 _LEADING = ["benchmark", "subset", "order", "label", "seed", "status", "n", "trials", "trials_diverged"]
-COLUMNS = [
-    *_LEADING,
-    *(column for name in METRICS for column in (name, f"{name}_std")),
-    *("ps", "ps_low", "ps_high"),
-    *FACTS,
-    "config",
-    "key",
-    "matrix",
-    "fixed",
-    "inherited",
+TABLE_COLUMNS = [
+    *("table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours", "std"),
+    *("printed", "printed_std", "difference", "two_errors", "beyond", "word", "status", "reason"),
 ]
-TABLE_COLUMNS = ["table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours",
-                 "std", "printed", "printed_std", "difference", "two_errors", "beyond", "word", "status",
-                 "reason"]  # fmt: skip
-TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")), "ct_task", "peak_bytes",
-                "search_seconds"]  # fmt: skip
+TIME_COLUMNS = [
+    *(column for name in TIMES for column in (name, f"{name}_std")),
+    *("ct_task", "peak_bytes", "search_seconds"),
+]
+
+
+def columns(own: Sequence[Metric] = ()) -> list[str]:
+    """The columns that `to_csv` always has; `own` are metrics that a study adds to raycl's."""
+    return [
+        *_LEADING,
+        *(column for metric in all_metrics(own) for column in (metric.name, f"{metric.name}_std")),
+        *("ps", "ps_low", "ps_high"),
+        *FACTS,
+        *("config", "key", "matrix", "fixed", "inherited"),
+    ]
 
 
 class Lines(io.StringIO):
@@ -59,9 +60,9 @@ class Lines(io.StringIO):
         return super().write(line.removesuffix("\r\n") + "\n")
 
 
-def to_csv(rows: Sequence[Row], times: bool = True) -> str:
-    """CSV of the rows; floats by repr, an absent number is empty. Labels stand there as the study has them,
-    also such as a spreadsheet takes for formulas: a changed one would be another label.
+def to_csv(study: Study, rows: Sequence[Row], times: bool = True) -> str:
+    """CSV of a study's rows; floats by repr, an absent number is empty. Labels stand there as the study has
+    them, also such as a spreadsheet takes for formulas: a changed one would be another label.
 
     `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields, `fixed` what
     the study fixes besides them (its network, its fit, the label) and `inherited` what its preset and the
@@ -74,14 +75,15 @@ def to_csv(rows: Sequence[Row], times: bool = True) -> str:
         times: add the columns that a second run of the same study would not repeat: seconds, memory.
     """
     out = Lines()
-    columns = COLUMNS + (TIME_COLUMNS if times else [])
-    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore")
+    header = columns(study.metrics) + (TIME_COLUMNS if times else [])
+    writer = csv.DictWriter(out, header, restval="", extrasaction="ignore")
     writer.writeheader()
+    names = [*(metric.name for metric in all_metrics(study.metrics)), *FACTS, *TIMES]
     subsets = {cell.benchmark: subset_of(cell) for cell in {r.cell.benchmark: r.cell for r in rows}.values()}
     for group in _groups(rows):
-        lines = [line for row in group.rows for line in [*_seed_lines(row), _mean_line(row)]]
+        lines = [line for row in group.rows for line in [*_seed_lines(row, names), _mean_line(row, names)]]
         if len(group.rows) > 1:
-            lines.append(_order_line(group))
+            lines.append(_order_line(group, names))
         writer.writerows(_texts(line | {"subset": subsets[line["benchmark"]]}) for line in lines)
     return out.getvalue()
 
@@ -158,28 +160,29 @@ def _groups(rows: Sequence[Row]) -> list[Group]:
     return [Group(label, tuple(mine)) for (_, label), mine in found.items()]
 
 
-def _seed_lines(row: Row) -> list[dict[str, Any]]:
+def _seed_lines(row: Row, names: Sequence[str]) -> list[dict[str, Any]]:
     finals = {final.seed: final for final in row.finals}
     lines = []
     for seed in row.seeds:
         final = finals.get(seed)
-        line = _names(row) | {"seed": seed, "config": _config(row)}
+        line = _about(row) | {"seed": seed, "config": _config(row)}
         if final is None:
             line["status"] = DIVERGED if seed in row.diverged else MISSING
         else:
-            line |= {"status": COMPLETE, "n": 1} | _numbers(final)
+            line |= {"status": COMPLETE, "n": 1} | _numbers(final, names)
         lines.append(line)
     return lines
 
 
-def _numbers(final: Final) -> dict[str, Any]:
-    found = {name: getattr(final, name) for name in (*METRICS, *FACTS, *TIMES, "key", "peak_bytes")}
+def _numbers(final: Final, names: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {name: final.value(name) for name in names}
+    found |= {"key": final.key, "peak_bytes": final.peak_bytes}
     matrix = [[None if math.isnan(value) else value for value in line] for line in final.a.tolist()]
     return found | {"matrix": json.dumps(matrix), "ct_task": json.dumps(list(final.ct_task))}
 
 
-def _mean_line(row: Row) -> dict[str, Any]:
-    line = _names(row) | {
+def _mean_line(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    line = _about(row) | {
         "seed": "mean",
         "status": row.status,
         "n": len(row.finals),
@@ -187,21 +190,19 @@ def _mean_line(row: Row) -> dict[str, Any]:
         "trials_diverged": sum(trial.acc is None for trial in row.trials),
         "config": _config(row),
     }
-    return line | _search([row]) | _stats({name: row.stat(name) for name in (*METRICS, *FACTS, *TIMES)})
+    return line | _search([row]) | _stats({name: row.stat(name) for name in names})
 
 
-def _order_line(group: Group) -> dict[str, Any]:
+def _order_line(group: Group, names: Sequence[str]) -> dict[str, Any]:
     """Over orders; its status is that of all rows where they agree."""
     statuses = {row.status for row in group.rows}
-    line = _names(group.rows[0]) | {
+    line = _about(group.rows[0]) | {
         "order": "mean",
         "seed": "mean",
         "status": statuses.pop() if len(statuses) == 1 else "incomplete",
         "n": len(group.finals),
     }
-    return (
-        line | _search(group.rows) | _stats({name: group.stat(name) for name in (*METRICS, *FACTS, *TIMES)})
-    )
+    return line | _search(group.rows) | _stats({name: group.stat(name) for name in names})
 
 
 def _search(rows: Sequence[Row]) -> dict[str, Any]:
@@ -216,11 +217,15 @@ def _stats(stats: Mapping[str, Stat]) -> dict[str, Any]:
     return found
 
 
-def _names(row: Row) -> dict[str, Any]:
+def _about(row: Row) -> dict[str, Any]:
     cell, settings = row.cell, fixed(row.cell)
-    return {"benchmark": cell.benchmark, "order": cell.order, "label": cell.label,
-            "fixed": canonical(each for each in settings if each.explicit),
-            "inherited": canonical(each for each in settings if not each.explicit)}  # fmt: skip
+    return {
+        "benchmark": cell.benchmark,
+        "order": cell.order,
+        "label": cell.label,
+        "fixed": canonical(each for each in settings if each.explicit),
+        "inherited": canonical(each for each in settings if not each.explicit),
+    }
 
 
 def _config(row: Row) -> str:

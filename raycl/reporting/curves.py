@@ -13,7 +13,7 @@ from raycl.errors import UserError
 from raycl.metrics import Matrix
 from raycl.reporting.claims import RUNNING, Metric, parse_metric
 from raycl.reporting.collect import Final, Group, Section
-from raycl.reporting.numbers import BY_TASK, CORE, SIGNED, along, written
+from raycl.reporting.numbers import BY_TASK, along, is_signed, of_every_run, written
 from raycl.reporting.text import clip, one_line
 from raycl.study import View
 
@@ -38,6 +38,14 @@ class Curve:
     label: str
     levels: tuple[Any, ...]
     values: Matrix
+
+
+def one_per_run(place: str, name: str) -> UserError:
+    """What is said of a view along tasks that asks for a metric which tasks do not have."""
+    return UserError(
+        f"{place}: {name} is one number per run; a line takes one that each task has, such as "
+        f"{', '.join(BY_TASK)}"
+    )
 
 
 def levels_of(curves: Sequence[Curve]) -> list[Any]:
@@ -78,11 +86,8 @@ class Curves(View):
         axes = [value for key, value in metric.picks if not key and value in RUNNING]
         if len(axes) > 1:
             raise UserError(f"{place}: value {self.value!r} has several axes; keep one of {', '.join(axes)}")
-        if metric.name in CORE and metric.name not in BY_TASK:
-            raise UserError(
-                f"{place}: {metric.name} is one number per run; a line takes one that each task has, "
-                f"such as {', '.join(BY_TASK)}"
-            )
+        if metric.name in of_every_run() and metric.name not in BY_TASK:
+            raise one_per_run(place, metric.name)
 
     @property
     def metric(self) -> Metric:
@@ -130,7 +135,7 @@ class Curves(View):
         rows = []
         for curve in found:
             means = dict(zip(curve.levels, curve.values.mean(0).tolist(), strict=True))
-            numbers = [written(self.metric, means.get(level)) for level in levels]
+            numbers = [written(self.metric, means.get(level), section.own) for level in levels]
             rows.append([one_line(curve.label), str(len(curve.values)), *numbers])
         return [f"mean at {self.axis}", "runs", *(clip(str(level), 8) for level in levels)], rows
 
@@ -151,7 +156,7 @@ class Curves(View):
             ylabel=f"{label} ({unit})" if unit else label,
             about=f"{self.title} on {section.name}",
             name=name,
-            signed=named in SIGNED,
+            signed=is_signed(named, section.own),
             wide=named.startswith(TIMES),
         )
 

@@ -13,9 +13,11 @@ from typing import Any
 import jinja2
 
 from raycl.agenda import Agenda
-from raycl.reporting import claimtable, papertext, plots, sensitivity, settings, table, verdicts
+from raycl.metrics import Metric, all_metrics
+from raycl.reporting import claimtable, measures, papertext, plots, sensitivity, settings, table, verdicts
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
 from raycl.reporting.importances import importances
+from raycl.reporting.numbers import TIMES
 from raycl.reporting.papertable import Filled
 from raycl.reporting.text import (
     ABSENT,
@@ -27,19 +29,11 @@ from raycl.reporting.text import (
     plain_value,
     quantity,
     seconds,
-    signed,
 )
 from raycl.store import Result, publish
 from raycl.study import Cell, Search, Seeds, Study, View
 
 DEFINITIONS = {
-    "acc": "mean test accuracy over all tasks after the last one, mean_i A[T, i]",
-    "fwt_vs_one": "forward transfer, mean_i (A[i, i] - b[i]); b[i] is a network of the task's own, same seed",
-    "bwt": "backward transfer, sum over i < T of (A[T, i] - A[i, i]), divided by T - 1",
-    "bwt_T": "the same sum divided by T",
-    "forgetting": "mean over i < T of the best earlier accuracy on task i minus the last one",
-    "acc_just": "mean accuracy on each task just learnt, mean_i A[i, i]",
-    "val_acc": "acc on validation, which a search maximises unless the study says otherwise",
     **sensitivity.DEFINITIONS,
     "ct": "seconds to learn all tasks: fits and the method's own phases; no data loading, no test evaluation",
     "ct_train": "the fits of the task itself alone, without the method's other phases and extra fits",
@@ -47,7 +41,9 @@ DEFINITIONS = {
     "params": "learnable parameters after the last task",
     "stored": "what must be kept after the last task, 1 kB = 1000 B",
 }
+"""What the numbers mean that are no metrics, which bring definitions of their own."""
 
+MORE = (*(f"{name} (s)" for name in TIMES), "epochs")  # columns beside the metrics of "More numbers"
 OWN = "of each method's own (see its configuration)"
 CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices: they are left out"
 
@@ -102,7 +98,8 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
         claims=claimtable.page_lines(held),
         claims_summary=claimtable.summary(study, held) if claims or study.paper else "",
         claims_legend=claimtable.LEGEND,
-        definitions=DEFINITIONS,
+        definitions={metric.name: metric.definition for metric in all_metrics(study.metrics)} | DEFINITIONS,
+        main=[metric.name for metric in all_metrics(study.metrics) if metric.main],
         command=command,
         enough=plots.ENOUGH,
     )
@@ -205,14 +202,15 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "title": section.name,
         "header": table.title(study, section),
         "main": [
-            _main_line(group, styles, mark)
+            _main_line(group, section, styles, mark)
             for group, mark in zip(section.groups, table.marked(section), strict=True)
         ],
-        "more": [_more_line(group) for group in section.groups],
+        "more_header": [*(metric.name for metric in _further(section)), *MORE],
+        "more": [_more_line(group, section) for group in section.groups],
         "counts": any(len(group.finals) < group.wanted for group in section.groups),
         "caption": table.caption(section),
         "notes": table.notes(section),
-        "orders": [_order_line(row) for g in section.groups for row in g.rows] if section.orders > 1 else [],
+        "orders": [_order_line(row, section) for row in section.rows] if section.orders > 1 else [],
         "runs": "seeds and orders, by position in the order" if section.orders > 1 else "seeds",
         "curves": "" if crowded else plots.curves(section, styles, f"{name}-curves"),
         "by_task": "" if crowded else plots.by_task(section, styles, f"{name}-tasks"),
@@ -255,50 +253,38 @@ def _view(view: View, section: Section, name: str, styles: plots.Styles) -> dict
             "svg": view.figure(section, name, styles), "notes": view.notes}  # fmt: skip
 
 
-def _main_line(group: Group, styles: plots.Styles, marked: bool) -> dict[str, Any]:
-    stats = {name: group.stat(name) for name in ("acc", "fwt_vs_one", "bwt", "ct", "params", "bytes_total")}
+def _main_line(group: Group, section: Section, styles: plots.Styles, marked: bool) -> dict[str, Any]:
+    ct, params, stored = (group.stat(name).mean for name in ("ct", "params", "bytes_total"))
     return {
         "label": one_line(group.label),
         "marked": marked,
         "colour": styles[group.label].colour,
         "n": f"{len(group.finals)}/{group.wanted}",
-        "pairs": [
-            (fraction(stats["acc"].mean), _std(stats["acc"].std)),
-            (signed(stats["fwt_vs_one"].mean), _std(stats["fwt_vs_one"].std)),
-            (ABSENT, "") if group.reference else (signed(stats["bwt"].mean), _std(stats["bwt"].std)),
-            _ps(group.rows),
-        ],
-        "single": [
-            seconds(stats["ct"].mean),
-            quantity(stats["params"].mean),
-            quantity(stats["bytes_total"].mean, "B"),
-        ],
+        "pairs": [*(table.pair(group, metric) for metric in section.metrics if metric.main), _ps(group.rows)],
+        "single": [seconds(ct), quantity(params), quantity(stored, "B")],
     }
 
 
-def _more_line(group: Group) -> dict[str, Any]:
-    """The numbers of the catalogue that the main table has no room for."""
-    pairs = []
-    for name, write in (
-        ("acc_just", fraction),
-        ("val_acc", fraction),
-        ("bwt_T", signed),
-        ("forgetting", fraction),
-    ):
+def _further(section: Section) -> list[Metric]:
+    """The metrics that the main table has no room for; those that are blank for the reference come last."""
+    further = [metric for metric in section.metrics if not metric.main]
+    return sorted(further, key=lambda metric: metric.blank_for_reference)
+
+
+def _more_line(group: Group, section: Section) -> dict[str, Any]:
+    """Those metrics, and `MORE`."""
+    pairs = [table.pair(group, metric) for metric in _further(section)]
+    for name in TIMES:
         stat = group.stat(name)
-        absent = group.reference and name in ("bwt_T", "forgetting")
-        pairs.append((ABSENT, "") if absent else (write(stat.mean), _std(stat.std)))
-    ct, ct_train = group.stat("ct"), group.stat("ct_train")
+        pairs.append((seconds(stat.mean), "" if stat.std is None else seconds(stat.std)))
     epochs = group.stat("epochs_mean").mean
-    pairs += [(seconds(ct.mean), "" if ct.std is None else seconds(ct.std)),
-              (seconds(ct_train.mean), "" if ct_train.std is None else seconds(ct_train.std)),
-              (ABSENT if epochs is None else f"{epochs:.1f}", "")]  # fmt: skip
+    pairs.append((ABSENT if epochs is None else f"{epochs:.1f}", ""))
     return {"label": one_line(group.label), "pairs": pairs}
 
 
-def _order_line(row: Row) -> dict[str, Any]:
-    values = [(fraction(row.acc), _std(row.acc_std))]
-    values += [(signed(row.stat(name).mean), _std(row.stat(name).std)) for name in ("fwt_vs_one", "bwt")]
+def _order_line(row: Row, section: Section) -> dict[str, Any]:
+    stats = [(metric, row.stat(metric.name)) for metric in section.metrics if metric.main]
+    values = [(measures.written(m, stat.mean), measures.written_std(m, stat.std)) for m, stat in stats]
     return {
         "label": one_line(row.cell.label),
         "order": row.cell.order,
@@ -309,10 +295,6 @@ def _order_line(row: Row) -> dict[str, Any]:
 def _ps(rows: Sequence[Row]) -> tuple[str, str]:
     found = sensitivity.sensitivity(rows)
     return fraction(found.ps), found.printed_interval
-
-
-def _std(value: float | None) -> str:
-    return "" if value is None else fraction(value)
 
 
 def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[str, Any]]:

@@ -123,16 +123,21 @@ def _deviations(known: Sequence[papertext.Deviation]) -> str:
 
 def _section(study: Study, section: Section) -> str:
     """A benchmark's table as the text report has it."""
-    columns = table.number_columns(section)
+    caption = f"{table.title(study, section)}. {'; '.join(table.caption(section))}"
+    blocks = [table.number_columns(section), table.own_columns(section)]
+    bodies = [_columns(section, columns) for columns in blocks if columns]
+    captions, notes = [caption, *[""] * (len(bodies) - 1)], [*[()] * (len(bodies) - 1), table.notes(section)]
+    return "\n\n".join(map(_float, captions, bodies, notes))
+
+
+def _columns(section: Section, columns: Sequence[table.Column]) -> str:
     stars = [" *" if mark else "" for mark in table.marked(section)]
     rows = [
         [escaped(group.label + star), *(_pair(*column.cells[n]) for column in columns)]
         for n, (group, star) in enumerate(zip(section.groups, stars, strict=True))
     ]
     head = [["method", *(escaped(column.header) for column in columns)]]
-    caption = f"{table.title(study, section)}. {'; '.join(table.caption(section))}"
-    body = _tabular("l" + "r" * len(columns), head, rows)
-    return _float(caption, body, table.notes(section))
+    return _tabular("l" + "r" * len(columns), head, rows)
 
 
 def _pair(value: str, std: str) -> str:

@@ -6,17 +6,29 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raycl import metrics
 from raycl.metrics import mean
-from raycl.reporting.claims import Metric
+from raycl.reporting import measures
+from raycl.reporting.claims import Metric, catalogue
 from raycl.reporting.collect import Final, Row
 from raycl.reporting.text import fraction, plain_value, quantity, seconds, signed
 
-CORE = ("acc", "val_acc", "acc_just", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "ct", "ct_train",
-        "epochs_mean", "params", "bytes_total")  # fmt: skip
+FACTS = ("epochs_mean", "params", "bytes_total")  # of a run, beside the metrics of its matrices
+TIMES = ("ct", "ct_train")
 BY_TASK = ("acc_task", "fwt_vs_one", "ct_task", "ct_train")
-SIGNED = ("fwt_vs_one", "bwt", "bwt_T", "gain_over_ncl")
 LARGEST = 1e100  # whose square is still a number; what is larger, or no number, nobody measured
 ABSENT = object()  # a field that the method has not
+
+
+def of_every_run() -> tuple[str, ...]:
+    """Names of the numbers that each final run has once: raycl's metrics, facts and times."""
+    return (*(metric.name for metric in metrics.METRICS), *FACTS, *TIMES)
+
+
+def is_signed(name: str, own: Sequence[metrics.Metric] = ()) -> bool:
+    """Whether a metric of that name is a difference; `own` are those that the study adds."""
+    found = metrics.metric_named(name, own)
+    return found.signed if found else "less" in catalogue()["readings"].get(name, {})
 
 
 def setting(row: Row, key: str) -> Any:
@@ -39,9 +51,8 @@ def number(row: Row, final: Final, metric: Metric, tasks: Sequence[int] = ()) ->
     moment = metric.pick("t")
     if moment is not None and metric.name in BY_TASK:
         return by_task(final, metric).get(_moment(moment, len(final.a)))
-    if metric.name in CORE and not metric.picks:
-        found: float | None = getattr(final, metric.name)
-        return found
+    if not metric.picks and metric.name in (*final.measured.values, *FACTS, *TIMES):
+        return final.value(metric.name)
     reports: Sequence[Mapping[str, Any]] = final.figures
     if moment is not None:
         place = _moment(moment, len(reports))
@@ -83,18 +94,21 @@ def along(final: Final, metric: Metric, axis: str) -> dict[Any, float]:
     return {level: sum(values) / len(values) for level, values in found.items()}
 
 
-def written(metric: Metric | str, value: float | None) -> str:
-    """A number in the manner of its metric."""
+def written(metric: Metric | str, value: float | None, own: Sequence[metrics.Metric] = ()) -> str:
+    """A number in the manner of its metric; `own` are those that the study adds."""
     name = metric if isinstance(metric, str) else metric.name
     if value is None:
         return "-"
-    if name in SIGNED:
+    found = metrics.metric_named(name, own)
+    if found is not None and (found.signed or found.unit != "fraction"):
+        return measures.written(found, value)
+    if is_signed(name, own):
         return signed(value)
-    if name.startswith("ct") or name.startswith("seconds"):
+    if found is None and name.startswith(("ct", "seconds")):
         return f"{seconds(value)} s"
-    if name == "params":
+    if found is None and name == "params":
         return str(round(value)) if value < 10_000 else quantity(value)
-    if name.startswith("bytes"):
+    if found is None and name.startswith("bytes"):
         return quantity(value, "B")
     return fraction(value) if abs(value) < 10 else plain_value(value)
 

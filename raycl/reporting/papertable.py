@@ -28,7 +28,7 @@ from raycl.reporting.collect import (
     Stat,
 )
 from raycl.reporting.judging import ENOUGH
-from raycl.reporting.numbers import BY_TASK, CORE, number
+from raycl.reporting.numbers import BY_TASK, is_signed, number, of_every_run
 from raycl.reporting.printed import Printed
 from raycl.reporting.published import as_printed
 from raycl.reporting.text import ABSENT, counted
@@ -140,11 +140,12 @@ def check(table: PaperTable, study: Study, place: str) -> None:
     for label, entry in table.columns.items():
         text, _, _ = _parts(_first(entry))
         names.recipe(text, f"{where}: columns[{label!r}]")
+    known = known_metrics(study.metrics)
     own = any(":" in str(keys.get("method", label)) for label, keys in study.methods.items())
     for row in table.rows:
         for column in table.columns:
-            _check_metric(table.metric_of(row, column), where, own)
-    _check_metric(table.best, where, own)
+            _check_metric(table.metric_of(row, column), where, known, own)
+    _check_metric(table.best, where, known, own)
 
 
 def _check_item(text: str, place: str) -> None:
@@ -158,12 +159,11 @@ def _check_item(text: str, place: str) -> None:
                             f"(it has: {', '.join(known) or 'none'})")  # fmt: skip
 
 
-def _check_metric(text: str, place: str, own: bool) -> None:
+def _check_metric(text: str, place: str, known: Sequence[str], own: bool) -> None:
     """`own`: a method of the study's own may report figures that the catalogue does not know."""
     metric = parse_metric(text)
     if metric is None:
         raise UserError(f"{place}: {text!r} does not read as a metric such as acc or blocked[t=T]")
-    known = known_metrics()
     if metric.name not in known and not own:
         raise UserError(
             f"{place}: unknown metric {metric.name!r}{nearest(metric.name, known)} "
@@ -171,9 +171,15 @@ def _check_metric(text: str, place: str, own: bool) -> None:
         )
 
 
-def known_metrics() -> list[str]:
-    """The catalogue's: of every run, of claims, of printed tables, and figures of methods."""
-    found = {*CORE, *BY_TASK, *catalogue()["readings"], *catalogue()["figures"]}
+def known_metrics(own: Sequence[metrics.Metric] = ()) -> list[str]:
+    """The catalogue's: of every run, of claims, of printed tables, figures of methods; and a study's own."""
+    found = {
+        *of_every_run(),
+        *(metric.name for metric in own),
+        *BY_TASK,
+        *catalogue()["readings"],
+        *catalogue()["figures"],
+    }
     return sorted(found | {claim.metric.name for claim in claims.claims()})
 
 
@@ -193,6 +199,7 @@ class Entry:
         word: why it may not: `SUBSET`, `SUBSTITUTE`, or "".
         status: why there are no values: "not run", "blocked", ...; `ABSENT` where nobody measured it.
         reason: of the status, of a choice among several cells, or of fewer values than wanted.
+        own: metrics that the study adds to raycl's.
     """
 
     row: str
@@ -209,6 +216,12 @@ class Entry:
     word: str = ""
     status: str = ""
     reason: str = ""
+    own: Sequence[metrics.Metric] = ()
+
+    @property
+    def signed(self) -> bool:
+        """Whether it is a difference, written with its sign."""
+        return is_signed(self.metric.name, self.own)
 
     @property
     def ours(self) -> Stat:
@@ -337,8 +350,18 @@ def _rank(group: Group, best: str) -> tuple[bool, float]:
 def _entry(
     table: PaperTable, row: str, text: str, metric: str, column: _Column, groups: Sequence[Group]
 ) -> Entry:
-    about = Entry(row, column.label, text, column.text, _metric(metric), table.unit_of(metric),
-                  table.paper_seeds, word=column.word, status=MISSING)  # fmt: skip
+    about = Entry(
+        row=row,
+        column=column.label,
+        method=text,
+        benchmark=column.text,
+        metric=_metric(metric),
+        unit=table.unit_of(metric),
+        paper_seeds=table.paper_seeds,
+        word=column.word,
+        status=MISSING,
+        own=column.section.own if column.section else (),
+    )
     if not groups or column.section is None:
         return about
     group, reasons = groups[0], []

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from raycl.reporting import units
 from raycl.reporting.collect import Section, searched_on
 from raycl.reporting.judging import ENOUGH
-from raycl.reporting.numbers import SIGNED
 from raycl.reporting.papertable import MEAN, SUBSET, SUBSTITUTE, Entry, Filled, filled
 from raycl.reporting.text import ABSENT, COLUMNS, clipped, counted, padded, width_of, wrapped
 from raycl.study import Study
@@ -64,7 +63,7 @@ def tables_of(study: Study, sections: Sequence[Section]) -> list[Filled]:
 
 def texts(entry: Entry) -> Texts:
     unit, stat, printed = entry.unit, entry.ours, entry.printed
-    sign = entry.metric.name in SIGNED
+    sign = entry.signed
     mean = stat.mean
     given = units.decimals_of(printed.last_digit, unit) if printed else 0
     places = max(units.decimals(mean or 0.0, unit), given)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raycl.agenda import Agenda
-from raycl.reporting import papertext
+from raycl.metrics import Metric, all_metrics
+from raycl.reporting import measures, papertext
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
 from raycl.reporting.sensitivity import Searches
 from raycl.reporting.text import (
@@ -19,13 +20,14 @@ from raycl.reporting.text import (
     printable,
     quantity,
     seconds,
-    signed,
     width_of,
     wrapped,
 )
 from raycl.study import Seeds, Sheet, Study, View
 
 MANY = 24  # labels that a reader can still compare line by line
+GAP = 2  # between columns
+LEAST = 24  # columns of the terminal for labels beside a study's own metrics
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,42 @@ def sheet_lines(sheet: Sheet) -> list[str]:
 
 
 def section_lines(study: Study, section: Section) -> list[str]:
-    """Title, header, a line per method variant, what the numbers are, and the notes."""
-    columns = [column.lines() for column in number_columns(section)]
+    """Title, header, a line per method variant, what the numbers are, and the notes.
+
+    A study's own metrics stand below the others, as many side by side as fit.
+    """
+    short: list[str] = []
+    table: list[str] = []
+    for columns in [number_columns(section), *_fitting(own_columns(section))]:
+        lines, shortened = _block(section, columns)
+        table += lines
+        short += [text for text in shortened if text not in short]
+    lines = [*wrapped(title(study, section)), *table]
+    for text in [*caption(section), *notes(section), *short]:
+        lines += wrapped(text)
+    return lines
+
+
+def _fitting(columns: Sequence[Column]) -> list[list[Column]]:
+    """Columns in blocks that leave room for labels."""
+    blocks: list[list[Column]] = []
+    room = 0
+    for column in columns:
+        width = len(column.lines()[0]) + GAP
+        if width > room:
+            blocks.append([])
+            room = COLUMNS - LEAST
+        blocks[-1].append(column)
+        room -= width
+    return blocks
+
+
+def _block(section: Section, shown: Sequence[Column]) -> tuple[list[str], list[str]]:
+    """Columns side by side, a line per method variant; and what its shortened labels are in full."""
+    columns = [column.lines() for column in shown]
     stars = [" *" if mark else "" for mark in marked(section)]
     names = [group.label for group in section.groups]
-    for gap in (2, 1):  # narrow gaps before shortened labels
+    for gap in (GAP, 1):  # narrow gaps before shortened labels
         room = COLUMNS - sum(len(lines[0]) + gap for lines in columns) - max(map(len, stars))
         labels = clipped(names, room)
         if labels == names:
@@ -99,11 +132,7 @@ def section_lines(study: Study, section: Section) -> list[str]:
         (" " * gap).join([padded(label, widest), *cells]).rstrip()
         for label, *cells in zip(first, *columns, strict=True)
     ]
-    short = [f"{a} = {b}" for a, b in zip(labels, names, strict=True) if a != b]
-    lines = [*wrapped(title(study, section)), *table]
-    for text in [*caption(section), *notes(section), *short]:
-        lines += wrapped(text)
-    return lines
+    return table, [f"{a} = {b}" for a, b in zip(labels, names, strict=True) if a != b]
 
 
 def crowded(study: Study, section: Section) -> bool:
@@ -195,7 +224,7 @@ def group_notes(group: Group) -> list[str]:
         where = [row.cell.order for row in group.rows if text in row.notes]
         some = len(where) < len(group.rows)
         found.append(f"{text} (order {', '.join(map(str, where))})" if some else text)
-    have = sum(row.acc is not None for row in group.rows)
+    have = sum(row.mean("acc") is not None for row in group.rows)
     if 0 < have < len(group.rows):
         found.append(f"mean over {have} of {counted(len(group.rows), 'order')}")
     return found
@@ -208,15 +237,13 @@ def _shared(section: Section) -> list[str]:
 
 
 def number_columns(section: Section) -> list[Column]:
-    """The numbers of a benchmark's table."""
+    """The numbers of a benchmark's table, but for a study's own metrics."""
     groups = section.groups
     columns = []
     if any(len(group.finals) < group.wanted for group in groups):
         columns.append(Column("n", [(f"{len(group.finals)}/{group.wanted}", "") for group in groups]))
     columns += [
-        Column("acc", [_pair(group, "acc") for group in groups]),
-        Column("fwt_vs_one", [_pair(group, "fwt_vs_one") for group in groups]),
-        Column("bwt", [(ABSENT, "") if group.reference else _pair(group, "bwt") for group in groups]),
+        *(_column(metric, groups) for metric in all_metrics() if metric.main),
         Column("ps", [(fraction(group.stat("ps").mean), "") for group in groups]),
     ]
     times = [group.stat("ct").mean for group in groups]
@@ -230,10 +257,21 @@ def number_columns(section: Section) -> list[Column]:
     return columns
 
 
-def _pair(group: Group, name: str) -> tuple[str, str]:
-    stat = group.stat(name)
-    write = fraction if name == "acc" else signed
-    return write(stat.mean), "" if stat.std is None else fraction(stat.std)
+def own_columns(section: Section) -> list[Column]:
+    """The metrics that a study adds to raycl's."""
+    return [_column(metric, section.groups) for metric in section.own]
+
+
+def _column(metric: Metric, groups: Sequence[Group]) -> Column:
+    return Column(metric.name, [pair(group, metric) for group in groups])
+
+
+def pair(group: Group, metric: Metric) -> tuple[str, str]:
+    """Mean and standard deviation of a metric as a table shows them; blank where they would say nothing."""
+    if group.reference and metric.blank_for_reference:
+        return ABSENT, ""
+    stat = group.stat(metric.name)
+    return measures.written(metric, stat.mean), measures.written_std(metric, stat.std)
 
 
 def _any(section: Section) -> bool:

@@ -15,7 +15,7 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from raycl import metrics, names, userfiles
 from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
-from raycl.reporting.collect import Row, collect, printed_name, row_of, subset_of
+from raycl.reporting.collect import Final, Row, collect, printed_name, row_of, subset_of
+from raycl.reporting.measures import measure
 from raycl.reporting.published import published
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import ran_with, searched
@@ -48,21 +49,37 @@ PARENT = "mlflow.parentRunId"
 UI = "http://127.0.0.1:5000"
 NAME = 200  # characters of a cell's name in a run's, of which a server's database takes 250
 _SETTING = re.compile(r"(fit|method|net)\.")
-COLUMNS = ("acc", "acc_std", "fwt_vs_one", "bwt", "ps", "ct", "paper", "difference", "params",
-           "bytes_total")  # fmt: skip
-VIEW = {  # a view of the runs' table that MLflow's pages open by name: a row per cell, its numbers beside it
-    "searchFilter": "tags.`raycl.kind` = 'cell'",
-    "orderByKey": "params.`benchmark`",
-    "orderByAsc": True,
-    "startTime": "ALL",
-    "lifecycleFilter": "Active",
-    "datasetsFilter": [],
-    "modelVersionFilter": "All Runs",
-    "selectedColumns": ["params.`method`", "params.`benchmark`", *(f"metrics.`{name}`" for name in COLUMNS)],
-    "runsExpanded": {},
-    "runsPinned": [],
-    "runsHidden": [],
-}
+
+
+def view_of(own: Sequence[metrics.Metric] = ()) -> dict[str, Any]:
+    """A view of the runs' table that MLflow's pages open by name: a row per cell, its numbers beside it.
+
+    Args:
+        own: metrics that the study adds to raycl's.
+    """
+    main = [metric.name for metric in metrics.all_metrics(own) if metric.main]
+    main.insert(main.index("acc") + 1, "acc_std")
+    columns = [*main, "ps", "ct", "paper", "difference", "params", "bytes_total"]
+    return {
+        "searchFilter": "tags.`raycl.kind` = 'cell'",
+        "orderByKey": "params.`benchmark`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [
+            "params.`method`",
+            "params.`benchmark`",
+            *(f"metrics.`{name}`" for name in columns),
+        ],
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+    }
+
+
+VIEW = view_of()
 
 
 def tracking_uri(store: Path) -> str:
@@ -125,7 +142,9 @@ class Tracking:
             self._sync()
 
     def _sync(self) -> None:
-        self.client.set_experiment_tag(self.experiment, "mlflow.sharedViewState.raycl", json.dumps(VIEW))
+        self.client.set_experiment_tag(
+            self.experiment, "mlflow.sharedViewState.raycl", json.dumps(view_of(self.study.metrics))
+        )
         rows = collect(self.study, self.agenda)
         known = self._unique()
         for state, row in zip(self.agenda.states, rows, strict=True):
@@ -157,7 +176,7 @@ class Tracking:
             self._one(state, key)
 
     def _one(self, state: CellState, key: str) -> None:
-        row = row_of(state, self.agenda)
+        row = row_of(state, self.agenda, self.study.metrics)
         beside = [row, *self._variants(state)] if self.study.paper else []
         known: dict[tuple[str, str], Run] = {}
         name = f"cell {state.cell.name}"
@@ -174,9 +193,13 @@ class Tracking:
     def _variants(self, state: CellState) -> list[Row]:
         """Other rows of the cell's method on its benchmark."""
         cell = state.cell
-        return [row_of(other, self.agenda) for other in self.agenda.states
-                if other is not state and other.cell.method is cell.method
-                and other.cell.benchmark == cell.benchmark]  # fmt: skip
+        return [
+            row_of(other, self.agenda, self.study.metrics)
+            for other in self.agenda.states
+            if other is not state
+            and other.cell.method is cell.method
+            and other.cell.benchmark == cell.benchmark
+        ]
 
     def parent(
         self, state: CellState, row: Row, paper: float | None, known: Mapping[tuple[str, str], Run]
@@ -190,12 +213,7 @@ class Tracking:
         results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
         started = min(float(r.provenance["started"]) for r in results)
         ended = max(_ended(r) for r in results)
-        spread = sensitivity([row])
-        values = {"acc": row.acc, "acc_std": row.acc_std, "fwt_vs_one": row.fwt_vs_one, "bwt": row.bwt,
-                  "bwt_T": row.bwt_T, "ps": row.ps, "ps_low": spread.low, "ps_high": spread.high,
-                  "ct": row.ct, "val_acc": row.val_acc, "params": row.params,
-                  "bytes_total": row.bytes_total, "paper": paper,
-                  "difference": None if paper is None or row.acc is None else row.acc - paper}  # fmt: skip
+        values = self._summary(row, paper)
         # MLflow shows the value of the last step; of equal ones the last in time, of equal ones the larger.
         known_runs = len(results)
         points = [(name, float(v), ended, known_runs) for name, v in values.items() if v is not None]
@@ -219,15 +237,36 @@ class Tracking:
             known,
         )
 
+    def _summary(self, row: Row, paper: float | None) -> dict[str, float | None]:
+        """The numbers of a cell's row by name; None where there is none."""
+        acc, spread = row.stat("acc"), sensitivity([row])
+        tracked = [metric.name for metric in metrics.all_metrics(self.study.metrics) if metric.tracked]
+        return {
+            **{name: row.mean(name) for name in tracked},
+            "acc_std": acc.std,
+            "ps": row.ps,
+            "ps_low": spread.low,
+            "ps_high": spread.high,
+            **{name: row.mean(name) for name in ("ct", "params", "bytes_total")},
+            "paper": paper,
+            "difference": None if paper is None or acc.mean is None else acc.mean - paper,
+        }
+
     def child(
-        self, parent: str, state: CellState, trial: Trial, role: str, row: Row,
+        self,
+        parent: str,
+        state: CellState,
+        trial: Trial,
+        role: str,
+        row: Row,
         known: Mapping[tuple[str, str], Run],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Project one finished trial or seed."""
         result = trial.result
         assert result is not None
         cell, spec = state.cell, trial.spec
         params = _about(cell, trial.params, spec.network) | {"seed": spec.seed}
+        final = next((final for final in row.finals if final.key == spec.key), None)
         self._write(
             _Projection(
                 key=spec.key,
@@ -235,7 +274,7 @@ class Tracking:
                 name=f"{_shown(cell.title)} / {role.split(', ')[0]}",
                 started=float(result.provenance["started"]),
                 ended=_ended(result),
-                points=_points(result, row.transfer.get(spec.seed) if "seed" in role else None),
+                points=_points(result, final, metrics.all_metrics(self.study.metrics)),
                 params=params,
                 tags={"raycl.kind": role.split()[0], "raycl.roles": role, "raycl.status": result.status},
                 status="FINISHED" if result.status == "done" else "FAILED",
@@ -478,24 +517,29 @@ def _children(state: CellState) -> dict[str, Trial]:
     return {", ".join(roles[key]): trial for key, trial in trials.items()}
 
 
-def _points(result: Result, transfer: float | None) -> list[tuple[str, float, float, int]]:
-    """(metric, value, Unix time, step): step = tasks learnt."""
+def _points(
+    result: Result, final: Final | None, known: Sequence[metrics.Metric]
+) -> list[tuple[str, float, float, int]]:
+    """(metric, value, Unix time, step): step = tasks learnt.
+
+    Args:
+        final: the run as the report has it, where it is a final one.
+    """
     found: list[tuple[str, float | None, float, int]] = []
-    seconds, test, val = 0.0, result.matrix("test"), result.matrix("val")
-    for learnt, report in enumerate(result.reports, start=1):
+    test, val, beta = result.matrix("test"), result.matrix("val"), final.beta if final else None
+    curves = [metric for metric in known if metric.tracked == "curve"]
+    seconds = 0.0
+    for n, report in enumerate(result.reports, start=1):
         seconds += sum(report.seconds.values())
-        a, v = test[:learnt, :learnt], val[:learnt, :learnt]
-        for name, value in (("acc", metrics.acc(a)), ("bwt", metrics.bwt(a)), ("val_acc", metrics.acc(v)),
-                            ("ct", seconds)):  # fmt: skip
-            found.append((name, value, report.ended, learnt))
+        so_far = measure(curves, test[:n, :n], val[:n, :n], None if beta is None else beta[:n])
+        numbers = so_far.values | {"ct": seconds}
+        found += [(name, value, report.ended, n) for name, value in numbers.items()]
     if result.reports and result.status == "done":
+        ends = [metric for metric in known if metric.tracked == "end"]
         last, at = result.reports[-1], len(result.reports)
-        found += [
-            ("bwt_T", metrics.bwt_T(test), last.ended, at),
-            ("fwt_vs_one", transfer, last.ended, at),
-            ("params", float(last.parameters), last.ended, at),
-            ("bytes_total", float(last.stored_bytes), last.ended, at),
-        ]
+        numbers = measure(ends, test, val, beta).values
+        numbers |= {"params": float(last.parameters), "bytes_total": float(last.stored_bytes)}
+        found += [(name, value, last.ended, at) for name, value in numbers.items()]
     return [(name, float(value), at, step) for name, value, at, step in found if value is not None]
 
 

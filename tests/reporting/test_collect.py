@@ -48,20 +48,22 @@ def test_each_metric_by_seed_with_mean_and_deviation(finetune, name, first, seco
 
 def test_the_identities_of_the_catalogue_hold(finetune, store):
     beta = rows_of(store, hand.study())["one"].stat("acc_just").mean
-    assert finetune.acc == pytest.approx(beta + finetune.fwt_vs_one + finetune.bwt_T)
-    assert finetune.stat("acc_just").mean == pytest.approx(finetune.acc - finetune.bwt_T)
+    assert finetune.mean("acc") == pytest.approx(beta + finetune.mean("fwt_vs_one") + finetune.mean("bwt_T"))
+    assert finetune.stat("acc_just").mean == pytest.approx(finetune.mean("acc") - finetune.mean("bwt_T"))
 
 
 def test_transfer_is_by_seed_and_the_reference_has_none(store, finetune):
-    assert finetune.transfer == pytest.approx({1: 0.01, 2: -0.02})
+    assert finetune.by_seed("fwt_vs_one") == pytest.approx({1: 0.01, 2: -0.02})
     reference = rows_of(store, hand.study())["one"]
-    assert reference.reference and reference.fwt_vs_one is None and reference.transfer == {}
+    assert (
+        reference.reference and reference.mean("fwt_vs_one") is None and reference.by_seed("fwt_vs_one") == {}
+    )
 
 
 def test_without_a_reference_there_is_no_transfer(store):
     hand.filled(store, hand.study())
     row = rows_of(store, hand.study(methods={"finetune": {}}))["finetune"]
-    assert row.fwt_vs_one is None and row.acc == pytest.approx(0.725)
+    assert row.mean("fwt_vs_one") is None and row.mean("acc") == pytest.approx(0.725)
 
 
 def test_a_reference_on_another_network_is_none(store):
@@ -69,7 +71,7 @@ def test_a_reference_on_another_network_is_none(store):
         methods={"one": {"method": ALONE, "network": "mlp(hidden=8, drop1=0.0, drop2=0.0)"}, "finetune": {}}
     )
     hand.filled(store, study)
-    assert rows_of(store, study)["finetune"].fwt_vs_one is None
+    assert rows_of(store, study)["finetune"].mean("fwt_vs_one") is None
 
 
 def test_of_two_references_the_one_trained_alike_counts(store):
@@ -80,7 +82,7 @@ def test_of_two_references_the_one_trained_alike_counts(store):
         spec = hand.cells(study)[f"other/{BENCHMARK}"].spec({}, seed)
         hand.put(store, spec, hand.reports(hand.two_tasks(0.5, 0.5, 0.5)))
     hand.filled(store, study)
-    assert rows_of(store, study)["finetune"].transfer == pytest.approx({1: 0.01, 2: -0.02})
+    assert rows_of(store, study)["finetune"].by_seed("fwt_vs_one") == pytest.approx({1: 0.01, 2: -0.02})
 
 
 def test_a_seed_that_the_reference_lacks_has_no_transfer_and_that_is_said(store):
@@ -88,7 +90,7 @@ def test_a_seed_that_the_reference_lacks_has_no_transfer_and_that_is_said(store)
     agenda = hand.filled(store, study)
     store.forget(agenda.states[0].finals[2].spec.key)
     row = rows_of(store, study)["finetune"]
-    assert row.transfer == pytest.approx({1: 0.01}) and len(row.finals) == 2
+    assert row.by_seed("fwt_vs_one") == pytest.approx({1: 0.01}) and len(row.finals) == 2
     assert "fwt_vs_one over 1 of 2 seeds" in row.notes
 
 
@@ -97,8 +99,10 @@ def test_an_entry_that_was_not_measured_makes_its_metrics_absent(store):
     spec = hand.cells(study)[f"finetune/{BENCHMARK}"].spec({}, 1)
     hand.put(store, spec, hand.reports([[], [0.8, 0.9]]))  # a joint method: nothing before the end
     row = rows_of(store, study)["finetune"]
-    assert row.acc == pytest.approx(0.85) and row.acc_std is None
-    assert row.bwt is None and row.stat("acc_just").mean is None and row.stat("forgetting").mean is None
+    assert row.mean("acc") == pytest.approx(0.85) and row.stat("acc").std is None
+    assert (
+        row.mean("bwt") is None and row.stat("acc_just").mean is None and row.stat("forgetting").mean is None
+    )
 
 
 def test_a_diverged_seed_is_listed_and_not_averaged(store):
@@ -108,7 +112,7 @@ def test_a_diverged_seed_is_listed_and_not_averaged(store):
     hand.put(store, cell.spec({}, 3), hand.reports([[0.1]]), "diverged")
     row = rows_of(store, study)["finetune"]
     assert row.status == "complete" and row.diverged == (3,) and len(row.finals) == 2
-    assert row.acc == pytest.approx(0.725)
+    assert row.mean("acc") == pytest.approx(0.725)
     assert row.notes == ("seed 3 diverged", "mean over 2 of 3 seeds")
 
 
@@ -134,8 +138,8 @@ def test_ps_is_the_deviation_over_trials_with_ddof_0(store):
     row = searched(store)
     assert row.ps == pytest.approx(math.sqrt((0.01 + 0.01 + 0) / 3))  # .70 .80 .60 around .70
     assert row.random == ""
-    assert row.best == {"fit.lr": 0.2} and row.acc == pytest.approx(0.80)
-    assert row.val_acc == pytest.approx(0.79)
+    assert row.best == {"fit.lr": 0.2} and row.mean("acc") == pytest.approx(0.80)
+    assert row.mean("val_acc") == pytest.approx(0.79)
     assert [(t.objective, t.acc) for t in row.trials] == [
         pytest.approx(pair) for pair in ((0.69, 0.70), (0.79, 0.80), (0.59, 0.60))
     ]
@@ -152,14 +156,16 @@ def test_ps_needs_two_completed_trials_and_skips_diverged_ones(store):
 
 def test_a_search_without_a_survivor_is_said_to_have_diverged(store):
     row = searched(store, ((0.1, None), (0.2, None)), search=Search(trials=1, startup=1, width=1))
-    assert row.status == "diverged" and row.acc is None and row.best is None
+    assert row.status == "diverged" and row.mean("acc") is None and row.best is None
     assert row.notes[0] == "all 2 trials diverged"
 
 
 def test_the_best_trial_itself(store):
     row = searched(store, final="best trial")
     assert (
-        row.seeds == (1,) and row.acc == pytest.approx(0.8) and "the best trial itself, one seed" in row.notes
+        row.seeds == (1,)
+        and row.mean("acc") == pytest.approx(0.8)
+        and "the best trial itself, one seed" in row.notes
     )
 
 
@@ -224,7 +230,7 @@ def test_several_orders_count_as_their_means(store):
     (group,) = section.groups
     assert group.stat("acc").values == pytest.approx((0.6, 0.8)) and group.wanted == 4
     assert group.stat("acc").std == pytest.approx(0.2 / math.sqrt(2))
-    assert [row.acc for row in group.rows] == pytest.approx([0.6, 0.8])
+    assert [row.mean("acc") for row in group.rows] == pytest.approx([0.6, 0.8])
 
 
 def test_noise_is_twice_the_standard_error_of_a_difference(store):

@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from reporting import hand
 from tune_helpers import in_process, tiny
 
-from raycl import Search, Seeds, Study, metrics
+from raycl import Metric, Search, Seeds, Study, metrics
 from raycl.agenda import Agenda
 from raycl.api import run_study
 from raycl.errors import UserError
@@ -164,6 +164,47 @@ def test_parents_carry_the_interval_of_ps_from_five_trials_on(tmp_path: Path) ->
     assert (whole["ps_low"], whole["ps_high"]) == metrics.ps_interval(accs)
     Tracking.open(of, hand.read(store, of)).sync()
     assert told(6) == whole
+
+
+def test_a_metric_of_the_studys_own_stands_beside_raycls(tmp_path: Path) -> None:
+    """On cells the mean, on runs the value at the end; with a curve also after each task of those so far."""
+    worst = Metric("worst", lambda a: a[-1].min(), "lowest accuracy", main=True, tracked="curve")
+    gain = Metric("gain", lambda a, one: a[-1, 0] - one[0], "of the first task", inputs=["test", "reference"])
+    quiet = Metric("quiet", lambda a: 0.5, "nothing for MLflow", tracked="")
+    failing = Metric("failing", lambda a: a[9, 9], "of ten tasks")
+    of = hand.study(name="own", metrics=[worst, gain, quiet, failing])
+    store = Store(tmp_path / "store").open()
+    tracking = Tracking.open(of, hand.filled(store, of))
+    state = next(s for s in tracking.agenda.states if s.cell.label == "finetune")
+    tracking.one(state, state.finals[1].spec.key)  # while a study runs, one cell at a time
+    for _ in range(2):  # and again, which adds nothing
+        found = {r.info.run_name: r for r in runs(client_of(tmp_path / "store"), "own")}
+        cell = found[f"finetune / {hand.BENCHMARK}"]
+        child = found[f"finetune / {hand.BENCHMARK} / seed 1"]
+        assert cell.data.metrics["worst"] == pytest.approx(0.63)  # .60 and .66
+        assert cell.data.metrics["gain"] == pytest.approx(-0.28)  # .60 - .90 and .66 - .92
+        curve = tracking.client.get_metric_history(child.info.run_id, "worst")
+        assert [(p.step, p.value) for p in curve] == [(1, 0.88), (2, 0.60)]
+        end = tracking.client.get_metric_history(child.info.run_id, "gain")
+        assert [(p.step, p.value) for p in end] == [(2, pytest.approx(-0.30))]
+        assert not {"quiet", "failing"} & {*cell.data.metrics, *child.data.metrics}
+        tracking.sync()
+    experiment = tracking.client.get_experiment(tracking.experiment)
+    columns = json.loads(experiment.tags["mlflow.sharedViewState.raycl"])["selectedColumns"]
+    assert [name for name in columns if name not in VIEW["selectedColumns"]] == ["metrics.`worst`"]
+
+
+def test_mlflow_has_what_it_had_of_raycls_metrics(tmp_path: Path) -> None:
+    of = hand.study(name="plain")
+    store = Store(tmp_path / "store").open()
+    Tracking.open(of, hand.filled(store, of)).sync()
+    found = {r.info.run_name: r.data.metrics for r in runs(client_of(tmp_path / "store"), "plain")}
+    once = {"acc", "fwt_vs_one", "bwt", "bwt_T", "val_acc", "ct", "params", "bytes_total"}
+    assert found[f"finetune / {hand.BENCHMARK}"].keys() == once | {"acc_std"}
+    assert found[f"finetune / {hand.BENCHMARK} / seed 1"].keys() == once
+    assert found[f"one / {hand.BENCHMARK} / seed 1"].keys() == once - {"fwt_vs_one"}
+    shown = ["acc", "acc_std", "fwt_vs_one", "bwt", "ps", "ct", "paper", "difference", "params"]
+    assert VIEW["selectedColumns"][2:] == [f"metrics.`{name}`" for name in [*shown, "bytes_total"]]
 
 
 def test_beside_a_substitute_stands_no_number(store: Path) -> None:
