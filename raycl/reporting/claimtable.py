@@ -26,14 +26,36 @@ from raycl.study import Study
 SHOWN = 3  # comparisons of a claim that the terminal shows
 LEVELS = 6  # values along an axis that are shown
 
-COLUMNS = ["claim", "paper", "where", "kind", "metric", "direction", "margin", "verdict", "comparison",
-           "benchmark", "subset", "left", "right", "left_value", "right_value", "levels", "values",
-           "difference", "two_errors", "n", "reason", "text", "note"]  # fmt: skip
+COLUMNS = [
+    "claim",
+    "paper",
+    "where",
+    "kind",
+    "metric",
+    "direction",
+    "margin",
+    "verdict",
+    "comparison",
+    "benchmark",
+    "subset",
+    "left",
+    "right",
+    "left_value",
+    "right_value",
+    "levels",
+    "values",
+    "difference",
+    "half_width",
+    "n",
+    "reason",
+    "text",
+    "note",
+]
 
 LEGEND = (
-    "+- is two standard errors of the paired difference. holds: met by more than that; holds in the mean: "
-    "met, but by less; undecided: not met, but by less; reversed: not met by more. Fewer than three seeds "
-    "give no verdict"
+    "+- is the half-width of the 95 % confidence interval of the paired difference (Student's t). holds: met "
+    "by more than that; holds in the mean: met, but by less; undecided: not met, but by less; reversed: not "
+    "met by more. Fewer than three seeds give no verdict"
 )
 
 
@@ -115,12 +137,10 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     if not finding.n:
         return f"{where}{text}"
     seeds = counted(finding.n, "order" if verdict.orders else "seed")
-    error = f", +-{_error(verdict, finding.error)}" if finding.error is not None and finding.n > 1 else ""
+    error = ""
+    if finding.half_width is not None:
+        error = f", +-{written(metric, finding.half_width).removeprefix('+')}"
     return f"{where}{text} ({seeds}{error})"
-
-
-def _error(verdict: Verdict, value: float | None) -> str:
-    return written(verdict.claim.metric, value).removeprefix("+")
 
 
 def _along(finding: Finding, values: Sequence[str]) -> str:
@@ -170,7 +190,7 @@ def _line(verdict: Verdict, finding: Finding) -> dict[str, Any]:
         "left": finding.left,
         "right": finding.right,
         "difference": finding.difference,
-        "two_errors": finding.error,
+        "half_width": finding.half_width,
         "n": finding.n,
         "reason": finding.reason,
         "text": claim.text,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -245,18 +244,12 @@ class Section:
 
     @property
     def noise(self) -> float | None:
-        """Twice the standard error of the difference of two methods' `acc`, variances pooled over methods.
+        """Half-width of the 95 % confidence interval of the difference of two methods' `acc`.
 
-        None where no method has two values.
+        Variances are pooled over methods. None where no method has two values.
         """
         stats = [group.stat("acc") for group in self.groups]
-        sizes = [len(s.values) for s in stats if s.std is not None]
-        if not sizes:
-            return None
-        pooled = sum((len(s.values) - 1) * s.std**2 for s in stats if s.std is not None)
-        pooled /= sum(n - 1 for n in sizes)
-        each = sum(1 / n for n in sizes) / len(sizes)  # 1 / harmonic mean of the numbers of seeds
-        return 2 * math.sqrt(2 * pooled * each)
+        return metrics.pooled_half_width([metrics.Spread(s.std, len(s.values)) for s in stats])
 
     @property
     def machines(self) -> int:

@@ -42,9 +42,27 @@ COLUMNS = [
     "fixed",
     "inherited",
 ]
-TABLE_COLUMNS = ["table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours",
-                 "std", "printed", "printed_std", "difference", "two_errors", "beyond", "word", "status",
-                 "reason"]  # fmt: skip
+TABLE_COLUMNS = [
+    "table",
+    "number",
+    "row",
+    "column",
+    "benchmark",
+    "method",
+    "label",
+    "metric",
+    "n",
+    "ours",
+    "std",
+    "printed",
+    "printed_std",
+    "difference",
+    "half_width",
+    "beyond",
+    "word",
+    "status",
+    "reason",
+]
 TIME_COLUMNS = [*(column for name in TIMES for column in (name, f"{name}_std")), "ct_task", "peak_bytes",
                 "search_seconds"]  # fmt: skip
 
@@ -111,7 +129,8 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
     """The paper's tables of a study, a line for each cell, in fractions, seconds, bytes and counts.
 
     `word` is why no printed number stands there (subset, substitute), `status` why none of ours does;
-    `two_errors` is of the difference, `beyond` 1 where that is more.
+    `half_width` is of the 95 % confidence interval of the difference (Student's t), `beyond` 1 where the
+    difference is more than that, and than the printed number's rounding.
 
     Raises:
         UserError: the study has no such tables.
@@ -133,7 +152,7 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
                 "std": ours.std,
                 "printed": printed.value if printed else None,
                 "printed_std": printed.std if printed else None,
-                "beyond": int(entry.beyond) if entry.two_errors is not None else None,
+                "beyond": int(entry.beyond) if entry.half_width is not None else None,
             }
             writer.writerow(_texts(line))
     return out.getvalue()

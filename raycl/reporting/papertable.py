@@ -226,24 +226,27 @@ class Entry:
         return None if mean is None or self.printed is None or self.timed else mean - self.printed.value
 
     @property
-    def two_errors(self) -> float | None:
-        """Two standard errors of the difference; of ours alone where no deviation is printed."""
-        std = self.ours.std
-        if self.difference is None or self.printed is None or std is None:
+    def half_width(self) -> float | None:
+        """Half-width of the difference's 95 % confidence interval, after Welch: our runs are not the paper's.
+
+        Of ours alone where no deviation is printed. None where there is no difference, and where a deviation
+        is unknown or is said to be over a single run.
+        """
+        if self.difference is None or self.printed is None:
             return None
-        theirs = (self.printed.std or 0.0) ** 2 / self.paper_seeds
-        return 2 * math.sqrt(std**2 / len(self.values) + theirs)
+        theirs = metrics.Spread(self.printed.std or 0.0, self.paper_seeds)
+        return metrics.welch_half_width(metrics.Spread(self.ours.std, len(self.values)), theirs)
 
     @property
     def beyond(self) -> bool:
-        """Whether the difference is more than two standard errors, and than the printed number's rounding.
+        """Whether the difference is more than noise, and than the printed number's rounding.
 
         Never on fewer than `ENOUGH` values.
         """
-        if self.difference is None or self.two_errors is None or self.printed is None:
+        if self.difference is None or self.half_width is None or self.printed is None:
             return False
-        limit = max(self.two_errors, self.printed.last_digit / 2)
-        return len(self.values) >= ENOUGH and abs(self.difference) > limit * (1 + 1e-9)
+        limit = max(self.half_width, self.printed.last_digit / 2)
+        return len(self.values) >= ENOUGH and metrics.beyond_noise(self.difference, limit)
 
 
 @dataclass(frozen=True)

@@ -125,9 +125,12 @@ def _about_differences(found: Filled, apart: Sequence[Entry]) -> list[str]:
     if not apart:
         return []
     text = "diff: ours - paper"
-    if not any(entry.two_errors is not None for entry in apart):
-        return [f"{text}; one value has no uncertainty, and gives no {BEYOND}"]
-    text += f"; {BEYOND} more than two standard errors of it, and than the printed number's rounding"
+    if all(entry.half_width is None for entry in apart):
+        return [f"{text}; a single value says nothing of its uncertainty, and gives no {BEYOND}"]
+    text += (
+        f"; {BEYOND} more than the half-width of its 95 % confidence interval (Student's t), and than the "
+        "printed number's rounding"
+    )
     printed = [entry.printed.std is not None for entry in apart if entry.printed]
     runs = counted(found.table.paper_seeds, "run")
     if all(printed):

@@ -36,7 +36,6 @@ from raycl.reporting.claims import (
 )
 from raycl.reporting.collect import Row, printed_name, subset_of
 from raycl.reporting.judging import (
-    ENOUGH,
     GRAVEST,
     HOLDS,
     NOT_RUN,
@@ -44,6 +43,7 @@ from raycl.reporting.judging import (
     Values,
     judge,
     judge_trend,
+    satisfied,
 )
 from raycl.reporting.modelsize import account
 from raycl.reporting.numbers import ABSENT, along, number, setting
@@ -67,7 +67,7 @@ class Finding:
         values: mean of either side, or along the axis of a trend.
         levels: the places on that axis.
         difference: mean paired difference left - right (of a trend: last - first); None where there is none.
-        error: two standard errors of it.
+        half_width: of its 95 % confidence interval; None where there is no difference, or a single pair.
         n: seeds, or orders, behind it; 0 of arithmetic.
         reason: why it was not run.
     """
@@ -80,7 +80,7 @@ class Finding:
     values: tuple[float, ...] = ()
     levels: tuple[str, ...] = ()
     difference: float | None = None
-    error: float | None = None
+    half_width: float | None = None
     n: int = 0
     reason: str = ""
 
@@ -367,10 +367,16 @@ class _Case:
         if not units.size:
             lacking = "" if of_left and of_right else f"{self.claim.metric} was not measured"
             return replace(finding, reason=f"{lacking or 'no seed in common'} on {place}")
-        word, error = judge(self.claim, units[0], units[1])
+        word, half_width = judge(self.claim, units[0], units[1])
         values = tuple(units.mean(1).tolist())
-        return replace(finding, word=word, values=values[:1] if right is None else values, n=units.shape[1],
-                       difference=values[0] - values[1], error=error)  # fmt: skip
+        return replace(
+            finding,
+            word=word,
+            values=values[:1] if right is None else values,
+            n=units.shape[1],
+            difference=values[0] - values[1],
+            half_width=half_width,
+        )
 
     def best(
         self, side: Sequence[Run], fields: Sequence[str], place: _Where, other: Sample | None
@@ -396,11 +402,20 @@ class _Case:
         units = _by_unit([sample for _, sample in levels])
         if not units.size:
             return [Finding(NOT_RUN, name, reason=f"{self.claim.metric} has no seed in common on {place}")]
-        word, difference, error = judge_trend(self.claim, units)
-        finding = Finding(word, name, place.subset, str(left), axis, difference=difference, error=error)
-        values = tuple(units.mean(1).tolist())
-        labels = tuple(label for label, _ in levels)
-        return [replace(finding, values=values, levels=labels, n=units.shape[1])]
+        word, difference, half_width = judge_trend(self.claim, units)
+        finding = Finding(
+            word,
+            name,
+            place.subset,
+            left=str(left),
+            right=axis,
+            values=tuple(units.mean(1).tolist()),
+            levels=tuple(label for label, _ in levels),
+            difference=difference,
+            half_width=half_width,
+            n=units.shape[1],
+        )
+        return [finding]
 
     def levels(self, left: Item, place: _Where) -> list[tuple[str, Sample]]:
         """A sample at each place of the axis that has one."""
@@ -552,10 +567,8 @@ def _account(claim: Claim, left: Side, right: Side | None) -> Finding:
     ]
     if lacking:
         return replace(finding, reason=f"no account of {lacking[0]} here")
-    both = [np.array([value], dtype=np.float64) for value in values]
-    slack, _ = judge(claim, both[0].repeat(ENOUGH), both[1].repeat(ENOUGH))
-    word = HOLDS if slack == HOLDS else REVERSED
-    pair = tuple(float(value[0]) for value in both)
+    pair = tuple(float(value) for value in values if isinstance(value, int | float))
+    word = HOLDS if satisfied(claim, *pair) else REVERSED
     return replace(finding, word=word, values=pair, difference=pair[0] - pair[1])
 
 

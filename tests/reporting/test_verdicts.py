@@ -8,13 +8,15 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raycl.errors import UserError
 from raycl.reporting import render, verdicts
 from raycl.reporting.claims import claims, parse_item, parse_metric
-from raycl.reporting.claimtable import claims_text, finding_text
+from raycl.reporting.claimtable import claims_csv, claims_text, finding_text
 from raycl.reporting.collect import Row, collect
+from raycl.reporting.judging import judge, word_of
 from raycl.reporting.verdicts import Verdict, reading, rows_meant, verdict
 from raycl.store import Store
 from raycl.study import Search, Seeds, Study
@@ -64,7 +66,12 @@ BASE = (0.80, 0.81, 0.82)
         ((0.85, 0.86, 0.87), "at_least", "up", "-0.05", "holds"),  # exactly at it
         ((0.85, 0.86, 0.87), "greater", "down", "0", "reversed"),
         ((0.75, 0.76, 0.77), "greater", "down", "0.04", "holds"),
-        ((0.86, 0.81, 0.82), "greater", "up", "0", "holds in the mean"),  # .06 0 0: .02 +- .04
+        ((0.86, 0.81, 0.82), "greater", "up", "0", "holds in the mean"),  # .06 0 0: .02 +- .086
+        ((0.83, 0.83, 0.83), "greater", "up", "0", "holds in the mean"),  # .03 .02 .01: .02 +- .0248
+        ((0.84, 0.84, 0.84), "greater", "up", "0", "holds"),  # .04 .03 .02: .03 +- .0248
+        ((0.83, 0.83, 0.83), "greater", "down", "0", "undecided"),
+        ((0.84, 0.84, 0.84), "greater", "down", "0", "reversed"),
+        ((0.84, 0.84, 0.84), "at_least", "up", "-0.01", "holds in the mean"),  # .02 more than asked for
         ((0.74, 0.81, 0.82), "greater", "up", "0", "undecided"),
         ((0.74, 0.81, 0.82), "at_least", "up", "0.03", "holds in the mean"),
         ((0.75, 0.76, 0.77), "greater", "up", "0", "reversed"),
@@ -86,14 +93,69 @@ def test_numbers_of_a_comparison(store: Store) -> None:
     (finding,) = held(store, {"finetune": (0.86, 0.81, 0.82), "ewc": BASE}).findings
     assert finding.values == pytest.approx((0.83, 0.81))
     assert finding.difference == pytest.approx(0.02)
-    assert finding.error == pytest.approx(0.04)  # 2 * sqrt(.0012) / sqrt(3)
+    assert finding.half_width == pytest.approx(4.302653 * 0.02)  # t(2) * sqrt(.0012) / sqrt(3)
+
+
+def test_of_a_single_seed_nothing_is_known_but_its_numbers(store: Store) -> None:
+    found = held(store, {"finetune": (0.86,), "ewc": BASE})
+    (finding,) = found.findings
+    assert finding.word == "no verdict" and finding.half_width is None and finding.n == 1
+    assert finding.values == pytest.approx((0.86, 0.80)) and finding.difference == pytest.approx(0.06)
+    assert finding_text(found, finding) == "digits_permuted(tasks=2): .860 vs .800 (1 seed)"
+    (line,) = csv.DictReader(io.StringIO(claims_csv([found])))
+    assert (line["half_width"], line["n"], line["verdict"]) == ("", "1", "no verdict")
+
+
+def test_two_seeds_have_an_interval_and_give_no_verdict(store: Store) -> None:
+    """.06 and .04: .05 +- t(1) * .01, which is 12.71 * .01."""
+    found = held(store, {"finetune": (0.86, 0.85), "ewc": BASE})
+    (finding,) = found.findings
+    assert finding.word == "no verdict" and finding.half_width == pytest.approx(12.706205 * 0.01)
+    assert finding_text(found, finding) == "digits_permuted(tasks=2): .855 vs .805 (2 seeds, +-.127)"
+
+
+def test_of_claims_about_equal_methods_one_in_twenty_is_decided() -> None:
+    """Over three seeds; two standard errors would decide 18 % of them."""
+    left, right = np.random.default_rng(0).normal(0.8, 0.01, (2, 20_000, 3))
+    equal = claim(kind="at_least")
+    words = [judge(equal, a, b)[0] for a, b in zip(left, right, strict=True)]
+    assert (words.count("holds") + words.count("reversed")) / 20_000 == pytest.approx(0.05, abs=0.005)
+    assert words.count("holds") == pytest.approx(words.count("reversed"), rel=0.15)
+    differences = left - right
+    two_errors = 2 * differences.std(1, ddof=1) / np.sqrt(3)
+    assert (abs(differences.mean(1)) > two_errors).mean() == pytest.approx(0.184, abs=0.008)
+
+
+@pytest.mark.parametrize(
+    ("slack", "half_width", "n", "strict", "word"),
+    [
+        (0.03, 0.02, 3, False, "holds"),
+        (0.02, 0.02, 3, False, "holds in the mean"),  # exactly as much as its uncertainty
+        (0.0, 0.02, 3, False, "holds in the mean"),
+        (0.0, 0.02, 3, True, "undecided"),
+        (-0.02, 0.02, 3, False, "undecided"),
+        (-0.03, 0.02, 3, False, "reversed"),
+        (0.0, 0.0, 3, False, "holds"),  # exact values
+        (0.0, 0.0, 3, True, "undecided"),
+        (1e-17, 1e-17, 3, False, "holds"),  # exact but for rounding
+        (-1e-17, 0.0, 3, False, "holds"),
+        (-0.01, 0.0, 3, False, "reversed"),
+        (0.03, 0.02, 2, False, "no verdict"),
+        (0.03, None, 1, False, "no verdict"),
+        (0.03, None, 3, False, "no verdict"),
+    ],
+)
+def test_a_word_by_slack_and_uncertainty(
+    slack: float, half_width: float | None, n: int, strict: bool, word: str
+) -> None:
+    assert word_of(slack, half_width, n, strict) == word
 
 
 @pytest.mark.parametrize(
     ("ends", "direction", "margin", "word"),
     [
         ((0.0, 0.0, 0.0), "equal", "0", "holds"),
-        ((0.0, 0.0, 0.03), "equal", "0.02", "holds in the mean"),  # .01 +- .02
+        ((0.0, 0.0, 0.03), "equal", "0.02", "holds in the mean"),  # .01 +- .043
         ((0.0, 0.0, 0.03), "equal", "0", "undecided"),
         ((-0.1, -0.1, -0.1), "equal", "0.05", "reversed"),
         ((-0.1, -0.1, -0.1), "down", "0", "holds"),
@@ -138,7 +200,7 @@ def test_pairs_are_those_of_the_same_density_and_seed(store: Store) -> None:
     (finding,) = verdict(claim(left="supsup", right="supsup[mask_values=signed]", **ON), rows).findings
     assert finding.word == "holds" and finding.n == 3
     assert finding.difference == pytest.approx(0.015)  # mean of .01 and .02 within each seed
-    assert finding.error == pytest.approx(0)
+    assert finding.half_width == pytest.approx(0)
 
 
 def test_a_field_that_one_side_names_is_at_its_default_on_the_other(store: Store) -> None:
