@@ -119,10 +119,10 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     if finding.word == NOT_RUN:
         return finding.reason
     values = [written(metric, value) for value in finding.values]
-    if verdict.arithmetic and claim.scale != 1:
-        values = [f"{value:.1f} MiB" for value in finding.values]
+    if claim.unit:
+        values = [f"{value:.1f} {claim.unit}" for value in finding.values]
     left = f"{finding.left} " if len(claim.left) > 1 or not finding.right else ""
-    right = f"{finding.right} " if len(claim.right) > 1 or ", the best of" in finding.right else ""
+    right = f"{finding.right} " if len(claim.right) > 1 or finding.chosen else ""
     if verdict.arithmetic and len(verdict.findings) > 1:  # accounts against numbers, in order
         left, right = f"{finding.left} ", ""
     if finding.levels:

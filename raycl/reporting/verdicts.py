@@ -64,6 +64,7 @@ class Finding:
     Attributes:
         where: benchmarks as they are printed, "" of arithmetic.
         left, right: what was compared.
+        chosen: whether the right side is the best of several.
         values: mean of either side, or along the axis of a trend.
         levels: the places on that axis.
         difference: mean paired difference left - right (of a trend: last - first); None where there is none.
@@ -77,6 +78,7 @@ class Finding:
     subset: str = ""
     left: str = ""
     right: str = ""
+    chosen: bool = False
     values: tuple[float, ...] = ()
     levels: tuple[str, ...] = ()
     difference: float | None = None
@@ -321,25 +323,26 @@ class _Case:
     # Comparisons
 
     def compared(self, left: Side, right: Side | None, place: _Where) -> list[Finding]:
-        """Left against right on one benchmark, at each basis size where the claim says so."""
+        """Left against right on one benchmark, at each value of a field where the claim says so."""
         sides = self.alternatives(left, place), self.alternatives(right, place)
         for side, rows in zip((left, right), sides, strict=True):
             if isinstance(side, Item | Best) and not rows:
                 lacking = f"{side}" + (f" on {place}" if place.texts else "")
                 return [Finding(NOT_RUN, str(place), reason=f"needs {lacking}")]
-        if not self.claim.each_k:
+        each = self.claim.each
+        if not each:
             return [self.judged(*sides, right, place)]
-        axis = f"method.{catalogue()['axes']['K']}"
-        sizes = [{setting(row, axis) for _, rows in side for row in rows} for side in sides]
-        shared = sorted(sizes[0] & sizes[1])
+        field = f"method.{catalogue()['axes'][each]}"
+        values = [{setting(row, field) for _, rows in side for row in rows} for side in sides]
+        shared = sorted(values[0] & values[1])
         if not shared:
-            return [Finding(NOT_RUN, str(place), reason=f"needs a K that both sides have on {place}")]
+            return [Finding(NOT_RUN, str(place), reason=f"needs a {each} that both sides have on {place}")]
 
-        def only(side: Sequence[Run], k: Any) -> list[Run]:
-            return [(item, [row for row in rows if setting(row, axis) == k]) for item, rows in side]
+        def only(side: Sequence[Run], value: Any) -> list[Run]:
+            return [(item, [row for row in rows if setting(row, field) == value]) for item, rows in side]
 
-        found = [(k, self.judged(only(sides[0], k), only(sides[1], k), right, place)) for k in shared]
-        return [replace(finding, where=f"{finding.where}, K = {k}") for k, finding in found]
+        found = [(v, self.judged(only(sides[0], v), only(sides[1], v), right, place)) for v in shared]
+        return [replace(finding, where=f"{finding.where}, {each} = {v}") for v, finding in found]
 
     def alternatives(self, side: Side | None, place: _Where) -> list[Run]:
         """A side's items that were run."""
@@ -363,7 +366,7 @@ class _Case:
         if isinstance(right, Best):
             second += f", the best of {len(rights)} run of {len(right.items)}"
         units = _by_unit([of_left, of_right])
-        finding = Finding(NOT_RUN, str(place), place.subset, first, second)
+        finding = Finding(NOT_RUN, str(place), place.subset, first, second, isinstance(right, Best))
         if not units.size:
             lacking = "" if of_left and of_right else f"{self.claim.metric} was not measured"
             return replace(finding, reason=f"{lacking or 'no seed in common'} on {place}")
@@ -435,7 +438,7 @@ class _Case:
             level = getattr(_recipe(row.cell.benchmark), self.axis, ABSENT) if level is ABSENT else level
             if level is not ABSENT:
                 found.setdefault(level, []).append(row)
-        order = sorted(found)[-2 if self.claim.largest else 0 :]
+        order = sorted(found)[-self.claim.largest :]  # -0: all of them
         samples = [(_short(level), self.sample(left, found[level], fields, place)) for level in order]
         return [(label, sample) for label, sample in samples if sample]
 
@@ -585,9 +588,9 @@ def _stored(stored: Stored, claim: Claim) -> float | None:
         found = storage.storage(1, int(given["K"]), int(given["layers"]), 1, density=storage.DENSITY)
     if found is None and not rest:
         counted = account(name, claim.metric.name)
-        return None if counted is None else counted / claim.scale
-    quantity = "alphas" if claim.metric.name == "params" else claim.metric.name
-    return getattr(found, quantity, None)
+    else:
+        counted = getattr(found, "alphas" if claim.metric.name == "params" else claim.metric.name, None)
+    return None if counted is None else counted / claim.scale
 
 
 def _short(level: Any) -> str:
