@@ -39,8 +39,29 @@ from raycl.study import Study
 SUBSET, SUBSTITUTE = "subset", "substitute"
 MEAN = "mean"
 
-Where: TypeAlias = str  # canonical text of a benchmark, with a part or tasks: "cifar100_super#3"
 _COLUMN = re.compile(r"(.+?)(?:\[(\w+)\])?(?:#(\d+(?:\+\d+)*))?")
+
+
+class Spot(NamedTuple):
+    """What a number is about: a benchmark, or a part or some tasks of it.
+
+    Attributes:
+        benchmark: its canonical text.
+        tasks: counted from 1.
+    """
+
+    benchmark: str
+    part: str = ""
+    tasks: tuple[int, ...] = ()
+
+
+class MeanOver(NamedTuple):
+    """The mean over several spots, in sorted order."""
+
+    spots: tuple[Spot, ...]
+
+
+Where: TypeAlias = Spot | MeanOver
 
 
 @dataclass(frozen=True)
@@ -190,6 +211,7 @@ class Entry:
         values: by seed, or by order where there are several.
         wanted: how many values there should be.
         printed: the paper's number, where ours may stand beside it.
+        mean: whether it is the mean over all other columns.
         word: why it may not: `SUBSET`, `SUBSTITUTE`, or "".
         status: why there are no values: "not run", "blocked", ...; `ABSENT` where nobody measured it.
         reason: of the status, of a choice among several cells, or of fewer values than wanted.
@@ -202,6 +224,7 @@ class Entry:
     metric: Metric
     unit: str
     paper_seeds: int
+    mean: bool = False
     label: str = ""
     values: Mapping[int, float] = field(default_factory=dict)
     wanted: int = 0
@@ -276,9 +299,7 @@ class _Column(NamedTuple):
     label: str
     text: str
     section: Section | None
-    part: str
-    tasks: tuple[int, ...]
-    place: Where
+    place: Spot
     word: str
     held: str
 
@@ -389,8 +410,9 @@ def _wanted(group: Group, metric: Metric) -> int:
 def _values(group: Group, read: Reading, column: _Column) -> dict[int, float]:
     """By seed, or by order where there are several, of which each counts as its mean."""
     assert column.section is not None
-    tasks = column.tasks or (tasks_of(column.section.benchmark, column.part) if column.part else ())
-    if column.part and not tasks:
+    part = column.place.part
+    tasks = column.place.tasks or (tasks_of(column.section.benchmark, part) if part else ())
+    if part and not tasks:
         return {}
     orders = len(group.rows) > 1
     found: dict[int, list[float]] = {}
@@ -416,6 +438,7 @@ def _mean(
     mean = _changed(
         first,
         column=MEAN,
+        mean=True,
         benchmark="; ".join(entry.benchmark for entry in entries),
         label=first.label if len({entry.label for entry in entries}) == 1 else "",
         values=values,
@@ -453,11 +476,11 @@ def _printed(paper: str) -> dict[_Key, Printed]:
 
 def _averages(found: Mapping[_Key, Printed]) -> dict[_Key, Printed]:
     """An accuracy over all tasks is the mean of those of the tasks, where a paper prints these as well."""
-    tasks: dict[_Key, list[Where]] = {}
-    for key in found:
-        whole, numbered, _ = key[1].partition("#")
-        if numbered and key[3] == "acc":
-            tasks.setdefault((key[0], whole, *key[2:]), []).append(key[1])
+    tasks: dict[_Key, list[Spot]] = {}
+    for table, place, method, metric in found:
+        if isinstance(place, Spot) and place.tasks and metric == "acc":
+            whole = (table, place._replace(tasks=()), method, metric)
+            tasks.setdefault(whole, []).append(place)
     printed_too = {key: places for key, places in tasks.items() if key in found}
     return {(key[0], _together(places), *key[2:]): found[key] for key, places in printed_too.items()}
 
@@ -483,12 +506,11 @@ def _column(label: str, text: str, paper: str, sections: Sequence[Section]) -> _
     recipe = names.recipe(written)
     section = next((s for s in sections if s.benchmark == str(recipe)), None)
     known, held = as_printed(recipe)
-    place = _place(str(known), part, tasks)
+    place = Spot(str(known), part, tasks)
     word = SUBSET if section and section.subset else ""
     if paper and place not in _places(label, paper):
         word = SUBSTITUTE
-    numbers = tuple(map(int, tasks.split("+"))) if tasks else ()
-    return _Column(label, text, section, part, numbers, place, word, held)
+    return _Column(label, text, section, place, word, held)
 
 
 def _places(label: str, paper: str) -> set[Where | None]:
@@ -506,11 +528,12 @@ def _place_of(text: str) -> Where | None:
     inner = text.removeprefix(f"{MEAN}(").removesuffix(")")
     if inner != text:
         found = [_place_of(part) for part in claims.split(claims.expanded(inner))]
-        return _together(place for place in found if place) if all(found) else None
-    written, _, tasks = text.partition("#")
+        spots = [place for place in found if isinstance(place, Spot)]
+        return _together(spots) if len(spots) == len(found) else None
+    written, _, numbers = text.partition("#")
     place = parse_place(written)
     try:
-        return _place(str(names.recipe(_call(place))), place.part, tasks) if place else None
+        return Spot(str(names.recipe(_call(place))), place.part, _tasks(numbers)) if place else None
     except UserError:
         return None
 
@@ -519,18 +542,18 @@ def _call(place: Place) -> str:
     return f"{place.benchmark}({', '.join(f'{name}={value!r}' for name, value in place.fields)})"
 
 
-def _place(benchmark: str, part: str, tasks: str) -> Where:
-    return benchmark + (f"[{part}]" if part else "") + (f"#{tasks}" if tasks else "")
+def _tasks(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split("+"))) if text else ()
 
 
-def _together(places: Iterable[Where]) -> Where:
-    return f"{MEAN}({'; '.join(sorted(places))})"
+def _together(spots: Iterable[Spot]) -> MeanOver:
+    return MeanOver(tuple(sorted(spots)))
 
 
-def _parts(text: str) -> tuple[str, str, str]:
+def _parts(text: str) -> tuple[str, str, tuple[int, ...]]:
     """A column's benchmark, part and tasks."""
     found = _COLUMN.fullmatch(text)
-    return (found[1], found[2] or "", found[3] or "") if found else (text, "", "")
+    return (found[1], found[2] or "", _tasks(found[3] or "")) if found else (text, "", ())
 
 
 def _same_item(text: str) -> str:

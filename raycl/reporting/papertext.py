@@ -9,7 +9,7 @@ from raycl.reporting import units
 from raycl.reporting.collect import Section, searched_on
 from raycl.reporting.judging import ENOUGH
 from raycl.reporting.numbers import SIGNED
-from raycl.reporting.papertable import MEAN, SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.reporting.papertable import SUBSET, SUBSTITUTE, Entry, Filled, filled
 from raycl.reporting.text import ABSENT, COLUMNS, clipped, counted, padded, width_of, wrapped
 from raycl.study import Study
 
@@ -158,9 +158,10 @@ def notes(found: Filled) -> list[str]:
         labels = [label for label, held in found.held.items() if held == text]
         whole = len(labels) == len(found.table.columns)
         lines.append(text if whole else f"{', '.join(labels)}: {text}")
-    played = {entry.column: entry.benchmark for entry in found.all if entry.word == SUBSTITUTE}
-    if played:
-        named = [f"{label}: {text}" for label, text in played.items() if text != label and ";" not in text]
+    substitutes = [entry for entry in found.all if entry.word == SUBSTITUTE]
+    if substitutes:
+        played = {entry.column: entry.benchmark for entry in substitutes if not entry.mean}
+        named = [f"{label}: {text}" for label, text in played.items() if text != label]
         lines.append("substitute: other data than the paper's" + (f" ({', '.join(named)})" if named else ""))
     return [*lines, *found.table.notes]
 
@@ -170,9 +171,10 @@ def _where(found: Filled, places: Iterable[tuple[str, str]]) -> str:
     left = set(places)
     silent = {place for place, entry in found.entries.items() if not entry.values and not entry.reason}
     words = []
+    own = [place for place, entry in found.entries.items() if not entry.mean]
     for axis, labels in ((1, found.columns), (0, found.rows)):
         for label in labels:
-            line = {place for place in found.entries if place[axis] == label and MEAN not in place} - silent
+            line = {place for place in own if place[axis] == label} - silent
             if len(line) > 1 and line <= left:
                 words.append(label)
                 left -= line

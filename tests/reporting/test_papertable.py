@@ -16,7 +16,7 @@ import pytest
 from raycl import PaperTable
 from raycl.errors import UserError
 from raycl.methods.spg import SPG
-from raycl.reporting import collect, render, units
+from raycl.reporting import collect, papertext, render, units
 from raycl.reporting.claims import Metric, parse_metric
 from raycl.reporting.collect import sections
 from raycl.reporting.numbers import along, number
@@ -283,6 +283,32 @@ def test_a_substitute_has_no_printed_number(store: Store, label: str, benchmark:
     assert entry.word == word and (entry.printed is None) == bool(word)
     text = render(study, hand.read(store, study))
     assert (f"         {SUBSTITUTE}\n" in text) == bool(word) == ("other data than the paper's" in text)
+
+
+def test_a_substitute_is_named_by_its_columns_and_not_by_their_mean(store: Store) -> None:
+    table = dataclasses.replace(TABLE, columns={"own": BENCHMARK, "C-10": SPLIT}, mean=True)
+    study = study_of(table, benchmarks=[BENCHMARK, SPLIT], network="mlp")
+    (found,) = tables(store, study)
+    assert [entry.mean for entry in found.all] == [False, False, True]
+    named = "C-10: digits_split)"
+    assert papertext.notes(found)[-1] == (
+        f"substitute: other data than the paper's (own: {BENCHMARK}, {named}"
+    )
+    place = ("SPG", "own")  # whatever stands in the text of a benchmark
+    entry = dataclasses.replace(found.entries[place], benchmark="npz(path='a; b.npz')")
+    other = dataclasses.replace(found, entries={**found.entries, place: entry})
+    assert papertext.notes(other)[-1].endswith(f"(own: npz(path='a; b.npz'), {named}")
+
+
+def test_a_row_may_be_called_mean(store: Store) -> None:
+    """It is one like any other, though a column of that name may be the mean over the others."""
+    table = dataclasses.replace(TABLE, rows={"mean": "spg", "other": "hat"}, columns={"a": SPLIT, "b": SPLIT})
+    study = study_of(table, methods={"spg": {}, "hat": {}}, benchmarks=[SPLIT], network="mlp")
+    for name in ("spg", "hat"):
+        (cell,) = [cell for cell in hand.cells(study).values() if cell.label == name]
+        hand.put(store, cell.spec({}, 1), hand.reports([[0.5], [0.5, 0.5]]))
+    (found,) = tables(store, study)
+    assert papertext.notes(found)[0] == "a, b: mean over 1 of 3 seeds"
 
 
 HELD = "20 % of the training images are held out (val=0.2)"
