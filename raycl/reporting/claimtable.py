@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raycl.reporting.claims import VARIANTS
 from raycl.reporting.csvfile import Lines
+from raycl.reporting.grammar import VARIANTS
 from raycl.reporting.judging import (
     GRAVEST,
     HOLDS,

@@ -16,8 +16,8 @@ from typing import NamedTuple, TypeAlias
 from raycl import metrics, names
 from raycl.errors import UserError, nearest
 from raycl.method import Method
-from raycl.reporting import claims, printed, units
-from raycl.reporting.claims import Item, Metric, Place, catalogue, parse_item, parse_metric, parse_place
+from raycl.reporting import printed, units
+from raycl.reporting.claims import claims
 from raycl.reporting.collect import (
     COMPLETE,
     DIVERGED,
@@ -26,6 +26,17 @@ from raycl.reporting.collect import (
     Group,
     Section,
     Stat,
+)
+from raycl.reporting.grammar import (
+    Item,
+    Metric,
+    Place,
+    catalogue,
+    expanded,
+    parse_item,
+    parse_metric,
+    parse_place,
+    split,
 )
 from raycl.reporting.judging import ENOUGH
 from raycl.reporting.numbers import BY_TASK, CORE, number
@@ -195,7 +206,7 @@ def _check_metric(text: str, place: str, own: bool) -> None:
 def known_metrics() -> list[str]:
     """The catalogue's: of every run, of claims, of printed tables, and figures of methods."""
     found = {*CORE, *BY_TASK, *catalogue()["readings"], *catalogue()["figures"]}
-    return sorted(found | {claim.metric.name for claim in claims.claims()})
+    return sorted(found | {claim.metric.name for claim in claims()})
 
 
 # What stands in a cell
@@ -527,7 +538,7 @@ def _place_of(text: str) -> Where | None:
     """``cifar100_super[first=5]#3``, ``mean(spg_all)`` as a place; None where there is no such benchmark."""
     inner = text.removeprefix(f"{MEAN}(").removesuffix(")")
     if inner != text:
-        found = [_place_of(part) for part in claims.split(claims.expanded(inner))]
+        found = [_place_of(part) for part in split(expanded(inner))]
         spots = [place for place in found if isinstance(place, Spot)]
         return _together(spots) if len(spots) == len(found) else None
     written, _, numbers = text.partition("#")

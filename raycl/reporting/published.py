@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 from raycl import names, userfiles
 from raycl.benchmarks.base import Recipe
 from raycl.errors import UserError
-from raycl.reporting.claims import parse_item, parse_metric, parse_place
 from raycl.reporting.collect import Row, subset_of
+from raycl.reporting.grammar import parse_item, parse_metric, parse_place
 from raycl.reporting.printed import numbers
 from raycl.reporting.verdicts import fields_named, reading, rows_meant
 from raycl.study import Cell

@@ -19,11 +19,12 @@ import torch
 
 from raycl import benchmarks, names, userfiles
 from raycl.errors import UserError
-from raycl.reporting.claims import (
+from raycl.reporting.claims import Claim, claims
+from raycl.reporting.collect import Row, printed_name, subset_of
+from raycl.reporting.grammar import (
     RUNNING,
     VARIANTS,
     Best,
-    Claim,
     Item,
     Metric,
     Place,
@@ -31,10 +32,8 @@ from raycl.reporting.claims import (
     Stored,
     Trunk,
     catalogue,
-    claims,
     parse_place,
 )
-from raycl.reporting.collect import Row, printed_name, subset_of
 from raycl.reporting.judging import (
     GRAVEST,
     HOLDS,

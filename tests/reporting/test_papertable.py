@@ -17,8 +17,8 @@ from raycl import PaperTable
 from raycl.errors import UserError
 from raycl.methods.spg import SPG
 from raycl.reporting import collect, papertext, render, units
-from raycl.reporting.claims import Metric, parse_metric
 from raycl.reporting.collect import sections
+from raycl.reporting.grammar import Metric, parse_metric
 from raycl.reporting.numbers import along, number
 from raycl.reporting.papertable import SUBSET, SUBSTITUTE, Entry, Filled, filled, known_metrics
 from raycl.reporting.papertext import tables_of

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from raycl.errors import UserError
-from raycl.reporting import claims as claims_module
 from raycl.reporting import render, verdicts
-from raycl.reporting.claims import claims, parse_item, parse_metric, read_claims
+from raycl.reporting.claims import COLUMNS, claims, read_claims
 from raycl.reporting.claimtable import claims_csv, claims_text, finding_text
 from raycl.reporting.collect import Row, collect
+from raycl.reporting.grammar import DATA, parse_item, parse_metric
 from raycl.reporting.judging import judge, word_of
 from raycl.reporting.verdicts import Finding, Verdict, reading, rows_meant, verdict
 from raycl.store import Store
@@ -378,12 +378,12 @@ def test_runs_of_densities_that_a_claim_is_not_about_do_not_count(store: Store) 
 def test_no_note_steers_a_verdict(store: Store) -> None:
     """Every claim's note goes, or says all that notes once steered by; what columns say stays as it is."""
     _, rows = steered_study(store)
-    file = claims_module.DATA.joinpath("claims.csv").read_text(encoding="utf-8")
+    file = DATA.joinpath("claims.csv").read_text(encoding="utf-8")
 
     def judged(**changes: str) -> dict[str, tuple[str, tuple[Finding, ...]]]:
         out = io.StringIO()
         lines = list(csv.DictReader(file.splitlines()))
-        writer = csv.DictWriter(out, claims_module.COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(line | changes for line in lines)
         found = [verdict(one, rows) for one in read_claims(out.getvalue(), "claims.csv")]
