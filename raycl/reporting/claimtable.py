@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl.reporting.csvfile import Lines
+from raycl.reporting.findings import Finding, Verdict
 from raycl.reporting.grammar import VARIANTS
 from raycl.reporting.judging import (
     GRAVEST,
@@ -20,7 +21,6 @@ from raycl.reporting.judging import (
 )
 from raycl.reporting.numbers import written
 from raycl.reporting.text import counted, fraction, wrapped
-from raycl.reporting.verdicts import Finding, Verdict
 from raycl.study import Study
 
 SHOWN = 3  # comparisons of a claim that the terminal shows

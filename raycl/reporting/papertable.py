@@ -39,11 +39,11 @@ from raycl.reporting.grammar import (
     split,
 )
 from raycl.reporting.judging import ENOUGH
+from raycl.reporting.matching import Reading, fields_named, reading, rows_meant, tasks_of
 from raycl.reporting.numbers import BY_TASK, CORE, number
 from raycl.reporting.printed import Printed
 from raycl.reporting.published import as_printed
 from raycl.reporting.text import ABSENT, counted
-from raycl.reporting.verdicts import Reading, fields_named, reading, rows_meant, tasks_of
 from raycl.space import fields_of
 from raycl.study import Study
 
