@@ -16,7 +16,7 @@ from raycl.agenda import Agenda
 from raycl.reporting import claimtable, papertext, plots, sensitivity, settings, table, verdicts
 from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
 from raycl.reporting.importances import importances
-from raycl.reporting.papertable import Filled
+from raycl.reporting.papercells import Filled
 from raycl.reporting.text import (
     ABSENT,
     about,

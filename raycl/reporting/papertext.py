@@ -9,7 +9,7 @@ from raycl.reporting import units
 from raycl.reporting.collect import Section, searched_on
 from raycl.reporting.judging import ENOUGH
 from raycl.reporting.numbers import SIGNED
-from raycl.reporting.papertable import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.reporting.papercells import SUBSET, SUBSTITUTE, Entry, Filled, filled
 from raycl.reporting.text import ABSENT, COLUMNS, clipped, counted, padded, width_of, wrapped
 from raycl.study import Study
 

@@ -20,7 +20,8 @@ from raycl.reporting import collect, papertext, render, units
 from raycl.reporting.collect import sections
 from raycl.reporting.grammar import Metric, parse_metric
 from raycl.reporting.numbers import along, number
-from raycl.reporting.papertable import SUBSET, SUBSTITUTE, Entry, Filled, filled, known_metrics
+from raycl.reporting.papercells import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.reporting.papertable import known_metrics
 from raycl.reporting.papertext import tables_of
 from raycl.reporting.printed import numbers
 from raycl.reporting.text import ABSENT
