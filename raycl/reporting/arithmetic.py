@@ -9,12 +9,12 @@ import torch
 from raycl import benchmarks
 from raycl.errors import UserError
 from raycl.reporting.claims import Claim
-from raycl.reporting.collect import Row
 from raycl.reporting.findings import Finding
 from raycl.reporting.grammar import Side, Stored
 from raycl.reporting.judging import HOLDS, NOT_RUN, REVERSED, satisfied
 from raycl.reporting.modelsize import account
 from raycl.reporting.numbers import setting
+from raycl.reporting.rows import Row
 from raycl.supermasks import storage
 
 

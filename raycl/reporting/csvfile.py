@@ -11,17 +11,8 @@ from typing import Any
 
 from raycl.errors import UserError
 from raycl.reporting import papertext
-from raycl.reporting.collect import (
-    COMPLETE,
-    DIVERGED,
-    MISSING,
-    Final,
-    Group,
-    Row,
-    Stat,
-    sections,
-    subset_of,
-)
+from raycl.reporting.collect import sections, subset_of
+from raycl.reporting.rows import COMPLETE, DIVERGED, MISSING, Final, Group, Row, Stat
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import canonical, fixed
 from raycl.study import Study

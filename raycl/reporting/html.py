@@ -14,9 +14,10 @@ import jinja2
 
 from raycl.agenda import Agenda
 from raycl.reporting import claimtable, papertext, plots, sensitivity, settings, table, verdicts
-from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
+from raycl.reporting.collect import collect, searched_on, sections
 from raycl.reporting.importances import importances
 from raycl.reporting.papercells import Filled
+from raycl.reporting.rows import COMPLETE, Group, Row, Section
 from raycl.reporting.text import (
     ABSENT,
     about,

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.reporting.collect import Row, Tried
+from raycl.reporting.rows import Row, Tried
 from raycl.reporting.text import counted, fraction, plain_value
 from raycl.space import Choice, Domain
 from raycl.study import Grid

@@ -15,9 +15,9 @@ from typing import Any
 
 from raycl import benchmarks, names, userfiles
 from raycl.errors import UserError
-from raycl.reporting.collect import Row
 from raycl.reporting.grammar import Item, Metric, Place, catalogue
 from raycl.reporting.numbers import ABSENT, number, setting
+from raycl.reporting.rows import Row
 from raycl.study import Grid
 
 

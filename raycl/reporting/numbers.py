@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl.metrics import mean
-from raycl.reporting.collect import Final, Row
 from raycl.reporting.grammar import Metric
+from raycl.reporting.rows import Final, Row
 from raycl.reporting.text import fraction, plain_value, quantity, seconds, signed
 
 CORE = ("acc", "val_acc", "acc_just", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "ct", "ct_train",

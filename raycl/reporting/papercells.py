@@ -9,15 +9,6 @@ from typing import NamedTuple
 
 from raycl import metrics, names
 from raycl.method import Method
-from raycl.reporting.collect import (
-    COMPLETE,
-    DIVERGED,
-    INCOMPLETE,
-    MISSING,
-    Group,
-    Section,
-    Stat,
-)
 from raycl.reporting.grammar import Metric, parse_item, parse_metric
 from raycl.reporting.judging import ENOUGH
 from raycl.reporting.matching import Reading, fields_named, reading, rows_meant, tasks_of
@@ -35,6 +26,7 @@ from raycl.reporting.printedplaces import (
     together,
 )
 from raycl.reporting.published import as_printed
+from raycl.reporting.rows import COMPLETE, DIVERGED, INCOMPLETE, MISSING, Group, Section, Stat
 from raycl.reporting.text import ABSENT, counted
 from raycl.study import Study
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from raycl.reporting import units
-from raycl.reporting.collect import Section, searched_on
+from raycl.reporting.collect import searched_on
 from raycl.reporting.judging import ENOUGH
 from raycl.reporting.numbers import SIGNED
 from raycl.reporting.papercells import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.reporting.rows import Section
 from raycl.reporting.text import ABSENT, COLUMNS, clipped, counted, padded, width_of, wrapped
 from raycl.study import Study
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from raycl.reporting.arithmetic import accounted, trunk_bytes
 from raycl.reporting.claims import Claim, claims
-from raycl.reporting.collect import Row, printed_name, subset_of
+from raycl.reporting.collect import subset_of
 from raycl.reporting.findings import Finding, Verdict
 from raycl.reporting.grammar import (
     RUNNING,
@@ -42,6 +42,7 @@ from raycl.reporting.matching import (
     tasks_of,
 )
 from raycl.reporting.numbers import ABSENT, along, number, setting
+from raycl.reporting.rows import Row, printed_name
 from raycl.study import Study
 
 Run: TypeAlias = tuple[Item, list[Row]]

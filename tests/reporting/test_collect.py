@@ -6,7 +6,8 @@ import math
 import pytest
 
 from raycl.provenance import fingerprint
-from raycl.reporting.collect import Row, collect, searched_on, sections
+from raycl.reporting.collect import collect, searched_on, sections
+from raycl.reporting.rows import Row
 from raycl.study import Grid, Search, Seeds, Study
 from reporting import hand
 from reporting.hand import ALONE, BENCHMARK, RATE, SEARCH

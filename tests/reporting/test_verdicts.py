@@ -15,11 +15,12 @@ from raycl.errors import UserError
 from raycl.reporting import render, verdicts
 from raycl.reporting.claims import COLUMNS, claims, read_claims
 from raycl.reporting.claimtable import claims_csv, claims_text, finding_text
-from raycl.reporting.collect import Row, collect
+from raycl.reporting.collect import collect
 from raycl.reporting.findings import Finding, Verdict
 from raycl.reporting.grammar import DATA, parse_item, parse_metric
 from raycl.reporting.judging import judge, word_of
 from raycl.reporting.matching import reading, rows_meant
+from raycl.reporting.rows import Row
 from raycl.reporting.verdicts import verdict
 from raycl.store import Store
 from raycl.study import Search, Seeds, Study
