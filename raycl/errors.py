@@ -16,6 +16,10 @@ class UserError(ValueError):
     """A mistake in a study, a file or a folder: names the value, the place and the remedy."""
 
 
+class NotPrepared(UserError):
+    """Data that are published and not in the data folder; the message says how to prepare them."""
+
+
 class NoStudy(UserError):
     """A file that can be read, and defines no study: it may be a helper of others."""
 

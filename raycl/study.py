@@ -30,9 +30,9 @@ from raycl.tasks import Benchmark
 from raycl.training import Fit
 
 if TYPE_CHECKING:
-    from raycl.reporting.collect import Section
     from raycl.reporting.papertable import PaperTable
     from raycl.reporting.plots import Styles
+    from raycl.reporting.rows import Section
 
 
 @dataclass(frozen=True, kw_only=True)

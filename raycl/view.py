@@ -19,7 +19,8 @@ from raycl.agenda import Agenda, CellState, Job, Outlook, seconds_left, seconds_
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.maskjobs import MaskJob
 from raycl.notes import lines_of
-from raycl.reporting.collect import failure_of, older, printed_name, subset_of
+from raycl.reporting.collect import failure_of, older, subset_of
+from raycl.reporting.rows import printed_name
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.reporting.text import (
     COLUMNS,

@@ -24,7 +24,7 @@ PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local
 CORE |= {"plainfiles", "filenames"}
 PLAIN |= {"records", "unpickling"}
 DOORS = {"api", "cli", "bench"}  # plain rooms that may open tune, inside a function
-CORE_PACKAGES = {"torch", "torchvision", "numpy", "sklearn", "filelock", "PIL"}
+CORE_PACKAGES = {"torch", "torchvision", "numpy", "scipy", "sklearn", "filelock", "PIL"}
 METHOD_MAY_IMPORT = {"raycl.method", "raycl.masks", "raycl.supermasks", "raycl.networks", "raycl.streams",
                      "raycl.space", "raycl.methods", "raycl.training", "raycl.pretraining",
                      "raycl.probes"}  # fmt: skip

@@ -109,6 +109,24 @@ def test_table_1_of_a_paper_says_what_is_here(monkeypatch: pytest.MonkeyPatch, t
     assert row("cifar100_20") == ["cifar100_20", "-", "-", "-", "2250/250/500", "not here"]
 
 
+def test_what_is_not_prepared_is_told_from_what_is_too_little_by_the_kind_of_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from raycl.errors import NotPrepared, UserError
+    from raycl.reporting import counts
+
+    for error, word in (
+        (NotPrepared("in whatever words"), "not here"),
+        (UserError("a folder that is not in data folder x"), "too few"),
+    ):
+
+        def load(name: str, error: UserError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(counts, "load", load)
+        assert counts.row("cifar100_20")[-1] == word
+
+
 def test_table_2_recounts_every_row_and_flags_the_one_that_is_wrong() -> None:
     printed, _ = read_study(HOME / "impresslearn" / "table_02.py").written_sheets
     wrong = [row[0] for row in printed.rows if any(text.endswith("!") for text in row)]

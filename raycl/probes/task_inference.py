@@ -250,11 +250,11 @@ def infer_tasks(
     return [Rate(k, sum(found.after(k) == task for task, found in answers), len(answers)) for k in steps]
 
 
-def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share, 95 % by default; (0, 1) where n = 0."""
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share; (0, 1) where n = 0."""
     if n == 0:
         return 0.0, 1.0
-    share, squared = hits / n, z * z
-    middle = (share + squared / (2 * n)) / (1 + squared / n)
-    half = z / (1 + squared / n) * math.sqrt(share * (1 - share) / n + squared / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    from scipy import stats  # here, because it takes a second to load
+
+    found = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)

@@ -11,9 +11,9 @@ import numpy as np
 
 from raycl.choosing import labels_chosen
 from raycl.errors import UserError
-from raycl.reporting.claims import Metric, parse_metric
-from raycl.reporting.collect import Final, Row, Section
+from raycl.reporting.grammar import Metric, parse_metric
 from raycl.reporting.numbers import ABSENT, by_task, number, setting, written
+from raycl.reporting.rows import Final, Row, Section
 from raycl.study import View
 
 if TYPE_CHECKING:

@@ -1,122 +1,117 @@
 """What papers claim, as `data/claims.csv` writes it; `verdicts` holds it against a store.
 
-Grammar: catalogue, section i. All that names a method or a benchmark stands in the data.
+All that names a method or a benchmark stands in the data. A line is a claim. Whatever its verdict depends on
+has a column of its own; `where`, `claim` and `note` are for people alone. Semicolons separate the items of a
+column, and all of them must satisfy the claim: every left against every right on every benchmark.
+
+kind, direction
+    - `greater`: left > right + margin (up), left < right - margin (down)
+    - `at_least`: left >= right - margin (up), left <= right + margin (down)
+    - `zero`: |left| <= margin (equal), left >= -margin (up), left <= margin (down)
+    - `trend`: along the axis that `right` names, left goes up or down, and each step back up to margin is
+      forgiven; or it stays flat: highest - lowest <= margin
+    - `ratio`: left / right >= margin (up), left / right <= margin (down)
+    - `formula`: |left - right| <= margin (equal)
+left, right
+    - ``hat``; ``spg[chi=false]``, with a field; ``hat@cifar10_5``, on a benchmark of its own; ``pmask#2+3``,
+      the mean over these tasks
+    - ``best(ewc; hat)``, the one with the best mean
+    - a number; ``trunk``, the left side's network without heads in float32, in bytes
+    - ``storage(...)``, arithmetic that takes no run
+    - of a trend, its axis: a field (``K`` is the size of a basis), ``t``, ``layer``, ``steps``, or
+      ``variants(spg; spg_fi)``
+metric
+    ``acc``, ``blocked[t=T]``, ``blocked[layer=conv1,t=5]``, ``task_inference_acc[3]``
+benchmark
+    ``tiny_10``, ``cifar100_super[first=5]``, ``imagenet_to_sketch[CUBS]`` (a part), a set of the catalogue,
+    ``mean(...)`` over several, ``*`` for none
+margin
+    in the unit of the metric; of a `ratio`, the factor
+each
+    ``K``: it must hold at every size of a basis that both sides have
+largest
+    ``2``: a trend is about the two largest values of its axis
+density
+    ``0.05``, ``<0.25``: runs of other densities do not count
+unit
+    ``MiB``: what the numbers of a storage account are in; empty for bytes
 """
 
 from __future__ import annotations
 
 import csv
 import functools
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import product
-from typing import Any, TypeAlias
 
 from raycl.errors import UserError, nearest
+from raycl.reporting.grammar import (
+    DATA,
+    RUNNING,
+    VARIANTS,
+    Axis,
+    Best,
+    Item,
+    Metric,
+    Place,
+    Side,
+    Stored,
+    catalogue,
+    is_number,
+    parse_axis,
+    parse_metric,
+    parse_places,
+    parse_side,
+    split,
+)
+from raycl.reporting.units import UNITS
 
-DATA = resources.files("raycl.reporting").joinpath("data")
+COLUMNS = (
+    "id",
+    "paper",
+    "where",
+    "claim",
+    "kind",
+    "left",
+    "right",
+    "metric",
+    "benchmark",
+    "direction",
+    "margin",
+    "each",
+    "largest",
+    "density",
+    "unit",
+    "note",
+)
+DIRECTIONS = {
+    "greater": ("up", "down"),
+    "at_least": ("up", "down"),
+    "zero": ("equal", "up", "down"),
+    "trend": ("up", "down", "flat"),
+    "ratio": ("up", "down"),
+    "formula": ("equal",),
+}
+BYTES = ("bytes_task", "bytes_total")  # metrics in bytes
+SIZES = {"MiB": UNITS["MiB"]}  # what a claim may give them in instead
 
-COLUMNS = ("id", "paper", "where", "claim", "kind", "left", "right", "metric", "benchmark", "direction",
-           "margin", "note")  # fmt: skip
-DIRECTIONS = {"greater": ("up", "down"), "at_least": ("up", "down"), "zero": ("equal", "up", "down"),
-              "trend": ("up", "down", "flat"), "ratio": ("up", "down"), "formula": ("equal",)}  # fmt: skip
-RUNNING = ("t", "layer", "steps")  # axes along a metric of one run
-VARIANTS = "variants"
-
-_NAME = r"[A-Za-z][\w.-]*"
-_ITEM = re.compile(rf"({_NAME})(?:\[([^\]]*)\])?(?:@(.+?))?(?:#(\d+(?:\+\d+)*))?")
-_PLACE = re.compile(rf"({_NAME})(?:\[([^\]]*)\])?")
-_METRIC = re.compile(r"(\w+)(?:\[([^\]]*)\])?")
-_CALL = re.compile(r"(\w+)\((.*)\)")
-_NUMBER = re.compile(r"-?\d*\.?\d+(?:[eE]-?\d+)?")
+_DENSITY = re.compile(r"(<?)(\d*\.?\d+)")
 
 
 @dataclass(frozen=True)
-class Metric:
-    """``blocked[layer=conv1,t=T]``: `name`, and what is picked of it; a bare entry has the key ""."""
+class Density:
+    """``0.05``, or ``<0.25`` of all that lie below: the runs that a claim is about."""
 
-    name: str
-    picks: tuple[tuple[str, str], ...] = ()
+    value: float
+    below: bool = False
 
     def __str__(self) -> str:
-        picks = ",".join(f"{key}={value}" if key else value for key, value in self.picks)
-        return f"{self.name}[{picks}]" if picks else self.name
+        return f"{'<' * self.below}{self.value:g}"
 
-    def pick(self, key: str) -> str | None:
-        return dict(self.picks).get(key)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A benchmark with settings that are asked for, or one part of it."""
-
-    benchmark: str
-    fields: tuple[tuple[str, Any], ...] = ()
-    part: str = ""
-
-    def __str__(self) -> str:
-        return _written(self.benchmark, self.fields, self.part)
-
-
-@dataclass(frozen=True)
-class Item:
-    """A method with fields that are asked for, on the row's benchmark or one of its own.
-
-    Attributes:
-        tasks: counted from 1; only these count.
-    """
-
-    method: str
-    fields: tuple[tuple[str, Any], ...] = ()
-    place: Place | None = None
-    tasks: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        at = f"@{self.place}" if self.place else ""
-        tasks = "#" + "+".join(map(str, self.tasks)) if self.tasks else ""
-        return _written(self.method, self.fields) + at + tasks
-
-
-@dataclass(frozen=True)
-class Best:
-    """Whichever of them has the best mean."""
-
-    items: tuple[Item, ...]
-
-    def __str__(self) -> str:
-        return f"best({'; '.join(map(str, self.items))})"
-
-
-@dataclass(frozen=True)
-class Stored:
-    """``storage(...)``: no run, but arithmetic."""
-
-    arguments: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"storage({'; '.join(self.arguments)})"
-
-
-@dataclass(frozen=True)
-class Trunk:
-    """The left side's network without heads, in float32: bytes."""
-
-    def __str__(self) -> str:
-        return "trunk"
-
-
-Side: TypeAlias = Item | Best | Stored | Trunk | float
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Along what a trend goes: a field (`K` is one), one of `RUNNING`, or variants one after another."""
-
-    name: str
-    variants: tuple[Item, ...] = ()
+    def admits(self, density: float) -> bool:
+        return density < self.value if self.below else density == self.value
 
 
 @dataclass(frozen=True)
@@ -129,6 +124,11 @@ class Claim:
         axis: of a trend alone.
         places: () where it is bound to no benchmark.
         averaged: the mean over `places` must.
+        each: a field, by its name among the axes: it must hold at every value that both sides have, or "".
+        largest: a trend is about so many of the largest values of its axis; 0 means all.
+        density: of runs whose method has one, those that count.
+        unit: what its numbers of bytes are in, one of `SIZES`; "" means bytes.
+        note: for people; nothing else depends on it.
     """
 
     id: str
@@ -144,29 +144,20 @@ class Claim:
     averaged: bool
     direction: str
     margin: float
+    each: str
+    largest: int
+    density: Density | None
+    unit: str
     note: str
 
     @property
-    def each_k(self) -> bool:
-        """Whether it must hold at every basis size that both sides have."""
-        return "every shared K" in self.note
-
-    @property
     def scale(self) -> float:
-        """What one of its numbers is worth in ours: a note may say that bytes are counted in MiB."""
-        return 2.0**20 if self.metric.name.startswith("bytes") and "MiB" in self.note else 1.0
-
-    @property
-    def largest(self) -> bool:
-        """Whether a trend is about the two largest values of its axis alone."""
-        return "two largest" in self.note
+        """What one of its numbers is worth in ours."""
+        return SIZES[self.unit] if self.unit else 1.0
 
     def admits(self, density: float | None) -> bool:
-        """Whether a run of that density counts: a note may say ``density .05`` or ``density below .25``."""
-        found = re.search(r"\bdensity (below )?(\.\d+)", self.note)
-        if not found or density is None:
-            return True
-        return density < float(found[2]) if found[1] else density == float(found[2])
+        """Whether a run of that density counts; None: its method has no such field."""
+        return self.density is None or density is None or self.density.admits(density)
 
     @property
     def pairs(self) -> list[tuple[Side, Side | None]]:
@@ -196,13 +187,6 @@ def papers() -> tuple[str, ...]:
 
 
 @functools.cache
-def catalogue() -> Mapping[str, Any]:
-    """Sets of benchmarks, names of axes, derived metrics, stand-ins."""
-    found: dict[str, Any] = json.loads(DATA.joinpath("catalogue.json").read_text(encoding="utf-8"))
-    return found
-
-
-@functools.cache
 def _shipped() -> tuple[Claim, ...]:
     return read_claims(DATA.joinpath("claims.csv").read_text(encoding="utf-8"), "claims.csv")
 
@@ -229,39 +213,20 @@ def read_claims(text: str, file: str) -> tuple[Claim, ...]:
 
 
 def _claim(row: Mapping[str, str], where: str) -> Claim:
-    def fail(column: str, wanted: str) -> UserError:
-        return UserError(f"{where}: {column} = {row[column]!r} {wanted}")
-
-    def sides(column: str) -> tuple[Side, ...]:
-        parsed = [_side(part) for part in split(row[column])]
-        if None in parsed:
-            wanted = "items such as hat, spg[chi=false]@digits_split, best(ewc; hat) or 0.1"
-            raise fail(column, f"does not read as {wanted}")
-        return tuple(side for side in parsed if side is not None)
-
-    kind, trend = row["kind"], row["kind"] == "trend"
-    if kind not in DIRECTIONS:
-        raise fail("kind", f"is none of {', '.join(DIRECTIONS)}{nearest(kind, DIRECTIONS)}")
+    line = _Line(row, where)
+    kind, trend = line.one_of("kind", DIRECTIONS), row["kind"] == "trend"
     if row["direction"] not in DIRECTIONS[kind]:
-        raise fail("direction", f"does not go with {kind}; take {' or '.join(DIRECTIONS[kind])}")
-    if not _NUMBER.fullmatch(row["margin"]):
-        raise fail("margin", "is not a number")
-    metric = parse_metric(row["metric"])
-    if metric is None:
-        raise fail("metric", "does not read as acc or blocked[t=5]")
-    axis = _axis(row["right"]) if trend else None
-    if trend and axis is None:
-        raise fail("right", "is no axis of a trend such as K, t, layer, smax or variants(ewc; hat)")
-    left = sides("left")
-    right = () if trend or not row["right"] else sides("right")
+        raise line.fail("direction", f"does not go with {kind}; take {' or '.join(DIRECTIONS[kind])}")
+    if not is_number(row["margin"]):
+        raise line.fail("margin", "is not a number")
+    metric = line.metric()
+    axis = line.axis() if trend else None
+    left = line.sides("left")
+    right = () if trend or not row["right"] else line.sides("right")
     if not left or (kind == "zero") != (not right and not trend):
         column = "right" if left else "left"
-        raise fail(column, f"does not go with {kind}: zero has no right side, all others have two")
-    averaged = (call := _CALL.fullmatch(row["benchmark"])) is not None and call[1] == "mean"
-    spelled = expanded(call[2] if call and averaged else row["benchmark"])
-    places = [parse_place(part) for part in split(spelled) if part != "*"]
-    if not spelled or None in places:
-        raise fail("benchmark", "does not read as digits_split;cifar100_super[first=5], mean(...) or *")
+        raise line.fail(column, f"does not go with {kind}: zero has no right side, all others have two")
+    averaged, places = line.places()
     return Claim(
         **{key: row[key] for key in ("id", "paper", "where", "kind", "direction", "note")},
         text=row["claim"],
@@ -269,101 +234,94 @@ def _claim(row: Mapping[str, str], where: str) -> Claim:
         right=right,
         axis=axis,
         metric=metric,
-        places=tuple(place for place in places if place is not None),
+        places=places,
         averaged=averaged,
         margin=float(row["margin"]),
+        each=line.each((*left, *right), axis),
+        largest=line.largest(axis),
+        density=line.density(left),
+        unit=line.unit(left, metric),
     )
 
 
-def split(text: str) -> list[str]:
-    """At semicolons outside of all brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == ";" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts if part.strip()]
+@dataclass(frozen=True)
+class _Line:
+    """A line of a file of claims, by column; what cannot be read is told with its line and its column."""
 
+    row: Mapping[str, str]
+    where: str
 
-def expanded(text: str) -> str:
-    """Names of sets replaced by what they stand for."""
-    sets = catalogue()["sets"]
-    parts = [expanded(sets[part]) if part in sets else part for part in split(text)]
-    return ";".join(parts)
+    def fail(self, column: str, wanted: str) -> UserError:
+        return UserError(f"{self.where}: {column} = {self.row[column]!r} {wanted}")
 
-
-def parse_metric(text: str) -> Metric | None:
-    found = _METRIC.fullmatch(text)
-    picks = [part.strip() for part in re.split("[,;]", found[2] or "") if part.strip()] if found else []
-    pairs = [part.partition("=") if "=" in part else ("", "", part) for part in picks]
-    return Metric(found[1], tuple((key, value) for key, _, value in pairs)) if found else None
-
-
-def parse_place(text: str) -> Place | None:
-    found = _PLACE.fullmatch(text)
-    if not found:
-        return None
-    if found[2] and "=" not in found[2]:
-        return Place(found[1], part=found[2])
-    fields = _fields(found[2])
-    return None if fields is None else Place(found[1], fields)
-
-
-def parse_item(text: str) -> Item | None:
-    found = _ITEM.fullmatch(text)
-    if not found:
-        return None
-    fields, place = _fields(found[2]), parse_place(found[3]) if found[3] else None
-    if fields is None or (found[3] and place is None):
-        return None
-    return Item(found[1], fields, place, tuple(map(int, (found[4] or "").split("+"))) if found[4] else ())
-
-
-def _items(text: str) -> tuple[Item, ...] | None:
-    items = [parse_item(part) for part in split(text)]
-    return tuple(item for item in items if item) if items and all(items) else None
-
-
-def _side(text: str) -> Side | None:
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    if text == str(Trunk()):
-        return Trunk()
-    call = _CALL.fullmatch(text)
-    if call is None:
-        return parse_item(text)
-    if call[1] == "storage" and split(call[2]):
-        return Stored(tuple(split(call[2])))
-    items = _items(call[2]) if call[1] == "best" else None
-    return Best(items) if items else None
-
-
-def _axis(text: str) -> Axis | None:
-    call = _CALL.fullmatch(text)
-    if call is None:
-        return Axis(text) if re.fullmatch(r"\w+", text) else None
-    items = _items(call[2]) if call[1] == VARIANTS else None
-    return Axis(VARIANTS, items) if items and len(items) > 1 else None
-
-
-def _fields(text: str | None) -> tuple[tuple[str, Any], ...] | None:
-    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
-    if not all(re.fullmatch(r"\w+", name.strip()) and value.strip() for name, _, value in pairs):
-        return None
-    return tuple((name.strip(), _literal(value.strip())) for name, _, value in pairs)
-
-
-def _literal(text: str) -> Any:
-    """true, false, null and numbers as JSON has them; all else is a text."""
-    try:
-        return json.loads(text)
-    except ValueError:
+    def one_of(self, column: str, known: Iterable[str]) -> str:
+        text, names = self.row[column], list(known)
+        if text not in names:
+            raise self.fail(column, f"is none of {', '.join(names)}{nearest(text, names)}")
         return text
 
+    def sides(self, column: str) -> tuple[Side, ...]:
+        parsed = [parse_side(part) for part in split(self.row[column])]
+        if None in parsed:
+            wanted = "items such as hat, spg[chi=false]@digits_split, best(ewc; hat) or 0.1"
+            raise self.fail(column, f"does not read as {wanted}")
+        return tuple(side for side in parsed if side is not None)
 
-def _written(name: str, fields: tuple[tuple[str, Any], ...], part: str = "") -> str:
-    texts = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in fields]
-    inner = part or ",".join(texts)
-    return f"{name}[{inner}]" if inner else name
+    def metric(self) -> Metric:
+        found = parse_metric(self.row["metric"])
+        if found is None:
+            raise self.fail("metric", "does not read as acc or blocked[t=5]")
+        return found
+
+    def axis(self) -> Axis:
+        found = parse_axis(self.row["right"])
+        if found is None:
+            wanted = "is no axis of a trend such as K, t, layer, smax or variants(ewc; hat)"
+            raise self.fail("right", wanted)
+        return found
+
+    def places(self) -> tuple[bool, tuple[Place, ...]]:
+        """Whether the mean over the benchmarks is meant, and the benchmarks."""
+        found = parse_places(self.row["benchmark"])
+        if found is None:
+            raise self.fail(
+                "benchmark", "does not read as digits_split;cifar100_super[first=5], mean(...) or *"
+            )
+        return found
+
+    def each(self, sides: Sequence[Side], axis: Axis | None) -> str:
+        if not self.row["each"]:
+            return ""
+        found = self.one_of("each", catalogue()["axes"])
+        if axis or not all(isinstance(side, Item | Best) for side in sides) or not self.row["right"]:
+            raise self.fail("each", "goes with a comparison of methods on both sides alone")
+        return found
+
+    def largest(self, axis: Axis | None) -> int:
+        text = self.row["largest"]
+        if not text:
+            return 0
+        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 2:
+            raise self.fail("largest", "is not a whole number of at least 2")
+        if axis is None or axis.name in (*RUNNING, VARIANTS):
+            raise self.fail("largest", "goes with a trend over a setting alone")
+        return int(text)
+
+    def density(self, left: Sequence[Side]) -> Density | None:
+        text = self.row["density"]
+        if not text:
+            return None
+        found = _DENSITY.fullmatch(text)
+        if not found or not 0 < float(found[2]) <= 1:
+            raise self.fail("density", "is neither a density such as 0.05 nor a bound such as <0.25")
+        if any(isinstance(side, Stored) for side in left):
+            raise self.fail("density", "goes with runs; a storage account has none")
+        return Density(float(found[2]), bool(found[1]))
+
+    def unit(self, left: Sequence[Side], metric: Metric) -> str:
+        if not self.row["unit"]:
+            return ""
+        found = self.one_of("unit", SIZES)
+        if metric.name not in BYTES or not all(isinstance(side, Stored) for side in left):
+            raise self.fail("unit", "goes with a storage account of bytes alone")
+        return found

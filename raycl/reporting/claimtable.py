@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raycl.reporting.claims import VARIANTS
 from raycl.reporting.csvfile import Lines
+from raycl.reporting.findings import Finding, Verdict
+from raycl.reporting.grammar import VARIANTS
 from raycl.reporting.judging import (
     GRAVEST,
     HOLDS,
@@ -20,20 +21,41 @@ from raycl.reporting.judging import (
 )
 from raycl.reporting.numbers import written
 from raycl.reporting.text import counted, fraction, wrapped
-from raycl.reporting.verdicts import Finding, Verdict
 from raycl.study import Study
 
 SHOWN = 3  # comparisons of a claim that the terminal shows
 LEVELS = 6  # values along an axis that are shown
 
-COLUMNS = ["claim", "paper", "where", "kind", "metric", "direction", "margin", "verdict", "comparison",
-           "benchmark", "subset", "left", "right", "left_value", "right_value", "levels", "values",
-           "difference", "two_errors", "n", "reason", "text", "note"]  # fmt: skip
+COLUMNS = [
+    "claim",
+    "paper",
+    "where",
+    "kind",
+    "metric",
+    "direction",
+    "margin",
+    "verdict",
+    "comparison",
+    "benchmark",
+    "subset",
+    "left",
+    "right",
+    "left_value",
+    "right_value",
+    "levels",
+    "values",
+    "difference",
+    "half_width",
+    "n",
+    "reason",
+    "text",
+    "note",
+]
 
 LEGEND = (
-    "+- is two standard errors of the paired difference. holds: met by more than that; holds in the mean: "
-    "met, but by less; undecided: not met, but by less; reversed: not met by more. Fewer than three seeds "
-    "give no verdict"
+    "+- is the half-width of the 95 % confidence interval of the paired difference (Student's t). holds: met "
+    "by more than that; holds in the mean: met, but by less; undecided: not met, but by less; reversed: not "
+    "met by more. Fewer than three seeds give no verdict"
 )
 
 
@@ -97,10 +119,10 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     if finding.word == NOT_RUN:
         return finding.reason
     values = [written(metric, value) for value in finding.values]
-    if verdict.arithmetic and claim.scale != 1:
-        values = [f"{value:.1f} MiB" for value in finding.values]
+    if claim.unit:
+        values = [f"{value:.1f} {claim.unit}" for value in finding.values]
     left = f"{finding.left} " if len(claim.left) > 1 or not finding.right else ""
-    right = f"{finding.right} " if len(claim.right) > 1 or ", the best of" in finding.right else ""
+    right = f"{finding.right} " if len(claim.right) > 1 or finding.chosen else ""
     if verdict.arithmetic and len(verdict.findings) > 1:  # accounts against numbers, in order
         left, right = f"{finding.left} ", ""
     if finding.levels:
@@ -115,12 +137,10 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     if not finding.n:
         return f"{where}{text}"
     seeds = counted(finding.n, "order" if verdict.orders else "seed")
-    error = f", +-{_error(verdict, finding.error)}" if finding.error is not None and finding.n > 1 else ""
+    error = ""
+    if finding.half_width is not None:
+        error = f", +-{written(metric, finding.half_width).removeprefix('+')}"
     return f"{where}{text} ({seeds}{error})"
-
-
-def _error(verdict: Verdict, value: float | None) -> str:
-    return written(verdict.claim.metric, value).removeprefix("+")
 
 
 def _along(finding: Finding, values: Sequence[str]) -> str:
@@ -170,7 +190,7 @@ def _line(verdict: Verdict, finding: Finding) -> dict[str, Any]:
         "left": finding.left,
         "right": finding.right,
         "difference": finding.difference,
-        "two_errors": finding.error,
+        "half_width": finding.half_width,
         "n": finding.n,
         "reason": finding.reason,
         "text": claim.text,

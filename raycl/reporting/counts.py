@@ -10,7 +10,7 @@ import torch
 
 from raycl import names
 from raycl.benchmarks import load
-from raycl.errors import UserError
+from raycl.errors import NotPrepared, UserError
 from raycl.method import World
 from raycl.names import recipe
 from raycl.networks import Start
@@ -34,9 +34,10 @@ def row(name: str) -> list[str]:
     paper = "/".join(map(str, wanted)) if wanted else "-"
     try:
         benchmark = load(name)
-    except UserError as error:
-        absent = "is not in data folder" in str(error)
-        return [name, "-", "-", "-", paper, "not here" if absent else "too few"]
+    except NotPrepared:
+        return [name, "-", "-", "-", paper, "not here"]
+    except UserError:
+        return [name, "-", "-", "-", paper, "too few"]
     sizes = [sorted({len(getattr(t, part)) for t in benchmark.tasks}) for part in ("train", "val", "test")]
     ours = "/".join(f"{s[0]}" if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in sizes)
     classes = sorted(set(benchmark.classes))

@@ -12,18 +12,9 @@ from typing import Any
 from raycl.errors import UserError
 from raycl.metrics import Metric, all_metrics
 from raycl.reporting import papertext
-from raycl.reporting.collect import (
-    COMPLETE,
-    DIVERGED,
-    MISSING,
-    Final,
-    Group,
-    Row,
-    Stat,
-    sections,
-    subset_of,
-)
+from raycl.reporting.collect import sections, subset_of
 from raycl.reporting.numbers import FACTS, TIMES
+from raycl.reporting.rows import COMPLETE, DIVERGED, MISSING, Final, Group, Row, Stat
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import canonical, fixed
 from raycl.study import Study
@@ -31,7 +22,7 @@ from raycl.study import Study
 _LEADING = ["benchmark", "subset", "order", "label", "seed", "status", "n", "trials", "trials_diverged"]
 TABLE_COLUMNS = [
     *("table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours", "std"),
-    *("printed", "printed_std", "difference", "two_errors", "beyond", "word", "status", "reason"),
+    *("printed", "printed_std", "difference", "half_width", "beyond", "word", "status", "reason"),
 ]
 TIME_COLUMNS = [
     *(column for name in TIMES for column in (name, f"{name}_std")),
@@ -113,7 +104,8 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
     """The paper's tables of a study, a line for each cell, in fractions, seconds, bytes and counts.
 
     `word` is why no printed number stands there (subset, substitute), `status` why none of ours does;
-    `two_errors` is of the difference, `beyond` 1 where that is more.
+    `half_width` is of the 95 % confidence interval of the difference (Student's t), `beyond` 1 where the
+    difference is more than that, and than the printed number's rounding.
 
     Raises:
         UserError: the study has no such tables.
@@ -135,7 +127,7 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
                 "std": ours.std,
                 "printed": printed.value if printed else None,
                 "printed_std": printed.std if printed else None,
-                "beyond": int(entry.beyond) if entry.two_errors is not None else None,
+                "beyond": int(entry.beyond) if entry.half_width is not None else None,
             }
             writer.writerow(_texts(line))
     return out.getvalue()

@@ -11,9 +11,9 @@ import numpy as np
 from raycl.choosing import labels_chosen
 from raycl.errors import UserError
 from raycl.metrics import Matrix
-from raycl.reporting.claims import RUNNING, Metric, parse_metric
-from raycl.reporting.collect import Final, Group, Section
+from raycl.reporting.grammar import RUNNING, Metric, parse_metric
 from raycl.reporting.numbers import BY_TASK, along, is_signed, of_every_run, written
+from raycl.reporting.rows import Final, Group, Section
 from raycl.reporting.text import clip, one_line
 from raycl.study import View
 

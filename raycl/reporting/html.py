@@ -15,10 +15,11 @@ import jinja2
 from raycl.agenda import Agenda
 from raycl.metrics import Metric, all_metrics
 from raycl.reporting import claimtable, measures, papertext, plots, sensitivity, settings, table, verdicts
-from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
+from raycl.reporting.collect import collect, searched_on, sections
 from raycl.reporting.importances import importances
 from raycl.reporting.numbers import TIMES
-from raycl.reporting.papertable import Filled
+from raycl.reporting.papercells import Filled
+from raycl.reporting.rows import COMPLETE, Group, Row, Section
 from raycl.reporting.text import (
     ABSENT,
     about,

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.reporting.collect import Row, Tried
+from raycl.reporting.rows import Row, Tried
 from raycl.reporting.text import counted, fraction, plain_value
 from raycl.space import Choice, Domain
 from raycl.study import Grid
@@ -130,7 +130,10 @@ def _comparable(value: Any) -> str:
 
 
 def _resampled(x: Values, y: Values) -> tuple[Values, float]:
-    """[RESAMPLES, fields] shares, each on the trials that its resample left out; mean share explained."""
+    """[RESAMPLES, fields] shares, each on the trials that its resample left out; mean share explained.
+
+    Not by scipy.stats.bootstrap, which hands a statistic its resample alone: this one needs the rest as well.
+    """
     from sklearn.ensemble import ExtraTreesRegressor  # here, because it takes seconds to load
 
     random = np.random.default_rng(0)

@@ -1,14 +1,17 @@
-"""From paired numbers to a word: an inequality against two standard errors; under three seeds no verdict."""
+"""From paired numbers to a word: by how much an inequality is met, and whether that is more than noise.
+
+What is more than noise, `raycl.metrics` says: more than the half-width of the 95 % confidence interval of the
+paired difference, by Student's t at the number of pairs. Fewer than three pairs give no verdict.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.metrics import std
+from raycl.metrics import beyond_noise, mean_half_width
 from raycl.reporting.claims import Claim
 
 HOLDS, IN_THE_MEAN, UNDECIDED = "holds", "holds in the mean", "undecided"
@@ -19,26 +22,27 @@ ENOUGH = 3  # seeds, or orders
 Values: TypeAlias = NDArray[np.float64]
 
 
-def two_errors(values: Values) -> float:
-    """Two standard errors of a mean; 0 of a single value."""
-    return 2 * (std(values.tolist()) or 0.0) / math.sqrt(len(values))
+def judge(claim: Claim, left: Values, right: Values) -> tuple[str, float | None]:
+    """The word on paired values, and the half-width of their difference's confidence interval.
 
-
-def judge(claim: Claim, left: Values, right: Values) -> tuple[str, float]:
-    """The word on paired values, and two standard errors of their difference."""
+    That is None where there is a single pair.
+    """
     difference = left - right
-    error = two_errors(difference)
-    sign = -1 if claim.direction == "down" else 1
-    if claim.kind == "formula" or claim.direction == "equal":
+    error = _half_width(difference)
+    if claim.kind == "formula" or claim.direction == "equal":  # the mean is off by so much, up or down
         return word_of(claim.margin - abs(float(difference.mean())), error, len(left)), error
-    if claim.kind == "ratio":
-        return _of(sign * (left - claim.margin * right)), error
-    strict = claim.kind == "greater"
-    return _of(sign * difference + (-claim.margin if strict else claim.margin), strict), error
+    return _of(_slack(claim, left, right), _strict(claim)), error
 
 
-def judge_trend(claim: Claim, units: Values) -> tuple[str, float, float]:
-    """The word on values [levels, units], the change along the axis, and two standard errors of that.
+def satisfied(claim: Claim, left: float, right: float) -> bool:
+    """Whether numbers that have no noise satisfy the claim."""
+    if claim.kind == "formula" or claim.direction == "equal":
+        return _met(claim.margin - abs(left - right), strict=False)
+    return _met(float(_slack(claim, np.array([left]), np.array([right]))[0]), _strict(claim))
+
+
+def judge_trend(claim: Claim, units: Values) -> tuple[str, float, float | None]:
+    """The word on values [levels, units], the change along the axis, and the half-width of its interval.
 
     A flat trend is about its highest and lowest level; one over tasks about a straight line through them, for
     tasks differ in difficulty; any other goes from first to last and never back by more than the margin.
@@ -56,18 +60,44 @@ def judge_trend(claim: Claim, units: Values) -> tuple[str, float, float]:
     else:
         steps = [sign * step + claim.margin for step in np.diff(units, axis=0)]
         words = [_of(sign * change, strict=True), *map(_of, steps)]
-    return min(words, key=GRAVEST.index), float(change.mean()), two_errors(change)
+    return min(words, key=GRAVEST.index), float(change.mean()), _half_width(change)
+
+
+def word_of(slack: float, error: float | None, n: int, strict: bool = False) -> str:
+    """The word on an inequality that is met by `slack`, with `n` seeds behind it.
+
+    Args:
+        error: half-width of the slack's confidence interval, None where nothing is known of it.
+        strict: whether a slack of 0 is too little.
+    """
+    if n < ENOUGH or error is None:
+        return NO_VERDICT
+    clear = beyond_noise(slack, error)
+    if _met(slack, strict):
+        return HOLDS if clear or not beyond_noise(error, 0.0) else IN_THE_MEAN  # exact values have no noise
+    return REVERSED if clear else UNDECIDED
+
+
+def _slack(claim: Claim, left: Values, right: Values) -> Values:
+    """By how much each pair satisfies an inequality."""
+    sign = -1 if claim.direction == "down" else 1
+    if claim.kind == "ratio":
+        return sign * (left - claim.margin * right)
+    return sign * (left - right) + (-claim.margin if _strict(claim) else claim.margin)
+
+
+def _strict(claim: Claim) -> bool:
+    return claim.kind == "greater"
 
 
 def _of(slack: Values, strict: bool = False) -> str:
-    return word_of(float(slack.mean()), two_errors(slack), len(slack), strict)
+    return word_of(float(slack.mean()), _half_width(slack), len(slack), strict)
 
 
-def word_of(slack: float, error: float, n: int, strict: bool = False) -> str:
-    """By how much an inequality is met, against two standard errors of that; `n` seeds are behind it."""
-    slack, error = round(slack, 12), round(error, 12)  # what 0.85 - 0.80 - 0.05 leaves is no reversal
-    if n < ENOUGH:
-        return NO_VERDICT
-    if slack > 0 or (slack == 0 and not strict):
-        return HOLDS if slack > error or error == 0 else IN_THE_MEAN
-    return REVERSED if -slack > error else UNDECIDED
+def _met(slack: float, strict: bool) -> bool:
+    slack = round(slack, 12)  # what 0.85 - 0.80 - 0.05 leaves is 0
+    return slack > 0 or (slack == 0 and not strict)
+
+
+def _half_width(values: Values) -> float | None:
+    return mean_half_width(values.tolist())

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from raycl.agenda import Agenda
 from raycl.reporting import papertext, table
-from raycl.reporting.collect import Section, collect, sections
-from raycl.reporting.papertable import Filled
+from raycl.reporting.collect import collect, sections
+from raycl.reporting.papercells import Filled
+from raycl.reporting.rows import Section
 from raycl.reporting.text import ABSENT, one_line
 from raycl.study import Sheet, Study
 

@@ -11,9 +11,9 @@ import numpy as np
 from raycl.choosing import labels_chosen
 from raycl.errors import UserError
 from raycl.metrics import Matrix
-from raycl.reporting.claims import Metric, parse_metric
-from raycl.reporting.collect import Final, Group, Section
+from raycl.reporting.grammar import Metric, parse_metric
 from raycl.reporting.numbers import along, by_task, written
+from raycl.reporting.rows import Final, Group, Section
 from raycl.reporting.text import clip, one_line
 from raycl.study import View
 

@@ -9,8 +9,9 @@ from typing import Any
 from raycl import metrics
 from raycl.metrics import mean
 from raycl.reporting import measures
-from raycl.reporting.claims import Metric, catalogue
-from raycl.reporting.collect import Final, Row
+from raycl.reporting.claims import catalogue
+from raycl.reporting.grammar import Metric
+from raycl.reporting.rows import Final, Row
 from raycl.reporting.text import fraction, plain_value, quantity, seconds, signed
 
 FACTS = ("epochs_mean", "params", "bytes_total")  # of a run, beside the metrics of its matrices

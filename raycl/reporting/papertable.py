@@ -1,45 +1,26 @@
 """A table as a paper has it: methods by benchmarks, each number beside the printed one.
 
-`PaperTable` is what a study writes, `filled` reads the rows of a report into its cells; `papertext` and
+`PaperTable` is what a study writes, `papercells` reads the rows of a report into its cells; `papertext` and
 `latex` write them. A row means by ``spg[chi=false]`` what a claim means by it.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 from raycl import metrics, names
 from raycl.errors import UserError, nearest
-from raycl.method import Method
-from raycl.reporting import claims, printed, units
-from raycl.reporting.claims import Item, Metric, Place, catalogue, parse_item, parse_metric, parse_place
-from raycl.reporting.collect import (
-    COMPLETE,
-    DIVERGED,
-    INCOMPLETE,
-    MISSING,
-    Group,
-    Section,
-    Stat,
-)
-from raycl.reporting.judging import ENOUGH
-from raycl.reporting.numbers import BY_TASK, is_signed, number, of_every_run
-from raycl.reporting.printed import Printed
-from raycl.reporting.published import as_printed
-from raycl.reporting.text import ABSENT, counted
-from raycl.reporting.verdicts import Reading, fields_named, reading, rows_meant, tasks_of
+from raycl.reporting import units
+from raycl.reporting.claims import claims
+from raycl.reporting.grammar import Item, catalogue, parse_item, parse_metric
+from raycl.reporting.numbers import BY_TASK, of_every_run
 from raycl.space import fields_of
 from raycl.study import Study
 
-SUBSET, SUBSTITUTE = "subset", "substitute"
 MEAN = "mean"
 
-Where: TypeAlias = str  # canonical text of a benchmark, with a part or tasks: "cifar100_super#3"
 _COLUMN = re.compile(r"(.+?)(?:\[(\w+)\])?(?:#(\d+(?:\+\d+)*))?")
 
 
@@ -116,7 +97,7 @@ class PaperTable:
     @property
     def items(self) -> list[Item]:
         """Methods that the rows name."""
-        found = [parse_item(_first(entry)) for entry in self.rows.values()]
+        found = [parse_item(first_of(entry)) for entry in self.rows.values()]
         return [item for item in found if item is not None]
 
     def metric_of(self, row: str, column: str) -> str:
@@ -135,13 +116,13 @@ def check(table: PaperTable, study: Study, place: str) -> None:
     """
     where = f"{place}: tables: {table.title!r}"
     for label, entry in table.rows.items():
-        if _first(entry) not in study.methods:
-            _check_item(_first(entry), f"{where}: rows[{label!r}]")
+        if first_of(entry) not in study.methods:
+            _check_item(first_of(entry), f"{where}: rows[{label!r}]")
     for label, entry in table.columns.items():
-        text, _, _ = _parts(_first(entry))
+        text, _, _ = parts_of(first_of(entry))
         names.recipe(text, f"{where}: columns[{label!r}]")
-    known = known_metrics(study.metrics)
     own = any(":" in str(keys.get("method", label)) for label, keys in study.methods.items())
+    known = known_metrics(study.metrics)
     for row in table.rows:
         for column in table.columns:
             _check_metric(table.metric_of(row, column), where, known, own)
@@ -180,397 +161,20 @@ def known_metrics(own: Sequence[metrics.Metric] = ()) -> list[str]:
         *catalogue()["readings"],
         *catalogue()["figures"],
     }
-    return sorted(found | {claim.metric.name for claim in claims.claims()})
+    return sorted(found | {claim.metric.name for claim in claims()})
 
 
-# What stands in a cell
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A cell of a table.
-
-    Attributes:
-        method, benchmark: as the study's author wrote them.
-        label: of the study's cell, "" where there is none.
-        values: by seed, or by order where there are several.
-        wanted: how many values there should be.
-        printed: the paper's number, where ours may stand beside it.
-        word: why it may not: `SUBSET`, `SUBSTITUTE`, or "".
-        status: why there are no values: "not run", "blocked", ...; `ABSENT` where nobody measured it.
-        reason: of the status, of a choice among several cells, or of fewer values than wanted.
-        own: metrics that the study adds to raycl's.
-    """
-
-    row: str
-    column: str
-    method: str
-    benchmark: str
-    metric: Metric
-    unit: str
-    paper_seeds: int
-    label: str = ""
-    values: Mapping[int, float] = field(default_factory=dict)
-    wanted: int = 0
-    printed: Printed | None = None
-    word: str = ""
-    status: str = ""
-    reason: str = ""
-    own: Sequence[metrics.Metric] = ()
-
-    @property
-    def signed(self) -> bool:
-        """Whether it is a difference, written with its sign."""
-        return is_signed(self.metric.name, self.own)
-
-    @property
-    def ours(self) -> Stat:
-        return Stat(tuple(self.values.values()))
-
-    @property
-    def timed(self) -> bool:
-        """Times of other machines are no finding."""
-        return self.metric.name.startswith(("ct", "seconds"))
-
-    @property
-    def difference(self) -> float | None:
-        """Ours - printed."""
-        mean = self.ours.mean
-        return None if mean is None or self.printed is None or self.timed else mean - self.printed.value
-
-    @property
-    def two_errors(self) -> float | None:
-        """Two standard errors of the difference; of ours alone where no deviation is printed."""
-        std = self.ours.std
-        if self.difference is None or self.printed is None or std is None:
-            return None
-        theirs = (self.printed.std or 0.0) ** 2 / self.paper_seeds
-        return 2 * math.sqrt(std**2 / len(self.values) + theirs)
-
-    @property
-    def beyond(self) -> bool:
-        """Whether the difference is more than two standard errors, and than the printed number's rounding.
-
-        Never on fewer than `ENOUGH` values.
-        """
-        if self.difference is None or self.two_errors is None or self.printed is None:
-            return False
-        limit = max(self.two_errors, self.printed.last_digit / 2)
-        return len(self.values) >= ENOUGH and abs(self.difference) > limit * (1 + 1e-9)
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A table with its cells, in the order of rows and columns (transposed where the table asks for it).
-
-    Attributes:
-        held: by benchmark's label, what is held out of the training images beside a printed number.
-    """
-
-    table: PaperTable
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    entries: Mapping[tuple[str, str], Entry]
-    methods: Mapping[str, type[Method]]
-    subsets: Mapping[str, str]
-    held: Mapping[str, str]
-    orders: bool
-    lost: bool  # the paper has such a table, and none of its numbers is known
-
-    @property
-    def all(self) -> list[Entry]:
-        return list(self.entries.values())
-
-
-class _Column(NamedTuple):
-    label: str
-    text: str
-    section: Section | None
-    part: str
-    tasks: tuple[int, ...]
-    place: Where
-    word: str
-    held: str
-
-
-def filled(table: PaperTable, study: Study, sections: Sequence[Section]) -> Filled:
-    """Read a report's numbers into a table."""
-    known = _printed(study.paper)
-    columns = [_column(label, _first(entry), study.paper, sections) for label, entry in table.columns.items()]
-    entries: dict[tuple[str, str], Entry] = {}
-    methods: dict[str, type[Method]] = {}
-    for row, text in table.rows.items():
-        for column in columns:
-            metric = table.metric_of(row, column.label)
-            groups = _groups(table, study, _first(text), metric, column)
-            if groups:
-                methods[row] = groups[0].rows[0].cell.method
-            entry = _entry(table, row, _first(text), metric, column, groups)
-            entries[row, column.label] = _beside(entry, table, column.place, known)
-        if table.mean:
-            entries[row, MEAN] = _mean(table, [entries[row, c.label] for c in columns], columns, known)
-    beside = {column for (_, column), entry in entries.items() if entry.printed}
-    axes = tuple(table.rows), (*table.columns, *([MEAN] if table.mean else []))
-    if table.transpose:
-        axes = axes[1], axes[0]
-        entries = {(column, row): entry for (row, column), entry in entries.items()}
-    return Filled(
-        table=table,
-        rows=axes[0],
-        columns=axes[1],
-        entries=entries,
-        methods=methods,
-        subsets={c.label: c.section.subset for c in columns if c.section and c.section.subset},
-        held={c.label: c.held for c in columns if c.held and beside & {c.label, MEAN}},
-        orders=any(c.section.orders > 1 for c in columns if c.section),
-        lost=bool(study.paper and table.tables) and not any(key[0] in table.tables for key in known),
-    )
-
-
-def _groups(table: PaperTable, study: Study, text: str, metric: str, column: _Column) -> list[Group]:
-    """Cells of the study that a row means in a column, the one to show first."""
-    if column.section is None:
-        return []
-    item, groups = parse_item(text), column.section.groups
-    if item is None or item.method not in names.method_names():
-        return [group for group in groups if group.label == text]
-    read = reading(_metric(metric))
-    admitted = [row for row in column.section.rows if read.admits(row)]
-    meant = rows_meant(item, admitted, fields_named(table.items, read), read)
-    labels = {row.cell.label for row in meant}
-    return sorted((g for g in groups if g.label in labels), key=lambda g: _rank(g, table.best), reverse=True)
-
-
-def _rank(group: Group, best: str) -> tuple[bool, float]:
-    values = [number(row, final, _metric(best)) for row in group.rows for final in row.finals]
-    mean = metrics.mean(values)
-    return mean is not None, mean or 0.0
-
-
-def _entry(
-    table: PaperTable, row: str, text: str, metric: str, column: _Column, groups: Sequence[Group]
-) -> Entry:
-    about = Entry(
-        row=row,
-        column=column.label,
-        method=text,
-        benchmark=column.text,
-        metric=_metric(metric),
-        unit=table.unit_of(metric),
-        paper_seeds=table.paper_seeds,
-        word=column.word,
-        status=MISSING,
-        own=column.section.own if column.section else (),
-    )
-    if not groups or column.section is None:
-        return about
-    group, reasons = groups[0], []
-    values = _values(group, reading(about.metric), column)
-    run = [g for g in groups if g.finals]
-    if len(groups) > 1 and run:
-        reasons.append(f"best {table.best} of {_of(len(run), len(groups))}: {group.label}")
-    status, wanted = "", _wanted(group, about.metric)
-    if not group.finals:
-        status, why = _absence(group)
-        reasons.append(why)
-    elif not values:
-        status = ABSENT
-    elif len(values) < wanted:
-        reasons.append(_fewer(len(values), wanted, column.section.orders > 1))
-    reason = "; ".join(filter(None, reasons))
-    return _changed(about, label=group.label, values=values, wanted=wanted, status=status, reason=reason)
-
-
-def _of(run: int, cells: int) -> str:
-    return counted(cells, "cell") if run == cells else f"{run} run of {counted(cells, 'cell')}"
-
-
-def _fewer(have: int, wanted: int, orders: bool) -> str:
-    return f"mean over {have} of {counted(wanted, 'order' if orders else 'seed')}"
-
-
-def _absence(group: Group) -> tuple[str, str]:
-    """Why a cell has no number, as a word and in half a line."""
-    stopped = next((row for row in group.rows if row.status not in (COMPLETE, INCOMPLETE, MISSING)), None)
-    if stopped:
-        return stopped.status, stopped.reason.splitlines()[0] if stopped.reason else ""
-    if any(row.diverged for row in group.rows):
-        return DIVERGED, ""
-    done, runs = sum(row.done for row in group.rows), sum(row.runs for row in group.rows)
-    return MISSING, f"{done} of {counted(runs, 'run')} done" if done else ""
-
-
-def _wanted(group: Group, metric: Metric) -> int:
-    if len(group.rows) > 1:
-        return len(group.rows)
-    return 1 if metric.name == "ps" else group.wanted
-
-
-def _values(group: Group, read: Reading, column: _Column) -> dict[int, float]:
-    """By seed, or by order where there are several, of which each counts as its mean."""
-    assert column.section is not None
-    tasks = column.tasks or (tasks_of(column.section.benchmark, column.part) if column.part else ())
-    if column.part and not tasks:
-        return {}
-    orders = len(group.rows) > 1
-    found: dict[int, list[float]] = {}
-    for row in group.rows:
-        for final in row.finals[:1] if read.metric.name == "ps" else row.finals:
-            unit = row.cell.order if orders else final.seed
-            value = number(row, final, read.metric, tasks)
-            if value is not None:
-                found.setdefault(unit, []).append(value - read.base(row, unit, column.section.rows, orders))
-    means = {unit: sum(values) / len(values) for unit, values in found.items()}
-    return {unit: mean for unit, mean in means.items() if not math.isnan(mean)}
-
-
-def _mean(
-    table: PaperTable, entries: Sequence[Entry], columns: Sequence[_Column], known: Mapping[_Key, Printed]
-) -> Entry:
-    """Over columns, of each seed that all of them have."""
-    first = entries[0]
-    shared = [unit for unit in first.values if all(unit in entry.values for entry in entries)]
-    values = {unit: sum(e.values[unit] for e in entries) / len(entries) for unit in shared}
-    wanted, words = min(entry.wanted for entry in entries), {entry.word for entry in entries}
-    orders = any(column.section.orders > 1 for column in columns if column.section)
-    mean = _changed(
-        first,
-        column=MEAN,
-        benchmark="; ".join(entry.benchmark for entry in entries),
-        label=first.label if len({entry.label for entry in entries}) == 1 else "",
-        values=values,
-        wanted=wanted,
-        printed=None,
-        word=next((word for word in (SUBSTITUTE, SUBSET) if word in words), ""),
-        status="" if values else ABSENT,
-        reason=_fewer(len(values), wanted, orders) if 0 < len(values) < wanted else "",
-    )
-    return _beside(mean, table, _together(column.place for column in columns), known)
-
-
-def _changed(entry: Entry, **changes: object) -> Entry:
-    return Entry(**{**vars(entry), **changes})
-
-
-# Where the paper's numbers stand
-
-_Key: TypeAlias = tuple[str, Where, str, str]  # table, benchmark, method, metric
-
-
-def _printed(paper: str) -> dict[_Key, Printed]:
-    """A paper's numbers by place; without places where it prints several, and without arithmetic."""
-    found: dict[_Key, Printed] = {}
-    twice = set()
-    for one in _numbers(paper):
-        place = _place_of(one.benchmark)
-        if place and not one.arithmetic:
-            key = (one.table, place, _same_item(one.method), _same_metric(one.metric))
-            twice |= {key} & found.keys()
-            found[key] = one
-    found = {key: one for key, one in found.items() if key not in twice}
-    return _averages(found) | found
-
-
-def _averages(found: Mapping[_Key, Printed]) -> dict[_Key, Printed]:
-    """An accuracy over all tasks is the mean of those of the tasks, where a paper prints these as well."""
-    tasks: dict[_Key, list[Where]] = {}
-    for key in found:
-        whole, numbered, _ = key[1].partition("#")
-        if numbered and key[3] == "acc":
-            tasks.setdefault((key[0], whole, *key[2:]), []).append(key[1])
-    printed_too = {key: places for key, places in tasks.items() if key in found}
-    return {(key[0], _together(places), *key[2:]): found[key] for key, places in printed_too.items()}
-
-
-def _numbers(paper: str) -> tuple[Printed, ...]:
-    try:
-        return printed.numbers(paper) if paper else ()
-    except UserError:  # of some papers none survives
-        return ()
-
-
-def _beside(entry: Entry, table: PaperTable, place: Where, known: Mapping[_Key, Printed]) -> Entry:
-    """With the printed number, where data are the paper's and whole."""
-    if entry.word:
-        return entry
-    method, metric = _same_item(entry.method), _same_metric(str(entry.metric))
-    found = (known.get((number, place, method, metric)) for number in table.tables)
-    return _changed(entry, printed=next(filter(None, found), None))
-
-
-def _column(label: str, text: str, paper: str, sections: Sequence[Section]) -> _Column:
-    written, part, tasks = _parts(text)
-    recipe = names.recipe(written)
-    section = next((s for s in sections if s.benchmark == str(recipe)), None)
-    known, held = as_printed(recipe)
-    place = _place(str(known), part, tasks)
-    word = SUBSET if section and section.subset else ""
-    if paper and place not in _places(label, paper):
-        word = SUBSTITUTE
-    numbers = tuple(map(int, tasks.split("+"))) if tasks else ()
-    return _Column(label, text, section, part, numbers, place, word, held)
-
-
-def _places(label: str, paper: str) -> set[Where | None]:
-    """What a column of that name may hold: what the paper calls so, or else any of the papers' benchmarks."""
-    stated = printed.datasets(paper)
-    if label in stated:
-        return {_place_of(stated[label])}
-    known = [*stated.values(), *(one.benchmark for one in _numbers(paper)), *catalogue()["stand_ins"]]
-    return {_place_of(text) for text in known}
-
-
-@functools.cache
-def _place_of(text: str) -> Where | None:
-    """``cifar100_super[first=5]#3``, ``mean(spg_all)`` as a place; None where there is no such benchmark."""
-    inner = text.removeprefix(f"{MEAN}(").removesuffix(")")
-    if inner != text:
-        found = [_place_of(part) for part in claims.split(claims.expanded(inner))]
-        return _together(place for place in found if place) if all(found) else None
-    written, _, tasks = text.partition("#")
-    place = parse_place(written)
-    try:
-        return _place(str(names.recipe(_call(place))), place.part, tasks) if place else None
-    except UserError:
-        return None
-
-
-def _call(place: Place) -> str:
-    return f"{place.benchmark}({', '.join(f'{name}={value!r}' for name, value in place.fields)})"
-
-
-def _place(benchmark: str, part: str, tasks: str) -> Where:
-    return benchmark + (f"[{part}]" if part else "") + (f"#{tasks}" if tasks else "")
-
-
-def _together(places: Iterable[Where]) -> Where:
-    return f"{MEAN}({'; '.join(sorted(places))})"
-
-
-def _parts(text: str) -> tuple[str, str, str]:
+def parts_of(text: str) -> tuple[str, str, tuple[int, ...]]:
     """A column's benchmark, part and tasks."""
     found = _COLUMN.fullmatch(text)
-    return (found[1], found[2] or "", found[3] or "") if found else (text, "", "")
+    return (found[1], found[2] or "", tasks_in(found[3] or "")) if found else (text, "", ())
 
 
-def _same_item(text: str) -> str:
-    """Equal for texts that differ in the order of fields alone."""
-    item = parse_item(text)
-    return text if item is None else str(Item(item.method, tuple(sorted(item.fields, key=repr))))
+def tasks_in(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split("+"))) if text else ()
 
 
-def _same_metric(text: str) -> str:
-    metric = parse_metric(text)
-    return text if metric is None else str(Metric(metric.name, tuple(sorted(metric.picks))))
-
-
-def _metric(text: str) -> Metric:
-    metric = parse_metric(text)
-    assert metric is not None, text
-    return metric
-
-
-def _first(entry: str | tuple[str, str]) -> str:
+def first_of(entry: str | tuple[str, str]) -> str:
     return entry if isinstance(entry, str) else entry[0]
 
 

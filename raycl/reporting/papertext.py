@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from raycl.reporting import units
-from raycl.reporting.collect import Section, searched_on
+from raycl.reporting.collect import searched_on
 from raycl.reporting.judging import ENOUGH
-from raycl.reporting.papertable import MEAN, SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.reporting.papercells import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.reporting.rows import Section
 from raycl.reporting.text import ABSENT, COLUMNS, clipped, counted, padded, width_of, wrapped
 from raycl.study import Study
 
@@ -124,9 +125,12 @@ def _about_differences(found: Filled, apart: Sequence[Entry]) -> list[str]:
     if not apart:
         return []
     text = "diff: ours - paper"
-    if not any(entry.two_errors is not None for entry in apart):
-        return [f"{text}; one value has no uncertainty, and gives no {BEYOND}"]
-    text += f"; {BEYOND} more than two standard errors of it, and than the printed number's rounding"
+    if all(entry.half_width is None for entry in apart):
+        return [f"{text}; a single value says nothing of its uncertainty, and gives no {BEYOND}"]
+    text += (
+        f"; {BEYOND} more than the half-width of its 95 % confidence interval (Student's t), and than the "
+        "printed number's rounding"
+    )
     printed = [entry.printed.std is not None for entry in apart if entry.printed]
     runs = counted(found.table.paper_seeds, "run")
     if all(printed):
@@ -154,9 +158,10 @@ def notes(found: Filled) -> list[str]:
         labels = [label for label, held in found.held.items() if held == text]
         whole = len(labels) == len(found.table.columns)
         lines.append(text if whole else f"{', '.join(labels)}: {text}")
-    played = {entry.column: entry.benchmark for entry in found.all if entry.word == SUBSTITUTE}
-    if played:
-        named = [f"{label}: {text}" for label, text in played.items() if text != label and ";" not in text]
+    substitutes = [entry for entry in found.all if entry.word == SUBSTITUTE]
+    if substitutes:
+        played = {entry.column: entry.benchmark for entry in substitutes if not entry.mean}
+        named = [f"{label}: {text}" for label, text in played.items() if text != label]
         lines.append("substitute: other data than the paper's" + (f" ({', '.join(named)})" if named else ""))
     return [*lines, *found.table.notes]
 
@@ -166,9 +171,10 @@ def _where(found: Filled, places: Iterable[tuple[str, str]]) -> str:
     left = set(places)
     silent = {place for place, entry in found.entries.items() if not entry.values and not entry.reason}
     words = []
+    own = [place for place, entry in found.entries.items() if not entry.mean]
     for axis, labels in ((1, found.columns), (0, found.rows)):
         for label in labels:
-            line = {place for place in found.entries if place[axis] == label and MEAN not in place} - silent
+            line = {place for place in own if place[axis] == label} - silent
             if len(line) > 1 and line <= left:
                 words.append(label)
                 left -= line

@@ -7,12 +7,9 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
 
 from raycl.errors import UserError
-from raycl.reporting.claims import parse_place
-
-DATA = resources.files("raycl.reporting").joinpath("data")
+from raycl.reporting.grammar import DATA, parse_place
 
 SCALES = {"%": 0.01, "percent": 0.01, "percentage_points": 0.01, "minutes": 60, "MB": 2**20}
 """From a printed unit to ours: fractions, seconds, bytes; a unit that is not here is ours already."""

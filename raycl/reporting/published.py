@@ -9,10 +9,11 @@ from dataclasses import fields, replace
 from raycl import names, userfiles
 from raycl.benchmarks.base import Recipe
 from raycl.errors import UserError
-from raycl.reporting.claims import parse_item, parse_metric, parse_place
-from raycl.reporting.collect import Row, subset_of
+from raycl.reporting.collect import subset_of
+from raycl.reporting.grammar import parse_item, parse_metric, parse_place
+from raycl.reporting.matching import fields_named, reading, rows_meant
 from raycl.reporting.printed import numbers
-from raycl.reporting.verdicts import fields_named, reading, rows_meant
+from raycl.reporting.rows import Row
 from raycl.study import Cell
 
 

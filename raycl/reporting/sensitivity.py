@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raycl import metrics
-from raycl.reporting.collect import Row, Section
+from raycl.reporting.rows import Row, Section
 from raycl.reporting.text import ABSENT, fraction, one_line, seconds
 from raycl.study import Search, View
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from raycl.agenda import Agenda
 from raycl.metrics import Metric, all_metrics
 from raycl.reporting import measures, papertext
-from raycl.reporting.collect import COMPLETE, Group, Row, Section, collect, searched_on, sections
+from raycl.reporting.collect import collect, searched_on, sections
+from raycl.reporting.rows import COMPLETE, Group, Row, Section
 from raycl.reporting.sensitivity import Searches
 from raycl.reporting.text import (
     ABSENT,

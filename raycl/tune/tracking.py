@@ -34,9 +34,10 @@ from raycl import metrics, names, userfiles
 from raycl.agenda import Agenda, CellState, Job, Trial
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
-from raycl.reporting.collect import Final, Row, collect, printed_name, row_of, subset_of
+from raycl.reporting.collect import collect, row_of, subset_of
 from raycl.reporting.measures import measure
 from raycl.reporting.published import published
+from raycl.reporting.rows import Final, Row, printed_name
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import ran_with, searched
 from raycl.reporting.text import clip

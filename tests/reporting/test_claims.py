@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 
 import pytest
 
 from raycl.errors import UserError
-from raycl.reporting.claims import (
-    COLUMNS,
-    Axis,
-    Best,
-    Claim,
-    Item,
-    Metric,
-    Place,
-    Stored,
-    Trunk,
-    claims,
-    papers,
-    parse_metric,
-    read_claims,
-)
+from raycl.reporting.claims import COLUMNS, Claim, Density, claims, papers, read_claims
+from raycl.reporting.grammar import Axis, Best, Item, Metric, Place, Stored, Trunk, parse_metric
 
 PLAIN = {
     "id": "x-01",
@@ -36,8 +24,13 @@ PLAIN = {
     "benchmark": "digits_split",
     "direction": "up",
     "margin": "0",
+    "each": "",
+    "largest": "",
+    "density": "",
+    "unit": "",
     "note": "",
 }
+STORED = {"kind": "formula", "direction": "equal", "left": "storage(a)", "right": "30", "benchmark": "*"}
 
 
 def text_of(*changes: dict[str, str]) -> str:
@@ -101,11 +94,51 @@ def test_pairs_are_all_against_all_but_numbers_of_an_account_in_order() -> None:
     assert found == [(Stored(("a",)), 1.0), (Stored(("b",)), 2.0)]
 
 
-def test_a_note_may_limit_the_density() -> None:
-    below = claim(note="density below .25; up to .05 in the grid")
+def test_a_claim_may_be_about_some_densities() -> None:
+    below = claim(density="<0.25")
+    assert below.density == Density(0.25, below=True)
     assert [below.admits(d) for d in (0.05, 0.25, None)] == [True, False, True]
-    assert [claim(note="density .05; more").admits(d) for d in (0.05, 0.1)] == [True, False]
-    assert claim(note="printed .021; elsewhere .004").admits(0.3)
+    assert [claim(density=text).admits(d) for text in ("0.05", ".05") for d in (0.05, 0.1)] == [
+        True,
+        False,
+    ] * 2
+    assert claim().density is None and claim().admits(0.3)
+
+
+def test_basis_sizes_levels_and_units_have_columns() -> None:
+    assert (claim().each, claim().largest, claim().unit, claim().scale) == ("", 0, "", 1)
+    assert claim(each="K").each == "K" and claim(each="K", right="best(ewc; spg)").each == "K"
+    assert claim(kind="trend", right="K", largest="2").largest == 2
+    sizes = claim(**STORED, metric="bytes_total", unit="MiB")
+    assert (sizes.unit, sizes.scale) == ("MiB", 2**20)
+
+
+NOTE = "every shared K; MiB; between the two largest K only; density below .25"
+
+
+def test_a_note_is_for_people() -> None:
+    plain: list[dict[str, str]] = [
+        {}, {"kind": "trend", "right": "K"}, {**STORED, "metric": "bytes_total", "unit": ""}
+    ]  # fmt: skip
+    for changes in plain:
+        noted = claim(**changes, note=NOTE)
+        assert noted.note == NOTE and dataclasses.replace(noted, note="") == claim(**changes)
+
+
+def test_what_shipped_claims_ask_of_sizes_levels_densities_and_units() -> None:
+    asked = {
+        one.id: (one.each, one.largest, str(one.density or ""), one.unit)
+        for one in claims()
+        if one.each or one.largest or one.density or one.unit
+    }
+    assert asked == {
+        "impresslearn-03": ("", 2, "", ""),
+        "impresslearn-04": ("K", 0, "", ""),
+        "impresslearn-05": ("K", 0, "", ""),
+        "impresslearn-16": ("", 0, "<0.25", ""),
+        "impresslearn-17": ("", 0, "0.05", ""),
+        "ksm-16": ("", 0, "", "MiB"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -123,6 +156,24 @@ def test_a_note_may_limit_the_density() -> None:
         ({"kind": "trend", "right": "variants(hat)"}, "right = 'variants(hat)'"),
         ({"benchmark": "mean(a b)"}, "benchmark = 'mean(a b)'"),
         ({"benchmark": ""}, "benchmark = ''"),
+        ({"each": "k"}, "each = 'k' is none of K"),
+        ({"each": "every shared K"}, "each = 'every shared K' is none of K"),
+        ({"each": "K", "kind": "trend", "right": "K"}, "each = 'K' goes with"),
+        ({"each": "K", "right": "0.5"}, "each = 'K' goes with"),
+        ({"each": "K", "kind": "zero", "right": ""}, "each = 'K' goes with"),
+        ({"largest": "two", "kind": "trend", "right": "K"}, "largest = 'two' is not a whole number"),
+        ({"largest": "1", "kind": "trend", "right": "K"}, "largest = '1' is not a whole number"),
+        ({"largest": "2"}, "largest = '2' goes with a trend"),
+        ({"largest": "2", "kind": "trend", "right": "t"}, "largest = '2' goes with a trend"),
+        ({"largest": "2", "kind": "trend", "right": "variants(ewc;hat)"}, "largest = '2' goes with a trend"),
+        ({"density": "low"}, "density = 'low' is neither"),
+        ({"density": ">0.25"}, "density = '>0.25' is neither"),
+        ({"density": "0"}, "density = '0' is neither"),
+        ({"density": "25"}, "density = '25' is neither"),
+        (STORED | {"density": "0.05"}, "density = '0.05' goes with runs"),
+        (STORED | {"metric": "bytes_total", "unit": "MB"}, "unit = 'MB' is none of MiB; did you mean 'MiB'"),
+        (STORED | {"unit": "MiB"}, "unit = 'MiB' goes with a storage account of bytes"),
+        ({"metric": "bytes_total", "unit": "MiB"}, "unit = 'MiB' goes with a storage account of bytes"),
     ],
 )
 def test_what_does_not_read_is_named_with_its_line(changes: dict[str, str], column: str) -> None:
@@ -134,7 +185,7 @@ def test_what_does_not_read_is_named_with_its_line(changes: dict[str, str], colu
 def test_a_file_of_another_shape_is_refused() -> None:
     with pytest.raises(UserError, match=r"own.csv:1: the columns must be id,paper"):
         read_claims("id,claim\n", "own.csv")
-    with pytest.raises(UserError, match=r"own.csv:2: a claim has 12 columns"):
+    with pytest.raises(UserError, match=r"own.csv:2: a claim has 16 columns"):
         read_claims(text_of({}).replace("x-01,", "x-01,too,many,"), "own.csv")
     with pytest.raises(UserError, match="x-01 stands there twice"):
         read_claims(text_of({}, {"id": "x-01"}), "own.csv")

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from raycl.provenance import fingerprint
-from raycl.reporting.collect import Row, collect, searched_on, sections
+from raycl.reporting.collect import collect, searched_on, sections
+from raycl.reporting.rows import Row
 from raycl.study import Grid, Search, Seeds, Study
 from reporting import hand
 from reporting.hand import ALONE, BENCHMARK, RATE, SEARCH
@@ -233,11 +234,11 @@ def test_several_orders_count_as_their_means(store):
     assert [row.mean("acc") for row in group.rows] == pytest.approx([0.6, 0.8])
 
 
-def test_noise_is_twice_the_standard_error_of_a_difference(store):
+def test_noise_is_the_uncertainty_of_a_difference(store):
     hand.filled(store, hand.study())
     (section,) = sections(hand.study(), collect(hand.study(), hand.read(store, hand.study())))
-    # variances .02**2 / 2 and .01**2 / 2, pooled .000125; two seeds each: 2 * sqrt(2 * .000125 / 2)
-    assert section.noise == pytest.approx(2 * math.sqrt(0.000125))
+    # variances .02**2 / 2 and .01**2 / 2, pooled .000125; two seeds each: t(2) * sqrt(2 * .000125 / 2)
+    assert section.noise == pytest.approx(4.302653 * math.sqrt(0.000125))
     single = hand.study(final=Seeds(1))
     (section,) = sections(single, collect(single, hand.read(store, single)))
     assert section.noise is None

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from raycl.reporting import plots
-from raycl.reporting.collect import Row, collect
+from raycl.reporting.collect import collect
 from raycl.reporting.importances import ENOUGH, Importances, completed, importances, place_of, searched_fields
+from raycl.reporting.rows import Row
 from raycl.space import Choice, Float, Int
 from raycl.store import Store
 from raycl.study import Grid, Search

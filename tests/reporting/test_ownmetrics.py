@@ -17,8 +17,9 @@ import pytest
 from raycl import Boxes, Curves, Metric, PaperTable, Study, metrics
 from raycl.errors import UserError
 from raycl.reporting import render
-from raycl.reporting.collect import Row, collect
+from raycl.reporting.collect import collect
 from raycl.reporting.csvfile import columns
+from raycl.reporting.rows import Row
 from raycl.store import Store
 from raycl.study import cells_of, read_study
 from reporting import hand

@@ -10,16 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raycl import PaperTable
 from raycl.errors import UserError
 from raycl.methods.spg import SPG
-from raycl.reporting import collect, render, units
-from raycl.reporting.claims import parse_metric
+from raycl.reporting import collect, papertext, render, units
 from raycl.reporting.collect import sections
+from raycl.reporting.grammar import Metric, parse_metric
 from raycl.reporting.numbers import along, number
-from raycl.reporting.papertable import SUBSET, SUBSTITUTE, Entry, Filled, filled, known_metrics
+from raycl.reporting.papercells import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.reporting.papertable import known_metrics
 from raycl.reporting.papertext import tables_of
 from raycl.reporting.printed import numbers
 from raycl.reporting.text import ABSENT
@@ -80,8 +82,9 @@ method   C-10
 SPG      .720 .020  .66 .01  +.060*
 mean and standard deviation over 3 seeds; no search
 paper: as printed (Table 6 of spg)
-diff: ours - paper; * more than two standard errors of it, and than the printed
-  number's rounding; the paper's deviations taken to be over 5 runs
+diff: ours - paper; * more than the half-width of its 95 % confidence interval
+  (Student's t), and than the printed number's rounding; the paper's deviations
+  taken to be over 5 runs
 
 cifar100_10 (2 tasks, dissimilar), 3 seeds, no search
 """
@@ -93,7 +96,9 @@ def test_a_worked_example(store: Store) -> None:
     assert (entry.ours.mean, entry.ours.std) == (pytest.approx(0.72), pytest.approx(0.02))
     assert entry.printed is not None and (entry.printed.value, entry.printed.std) == (0.66, 0.01)
     assert entry.difference == pytest.approx(0.06)
-    assert entry.two_errors == pytest.approx(0.0247656, rel=1e-5)  # 2 sqrt(.0004 / 3 + .0001 / 5)
+    # The standard error is sqrt(.0004 / 3 + .0001 / 5) = .0123828; of (.00013333 + .00002)^2 over
+    # .00013333^2 / 2 + .00002^2 / 4, which is 2.6156, degrees of freedom, t is 3.4641.
+    assert entry.half_width == pytest.approx(0.0428957, rel=1e-5)
     assert entry.beyond
     assert render(study, hand.read(store, study)).startswith(WORKED)
 
@@ -101,9 +106,12 @@ def test_a_worked_example(store: Store) -> None:
 @pytest.mark.parametrize(
     ("column", "accs", "beyond"),
     [
-        ("C-10", (0.664, 0.664, 0.664), False),  # .004 of 2 sqrt(.0001 / 5) = .0089
-        ("C-10", (0.670, 0.670, 0.670), True),
-        ("C-10", (0.650, 0.670, 0.690), False),  # .010 of 2 sqrt(.0004 / 3 + .00002) = .0248
+        ("C-10", (0.664, 0.664, 0.664), False),  # .004 of t(4) sqrt(.0001 / 5) = 2.776 * .00447 = .0124
+        ("C-10", (0.672, 0.672, 0.672), False),
+        ("C-10", (0.673, 0.673, 0.673), True),
+        ("C-10", (0.650, 0.670, 0.690), False),  # .010 of 3.464 sqrt(.0004 / 3 + .00002) = .0429
+        ("C-10", (0.682, 0.702, 0.722), False),
+        ("C-10", (0.683, 0.703, 0.723), True),
         ("C-20", (0.754, 0.754, 0.754), False),  # printed .75 .00: .754 may be just that
         ("C-20", (0.756, 0.756, 0.756), True),
         ("C-20", (0.745, 0.745, 0.745), False),  # exactly half of the last digit
@@ -120,8 +128,34 @@ def test_what_is_more_than_its_uncertainty(
 
 
 def test_fewer_paper_seeds_widen_the_error(store: Store) -> None:
-    study = study_of(dataclasses.replace(TABLE, paper_seeds=1))
-    assert only(store, played(store, study, {"spg": (0.67,) * 3})).two_errors == pytest.approx(0.02)
+    """Ours have no spread here: t(n - 1) .01 / sqrt(n) is all, and nothing is known of n = 1."""
+    study = played(store, study_of(TABLE), {"spg": (0.67,) * 3})
+    for n, half_width in ((5, 2.776445 * 0.01 / 5**0.5), (2, 12.706205 * 0.01 / 2**0.5), (1, None)):
+        fewer = dataclasses.replace(study, tables=[dataclasses.replace(TABLE, paper_seeds=n)])
+        assert only(store, fewer).half_width == pytest.approx(half_width)
+    far = played(store, study_of(dataclasses.replace(TABLE, paper_seeds=1)), {"spg": (0.1,) * 3})
+    assert not only(store, far).beyond
+    assert "a single value says nothing of its uncertainty" in render(far, hand.read(store, far))
+
+
+def test_of_equal_means_one_cell_in_twenty_has_a_star() -> None:
+    """Three values of ours beside a mean of five and its deviation, or beside a number that is known."""
+    random = np.random.default_rng(0)
+    ours, theirs = random.normal(0.7, 0.05, (2_000, 3)), random.normal(0.7, 0.05, (2_000, 5))
+    printed = numbers("spg")[0]
+    entry = Entry("SPG", "C-10", "spg", "cifar100_10", Metric("acc"), "fraction", 5)
+
+    def starred(value: float, std: float | None, values: Sequence[float]) -> bool:
+        paper = dataclasses.replace(printed, value=value, std=std, text=".70001")
+        return dataclasses.replace(entry, values=dict(enumerate(values)), printed=paper).beyond
+
+    beside = [
+        starred(mean, std, values)
+        for mean, std, values in zip(theirs.mean(1), theirs.std(1, ddof=1), ours.tolist(), strict=True)
+    ]
+    assert np.mean(beside) == pytest.approx(0.05, abs=0.015)
+    known = [starred(0.7, None, values) for values in ours.tolist()]
+    assert np.mean(known) == pytest.approx(0.05, abs=0.015)
 
 
 def test_the_mean_is_over_seeds_of_all_columns_and_beside_the_papers(store: Store) -> None:
@@ -136,7 +170,7 @@ def test_the_mean_is_over_seeds_of_all_columns_and_beside_the_papers(store: Stor
     assert list(mean.values.values()) == pytest.approx([0.84, 0.86, 0.88])
     assert mean.printed is not None and (mean.printed.value, mean.printed.std) == (0.72, None)
     assert mean.difference == pytest.approx(0.14)
-    assert mean.two_errors == pytest.approx(0.04 / 3**0.5)  # of ours alone
+    assert mean.half_width == pytest.approx(4.302653 * 0.02 / 3**0.5)  # of ours alone
     assert "or 0 where none is printed" in " ".join(render(study, hand.read(store, study)).split())
 
 
@@ -250,6 +284,32 @@ def test_a_substitute_has_no_printed_number(store: Store, label: str, benchmark:
     assert entry.word == word and (entry.printed is None) == bool(word)
     text = render(study, hand.read(store, study))
     assert (f"         {SUBSTITUTE}\n" in text) == bool(word) == ("other data than the paper's" in text)
+
+
+def test_a_substitute_is_named_by_its_columns_and_not_by_their_mean(store: Store) -> None:
+    table = dataclasses.replace(TABLE, columns={"own": BENCHMARK, "C-10": SPLIT}, mean=True)
+    study = study_of(table, benchmarks=[BENCHMARK, SPLIT], network="mlp")
+    (found,) = tables(store, study)
+    assert [entry.mean for entry in found.all] == [False, False, True]
+    named = "C-10: digits_split)"
+    assert papertext.notes(found)[-1] == (
+        f"substitute: other data than the paper's (own: {BENCHMARK}, {named}"
+    )
+    place = ("SPG", "own")  # whatever stands in the text of a benchmark
+    entry = dataclasses.replace(found.entries[place], benchmark="npz(path='a; b.npz')")
+    other = dataclasses.replace(found, entries={**found.entries, place: entry})
+    assert papertext.notes(other)[-1].endswith(f"(own: npz(path='a; b.npz'), {named}")
+
+
+def test_a_row_may_be_called_mean(store: Store) -> None:
+    """It is one like any other, though a column of that name may be the mean over the others."""
+    table = dataclasses.replace(TABLE, rows={"mean": "spg", "other": "hat"}, columns={"a": SPLIT, "b": SPLIT})
+    study = study_of(table, methods={"spg": {}, "hat": {}}, benchmarks=[SPLIT], network="mlp")
+    for name in ("spg", "hat"):
+        (cell,) = [cell for cell in hand.cells(study).values() if cell.label == name]
+        hand.put(store, cell.spec({}, 1), hand.reports([[0.5], [0.5, 0.5]]))
+    (found,) = tables(store, study)
+    assert papertext.notes(found)[0] == "a, b: mean over 1 of 3 seeds"
 
 
 HELD = "20 % of the training images are held out (val=0.2)"
@@ -457,12 +517,12 @@ def test_blocks_of_at_most_80_columns(store: Store, monkeypatch: pytest.MonkeyPa
 
 def test_the_page_has_three_numbers_in_a_cell(store: Store) -> None:
     study = study_of(TABLE, dataclasses.replace(TABLE, transpose=True), benchmarks=["cifar100_10"])
-    played(store, study, {"spg": (0.61, 0.62, 0.65)})
+    played(store, study, {"spg": (0.51, 0.52, 0.55)})
     page = render(study, hand.read(store, study), "html")
     words = " ".join(Page(page).words.split())
     assert "Table 6: accuracy (fraction)" in words and "top: ours, below: the paper's" in words
-    assert '<td>.627<span class="std">.021</span><small title="paper">.66<span class="std">.01</span>' in page
-    assert '<small class="beyond" title="ours - paper">-.033*</small>' in page
+    assert '<td>.527<span class="std">.021</span><small title="paper">.66<span class="std">.01</span>' in page
+    assert '<small class="beyond" title="ours - paper">-.133*</small>' in page
     assert page.count('<table class="paper">') == 2
 
 
@@ -477,7 +537,7 @@ def test_lines_of_the_csv(store: Store) -> None:
     assert [
         float(first[key]) for key in ("ours", "std", "printed", "printed_std", "difference")
     ] == pytest.approx([0.72, 0.02, 0.66, 0.01, 0.06])
-    assert float(first["two_errors"]) == pytest.approx(0.0247656, rel=1e-5) and first["beyond"] == "1"
+    assert float(first["half_width"]) == pytest.approx(0.0428957, rel=1e-5) and first["beyond"] == "1"
     assert [second[key] for key in ("word", "status", "ours", "printed", "n")] == [
         SUBSTITUTE, "not run", "", "", "0"
     ]  # fmt: skip

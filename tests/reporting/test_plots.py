@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from raycl.reporting import plots
-from raycl.reporting.collect import Section, collect, sections
+from raycl.reporting.collect import collect, sections
 from raycl.reporting.plots import learning
+from raycl.reporting.rows import Section
 from raycl.store import Store
 from reporting import hand
 from reporting.hand import BENCHMARK

@@ -12,8 +12,9 @@ import pytest
 
 from raycl import metrics
 from raycl.reporting import plots, render
-from raycl.reporting.collect import Section, collect, sections
+from raycl.reporting.collect import collect, sections
 from raycl.reporting.plots import searches
+from raycl.reporting.rows import Section
 from raycl.reporting.sensitivity import Searches, Sensitivity, sensitivity
 from raycl.store import Store
 from raycl.study import Search, Seeds, Study

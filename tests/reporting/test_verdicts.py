@@ -8,19 +8,25 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raycl.errors import UserError
 from raycl.reporting import render, verdicts
-from raycl.reporting.claims import claims, parse_item, parse_metric
-from raycl.reporting.claimtable import claims_text, finding_text
-from raycl.reporting.collect import Row, collect
-from raycl.reporting.verdicts import Verdict, reading, rows_meant, verdict
+from raycl.reporting.claims import COLUMNS, claims, read_claims
+from raycl.reporting.claimtable import claims_csv, claims_text, finding_text
+from raycl.reporting.collect import collect
+from raycl.reporting.findings import Finding, Verdict
+from raycl.reporting.grammar import DATA, parse_item, parse_metric
+from raycl.reporting.judging import judge, word_of
+from raycl.reporting.matching import reading, rows_meant
+from raycl.reporting.rows import Row
+from raycl.reporting.verdicts import verdict
 from raycl.store import Store
 from raycl.study import Search, Seeds, Study
 from reporting import hand
 from reporting.hand import BENCHMARK
-from reporting.test_claims import claim
+from reporting.test_claims import NOTE, claim
 
 Accs = Mapping[str, Sequence[float]]
 THREE = Seeds(1, 2, 3)
@@ -64,7 +70,12 @@ BASE = (0.80, 0.81, 0.82)
         ((0.85, 0.86, 0.87), "at_least", "up", "-0.05", "holds"),  # exactly at it
         ((0.85, 0.86, 0.87), "greater", "down", "0", "reversed"),
         ((0.75, 0.76, 0.77), "greater", "down", "0.04", "holds"),
-        ((0.86, 0.81, 0.82), "greater", "up", "0", "holds in the mean"),  # .06 0 0: .02 +- .04
+        ((0.86, 0.81, 0.82), "greater", "up", "0", "holds in the mean"),  # .06 0 0: .02 +- .086
+        ((0.83, 0.83, 0.83), "greater", "up", "0", "holds in the mean"),  # .03 .02 .01: .02 +- .0248
+        ((0.84, 0.84, 0.84), "greater", "up", "0", "holds"),  # .04 .03 .02: .03 +- .0248
+        ((0.83, 0.83, 0.83), "greater", "down", "0", "undecided"),
+        ((0.84, 0.84, 0.84), "greater", "down", "0", "reversed"),
+        ((0.84, 0.84, 0.84), "at_least", "up", "-0.01", "holds in the mean"),  # .02 more than asked for
         ((0.74, 0.81, 0.82), "greater", "up", "0", "undecided"),
         ((0.74, 0.81, 0.82), "at_least", "up", "0.03", "holds in the mean"),
         ((0.75, 0.76, 0.77), "greater", "up", "0", "reversed"),
@@ -86,14 +97,69 @@ def test_numbers_of_a_comparison(store: Store) -> None:
     (finding,) = held(store, {"finetune": (0.86, 0.81, 0.82), "ewc": BASE}).findings
     assert finding.values == pytest.approx((0.83, 0.81))
     assert finding.difference == pytest.approx(0.02)
-    assert finding.error == pytest.approx(0.04)  # 2 * sqrt(.0012) / sqrt(3)
+    assert finding.half_width == pytest.approx(4.302653 * 0.02)  # t(2) * sqrt(.0012) / sqrt(3)
+
+
+def test_of_a_single_seed_nothing_is_known_but_its_numbers(store: Store) -> None:
+    found = held(store, {"finetune": (0.86,), "ewc": BASE})
+    (finding,) = found.findings
+    assert finding.word == "no verdict" and finding.half_width is None and finding.n == 1
+    assert finding.values == pytest.approx((0.86, 0.80)) and finding.difference == pytest.approx(0.06)
+    assert finding_text(found, finding) == "digits_permuted(tasks=2): .860 vs .800 (1 seed)"
+    (line,) = csv.DictReader(io.StringIO(claims_csv([found])))
+    assert (line["half_width"], line["n"], line["verdict"]) == ("", "1", "no verdict")
+
+
+def test_two_seeds_have_an_interval_and_give_no_verdict(store: Store) -> None:
+    """.06 and .04: .05 +- t(1) * .01, which is 12.71 * .01."""
+    found = held(store, {"finetune": (0.86, 0.85), "ewc": BASE})
+    (finding,) = found.findings
+    assert finding.word == "no verdict" and finding.half_width == pytest.approx(12.706205 * 0.01)
+    assert finding_text(found, finding) == "digits_permuted(tasks=2): .855 vs .805 (2 seeds, +-.127)"
+
+
+def test_of_claims_about_equal_methods_one_in_twenty_is_decided() -> None:
+    """Over three seeds; two standard errors would decide 18 % of them."""
+    left, right = np.random.default_rng(0).normal(0.8, 0.01, (2, 20_000, 3))
+    equal = claim(kind="at_least")
+    words = [judge(equal, a, b)[0] for a, b in zip(left, right, strict=True)]
+    assert (words.count("holds") + words.count("reversed")) / 20_000 == pytest.approx(0.05, abs=0.005)
+    assert words.count("holds") == pytest.approx(words.count("reversed"), rel=0.15)
+    differences = left - right
+    two_errors = 2 * differences.std(1, ddof=1) / np.sqrt(3)
+    assert (abs(differences.mean(1)) > two_errors).mean() == pytest.approx(0.184, abs=0.008)
+
+
+@pytest.mark.parametrize(
+    ("slack", "half_width", "n", "strict", "word"),
+    [
+        (0.03, 0.02, 3, False, "holds"),
+        (0.02, 0.02, 3, False, "holds in the mean"),  # exactly as much as its uncertainty
+        (0.0, 0.02, 3, False, "holds in the mean"),
+        (0.0, 0.02, 3, True, "undecided"),
+        (-0.02, 0.02, 3, False, "undecided"),
+        (-0.03, 0.02, 3, False, "reversed"),
+        (0.0, 0.0, 3, False, "holds"),  # exact values
+        (0.0, 0.0, 3, True, "undecided"),
+        (1e-17, 1e-17, 3, False, "holds"),  # exact but for rounding
+        (-1e-17, 0.0, 3, False, "holds"),
+        (-0.01, 0.0, 3, False, "reversed"),
+        (0.03, 0.02, 2, False, "no verdict"),
+        (0.03, None, 1, False, "no verdict"),
+        (0.03, None, 3, False, "no verdict"),
+    ],
+)
+def test_a_word_by_slack_and_uncertainty(
+    slack: float, half_width: float | None, n: int, strict: bool, word: str
+) -> None:
+    assert word_of(slack, half_width, n, strict) == word
 
 
 @pytest.mark.parametrize(
     ("ends", "direction", "margin", "word"),
     [
         ((0.0, 0.0, 0.0), "equal", "0", "holds"),
-        ((0.0, 0.0, 0.03), "equal", "0.02", "holds in the mean"),  # .01 +- .02
+        ((0.0, 0.0, 0.03), "equal", "0.02", "holds in the mean"),  # .01 +- .043
         ((0.0, 0.0, 0.03), "equal", "0", "undecided"),
         ((-0.1, -0.1, -0.1), "equal", "0.05", "reversed"),
         ((-0.1, -0.1, -0.1), "down", "0", "holds"),
@@ -138,7 +204,7 @@ def test_pairs_are_those_of_the_same_density_and_seed(store: Store) -> None:
     (finding,) = verdict(claim(left="supsup", right="supsup[mask_values=signed]", **ON), rows).findings
     assert finding.word == "holds" and finding.n == 3
     assert finding.difference == pytest.approx(0.015)  # mean of .01 and .02 within each seed
-    assert finding.error == pytest.approx(0)
+    assert finding.half_width == pytest.approx(0)
 
 
 def test_a_field_that_one_side_names_is_at_its_default_on_the_other(store: Store) -> None:
@@ -162,7 +228,7 @@ GRID = {f"d{d}": {"method": "supsup", "method.density": d} for d in (0.1, 0.2, 0
 
 
 @pytest.mark.parametrize(
-    ("levels", "direction", "margin", "note", "word"),
+    ("levels", "direction", "margin", "largest", "word"),
     [
         ((0.5, 0.6, 0.7), "up", "0", "", "holds"),
         ((0.5, 0.6, 0.58), "up", "0.03", "", "holds"),  # a step back within the margin
@@ -171,18 +237,18 @@ GRID = {f"d{d}": {"method": "supsup", "method.density": d} for d in (0.1, 0.2, 0
         ((0.5, 0.6, 0.7), "down", "0", "", "reversed"),
         ((0.5, 0.51, 0.5), "flat", "0.02", "", "holds"),
         ((0.5, 0.55, 0.5), "flat", "0.02", "", "reversed"),
-        ((0.1, 0.5, 0.51), "flat", "0.02", "between the two largest K only", "holds"),
+        ((0.1, 0.5, 0.51), "flat", "0.02", "2", "holds"),
     ],
 )
 def test_trends_over_a_setting(
-    store: Store, levels: Sequence[float], direction: str, margin: str, note: str, word: str
+    store: Store, levels: Sequence[float], direction: str, margin: str, largest: str, word: str
 ) -> None:
     accs = {label: (v, v + 0.1, v + 0.2) for label, v in zip(GRID, levels, strict=True)}
     _, rows = filled(store, accs, GRID)
-    changes = {"direction": direction, "margin": margin, "note": note}
+    changes = {"direction": direction, "margin": margin, "largest": largest}
     found = verdict(claim(**(TREND | ON | changes)), rows)
     assert found.word == word
-    assert found.findings[0].levels == (("0.2", "0.3") if note else ("0.1", "0.2", "0.3"))
+    assert found.findings[0].levels == (("0.2", "0.3") if largest else ("0.1", "0.2", "0.3"))
 
 
 def test_a_trend_needs_two_places_and_variants_are_places(store: Store) -> None:
@@ -278,7 +344,7 @@ def basis_study(store: Store) -> tuple[Study, list[Row]]:
 def test_new_tasks_stand_behind_a_basis_and_each_basis_size_is_a_claim(store: Store) -> None:
     _, rows = basis_study(store)
     kinds = {"left": "impresslearn[basis=heterogeneous]", "right": "impresslearn[basis=homogeneous]"}
-    found = verdict(claim(**kinds, **ON, metric="acc_new", note="every shared K"), rows)
+    found = verdict(claim(**kinds, **ON, metric="acc_new", each="K"), rows)
     behind = "digits_permuted(tasks=2, first=3)"
     assert [(f.where, f.word) for f in found.findings] == [
         (f"{behind}, K = 2", "holds"), (f"{behind}, K = 3", "holds")
@@ -290,6 +356,83 @@ def test_new_tasks_stand_behind_a_basis_and_each_basis_size_is_a_claim(store: St
     assert verdict(learnt, rows).findings[0].values == pytest.approx((0.9, 0.8))
     rises = claim(left="impresslearn[basis=heterogeneous]", kind="trend", right="K", metric="acc_new", **ON)
     assert verdict(rises, rows).findings[0].levels == ("2", "3")
+
+
+def test_runs_of_densities_that_a_claim_is_not_about_do_not_count(store: Store) -> None:
+    masks = {"": "supsup", "signed": "supsup"}
+    methods = {
+        f"{kind}{d}": {"method": name, "method.density": d} | ({"method.mask_values": kind} if kind else {})
+        for kind, name in masks.items()
+        for d in (0.05, 0.1, 0.25)
+    }
+    accs = {"0.05": (0.5,) * 3, "0.1": (0.6,) * 3, "0.25": (0.7,) * 3,
+            "signed0.05": (0.4,) * 3, "signed0.1": (0.4,) * 3, "signed0.25": (0.9,) * 3}  # fmt: skip
+    _, rows = filled(store, accs, methods)
+
+    def values(density: str) -> tuple[float, ...]:
+        asked = claim(left="supsup", right="supsup[mask_values=signed]", density=density, **ON)
+        return verdict(asked, rows).findings[0].values
+
+    assert values("0.05") == pytest.approx((0.5, 0.4))
+    assert values("<0.25") == pytest.approx((0.55, 0.4))
+    assert values("") == pytest.approx((0.6, 1.7 / 3))
+
+
+def test_no_note_steers_a_verdict(store: Store) -> None:
+    """Every claim's note goes, or says all that notes once steered by; what columns say stays as it is."""
+    _, rows = steered_study(store)
+    file = DATA.joinpath("claims.csv").read_text(encoding="utf-8")
+
+    def judged(**changes: str) -> dict[str, tuple[str, tuple[Finding, ...]]]:
+        out = io.StringIO()
+        lines = list(csv.DictReader(file.splitlines()))
+        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(line | changes for line in lines)
+        found = [verdict(one, rows) for one in read_claims(out.getvalue(), "claims.csv")]
+        return {one.claim.id: (one.word, one.findings) for one in found}
+
+    shipped = judged()
+    for note in ("", NOTE, "MiB", "two largest", "every shared K", "density .1", "density below .06"):
+        assert judged(note=note) == shipped
+    steered = {name: shipped[f"impresslearn-{name}"] for name in ("03", "04", "05", "16", "17")}
+    assert all(word != "not run" for word, _ in (*steered.values(), shipped["ksm-16"]))
+    for column, names in (("each", ["04", "05"]), ("largest", ["03"]), ("density", ["16", "17"])):
+        bare = judged(**{column: ""})
+        assert {name for name in steered if bare[f"impresslearn-{name}"] != steered[name]} == set(names)
+    assert judged(unit="")["ksm-16"] != shipped["ksm-16"]
+
+
+def steered_study(store: Store) -> tuple[Study, list[Row]]:
+    """Runs on which columns that restrict a claim make a difference."""
+    behind = "digits_permuted(tasks=2, first=4)"
+    common = {"network": "lenet_300_100", "preset": BASIS, "method": "impresslearn"}
+    methods: dict[str, Any] = {}
+    accs: dict[str, tuple[float, ...]] = {}
+    for basis, k, density, values, acc in [
+        ("heterogeneous", 2, 0.1, "binary", 0.60),
+        ("heterogeneous", 3, 0.1, "binary", 0.70),
+        ("heterogeneous", 4, 0.1, "binary", 0.71),
+        ("homogeneous", 2, 0.1, "binary", 0.58),
+        ("homogeneous", 3, 0.1, "binary", 0.66),
+        ("homogeneous", 3, 0.05, "binary", 0.62),
+        ("random", 2, 0.1, "binary", 0.50),
+        ("random", 3, 0.1, "binary", 0.55),
+        ("heterogeneous", 3, 0.1, "soft", 0.74),
+        ("heterogeneous", 3, 0.3, "binary", 0.80),
+        ("heterogeneous", 3, 0.3, "soft", 0.70),
+    ]:
+        label = f"{basis} {k} {density} {values}"
+        methods[label] = common | {"method.basis": basis, "method.k": k, "method.density": density}
+        methods[label] |= {"method.mask_values": values} if values != "binary" else {}
+        accs[label] = (acc, acc + 0.01, acc + 0.03)
+    return filled(
+        store,
+        accs,
+        methods,
+        benchmarks=[behind],
+        figures=lambda label, seed: {"overlap_ratio": (1.0 if " 0.05 " in label else 1.5) + seed / 100},
+    )
 
 
 def test_arithmetic_needs_no_seeds() -> None:

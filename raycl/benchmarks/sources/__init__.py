@@ -18,7 +18,7 @@ from raycl.benchmarks.prepared import (
     shown,
 )
 from raycl.benchmarks.sources.base import Source
-from raycl.errors import UserError, nearest
+from raycl.errors import NotPrepared, UserError, nearest
 
 __all__ = ["Arrays", "Contents", "Folder", "Source", "arrays", "facts", "fingerprint", "missing", "prepare",
            "source", "sources", "status", "subset", "verify"]  # fmt: skip
@@ -76,13 +76,14 @@ def arrays(name: str, benchmark: str = "") -> Arrays:
         benchmark: who wants them, for the message.
 
     Raises:
-        UserError: it is not prepared, or its files are damaged; says what to do.
+        NotPrepared: it is not in the data folder; says what to do.
+        UserError: its files are damaged; says what to do.
     """
     wanted = source(name)
     if not wanted.folder.begun:
         if not wanted.embedded:
             who = f"benchmark {benchmark} needs {wanted.title}, which" if benchmark else wanted.title
-            raise UserError(f"{who} is not in data folder {shown(data_root())}\n{wanted.how()}")
+            raise NotPrepared(f"{who} is not in data folder {shown(data_root())}\n{wanted.how()}")
         wanted.prepare()
     return wanted.folder.open()
 

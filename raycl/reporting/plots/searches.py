@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from raycl.metrics import FEWEST, Matrix
-from raycl.reporting.collect import Row, Section
 from raycl.reporting.importances import ENOUGH, Importances, completed, place_of, searched_fields
 from raycl.reporting.plots.look import WIDTH, Style, Styles, grid, look, plain_ticks, svg
+from raycl.reporting.rows import Row, Section
 from raycl.reporting.sensitivity import sensitivity as sensitivity_of
 from raycl.reporting.text import clip, fraction, plain_value
 from raycl.space import Choice, Domain

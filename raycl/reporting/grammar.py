@@ -1,0 +1,229 @@
+"""The items that claims and tables of papers are written in: values, and how they are read.
+
+``spg[chi=false]@cifar100_10#2+3`` is a method with a field on a benchmark, of which two tasks count;
+``blocked[layer=conv1,t=T]`` a metric of which a layer and a moment are picked. The docstring of `claims` has
+the whole grammar.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, TypeAlias
+
+DATA = resources.files("raycl.reporting").joinpath("data")
+
+RUNNING = ("t", "layer", "steps")  # axes along a metric of one run
+VARIANTS = "variants"
+
+_NAME = r"[A-Za-z][\w.-]*"
+_ITEM = re.compile(rf"({_NAME})(?:\[([^\]]*)\])?(?:@(.+?))?(?:#(\d+(?:\+\d+)*))?")
+_PLACE = re.compile(rf"({_NAME})(?:\[([^\]]*)\])?")
+_METRIC = re.compile(r"(\w+)(?:\[([^\]]*)\])?")
+_CALL = re.compile(r"(\w+)\((.*)\)")
+_NUMBER = re.compile(r"-?\d*\.?\d+(?:[eE]-?\d+)?")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """``blocked[layer=conv1,t=T]``: `name`, and what is picked of it; a bare entry has the key ""."""
+
+    name: str
+    picks: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        picks = ",".join(f"{key}={value}" if key else value for key, value in self.picks)
+        return f"{self.name}[{picks}]" if picks else self.name
+
+    def pick(self, key: str) -> str | None:
+        return dict(self.picks).get(key)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A benchmark with settings that are asked for, or one part of it."""
+
+    benchmark: str
+    fields: tuple[tuple[str, Any], ...] = ()
+    part: str = ""
+
+    def __str__(self) -> str:
+        return _written(self.benchmark, self.fields, self.part)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A method with fields that are asked for, on the row's benchmark or one of its own.
+
+    Attributes:
+        tasks: counted from 1; only these count.
+    """
+
+    method: str
+    fields: tuple[tuple[str, Any], ...] = ()
+    place: Place | None = None
+    tasks: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        at = f"@{self.place}" if self.place else ""
+        tasks = "#" + "+".join(map(str, self.tasks)) if self.tasks else ""
+        return _written(self.method, self.fields) + at + tasks
+
+
+@dataclass(frozen=True)
+class Best:
+    """Whichever of them has the best mean."""
+
+    items: tuple[Item, ...]
+
+    def __str__(self) -> str:
+        return f"best({'; '.join(map(str, self.items))})"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """``storage(...)``: no run, but arithmetic."""
+
+    arguments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"storage({'; '.join(self.arguments)})"
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The left side's network without heads, in float32: bytes."""
+
+    def __str__(self) -> str:
+        return "trunk"
+
+
+Side: TypeAlias = Item | Best | Stored | Trunk | float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Along what a trend goes: a field (`K` is one), one of `RUNNING`, or variants one after another."""
+
+    name: str
+    variants: tuple[Item, ...] = ()
+
+
+@functools.cache
+def catalogue() -> Mapping[str, Any]:
+    """Sets of benchmarks, names of axes, derived metrics, stand-ins."""
+    found: dict[str, Any] = json.loads(DATA.joinpath("catalogue.json").read_text(encoding="utf-8"))
+    return found
+
+
+def split(text: str) -> list[str]:
+    """At semicolons outside of all brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == ";" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def expanded(text: str) -> str:
+    """Names of sets replaced by what they stand for."""
+    sets = catalogue()["sets"]
+    parts = [expanded(sets[part]) if part in sets else part for part in split(text)]
+    return ";".join(parts)
+
+
+def parse_metric(text: str) -> Metric | None:
+    found = _METRIC.fullmatch(text)
+    picks = [part.strip() for part in re.split("[,;]", found[2] or "") if part.strip()] if found else []
+    pairs = [part.partition("=") if "=" in part else ("", "", part) for part in picks]
+    return Metric(found[1], tuple((key, value) for key, _, value in pairs)) if found else None
+
+
+def parse_place(text: str) -> Place | None:
+    found = _PLACE.fullmatch(text)
+    if not found:
+        return None
+    if found[2] and "=" not in found[2]:
+        return Place(found[1], part=found[2])
+    fields = _fields(found[2])
+    return None if fields is None else Place(found[1], fields)
+
+
+def parse_places(text: str) -> tuple[bool, tuple[Place, ...]] | None:
+    """Whether the mean over benchmarks is meant, and which ones; none of them by ``*``."""
+    call = _CALL.fullmatch(text)
+    averaged = call is not None and call[1] == "mean"
+    spelled = expanded(call[2] if call and averaged else text)
+    found = [parse_place(part) for part in split(spelled) if part != "*"]
+    if not spelled or None in found:
+        return None
+    return averaged, tuple(place for place in found if place is not None)
+
+
+def parse_item(text: str) -> Item | None:
+    found = _ITEM.fullmatch(text)
+    if not found:
+        return None
+    fields, place = _fields(found[2]), parse_place(found[3]) if found[3] else None
+    if fields is None or (found[3] and place is None):
+        return None
+    return Item(found[1], fields, place, tuple(map(int, (found[4] or "").split("+"))) if found[4] else ())
+
+
+def _items(text: str) -> tuple[Item, ...] | None:
+    items = [parse_item(part) for part in split(text)]
+    return tuple(item for item in items if item) if items and all(items) else None
+
+
+def is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None
+
+
+def parse_side(text: str) -> Side | None:
+    if is_number(text):
+        return float(text)
+    if text == str(Trunk()):
+        return Trunk()
+    call = _CALL.fullmatch(text)
+    if call is None:
+        return parse_item(text)
+    if call[1] == "storage" and split(call[2]):
+        return Stored(tuple(split(call[2])))
+    items = _items(call[2]) if call[1] == "best" else None
+    return Best(items) if items else None
+
+
+def parse_axis(text: str) -> Axis | None:
+    call = _CALL.fullmatch(text)
+    if call is None:
+        return Axis(text) if re.fullmatch(r"\w+", text) else None
+    items = _items(call[2]) if call[1] == VARIANTS else None
+    return Axis(VARIANTS, items) if items and len(items) > 1 else None
+
+
+def _fields(text: str | None) -> tuple[tuple[str, Any], ...] | None:
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    if not all(re.fullmatch(r"\w+", name.strip()) and value.strip() for name, _, value in pairs):
+        return None
+    return tuple((name.strip(), _literal(value.strip())) for name, _, value in pairs)
+
+
+def _literal(text: str) -> Any:
+    """true, false, null and numbers as JSON has them; all else is a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _written(name: str, fields: tuple[tuple[str, Any], ...], part: str = "") -> str:
+    texts = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in fields]
+    inner = part or ",".join(texts)
+    return f"{name}[{inner}]" if inner else name
