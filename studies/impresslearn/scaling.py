@@ -68,7 +68,7 @@ def draw_workers(path: Path, counts: list[int]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from raycl.tune.bench import bank_seconds
+    from bench.trials import bank_seconds
 
     seconds = []
     for count in counts:
