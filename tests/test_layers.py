@@ -18,7 +18,7 @@ CORE = {"configs", "domains", "errors", "userfiles", "digest", "provenance", "mo
         "spec", "probes", "answers", "process"}  # fmt: skip
 PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",
          "api", "cli", "gc", "limits", "netcheck", "notes", "planning",
-         "data_view", "presence", "choosing", "overrides", "ending",
+         "data_view", "presence", "choosing", "overrides", "forms", "ending",
          "places"}  # fmt: skip
 CORE |= {"plainfiles", "filenames"}
 PLAIN |= {"records", "unpickling"}
