@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-all check format faults soak audit clean setup
+.PHONY: quickstart test test-all check format bench faults soak audit clean setup
 
 quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
@@ -20,6 +20,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
+
+# How fast raycl is on this machine; one benchmark alone: make bench NAME=scale.
+bench: $(READY)
+	$(BIN)/python -m bench $(NAME)
 
 # Every fault of docs/faults.md, on a cluster in network namespaces; needs root, iproute2 and PostgreSQL.
 faults: $(READY)

@@ -17,6 +17,7 @@ _HOMES = {
     "Seeds": "raycl.study",
     "R": "raycl.study",
     "Sheet": "raycl.study",
+    "Form": "raycl.forms",
     "Boxes": "raycl.reporting.boxes",
     "Curves": "raycl.reporting.curves",
     "Layers": "raycl.reporting.layers",
@@ -35,6 +36,7 @@ __all__ = [
     "Choice",
     "Curves",
     "Float",
+    "Form",
     "Grid",
     "Int",
     "Layers",
@@ -53,6 +55,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from raycl.api import load, report, run_study
+    from raycl.forms import Form
     from raycl.metrics import Metric
     from raycl.reporting.boxes import Boxes
     from raycl.reporting.curves import Curves

@@ -20,6 +20,11 @@ from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
 from raycl.places import folder_name, free_port, out_file, store_folder, write_out
 
+GONE = {  # commands that there were: what to type instead
+    "bench": "the benchmarks of speed are no part of the package: in a clone of the repository, type "
+    "`python -m bench` or `make bench`"
+}
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the list of all options above it."""
@@ -36,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _write_anything()
     arguments = argparse.Namespace(verbose=False, call=None)
     try:
+        _refuse_gone(sys.argv[1:] if argv is None else argv)
         parser().parse_args(argv, arguments)
     except UserError as error:
         return ended(error)
@@ -52,7 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BaseException as error:  # SystemExit too: nothing but a stranger's code ends us in this way
-        return ended(error, arguments.verbose, lasting=arguments.call in (_run, _bench, _data))
+        return ended(error, arguments.verbose, lasting=arguments.call in (_run, _data))
+
+
+def _refuse_gone(words: Sequence[str]) -> None:
+    """Say where a command went that there was once.
+
+    Raises:
+        UserError: it is one of `GONE`.
+    """
+    command = next((word for word in words if not word.startswith("-")), "")
+    if command in GONE:
+        raise UserError(f"raycl {command}: {GONE[command]}")
 
 
 def _write_anything() -> None:
@@ -114,8 +131,6 @@ def parser() -> argparse.ArgumentParser:
     gc.add_argument("--yes", action="store_true", help="delete it")
     doctor = command("doctor", _doctor, "is this machine, is a cluster fit to play studies")
     doctor.add_argument("--address", help="of a Ray cluster, all of whose nodes are to be asked")
-    bench = command("bench", _bench, "throughput and scaling on this machine")
-    bench.add_argument("name", nargs="?", help="one benchmark of them; all without")
     return top
 
 
@@ -407,12 +422,6 @@ def _doctor(arguments: Any) -> int:
         reports.append(report)
     print(verdict(reports))
     return 1 if any(report.misses for report in reports) else 0
-
-
-def _bench(arguments: Any) -> int:
-    from raycl.bench import run_benchmarks
-
-    return run_benchmarks(arguments.name)
 
 
 def _first_line(text: str | None) -> str:

@@ -4,8 +4,8 @@ An entry that was not measured is NaN, and a metric that needs it is None: absen
 and transfers are fractions. Names are those of the catalogue.
 
 The functions on noise are the one rule by which the package calls a difference more than noise: it exceeds
-the half-width of its 95 % confidence interval by Student's t at the number of values (seeds, orders) that there
-are. Where nothing can be said, as of a single value, the half-width is None.
+the half-width of its 95 % confidence interval by Student's t at the number of values (seeds, orders) that
+there are. Where nothing can be said, as of a single value, the half-width is None.
 """
 
 from __future__ import annotations

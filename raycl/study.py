@@ -279,6 +279,18 @@ class Study:
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)
 
+    def with_(self, **changes: Any) -> Study:
+        """The same study with some fields changed, each as a whole.
+
+        Raises:
+            UserError: there is no such field.
+        """
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                raise UserError(f"Study.with_: unknown field {name!r}{nearest(name, known)}")
+        return dataclasses.replace(self, **changes)
+
     @property
     def written_sheets(self) -> list[Sheet]:
         """The sheets, made where they were not."""

@@ -3,7 +3,7 @@
 A file is loaded under a name that is made of its own folder, ``raycl_files.f3a9….mine``, in the driver, on
 workers and in checkpoints alike. So files of one name in two folders never meet, and since a folder never
 joins Python's path, a file called ``ray.py`` beside a study shadows nothing. Within such a file,
-``import helper`` finds ``helper.py`` beside it.
+``import helper`` and ``from .helper import ...`` find ``helper.py`` beside it.
 
 What is executed is compiled from bytes that are kept, never from a cached ``.pyc`` file: `raycl.digest` reads
 the same bytes, so that a key says what was executed.
@@ -422,6 +422,8 @@ def _importer(importing: str) -> Any:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
+        if level >= len(str((globals or {}).get("__package__")).split(".")):
+            raise ImportError(f"from {'.' * level}{name}: it leads out of the folder of the study")
         if level or not holds(folder, name):
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         found = builtins.__import__(f"{package}.{name}", globals, locals, fromlist or ("*",), 0)

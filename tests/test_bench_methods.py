@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from raycl import bench_methods
-from raycl.bench_methods import MASKED, MASKS, SOFT, Case
+from bench import methods
+from bench.methods import MASKED, MASKS, SOFT, Case
 
 SMALL = Case("vgg16_bn(width=.02)", (3, 32, 32), 1, MASKED, tasks=1 + MASKS)
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_methods, "BATCH", 8)
-    monkeypatch.setattr(bench_methods, "STEPS", 1)
+    monkeypatch.setattr(methods, "BATCH", 8)
+    monkeypatch.setattr(methods, "STEPS", 1)
 
 
 def test_every_method_on_a_backbone_is_measured_against_finetuning() -> None:
-    base, *others = bench_methods._steps(SMALL)
+    base, *others = methods._steps(SMALL)
     assert base.what.endswith("a step of finetuning") and base.value > 0
     assert [line.what.partition(": ")[2] for line in others] == ["piggyback", "ksm"]
     assert all(line.value > 0 and line.goal == "1.10 or less" for line in others)
@@ -25,9 +25,9 @@ def test_every_method_on_a_backbone_is_measured_against_finetuning() -> None:
 
 def test_masks_are_bits_and_of_ksm_factors_too() -> None:
     """A bit of 32, rounded up to a byte in each layer; KSM's soft kernels have a float each besides."""
-    bits, share = bench_methods._kept("piggyback", SMALL)
+    bits, share = methods._kept("piggyback", SMALL)
     assert share.value == pytest.approx(1 / 32, rel=0.05)
-    soft, softer = bench_methods._kept("ksm", SMALL)
+    soft, softer = methods._kept("ksm", SMALL)
     assert softer.value == pytest.approx(1 / 32 + SOFT, rel=0.1)
     assert bits.what.endswith("piggyback, masks of 10 tasks") and soft.what.endswith(
         "ksm, masks of 10 tasks, 12.1% soft"

@@ -124,7 +124,8 @@ def test_options_that_do_not_exist(folder: Path, words: list[str], part: str) ->
     [
         ([], "the following arguments are required: COMMAND"),
         (["nosuch"], "invalid choice: 'nosuch'"),
-        (["bench", "nosuch"], "unknown bench 'nosuch'"),
+        (["bench"], "type `python -m bench` or `make bench`"),
+        (["--verbose", "bench", "--help"], "type `python -m bench` or `make bench`"),
         (["methods", "nosuch"], "unknown method 'nosuch'"),
         (["benchmarks", "digits_split(tasks='a/b')", "--show"], "digits_split"),
         (["benchmarks", "digits_split", "--show", "--out", "no/x.png"], "cannot write the contact sheet"),

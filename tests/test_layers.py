@@ -17,13 +17,12 @@ CORE = {"configs", "domains", "errors", "userfiles", "digest", "provenance", "mo
         "networks", "benchmarks", "training", "pretraining", "sequence", "metrics", "names", "presets",
         "spec", "probes", "answers", "process"}  # fmt: skip
 PLAIN = {"study", "store", "player", "checkpoints", "agenda", "maskjobs", "local", "reporting", "view",
-         "api", "cli", "gc", "limits", "netcheck", "notes", "planning", "bench",
-         "bench_masks", "bench_alpha", "bench_methods", "bench_scale",
-         "data_view", "presence", "choosing", "overrides", "ending",
+         "api", "cli", "gc", "limits", "netcheck", "notes", "planning",
+         "data_view", "presence", "choosing", "overrides", "forms", "ending",
          "places"}  # fmt: skip
 CORE |= {"plainfiles", "filenames"}
 PLAIN |= {"records", "unpickling"}
-DOORS = {"api", "cli", "bench"}  # plain rooms that may open tune, inside a function
+DOORS = {"api", "cli"}  # plain rooms that may open tune, inside a function
 CORE_PACKAGES = {"torch", "torchvision", "numpy", "scipy", "sklearn", "filelock", "PIL"}
 METHOD_MAY_IMPORT = {"raycl.method", "raycl.masks", "raycl.supermasks", "raycl.networks", "raycl.streams",
                      "raycl.space", "raycl.methods", "raycl.training", "raycl.pretraining",

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raycl import Float, Grid, Search, Seeds, Study, bench_scale
+from bench import scale
+from bench.scale import Searcher, play, stretch, study
+from raycl import Float, Grid, Search, Seeds, Study
 from raycl.agenda import Agenda, Job
-from raycl.bench_scale import Searcher, play, stretch, study
 from raycl.maskjobs import MaskJob
 from raycl.store import Result, Store
 from raycl.study import cells_of
@@ -139,7 +140,7 @@ def test_four_times_as_much_to_play_costs_four_times_as_much(
 
 
 def test_500_jobs_of_all_kinds_and_a_start_that_reads_each_file_once(tmp_path: Path, count: Count) -> None:
-    (tmp_path / "mine.py").write_text("from raycl.bench_scale import study\nSTUDY = study(500)\n")
+    (tmp_path / "mine.py").write_text("from bench.scale import study\nSTUDY = study(500)\n")
 
     def stretched(jobs: int | None) -> dict[str, float]:
         store = str(tmp_path / "results")
@@ -188,7 +189,7 @@ def step(search: Searcher, live: list[tuple[str, dict[str, Any]]], rng: random.R
     if not live:
         return False
     trial, config = live.pop(rng.randrange(len(live)))
-    *signs, last = bench_scale.worked(config)
+    *signs, last = scale.worked(config)
     for sign in [*signs, last]:
         search.on_trial_result(trial, sign)
     search.on_trial_complete(trial, last)

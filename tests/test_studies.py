@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
+import re
 from pathlib import Path
 
 import pytest
 
-from raycl import Seeds, run_study
+from raycl import Form, Seeds, run_study
 from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.study import Search, Study, cells_of, read_study
+from studies.impresslearn.common import PAPER, Data, bases, boxes, own, recovered
 
 HOME = Path(__file__).parent.parent / "studies"
 FILES = [path for path in sorted(HOME.rglob("*.py")) if "STUDY" in path.read_text()]
@@ -42,6 +44,25 @@ def test_every_item_of_a_paper_has_a_form_for_a_desk(path: Path) -> None:
     assert len(cells_of(desk, check=False)) <= len(cells_of(full, check=False))
 
 
+@pytest.mark.parametrize("paper", PAPERS)
+def test_papers_share_one_form(paper: str) -> None:
+    """All that a file of a paper builds on stands in ``PAPER`` of common.py, beside it."""
+    shared = importlib.import_module(f"studies.{paper}.common").PAPER
+    assert isinstance(shared, Form) and shared.full.paper == shared.desk.paper == paper
+    texts = {path.name: path.read_text() for path in (HOME / paper).glob("*.py")}
+    assert any("PAPER.full.with_(" in text for text in texts.values())
+    for name, text in texts.items():
+        assert not re.search(r"[a-z]__[a-z]", text), f"{name}: a setting is spelt 'method.smax'"
+
+
+@pytest.mark.parametrize("name", ["ksm.table_01", "pmask.table_02", "prm.table_02", "spg.table_14"])
+def test_a_study_is_the_same_where_python_imports_it(name: str) -> None:
+    module, read = importlib.import_module(f"studies.{name}"), HOME / f"{name.replace('.', '/')}.py"
+    for form in ("STUDY", "DESK"):
+        found = read_study(read, desk=form == "DESK").with_(name="", tables=(), views=())
+        assert found == getattr(module, form).with_(tables=(), views=())
+
+
 def test_bases_of_a_figure_share_their_masks() -> None:
     cells = cells_of(read_study(HOME / "impresslearn" / "fig_02.py"), check=False)
     masks = {mask.key for cell in cells for mask in cell.spec({}, 1).masks if mask.trained}
@@ -65,22 +86,18 @@ def test_a_file_without_a_desk_form_says_so() -> None:
 @pytest.fixture
 def small() -> Study:
     """A figure of ImpressLearn on digits, all kinds of basis, with basis-GN and X."""
-    sys.path.insert(0, str(HOME / "impresslearn"))
-    from impresslearn_common import Data, bases, figure, own, recovered
-
     data = Data("digits_permuted", 5, 2)
-    found: Study = figure(
-        data,
-        bases({"het": (3, 5), "hom": (3, 5), "random": (3,)}, (0.1, 0.3))
+    return PAPER.desk.with_(
+        methods=bases({"het": (3, 5), "hom": (3, 5), "random": (3,)}, (0.1, 0.3))
         | recovered(data, {"het": (3,)}, (0.1, 0.3))
         | own((0.1, 0.3))
-        | own((0.1, 0.3), data.window(0, 4), "x", method__probes=True),
-        "Permuted digits, new tasks",
+        | own((0.1, 0.3), data.window(0, 4), "x", {"method.probes": True}),
+        benchmarks=[data.new_tasks],
+        views=boxes("Permuted digits, new tasks"),
         fit={"epochs": 2},
         final=Seeds(1, 2),
         name="small",
     )
-    return found
 
 
 def test_a_figure_plays_to_its_end_and_shows_boxes(tmp_path: Path, small: Study) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from raycl import Choice, Float, Grid, Int, R, Search, Seeds, Study
+from raycl import Choice, Float, Form, Grid, Int, R, Search, Seeds, Study
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.presets import PRESETS
@@ -35,6 +35,32 @@ def complaint(**changes: Any) -> str:
     text = str(caught.value)
     assert "\n" not in text.strip() or "raycl data" in text
     return text
+
+
+class TestForms:
+    def test_a_study_with_changes_is_another_one(self) -> None:
+        first = study(fit={"epochs": 3, "lr": 0.1}, paper="spg")
+        second = first.with_(fit={"epochs": 5}, final=Seeds(7))
+        assert second == study(fit={"epochs": 5}, paper="spg", final=Seeds(7))  # `fit` is changed as a whole
+        assert first == study(fit={"epochs": 3, "lr": 0.1}, paper="spg") and first.with_() == first
+
+    def test_one_that_was_read_stays_where_it_was(self, tmp_path: Path) -> None:
+        file = tmp_path / "mine.py"
+        file.write_text("from raycl import Study\nSTUDY = Study(methods={'hat': {}})\n")
+        read = read_study(file)
+        changed = read.with_(network="mlp(hidden=8)")
+        assert (changed.folder, changed.file, changed.name) == (tmp_path, str(file), "mine")
+
+    def test_a_field_that_there_is_not_is_told(self) -> None:
+        with pytest.raises(
+            UserError, match=r"Study\.with_: unknown field 'methds'; did you mean 'methods'\?"
+        ):
+            study().with_(methds={})
+
+    def test_a_form_is_two_values(self) -> None:
+        form = Form(full=study(), desk=study(network="mlp(hidden=4)"))
+        assert form.full.network == "mlp(hidden=8)" and form.desk.network == "mlp(hidden=4)"
+        assert form == Form(study(), study(network="mlp(hidden=4)")) != Form(study(), study())
 
 
 class TestKeys:

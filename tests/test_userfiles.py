@@ -66,6 +66,24 @@ class TestEqualNames:
     def test_one_class_copied_to_another_folder_finds_its_results(self, tmp_path: Path) -> None:
         assert key_of(write(tmp_path / "a", 0.1)) == key_of(write(tmp_path / "b", 0.1))
 
+    def test_helpers_of_one_name_are_told_apart_by_relative_imports_too(self, tmp_path: Path) -> None:
+        relative = MINE.replace("from helper import RATE", "from .helper import RATE\nfrom . import helper")
+        relative = relative.replace("lr=RATE", "lr=helper.RATE")
+        heads = {"mine": relative, "s": "from .helper import RATE\n" + STUDY.replace("RATE})", "RATE / 2})")}
+        studies = [write(tmp_path / name, rate, **heads) for name, rate in (("a", 0.1), ("b", 0.2))]
+        assert [read_study(study).fit["lr"] for study in studies] == [0.05, 0.1]
+        keys = [key_of(study) for study in studies]
+        assert keys[0] != keys[1]
+        for study in studies:
+            study.write_text(STUDY.replace("RATE", "0.1"))
+        keys = [key_of(study) for study in studies]  # of which now the helpers alone differ
+        assert keys[0] != keys[1]
+
+    @pytest.mark.parametrize("way", ["from helper import RATE", "from .helper import RATE"])
+    def test_the_way_of_an_import_is_in_no_key(self, tmp_path: Path, way: str) -> None:
+        study = write(tmp_path / "b", 0.1, mine=MINE.replace("from helper import RATE", way))
+        assert key_of(study) == key_of(write(tmp_path / "a", 0.1))
+
     def test_both_may_be_planned_side_by_side(self, tmp_path: Path) -> None:
         studies = [read_study(write(tmp_path / name, rate)) for name, rate in (("a", 0.1), ("b", 0.2))]
         cells = [cells_of(study)[0] for study in studies]
@@ -268,6 +286,9 @@ class TestFaults:
             ("raise SystemExit\n", "mine.py:1: it calls sys.exit()"),
             ("from helper import nothing\n", "mine.py:1: ImportError: cannot import name 'nothing'"),
             ("from . import nothing\n", "mine.py:1: ImportError"),
+            ("from .nothing import x\n", "mine.py:1: ModuleNotFoundError: No module named 'nothing'"),
+            ("from ..other import x\n", "mine.py:1: ImportError: from ..other: it leads out of the folder"),
+            ("from .. import other\n", "mine.py:1: ImportError: from ..: it leads out of the folder"),
             ("import mine2\n", "mine.py:1: ModuleNotFoundError"),
             ("class E(BaseException): pass\nraise E('odd')\n", "mine.py:2: E: odd"),
             ("def f(): f()\nf()\n", "mine.py:1: RecursionError"),

@@ -3,7 +3,7 @@
 A heterogeneous basis of rotated MNIST holds tasks at some angles, and a new task may lie a few degrees from
 one of them: how much of what looks like learning is that? Reads the runs of fig_02, trains nothing::
 
-    python studies/impresslearn/angle_gap.py [--desk] [--store DIR]
+    python -m studies.impresslearn.angle_gap [--desk] [--store DIR]
 """
 
 from __future__ import annotations

@@ -3,6 +3,6 @@
 The control "X" answers a task under the mask of another; near angles transfer, so it is read by the gap too.
 """
 
-from impresslearn_common import ROTATED, ROTATED_DESK, new_and_basis_tasks
+from .common import ROTATED, new_and_basis_tasks
 
-STUDY, DESK = new_and_basis_tasks(ROTATED, ROTATED_DESK, "Rotated MNIST, new tasks")
+STUDY, DESK = new_and_basis_tasks(ROTATED, "Rotated MNIST, new tasks")

@@ -4,28 +4,30 @@ The desk form plays the same code on Tiny ImageNet at 64 pixels with a thin ResN
 nothing.
 """
 
-from impresslearn_common import DENSITIES, IMAGENET, TINY, bases, figure, own, recovered
+from .common import DENSITIES, PAPER, PROBES, Data, bases, boxes, own, recovered
 
+IMAGENET, TINY = Data("imagenet_100", 95, 5), Data("tiny64_20", 15, 5)
 GRID = {"het": (5, 10, 20, 35)}
-MASKS = {"method__basis_preset": "impresslearn_basis_imagenet"}
+MASKS = {"method.basis_preset": "impresslearn_basis_imagenet"}
+SHORT = {"method.basis_epochs": 1}
 
-STUDY = figure(
-    IMAGENET,
-    bases(GRID, DENSITIES)
-    | recovered(IMAGENET, GRID, DENSITIES, MASKS)
-    | own(DENSITIES, **MASKS)
-    | own(DENSITIES, IMAGENET.window(0, 25), "x", method__probes=True, **MASKS),
-    "Split ImageNet, new tasks",
+STUDY = PAPER.full.with_(
+    methods=bases(GRID, DENSITIES.full)
+    | recovered(IMAGENET, GRID, DENSITIES.full, masks=MASKS)
+    | own(DENSITIES.full, keys=MASKS)
+    | own(DENSITIES.full, IMAGENET.window(0, 25), "x", MASKS | PROBES),
+    benchmarks=[IMAGENET.new_tasks],
     network="resnet50",
     preset="impresslearn_alpha_imagenet",
+    views=boxes("Split ImageNet, new tasks"),
 )
-DESK = figure(
-    TINY,
-    bases({"het": (3, 5)}, (0.15,), method__basis_epochs=1)
-    | recovered(TINY, {"het": (3,)}, (0.15,), MASKS | {"method__basis_epochs": 1}, method__basis_epochs=1)
-    | own((0.15,), method__basis_epochs=1, **MASKS),
-    "Tiny ImageNet at 64 pixels, new tasks (path only)",
+DESK = PAPER.desk.with_(
+    methods=bases({"het": (3, 5)}, (0.15,), SHORT)
+    | recovered(TINY, {"het": (3,)}, (0.15,), keys=SHORT, masks=MASKS | SHORT)
+    | own((0.15,), keys=MASKS | SHORT),
+    benchmarks=[TINY.new_tasks],
     network="resnet18(nf=8)",
     preset="impresslearn_alpha_imagenet",
     fit={"epochs": 1},
+    views=boxes("Tiny ImageNet at 64 pixels, new tasks (path only)"),
 )

@@ -4,29 +4,28 @@ The three are not equally informed: basis-GN sees a labelled training set of the
 unlabelled batch.
 """
 
-from impresslearn_common import (
-    DENSITIES,
-    DESK_DENSITIES,
-    PERMUTED,
-    PERMUTED_DESK,
-    Data,
-    Keys,
-    figure,
-    own,
-    recovered,
-)
+from .common import DENSITIES, PAPER, PERMUTED, Data, Methods, boxes, own, recovered
+
+VIEWS = boxes("Permuted MNIST, basis tasks")
 
 
-def methods(data: Data, sizes: tuple[int, ...], densities: tuple[float, ...]) -> Keys:
+def methods(data: Data, sizes: tuple[int, ...], densities: tuple[float, ...]) -> Methods:
     """basis-GN, SupSup with the mask given (GG) and with the mask inferred (GN) among K tasks."""
     found = recovered(data, {"het": sizes}, densities)
     for k in sizes:
-        found |= own(densities, data.window(0, k), f"gg-{k}")
-        found |= own(densities, data.window(0, k), f"gn-one-shot-{k}", method__inference="one_shot")
+        window = data.window(0, k)
+        found |= own(densities, window, f"gg-{k}")
+        found |= own(densities, window, f"gn-one-shot-{k}", {"method.inference": "one_shot"})
     return found
 
 
-STUDY = figure(PERMUTED, methods(PERMUTED, (5, 10, 20, 40, 100), DENSITIES), "Permuted MNIST, basis tasks")
-DESK = figure(
-    PERMUTED_DESK, methods(PERMUTED_DESK, (5, 10, 25), DESK_DENSITIES), "Permuted MNIST, basis tasks"
+STUDY = PAPER.full.with_(
+    methods=methods(PERMUTED.full, (5, 10, 20, 40, 100), DENSITIES.full),
+    benchmarks=[PERMUTED.full.new_tasks],
+    views=VIEWS,
+)
+DESK = PAPER.desk.with_(
+    methods=methods(PERMUTED.desk, (5, 10, 25), DENSITIES.desk),
+    benchmarks=[PERMUTED.desk.new_tasks],
+    views=VIEWS,
 )

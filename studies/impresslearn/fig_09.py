@@ -3,20 +3,18 @@
 The desk form shows that the path works. Its numbers mean nothing.
 """
 
-from impresslearn_common import CIFAR, CIFAR_MASKS, DENSITIES, RESNET, THIN, bases, figure, own
+from .common import CIFAR, CIFAR_MASKS, DENSITIES, RESNET, bases, boxes, own
 
 SIZES = (5, 10, 15, 25, 50, 75)
+SHORT = {"method.basis_epochs": 2}
 
-STUDY = figure(
-    CIFAR,
-    bases({"random": SIZES, "hom": SIZES}, DENSITIES) | own(DENSITIES, **CIFAR_MASKS),
-    "Split CIFAR-100, random and homogeneous bases",
-    **RESNET,
+STUDY = RESNET.full.with_(
+    methods=bases({"random": SIZES, "hom": SIZES}, DENSITIES.full) | own(DENSITIES.full, keys=CIFAR_MASKS),
+    benchmarks=[CIFAR.new_tasks],
+    views=boxes("Split CIFAR-100, random and homogeneous bases"),
 )
-DESK = figure(
-    CIFAR,
-    bases({"random": (3, 5), "hom": (3, 5)}, (0.15,), method__basis_epochs=2)
-    | own((0.15,), method__basis_epochs=2, **CIFAR_MASKS),
-    "Split CIFAR-100, random and homogeneous bases (path only)",
-    **THIN,
+DESK = RESNET.desk.with_(
+    methods=bases({"random": (3, 5), "hom": (3, 5)}, (0.15,), SHORT) | own((0.15,), keys=CIFAR_MASKS | SHORT),
+    benchmarks=[CIFAR.new_tasks],
+    views=boxes("Split CIFAR-100, random and homogeneous bases (path only)"),
 )

@@ -3,23 +3,22 @@
 A hybrid trains a mask of its own for the last layer, beside the coefficients of the others.
 """
 
-from impresslearn_common import CIFAR, DENSITIES, DESK_DENSITIES, RESNET, ROTATED_DESK, Keys, bases, figure
+from .common import CIFAR, DENSITIES, PAPER, RESNET, ROTATED, Methods, bases, boxes
 
 
-def methods(grid: dict[str, tuple[int, ...]], densities: tuple[float, ...]) -> Keys:
+def methods(grid: dict[str, tuple[int, ...]], densities: tuple[float, ...]) -> Methods:
     """Every basis, plain and hybrid."""
-    hybrid = bases(grid, densities, method__hybrid=True)
+    hybrid = bases(grid, densities, {"method.hybrid": True})
     return bases(grid, densities) | {f"hybrid-{label}": keys for label, keys in hybrid.items()}
 
 
-STUDY = figure(
-    CIFAR,
-    methods({"het": (3, 5, 7, 10, 12, 15), "hom": (3, 5, 10, 15, 25, 50, 75)}, DENSITIES),
-    "Split CIFAR-100, plain and hybrid",
-    **RESNET,
+STUDY = RESNET.full.with_(
+    methods=methods({"het": (3, 5, 7, 10, 12, 15), "hom": (3, 5, 10, 15, 25, 50, 75)}, DENSITIES.full),
+    benchmarks=[CIFAR.new_tasks],
+    views=boxes("Split CIFAR-100, plain and hybrid"),
 )
-DESK = figure(
-    ROTATED_DESK,
-    methods({"het": (5, 10), "hom": (5, 10)}, DESK_DENSITIES),
-    "Rotated MNIST, plain and hybrid",
+DESK = PAPER.desk.with_(
+    methods=methods({"het": (5, 10), "hom": (5, 10)}, DENSITIES.desk),
+    benchmarks=[ROTATED.desk.new_tasks],
+    views=boxes("Rotated MNIST, plain and hybrid"),
 )

@@ -5,29 +5,21 @@ what an epoch is; here it is a step on one more unlabelled batch. SupSup mixes m
 ImpressLearn their linear combinations of 25 masks.
 """
 
-from impresslearn_common import FEW, OWN, Data, Keys, figure
+from raycl import Form, Seeds
 
-from raycl import Seeds
+from .common import FEW, OWN, PAPER, Data
 
-MANY = Data("permuted_mnist", 25, 250, "val=0.0")
-SOME = Data("permuted_mnist", 25, 50, FEW + ", limit_test=1000")
+DATA = Form(
+    full=Data("permuted_mnist", 25, 250, "val=0.0"),
+    desk=Data("permuted_mnist", 25, 50, FEW + ", limit_test=1000"),
+)
 HOW = ("one_shot", "binary", "gradient")
+MIXED = {"method": "impresslearn", "method.k": 25}
+METHODS = {  # own masks and combinations, each by three ways of inference
+    f"{label}-{how}": keys | {"method.density": 0.15, "method.inference": how}
+    for label, keys in (("own", OWN), ("het-25", MIXED))
+    for how in HOW
+}
 
-
-def methods(data: Data) -> Keys:
-    """Own masks and combinations, each by three ways of inference."""
-    masks = {f"own-{how}": OWN | {"method.density": 0.15, "method.inference": how} for how in HOW}
-    mixed = {
-        f"het-25-{how}": {
-            "method": "impresslearn",
-            "method.k": 25,
-            "method.density": 0.15,
-            "method.inference": how,
-        }
-        for how in HOW
-    }
-    return masks | mixed
-
-
-STUDY = figure(MANY, methods(MANY), "Task inference among 250 tasks", views=[])
-DESK = figure(SOME, methods(SOME), "Task inference among 50 tasks", views=[], final=Seeds(1))
+STUDY = PAPER.full.with_(methods=METHODS, benchmarks=[DATA.full.new_tasks])
+DESK = PAPER.desk.with_(methods=METHODS, benchmarks=[DATA.desk.new_tasks], final=Seeds(1))

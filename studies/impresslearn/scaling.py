@@ -1,6 +1,6 @@
 """How ImpressLearn scales: accuracy with basis size and density, storage with tasks, training with workers.
 
-`raycl run` plays the accuracies. ``python studies/impresslearn/scaling.py`` draws storage.png, parameters and
+`raycl run` plays the accuracies. ``python -m studies.impresslearn.scaling`` draws storage.png, parameters and
 bytes against the number of tasks with the break-even marked; with ``--workers 1 2 4`` it also trains a bank
 of 64 LeNet masks with so many workers on this machine, and draws workers.png.
 """
@@ -11,25 +11,23 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from impresslearn_common import DENSITIES, DESK_DENSITIES, PERMUTED, PERMUTED_DESK, bases, figure, own
-
 from raycl import Boxes
 from raycl.supermasks.storage import TABLE_2, break_even, total_bytes, total_bytes_own
 
-VIEW = [
+from .common import DENSITIES, PAPER, PERMUTED, bases, own
+
+VIEWS = [
     Boxes("Accuracy on new tasks by size of the basis and density", colour="method.density", point=["seed"])
 ]
-STUDY = figure(
-    PERMUTED,
-    bases({"het": (5, 10, 20, 40, 100, 250)}, DENSITIES) | own(DENSITIES),
-    "Permuted MNIST",
-    views=VIEW,
+STUDY = PAPER.full.with_(
+    methods=bases({"het": (5, 10, 20, 40, 100, 250)}, DENSITIES.full) | own(DENSITIES.full),
+    benchmarks=[PERMUTED.full.new_tasks],
+    views=VIEWS,
 )
-DESK = figure(
-    PERMUTED_DESK,
-    bases({"het": (5, 10, 25)}, DESK_DENSITIES) | own(DESK_DENSITIES),
-    "Permuted MNIST",
-    views=VIEW,
+DESK = PAPER.desk.with_(
+    methods=bases({"het": (5, 10, 25)}, DENSITIES.desk) | own(DENSITIES.desk),
+    benchmarks=[PERMUTED.desk.new_tasks],
+    views=VIEWS,
 )
 
 
@@ -68,7 +66,7 @@ def draw_workers(path: Path, counts: list[int]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from raycl.tune.bench import bank_seconds
+    from bench.trials import bank_seconds
 
     seconds = []
     for count in counts:

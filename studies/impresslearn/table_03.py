@@ -20,8 +20,12 @@ def line(preset: str) -> list[str]:
     lamb = ImpressLearn.presets[preset]["method.lamb"]
     ours = (f"{fit['lr']:g}", f"{lamb:g}", str(fit["optimiser"]), str(fit["batch"]))
     pairs = zip(PRINTED[preset], ours, strict=True)
-    return [preset.removeprefix("impresslearn_alpha_"), *(text for pair in pairs for text in pair),
-            str(fit["epochs"]), f"{fit.get('weight_decay', 0.0):g}"]  # fmt: skip
+    return [
+        preset.removeprefix("impresslearn_alpha_"),
+        *(text for pair in pairs for text in pair),
+        str(fit["epochs"]),
+        f"{fit.get('weight_decay', 0.0):g}",
+    ]
 
 
 STUDY = Study(

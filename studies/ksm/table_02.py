@@ -5,18 +5,14 @@ form takes six small data sets instead, and a small VGG trained on the first. Th
 the network itself in both.
 """
 
-from ksm_common import DESK as SMALL
-from ksm_common import DESK_METHODS, FULL, METHODS, ROWS
-
-from raycl import Curves, Layers, PaperTable, Study
+from raycl import Curves, Layers, PaperTable
 from raycl.reporting.modelsize import table_2_sizes
 
+from .common import DESK_INITIAL, METHODS, PAPER, ROWS
+
 FINETUNE = {"method": "copies", "method.start": "first", "preset": "ksm_finetune"}
-FINETUNED = METHODS | {"finetuned": FINETUNE | {"method.initial": "ksm_initial"}}
-DESK_FINETUNED = DESK_METHODS | {
-    "finetuned": FINETUNE
-    | {"method.initial": "ksm_initial+ksm_desk", "fit.epochs": 12, "fit.milestones": (8,)}
-}
+FINETUNED = FINETUNE | {"method.initial": "ksm_initial"}
+DESK_FINETUNED = FINETUNE | DESK_INITIAL | {"fit.epochs": 12, "fit.milestones": (8,)}
 SKETCH, SMALL_VISUAL = "imagenet_to_sketch(val=0.1)", "small_visual(val=0.1)"
 PARTS = {name: f"{SKETCH}[{name}]" for name in ("ImageNet", "CUBS", "Cars", "Flowers", "WikiArt", "Sketch")}
 SMALL_TITLES = ("CIFAR-100", "CIFAR-10", "FashionMNIST", "MNIST", "Omniglot", "Tiny ImageNet")
@@ -51,19 +47,18 @@ def tables(benchmark, parts):
     ]
 
 
-STUDY = Study(
-    methods=FINETUNED,
+STUDY = PAPER.full.with_(
+    methods=METHODS.full | {"finetuned": FINETUNED},
     benchmarks=[SKETCH],
+    network="resnet50(norm='affine', weights='imagenet')",
     tables=tables(SKETCH, PARTS),
     sheets=[table_2_sizes],
     views=VIEWS,
-    **(FULL | {"network": "resnet50(norm='affine', weights='imagenet')"}),
 )
-DESK = Study(
-    methods=DESK_FINETUNED,
+DESK = PAPER.desk.with_(
+    methods=METHODS.desk | {"finetuned": DESK_FINETUNED},
     benchmarks=[SMALL_VISUAL],
     tables=tables(SMALL_VISUAL, SMALL_PARTS),
     sheets=[table_2_sizes],
     views=VIEWS,
-    **SMALL,
 )

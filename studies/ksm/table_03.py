@@ -1,12 +1,8 @@
 """KSM, Table 3: does it matter which task the backbone is trained on? One of them at a time goes first."""
 
-from ksm_common import DESK as SMALL
-from ksm_common import DESK_MASKS, FULL, MASKS
+from raycl import PaperTable
 
-from raycl import PaperTable, Study
-
-STARTS = (1, 5, 10, 15, 20)
-DESK_STARTS = (1, 10)
+from .common import MASKS, PAPER
 
 
 def places(starts, more=""):
@@ -32,13 +28,14 @@ def tables(benchmarks):
     ]
 
 
-METHODS = {"ksm": MASKS, "piggyback": MASKS}
-FULL_PLACES = places(STARTS, ", val=0.1")
-STUDY = Study(methods=METHODS, benchmarks=list(FULL_PLACES.values()), tables=tables(FULL_PLACES), **FULL)
-DESK_PLACES = places(DESK_STARTS, ", tasks=5, val=0.2")
-DESK = Study(
-    methods=dict.fromkeys(METHODS, DESK_MASKS),
+METHODS = ("ksm", "piggyback")
+PLACES = places((1, 5, 10, 15, 20), ", val=0.1")
+STUDY = PAPER.full.with_(
+    methods=dict.fromkeys(METHODS, MASKS.full), benchmarks=list(PLACES.values()), tables=tables(PLACES)
+)
+DESK_PLACES = places((1, 10), ", tasks=5, val=0.2")
+DESK = PAPER.desk.with_(
+    methods=dict.fromkeys(METHODS, MASKS.desk),
     benchmarks=list(DESK_PLACES.values()),
     tables=tables(DESK_PLACES),
-    **SMALL,
 )

@@ -5,19 +5,18 @@ and shifts of each task. So every row stands here twice: with batch normalisatio
 and schedule are the same for all.
 """
 
-from ksm_common import DESK as SMALL
-from ksm_common import DESK_MASKS, FIVE, FULL, MASKS, TWENTY
+from raycl import PaperTable
 
-from raycl import PaperTable, Study
+from .common import MASKS, PAPER, TASKS
 
 VARIANTS = {
-    "Piggyback": ("piggyback", {"granularity": "element", "soft": False}),
-    "Piggyback-KerWise": ("piggyback", {"granularity": "kernel", "soft": False}),
-    "Piggyback-Soft": ("piggyback", {"granularity": "element", "soft": True}),
-    "Ours-Softmax": ("ksm", {"granularity": "element", "soft": False}),
-    "Ours-EleWise": ("ksm", {"granularity": "element", "soft": True}),
-    "Ours-Full": ("ksm", {"granularity": "kernel", "soft": True}),
-}
+    "Piggyback": ("piggyback", "element", False),
+    "Piggyback-KerWise": ("piggyback", "kernel", False),
+    "Piggyback-Soft": ("piggyback", "element", True),
+    "Ours-Softmax": ("ksm", "element", False),
+    "Ours-EleWise": ("ksm", "element", True),
+    "Ours-Full": ("ksm", "kernel", True),
+}  # method, granularity, soft factors
 MODES = {"trained": "affine_stats", "frozen": "frozen"}
 
 
@@ -29,9 +28,13 @@ def methods(masks, on=""):
     """Every variant with batch normalisation trained and frozen."""
     return {
         label_of(name, mode, on): masks
-        | {"method": method, "method.bn_mode": bn}
-        | {f"method.{field}": value for field, value in fields.items()}
-        for name, (method, fields) in VARIANTS.items()
+        | {
+            "method": method,
+            "method.bn_mode": bn,
+            "method.granularity": granularity,
+            "method.soft": soft,
+        }
+        for name, (method, granularity, soft) in VARIANTS.items()
         for mode, bn in MODES.items()
     }
 
@@ -61,14 +64,10 @@ def tables(benchmark, columns, on=""):
 
 SKETCH = "imagenet_to_sketch(val=0.1)"
 PARTS = {name: f"{SKETCH}[{name}]" for name in ("CUBS", "Cars", "Flowers", "WikiArt", "Sketch")}
-SKETCHES = MASKS | {"network": "resnet50(norm='affine', weights='imagenet')", "benchmarks": [SKETCH]}
+SKETCHES = MASKS.full | {"network": "resnet50(norm='affine', weights='imagenet')", "benchmarks": [SKETCH]}
 
-STUDY = Study(
-    methods=methods(MASKS) | methods(SKETCHES, "-sketch"),
-    benchmarks=[TWENTY],
-    tables=[*tables(SKETCH, PARTS, "-sketch"), *tables(TWENTY, {"twenty tasks": TWENTY})],
-    **FULL,
+STUDY = PAPER.full.with_(
+    methods=methods(MASKS.full) | methods(SKETCHES, "-sketch"),
+    tables=[*tables(SKETCH, PARTS, "-sketch"), *tables(TASKS.full, {"twenty tasks": TASKS.full})],
 )
-DESK = Study(
-    methods=methods(DESK_MASKS), benchmarks=[FIVE], tables=tables(FIVE, {"five tasks": FIVE}), **SMALL
-)
+DESK = PAPER.desk.with_(methods=methods(MASKS.desk), tables=tables(TASKS.desk, {"five tasks": TASKS.desk}))

@@ -1,6 +1,6 @@
 """PMASK, Figure 5: the mask of each layer and task as a picture. Plays one run and writes a PNG.
 
-    python studies/pmask/fig_05.py masks.png
+    python -m studies.pmask.fig_05 masks.png
 
 Dark: no weight of that patch is used; bright: all are. Large layers are averaged down to 256 x 256.
 """

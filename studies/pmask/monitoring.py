@@ -4,9 +4,9 @@
 beside its accuracy, for growing strength c of the regulariser.
 """
 
-from pmask_common import DIGITS, FULL
+from raycl import Curves, PaperTable
 
-from raycl import Curves, PaperTable, Study
+from .common import DIGITS, PAPER
 
 OPEN = {f"open-{c:g}": c for c in (0.1, 0.75, 2.5)}
 METHODS = {
@@ -14,9 +14,16 @@ METHODS = {
     "pmask-100": {"method": "pmask", "method.emb_lr_mult": 100.0},
     "random_mask": {},
     "hat": {},
-    **{label: {"method": "pmask", "method.embedding_init": "open", "method.emb_lr_mult": 100.0,
-               "method.lamb": c} for label, c in OPEN.items()},
-}  # fmt: skip
+    **{
+        label: {
+            "method": "pmask",
+            "method.embedding_init": "open",
+            "method.emb_lr_mult": 100.0,
+            "method.lamb": c,
+        }
+        for label, c in OPEN.items()
+    },
+}
 SHARES = ("capacity_used", "reuse_lift", "kept_share", "polarised_share", "flip_share")
 VIEWS = [Curves(name, value=f"{name}[t]", rows="pmask*,random_mask,hat") for name in SHARES]
 
@@ -34,13 +41,7 @@ def tables(benchmark):
     ]
 
 
-WITHOUT_SEARCH = {"search": None, "views": VIEWS}
-STUDY = Study(
-    methods=METHODS, benchmarks=["cifar10_5"], tables=tables("cifar10_5"), **(FULL | WITHOUT_SEARCH)
+STUDY = PAPER.full.with_(
+    methods=METHODS, benchmarks=["cifar10_5"], search=None, tables=tables("cifar10_5"), views=VIEWS
 )
-DESK = Study(
-    methods=METHODS,
-    benchmarks=["digits_split(size=32)"],
-    tables=tables("digits_split(size=32)"),
-    **(DIGITS | WITHOUT_SEARCH | {"network": "alexnet(width=.125)"}),
-)
+DESK = DIGITS.with_(methods=METHODS, search=None, tables=tables("digits_split(size=32)"), views=VIEWS)

@@ -1,8 +1,8 @@
 """PMASK's sensitivity: accuracy over a grid of s_max and c (`smax`, `lamb`), as the paper searches."""
 
-from pmask_common import DIGITS, FULL
+from raycl import Grid
 
-from raycl import Grid, Study
+from .common import DIGITS, PAPER
 
 SMAX = [25.0, 50.0, 100.0, 200.0, 400.0, 800.0]
 LAMB = [0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5]
@@ -10,19 +10,12 @@ FIXED = {"method.emb_lr_mult": 1.0, "fit.lr": 0.05}
 MOVED = {"method": "pmask", "method.emb_lr_mult": 100.0, "fit.lr": 0.05}
 METHODS = {"pmask": FIXED, "pmask-100": MOVED}
 
-STUDY = Study(
+STUDY = PAPER.full.with_(
     methods=METHODS,
     benchmarks=["cifar10_5"],
-    **(FULL | {"search": Grid({"method.smax": SMAX, "method.lamb": LAMB})}),
+    search=Grid({"method.smax": SMAX, "method.lamb": LAMB}),
 )
-DESK = Study(
+DESK = DIGITS.with_(
     methods=METHODS,
-    benchmarks=["digits_split(size=32)"],
-    **(
-        DIGITS
-        | {
-            "network": "alexnet(width=.125)",
-            "search": Grid({"method.smax": [25.0, 100.0, 400.0], "method.lamb": [0.1, 0.75, 2.5]}),
-        }
-    ),
+    search=Grid({"method.smax": [25.0, 100.0, 400.0], "method.lamb": [0.1, 0.75, 2.5]}),
 )

@@ -1,7 +1,13 @@
 """PRM, Table 2: ten methods on sequence #1 (EMNIST-10T) and #2 (CIFAR100-10T), three orders."""
 
-from prm_common import desk, full, tables
+from raycl import Form
 
-STUDY = full(["prm_1", "prm_2"], tables=tables("2", {"#1": "prm_1", "#2": "prm_2"}))
-DESK_COLUMNS = {"omniglot": "omniglot_10", "#2, subset": "cifar100_10(class_order='id')"}
-DESK = desk(list(DESK_COLUMNS.values()), tables=tables("2", DESK_COLUMNS))
+from .common import PAPER, tables
+
+COLUMNS = Form(
+    full={"#1": "prm_1", "#2": "prm_2"},
+    desk={"omniglot": "omniglot_10", "#2, subset": "cifar100_10(class_order='id')"},
+)
+
+STUDY = PAPER.full.with_(benchmarks=list(COLUMNS.full.values()), tables=tables("2", COLUMNS.full))
+DESK = PAPER.desk.with_(benchmarks=list(COLUMNS.desk.values()), tables=tables("2", COLUMNS.desk))

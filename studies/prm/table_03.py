@@ -1,7 +1,13 @@
 """PRM, Table 3: ten methods on sequence #3 (F-EMNIST-10T) and #4 (F-CelebA-10T), three orders."""
 
-from prm_common import desk, full, tables
+from raycl import Form
 
-STUDY = full(["prm_3", "prm_4"], tables=tables("3", {"#3": "prm_3", "#4": "prm_4"}))
-DESK_COLUMNS = {"#3, subset": "femnist_10_prm", "parity": "digits_writers(label='parity')"}
-DESK = desk(list(DESK_COLUMNS.values()), tables=tables("3", DESK_COLUMNS))
+from .common import PAPER, tables
+
+COLUMNS = Form(
+    full={"#3": "prm_3", "#4": "prm_4"},
+    desk={"#3, subset": "femnist_10_prm", "parity": "digits_writers(label='parity')"},
+)
+
+STUDY = PAPER.full.with_(benchmarks=list(COLUMNS.full.values()), tables=tables("3", COLUMNS.full))
+DESK = PAPER.desk.with_(benchmarks=list(COLUMNS.desk.values()), tables=tables("3", COLUMNS.desk))

@@ -5,25 +5,22 @@ information. `shared` starts all tasks' embeddings from one draw, `drift` cluste
 PRM(T) knows the tasks' types, which the single sequences do not have: the paper runs it on #5 and #6 alone.
 """
 
-from prm_common import desk, full
-
 from raycl import PaperTable
 
+from .common import PAPER
+
 VARIANTS = {
-    "PRM(S)": ("prm-s", {"dissimilar": "none"}),
-    "PRM(D)": ("prm-d", {"dissimilar": "all"}),
-    "PRM(T)": ("prm-t", {"dissimilar": "type"}),
+    "PRM(S)": ("prm-s", {"method.dissimilar": "none"}),
+    "PRM(D)": ("prm-d", {"method.dissimilar": "all"}),
+    "PRM(T)": ("prm-t", {"method.dissimilar": "type"}),
     "PRM": ("prm", {}),
-    "PRM w/o 2SO": ("prm-1stage", {"two_stage": False}),
-    "PRM(R)": ("prm-r", {"dissimilar": "random"}),
-    "shared start": ("prm-shared", {"embedding_init": "shared"}),
-    "drift": ("prm-drift", {"dtd_feature": "drift"}),
+    "PRM w/o 2SO": ("prm-1stage", {"method.two_stage": False}),
+    "PRM(R)": ("prm-r", {"method.dissimilar": "random"}),
+    "shared start": ("prm-shared", {"method.embedding_init": "shared"}),
+    "drift": ("prm-drift", {"method.dtd_feature": "drift"}),
 }
 ROWS = {printed: label for printed, (label, _) in VARIANTS.items()}
-METHODS = {
-    label: {"method": "prm", **{f"method.{key}": value for key, value in fields.items()}}
-    for label, fields in VARIANTS.values()
-}
+METHODS = {label: {"method": "prm", **keys} for label, keys in VARIANTS.values()}
 SEQUENCES = {f"#{n}": f"prm_{n}" for n in range(1, 7)}
 MIXED = {"benchmarks": [SEQUENCES["#5"], SEQUENCES["#6"]]}
 
@@ -35,15 +32,21 @@ def tables(columns):
         PaperTable("Table 5", table="5", rows=ROWS, columns=columns, paper_seeds=3),
         PaperTable(
             "Clusters of tasks: share found dissimilar, pairs of one type found together, drift",
-            rows={f"{row}: {metric}": (label, metric) for row, label in found.items()
-                  for metric in ("dtd_size", "dtd_agreement", "drift_rms")},
+            rows={
+                f"{row}: {metric}": (label, metric)
+                for row, label in found.items()
+                for metric in ("dtd_size", "dtd_agreement", "drift_rms")
+            },
             columns=columns,
         ),
-    ]  # fmt: skip
+    ]
 
 
-STUDY = full(
-    list(SEQUENCES.values()), METHODS | {"prm-t": METHODS["prm-t"] | MIXED}, tables=tables(SEQUENCES)
+STUDY = PAPER.full.with_(
+    methods=METHODS | {"prm-t": METHODS["prm-t"] | MIXED},
+    benchmarks=list(SEQUENCES.values()),
+    tables=tables(SEQUENCES),
 )
-DESK_COLUMNS = {"mixed digits": "digits_mixed"}
-DESK = desk(list(DESK_COLUMNS.values()), METHODS, tables=tables(DESK_COLUMNS))
+DESK = PAPER.desk.with_(
+    methods=METHODS, benchmarks=["digits_mixed"], tables=tables({"mixed digits": "digits_mixed"})
+)

@@ -1,13 +1,12 @@
 """SPG with the dropout rates that its authors released for each benchmark: nothing is searched."""
 
-from spg_common import COLUMNS, full, table
+from .common import COLUMNS, PAPER, table
 
 ROWS = {"ONE": "one", "NCL": "finetune", "SPG": "spg"}
 
-STUDY = full(
-    {method: {} for method in ROWS.values()},
-    list(COLUMNS.values()),
+STUDY = PAPER.full.with_(
+    methods={method: {} for method in ROWS.values()},
     preset="spg+spg_dropout",
     search=None,
-    tables=[table("2", "accuracy, released dropout", "acc", ROWS, COLUMNS)],
+    tables=[table("2", "accuracy, released dropout", "acc", ROWS, COLUMNS.full)],
 )

@@ -6,9 +6,16 @@ from raycl import Study
 from raycl.reporting.counts import counts
 
 NAMES = (
-    "cifar100_10", "cifar100_20", "tiny_10", "tiny_20", "imagenet32_100", "fceleba_10", "fceleba_20",
-    "femnist_10", "femnist_20",
-)  # fmt: skip
+    "cifar100_10",
+    "cifar100_20",
+    "tiny_10",
+    "tiny_20",
+    "imagenet32_100",
+    "fceleba_10",
+    "fceleba_20",
+    "femnist_10",
+    "femnist_20",
+)
 
 STUDY = Study(paper="spg", sheets=[partial(counts, "Table 1 of SPG", NAMES)])
 DESK = STUDY

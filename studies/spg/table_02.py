@@ -3,9 +3,9 @@
 CAT trains t networks before task t, and the paper leaves it out on 100 tasks; so does this file.
 """
 
-from spg_common import COLUMNS, DESK_COLUMNS, DESK_METHODS, METHODS, ROWS, desk, full, moments, table
-
 from raycl import Curves
+
+from .common import COLUMNS, FEW, METHODS, PAPER, ROWS, moments, table
 
 WITHOUT_MTL = {label: method for label, method in ROWS.items() if label != "MTL"}
 OTHERS = {label: method for label, method in WITHOUT_MTL.items() if label != "NCL"}
@@ -14,37 +14,35 @@ LAYERS = ("conv1", "conv2", "conv3", "fc1", "fc2")
 ISOLATING = "spg,pnn,pathnet,hat,cat"
 
 
-def tables(columns, **keys):
+def tables(columns):
     """What the paper shows of these runs."""
-    per_layer = {
+    blocked = {"unit": "percent", "mean": False}
+    times = ("1", "T/2", "T")
+    by_layer = {
         f"{layer}: {label}": entry
         for layer in LAYERS
-        for label, entry in moments("blocked", GATED, ("1", "T/2", "T"), layer).items()
+        for label, entry in moments("blocked", GATED, times, layer).items()
     }
-    percent = {"unit": "percent", "mean": False} | keys
+    whole = moments("blocked", GATED, times)
+    machine = ["compare times within a column; the paper's machine is another one"]
+    everything = "time with importance and similarity too, which the paper leaves out"
     return [
-        table("2", "accuracy", "acc", ROWS, columns, **keys),
-        table("3", "forward transfer", "fwt_vs_one", WITHOUT_MTL, columns, **keys),
-        table("4", "backward transfer", "bwt", WITHOUT_MTL, columns, **keys),
-        table("5", "parameters blocked completely", "blocked", moments("blocked", GATED, ("1", "T/2", "T")),
-              columns, **percent),
-        table("7", "parameters blocked completely, by layer", "blocked", per_layer, columns, **percent),
-        table("9", "training time", "ct_train", ROWS, columns, unit="minutes", **keys,
-              notes=["compare times within a column; the paper's machine is another one"]),
-        table("9", "time with importance and similarity too, which the paper leaves out", "ct", ROWS, columns,
-              unit="minutes", **(keys | {"table": ""})),
-        table("11", "gain over NCL", "gain_over_ncl", OTHERS, columns, **keys),
-    ]  # fmt: skip
+        table("2", "accuracy", "acc", ROWS, columns),
+        table("3", "forward transfer", "fwt_vs_one", WITHOUT_MTL, columns),
+        table("4", "backward transfer", "bwt", WITHOUT_MTL, columns),
+        table("5", "parameters blocked completely", "blocked", whole, columns, **blocked),
+        table("7", "parameters blocked completely, by layer", "blocked", by_layer, columns, **blocked),
+        table("9", "training time", "ct_train", ROWS, columns, unit="minutes", notes=machine),
+        table("9", everything, "ct", ROWS, columns, unit="minutes", table=""),
+        table("11", "gain over NCL", "gain_over_ncl", OTHERS, columns),
+    ]
 
 
 VIEWS = [Curves("Figures 2 and 3: forward transfer", value="fwt_vs_one[t]", rows=ISOLATING)]
-FEW = [benchmark for benchmark in COLUMNS.values() if benchmark != "imagenet32_100"]
 
-STUDY = full(
-    METHODS | {"cat": METHODS["cat"] | {"benchmarks": FEW}},
-    list(COLUMNS.values()),
-    tables=tables(COLUMNS),
+STUDY = PAPER.full.with_(
+    methods=METHODS.full | {"cat": METHODS.full["cat"] | {"benchmarks": FEW}},
+    tables=tables(COLUMNS.full),
     views=VIEWS,
 )
-
-DESK = desk(DESK_METHODS, tables=tables(DESK_COLUMNS), views=VIEWS)
+DESK = PAPER.desk.with_(tables=tables(COLUMNS.desk), views=VIEWS)

@@ -1,13 +1,16 @@
 """SPG, Table 6: when importance is measured, what cross-head importance adds. Table 8 shows the same runs."""
 
-from spg_common import COLUMNS, DESK_COLUMNS, desk, full, table
-
 from raycl import Curves
 
+from .common import COLUMNS, PAPER, table
+
 ROWS = {
-    "SPG": "spg", "SPG @e1": "spg[importance_epoch=1]", "SPG @e10": "spg[importance_epoch=10]",
-    "SPG @e20": "spg[importance_epoch=20]", "SPG -CHI": "spg[chi=false]",
-}  # fmt: skip
+    "SPG": "spg",
+    "SPG @e1": "spg[importance_epoch=1]",
+    "SPG @e10": "spg[importance_epoch=10]",
+    "SPG @e20": "spg[importance_epoch=20]",
+    "SPG -CHI": "spg[chi=false]",
+}
 METHODS = {
     "spg": {},
     **{f"spg-e{n}": {"method": "spg", "method.importance_epoch": n} for n in (1, 10, 20)},
@@ -27,10 +30,10 @@ def tables(columns):
         table("6", "accuracy", "acc", ROWS, columns),
         table("6", "epochs, mean", "epochs_mean", {"Cvg.": "spg"}, columns, mean=False, unit="count"),
         table("8", "what cross-head importance lifts", "f_each", by_moment, columns, mean=False),
-    ]  # fmt: skip
+    ]
 
 
 VIEWS = [Curves("Elements that older heads lift above the own head", value="f_each[t]", rows="spg")]
 
-STUDY = full(METHODS, list(COLUMNS.values()), tables=tables(COLUMNS), views=VIEWS)
-DESK = desk(METHODS, tables=tables(DESK_COLUMNS), views=VIEWS)
+STUDY = PAPER.full.with_(methods=METHODS, tables=tables(COLUMNS.full), views=VIEWS)
+DESK = PAPER.desk.with_(methods=METHODS, tables=tables(COLUMNS.desk), views=VIEWS)

@@ -6,18 +6,25 @@ FC-10. PGN and PathNet stand with the settings of HAT's code.
 
 from functools import partial
 
-from spg_common import COLUMNS, ROWS
-
 from raycl import Study
 from raycl.reporting.counts import Shape, sizes
 
+from .common import COLUMNS, ROWS
+
 COLOUR, GREY = (3, 32, 32), (1, 28, 28)
 TASKS = {  # tasks, classes of each
-    "C-10": (10, 10), "C-20": (20, 5), "T-10": (10, 20), "T-20": (20, 10), "I-100": (100, 10),
-    "FC-10": (10, 2), "FC-20": (20, 2), "FE-10": (10, 62), "FE-20": (20, 62),
-}  # fmt: skip
+    "C-10": (10, 10),
+    "C-20": (20, 5),
+    "T-10": (10, 20),
+    "T-20": (20, 10),
+    "I-100": (100, 10),
+    "FC-10": (10, 2),
+    "FC-20": (20, 2),
+    "FE-10": (10, 62),
+    "FE-20": (20, 62),
+}
 SHAPES = {
-    label: Shape(COLUMNS[label], GREY if label.startswith("FE") else COLOUR, (classes,) * tasks)
+    label: Shape(COLUMNS.full[label], GREY if label.startswith("FE") else COLOUR, (classes,) * tasks)
     for label, (tasks, classes) in TASKS.items()
 }
 INSTEAD = {("CAT", "FC-10"): "cat(n_head=3)", ("CAT", "I-100"): ""}

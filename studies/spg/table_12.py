@@ -3,7 +3,7 @@
 The paper stores no data on 100 tasks; the other rows are those of Table 2.
 """
 
-from spg_common import COLUMNS, DESK_COLUMNS, REFERENCES, desk, full, table
+from .common import COLUMNS, DESK_MTL, FEW, PAPER, REFERENCES, table
 
 FRACTIONS = (1.0, 0.5, 0.1)
 ROWS = {
@@ -13,12 +13,12 @@ ROWS = {
     "SPG": "spg",
 }
 STORED = {f"replay-{fraction:g}": {"method": "replay", "method.fraction": fraction} for fraction in FRACTIONS}
-FEW = [benchmark for benchmark in COLUMNS.values() if benchmark != "imagenet32_100"]
 BOTH = {"mtl": {}, "one": {}, "finetune": {}, **STORED, "copies": {}, "spg": {}}
 
-STUDY = full(
-    BOTH | {label: keys | {"benchmarks": FEW} for label, keys in STORED.items()},
-    list(COLUMNS.values()),
-    tables=[table("12", "accuracy", "acc", ROWS, COLUMNS)],
+STUDY = PAPER.full.with_(
+    methods=BOTH | {label: keys | {"benchmarks": FEW} for label, keys in STORED.items()},
+    tables=[table("12", "accuracy", "acc", ROWS, COLUMNS.full)],
 )
-DESK = desk(BOTH | {"mtl": {"fit.batch": 64}}, tables=[table("12", "accuracy", "acc", ROWS, DESK_COLUMNS)])
+DESK = PAPER.desk.with_(
+    methods=BOTH | {"mtl": DESK_MTL}, tables=[table("12", "accuracy", "acc", ROWS, COLUMNS.desk)]
+)

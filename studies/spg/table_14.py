@@ -1,16 +1,15 @@
 """SPG, Table 14: soft masks against hard ones (HPG), whose threshold validation chooses."""
 
-from spg_common import COLUMNS, DESK_COLUMNS, DESK_METHODS, REFERENCES, chosen, desk, full, table
+from .common import COLUMNS, METHODS, PAPER, REFERENCES, chosen, table
 
 ROWS = {**REFERENCES, "HAT": "hat", "SupSup": "supsup", "HPG": "hpg", "SPG": "spg"}
 NOTE = ["HPG: the paper takes the threshold that is best on test; here validation chooses"]
 
-STUDY = full(
-    chosen(ROWS) | {"hpg": {}},
-    list(COLUMNS.values()),
-    tables=[table("14", "accuracy", "acc", ROWS, COLUMNS, notes=NOTE)],
+STUDY = PAPER.full.with_(
+    methods=chosen(ROWS) | {"hpg": {}},
+    tables=[table("14", "accuracy", "acc", ROWS, COLUMNS.full, notes=NOTE)],
 )
-DESK = desk(
-    chosen(ROWS, DESK_METHODS) | {"hpg": {}},
-    tables=[table("14", "accuracy", "acc", ROWS, DESK_COLUMNS, notes=NOTE)],
+DESK = PAPER.desk.with_(
+    methods=chosen(ROWS, METHODS.desk) | {"hpg": {}},
+    tables=[table("14", "accuracy", "acc", ROWS, COLUMNS.desk, notes=NOTE)],
 )

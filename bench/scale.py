@@ -25,9 +25,10 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from bench.line import Line
+from bench.processes import environment
 from raycl import player
 from raycl.agenda import Agenda, Proposer
-from raycl.bench import Line
 from raycl.sequence import Report, default_evaluate
 from raycl.space import Float
 from raycl.spec import RunSpec
@@ -39,9 +40,19 @@ from raycl.view import LiveView
 
 JOBS = 20_000
 SLOTS = 16  # runs that are live at once
-TASKS = {"digits_split": 5, "digits_rotated": 5, "digits_permuted(first=1)": 5, "digits_writers(tasks=5)": 5,
-         "digits_mixed": 10, "digits_rotated(tasks=10)": 10, "digits_permuted(tasks=10, first=1)": 10,
-         "digits_writers": 10}  # fmt: skip
+TASKS = {  # of each benchmark
+    "digits_split": 5,
+    "digits_rotated": 5,
+    "digits_permuted(first=1)": 5,
+    "digits_writers(tasks=5)": 5,
+    "digits_mixed": 10,
+    "digits_rotated(tasks=10)": 10,
+    "digits_permuted(tasks=10, first=1)": 10,
+    "digits_writers": 10,
+}
+FIRST = next(iter(TASKS))
+PLAIN = "raycl.method:Method"
+DOMAINS = {"method": PLAIN, "fit.lr": Float(1e-3, 1, log=True), "fit.weight_decay": Float(1e-6, 1e-2)}
 
 
 class Searcher(Protocol):
@@ -61,38 +72,65 @@ def study(jobs: int = JOBS) -> Study:
     runs that are made of parts on a backbone; the rest searches of 20 trials as papers have them. Every cell
     has five final seeds.
     """
-    plain = "raycl.method:Method"
-    side = max(2, int((0.2 * jobs) ** 0.5))
-    first, *_ = TASKS
-    axes = {"fit.lr": [0.001 * (i + 1) for i in range(side)],
-            "fit.weight_decay": [1e-5 * (i + 1) for i in range(side)]}  # fmt: skip
-    methods: dict[str, dict[str, Any]] = {
-        "alone": {"method": "raycl.methods.one:One", "search": None},
-        "grid": {"method": plain, "fit.epochs": 3, "benchmarks": [first], "search": Grid(axes)},
-    }
-    domains = {"method": plain, "fit.lr": Float(1e-3, 1, log=True), "fit.weight_decay": Float(1e-6, 1e-2)}
-    trials = max(5, min(100, jobs // 30))
-    for i in range(max(1, int(0.03 * jobs / (trials + 4)))):
-        methods[f"long-{i}"] = domains | {"fit.batch": 10 + i, "benchmarks": [first],
-                                          "search": Search(trials=trials, width=8)}  # fmt: skip
-    for i in range(max(1, int(0.05 * jobs / 15 / 2))):
-        masked = {"method": "raycl.methods.impresslearn:ImpressLearn", "search": None,
-                  "benchmarks": [name for name, tasks in TASKS.items() if "permuted" in name]}  # fmt: skip
-        methods[f"masked-{i}"] = masked | {"method.basis": "homogeneous", "method.k": 16,
-                                           "fit.lr": 0.01 * (i + 1)}  # fmt: skip
-    for i in range(max(1, int(0.15 * jobs / 42.5 / len(TASKS)))):
-        methods[f"parts-{i}"] = {"method": "raycl.methods.piggyback:Piggyback", "search": None,
-                                 "fit.lr": 0.001 * (i + 1)}  # fmt: skip
-    for i in range(max(1, int(0.57 * jobs / 24 / len(TASKS)))):
-        methods[f"searched-{i}"] = domains | {"fit.epochs": 5 + i}
     return Study(
         name="scale",
-        methods=methods,
+        methods={
+            "alone": {"method": "raycl.methods.one:One", "search": None},
+            "grid": _grid(jobs),
+            **_long_searches(jobs),
+            **_masked(jobs),
+            **_made_of_parts(jobs),
+            **_searches(jobs),
+        },
         benchmarks=list(TASKS),
         network="mlp(hidden=64)",
         search=Search(trials=20, width=4),
         final=Seeds(1, 2, 3, 4, 5),
     )
+
+
+def _grid(jobs: int) -> dict[str, Any]:
+    side = max(2, int((0.2 * jobs) ** 0.5))
+    axes = {
+        "fit.lr": [0.001 * (i + 1) for i in range(side)],
+        "fit.weight_decay": [1e-5 * (i + 1) for i in range(side)],
+    }
+    return {"method": PLAIN, "fit.epochs": 3, "benchmarks": [FIRST], "search": Grid(axes)}
+
+
+def _long_searches(jobs: int) -> dict[str, dict[str, Any]]:
+    trials = max(5, min(100, jobs // 30))
+    search = Search(trials=trials, width=8)
+    return {
+        f"long-{i}": DOMAINS | {"fit.batch": 10 + i, "benchmarks": [FIRST], "search": search}
+        for i in range(max(1, int(0.03 * jobs / (trials + 4))))
+    }
+
+
+def _masked(jobs: int) -> dict[str, dict[str, Any]]:
+    masked = {
+        "method": "raycl.methods.impresslearn:ImpressLearn",
+        "search": None,
+        "benchmarks": [name for name in TASKS if "permuted" in name],
+        "method.basis": "homogeneous",
+        "method.k": 16,
+    }
+    return {
+        f"masked-{i}": masked | {"fit.lr": 0.01 * (i + 1)} for i in range(max(1, int(0.05 * jobs / 15 / 2)))
+    }
+
+
+def _made_of_parts(jobs: int) -> dict[str, dict[str, Any]]:
+    parts = {"method": "raycl.methods.piggyback:Piggyback", "search": None}
+    return {
+        f"parts-{i}": parts | {"fit.lr": 0.001 * (i + 1)}
+        for i in range(max(1, int(0.15 * jobs / 42.5 / len(TASKS))))
+    }
+
+
+def _searches(jobs: int) -> dict[str, dict[str, Any]]:
+    many = max(1, int(0.57 * jobs / 24 / len(TASKS)))
+    return {f"searched-{i}": DOMAINS | {"fit.epochs": 5 + i} for i in range(many)}
 
 
 def _of(*words: object) -> float:
@@ -137,8 +175,7 @@ def worked(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         for mask in masks:
             publish(mask_path(store / "masks", mask.key), _archive())
         trained = Trained("done", "", 2.0 * len(masks))
-        return [*({"mask": mask.key} for mask in masks),
-                {"outcome": json.dumps(dataclasses.asdict(trained))}]  # fmt: skip
+        return [*({"mask": mask.key} for mask in masks), {"outcome": json.dumps(dataclasses.asdict(trained))}]
     spec = RunSpec.from_json(config["spec"])
     about = player.provenance(spec, "cpu", 1, "strict") | {"started": 1.7e9, "seconds": 10 * _of(spec.key)}
     if "/ trial" in config["name"] and _of(spec.key, "diverged") < 0.01:
@@ -250,7 +287,7 @@ def stretch(
 
 _STRETCH = """
 import json, sys
-from raycl.bench_scale import stretch
+from bench.scale import stretch
 from raycl.tune.proposals import tpe
 from raycl.tune.search import StudySearch
 file, store, jobs, terminal = sys.argv[1:]
@@ -259,10 +296,16 @@ print(json.dumps(stretch(file, store, int(jobs) or None, StudySearch, tpe, termi
 
 
 def scale(jobs: int = JOBS) -> list[Line]:
-    """Play a study of about so many jobs with drivers in processes of their own, on a store on disk."""
+    """What a study of 20,000 trivial jobs costs its driver; nothing is trained. Minutes.
+
+    Drivers are processes of their own; the store is on disk.
+
+    Args:
+        jobs: about how many.
+    """
     with tempfile.TemporaryDirectory(prefix="raycl-bench-") as name:
         folder = Path(name)
-        text = f"from raycl.bench_scale import study\nSTUDY = study({jobs})\n"
+        text = f"from bench.scale import study\nSTUDY = study({jobs})\n"
         (folder / "scale.py").write_text(text, encoding="utf-8")
         empty = _seconds(folder, "plan")
         half = _stretch(folder, jobs // 2, terminal=True)
@@ -270,7 +313,7 @@ def scale(jobs: int = JOBS) -> list[Line]:
         again = _stretch(folder, 0, terminal=False)
         assert not again["ended"], "a finished study was played again"
         cells, played = half["cells"], half["ended"] + full["ended"]
-        share = ("--only", f"*/{next(iter(TASKS))}", "--format", "html")
+        share = ("--only", f"*/{FIRST}", "--format", "html")
         return [
             Line(f"jobs of {cells:.0f} cells, {full['runs']:.0f} runs of their own", played, ""),
             *_costs("first half, table on a terminal", half, half["ended"]),
@@ -283,7 +326,7 @@ def scale(jobs: int = JOBS) -> list[Line]:
             Line("raycl report", _seconds(folder, "report"), "s"),
             Line("raycl report --format csv", _seconds(folder, "report", "--format", "csv"), "s"),
             Line("raycl report --format html, of one benchmark", _seconds(folder, "report", *share), "s"),
-        ]  # fmt: skip
+        ]
 
 
 def _costs(name: str, of: Mapping[str, float], held: float) -> list[Line]:
@@ -296,17 +339,27 @@ def _costs(name: str, of: Mapping[str, float], held: float) -> list[Line]:
 
 
 def _stretch(folder: Path, jobs: int, terminal: bool) -> dict[str, float]:
-    words = [sys.executable, "-c", _STRETCH, str(folder / "scale.py"), str(folder / "results"), str(jobs)]
-    done = subprocess.run(
-        [*words, "yes" if terminal else "no"], stdout=subprocess.PIPE, encoding="utf-8", check=True
-    )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    words = [str(folder / "scale.py"), str(folder / "results"), str(jobs), "yes" if terminal else "no"]
+    found: dict[str, float] = json.loads(_printed(folder, "-c", _STRETCH, *words).splitlines()[-1])
     return found
 
 
 def _seconds(folder: Path, command: str, *options: str) -> float:
     """Wall seconds of a command of raycl's, Python's start included."""
-    words = [sys.executable, "-m", "raycl.cli", command, str(folder / "scale.py"), *options]
+    words = [command, str(folder / "scale.py"), *options, "--store", str(folder / "results")]
     started = time.perf_counter()
-    subprocess.run([*words, "--store", str(folder / "results")], stdout=subprocess.DEVNULL, check=True)
+    _printed(folder, "-m", "raycl.cli", *words)
     return time.perf_counter() - started
+
+
+def _printed(folder: Path, *words: str) -> str:
+    """What a process of Python's prints that is started in a folder."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=True,
+    )
+    return done.stdout

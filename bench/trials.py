@@ -1,16 +1,47 @@
-"""What Ray Tune costs per trial."""
+"""What Ray Tune costs per trial, and how a bank of masks is trained by several workers."""
 
 from __future__ import annotations
 
+import os
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
+from bench.line import Line
+from raycl import benchmarks
 from raycl.agenda import Agenda, Job, nothing_to_propose
 from raycl.maskjobs import MaskJob
 from raycl.store import Result, Store
 from raycl.study import Seeds, Study, cells_of
 from raycl.tune.launch import cluster, play_on_ray
+
+
+def bank() -> list[Line]:
+    """A bank of 64 LeNet masks, trained by one worker and by as many as there are CPUs."""
+    lines, alone = [], 0.0
+    for workers in sorted({1, 2, os.cpu_count() or 1}):
+        with tempfile.TemporaryDirectory(prefix="raycl-bench-") as folder:
+            seconds = bank_seconds(Path(folder), workers)
+        alone = alone or seconds
+        lines.append(Line(f"{workers} worker{'s' if workers > 1 else ''}", seconds, "s"))
+        if workers > 1:
+            goal = "0.6 or less" if workers == 2 else ""
+            lines.append(Line(f"  of one worker's time, with {workers}", seconds / alone, "x", goal))
+    return lines
+
+
+def trials() -> list[Line]:
+    """Overhead of Ray Tune per trivial trial, actors reused; and memory of a worker."""
+    with tempfile.TemporaryDirectory(prefix="raycl-bench-") as folder:
+        benchmarks.load("digits_split")
+        first, each, live, peak = trivial_trials(Path(folder))
+    return [
+        Line("until the first trial has ended (Ray and worker start)", first, "s"),
+        Line("wall time per trial from then on", each, "s", "under 0.35"),
+        Line("of it inside the trial", live, "s"),
+        Line("peak memory of a worker", peak / 2**20, "MiB"),
+    ]
 
 
 def bank_seconds(folder: Path, workers: int, masks: int = 64, epochs: int = 43) -> float:
@@ -51,7 +82,7 @@ def bank_seconds(folder: Path, workers: int, masks: int = 64, epochs: int = 43) 
     return ended[-1] - began[0]
 
 
-def trivial_trials(folder: Path, trials: int = 60) -> tuple[float, float, float, float]:
+def trivial_trials(folder: Path, many: int = 60) -> tuple[float, float, float, float]:
     """Play as many trials of one epoch on digits.
 
     Returns:
@@ -65,7 +96,7 @@ def trivial_trials(folder: Path, trials: int = 60) -> tuple[float, float, float,
         network="mlp(hidden=8)",
         fit={"epochs": 1},
         search=None,
-        final=Seeds(*range(1, trials + 1)),
+        final=Seeds(*range(1, many + 1)),
     )
     cells = cells_of(study)
 

@@ -20,8 +20,9 @@ from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from bench.line import Line
+from bench.processes import environment
 from raycl import names
-from raycl.bench import Line
 from raycl.networks import Start
 from raycl.spec import Numerics, set_numerics
 from raycl.supermasks import loop, stacked
@@ -57,15 +58,17 @@ CASES = {
 
 
 def masks() -> list[Line]:
-    """Training a basis mask: the loop executor against plain PyTorch; on a GPU, many at once."""
+    """Training basis masks, against edge-popup in plain PyTorch; on a GPU, many at once."""
     lines: list[Line] = []
     try:
         for name, case in CASES.items():
             for numerics in ("strict", "fast"):
                 lines += _compared(name, case, numerics)
             for what in ("plain", "loop"):
-                code = f"from raycl.bench_masks import peak; peak({name!r}, {what!r})"
-                done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+                code = f"from bench.masks import peak; peak({name!r}, {what!r})"
+                done = subprocess.run(
+                    [sys.executable, "-c", code], capture_output=True, check=True, env=environment()
+                )
                 lines.append(
                     Line(f"{name}, {what}: memory for training", json.loads(done.stderr) / 1024, "MiB")
                 )

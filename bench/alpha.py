@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from raycl.bench import Line
+from bench.line import Line
 from raycl.supermasks.alpha import Basis, Engine, combine
 from raycl.supermasks.bank import random_mask
 
@@ -20,7 +20,7 @@ ROUNDS = 5
 
 
 def alpha() -> list[Line]:
-    """The alpha step of LeNet-300-100 against stacked float masks under autograd, density 0.1, one thread."""
+    """Combining basis masks of LeNet-300-100, against stacked float masks under autograd; density 0.1."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     lines: list[Line] = []
@@ -71,14 +71,14 @@ def _with(k: int) -> list[Line]:
         ratio = statistics.median(before / now for before, now in pairs)
         taken = basis.nbytes + (floats if engine == "float" else 0)
         goal = "13 or more" if k == 250 and engine == "table" else ""
+        compact = "30 or more" if engine != "float" else ""
         lines += [
             Line(f"K = {k}, {engine}: alpha step", statistics.median(seconds[engine]) * 1e3, "ms"),
             Line(f"K = {k}, {engine}: against stacked floats", ratio, "x faster", goal),
             Line(f"K = {k}, {engine}: memory of masks", taken / 2**20, "MiB"),
-            Line(f"K = {k}, {engine}: memory against stacked floats", floats / taken, "x less",
-                 "30 or more" if engine != "float" else ""),
+            Line(f"K = {k}, {engine}: memory against stacked floats", floats / taken, "x less", compact),
             Line(f"K = {k}, {engine}: error of the gradient", errors[engine], "of its norm", "under 1e-6"),
-        ]  # fmt: skip
+        ]
     return lines
 
 

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from raycl import Float, PaperTable, Search, Seeds
+from raycl import Curves, Float, Form, PaperTable, Search, Seeds, Study
 
 ROWS = {
-    "PMASK": "pmask-literal", "PMASK, own rate": "pmask-lr", "random mask": "random_mask", "HAT": "hat",
-    "SGD": "finetune", "SGD-F": "frozen", "EWC": "ewc", "PathNet": "pathnet", "PNN": "pnn", "joint": "mtl",
-}  # fmt: skip
+    "PMASK": "pmask-literal",
+    "PMASK, own rate": "pmask-lr",
+    "random mask": "random_mask",
+    "HAT": "hat",
+    "SGD": "finetune",
+    "SGD-F": "frozen",
+    "EWC": "ewc",
+    "PathNet": "pathnet",
+    "PNN": "pnn",
+    "joint": "mtl",
+}
 METHODS: dict[str, dict[str, Any]] = {
     **{label: {} for label in ROWS.values()},
     "pmask-literal": {"method": "pmask", "method.emb_lr_mult": 1.0},
@@ -22,20 +30,31 @@ METHODS: dict[str, dict[str, Any]] = {
     "one": {},  # what forward transfer is measured from
 }
 MASKED = ("pmask-literal", "pmask-lr", "random_mask")
-FULL: dict[str, Any] = {
-    "paper": "pmask",
-    "network": "alexnet",
-    "preset": "pmask",
-    "search": Search(trials=20, width=4),
-    "final": Seeds(0, 1, 2),
-}
-DESK: dict[str, Any] = FULL | {
-    "network": "alexnet(width=.25)",
-    "preset": "pmask+desk",
-    "fit": {"epochs": 20, "patience": 3},  # eight batches an epoch: ten are too few to learn a task
-    "search": Search(trials=3, width=2, startup=3),
-}
-DIGITS: dict[str, Any] = DESK | {"fit": {"epochs": 30, "patience": 3}}
+FULL = Study(
+    methods=METHODS,
+    network="alexnet",
+    preset="pmask",
+    search=Search(trials=20, width=4),
+    final=Seeds(0, 1, 2),
+    paper="pmask",
+)
+PAPER = Form(
+    full=FULL,
+    desk=FULL.with_(
+        network="alexnet(width=.25)",
+        preset="pmask+desk",
+        fit={"epochs": 20, "patience": 3},  # eight batches an epoch: ten are too few to learn a task
+        search=Search(trials=3, width=2, startup=3),
+    ),
+)
+DIGITS = PAPER.desk.with_(
+    benchmarks=["digits_split(size=32)"],
+    network="alexnet(width=.125)",
+    fit={"epochs": 30, "patience": 3},
+)
+
+
+CAPACITY = Curves("Capacity used", value="capacity_used[t]", rows="pmask*,random_mask,hat")
 
 
 def tables(number: str, benchmark: str, tasks: int = 5) -> list[PaperTable]:
@@ -59,7 +78,9 @@ def tables(number: str, benchmark: str, tasks: int = 5) -> list[PaperTable]:
             "Masks after the last task",
             rows=masks,
             columns={"value": benchmark},
-            notes=["capacity_used: share of parameters that some mask has; reuse_lift: 1 for random masks; "
-                   "polarised_share: gates between .05 and .95; flip_share: gates that left their side"],
+            notes=[
+                "capacity_used: share of parameters that some mask has; reuse_lift: 1 for random masks; "
+                "polarised_share: gates between .05 and .95; flip_share: gates that left their side"
+            ],
         ),
-    ]  # fmt: skip
+    ]

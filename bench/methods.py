@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.line import Line
 from raycl import names
-from raycl.bench import Line
 from raycl.method import Batch, Method, World
 from raycl.methods import spg
 from raycl.methods.piggyback import Piggyback
@@ -53,7 +53,7 @@ VGG = Case("vgg16_bn(width=.25)", (3, 32, 32), 11, MASKED, tasks=1 + MASKS)
 
 
 def methods() -> list[Line]:
-    """A step in the second task against one of finetuning, batch 64; all heads at once against one by one."""
+    """Steps of regularised and masked methods, against steps of finetuning; and heads together or in turn."""
     path = "MKL" if torch.backends.mkl.is_available() else "torch's own products"
     numerics = f"{set_numerics('strict')} numerics, {path}, {torch.get_default_dtype()}, torch's dropout"
     lines = [Line(numerics, torch.get_num_threads(), "thread")]

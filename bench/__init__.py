@@ -1,0 +1,1 @@
+"""How fast raycl is on this machine: ``python -m bench``, from a clone of the repository."""

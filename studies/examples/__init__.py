@@ -1,0 +1,1 @@
+"""Studies to begin with, one thing shown in each."""

@@ -1,0 +1,1 @@
+"""The ImpressLearn paper, a file for each figure or table."""

@@ -1,0 +1,1 @@
+"""The KSM paper, a file for each table."""

@@ -1,0 +1,109 @@
+"""What the studies of the KSM paper share: its rows, its backbone, how each method trains, and small forms.
+
+All methods start from one and the same network, trained on the first task. The paper searches nothing and
+prints no learning rate but one; masks are trained at each of four here, and validation images decide. CPG
+decides by them when it stops compacting, so the benchmark holds a tenth of the training images back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raycl import Form, Grid, PaperTable, Seeds, Study
+
+ROWS = {"PackNet": "packnet", "Piggyback": "piggyback", "CPG": "cpg", "Ours": "ksm"}
+TASKS = Form(
+    full="cifar100_super(val=0.1)",
+    desk="cifar100_super(tasks=5, val=0.2)",  # of a subset's 500 images 400 are left, and 100 to decide by
+)
+
+DESK_INITIAL = {"method.initial": "ksm_initial+ksm_desk"}
+MASKS: Form[dict[str, Any]] = Form(
+    full={
+        "preset": "ksm_mask_paper",
+        "search": Grid({"fit.lr": [1e-4, 2e-4, 5e-4, 1e-3]}),
+    },
+    desk={
+        "preset": "ksm_mask_paper",
+        "search": Grid({"fit.lr": [1e-3, 3e-3]}),  # few steps: larger rates than the paper's
+        "fit.epochs": 12,
+        "fit.milestones": (8,),
+        **DESK_INITIAL,
+    },
+)
+METHODS: Form[dict[str, dict[str, Any]]] = Form(
+    full={
+        "packnet": {"preset": "ksm_packnet"},
+        "piggyback": MASKS.full,
+        "cpg": {"preset": "ksm_cpg"},
+        "ksm": MASKS.full,
+    },
+    desk={
+        "packnet": {
+            "preset": "ksm_packnet+ksm_desk",
+            "method.retrain_epochs": 10,
+            "method.retrain_milestone": 8,
+            **DESK_INITIAL,
+        },
+        "piggyback": MASKS.desk,
+        "cpg": {
+            "preset": "ksm_cpg+ksm_desk",
+            "method.pick_milestone": 15,
+            "method.pick_stop": 21,
+            "method.stage_epochs": 3,
+            "method.ramp_epochs": 1,
+            "method.repick_epochs": 6,
+            "method.repick_patience": 2,
+            "method.goal_epochs": 12,
+            **DESK_INITIAL,
+        },
+        "ksm": MASKS.desk,
+    },
+)
+FULL = Study(
+    methods=METHODS.full,
+    benchmarks=[TASKS.full],
+    network="vgg16_bn",
+    search=None,
+    final=Seeds(1, 2, 3),
+    paper="ksm",
+)
+PAPER = Form(
+    full=FULL,
+    desk=FULL.with_(methods=METHODS.desk, benchmarks=[TASKS.desk], network="vgg16_bn(width=.25)"),
+)
+
+
+def by_task(
+    number: str, benchmark: str, tasks: Mapping[str, int], rows: Mapping[str, str] = ROWS
+) -> list[PaperTable]:
+    """Accuracy and seconds of training by task, as Table 1 has them; a printed name means a task's number."""
+    places = {name: f"{benchmark}#{t}" for name, t in tasks.items()}
+    notes = ["task 1 is the backbone itself, which PackNet and CPG cut; one image of a task's 500 is .2"]
+    if len(tasks) == 20:
+        notes.append("Piggyback's printed average is 77.1, its printed tasks' mean 77.9")
+    return [
+        PaperTable(
+            f"Table {number}: accuracy",
+            table=number,
+            rows=rows,
+            columns=places | {"avg": benchmark},
+            unit="percent",
+            transpose=True,
+            paper_seeds=1,
+            notes=notes,
+        ),
+        PaperTable(
+            f"Table {number}: seconds of training",
+            table=number,
+            rows=rows,
+            columns=places,
+            metric="ct_train",
+            mean=True,
+            unit="seconds",
+            transpose=True,
+            paper_seeds=1,
+            notes=["the first task's are the backbone's, which is trained once for all"],
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""The PMASK paper, a file for each table or figure."""

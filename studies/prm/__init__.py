@@ -1,0 +1,1 @@
+"""The PRM paper, a file for each table."""

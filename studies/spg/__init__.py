@@ -1,0 +1,1 @@
+"""The SPG paper, a file for each table."""

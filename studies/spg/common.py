@@ -1,0 +1,114 @@
+"""What the studies of the SPG paper share: its rows and columns, its protocol, and their forms for a desk.
+
+A label here is a method's id; what the paper calls it stands in the tables. All files share their runs: the
+rows that Tables 12 and 14 repeat are those of Table 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raycl import Float, Form, PaperTable, Search, Seeds, Study
+
+COLUMNS = Form(
+    full={
+        "C-10": "cifar100_10",
+        "C-20": "cifar100_20",
+        "T-10": "tiny_10",
+        "T-20": "tiny_20",
+        "I-100": "imagenet32_100",
+        "FC-10": "fceleba_10",
+        "FC-20": "fceleba_20",
+        "FE-10": "femnist_10",
+        "FE-20": "femnist_20",
+    },
+    desk={"split": "digits_split(size=32)", "writers": "digits_writers(size=32)"},
+)
+FEW = [benchmark for benchmark in COLUMNS.full.values() if benchmark != "imagenet32_100"]
+
+ROWS = {
+    "MTL": "mtl",
+    "ONE": "one",
+    "NCL": "finetune",
+    "A-GEM": "agem",
+    "PGN": "pnn",
+    "PathNet": "pathnet",
+    "UCL": "ucl",
+    "HAT": "hat",
+    "CAT": "cat",
+    "SupSup": "supsup",
+    "SI": "si",
+    "TAG": "tag",
+    "EWC": "ewc",
+    "EWC-GI": "ewc_gi",
+    "SPG-FI": "spg_fi",
+    "SPG": "spg",
+}
+REFERENCES = {label: ROWS[label] for label in ("MTL", "ONE", "NCL")}
+
+LR = {"fit.lr": Float(1e-2, 0.5, log=True)}
+_METHODS: dict[str, dict[str, Any]] = {
+    **{method: {} for method in ROWS.values()},
+    **dict.fromkeys(("pnn", "pathnet", "ucl", "hat", "cat"), LR),  # designed at .05 or lower, not at .25
+}
+DESK_MTL = {"fit.batch": 64}  # of 640 there would be two steps an epoch
+METHODS = Form(
+    full=_METHODS,
+    desk={
+        **_METHODS,
+        "mtl": DESK_MTL,
+        "supsup": {
+            "fit.lr": Float(1.0, 100.0, log=True)
+        },  # in few epochs scores want large steps of plain SGD
+    },
+)
+"""The sixteen rows; what else they search stands with each method."""
+
+PAPER = Form(
+    full=Study(
+        methods=METHODS.full,
+        benchmarks=list(COLUMNS.full.values()),
+        network="alexnet",
+        preset="spg",
+        search=Search(trials=30, width=4),
+        final=Seeds(1, 2, 3, 4, 5),
+        paper="spg",
+    ),
+    desk=Study(
+        methods=METHODS.desk,
+        benchmarks=list(COLUMNS.desk.values()),
+        network="alexnet(width=.125)",
+        preset="spg+desk",
+        fit={"epochs": 30, "patience": 3},  # tasks of a hundred images take two steps an epoch
+        search=Search(trials=4, width=2, startup=4),
+        final=Seeds(1, 2, 3),
+        paper="spg",
+    ),
+)
+
+
+def chosen(
+    rows: Mapping[str, Any], of: Mapping[str, Mapping[str, Any]] = METHODS.full
+) -> dict[str, dict[str, Any]]:
+    """The methods of some rows, with what they search."""
+    return {method: dict(of[method]) for method in rows.values() if method in of}
+
+
+def table(
+    number: str, what: str, metric: str, rows: Mapping[str, Any], columns: Mapping[str, str], **more: Any
+) -> PaperTable:
+    """A table of the paper, with means over columns. Of Table 2 only rows that others repeat survive."""
+    printed = "2, 12, 14, 6" if number == "2" else number
+    settings: dict[str, Any] = {"mean": True, "table": printed, "metric": metric} | more
+    return PaperTable(f"Table {number}: {what}", rows=rows, columns=columns, **settings)
+
+
+def moments(metric: str, rows: Mapping[str, str], times: Sequence[str], layer: str = "") -> dict[str, Any]:
+    """Rows of a metric after some tasks: ``HAT, t = T/2``."""
+    where = f"layer={layer};" if layer else ""
+    return {
+        f"{label}, t = {t}": (method, f"{metric}[{where}t={t}]")
+        for label, method in rows.items()
+        for t in times
+    }
