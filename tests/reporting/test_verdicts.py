@@ -18,9 +18,9 @@ from raycl.reporting.collect import Row, collect
 from raycl.reporting.verdicts import Verdict, reading, rows_meant, verdict
 from raycl.store import Store
 from raycl.study import Search, Seeds, Study
-from reporting import hand
-from reporting.hand import BENCHMARK
-from reporting.test_claims import claim
+from tests.helpers import hand
+from tests.helpers.hand import BENCHMARK
+from tests.reporting.test_claims import claim
 
 Accs = Mapping[str, Sequence[float]]
 THREE = Seeds(1, 2, 3)
