@@ -27,11 +27,11 @@ bench: $(READY)
 
 # Every fault of docs/faults.md, on a cluster in network namespaces; needs root, iproute2 and PostgreSQL.
 faults: $(READY)
-	$(BIN)/python tests/cluster/faults.py --out docs/faults.md
+	$(BIN)/python -m tests.cluster.faults --out docs/faults.md
 
 # A driver killed at 200 random moments, and started again.
 soak: $(READY)
-	$(BIN)/python tests/soak.py --kills 200
+	$(BIN)/python -m tests.soak --kills 200
 
 # Known vulnerabilities of what an image holds; needs the advisories of the package index. Strict: what could not
 # be looked up is not taken for sound.

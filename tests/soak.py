@@ -1,7 +1,7 @@
 """Kill the driver of a small study at random points, play on, and compare the table byte for byte.
 
-    python tests/soak.py --kills 200
-    python tests/soak.py --kills 200 --seed 1 --only 17     # that one again
+    python -m tests.soak --kills 200
+    python -m tests.soak --kills 200 --seed 1 --only 17     # that one again
 
 Drivers are the real command line, forked from a process that has imported everything already, so that a kill
 takes seconds and not minutes. Half are killed at a random moment, of the processor seconds that an
@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from every_kind import STUDY
+from tests.helpers.every_kind import STUDY
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # a fork must find no pool of threads

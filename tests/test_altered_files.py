@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toys
 
 from raycl import Search, Seeds, Study, pretraining
 from raycl.api import report, run_study
@@ -25,6 +24,7 @@ from raycl.spec import RunSpec
 from raycl.store import Result, Store, backbone_path, mask_path, publish
 from raycl.study import cells_of
 from raycl.supermasks import bank
+from tests.helpers import toys
 
 SEED = 20161
 Alter = Callable[[Path], None]

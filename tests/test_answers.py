@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-import toys
 from torch import Tensor, nn
 
 from raycl import answers, player
@@ -22,6 +21,7 @@ from raycl.digest import digest_of
 from raycl.method import Batch, Method, Task
 from raycl.spec import RunSpec
 from raycl.training import Diverged, Fit
+from tests.helpers import toys
 
 
 class Colour(Enum):
@@ -237,7 +237,7 @@ class Figures(Method):
 
 def test_a_run_with_figures_of_torch_and_numpy_travels_as_json() -> None:
     spec = RunSpec(
-        method="test_answers:Figures",
+        method=f"{__name__}:Figures",
         network="mlp(hidden=8)",
         fit={"epochs": 1},
         benchmark="digits_permuted(tasks=2, first=1)",

@@ -12,11 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 
 from raycl import checkpoints, names, player, sequence
 from raycl.checkpoints import Format, Notes, Refused
@@ -26,6 +24,7 @@ from raycl.moments import Moment, nodes, origins, put_back
 from raycl.sequence import Report
 from raycl.spec import RunSpec
 from raycl.training import Fit
+from tests.helpers import facts, toys
 
 METHODS = names.method_names()
 

@@ -8,7 +8,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from warm import Said, started, typed
+
+from tests.helpers.warm import Said, started, typed
 
 STUDY = """
 from raycl import *

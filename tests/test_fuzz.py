@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from nasty import BENCHMARKS, FIELDS, KEYS, MINE, OWN, SETTINGS, STUDY_FIELDS, VALUES, WORDS
-from warm import Said, typed
+
+from tests.helpers.nasty import BENCHMARKS, FIELDS, KEYS, MINE, OWN, SETTINGS, STUDY_FIELDS, VALUES, WORDS
+from tests.helpers.warm import Said, typed
 
 LINES = int(os.environ.get("RAYCL_FUZZ", "120"))
 SEED = int(os.environ.get("RAYCL_FUZZ_SEED", "1"))

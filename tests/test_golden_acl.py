@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
 
 from raycl.methods.acl import difference_loss
+from tests.helpers import facts
 
 CASE = facts.golden("12_acl_diffloss")
 VALUES = facts.drawn(CASE)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import facts
 import pytest
 import torch
 from torch import Tensor
 
 from raycl.methods.agem import project
+from tests.helpers import facts
 
 MODES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "as drawn": lambda g, ref: (g, ref),

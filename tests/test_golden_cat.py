@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
 from torch import nn
@@ -13,6 +12,7 @@ from raycl import names
 from raycl.method import World
 from raycl.networks import Start
 from raycl.networks._attention import Attention
+from tests.helpers import facts
 
 ROWS = facts.golden("10a_cat_param_counts")["rows"]
 TABLE_10 = [  # input, tasks, classes of each, n_head, printed

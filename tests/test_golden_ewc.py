@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 from torch import Tensor
 
 from raycl.method import Batch
 from raycl.methods.ewc import fisher
+from tests.helpers import facts, toys
 
 
 def by_name(ewc: Any, tensors: Any) -> dict[str, Tensor]:
@@ -26,7 +25,7 @@ def test_three_tasks_as_the_official_code_trains_them() -> None:
     values = facts.drawn(case)
     on = toys.given([(values[f"x[task{t}]"], values[f"y[task{t}]"]) for t in range(3)], (3, 2, 4), val="none")
     settings = {"lamb": float(case["lamb"]), "fisher_batch": case["fisher_batch"]}
-    ewc: Any = toys.method("ewc", on, "toys:Chain(widths=(5, 4, 4))", **settings)
+    ewc: Any = toys.method("ewc", on, toys.chain(5, 4, 4), **settings)
     weights = facts.named(ewc.net)
     facts.put(weights, values)
     loop = toys.fit(

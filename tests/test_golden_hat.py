@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 from torch import Tensor
 
 from raycl.masks import weight_factors
+from tests.helpers import facts, toys
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def replay(float64: None, case: dict[str, Any]) -> tuple[Any, Any, dict[str, Ten
     classes = [count for _, count in case["taskcla"]]
     on = toys.given([(values[f"x[task{t}]"], values[f"y[task{t}]"]) for t in range(3)], classes)
     settings = {"lamb": case["lamb"], "smax": float(case["smax"]), "anneal": "samples"}
-    hat: Any = toys.method("hat", on, "toys:Chain(widths=(6, 6))", **settings)
+    hat: Any = toys.method("hat", on, toys.chain(6, 6), **settings)
     facts.put(facts.named(hat.net), values)
     with torch.no_grad():
         for t in range(3):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 from torch import Tensor, nn
 
 from raycl import names
 from raycl.method import World
 from raycl.methods.hypernet import generated
 from raycl.networks import Start
+from tests.helpers import facts, toys
 
 CASE = facts.golden("11a_hypercl_chunked")
 VALUES = facts.drawn(CASE)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
 
 from raycl import names
 from raycl.method import World
 from raycl.networks import Start
+from tests.helpers import facts
 
 ROWS = facts.golden("09a_param_counts")["rows"]
 each_row = pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
-from test_golden_piggyback import begun, train
+
+from tests.helpers import facts
+from tests.helpers.single import begun, train
 
 CASE = facts.golden("05_ksm_mask")
 GRANULARITY = {"kernel_wise": "kernel", "element": "element"}  # others are the code's alone

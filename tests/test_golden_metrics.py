@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 
 from raycl import metrics
+from tests.helpers import facts
 
 CASE = facts.golden("14_metrics")
 VALUES = facts.drawn(CASE)

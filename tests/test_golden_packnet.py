@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 from torch import Tensor, nn
 
 from raycl.method import Batch
 from raycl.methods._owned import lowest
 from raycl.networks import Heads
+from tests.helpers import facts, toys
 
 CASE = facts.golden("06b_packnet")
 TIES = CASE["tie_examples(one 6-weight layer, owner 1 everywhere)"]
@@ -41,7 +40,7 @@ class Recorded(Heads):
 def recorded() -> Any:
     """PackNet on that network with its initial weights, nothing learnt."""
     on = toys.benchmark(shape=(2, 4, 4))
-    packnet: Any = toys.method("packnet", on, "test_golden_packnet:Recorded")
+    packnet: Any = toys.method("packnet", on, f"{__name__}:Recorded")
     values = facts.drawn(CASE)
     with torch.no_grad():
         for name, weight in zip(LAYERS, packnet.weights, strict=True):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 from torch import Tensor
+
+from tests.helpers import facts, toys
 
 
 def check_importance(found: Any, wanted: dict[str, Any], what: str) -> None:
@@ -27,7 +27,7 @@ def test_three_tasks_as_the_official_code_trains_them() -> None:
         x = torch.cat([x for x, _ in parts]).reshape(-1, 1, 1, 6)
         tasks.append((x, torch.cat([y for _, y in parts])))
     on = toys.given(tasks, case["n_classes"])
-    spg: Any = toys.method("spg", on, "toys:Chain(widths=(5, 4))")
+    spg: Any = toys.method("spg", on, toys.chain(5, 4))
     weights = facts.named(spg.net, head="head.{}")
     facts.put(weights, values)
     loop = toys.fit(lr=case["lr"], epochs=2, batch=8, shuffle=False, keep="last")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl.masks import kept, pack, top_k, unpack
 from raycl.methods.supsup import SupSup
 from raycl.supermasks.edge_popup import mask_of
+from tests.helpers import facts, toys
 
 MASKS = facts.golden("04a_supsup_masks")
 TRAINING = facts.golden("04b_supsup_training")
@@ -62,7 +61,7 @@ def test_six_steps_of_training(name: str) -> None:
     x = torch.cat([values[f"x[step{i}]"] for i in range(6)]).reshape(-1, 1, 1, 6)
     y = torch.cat([values[f"y[step{i}]"] for i in range(6)])
     on = toys.given([(x, y)], (4,), val="none")
-    supsup = toys.method("supsup", on, "toys:Chain(widths=(8, 7))", density=TRAINING["density_k"])
+    supsup = toys.method("supsup", on, toys.chain(8, 7), density=TRAINING["density_k"])
     assert isinstance(supsup, SupSup)
     layers = supsup.layers(0)
     with torch.no_grad():

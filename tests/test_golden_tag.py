@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from raycl.methods.tag import History, Rule
+from tests.helpers import facts
 
 CASE = facts.golden("08_tag")
 TENSORS = ("fc1.weight", "fc1.bias", "conv.weight", "conv.bias")

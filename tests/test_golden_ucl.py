@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 from torch import Tensor
+
+from tests.helpers import facts, toys
 
 CASE = facts.golden("07a_ucl_mlp")
 LAYERS = ("fc1", "fc2", "fc3")
@@ -18,7 +18,7 @@ LAYERS = ("fc1", "fc2", "fc3")
 def ucl(**settings: Any) -> Any:
     """UCL on the case's network, 784-2-5-4."""
     on = toys.given([(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))], (2,))
-    return toys.method("ucl", on, "toys:Chain(widths=(2, 5, 4))", **settings)
+    return toys.method("ucl", on, toys.chain(2, 5, 4), **settings)
 
 
 def places(subject: Any) -> dict[str, Tensor]:

@@ -15,10 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl import names, sequence, space
 from raycl.presets import PRESETS
@@ -26,6 +24,7 @@ from raycl.sequence import Report
 from raycl.space import Choice, Float, Int
 from raycl.tasks import Benchmark
 from raycl.training import Fit
+from tests.helpers import facts, toys
 
 METHODS = names.method_names()
 KEEPERS = [name for name in METHODS if names.method(name).keeps_logits]

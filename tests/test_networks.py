@@ -8,7 +8,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import facts
 import pytest
 import torch
 import torchvision
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from raycl import names
 from raycl.networks import Blocks, Heads, Network, PerTaskBatchNorm, Start, _weights
 from raycl.space import filled
+from tests.helpers import facts
 
 
 def build(text: str, shape: tuple[int, int, int], classes: tuple[int, ...] = (2, 3)) -> Network:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import toys
 
 from raycl import Choice, Float, Grid, Int, R, Study, notes
 from raycl.cli import main
@@ -16,6 +15,7 @@ from raycl.netcheck import Measured, machine_bytes
 from raycl.notes import lines_of
 from raycl.study import Cell, cells_of
 from raycl.training import Fit, OptimiserUpdate, optimiser_of
+from tests.helpers import toys
 
 
 def study(**changes: Any) -> Study:

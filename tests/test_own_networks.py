@@ -7,12 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import facts
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
-from odd_networks import CLASSES, EXACT, FAST, SHAPE, Net, Then, flat, linear, wide
 from torch import Tensor, nn
 
 from raycl import names, streams
@@ -23,6 +20,8 @@ from raycl.networks import Block, Blocks, Heads, Network, PerTaskBatchNorm
 from raycl.space import filled
 from raycl.supermasks.bank import backbone_of
 from raycl.supermasks.loop import Chain
+from tests.helpers import facts, toys
+from tests.helpers.odd_networks import CLASSES, EXACT, FAST, SHAPE, Net, Then, flat, linear, wide
 
 NORMED: dict[str, Callable[[], nn.Module]] = {
     "shared batch statistics": lambda: wide(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()),

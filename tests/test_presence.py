@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_kind import STUDY
 from mlflow.tracking import MlflowClient
 
 from raycl import presence
 from raycl.api import report
 from raycl.presence import present
+from tests.helpers.every_kind import STUDY
 
 HOLD = """
 import sys

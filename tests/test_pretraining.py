@@ -6,10 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl import names, player, pretraining, sequence
 from raycl.agenda import Agenda, Job, nothing_to_propose
@@ -21,6 +19,7 @@ from raycl.spec import RunSpec
 from raycl.store import Result, Store, backbone_path
 from raycl.study import Seeds, Study, cells_of
 from raycl.view import plan_text
+from tests.helpers import facts, toys
 
 SHORT = {"fit.epochs": 2, "fit.milestones": (1,), "method.initial": "ksm_initial", "method.initial_epochs": 2}
 MASKS = {"preset": "ksm_mask_paper", **SHORT}

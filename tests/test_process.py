@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rude
 import torch
 
 import raycl
@@ -29,8 +28,9 @@ from raycl.spec import RunSpec
 from raycl.store import Result
 from raycl.study import R, Seeds, Study, cells_of
 from raycl.training import Fit
+from tests.helpers import rude
 
-HERE = Path(__file__).parent
+HOME = Path(__file__).parents[1]
 TINY = {"epochs": 1, "lr": 0.1}
 
 
@@ -43,7 +43,7 @@ def study(methods: dict[str, Any], **changes: Any) -> Study:
         "fit": TINY,
         "search": None,
         "final": Seeds(1),
-        "folder": HERE,
+        "folder": HOME / "tests" / "helpers",
     }
     return Study(**(base | changes))
 
@@ -115,7 +115,7 @@ def test_a_rude_run_is_the_same_alone_beside_others_and_resumed(tmp_path: Path, 
 
 
 def test_generators_of_python_and_numpy_start_anew_with_each_run_and_fit() -> None:
-    draws = [player.play(spec_of("test_process:Draws")).reports[-1].figures for _ in range(2)]
+    draws = [player.play(spec_of(f"{__name__}:Draws")).reports[-1].figures for _ in range(2)]
     assert draws[0] == draws[1]
     assert len({*draws[0]["numpy"]}) == len(draws[0]["numpy"]) == 2
 
@@ -174,13 +174,11 @@ def test_a_thread_that_ends_and_one_of_a_library_do_no_harm() -> None:
 @pytest.mark.parametrize(("what", "said"), [("rounding", "arithmetic"), ("kernel", "operators of torch")])
 def test_what_no_setting_shows_is_noticed_by_what_comes_out(what: str, said: str) -> None:
     code = f"""
-import os, sys
-sys.path.insert(0, {str(HERE)!r})
-from test_process import player, process, spec_doing
+from tests.test_process import player, process, spec_doing
 result = player.play(spec_doing({what!r}))
 print(result.status, process.spoilt())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, timeout=600)
     assert done.stdout.startswith("done") and said in done.stdout, done.stdout + done.stderr
 
 
@@ -241,7 +239,7 @@ def test_a_real_interruption_interrupts(method: str) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            player.play(spec_of(f"test_process:{method}"))
+            player.play(spec_of(f"{__name__}:{method}"))
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -317,9 +315,9 @@ class SwapsSplits(Method):
 
 
 def test_what_a_method_does_to_its_tasks_does_not_reach_the_next_run(alone: list[Any]) -> None:
-    writes = player.play(spec_of("test_process:WritesLabels"))
+    writes = player.play(spec_of(f"{__name__}:WritesLabels"))
     assert writes.status == "failed" and "read-only" in writes.message
-    swaps = player.play(spec_of("test_process:SwapsSplits"))
+    swaps = player.play(spec_of(f"{__name__}:SwapsSplits"))
     assert swaps.status == "done" and numbers(swaps) != alone
     assert numbers(player.play(spec_of("finetune"))) == alone
 
@@ -340,9 +338,9 @@ class RunsAtExit(Method):
 
 def test_what_a_method_hands_to_atexit_does_not_outlive_its_run() -> None:
     script = (
-        "import sys, test_process; from raycl import player; "
-        "result = player.play(test_process.spec_of('test_process:RunsAtExit')); "
+        "import sys; from raycl import player; from tests import test_process; "
+        f"result = player.play(test_process.spec_of('{__name__}:RunsAtExit')); "
         "assert 'a function to be called when Python ends' in result.provenance['left']; sys.exit(7)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=HERE, capture_output=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, timeout=300)
     assert done.returncode == 7, done.stderr.decode()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl import names, sequence
 from raycl.method import shares_statistics
+from tests.helpers import facts, toys
 
 KEEPERS = [name for name in names.method_names() if names.method(name).keeps_logits]
 NETWORKS = {"mlp(hidden=16)": (1, 4, 4), "vgg16_bn(width=0.01)": (1, 32, 32)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SOAK = Path(__file__).parent / "soak.py"
+HOME = Path(__file__).parents[1]
 KILLS = 4
 
 
@@ -17,8 +17,19 @@ def test_a_driver_killed_at_random_points_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    words = [sys.executable, str(SOAK), "--kills", str(KILLS), "--ray", "0", "--seed", "7", "--verbose"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=1800)
+    words = [
+        sys.executable,
+        "-m",
+        "tests.soak",
+        "--kills",
+        str(KILLS),
+        "--ray",
+        "0",
+        "--seed",
+        "7",
+        "--verbose",
+    ]
+    done = subprocess.run(words, cwd=HOME, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(rf"^{KILLS} kill points .*: {KILLS} times the same table$", done.stdout, re.MULTILINE), (
         done.stdout

@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 from torch import Tensor, nn
 
 from raycl import training
@@ -19,6 +17,7 @@ from raycl.presets import PRESETS
 from raycl.space import filled
 from raycl.tasks import Pooled
 from raycl.training import Diverged, Fit, OptimiserUpdate, Schedule, optimiser_of
+from tests.helpers import facts, toys
 
 
 class Scripted(nn.Module):

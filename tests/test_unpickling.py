@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-import toys
 
 from raycl import benchmarks, names
 from raycl.checkpoints import Format, Notes, resume, save
 from raycl.method import Method
 from raycl.unpickling import Refused
+from tests.helpers import toys
 
 CALLED: list[str] = []
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reporting import hand
-from reporting.hand import ALONE, BENCHMARK, RATE
 from rich.console import Console
 
 from raycl.agenda import Agenda
@@ -18,6 +16,8 @@ from raycl.store import Result, Store
 from raycl.study import Search, Seeds, cells_of
 from raycl.training import Pulse
 from raycl.view import LiveView, closing_text, interrupted_text, plan_text, shown
+from tests.helpers import hand
+from tests.helpers.hand import ALONE, BENCHMARK, RATE
 
 METHODS: dict[str, Any] = {
     "one": {"method": ALONE},

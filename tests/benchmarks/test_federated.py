@@ -24,8 +24,7 @@ from raycl.benchmarks.sources.femnist import LeafIndex
 from raycl.errors import UserError
 from raycl.names import recipe
 from raycl.tasks import ArraySplit, Benchmark, Task
-
-from .test_emnist import assert_disjoint, sizes
+from tests.benchmarks.test_emnist import assert_disjoint, sizes
 
 CAT = (
     "20 iid pseudo-users, 15 of them with training images, 11,417 training and 2,153 test images of "

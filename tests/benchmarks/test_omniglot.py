@@ -16,8 +16,7 @@ from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
 from raycl.names import recipe
 from raycl.tasks import ArraySplit
-
-from .test_emnist import assert_disjoint, sizes
+from tests.benchmarks.test_emnist import assert_disjoint, sizes
 
 
 def drawing(seed: int, side: int = 105) -> bytes:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toys
 
 from raycl import names, sequence
 from raycl.benchmarks import load, sources
@@ -19,9 +18,9 @@ from raycl.errors import UserError
 from raycl.method import Method
 from raycl.names import recipe
 from raycl.tasks import ArraySplit, Benchmark, Task
-
-from .test_emnist import assert_disjoint, sizes, write_emnist
-from .test_federated import write_fceleba, write_femnist
+from tests.benchmarks.test_emnist import assert_disjoint, sizes, write_emnist
+from tests.benchmarks.test_federated import write_fceleba, write_femnist
+from tests.helpers import toys
 
 NEEDS = {
     "prm_1": ("emnist_balanced",),

@@ -15,8 +15,7 @@ from raycl.benchmarks import load, sources
 from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
 from raycl.names import recipe
-
-from .test_emnist import sizes, write_emnist
+from tests.benchmarks.test_emnist import sizes, write_emnist
 
 TRAIN, TEST = 20, 5  # images of each class
 

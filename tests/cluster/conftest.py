@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hosts import Cluster, Tracking, no_tracking
+
+from tests.helpers.hosts import Cluster, Tracking, no_tracking
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """Strikes a running study with one fault after another, and writes down what each cost.
 
-    python tests/cluster/faults.py [--only NAME,...] [--out docs/faults.md]
+    python -m tests.cluster.faults [--only NAME,...] [--out docs/faults.md]
 
-The cluster is made of network namespaces (`hosts.py`): a Ray head without CPUs, two workers of one CPU each,
-a folder that all of them share, and for some faults MLflow on PostgreSQL. The study is `small_study.py`; its
-methods keep a journal of every task that they begin, so that what was computed twice is counted, not
-estimated.
+The cluster is made of network namespaces (`tests/helpers/hosts.py`): a Ray head without CPUs, two workers of
+one CPU each, a folder that all of them share, and for some faults MLflow on PostgreSQL. The study is
+`small_study.py`; its methods keep a journal of every task that they begin, so that what was computed twice is
+counted, not estimated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hosts import (
+from rich.console import Console
+
+from raycl import report, run_study
+from tests.helpers.hosts import (
     SECONDS,
     Cluster,
     Host,
@@ -42,9 +45,6 @@ from hosts import (
     wait_for,
     why_not,
 )
-from rich.console import Console
-
-from raycl import report, run_study
 
 STUDY = Path(__file__).with_name("small_study.py")
 TASKS = 5  # of each run

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from faults import (
+
+from tests.cluster.faults import (
     FAULTS,
     Fault,
     Scene,
@@ -18,7 +19,7 @@ from faults import (
     strike,
     undisturbed,
 )
-from hosts import Cluster, why_not
+from tests.helpers.hosts import Cluster, why_not
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Three hosts play a study, and strangers are kept out.
 
-Hosts are network namespaces of this machine (`hosts.py`), so that nothing is shared that hosts do not share.
+Hosts are network namespaces of this machine (`tests/helpers/hosts.py`), so that nothing is shared that hosts
+do not share.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts import PREFIX, Cluster, Host, Tracking, no_tracking, wait_for, why_not
+
+from tests.helpers.hosts import PREFIX, Cluster, Host, Tracking, no_tracking, wait_for, why_not
 
 STUDY = Path(__file__).with_name("hosts_study.py")
-HERE = str(Path(__file__).parent)
+HOME = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +118,14 @@ def test_hosts_end_with_the_process_that_made_them() -> None:
     if reason := why_not():
         pytest.skip(reason)
     script = (
-        f"import sys, time; sys.path.insert(0, {HERE!r})\n"
-        "from hosts import Switch, wait_for\n"
+        "import time\n"
+        "from tests.helpers.hosts import Switch, wait_for\n"
         "switch = Switch(); host = switch.host('alone', {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin'})\n"
         "host.start('sleep', '1000', log='sleep')\n"
         "wait_for(host.pids, 'a process on the host')\n"
         "print(switch.root, switch.pid, host.pid, *host.pids(), flush=True); time.sleep(1000)\n"
     )
-    made = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    made = subprocess.Popen([sys.executable, "-c", script], cwd=HOME, stdout=subprocess.PIPE, text=True)
     assert made.stdout is not None
     with made:
         try:
@@ -133,7 +135,7 @@ def test_hosts_end_with_the_process_that_made_them() -> None:
             os.kill(made.pid, signal.SIGKILL)
     assert Path(root).name.startswith(PREFIX) and len(pids) >= 3 and all(alive)
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all processes to be gone")
-    from hosts import Switch
+    from tests.helpers.hosts import Switch
 
     Switch().close()  # sweeps before it begins
     assert not Path(root).exists()

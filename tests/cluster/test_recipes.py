@@ -27,8 +27,10 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hosts import no_tracking, why_not
-from native import (
+from packaging.requirements import Requirement
+
+from tests.helpers.hosts import no_tracking, why_not
+from tests.helpers.native import (
     ADDRESS,
     DOCKER,
     HOME,
@@ -37,7 +39,6 @@ from native import (
     filled_in,
     instructions,
 )
-from packaging.requirements import Requirement
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 SECRETS = ("ray_token", "postgres_password", "mlflow_password", "flask_key")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import facts
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor, nn
 
 from raycl import names
 from raycl.method import Batch
 from raycl.methods.acl import difference_loss, labelled, reversed_gradient
+from tests.helpers import facts, toys
 
 PLAIN = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
 OWN: dict[str, Any] = {"momentum": 0.9, "weight_decay": 0.01}

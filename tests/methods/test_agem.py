@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor, nn
 
 from raycl import names
 from raycl.method import Batch
 from raycl.methods.agem import project
 from raycl.tasks import Benchmark
+from tests.helpers import facts, toys
 
 QUIET = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
 
@@ -78,7 +77,7 @@ def test_the_memory_is_the_last_m_of_each_class() -> None:
     x = torch.arange(7.0).reshape(7, 1, 1, 1)
     first, second = torch.tensor([0, 1, 0, 0, 1, 1, 2]), torch.tensor([1, 1, 1, 0, 0, 1, 1])
     on = toys.given([(x, first), (x + 10, second)], (3, 2))
-    agem: Any = toys.method("agem", on, "toys:Chain(widths=(3,))", m=2)
+    agem: Any = toys.method("agem", on, toys.chain(3), m=2)
     toys.learn_one(agem, on, toys.fit(epochs=1), 0)
     assert agem.inputs.flatten().tolist() == [2, 3, 4, 5, 6]  # of class 2 there is but one
     assert agem.labels.tolist() == [0, 0, 1, 1, 2] and agem.origins.tolist() == [0] * 5

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor
 
 from raycl import names
@@ -18,8 +16,9 @@ from raycl.methods import cat as module
 from raycl.methods.cat import open_units
 from raycl.networks._attention import Attention
 from raycl.tasks import Benchmark, Task
+from tests.helpers import facts, toys
 
-CHAIN = "toys:Chain(widths=(3, 3))"
+CHAIN = toys.chain(3, 3)
 
 
 def related() -> Benchmark:
@@ -147,7 +146,7 @@ def test_units_open_by_hand() -> None:
 
 def test_a_unit_belongs_to_the_first_task_that_claims_it() -> None:
     on = toys.benchmark()
-    cat: Any = toys.method("cat", on, "toys:Chain(widths=(4, 4))")
+    cat: Any = toys.method("cat", on, toys.chain(4, 4))
     for task, units in enumerate(([0, 1], [1, 2], [0, 2])):
         binary(cat, task, units)
         cat.merge(task)
@@ -157,7 +156,7 @@ def test_a_unit_belongs_to_the_first_task_that_claims_it() -> None:
 
 def test_a_gate_of_a_half_claims_nothing() -> None:
     on = toys.benchmark()
-    cat: Any = toys.method("cat", on, "toys:Chain(widths=(3, 3))", smax=1.0)
+    cat: Any = toys.method("cat", on, toys.chain(3, 3), smax=1.0)
     with torch.no_grad():
         for task, e in ((0, [0.0, -0.1, 0.1]), (1, [0.2, -0.3, 0.3])):
             for row in cat.embeddings[task].parameters():

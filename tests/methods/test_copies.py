@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
-import toys
+
+from tests.helpers import facts, toys
 
 DECAYED = {"momentum": 0.9, "weight_decay": 1e-2, "epochs": 2}
 NETWORKS = ("mlp(hidden=16)", "resnet18(nf=2)")

@@ -6,11 +6,8 @@ import itertools
 import math
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
-from test_packnet import DECAYED, NORMED, Noting, flat, frozen, made, owners, pretrained, shrinks
 from torch import Tensor
 
 from raycl.errors import UserError
@@ -20,6 +17,9 @@ from raycl.methods._picks import Picker
 from raycl.sequence import Report
 from raycl.tasks import Benchmark, Task
 from raycl.training import Fit, Fitted
+from tests.helpers import facts, toys
+from tests.helpers.networks import ONE_NORMED
+from tests.helpers.owned import DECAYED, Noting, flat, frozen, made, owners, pretrained, shrinks
 
 QUICK: dict[str, Any] = {"initial": "", "targets": (0.3, 0.6), "stage_epochs": 2, "ramp_epochs": 1,
                          "prune_every": 2, "repick_epochs": 2, "repick_lr": 0.02, "stage_lr": 0.02,
@@ -35,7 +35,7 @@ def cpg_of(on: Benchmark, network: str = "mlp(hidden=16)", goals: Any = (), **co
 
 def twenty(**config: Any) -> Any:
     """CPG on a single layer of 20 weights, w = +-1 .. +-20 by place, for three tasks."""
-    cpg = cpg_of(toys.benchmark(shape=(1, 1, 5)), "toys:Chain(widths=(4,))", **config)
+    cpg = cpg_of(toys.benchmark(shape=(1, 1, 5)), toys.chain(4), **config)
     with torch.no_grad():
         cpg.weights[0].copy_(torch.tensor([(-1.0) ** i * (i + 1) for i in range(20)]).view(4, 5))
     return cpg
@@ -161,7 +161,7 @@ def test_which_stage_is_kept(
 @pytest.mark.parametrize("task", [0, 1])
 def test_without_a_stage_that_will_do_all_is_as_it_was_before_the_first(task: int) -> None:
     on = toys.benchmark()
-    cpg = cpg_of(on, NORMED, repick_epochs=0)
+    cpg = cpg_of(on, ONE_NORMED, repick_epochs=0)
     loop = toys.fit(**DECAYED)
     if task:
         toys.learn_one(cpg, on, loop, 0)
@@ -348,7 +348,7 @@ def test_defaults_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("better", [True, False])
 def test_picking_again_is_kept_if_it_is_better(better: bool) -> None:
     on = toys.benchmark()
-    cpg, loop = cpg_of(on, NORMED), toys.fit(**DECAYED)
+    cpg, loop = cpg_of(on, ONE_NORMED), toys.fit(**DECAYED)
     toys.learn_one(cpg, on, loop, 0)
     cpg.begin(1)
     cpg.pick(0.01)
@@ -435,7 +435,7 @@ def test_the_best_epochs_picks_go_back_with_its_weights() -> None:
 @pytest.mark.parametrize("bn_mode", ["frozen", "affine_stats"])
 def test_what_earlier_tasks_own_keeps_its_bits(bn_mode: str, settings: dict[str, Any]) -> None:
     on = toys.benchmark()
-    cpg = cpg_of(on, NORMED, goals=[0.0, 0.0, 2.0], bn_mode=bn_mode)
+    cpg = cpg_of(on, ONE_NORMED, goals=[0.0, 0.0, 2.0], bn_mode=bn_mode)
     loop = toys.fit(**DECAYED | settings)
     kept: list[Tensor] = []
     logits: dict[int, Tensor] = {}
@@ -479,10 +479,10 @@ def test_picks_matter_and_are_learnt() -> None:
 @pytest.mark.parametrize("task", [0, 1])
 def test_decay_shrinks_the_own_weights_and_nothing_else(task: int) -> None:
     on = toys.benchmark()
-    shrinks(cpg_of(on, NORMED), on, task, {"lr": 0.5, "weight_decay": 0.1, "epochs": 2})
+    shrinks(cpg_of(on, ONE_NORMED), on, task, {"lr": 0.5, "weight_decay": 0.1, "epochs": 2})
 
 
-@pytest.mark.parametrize("network", ["mlp(hidden=16, drop2=0.3)", NORMED])
+@pytest.mark.parametrize("network", ["mlp(hidden=16, drop2=0.3)", ONE_NORMED])
 def test_a_backbone_taken_over_is_one_trained_here(network: str) -> None:
     on = toys.benchmark()
     config = QUICK | {"initial": "ksm_initial", "initial_epochs": 2}
@@ -498,7 +498,7 @@ def test_a_backbone_taken_over_is_one_trained_here(network: str) -> None:
 
 def test_what_is_stored() -> None:
     on = toys.benchmark()
-    cpg = cpg_of(on, NORMED)
+    cpg = cpg_of(on, ONE_NORMED)
     weights, heads = 4 * 9 + 64 * 8, [9 * n for n in toys.CLASSES]
     body = weights + 4 + 8 + 2 * 4
     stored = cpg.stored_bytes()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor
 
 from raycl import methods, names
 from raycl.method import Batch
 from raycl.methods.ewc import fisher
 from raycl.tasks import Benchmark
+from tests.helpers import facts, toys
 
 NETWORKS = [("mlp(hidden=7)", (1, 4, 4)), ("alexnet(width=0.04)", (2, 20, 20))]
 

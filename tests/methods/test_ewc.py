@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 
 from raycl import methods
 from raycl.method import Batch
 from raycl.methods.ewc import fisher
+from tests.helpers import facts, toys
 
 
 @pytest.mark.parametrize("clip", [None, 0.05])
@@ -92,7 +91,7 @@ def test_the_penalty_in_pieces_comes_to_the_same(monkeypatch: pytest.MonkeyPatch
 def test_fisher_of_a_network_of_two_numbers_by_hand() -> None:
     x, y = np.array([0.5, 2.0, -1.0]), np.array([0, 1, 1])
     on = toys.given([(torch.tensor(x).reshape(3, 1, 1, 1), torch.tensor(y))], (2,))
-    ewc: Any = toys.method("ewc", on, "toys:Chain(widths=(1,))")
+    ewc: Any = toys.method("ewc", on, toys.chain(1))
     w, b, v, c = 0.8, 0.1, np.array([0.3, -0.6]), np.array([0.2, 0.0])
     values = {
         "init:fc1.weight": w,

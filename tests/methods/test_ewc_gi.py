@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl import names
 from raycl.method import Batch
 from raycl.methods.spg import gradient_importance
+from tests.helpers import facts, toys
 
 STILL = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
 
@@ -65,7 +64,7 @@ def test_importance_is_the_largest_of_all_tasks(chi: bool) -> None:
 @pytest.mark.usefixtures("float64")
 def test_gradient_of_the_penalty_by_hand() -> None:
     on = toys.given([(torch.tensor([[[[0.5]]], [[[2.0]]]]), torch.tensor([0, 1]))] * 2, (2, 2))
-    ours: Any = toys.method("ewc_gi", on, "toys:Chain(widths=(2,))", lamb=3.0)
+    ours: Any = toys.method("ewc_gi", on, toys.chain(2), lamb=3.0)
     weight, bias = ours.net.body[0].layer.weight, ours.net.body[0].layer.bias
     for i, p in enumerate(ours.net.parameters()):
         ours.anchor[i].copy_(p.detach())

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
-from odd_networks import CLASSES, EXACT, FAST, SHAPE, Ghost, Net, Then, flat, linear
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from raycl.method import measuring
 from raycl.methods._fisher import fisher
 from raycl.methods._outer import ROWS
+from tests.helpers import toys
+from tests.helpers.odd_networks import CLASSES, EXACT, FAST, SHAPE, Ghost, Net, Then, flat, linear
 
 SAMPLES = 70  # more than one chunk, and a rest
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import facts
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor, nn
 
 from raycl.networks import Heads, PerTaskBatchNorm
+from tests.helpers import facts, toys
 
 DECAYED = {"momentum": 0.9, "weight_decay": 1e-2, "epochs": 2}
+
+
+NORMED = f"{__name__}:Normed"
 
 
 class Normed(Heads):
@@ -74,7 +76,7 @@ def test_trunk_stays_and_each_head_is_trained_once() -> None:
     assert frozen.count_parameters() == n and frozen.stored_bytes() == 4 * n
 
 
-@pytest.mark.parametrize("network", ["mlp(hidden=16)", "test_frozen:Normed"])
+@pytest.mark.parametrize("network", ["mlp(hidden=16)", NORMED])
 def test_earlier_logits_are_the_same_bits(network: str) -> None:
     on = toys.benchmark(shape=(1, 8, 8))
     frozen: Any = toys.method("frozen", on, network)
@@ -89,7 +91,7 @@ def test_earlier_logits_are_the_same_bits(network: str) -> None:
 
 def test_shared_statistics_freeze_with_the_trunk_and_a_task_s_own_do_not() -> None:
     on = toys.benchmark(shape=(1, 8, 8))
-    frozen: Any = toys.method("frozen", on, "test_frozen:Normed")
+    frozen: Any = toys.method("frozen", on, NORMED)
     toys.learn_one(frozen, on, toys.fit(**DECAYED), 0)
     for subject in (frozen, facts.reloaded(frozen)):
         subject.train(True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl.masks import Gate, annealed, weight_factors
 from raycl.method import Batch
+from tests.helpers import facts, toys
 
 
 def binary(hat: Any, task: int) -> None:

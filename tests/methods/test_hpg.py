@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl import names
 from raycl.space import filled
+from tests.helpers import facts, toys
 
 PULLING: dict[str, Any] = {"momentum": 0.9, "weight_decay": 1e-2, "epochs": 3}
 """Training that moves what has no gradient."""

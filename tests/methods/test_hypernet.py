@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 from torch import Tensor
 
 from raycl import names, space
 from raycl.method import Batch, Method
 from raycl.methods.hypernet import Place, place
+from tests.helpers import facts, toys
 
 PLAIN = "mlp(hidden=8, drop1=0.0, drop2=0.0)"
 BODY = (16 * 8 + 8) + (8 * 8 + 8)  # weights of PLAIN on toys: 16 inputs; 2, 3 and 2 classes

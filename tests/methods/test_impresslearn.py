@@ -7,10 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl import names, streams
 from raycl.errors import UserError
@@ -23,6 +21,7 @@ from raycl.space import filled
 from raycl.spec import RunSpec
 from raycl.supermasks.bank import BasisMask, MaskSpec, backbone_of, packed, random_mask
 from raycl.tasks import Benchmark
+from tests.helpers import facts, toys
 
 CLASSES = (3, 3, 3)
 NETWORKS = {"mlp(hidden=16)": (1, 4, 4), "lenet_300_100": (1, 4, 4), "resnet18(nf=2)": (1, 8, 8)}

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor
 
 from raycl import names
 from raycl.methods.ksm import KSM, SigmoidThreshold, kept_probability
 from raycl.methods.piggyback import TAU, Piggyback, SoftNorm, soft_part
+from tests.helpers import facts, toys
+from tests.helpers.networks import TWO_NORMED
 
-NET = "test_piggyback:Normed"  # two convolutions, a linear layer
 K, T = 1200.0, 100.0
 NORMS: tuple[SoftNorm, ...] = ("minmax05", "minmax", "absmax", "none")
 NEAR = TAU + torch.linspace(-0.01, 0.005, 301, dtype=torch.float64)  # further up, 1 - q of eq. 6 loses digits
@@ -117,7 +116,7 @@ def test_nothing_to_divide_by(norm: SoftNorm, real: list[float], kept: list[floa
 def test_gradient_of_a_network_is_the_masks_times_the_rise(granularity: str, norm: str) -> None:
     """Section 4: sums of dL/dV W over a kernel; and nothing through the factors, whatever they are."""
     on = toys.benchmark(shape=(1, 6, 6))
-    ksm: Any = toys.method("ksm", on, NET, granularity=granularity, soft_norm=norm, slope=48.0)
+    ksm: Any = toys.method("ksm", on, TWO_NORMED, granularity=granularity, soft_norm=norm, slope=48.0)
     ksm.freeze()
     ksm.begin(1)
     with torch.no_grad():
@@ -143,7 +142,7 @@ def test_gradient_of_a_network_is_the_masks_times_the_rise(granularity: str, nor
 @pytest.mark.parametrize("soft", [True, False])
 def test_kernels_of_one_weight_are_elements(soft: bool) -> None:
     on = toys.benchmark(shape=(1, 6, 6))
-    network = "test_piggyback:Normed(kernel=1)"
+    network = f"{TWO_NORMED}(kernel=1)"
     subjects: list[Any] = [
         toys.method("ksm", on, network, granularity=granularity, soft=soft, initial="")
         for granularity in ("kernel", "element")
@@ -159,7 +158,7 @@ def test_kernels_of_one_weight_are_elements(soft: bool) -> None:
 
 def test_a_mask_has_a_value_per_kernel_and_per_weight_of_a_linear_layer() -> None:
     on = toys.benchmark(shape=(1, 6, 6))
-    ksm: Any = toys.method("ksm", on, NET)
+    ksm: Any = toys.method("ksm", on, TWO_NORMED)
     ksm.freeze()
     ksm.begin(1)
     assert [tuple(real.shape) for real in ksm.real] == [(4, 1, 1, 1), (6, 4, 1, 1), (8, 24)]
@@ -174,7 +173,7 @@ def test_a_mask_has_a_value_per_kernel_and_per_weight_of_a_linear_layer() -> Non
 
 def test_factors_follow_the_real_values_in_evaluation_and_are_frozen_at_the_end() -> None:
     on = toys.benchmark(shape=(1, 6, 6))
-    ksm: Any = toys.method("ksm", on, NET, initial="")
+    ksm: Any = toys.method("ksm", on, TWO_NORMED, initial="")
     for task in (0, 1):
         toys.learn_one(ksm, on, toys.fit(optimiser="adam", lr=0.01, epochs=2), task)
     factors = torch.cat([mask[mask != 1] for mask in ksm.masks(1)])
@@ -204,7 +203,7 @@ def test_the_slope_matters_and_the_binarisation_alone_tells_ours_from_theirs() -
     equal: dict[str, Any] = {"granularity": "element", "soft": False, "bn_mode": "frozen", "initial": ""}
     steps = []
     for name, config in (("piggyback", {}), ("ksm", {"slope": 12.0}), ("ksm", {"slope": 48.0})):
-        method: Any = toys.method(name, on, NET, **(equal | config))
+        method: Any = toys.method(name, on, TWO_NORMED, **(equal | config))
         method.freeze()
         method.begin(1)
         method.loss(next(toys.fit(batch=48).batches(on.tasks[1].train, 1))).backward()

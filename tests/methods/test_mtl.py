@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 
 from raycl import metrics
 from raycl.method import Batch
+from tests.helpers import facts, toys
 
 
 def test_rows_before_the_end_do_not_exist() -> None:

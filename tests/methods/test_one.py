@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import pytest
-import toys
 
 from raycl import metrics
+from tests.helpers import facts, toys
 
 
 def test_a_task_learns_the_same_whatever_came_before() -> None:

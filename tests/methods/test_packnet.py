@@ -3,99 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
-from torch import Tensor, nn
+from torch import Tensor
 
-from raycl import names, streams
 from raycl.errors import UserError
-from raycl.method import Batch, World
-from raycl.networks import Heads, Start
+from raycl.method import Batch
 from raycl.presets import PRESETS
-from raycl.pretraining import Pretrained, fit_of, state_of
 from raycl.probes.owners import owner_figures
 from raycl.space import filled
-from raycl.tasks import Benchmark
 from raycl.training import Fit
+from tests.helpers import facts, toys
+from tests.helpers.networks import ONE_NORMED
+from tests.helpers.owned import DECAYED, Noting, flat, frozen, made, owners, pretrained, shrinks
 
 OWN: dict[str, Any] = {"initial": "", "retrain_epochs": 2, "retrain_lr": 0.02, "retrain_milestone": 1}
-DECAYED: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2}
-NORMED = "test_packnet:Normed"
-
-
-class Normed(Heads):
-    """A convolution with batch normalisation, and a linear layer with a bias."""
-
-    def __init__(
-        self, input_shape: tuple[int, int, int], classes: Sequence[int], config: Heads.Config,
-        width: float = 1.0,
-    ) -> None:  # fmt: skip
-        super().__init__(input_shape, classes, config, width)
-        self.body = nn.Sequential(
-            nn.Conv2d(input_shape[0], 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
-            nn.Linear(4 * input_shape[1] * input_shape[2], 8), nn.ReLU(),
-        )  # fmt: skip
-        self.make_heads(8, classes)
 
 
 def twenty(**config: Any) -> Any:
     """PackNet on a single layer of 20 weights, w = +-1 .. +-20 by place, for three tasks."""
     on = toys.benchmark(shape=(1, 1, 5))
-    packnet: Any = toys.method("packnet", on, "toys:Chain(widths=(4,))", **config)
+    packnet: Any = toys.method("packnet", on, toys.chain(4), **config)
     with torch.no_grad():
         packnet.weights[0].copy_(torch.tensor([(-1.0) ** i * (i + 1) for i in range(20)]).view(4, 5))
     return packnet
-
-
-def owners(packnet: Any) -> list[int]:
-    return [int(owner) for owner in packnet.owners[0].reshape(-1)]
-
-
-def flat(packnet: Any) -> list[float]:
-    return [float(w) for w in packnet.weights[0].detach().reshape(-1)]
-
-
-def frozen(packnet: Any, before: int) -> list[Tensor]:
-    """Weights that belong to earlier tasks than `before`, layer by layer."""
-    pairs = zip(packnet.weights, packnet.owners, strict=True)
-    return [weight.detach()[(owner > 0) & (owner <= before)].clone() for weight, owner in pairs]
-
-
-def made(on: Benchmark, network: str, inputs: dict[str, Any], name: str = "packnet", **config: Any) -> Any:
-    """As `toys.method`, with inputs."""
-    kind, net = names.method(name), names.network(network)
-    settings = names.parse(network, "network").settings(net.Config, "network")
-    start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, 0)
-    streams.reseed(0, "method")
-    return kind(World(on.input_shape, on.classes, start, inputs), filled(kind.Config, config, name))
-
-
-def pretrained(on: Benchmark, network: str, preset: str, epochs: int) -> Pretrained:
-    """The network after the first task, trained by a method that knows of no owners."""
-    plain: Any = toys.method("finetune", on, network)
-    loop = toys.fit()
-    loop.begin(0)
-    loop(plain, on.tasks[0], config=filled(Fit.Config, fit_of(preset, epochs), preset))
-    return Pretrained(state_of(plain.net), 1.5, loop.epochs["main"], loop.updates)
-
-
-class Noting(Fit):
-    """A training loop that notes the settings of each fit, and what it was told besides."""
-
-    def __init__(self, config: Fit.Config) -> None:
-        super().__init__(config)
-        self.calls: list[tuple[Fit.Config, dict[str, Any]]] = []
-
-    def __call__(self, who: Any, task: Any, **how: Any) -> Any:
-        self.calls.append((how.get("config") or self.config, how))
-        return super().__call__(who, task, **how)
 
 
 def test_three_tasks_by_hand() -> None:
@@ -171,7 +106,7 @@ def test_gradients_of_what_others_own_are_nothing_and_decay_acts_on_the_own() ->
 @pytest.mark.parametrize("bn_mode", ["frozen", "stats", "affine_stats"])
 def test_what_earlier_tasks_own_keeps_its_bits(bn_mode: str, settings: dict[str, Any]) -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, bn_mode=bn_mode, **OWN)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, bn_mode=bn_mode, **OWN)
     loop = toys.fit(**DECAYED | settings)
     kept: list[Tensor] = []
     logits: dict[int, Tensor] = {}
@@ -197,7 +132,7 @@ def test_what_earlier_tasks_own_keeps_its_bits(bn_mode: str, settings: dict[str,
 
 def test_what_later_tasks_own_counts_for_nothing_whatever_becomes_of_it() -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, **OWN)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, **OWN)
     for task in (0, 1):
         toys.learn_one(packnet, on, toys.fit(epochs=1), task)
     kept = facts.logits(packnet, on, [0])[0]
@@ -208,7 +143,7 @@ def test_what_later_tasks_own_counts_for_nothing_whatever_becomes_of_it() -> Non
 
 
 def test_the_first_task_trains_biases_and_later_ones_do_not() -> None:
-    packnet: Any = toys.method("packnet", toys.benchmark(), NORMED, **OWN)
+    packnet: Any = toys.method("packnet", toys.benchmark(), ONE_NORMED, **OWN)
     before = facts.state(packnet.net.body)
     toys.learn_one(packnet, toys.benchmark(), toys.fit(**DECAYED), 0)
     after = facts.state(packnet.net.body)
@@ -221,7 +156,7 @@ def test_the_first_task_trains_biases_and_later_ones_do_not() -> None:
 @pytest.mark.parametrize("bn_mode", ["frozen", "stats", "affine_stats"])
 def test_batch_normalisation_of_later_tasks(bn_mode: str) -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, bn_mode=bn_mode, **OWN)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, bn_mode=bn_mode, **OWN)
     for task in (0, 1):
         toys.learn_one(packnet, on, toys.fit(**DECAYED), task)
     own = {name.removeprefix("body.1."): tensor for name, tensor in packnet.norms.named(1).items()}
@@ -234,7 +169,7 @@ def test_batch_normalisation_of_later_tasks(bn_mode: str) -> None:
 
 def test_the_best_epochs_statistics_go_back_with_its_weights() -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, **OWN | {"retrain_epochs": 1}, last_pruned=False)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, **OWN | {"retrain_epochs": 1}, last_pruned=False)
     for task in (0, 1):
         toys.learn_one(packnet, on, toys.fit(**DECAYED), task)
     losses = iter([1.0, 2.0])  # the second epoch is worse
@@ -245,34 +180,10 @@ def test_the_best_epochs_statistics_go_back_with_its_weights() -> None:
     assert int(counted) == 3  # the batches of one epoch
 
 
-def shrinks(packnet: Any, on: Benchmark, task: int, settings: dict[str, Any]) -> None:
-    """Without a loss to speak of, decay alone moves weights."""
-    if task:
-        toys.learn_one(packnet, on, toys.fit(**DECAYED), 0)
-        with torch.no_grad():
-            for weight, owner in zip(packnet.weights, packnet.owners, strict=True):
-                weight[owner == 0] = 0.3  # or there were nothing to decay
-    packnet.loss = lambda batch: 0.0 * type(packnet).loss(packnet, batch)
-    before = facts.state(packnet)
-    packnet.begin(task)
-    loop = toys.fit(**settings)
-    loop.begin(task)
-    packnet.fit_owned(on.tasks[task], loop, loop.config)
-    factor = (1 - settings["lr"] * settings["weight_decay"]) ** (3 * settings["epochs"])
-    for name, owner in zip(packnet.layers.values(), packnet.owners, strict=True):
-        was, now = before[f"net.{name}"], packnet.net.get_parameter(name).detach()
-        own = owner == task + 1
-        torch.testing.assert_close(now[own], was[own] * factor, rtol=1e-6, atol=0)
-        assert facts.same_bits(now[~own], was[~own]) and bool(own.any())
-    layers = [f"net.{name}" for name in packnet.layers.values()]
-    for name, p in packnet.named_parameters():
-        assert name in layers or name not in before or facts.same_bits(before[name], p.detach()), name
-
-
 @pytest.mark.parametrize("task", [0, 1])
 def test_decay_shrinks_the_own_weights_and_nothing_else(task: int) -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, **OWN)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, **OWN)
     shrinks(packnet, on, task, {"lr": 0.5, "weight_decay": 0.1, "epochs": 2})
 
 
@@ -316,8 +227,8 @@ def test_time_of_retraining_counts_as_training() -> None:
 
 def test_before_its_cut_the_first_task_is_finetuned_bit_for_bit() -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, initial="")
-    plain: Any = toys.method("finetune", on, NORMED)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, initial="")
+    plain: Any = toys.method("finetune", on, ONE_NORMED)
     found: list[dict[str, Tensor]] = []
     packnet.cut = lambda *_: found.append(facts.state(packnet.net))
     for subject in (packnet, plain):
@@ -325,7 +236,7 @@ def test_before_its_cut_the_first_task_is_finetuned_bit_for_bit() -> None:
     facts.assert_same_state(found[0], facts.state(plain.net))
 
 
-@pytest.mark.parametrize("network", ["mlp(hidden=16, drop2=0.3)", NORMED])
+@pytest.mark.parametrize("network", ["mlp(hidden=16, drop2=0.3)", ONE_NORMED])
 def test_a_backbone_taken_over_is_one_trained_here(network: str) -> None:
     on = toys.benchmark()
     given = pretrained(on, network, "ksm_initial", 2)
@@ -386,7 +297,7 @@ def test_ranking_over_free_weights_too() -> None:
 
 def test_without_room_a_task_still_trains_its_head_and_batch_normalisation() -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, **OWN, prune=0.0)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, **OWN, prune=0.0)
     toys.learn_one(packnet, on, toys.fit(**DECAYED), 0)
     weights, heads = [facts.state(part) for part in (packnet.net.body, packnet.net.heads)]
     toys.learn_one(packnet, on, toys.fit(**DECAYED), 1)
@@ -401,7 +312,7 @@ def test_without_room_a_task_still_trains_its_head_and_batch_normalisation() -> 
 
 def test_a_task_not_learnt_is_answered_by_all_weights() -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, **OWN)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, **OWN)
     toys.learn_one(packnet, on, toys.fit(epochs=1), 0)
     packnet.train(False)
     x = on.tasks[2].test.take(slice(None))
@@ -439,7 +350,7 @@ def test_evaluation_makes_a_tasks_weights_once_and_anew_when_they_may_have_moved
 @pytest.mark.parametrize("bn_mode", ["frozen", "stats", "affine_stats"])
 def test_what_is_stored(bn_mode: str) -> None:
     on = toys.benchmark()
-    packnet: Any = toys.method("packnet", on, NORMED, **OWN, bn_mode=bn_mode)
+    packnet: Any = toys.method("packnet", on, ONE_NORMED, **OWN, bn_mode=bn_mode)
     weights, heads = 4 * 9 + 64 * 8, [9 * n for n in toys.CLASSES]
     body = weights + 4 + 8 + 2 * 4
     norm = {"frozen": 0, "stats": 8, "affine_stats": 16}[bn_mode]

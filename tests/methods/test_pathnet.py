@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import facts
 import pytest
 import torch
-import toys
 from torch import Tensor
 
 from raycl.tasks import Benchmark, Split
 from raycl.training import Fit, Fitted
+from tests.helpers import facts, toys
 
 NETWORK = "mlp(hidden=24, drop1=0.0, drop2=0.0)"
 

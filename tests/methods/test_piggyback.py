@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import facts
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
-from torch import Tensor, nn
+from torch import Tensor
 
 from raycl import names, sequence, streams
 from raycl.method import World
 from raycl.methods.piggyback import Piggyback
-from raycl.networks import Heads, Start
+from raycl.networks import Start
 from raycl.pretraining import BACKBONE, FirstTask, Pretrained, fit_of, state_of
 from raycl.space import filled
 from raycl.spec import RunSpec
 from raycl.tasks import Benchmark
 from raycl.training import Fit
+from tests.helpers import facts, toys
+from tests.helpers.networks import TWO_NORMED
 
 DECAYED: dict[str, Any] = {"momentum": 0.9, "weight_decay": 1e-2, "epochs": 2}
 SHAPE = (1, 6, 6)
-NET = "test_piggyback:Normed"
 MODES = ("frozen", "stats", "affine_stats")
 VARIANTS: list[dict[str, Any]] = [
     {"soft": True},
@@ -36,26 +34,6 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-class Normed(Heads):
-    """Two convolutions with batch normalisation, a linear layer with bias, and a head per task."""
-
-    @dataclass(frozen=True, kw_only=True)
-    class Config(Heads.Config):
-        kernel: int = 3
-
-    def __init__(
-        self, input_shape: tuple[int, int, int], classes: Sequence[int], config: Config, width: float = 1.0
-    ) -> None:
-        super().__init__(input_shape, classes, config, width)
-        k = config.kernel
-        self.body = nn.Sequential(
-            nn.Conv2d(input_shape[0], 4, k, padding=k // 2, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
-            nn.Conv2d(4, 6, k, 2, padding=k // 2, bias=False), nn.BatchNorm2d(6), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 8), nn.ReLU(),
-        )  # fmt: skip
-        self.make_heads(8, classes)
-
-
 WEIGHTS = {"conv1": 4 * 9, "conv2": 24 * 9, "fc1": 24 * 8}
 BODY = sum(WEIGHTS.values()) + 8 + 2 * (4 + 6)  # with the bias and what batch normalisations learn
 HEADS = [9 * count for count in toys.CLASSES]
@@ -63,7 +41,7 @@ STATISTICS = 2 * (4 + 6)
 
 
 def made(
-    name: str, on: Benchmark, inputs: dict[str, Any] | None = None, network: str = NET, **config: Any
+    name: str, on: Benchmark, inputs: dict[str, Any] | None = None, network: str = TWO_NORMED, **config: Any
 ) -> Any:
     """As `toys.method`, quick to train on the first task, with a backbone if that is given."""
     kind, net = names.method(name), names.network(network)
@@ -76,7 +54,7 @@ def made(
 
 def pretrained(on: Benchmark, preset: str, epochs: int) -> Pretrained:
     """The network after the first task, as a run of its own makes it."""
-    net = names.network(NET)
+    net = names.network(TWO_NORMED)
     world = World(on.input_shape, on.classes, Start(net, net.Config(), on.input_shape, on.classes, 0))
     first = FirstTask(world, FirstTask.Config())
     loop = Fit(filled(Fit.Config, fit_of(preset, epochs), "fit"))
@@ -220,7 +198,7 @@ def test_no_masks_without_a_network(on: Benchmark) -> None:
 
 
 def test_first_task_is_finetuning_by_the_preset_or_as_the_other_tasks(on: Benchmark) -> None:
-    plain: Any = toys.method("finetune", on, NET)
+    plain: Any = toys.method("finetune", on, TWO_NORMED)
     toys.learn_one(plain, on, toys.fit(**DECAYED), 0)
     as_others = made("piggyback", on)
     toys.learn_one(as_others, on, toys.fit(**DECAYED), 0)

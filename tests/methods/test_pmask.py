@@ -6,19 +6,21 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor, nn
 
 from raycl.errors import UserError
 from raycl.method import Batch
 from raycl.networks import Heads
+from tests.helpers import facts, toys
 
 DECAYED: dict[str, Any] = {"momentum": 0.9, "weight_decay": 1e-2, "epochs": 2}
+
+
+NORMED = f"{__name__}:Normed"
 
 
 class Normed(Heads):
@@ -57,7 +59,7 @@ def blocked(pmask: Any) -> dict[str, Tensor]:
 @pytest.mark.usefixtures("float64")
 def test_logits_by_hand() -> None:
     on = toys.benchmark(shape=(1, 1, 2))
-    pmask: Any = toys.method("pmask", on, "toys:Chain(widths=(2,))")
+    pmask: Any = toys.method("pmask", on, toys.chain(2))
     pmask.begin(0, decays=False)
     pmask.slope = 2.0
     e = torch.tensor([0.5, -1.0, 0.25, 0.0, 2.0, -0.5])  # weight, row by row, then bias
@@ -244,7 +246,7 @@ def test_hard_gates_on_units_are_hat_bit_for_bit(network: str, shape: tuple[int,
 
 def test_regulariser_by_hand() -> None:
     on = toys.benchmark(shape=(1, 1, 2))
-    pmask: Any = toys.method("pmask", on, "toys:Chain(widths=(2, 1))")
+    pmask: Any = toys.method("pmask", on, toys.chain(2, 1))
     pmask.begin(0, decays=False)
     assert pmask.sizes == [6, 3]
     gates = [torch.tensor([0.5, 1.0, 0.0, 0.25, 0.0, 1.0]), torch.tensor([1.0, 0.5, 0.0])]
@@ -252,7 +254,7 @@ def test_regulariser_by_hand() -> None:
     pmask.free = [torch.tensor([1.0, 0.0, 1.0, 0.5, 1.0, 0.0]), torch.tensor([0.0, 1.0, 1.0])]
     share = (0.5 + 0.125 + 0.5) / 5.5  # using again what is used costs nothing
     assert float(pmask.regulariser(gates)) == pytest.approx(share)
-    summed: Any = toys.method("pmask", on, "toys:Chain(widths=(2, 1))", reg_norm="sum_per_unit")
+    summed: Any = toys.method("pmask", on, toys.chain(2, 1), reg_norm="sum_per_unit")
     summed.free = pmask.free
     assert float(summed.regulariser(gates)) == pytest.approx(share * 9 / 3)  # nine gates, three units
     pmask.free = [torch.zeros(6), torch.zeros(3)]
@@ -386,7 +388,7 @@ def test_biases_without_gates_are_learnt_with_the_first_task() -> None:
 
 def test_any_network_with_heads_will_do() -> None:
     on = toys.benchmark()
-    pmask: Any = toys.method("pmask", on, "test_pmask:Normed")
+    pmask: Any = toys.method("pmask", on, NORMED)
     assert pmask.ungated == ["body.2.weight", "body.2.bias"]
     states, logits = [], []
     for task in range(3):
@@ -397,7 +399,7 @@ def test_any_network_with_heads_will_do() -> None:
     assert not facts.same_bits(states[0]["1.weight"], states[2]["1.weight"])
     assert all(facts.same_bits(logits[0], later) for later in logits)
     with pytest.raises(ValueError, match="needs a chain of blocks, not Normed"):
-        toys.method("pmask", on, "test_pmask:Normed", granularity="unit")
+        toys.method("pmask", on, NORMED, granularity="unit")
 
 
 @pytest.mark.parametrize(
@@ -437,7 +439,7 @@ def test_memory_is_one_bit_a_parameter() -> None:
 
 def test_figures_by_hand() -> None:
     on = toys.benchmark(shape=(1, 1, 2))
-    pmask: Any = toys.method("pmask", on, "toys:Chain(widths=(2, 1))")
+    pmask: Any = toys.method("pmask", on, toys.chain(2, 1))
     pmask.masks = {
         0: (np.packbits([1, 1, 0, 0, 0, 1]), np.packbits([1, 0, 0])),
         1: (np.packbits([0, 1, 1, 0, 1, 0]), np.packbits([1, 0, 1])),

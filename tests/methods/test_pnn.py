@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raycl.methods.pnn import Lateral
+from tests.helpers import facts, toys
 
 Array = NDArray[np.float64]
 
@@ -35,7 +34,7 @@ def lateral_by_hand(lateral: Any, received: list[Array]) -> Array:
 @pytest.mark.usefixtures("float64")
 def test_three_columns_of_two_layers_by_hand() -> None:
     on = toys.benchmark()
-    pnn: Any = toys.method("pnn", on, "toys:Chain(widths=(5, 4))").eval()
+    pnn: Any = toys.method("pnn", on, toys.chain(5, 4)).eval()
     x = on.tasks[2].test.take(slice(0, 6))
     first = [numbers(x).reshape(6, -1)] * 3
     second, last, logits = [], [], []

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 from torch import Tensor, nn
 
 from raycl import names, sequence
@@ -19,9 +17,10 @@ from raycl.method import Batch
 from raycl.methods import prm as module
 from raycl.methods.prm import undone
 from raycl.tasks import Benchmark
+from tests.helpers import facts, toys
 
 RULES = ("cluster", "none", "all", "type", "random")
-CHAIN = "toys:Chain(widths=(3, 3))"
+CHAIN = toys.chain(3, 3)
 
 
 def typed(kinds: Sequence[str], classes: int = 2) -> Benchmark:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
-import toys
 
 from raycl import space
 from raycl.methods.random_mask import RandomMask
+from tests.helpers import facts, toys
 
 
 @pytest.mark.parametrize("store", ["hard", "soft"])

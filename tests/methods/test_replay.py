@@ -6,12 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from raycl import names
 from raycl.method import Batch, Pooled
 from raycl.methods.replay import Rows
 from raycl.tasks import ArraySplit, augments, drawn
+from tests.helpers import facts, toys
 
 QUIET = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
 

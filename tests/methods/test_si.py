@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl.method import Batch, Update
+from tests.helpers import facts, toys
 
 Array = NDArray[np.float64]
 PLAIN = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
@@ -94,7 +93,7 @@ def test_descent_on_a_quadratic_in_closed_form() -> None:
     on = toys.benchmark((2,))
     excess = []
     for lr, epochs in ((0.4, 5), (0.02, 100)):
-        si: Any = toys.method("si", on, "toys:Chain(widths=(3,))")
+        si: Any = toys.method("si", on, toys.chain(3))
         bowl = Quadratic(si, 0)
         toys.learn_one(si, on, toys.fit(lr=lr, epochs=epochs, batch=48, keep="last"), 0)
         assert len(bowl.points) == epochs + 1
@@ -118,7 +117,7 @@ def test_descent_on_a_quadratic_in_closed_form() -> None:
 def test_path_follows_the_real_steps_whatever_takes_them(settings: dict[str, Any]) -> None:
     # for a quadratic L, L(k) - L(k+1) = -(g(k) + g(k+1)) / 2 d(k) exactly, so w = drop + 1/2 a sum d^2
     on = toys.benchmark((2, 2))
-    si: Any = toys.method("si", on, "toys:Chain(widths=(3,))", c=3.0)
+    si: Any = toys.method("si", on, toys.chain(3), c=3.0)
     loop = toys.fit(keep="last", epochs=3, **settings)
     toys.learn_one(si, on, loop, 0)
     bowl = Quadratic(si, 1)  # the second task: the penalty moves the weights as well, g is the loss's alone
@@ -162,7 +161,7 @@ def test_two_tasks_of_a_network_of_two_weights_by_hand() -> None:
     x, y = np.array([0.5, 2.0, -0.1]), [np.array([0, 1, 1]), np.array([1, 0, 1])]
     on = toys.given([(torch.tensor(x).reshape(3, 1, 1, 1), torch.tensor(labels)) for labels in y], (2, 2))
     lr, c, xi = 0.3, 0.7, 0.05
-    si: Any = toys.method("si", on, "toys:Chain(widths=(1,))", c=c, xi=xi)
+    si: Any = toys.method("si", on, toys.chain(1), c=c, xi=xi)
     heads = np.array([[0.3, -0.6, 0.2, 0.0], [-0.4, 0.5, 0.0, 0.1]])
     values = {"init:fc1.weight": 0.8, "init:fc1.bias": 0.1}
     for t in range(2):

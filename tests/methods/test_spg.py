@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 
 from raycl import methods
 from raycl.method import Batch
 from raycl.methods.spg import gradient_importance
+from tests.helpers import facts, toys
 
 
 def standardised(g: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -26,7 +25,7 @@ def test_importance_of_a_network_of_two_weights_by_hand() -> None:
     y = np.array([0, 1, 1])
     tasks = [(torch.tensor(x).reshape(3, 1, 1, 2), torch.tensor(y))] * 2
     on = toys.given(tasks, (2, 2))
-    spg: Any = toys.method("spg", on, "toys:Chain(widths=(1,))")
+    spg: Any = toys.method("spg", on, toys.chain(1))
     w, b, old, new = np.array([0.7, 0.4]), 0.2, np.array([0.5, 0.4]), np.array([0.3, -0.6])
     values = {"init:fc1.weight": w[None], "init:fc1.bias": np.array([b]), "init:last.0.weight": old[:, None],
               "init:last.0.bias": np.zeros(2), "init:last.1.weight": new[:, None],

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl import names
 from raycl.methods.ewc import fisher
+from tests.helpers import facts, toys
 
 
 def by_hand() -> tuple[Any, Any, NDArray[np.float64]]:
@@ -22,7 +21,7 @@ def by_hand() -> tuple[Any, Any, NDArray[np.float64]]:
     x = np.array([[1.0, 2.0, -0.5], [0.5, -1.0, 0.1], [2.0, 0.3, 0.7]])
     y, w, b, v = np.array([0, 1, 1]), np.array([0.7, 0.4, -0.2]), 0.2, np.array([0.3, -0.6])
     on = toys.given([(torch.tensor(x).reshape(3, 1, 1, 3), torch.tensor(y))], (2,))
-    subject: Any = toys.method("spg_fi", on, "toys:Chain(widths=(1,))")
+    subject: Any = toys.method("spg_fi", on, toys.chain(1))
     values = {"init:fc1.weight": w[None], "init:fc1.bias": np.array([b]), "init:last.0.weight": v[:, None],
               "init:last.0.bias": np.zeros(2)}  # fmt: skip
     facts.put(facts.named(subject.net), {k: torch.from_numpy(value) for k, value in values.items()})

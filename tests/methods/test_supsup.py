@@ -6,10 +6,8 @@ import io
 import math
 from typing import Any, get_args
 
-import facts
 import pytest
 import torch
-import toys
 
 from raycl import names
 from raycl.masks import kept
@@ -17,6 +15,7 @@ from raycl.method import World
 from raycl.methods.supsup import SupSup
 from raycl.networks import Start
 from raycl.supermasks.edge_popup import Values, density_of, draw_scores, fixed_weight
+from tests.helpers import facts, toys
 
 
 def test_ones_per_layer_and_a_backbone_that_stays() -> None:
@@ -177,7 +176,7 @@ def test_masks_are_made_once_per_pass_of_evaluation() -> None:
 
 def test_gradient_goes_straight_through_to_the_scores() -> None:
     on = toys.benchmark()
-    supsup: Any = toys.method("supsup", on, "toys:Chain(widths=(6,))")
+    supsup: Any = toys.method("supsup", on, toys.chain(6))
     supsup.start(0)
     x, y = on.tasks[0].train.take(slice(0, 8)), torch.tensor(on.tasks[0].train.y[:8])
     masks = [m.detach().requires_grad_() for m in supsup.masks(0)]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 from torch import nn
 
 from raycl import names
 from raycl.methods.tag import History, Rule
 from raycl.training import Fit
+from tests.helpers import facts, toys
 
 
 def rule_of(values: list[list[float]], histories: list[History] | None = None, b: float = 5) -> Rule:

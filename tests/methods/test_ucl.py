@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl import names
 from raycl.method import Batch, World
 from raycl.networks import Start
+from tests.helpers import facts, toys
 
 ALEXNET = "alexnet(width=0.05)"  # 3, 6, 12, 102 and 102 units; fc1 reads 12 channels of 4 pixels each
 IMAGE = (1, 28, 28)
@@ -111,7 +110,7 @@ def test_the_noise_of_a_unit_s_weights_has_the_unit_s_sigma() -> None:
 def test_noise_reaches_mu_and_rho() -> None:
     """w = mu + sigma n: dL/dmu = dL/dw, dL/drho = sigmoid(rho) sum n dL/dw over the unit's weights."""
     on = toys.benchmark()
-    ucl: Any = toys.method("ucl", on, "toys:Chain(widths=(5, 4))", beta=0.0, alpha=0.0)
+    ucl: Any = toys.method("ucl", on, toys.chain(5, 4), beta=0.0, alpha=0.0)
     ucl.train(True)
     drawn, sampled = [], ucl.sampled
 
@@ -170,7 +169,7 @@ def test_regulariser_weight_by_weight(learnt: int) -> None:
 def test_sigma_term_is_least_where_its_derivative_says() -> None:
     """q - log q + sigma^2 - log sigma^2 is least at sigma^2 = 2 / (1/sigma_old^2 + 1)."""
     on = toys.benchmark()
-    ucl: Any = toys.method("ucl", on, "toys:Chain(widths=(1,))", beta=1.0)
+    ucl: Any = toys.method("ucl", on, toys.chain(1), beta=1.0)
     old = float(F.softplus(ucl.anchor_rho[0]))
     least = math.sqrt(2 / (1 / old**2 + 1))
     with torch.no_grad():

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import toys
 
 from raycl.benchmarks.transforms import Rotate
 from raycl.probes import answers
 from raycl.probes.task_inference import Candidates, Found, one_hot
 from raycl.supermasks.bank import BasisMask, random_mask
 from raycl.tasks import Benchmark
+from tests.helpers import toys
 
 
 def candidates(tasks: int) -> Candidates:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 
-from probes.small import backbone, effective, random_masks
 from raycl.errors import UserError
 from raycl.probes.backbones import (
     accuracy,
@@ -21,6 +18,8 @@ from raycl.probes.backbones import (
     norms_of,
     rows_drawn,
 )
+from tests.helpers import facts, toys
+from tests.helpers.small import backbone, effective, random_masks
 
 RESNET = {"network": "resnet18(nf=2)", "shape": (1, 8, 8), "width": 1.0}
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 
-import facts
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor
 
-from probes.small import alike, backbone, effective, random_masks
 from raycl.errors import UserError
 from raycl.masks import kept
 from raycl.probes.backbones import Network, mixture
 from raycl.probes.drift import Coefficients, OwnMask, Reading, follow, summary
 from raycl.tasks import Task
+from tests.helpers import facts, toys
+from tests.helpers.small import alike, backbone, effective, random_masks
 
 ARMS = ("frozen", "warm", "uniform")
 

@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-import toys
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from probes.small import backbone, effective, random_masks
 from raycl.errors import UserError
 from raycl.probes.backbones import mixture
 from raycl.probes.drift import OwnMask, follow
@@ -32,6 +30,8 @@ from raycl.probes.task_inference import (
     wilson,
 )
 from raycl.supermasks.edge_popup import mask_of
+from tests.helpers import toys
+from tests.helpers.small import backbone, effective, random_masks
 
 
 def sure_of(*confidence: float) -> Candidates:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import facts
 import numpy as np
 import pytest
 import torch
-import toys
 
-from probes.small import backbone
 from raycl.probes.backbones import accuracy, normalised_by, norms_of
 from raycl.probes.wrong_mask import Crossing, angle_gap, crossings, summary, wrong_masks
 from raycl.supermasks.bank import BasisMask, random_mask
+from tests.helpers import facts, toys
+from tests.helpers.small import backbone
 
 
 def test_pairs() -> None:

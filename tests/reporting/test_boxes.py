@@ -19,7 +19,7 @@ from raycl.reporting.collect import collect, sections
 from raycl.reporting.table import view_lines
 from raycl.store import Store
 from raycl.study import Study, View
-from reporting import hand
+from tests.helpers import hand
 
 TASKS = "digits_permuted(tasks=2, first=3)"
 DENSITIES = (0.1, 0.2)

@@ -9,8 +9,8 @@ from raycl.provenance import fingerprint
 from raycl.reporting.collect import collect, searched_on, sections
 from raycl.reporting.rows import Row
 from raycl.study import Grid, Search, Seeds, Study
-from reporting import hand
-from reporting.hand import ALONE, BENCHMARK, RATE, SEARCH
+from tests.helpers import hand
+from tests.helpers.hand import ALONE, BENCHMARK, RATE, SEARCH
 
 
 def rows_of(store, study) -> dict[str, Row]:

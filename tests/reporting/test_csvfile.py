@@ -10,8 +10,8 @@ from raycl.reporting import render
 from raycl.reporting.collect import collect
 from raycl.store import Store
 from raycl.study import Seeds
-from reporting import hand
-from reporting.hand import BENCHMARK
+from tests.helpers import hand
+from tests.helpers.hand import BENCHMARK
 
 
 def lines_of(text: str) -> list[dict[str, str]]:

@@ -19,8 +19,8 @@ from raycl.reporting.rows import Section
 from raycl.reporting.table import view_lines
 from raycl.store import Store
 from raycl.study import Study, View
-from reporting import hand
-from reporting.hand import BENCHMARK
+from tests.helpers import hand
+from tests.helpers.hand import BENCHMARK
 
 FIGURE = Curves("Figure 2: forward transfer", rows="fine*,ewc")
 

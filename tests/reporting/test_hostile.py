@@ -22,8 +22,8 @@ from raycl.reporting.text import clip, cut, one_line, padded, width_of, wrapped
 from raycl.store import Result
 from raycl.study import cells_of
 from raycl.view import LiveView, plan_text, say
-from reporting import hand
-from reporting.test_html import Page
+from tests.helpers import hand
+from tests.reporting.test_html import Page
 
 LABELS = (
     "a[red]b",

@@ -12,8 +12,8 @@ from raycl.reporting import render
 from raycl.reporting.html import write_html
 from raycl.space import Choice, Int
 from raycl.study import Seeds, cells_of
-from reporting import hand
-from reporting.hand import ALONE, BENCHMARK, OTHER, RATE, SEARCH
+from tests.helpers import hand
+from tests.helpers.hand import ALONE, BENCHMARK, OTHER, RATE, SEARCH
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 

@@ -15,8 +15,8 @@ from raycl.reporting.rows import Row
 from raycl.space import Choice, Float, Int
 from raycl.store import Store
 from raycl.study import Grid, Search
-from reporting import hand
-from reporting.hand import BENCHMARK
+from tests.helpers import hand
+from tests.helpers.hand import BENCHMARK
 
 SPACE = {
     "fit.lr": Float(0.001, 1.0, log=True),

@@ -14,9 +14,9 @@ from raycl.reporting import render
 from raycl.reporting.latex import escaped
 from raycl.store import Store
 from raycl.study import Study
-from reporting import hand
-from reporting.hand import ALONE
-from reporting.test_papertable import TABLE, full, played, study_of
+from tests.helpers import hand
+from tests.helpers.hand import ALONE
+from tests.reporting.test_papertable import TABLE, full, played, study_of
 
 pytestmark = pytest.mark.usefixtures("as_published")
 

@@ -21,7 +21,7 @@ from raycl.reporting.rows import Section
 from raycl.reporting.table import view_lines
 from raycl.store import Store
 from raycl.study import Study, View
-from reporting import hand
+from tests.helpers import hand
 
 MAP = Layers("Figure 6: soft entries", rows="k*")
 NAMES = ("conv1", "conv2", "fc1")

@@ -18,7 +18,7 @@ from raycl.reporting.layers import Layers
 from raycl.reporting.numbers import by_layer, measured
 from raycl.store import Result, Store
 from raycl.study import Seeds, cells_of
-from reporting import hand
+from tests.helpers import hand
 
 ODD: tuple[Any, ...] = (
     None, "text", float("inf"), float("-inf"), float("nan"), 10**400, 1e308, [], {}, [None, "a", {}],

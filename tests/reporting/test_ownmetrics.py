@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reporting import hand
+from reporting.hand import BENCHMARK
+from reporting.test_html import Page
 
 from raycl import Boxes, Curves, Metric, PaperTable, Study, metrics
 from raycl.errors import UserError
@@ -22,9 +25,6 @@ from raycl.reporting.csvfile import columns
 from raycl.reporting.rows import Row
 from raycl.store import Store
 from raycl.study import cells_of, read_study
-from reporting import hand
-from reporting.hand import BENCHMARK
-from reporting.test_html import Page
 
 DEFINITION = "lowest final accuracy of a task, min_i A[T, i]"
 

@@ -27,9 +27,9 @@ from raycl.reporting.printed import numbers
 from raycl.reporting.text import ABSENT
 from raycl.store import Store
 from raycl.study import Seeds, Study, cells_of
-from reporting import hand
-from reporting.hand import ALONE, BENCHMARK
-from reporting.test_html import Page
+from tests.helpers import hand
+from tests.helpers.hand import ALONE, BENCHMARK
+from tests.reporting.test_html import Page
 
 pytestmark = pytest.mark.usefixtures("as_published")
 

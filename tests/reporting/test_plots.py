@@ -15,8 +15,8 @@ from raycl.reporting.collect import collect, sections
 from raycl.reporting.plots import learning
 from raycl.reporting.rows import Section
 from raycl.store import Store
-from reporting import hand
-from reporting.hand import BENCHMARK
+from tests.helpers import hand
+from tests.helpers.hand import BENCHMARK
 
 
 def section_of(store: Store, figures: Mapping[str, Any]) -> Section:

@@ -11,7 +11,7 @@ from raycl.reporting.collect import collect
 from raycl.reporting.published import as_printed, published
 from raycl.store import Store
 from raycl.study import Study
-from reporting import hand
+from tests.helpers import hand
 
 METHODS: dict[str, Any] = {
     "spg": {},

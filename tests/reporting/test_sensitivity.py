@@ -18,8 +18,8 @@ from raycl.reporting.rows import Section
 from raycl.reporting.sensitivity import Searches, Sensitivity, sensitivity
 from raycl.store import Store
 from raycl.study import Search, Seeds, Study
-from reporting import hand
-from reporting.hand import ALONE, BENCHMARK, OTHER, RATE
+from tests.helpers import hand
+from tests.helpers.hand import ALONE, BENCHMARK, OTHER, RATE
 
 TWO_OF_FIVE = (0.4, 0.8, 0.4, 0.8, 0.4)  # ps .4 * sqrt(.24)
 

@@ -15,8 +15,8 @@ from raycl.reporting.settings import canonical, fixed, ran_with
 from raycl.space import Choice, Float
 from raycl.study import Grid, Search, Study
 from raycl.view import plan_text
-from reporting import hand
-from reporting.hand import ALONE, BENCHMARK
+from tests.helpers import hand
+from tests.helpers.hand import ALONE, BENCHMARK
 
 METHODS: dict[str, Any] = {
     "one": {"method": ALONE},

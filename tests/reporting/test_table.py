@@ -10,8 +10,8 @@ from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.study import Search, Seeds
 from raycl.view import plan_text
-from reporting import hand
-from reporting.hand import ALONE, BENCHMARK, RATE
+from tests.helpers import hand
+from tests.helpers.hand import ALONE, BENCHMARK, RATE
 
 SMALL = """\
 digits_permuted(tasks=2) (2 tasks x 10 classes, dissimilar), 2 seeds, no search

@@ -24,9 +24,9 @@ from raycl.reporting.rows import Row
 from raycl.reporting.verdicts import verdict
 from raycl.store import Store
 from raycl.study import Search, Seeds, Study
-from reporting import hand
-from reporting.hand import BENCHMARK
-from reporting.test_claims import NOTE, claim
+from tests.helpers import hand
+from tests.helpers.hand import BENCHMARK
+from tests.reporting.test_claims import NOTE, claim
 
 Accs = Mapping[str, Sequence[float]]
 THREE = Seeds(1, 2, 3)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, get_args
 
-import facts
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from raycl.errors import UserError
 from raycl.supermasks.alpha import CHUNK, WIDE, Basis, Engine, combine, penalty
 from raycl.supermasks.bank import BasisMask, packed, random_mask
+from tests.helpers import facts
 
 SHAPES = [(130, 127), (4, 3, 3, 3), (5, 7)]  # one layer on each side of what a wide table pays for
 assert math.prod(SHAPES[0]) >= WIDE > math.prod(SHAPES[1])

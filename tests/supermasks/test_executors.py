@@ -10,12 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import facts
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import toys
 from torch import Tensor
 from torch.func import functional_call
 
@@ -31,8 +29,9 @@ from raycl.supermasks.edge_popup import density_of, draw_scores, mask_of
 from raycl.supermasks.training import Order, Rules, train_masks
 from raycl.tasks import ArraySplit, Benchmark
 from raycl.training import Diverged, Fit, optimiser_of
+from tests.helpers import facts, toys
 
-MLP, CONV = "toys:Chain(widths=(12, 9))", "resnet18(nf=2)"
+MLP, CONV = toys.chain(12, 9), "resnet18(nf=2)"
 DEEP = ["mlp(hidden=6, drop1=0.0, drop2=0.0)", "lenet_300_100", "resnet50(width=0.03)"]
 SHAPES = {MLP: (1, 4, 4), CONV: (3, 8, 8)}
 OTHERS = dict(zip(DEEP, [(1, 4, 4), (1, 4, 4), (3, 16, 16)], strict=True))

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tune_helpers import in_process, on_ray, tiny
 
 from raycl import Seeds, Study
 from raycl.agenda import Agenda
 from raycl.maskjobs import MaskJob
 from raycl.store import mask_path
 from raycl.supermasks.bank import from_file
+from tests.helpers.tiny import in_process, on_ray, tiny
 
 
 def bank(**methods: dict[str, Any]) -> Study:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from misfits_cluster import Cluster, Tracking, no_tracking, why_not
 
 from raycl.cli import main
 from raycl.tune import doctor, joining
 from raycl.tune.doctor import Report, this_machine, verdict
 from raycl.tune.nodes import Facts, Finding, here
+from tests.helpers.misfits_cluster import Cluster, Tracking, no_tracking, why_not
 
 ALONE = """
 import sys

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for, why_not
 
 from raycl import R, provenance
 from raycl.errors import UserError
 from raycl.study import cells_of
 from raycl.tune import joining, nodes
 from raycl.tune.nodes import Elastic, Facts, Node, here, judge, judge_cluster
+from tests.helpers.misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for, why_not
 
 HOME = Path(__file__).parents[2]
 STUDY = """
@@ -318,9 +318,8 @@ def test_a_share_of_several_gpus_is_refused_at_once() -> None:
     ],
 )
 def test_a_request_that_no_node_can_meet(ray_cluster: int, wanted: R, text: str) -> None:
-    from tune_helpers import tiny
-
     from raycl.tune.launch import check_resources
+    from tests.helpers.tiny import tiny
 
     cells = cells_of(tiny({"finetune": {}}, resources={"*": wanted}))
     with pytest.raises(UserError, match=text):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tune_helpers import in_process, on_ray, tiny
 
 from raycl import R, Search, Seeds, Study
 from raycl.agenda import Agenda, CellState
 from raycl.errors import UserError
+from tests.helpers.tiny import in_process, on_ray, tiny
 
 GOOD = {"finetune": {}, "hat": {}}
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from warm import started, typed
 
 import raycl.tune.tracking  # so that the forked commands need not  # noqa: F401
+from tests.helpers.warm import started, typed
 
 STUDY = """
 from raycl import *

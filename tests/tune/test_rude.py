@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tune_helpers import in_process, tiny
 
 from raycl import Seeds, Study
 from raycl.agenda import Agenda, CellState, nothing_to_propose
 from raycl.maskjobs import MaskJob
 from raycl.store import Store
 from raycl.study import cells_of
+from tests.helpers.tiny import in_process, tiny
 
-HERE = Path(__file__).parent.parent
 ORDER = (
     "decent",
     "again",
@@ -49,7 +48,6 @@ def small(methods: dict[str, Any], **changes: Any) -> Study:
         "final": Seeds(1),
         "fit": {"epochs": 1, "lr": 0.1},
         "benchmarks": ["digits_permuted(tasks=2, first=1)"],
-        "folder": HERE,
     }
     return tiny(methods, **(base | changes))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import ray
-from tune_helpers import on_ray, tiny
 
 from raycl import Seeds
 from raycl.tune import joining
+from tests.helpers.tiny import on_ray, tiny
 
 CANARIES = {name: f"canary-{n}-of-the-test" for n, name in enumerate((
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "HF_TOKEN",

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from reporting import hand
-from reporting.hand import BENCHMARK, RATE, SEARCH
 
 from raycl.agenda import Agenda
 from raycl.store import Store
 from raycl.study import Seeds, Study, cells_of
 from raycl.tune.tracking import PARENT, Tracking
+from tests.helpers import hand
+from tests.helpers.hand import BENCHMARK, RATE, SEARCH
 
 METHODS: dict[str, Any] = {"tuned": {"method": "hat", "method.smax": 300.0, "fit.lr": RATE}}
 

@@ -18,8 +18,6 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from reporting import hand
-from tune_helpers import in_process, tiny
 
 from raycl import Metric, Search, Seeds, Study, metrics
 from raycl.agenda import Agenda
@@ -28,6 +26,8 @@ from raycl.errors import UserError
 from raycl.store import Store
 from raycl.study import cells_of
 from raycl.tune.tracking import PARENT, VIEW, Tracking
+from tests.helpers import hand
+from tests.helpers.tiny import in_process, tiny
 
 METHODS = {"one": {"search": None}, "hat": {}, "finetune": {}}
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hosts import SECONDS, postgres_programs, postgres_user
+
+from tests.helpers.hosts import SECONDS, postgres_programs, postgres_user
 
 HOME = Path(__file__).parents[2]
 DOCKER = HOME / "docker"

@@ -16,7 +16,7 @@ from raycl.method import Method
 from raycl.tasks import Benchmark
 from raycl.training import Fit
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def bits(tensor: Tensor) -> bytes:

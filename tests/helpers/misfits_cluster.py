@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.helpers.hosts import Cluster, Host, Stuck, Tracking, no_tracking, wait_for, why_not
+
 HOME = Path(__file__).parents[2]
-sys.path.insert(0, str(HOME / "tests" / "cluster"))
-
-from hosts import Cluster, Host, Stuck, Tracking, no_tracking, wait_for, why_not  # noqa: E402 - which lies in that folder
-
 __all__ = ["ASK", "JOIN", "Cluster", "Misfits", "Tracking", "no_tracking", "wait_for", "why_not"]
 
 # What a driver does before a study starts, in a process of its own: a process has one connection to Ray.

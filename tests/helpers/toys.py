@@ -50,6 +50,11 @@ class Chain(Blocks, Heads):
         self.make_heads(sizes[-1], classes)
 
 
+def chain(*widths: int) -> str:
+    """A `Chain` of these widths, as studies name it."""
+    return f"{__name__}:Chain(widths={widths})"
+
+
 @dataclass(frozen=True, eq=False)
 class TensorSplit:
     """Inputs as they are, for cases whose numbers are given."""

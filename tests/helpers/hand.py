@@ -27,7 +27,7 @@ class Other(Method):
 
 
 BENCHMARK = "digits_permuted(tasks=2)"
-ALONE, OTHER = "reporting.hand:Alone", "reporting.hand:Other"
+ALONE, OTHER = f"{__name__}:Alone", f"{__name__}:Other"
 
 
 def reports(
