@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reporting import hand
-from reporting.hand import BENCHMARK
-from reporting.test_html import Page
 
 from raycl import Boxes, Curves, Metric, PaperTable, Study, metrics
 from raycl.errors import UserError
@@ -25,6 +22,9 @@ from raycl.reporting.csvfile import columns
 from raycl.reporting.rows import Row
 from raycl.store import Store
 from raycl.study import cells_of, read_study
+from tests.helpers import hand
+from tests.helpers.hand import BENCHMARK
+from tests.reporting.test_html import Page
 
 DEFINITION = "lowest final accuracy of a task, min_i A[T, i]"
 
