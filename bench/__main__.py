@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from bench.run import KNOWN, run_benchmarks
-from raycl.ending import ended
+from raycl.terminal.ending import ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,14 +22,16 @@ from torchvision import transforms
 
 from bench.line import Line
 from bench.processes import environment
-from raycl import names
+from raycl import registry
 from raycl.networks import Start
-from raycl.spec import Numerics, set_numerics
+from raycl.runs.numerics import set_numerics
+from raycl.spec import Numerics
 from raycl.supermasks import loop, stacked
 from raycl.supermasks.bank import Backbone, backbone_of
-from raycl.supermasks.training import Order, Rules, train_masks
+from raycl.supermasks.rules import Order, Rules
+from raycl.supermasks.training import train_masks
 from raycl.tasks import ArraySplit, Task
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 ROUNDS = 7
 DENSITY = 0.1
@@ -163,7 +165,7 @@ def _task(shape: tuple[int, int, int], n: int) -> Task:
 
 
 def _backbone(case: Case) -> Backbone:
-    kind = names.network(case.network)
+    kind = registry.network(case.network)
     config: Any = kind.Config
     return backbone_of(Start(kind, config(**case.settings), case.shape, (10,), 0)(), 0, "kaiming_normal")
 

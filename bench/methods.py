@@ -18,15 +18,16 @@ import torch
 from torch import Tensor
 
 from bench.line import Line
-from raycl import names
-from raycl.method import Batch, Method, World
+from raycl import calls, registry
+from raycl.method import Method, World
 from raycl.methods import spg
 from raycl.methods.piggyback import Piggyback
 from raycl.networks import Network, Start
+from raycl.runs.numerics import set_numerics
 from raycl.space import fields_of, filled
-from raycl.spec import set_numerics
-from raycl.tasks import ArraySplit, Task
-from raycl.training import Fit, OptimiserUpdate, optimiser_of
+from raycl.tasks import ArraySplit, Batch, Task
+from raycl.training.fit import Fit
+from raycl.training.optimiser import OptimiserUpdate, optimiser_of
 
 TASKS, CLASSES, BATCH = 10, 10, 64
 GOALS = {"SPG": "1.05 or less", "EWC": "1.10 or less", "SI": "1.10 or less", "HAT": "1.15 or less"}
@@ -118,9 +119,9 @@ class _Runner:
 
 def _steps(case: Case) -> list[Line]:
     """Real steps of all methods in turn, while every one of them is in the midst of its second task."""
-    known = {name: goal for name, goal in case.goals.items() if name.lower() in names.method_names()}
+    known = {name: goal for name, goal in case.goals.items() if name.lower() in registry.method_names()}
     plain = _Runner(Method, case)
-    runners = {name: _Runner(names.method(name.lower()), case) for name in known}
+    runners = {name: _Runner(registry.method(name.lower()), case) for name in known}
     task, every = _task(case, 1), [plain, *runners.values()]
     batches = list(Fit(plain.config).batches(task.train, task.index))[:STEPS]
     base: list[float] = []
@@ -156,7 +157,7 @@ def _steps(case: Case) -> list[Line]:
 
 def _kept(name: str, case: Case) -> list[Line]:
     """Bytes of the masks of `MASKS` tasks as bits, and factors where the method has them, against floats."""
-    kind = names.method(name)
+    kind = registry.method(name)
     runner = _Runner(kind, case)
     method = runner.method
     assert isinstance(method, Piggyback)
@@ -245,8 +246,8 @@ def _config(kind: type[Method]) -> Method.Config:
 
 
 def _world(case: Case) -> World:
-    kind = names.network(case.network)
-    settings = names.parse(case.network, "network").settings(kind.Config, case.network)
+    kind = registry.network(case.network)
+    settings = calls.parse(case.network, "network").settings(kind.Config, case.network)
     classes = (CLASSES,) * case.tasks
     start = Start(kind, filled(kind.Config, settings, case.network), case.shape, classes, 0)
     return World(case.shape, classes, start)

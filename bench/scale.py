@@ -27,16 +27,19 @@ from rich.console import Console
 
 from bench.line import Line
 from bench.processes import environment
-from raycl import player
-from raycl.agenda import Agenda, Proposer
-from raycl.sequence import Report, default_evaluate
+from raycl.runs import provenance
+from raycl.runs.sequence import Report, default_evaluate
+from raycl.runs.store import Result, Store, Trained, backbone_path, mask_path, publish
 from raycl.space import Float
 from raycl.spec import RunSpec
-from raycl.store import Result, Store, Trained, backbone_path, mask_path, publish
-from raycl.study import Grid, Search, Seeds, Study, cells_of, read_study, references_beside
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of, references_beside
+from raycl.study.file import read_study
+from raycl.study.proposer import Proposer
+from raycl.study.values import Grid, Search, Seeds, Study
 from raycl.supermasks.bank import MaskSpec
-from raycl.training import Pulse
-from raycl.view import LiveView
+from raycl.terminal.view import LiveView
+from raycl.training.fit import Pulse
 
 JOBS = 20_000
 SLOTS = 16  # runs that are live at once
@@ -177,7 +180,10 @@ def worked(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         trained = Trained("done", "", 2.0 * len(masks))
         return [*({"mask": mask.key} for mask in masks), {"outcome": json.dumps(dataclasses.asdict(trained))}]
     spec = RunSpec.from_json(config["spec"])
-    about = player.provenance(spec, "cpu", 1, "strict") | {"started": 1.7e9, "seconds": 10 * _of(spec.key)}
+    about = provenance.provenance(spec, "cpu", 1, "strict") | {
+        "started": 1.7e9,
+        "seconds": 10 * _of(spec.key),
+    }
     if "/ trial" in config["name"] and _of(spec.key, "diverged") < 0.01:
         result = Result(spec, "diverged", (), "the loss is nan", about)
     else:

@@ -12,15 +12,15 @@ import numpy as np
 
 from bench.line import Line
 from bench.processes import environment
-from raycl import names
+from raycl import registry
 from raycl.benchmarks import sources
 from raycl.benchmarks.pools import shuffled
 from raycl.benchmarks.transforms import Permute
 from raycl.method import World
 from raycl.networks import Start
-from raycl.sequence import run
+from raycl.runs.sequence import run
 from raycl.tasks import ArraySplit, Benchmark, Split, Task
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 
 def _images(n: int) -> ArraySplit:
@@ -43,7 +43,7 @@ def one_task(n: int) -> Benchmark:
 
 def world_of(benchmark: Benchmark, network: str) -> World:
     """What a method is given of a benchmark, with a network in its default settings."""
-    kind = names.network(network)
+    kind = registry.network(network)
     start = Start(kind, kind.Config(), benchmark.input_shape, benchmark.classes, 0)
     return World(benchmark.input_shape, benchmark.classes, start)
 
@@ -52,7 +52,7 @@ def data() -> list[Line]:
     """The data pipeline's share of a step of LeNet-300-100, batch 128."""
     benchmark = one_task(12_800)
     fit = Fit(Fit.Config(batch=128, epochs=1, schedule="constant", stop="never", lr=0.01))
-    kind = names.method("raycl.method:Method")
+    kind = registry.method("raycl.method:Method")
     method = kind(world_of(benchmark, "lenet_300_100"), kind.Config())
     task = benchmark.tasks[0]
     fit(method, task)  # warm: imports, and the split made resident
@@ -99,7 +99,7 @@ def epoch() -> list[Line]:
     lines = []
     benchmark = one_task(60_000)
     for network, repeats in (("lenet_300_100", 3), ("mlp", 1)):
-        kind = names.method("raycl.method:Method")
+        kind = registry.method("raycl.method:Method")
         method = kind(world_of(benchmark, network), kind.Config())
         fit = Fit(Fit.Config(epochs=1, schedule="constant", stop="never", lr=0.01))
         seconds = []
@@ -119,7 +119,7 @@ import numpy as np, torch
 torch.set_num_threads(1)
 from bench.training import one_task, world_of
 from raycl import names
-from raycl.training import Fit
+from raycl.training.fit import Fit
 benchmark = one_task(12_800)
 kind = names.method("raycl.method:Method")
 method = kind(world_of(benchmark, "lenet_300_100"), kind.Config())

@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 
 from bench.line import Line
-from raycl import benchmarks
-from raycl.agenda import Agenda, Job, nothing_to_propose
-from raycl.maskjobs import MaskJob
-from raycl.store import Result, Store
-from raycl.study import Seeds, Study, cells_of
+from raycl import registry
+from raycl.runs.store import Result, Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.maskjobs import MaskJob
+from raycl.study.progress import Job
+from raycl.study.proposer import nothing_to_propose
+from raycl.study.values import Seeds, Study
 from raycl.tune.launch import cluster, play_on_ray
 
 
@@ -34,7 +37,7 @@ def bank() -> list[Line]:
 def trials() -> list[Line]:
     """Overhead of Ray Tune per trivial trial, actors reused; and memory of a worker."""
     with tempfile.TemporaryDirectory(prefix="raycl-bench-") as folder:
-        benchmarks.load("digits_split")
+        registry.load("digits_split")
         first, each, live, peak = trivial_trials(Path(folder))
     return [
         Line("until the first trial has ended (Ray and worker start)", first, "s"),

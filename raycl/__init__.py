@@ -17,11 +17,11 @@ _HOMES = {
     "Seeds": "raycl.study",
     "R": "raycl.study",
     "Sheet": "raycl.study",
-    "Form": "raycl.forms",
+    "Form": "raycl.study.forms",
     "Boxes": "raycl.reporting.boxes",
     "Curves": "raycl.reporting.curves",
     "Layers": "raycl.reporting.layers",
-    "PaperTable": "raycl.reporting.papertable",
+    "PaperTable": "raycl.papers.tables",
     "Metric": "raycl.metrics",
     "Float": "raycl.space",
     "Int": "raycl.space",
@@ -55,14 +55,14 @@ __all__ = [
 
 if TYPE_CHECKING:
     from raycl.api import load, report, run_study
-    from raycl.forms import Form
     from raycl.metrics import Metric
+    from raycl.papers.tables import PaperTable
     from raycl.reporting.boxes import Boxes
     from raycl.reporting.curves import Curves
     from raycl.reporting.layers import Layers
-    from raycl.reporting.papertable import PaperTable
     from raycl.space import Choice, Float, Int
-    from raycl.study import Grid, R, Search, Seeds, Sheet, Study
+    from raycl.study.forms import Form
+    from raycl.study.values import Grid, R, Search, Seeds, Sheet, Study
 
 
 def __getattr__(name: str) -> Any:

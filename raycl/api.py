@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 
 from raycl import metrics, userfiles
-from raycl.agenda import Agenda, Proposer, nothing_to_propose
 from raycl.errors import UserError, fault_of, screen_line, typed_path
 from raycl.method import Method
-from raycl.notes import lines_of
-from raycl.presence import present
-from raycl.store import Store
-from raycl.study import Cell, Search, Study, cells_of, read_study, references_beside
+from raycl.runs.store import Store
+from raycl.study.agenda import Agenda
+from raycl.study.cells import Cell
+from raycl.study.expand import cells_of, references_beside
+from raycl.study.file import read_study
+from raycl.study.notes import lines_of
+from raycl.study.presence import present
+from raycl.study.proposer import Proposer, nothing_to_propose
+from raycl.study.values import Search, Study
 
 if TYPE_CHECKING:
     from raycl.tune.tracking import Recorder, Tracking
@@ -108,14 +112,14 @@ def run_study(
 def _play(
     played: Played, cells: list[Cell], slots: float, local: bool, address: str | None, console: Console
 ) -> None:
-    from raycl.view import LiveView
+    from raycl.terminal.view import LiveView
 
     if played.agenda.over:
         return
     try:
         with _terminated_as_interrupted(), LiveView(played.study, played.agenda, slots, console):
             if local:
-                from raycl.local import play_here
+                from raycl.study.local import play_here
 
                 play_here(played.agenda, _sayer(console))
             else:
@@ -188,7 +192,7 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
 
 def _sayer(console: Console) -> Callable[[str], None]:
     """Says a line above the live view."""
-    from raycl.view import say
+    from raycl.terminal.view import say
 
     return lambda line: say(console, f"raycl: {line}")
 
@@ -283,7 +287,7 @@ def load(
     Raises:
         UserError: no such run, or several; one of own classes without their study, or of other code.
     """
-    from raycl import player
+    from raycl.runs import player
 
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
     found = [known for known in place.finished() if known.startswith(key)]

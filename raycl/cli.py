@@ -15,10 +15,10 @@ if __name__ == "__main__":  # `python -m` puts the current folder before install
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
 
 from raycl import __version__
-from raycl.ending import LINE, ended, open_streams
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
-from raycl.places import folder_name, free_port, out_file, store_folder, write_out
+from raycl.terminal.ending import LINE, ended, open_streams
+from raycl.terminal.places import folder_name, free_port, out_file, store_folder, write_out
 
 GONE = {  # commands that there were: what to type instead
     "bench": "the benchmarks of speed are no part of the package: in a clone of the repository, type "
@@ -160,7 +160,7 @@ def _methods(arguments: Any) -> int:
 
 
 def _show_methods(arguments: Any) -> int:
-    from raycl import names
+    from raycl import registry
     from raycl.space import fields_of
 
     def summary(kind: type) -> str:
@@ -171,10 +171,10 @@ def _show_methods(arguments: Any) -> int:
         return ", ".join(called.get(need.__name__, need.__name__) for need in kind.needs) or "any network"
 
     if not arguments.name:
-        kinds = {name: names.method(name) for name in names.method_names()}
+        kinds = {name: registry.method(name) for name in registry.method_names()}
         _print_columns([(name, summary(k).partition(":")[0], needs(k)) for name, k in kinds.items()])
         return 0
-    kind = names.method(arguments.name)
+    kind = registry.method(arguments.name)
     facts = {
         "version": kind.version,
         "earlier logits never change": "yes" if kind.keeps_logits else "no",
@@ -197,44 +197,44 @@ def _benchmarks(arguments: Any) -> int:
 
 
 def _show_benchmarks(arguments: Any) -> int:
-    from raycl import data_view
+    from raycl.terminal import datasets
 
     if arguments.out and len(arguments.names) != 1:
         raise UserError(f"--out {arguments.out}: name one benchmark, whose picture it is to be")
     if not arguments.names:
         if arguments.show:
             raise UserError("raycl benchmarks --show NAME: which benchmark?")
-        _print_columns(data_view.benchmark_rows())
+        _print_columns(datasets.benchmark_rows())
     elif len(arguments.names) == 1:
-        print(data_view.benchmark_text(arguments.names[0]))
+        print(datasets.benchmark_text(arguments.names[0]))
     else:
-        print(data_view.benchmarks_table(arguments.names))
+        print(datasets.benchmarks_table(arguments.names))
     for name in arguments.names if arguments.show or arguments.out else ():
-        print(data_view.write_sheet(name, arguments.out))
+        print(datasets.write_sheet(name, arguments.out))
     return 0
 
 
 def _data(arguments: Any) -> int:
-    from raycl import data_view
     from raycl.benchmarks import sources
+    from raycl.terminal import datasets
 
     console = _console(stderr=True)
     if arguments.action == "list":
-        print(data_view.sources_text())
+        print(datasets.sources_text())
         return 0
     if arguments.action == "prepare":
         if not arguments.name:
             known = ", ".join(sources.sources())
             raise UserError(f"raycl data prepare NAME: which data set? (known: {known})")
         given = Path(arguments.source) if arguments.source else None
-        print(data_view.prepare(arguments.name, given, console))
+        print(datasets.prepare(arguments.name, given, console))
         return 0
     bad = 0
     for name in [arguments.name] if arguments.name else list(sources.sources()):
         if sources.status(name) == "absent":
             print(f"{name}: not here")
             continue
-        wrong = data_view.verify(name, console)
+        wrong = datasets.verify(name, console)
         bad += len(wrong)
         print(
             "\n".join([f"{name}: {'every file is as it was prepared' if not wrong else 'damaged'}", *wrong])
@@ -244,7 +244,7 @@ def _data(arguments: Any) -> int:
 
 def _study(arguments: Any) -> Any:
     """The study that is meant, once it is clear that the store can be one."""
-    from raycl.study import read_study
+    from raycl.study.file import read_study
 
     store_folder(arguments.store)
     return read_study(arguments.study, arguments.set, arguments.desk)
@@ -252,9 +252,9 @@ def _study(arguments: Any) -> Any:
 
 def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
     """The study's cells against the store, read only; `everything`: also those that --only leaves out."""
-    from raycl.agenda import Agenda
-    from raycl.store import Store
-    from raycl.study import cells_of, references_beside
+    from raycl.runs.store import Store
+    from raycl.study.agenda import Agenda
+    from raycl.study.expand import cells_of, references_beside
 
     def warn(line: str) -> None:
         print(f"raycl: {line}", file=sys.stderr)
@@ -276,7 +276,7 @@ def _console(**options: Any) -> Any:
 
 
 def _plan(arguments: Any) -> int:
-    from raycl.view import plan_text
+    from raycl.terminal.view import plan_text
 
     study = _study(arguments)
     print(plan_text(study, _agenda(arguments, study), Path(arguments.store), float(os.cpu_count() or 1)))
@@ -286,7 +286,7 @@ def _plan(arguments: Any) -> int:
 def _run(arguments: Any) -> int:
     from raycl.api import INTERRUPTED, run_study
     from raycl.reporting import render
-    from raycl.view import closing_text, interrupted_text
+    from raycl.terminal.view import closing_text, interrupted_text
 
     if arguments.local and arguments.address is not None:
         raise UserError(
@@ -408,13 +408,13 @@ def _ui(arguments: Any) -> int:
 
 
 def _gc(arguments: Any) -> int:
-    from raycl.gc import collect_garbage
+    from raycl.study.gc import collect_garbage
 
     return collect_garbage(store_folder(arguments.store), [Path(s) for s in arguments.studies], arguments.yes)
 
 
 def _doctor(arguments: Any) -> int:
-    from raycl.tune.doctor import Report, examine, verdict
+    from raycl.tune.fitness.doctor import Report, examine, verdict
 
     reports: list[Report] = []
     for report in examine(arguments.address, folder_name(arguments.store)):

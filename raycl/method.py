@@ -20,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl import answers
 from raycl.networks import Blocks, Heads, _checks
-from raycl.tasks import Pooled, Task
+from raycl.tasks import Batch, Pooled, Task, Update
+from raycl.training import answers
 
 if TYPE_CHECKING:
     from raycl.networks import Network
     from raycl.spec import RunSpec
     from raycl.supermasks.bank import MaskSpec
-    from raycl.training import Fit
+    from raycl.training.fit import Fit
 
 __all__ = [
     "Batch",
@@ -82,47 +82,6 @@ class World:
     @property
     def tasks(self) -> int:
         return len(self.classes)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples for one update.
-
-    Attributes:
-        x: [n, channels, height, width], normalised.
-        y: [n] labels within the task.
-        task: the task's index, or a LongTensor [n] where batches mix tasks (`Method.mixed`).
-        epoch: from 0.
-        index: of this batch in the epoch, from 0.
-        of: batches in an epoch.
-        start: samples of this epoch before this batch.
-        samples: samples in an epoch.
-    """
-
-    x: Tensor
-    y: Tensor
-    task: int | Tensor
-    epoch: int = 0
-    index: int = 0
-    of: int = 1
-    start: int = 0
-    samples: int = 0
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-class Update(Protocol):
-    """One step of the optimiser: ``update()`` clips the gradients and steps."""
-
-    @property
-    def lr(self) -> float: ...
-
-    def __call__(self) -> None: ...
-
-    def preview(self) -> list[Tensor]:
-        """The change ``update()`` would make to each trained tensor; leaves everything as it was."""
-        ...
 
 
 class Method(nn.Module):

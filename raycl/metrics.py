@@ -268,7 +268,7 @@ class Metric:
             no such run, or one of another number of tasks, the metric is absent, and its function is not
             called.
         signed: whether it is a difference, written with its sign.
-        unit: how it is written, one of `raycl.reporting.units.UNITS`; its value is in fractions or counts.
+        unit: how it is written, one of `raycl.units.UNITS`; its value is in fractions or counts.
         main: whether the main table of a report has a column for it; otherwise "More numbers" has one.
         blank_for_reference: whether it says nothing of the reference method, which learns each task with a
             network of its own and so forgets nothing; tables then leave it blank.

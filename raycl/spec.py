@@ -16,17 +16,18 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from raycl import benchmarks, names, streams, userfiles
+from raycl import calls, registry, streams, userfiles
 from raycl.method import Method, World
+from raycl.methods._first import BACKBONE, FirstTask
 from raycl.networks import Network, Start
-from raycl.pretraining import BACKBONE, FirstTask
-from raycl.sequence import Evaluate
+from raycl.runs.sequence import Evaluate
 from raycl.space import filled
 from raycl.supermasks.bank import MaskSpec
 from raycl.tasks import Benchmark
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 CORE_VERSION = 1  # raised when the loop, the streams or the evaluation behave differently
+
 
 Numerics: TypeAlias = Literal["strict", "fast"]
 
@@ -46,7 +47,7 @@ class RunSpec:
         identity: what else fixes the data, such as the checksum of a user's file.
         versions: of core, method, network and benchmark.
         code: digests of the code that classes of the user's own reach, by part: "method", "network",
-            "benchmark" (`raycl.digest`).
+            "benchmark" (`raycl.userfiles.digest`).
         inputs: hashes of what must be in the store before it can be played, by name: keys of the runs that it
             builds on; "basis" stands for the keys of all its basis masks.
         part: index of the one task that is learnt, where a sequence's tasks are learnt side by side.
@@ -148,13 +149,13 @@ class RunSpec:
     def method_class(self) -> type[Method]:
         """The class of its method."""
         with userfiles.beside(self.home):
-            return names.method(self.method)
+            return registry.method(self.method)
 
     @property
     def network_class(self) -> type[Network]:
         """The class of its network."""
         with userfiles.beside(self.home):
-            return names.network(self.network)
+            return registry.network(self.network)
 
     def check_code(self) -> None:
         """See that the classes which are found here are those that the key stands for.
@@ -165,12 +166,12 @@ class RunSpec:
         texts = {"network": self.network, "benchmark": self.benchmark}
         if self.kind == "sequence":
             texts["method"] = self.method
-        names.check_code(self.code, self.home, texts)
+        registry.check_code(self.code, self.home, texts)
 
     def make_benchmark(self) -> Benchmark:
         """The tasks, mapped from prepared data."""
         with userfiles.beside(self.home):
-            return benchmarks.load(self.benchmark, self.seed, self.order, self.identity)
+            return registry.load(self.benchmark, self.seed, self.order, self.identity)
 
     def make_fit(self, **runtime: Any) -> Fit:
         """The training loop; `runtime` is what a key does not hold: device, pulse."""
@@ -193,7 +194,7 @@ class RunSpec:
     def make_start(self, benchmark: Benchmark) -> Start:
         """What builds the network with this seed's initial weights."""
         kind = self.network_class
-        settings = names.parse(self.network, "network").settings(kind.Config, "network")
+        settings = calls.parse(self.network, "network").settings(kind.Config, "network")
         config = filled(kind.Config, settings, self.network)
         return Start(kind, config, benchmark.input_shape, benchmark.classes, self.seed)
 
@@ -202,34 +203,10 @@ def keyed(plain: Mapping[str, Any]) -> dict[str, Any]:
     """What the key of a run that is written as JSON is made of: without the name of a user's own data."""
     if not plain.get("identity"):
         return dict(plain)
-    return {**plain, "benchmark": benchmarks.unnamed(str(plain.get("benchmark")))}
+    return {**plain, "benchmark": registry.unnamed(str(plain.get("benchmark")))}
 
 
 def key_of(plain: Any) -> str:
     """SHA-256 of canonical JSON: sorted keys, floats by repr, no NaN; tuples read as lists."""
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def set_numerics(numerics: Numerics) -> str:
-    """Fix how torch multiplies in this process; returns what was chosen, for the record.
-
-    "fast" allows oneDNN's float32 on the CPU where a product agrees with float64 to 2e-6 (the setting also
-    permits bfloat16, and other machines would use it), and TF32 on a GPU.
-    """
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.set_float32_matmul_precision("highest")
-    if numerics == "strict":
-        return "strict"
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")
-        return "fast: TF32"
-    torch.set_float32_matmul_precision("medium")
-    generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(128, 784, generator=generator), torch.randn(784, 300, generator=generator)
-    exact = a.double() @ b.double()
-    if float(((a @ b).double() - exact).abs().max() / exact.abs().max()) < 2e-6:
-        return "fast: oneDNN float32"
-    torch.set_float32_matmul_precision("highest")
-    return "fast: nothing safe found"

@@ -7,7 +7,7 @@ import functools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -16,8 +16,12 @@ from torch import Tensor
 
 from raycl.errors import UserError
 
+if TYPE_CHECKING:
+    pass
+
 Transform = Callable[[Tensor], Tensor]
 """Pixels in [0, 1], [batch, channels, height, width], to the same: a permutation, a rotation, a style."""
+
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """As a `Transform`, but each sample is changed by a draw of its own: a crop, a flip."""
@@ -256,3 +260,44 @@ class Pooled:
             out[torch.from_numpy(mine).to(x.device)] = x
         assert out is not None, "take() of no rows"
         return out
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples for one update.
+
+    Attributes:
+        x: [n, channels, height, width], normalised.
+        y: [n] labels within the task.
+        task: the task's index, or a LongTensor [n] where batches mix tasks (`Method.mixed`).
+        epoch: from 0.
+        index: of this batch in the epoch, from 0.
+        of: batches in an epoch.
+        start: samples of this epoch before this batch.
+        samples: samples in an epoch.
+    """
+
+    x: Tensor
+    y: Tensor
+    task: int | Tensor
+    epoch: int = 0
+    index: int = 0
+    of: int = 1
+    start: int = 0
+    samples: int = 0
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+class Update(Protocol):
+    """One step of the optimiser: ``update()`` clips the gradients and steps."""
+
+    @property
+    def lr(self) -> float: ...
+
+    def __call__(self) -> None: ...
+
+    def preview(self) -> list[Tensor]:
+        """The change ``update()`` would make to each trained tensor; leaves everything as it was."""
+        ...

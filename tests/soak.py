@@ -44,8 +44,17 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-WARM = ("raycl.cli", "raycl.api", "raycl.local", "raycl.view", "raycl.reporting.html", "raycl.tune.tracking",
-        "raycl.tune.proposals", "mlflow.store.tracking.sqlalchemy_store", "alembic.command")  # fmt: skip
+WARM = (
+    "raycl.cli",
+    "raycl.api",
+    "raycl.study.local",
+    "raycl.terminal.view",
+    "raycl.reporting.html",
+    "raycl.tune.tracking",
+    "raycl.tune.proposals",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "alembic.command",
+)
 PATIENCE = 900.0  # seconds that a driver may take on a busy machine
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.listdir",
               "os.scandir", "shutil.rmtree", "sqlite3.connect"}  # fmt: skip

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from raycl import Float, Grid, Search, Seeds, Study
-from raycl.agenda import Agenda, Job, seconds_left
-from raycl.sequence import Report
+from raycl.runs.sequence import Report
+from raycl.runs.store import Result, Store
 from raycl.spec import RunSpec
-from raycl.store import Result, Store
-from raycl.study import cells_of
+from raycl.study.agenda import Agenda
+from raycl.study.estimate import seconds_left
+from raycl.study.expand import cells_of
+from raycl.study.progress import Job
 from raycl.tune.proposals import tpe
 
 METHODS = {"finetune": {"fit.lr": Float(1e-3, 1, log=True)}, "plain": {"method": "finetune"}}

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raycl import Search, Seeds, Study, pretraining
+from raycl import Search, Seeds, Study
 from raycl.api import report, run_study
+from raycl.methods import _first
 from raycl.plainfiles import sealed
-from raycl.records import RUN_1
+from raycl.runs import artefacts
+from raycl.runs.records import RUN_1
+from raycl.runs.store import Result, Store, backbone_path, mask_path, publish
 from raycl.spec import RunSpec
-from raycl.store import Result, Store, backbone_path, mask_path, publish
-from raycl.study import cells_of
+from raycl.study.expand import cells_of
 from raycl.supermasks import bank
 from tests.helpers import toys
 
@@ -247,7 +249,7 @@ def test_reports_that_are_missing_or_out_of_order_are_refused(played: Path, form
             json.dumps(content if form == RUN_1 else content | {"digest": json.loads(raw)["digest"]})
         )
         lines: list[str] = []
-        from raycl.agenda import Agenda
+        from raycl.study.agenda import Agenda
 
         (state,) = Agenda([cell], Store(played, lines.append)).states
         assert not state.results and len(lines) == 1, (len(reports), lines)
@@ -316,19 +318,19 @@ def mask_file(root: Path) -> tuple[Path, Callable[[], Any]]:
     ones = [int(np.unpackbits(bits).sum()) for bits in drawn.bits]
     mask = bank.BasisMask(drawn.bits, tuple(np.ones(n, np.int8) for n in ones), (), {"density": 0.1})
     path = mask_path(root / "masks", spec.key)
-    publish(path, bank.to_bytes(mask, spec))
-    return path, lambda: same(bank.from_file(path, spec, sizes))
+    publish(path, artefacts.mask_to_bytes(mask, spec))
+    return path, lambda: same(artefacts.mask_from_file(path, spec, sizes))
 
 
 def backbone_file(root: Path) -> tuple[Path, Callable[[], Any]]:
     net = toys.method("finetune", toys.benchmark()).net
-    found = pretraining.Pretrained(pretraining.state_of(net), 1.5, 3, 40)
+    found = artefacts.Pretrained(_first.state_of(net), 1.5, 3, 40)
     path = backbone_path(root, "ab" * 32)
-    publish(path, pretraining.to_bytes(found, "ab" * 32))
+    publish(path, artefacts.backbone_to_bytes(found, "ab" * 32))
 
     def read() -> Any:
-        again = pretraining.from_file(path, "ab" * 32)
-        pretraining.adopt(net, again.tensors)
+        again = artefacts.backbone_from_file(path, "ab" * 32)
+        _first.adopt(net, again.tensors)
         return same(again)
 
     return path, read
@@ -336,7 +338,7 @@ def backbone_file(root: Path) -> tuple[Path, Callable[[], Any]]:
 
 def same(found: Any) -> Any:
     """What can be compared of a mask or a backbone."""
-    if isinstance(found, pretraining.Pretrained):
+    if isinstance(found, artefacts.Pretrained):
         return found.seconds, found.epochs, found.updates, {k: t.tolist() for k, t in found.tensors.items()}
     return dict(found.about), [
         [a.tolist() for a in part] for part in (found.bits, found.values, found.statistics)
@@ -401,7 +403,7 @@ def test_altered_archives_are_the_same_or_damaged(
         alter(cleared(path))
         try:
             found = read()
-        except (bank.DamagedMask, pretraining.DamagedBackbone) as error:
+        except (artefacts.DamagedMask, artefacts.DamagedBackbone) as error:
             said, found = str(error), None
         one_line = found is None and "\n" not in said and len(said) < 600
         assert found == whole or one_line, f"{name}: another value, in silence, or {said}"

@@ -1,4 +1,4 @@
-"""What a method answers is checked where it is taken (`raycl.answers`)."""
+"""What a method answers is checked where it is taken (`raycl.training.answers`)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raycl import answers, player
-from raycl.answers import WrongAnswer
-from raycl.digest import digest_of
-from raycl.method import Batch, Method, Task
+from raycl.method import Method, Task
+from raycl.runs import player
 from raycl.spec import RunSpec
-from raycl.training import Diverged, Fit
+from raycl.tasks import Batch
+from raycl.training import answers
+from raycl.training.answers import WrongAnswer
+from raycl.training.fit import Diverged, Fit
+from raycl.userfiles.digest import digest_of
 from tests.helpers import toys
 
 

@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 import torch
 
-from raycl import checkpoints, names, player, sequence
-from raycl.checkpoints import Format, Notes, Refused
+from raycl import registry
 from raycl.errors import UserError
 from raycl.method import Method
-from raycl.moments import Moment, nodes, origins, put_back
-from raycl.sequence import Report
+from raycl.runs import checkpoints, player, sequence
+from raycl.runs.checkpoints import Format, Notes, Refused
+from raycl.runs.sequence import Report
 from raycl.spec import RunSpec
-from raycl.training import Fit
+from raycl.training.fit import Fit
+from raycl.training.moments import Moment, nodes, origins, put_back
 from tests.helpers import facts, toys
 
-METHODS = names.method_names()
+METHODS = registry.method_names()
 
 
 class Cut(Exception):
@@ -49,7 +50,7 @@ class Cutting(Notes):
 def learnt(name: str, folder: Path, left: int | None, epochs: int = 2) -> tuple[Method, list[Report], int]:
     """A method from its start, or from where an earlier attempt stood in `folder`; notes that were made."""
     on = toys.benchmark_for(name)
-    form = Format(on, names.method(name))
+    form = Format(on, registry.method(name))
     journal = Cutting(folder, form, "cpu", long=0.0, every=0.0)
     journal.left = left
     plain = toys.fit_for(name, epochs=epochs)
@@ -110,7 +111,7 @@ def test_cut_off_again_and_again(tmp_path: Path) -> None:
 def test_seconds_of_a_recalled_fit_count(tmp_path: Path) -> None:
     learnt("finetune", tmp_path, None)
     path = tmp_path / "fit-2-0.pt"  # of the last task, which nothing follows
-    form = Format(toys.benchmark_for("finetune"), names.method("finetune"))
+    form = Format(toys.benchmark_for("finetune"), registry.method("finetune"))
     moment = form.from_bytes(path.read_bytes(), "cpu")
     moment.seconds = moment.fitted["seconds"] = 1000.0
     path.write_bytes(form.to_bytes(moment))
@@ -120,7 +121,7 @@ def test_seconds_of_a_recalled_fit_count(tmp_path: Path) -> None:
 
 
 def test_short_fits_leave_no_notes_and_large_ones_neither(tmp_path: Path) -> None:
-    form = Format(toys.benchmark_for("finetune"), names.method("finetune"))
+    form = Format(toys.benchmark_for("finetune"), registry.method("finetune"))
     short = Notes(tmp_path, form, "cpu", long=3600.0, every=3600.0)
     large = Notes(tmp_path, form, "cpu", long=0.0, every=0.0, most=1000)
     for journal in (short, large):
@@ -223,19 +224,19 @@ def test_a_hostile_or_torn_file_is_not_executed(
         ("torch.nn.modules.module", "torch.load"),
         ("raycl.benchmarks.base", "data_root"),
         ("raycl.methods.hat", "torch.save"),
-        ("raycl.store", "Store"),
+        ("raycl.runs.store", "Store"),
         ("raycl.tune.launch", "cluster"),
         ("subprocess", "Popen"),
-        ("raycl.checkpoints", "os.system"),
+        ("raycl.runs.checkpoints", "os.system"),
     ],
 )
 def test_what_no_checkpoint_names(module: str, name: str) -> None:
     with pytest.raises((Refused, AttributeError, KeyError)):
-        Format(None, names.method("hat")).found(module, name)
+        Format(None, registry.method("hat")).found(module, name)
 
 
 def test_what_a_users_own_file_defines_comes_back_and_what_it_imports_does_not() -> None:
-    kind = type("Mine", (names.method("hat"),), {"__module__": __name__})
+    kind = type("Mine", (registry.method("hat"),), {"__module__": __name__})
     form = Format(None, kind)
     assert form.found(__name__, "Hostile") is Hostile
     for name in ("Path", "subprocess", "sys.modules"):
@@ -249,15 +250,15 @@ def test_what_a_users_own_file_defines_comes_back_and_what_it_imports_does_not()
 
 
 def test_another_benchmark_is_refused() -> None:
-    from raycl import benchmarks
+    from raycl import registry
 
-    one, other = benchmarks.load("digits_split"), benchmarks.load("digits_split(size=28)")
+    one, other = registry.load("digits_split"), registry.load("digits_split(size=28)")
     raw = Format.to_bytes(one.tasks[1])
-    assert Format(one, names.method("hat")).from_bytes(raw, "cpu") is one.tasks[1]
+    assert Format(one, registry.method("hat")).from_bytes(raw, "cpu") is one.tasks[1]
     with pytest.raises(Refused):
-        Format(other, names.method("hat")).from_bytes(raw, "cpu")
+        Format(other, registry.method("hat")).from_bytes(raw, "cpu")
     with pytest.raises((Refused, UserError)):
-        Format(None, names.method("hat")).from_bytes(raw, "cpu")
+        Format(None, registry.method("hat")).from_bytes(raw, "cpu")
 
 
 KILLED = """

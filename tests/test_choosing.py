@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from raycl import R, Search, Seeds, Study
-from raycl.choosing import Naming, chosen, labels_chosen
 from raycl.errors import UserError
-from raycl.study import cells_of
+from raycl.patterns import Naming, chosen, labels_chosen
+from raycl.study.expand import cells_of
 
 LABELS = (
     "hat",

@@ -9,7 +9,8 @@ import pytest
 
 from raycl import Study
 from raycl.errors import UserError
-from raycl.study import Cell, cells_of
+from raycl.study.cells import Cell
+from raycl.study.expand import cells_of
 
 HEAD = """
 from __future__ import annotations
@@ -249,18 +250,18 @@ def test_a_recipe_is_held_to_the_same(tmp_path: Path) -> None:
 
 
 def test_every_built_in_config_passes() -> None:
-    from raycl import names
+    from raycl import registry
     from raycl.configs import check_owner
     from raycl.method import Method
     from raycl.networks import Network
     from raycl.space import fields_of, filled
 
     for base, kinds in (
-        (Method, [names.method(name) for name in names.method_names()]),
-        (Network, [names.network(name) for name in names.network_names()]),
+        (Method, [registry.method(name) for name in registry.method_names()]),
+        (Network, [registry.network(name) for name in registry.network_names()]),
     ):
         for kind in kinds:
             check_owner(kind, base)
             filled(kind.Config, {}, kind.__name__)  # type: ignore[attr-defined]
-    for recipe in names.recipes().values():
+    for recipe in registry.recipes().values():
         assert fields_of(recipe) is not None

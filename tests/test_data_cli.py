@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from raycl import data_view
 from raycl.benchmarks import data_root, sources
 from raycl.cli import main
+from raycl.terminal import datasets
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -229,7 +229,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
     for terminal in (True, False):
         out = io.StringIO()
         console = Console(file=out, force_terminal=terminal, width=80, color_system=None)
-        with data_view.watched(console) as progress:
+        with datasets.watched(console) as progress:
             for done in range(0, 1001):
                 progress("train_images", done, 1000)
         if terminal:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from raycl import digest, userfiles
+from raycl import userfiles
 from raycl.errors import UserError
+from raycl.userfiles import digest
 
 COUNT = itertools.count()
 Digest = Callable[..., str]

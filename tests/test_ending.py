@@ -18,7 +18,7 @@ STUDY = Study(methods={"one": {}, "finetune": {}}, benchmarks=["digits_split"],
 """
 VIEW = """
 from raycl import *
-from raycl.study import View
+from raycl.study.values import View
 class Mine(View):
     title, notes = "mine", ()
     def lines(self, section):
@@ -205,10 +205,10 @@ def test_every_exception_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from raycl.ending import ended
+    from raycl.terminal.ending import ended
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("raycl.ending._silence", lambda: None)  # the output is pytest's own
+    monkeypatch.setattr("raycl.terminal.ending._silence", lambda: None)  # the output is pytest's own
     made = eval(error)
     assert ended(made() if isinstance(made, type) else made) == code
     said = capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_every_exception_is_one_line(
 
 
 def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    from raycl.ending import ended
+    from raycl.terminal.ending import ended
 
     assert ended(RuntimeError("odd"), verbose=True) == 1
     assert "RuntimeError: odd\nraycl: internal error" in capsys.readouterr().err
@@ -225,7 +225,7 @@ def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None
 def test_where_no_file_can_be_written_the_line_stands_all_the_same(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from raycl.ending import ended
+    from raycl.terminal.ending import ended
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     assert ended(RuntimeError("odd")) == 1

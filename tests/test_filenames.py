@@ -11,7 +11,7 @@ from raycl import Study
 from raycl.cli import main
 from raycl.errors import UserError
 from raycl.filenames import file_name
-from raycl.study import cells_of
+from raycl.study.expand import cells_of
 
 GOOD = ["study", "spg_table_2", "Tafel 3", "été", "a.b-c", "it's", 'a "b"', "100%", "a#b?c", "x" * 100]
 BAD = ["../x", "/etc/x", "a/b", "a\\b", "..", ".", ".hidden", "-rf", "--out", " ", "a ", " a", "a\nb", "a\0b",

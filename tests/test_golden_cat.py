@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from raycl import names
+from raycl import calls, registry
 from raycl.method import World
 from raycl.networks import Start
 from raycl.networks._attention import Attention
@@ -31,8 +31,8 @@ def _nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cat(network: str, shape: tuple[int, int, int], tasks: int, classes: int, n_head: int) -> Any:
-    net, kind = names.network(network), names.method("cat")
-    config = net.Config(**names.parse(network, "network").settings(net.Config, "network"))
+    net, kind = registry.network(network), registry.method("cat")
+    config = net.Config(**calls.parse(network, "network").settings(net.Config, "network"))
     with torch.device("meta"):
         build = Start(net, config, shape, (classes,) * tasks, seed=0)
         return kind(World(shape, build.classes, build), kind.Config(n_head=n_head))  # type: ignore[call-arg]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from raycl.method import Batch
 from raycl.methods.ewc import fisher
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raycl import names
+from raycl import registry
 from raycl.method import World
 from raycl.methods.hypernet import generated
 from raycl.networks import Start
@@ -39,7 +39,7 @@ class OneHead(toys.Chain):
 
 def hypernet(theta: list[Tensor], **settings: Any) -> Any:
     """The method with the case's embeddings and `theta`; `remember` is left to the test."""
-    kind = names.method("hypernet")
+    kind = registry.method("hypernet")
     shape, classes = (1, 1, 3), (2, 2, 2)
     start = Start(OneHead, OneHead.Config(widths=(4,)), shape, classes, seed=0)
     config = kind.Config(chunk=CASE["chunk_dim"], hidden=tuple(CASE["layers"]), **settings)  # type: ignore[call-arg]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import names
+from raycl import registry
 from raycl.method import World
 from raycl.networks import Start
 from tests.helpers import facts
@@ -20,7 +20,7 @@ each_row = pytest.mark.parametrize(
 
 def built(method: str, shape: Any, tasks: int, classes: int, network: str = "alexnet", **config: Any) -> Any:
     """The method without numbers: shapes are enough."""
-    net, kind = names.network(network), names.method(method)
+    net, kind = registry.network(network), registry.method(method)
     every = (classes,) * tasks
     with torch.device("meta"):
         return kind(

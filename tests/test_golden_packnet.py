@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raycl.method import Batch
 from raycl.methods._owned import lowest
 from raycl.networks import Heads
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 CASE = facts.golden("06b_packnet")

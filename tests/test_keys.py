@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from raycl import Search, Seeds, Study, names
+from raycl import Search, Seeds, Study, registry
 from raycl.spec import key_of
-from raycl.study import cells_of, read_study
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden" / "specs.json"
@@ -63,10 +64,10 @@ def study_keys(path: Path) -> dict[str, str]:
 
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
-    "methods": lambda: {name: method_spec(name) for name in names.method_names()},
-    "networks": lambda: {name: spec_of(network=name) for name in names.network_names()},
+    "methods": lambda: {name: method_spec(name) for name in registry.method_names()},
+    "networks": lambda: {name: spec_of(network=name) for name in registry.network_names()},
     "benchmarks": lambda: {
-        name: spec_of(benchmarks=[name]) for name in names.recipes() if name not in PLACES
+        name: spec_of(benchmarks=[name]) for name in registry.recipes() if name not in PLACES
     },
     "presets": lambda: {p: spec_of(preset=p) for p in ("spg", "prm", "pmask", "spg+desk", "ksm_initial")},
     "studies": lambda: {path.relative_to(STUDIES).as_posix(): key_of(study_keys(path)) for path in FILES},

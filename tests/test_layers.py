@@ -25,7 +25,7 @@ PLAIN |= {"records", "unpickling"}
 DOORS = {"api", "cli"}  # plain rooms that may open tune, inside a function
 CORE_PACKAGES = {"torch", "torchvision", "numpy", "scipy", "sklearn", "filelock", "PIL"}
 METHOD_MAY_IMPORT = {"raycl.method", "raycl.masks", "raycl.supermasks", "raycl.networks", "raycl.streams",
-                     "raycl.space", "raycl.methods", "raycl.training", "raycl.pretraining",
+                     "raycl.space", "raycl.methods", "raycl.training", "raycl.methods._first",
                      "raycl.probes"}  # fmt: skip
 
 

@@ -12,8 +12,9 @@ import torch
 from raycl import Choice, Float, Grid, Int, R, Search, Seeds, Study
 from raycl.domains import ends, plain, shown
 from raycl.space import filled
-from raycl.study import Cell, cells_of
-from raycl.training import Fit
+from raycl.study.cells import Cell
+from raycl.study.expand import cells_of
+from raycl.training.fit import Fit
 
 LARGE = "digits_split(size=32)"
 HUGE = 10**5000  # Python refuses to print it
@@ -348,10 +349,10 @@ def test_a_grid_varies_what_the_label_leaves_open() -> None:
 
 
 def test_every_domain_of_a_built_in_is_one_that_its_config_takes() -> None:
-    from raycl import names
+    from raycl import registry
 
-    for name in names.method_names():
-        network = "alexnet" if names.method(name).needs else "mlp"
+    for name in registry.method_names():
+        network = "alexnet" if registry.method(name).needs else "mlp"
         benchmark = (
             "digits_permuted(size=28, first=10)" if network == "alexnet" else "digits_permuted(first=10)"
         )

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from raycl import Seeds, Study, run_study
-from raycl.agenda import Agenda, Job, nothing_to_propose
 from raycl.errors import UserError
-from raycl.maskjobs import IN_A_ROW, MaskJob
-from raycl.player import play, train
-from raycl.store import Store, Trained, mask_path
-from raycl.study import cells_of
-from raycl.supermasks.bank import DamagedMask, from_file
+from raycl.runs.artefacts import DamagedMask, mask_from_file
+from raycl.runs.player import play, train
+from raycl.runs.store import Store, Trained, mask_path
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.maskjobs import IN_A_ROW, MaskJob
+from raycl.study.progress import Job
+from raycl.study.proposer import nothing_to_propose
 
 BASIS = "digits_permuted(tasks=2, first=6)"
 
@@ -131,7 +133,7 @@ def test_no_chunk_leaves_a_trace_in_a_mask(tmp_path: Path) -> None:
             finish(agenda, job)
         specs = agenda.states[0].finals[1].spec.masks
         store = agenda.store.masks
-        contents.append([from_file(mask_path(store, spec.key), spec).bits for spec in specs])
+        contents.append([mask_from_file(mask_path(store, spec.key), spec).bits for spec in specs])
     for one, other in zip(*contents, strict=True):
         assert [layer.tobytes() for layer in one] == [layer.tobytes() for layer in other]
 
@@ -178,9 +180,9 @@ def test_a_mask_of_another_backbone_is_refused(tmp_path: Path) -> None:
     (state,) = agenda_of(tmp_path, study(het={})).states
     first, second = state.finals[1].spec.masks[:2]
     with pytest.raises(DamagedMask, match="of another backbone: 3 layers, wanted \\[10, 20\\]"):
-        from_file(mask_path(tmp_path / "masks", first.key), first, [10, 20])
+        mask_from_file(mask_path(tmp_path / "masks", first.key), first, [10, 20])
     with pytest.raises(DamagedMask, match="is not the one that its name says"):
-        from_file(mask_path(tmp_path / "masks", first.key), second)
+        mask_from_file(mask_path(tmp_path / "masks", first.key), second)
 
 
 def test_masks_that_cannot_be_trained_fail_those_that_wait_and_no_others(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from raycl.masks import TopK, annealed, kept, layers_of, pack, top_k, unpack, weights_of
-from raycl.names import network
+from raycl.registry import network
 
 
 @pytest.mark.parametrize("density", [0.0, 0.01, 0.05, 0.3, 0.5, 0.9, 0.99, 1.0])

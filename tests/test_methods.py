@@ -18,16 +18,17 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import names, sequence, space
-from raycl.presets import PRESETS
-from raycl.sequence import Report
+from raycl import registry, space
+from raycl.runs import sequence
+from raycl.runs.sequence import Report
 from raycl.space import Choice, Float, Int
 from raycl.tasks import Benchmark
-from raycl.training import Fit
+from raycl.training.fit import Fit
+from raycl.training.presets import PRESETS
 from tests.helpers import facts, toys
 
-METHODS = names.method_names()
-KEEPERS = [name for name in METHODS if names.method(name).keeps_logits]
+METHODS = registry.method_names()
+KEEPERS = [name for name in METHODS if registry.method(name).keeps_logits]
 MARGIN = 0.25  # above chance
 NETWORKS = {"mlp(hidden=16)": (1, 4, 4), "resnet18(nf=2)": (1, 8, 8)}
 FIGURES = Path(__file__).parent / "golden" / "figures.json"
@@ -40,7 +41,7 @@ every_pair = pytest.mark.parametrize(
 
 def decayed(name: str) -> dict[str, Any]:
     """Training that moves whatever it is given: momentum, weight decay, two epochs."""
-    return {**names.method(name).fit, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2, "batch": 16}
+    return {**registry.method(name).fit, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2, "batch": 16}
 
 
 @functools.cache
@@ -60,7 +61,7 @@ def test_learns_the_task_at_hand(name: str) -> None:
     on = toys.benchmark_for(name)
     subject = toys.method(name, on)
     reports = toys.learn(subject, on, toys.fit_for(name, **toys.EAGER))
-    joint = names.method(name).joint
+    joint = registry.method(name).joint
     assert [sorted(r.test) for r in reports] == [[0], [0, 1], [0, 1, 2]] if not joint else [[], [], [0, 1, 2]]
     for report in reports:
         just = report.test if joint else {report.task: report.test[report.task]}
@@ -162,14 +163,14 @@ def test_logits_are_kept_bit_for_bit(name: str, network: str) -> None:
 
 @every_method
 def test_config_survives_json_and_defaults_lie_in_their_domains(name: str) -> None:
-    kind = names.method(name).Config
+    kind = registry.method(name).Config
     assert space.filled(kind, json.loads(json.dumps(asdict(kind()))), name) == kind()
     assert set(space.space_of(kind)) <= set(space.fields_of(kind))  # raises where a default is outside
 
 
 @every_method
 def test_presets_and_training_settings_name_what_exists(name: str) -> None:
-    kind = names.method(name)
+    kind = registry.method(name)
     rooms = {"method": space.fields_of(kind.Config), "fit": space.fields_of(Fit.Config)}
     assert set(kind.presets) <= set(PRESETS)
     for keys in (*kind.presets.values(), {f"fit.{key}": value for key, value in kind.fit.items()}):
@@ -184,7 +185,7 @@ def test_presets_and_training_settings_name_what_exists(name: str) -> None:
 
 @every_method
 def test_says_what_it_is(name: str) -> None:
-    kind = names.method(name)
+    kind = registry.method(name)
     module = inspect.getmodule(kind)
     assert module is not None and module.__doc__ and kind.__doc__ and kind.__doc__ != kind.__base__.__doc__
     assert isinstance(kind.version, int) and kind.version >= 1
@@ -233,7 +234,7 @@ def figures_of(name: str) -> dict[str, Any]:
 @every_method
 @pytest.mark.usefixtures("float64")
 def test_figures_are_those_recorded_for_this_version(name: str) -> None:
-    version = str(names.method(name).version)
+    version = str(registry.method(name).version)
     recorded: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     found = figures_of(name)
     if os.environ.get("RAYCL_RECORD") and version not in recorded.get(name, {}):

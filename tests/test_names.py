@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from raycl.calls import Call, parse, written
 from raycl.errors import UserError
-from raycl.names import Call, parse, written
 
 VALUES = (
     "12:30",

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from raycl import names
+from raycl import calls, registry
 from raycl.networks import Blocks, Heads, Network, PerTaskBatchNorm, Start, _weights
 from raycl.space import filled
 from tests.helpers import facts
@@ -24,8 +24,8 @@ def build(text: str, shape: tuple[int, int, int], classes: tuple[int, ...] = (2,
 
 
 def start(text: str, shape: tuple[int, int, int], classes: tuple[int, ...] = (2, 3), seed: int = 0) -> Start:
-    kind = names.network(text)
-    settings = names.parse(text, "network").settings(kind.Config, "network")
+    kind = registry.network(text)
+    settings = calls.parse(text, "network").settings(kind.Config, "network")
     return Start(kind, filled(kind.Config, settings, "network"), shape, classes, seed)
 
 
@@ -357,12 +357,12 @@ def test_shared_statistics_move_in_training_only(text: str, shape: tuple[int, in
 
 
 def test_the_settings_of_resnet50_choose_its_class() -> None:
-    kind = names.network("resnet50")
+    kind = registry.network("resnet50")
     plain, affine = (start(f"resnet50(width=0.02{rest})", (3, 16, 16)) for rest in ("", ", norm='affine'"))
     assert kind.variant(plain.config) is kind and not issubclass(kind, Heads)
     other = kind.variant(affine.config)
     assert issubclass(other, Heads) and not other.pretrained
-    assert names.name_of(other) == "resnet50"  # what a table calls it
+    assert calls.name_of(other) == "resnet50"  # what a table calls it
     assert kind.variant(kind.Config()) is kind
     net, file = affine(), io.BytesIO()
     torch.save(net, file)
@@ -383,7 +383,7 @@ def test_both_kinds_of_resnet50_compute_the_same_features() -> None:
 
 
 def test_resnet50_draws_layer_after_layer() -> None:
-    kind = names.network("resnet50")
+    kind = registry.network("resnet50")
     torch.manual_seed(3)
     net = kind((3, 16, 16), (2, 3), filled(kind.Config, {"width": 0.05}, "network"))
     torch.manual_seed(3)

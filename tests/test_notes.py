@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import Choice, Float, Grid, Int, R, Study, notes
+from raycl import Choice, Float, Grid, Int, R, Study
 from raycl.cli import main
 from raycl.errors import UserError
-from raycl.netcheck import Measured, machine_bytes
-from raycl.notes import lines_of
-from raycl.study import Cell, cells_of
-from raycl.training import Fit, OptimiserUpdate, optimiser_of
+from raycl.study import notes
+from raycl.study.cells import Cell
+from raycl.study.expand import cells_of
+from raycl.study.netcheck import Measured, machine_bytes
+from raycl.study.notes import lines_of
+from raycl.training.fit import Fit
+from raycl.training.optimiser import OptimiserUpdate, optimiser_of
 from tests.helpers import toys
 
 
@@ -164,9 +167,9 @@ def test_a_batch_of_one_that_fails_is_refused() -> None:
 
 
 def toys_tasks() -> Any:
-    from raycl import benchmarks
+    from raycl import registry
 
-    return benchmarks.load("digits_split", 1, 0).tasks
+    return registry.load("digits_split", 1, 0).tasks
 
 
 def test_what_is_refused_would_fail_and_what_is_taken_does_not(tmp_path: Path) -> None:

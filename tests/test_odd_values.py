@@ -11,7 +11,8 @@ import torch
 
 from raycl import Seeds, Study
 from raycl.errors import UserError
-from raycl.study import cells_of, read_study
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
 
 
 class Rude:

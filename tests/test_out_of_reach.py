@@ -15,10 +15,10 @@ import pytest
 from raycl import Study
 from raycl.cli import main
 from raycl.errors import UserError
-from raycl.gc import collect_garbage
-from raycl.sequence import Report
-from raycl.store import Result, Store
-from raycl.study import cells_of
+from raycl.runs.sequence import Report
+from raycl.runs.store import Result, Store
+from raycl.study.expand import cells_of
+from raycl.study.gc import collect_garbage
 
 FILE = """
 from raycl import Study

@@ -8,8 +8,8 @@ import pytest
 
 from raycl import Choice, Float, Grid, R, Search, Seeds, Study
 from raycl.errors import UserError
-from raycl.overrides import overridden
-from raycl.study import cells_of
+from raycl.study.expand import cells_of
+from raycl.study.overrides import overridden
 
 
 def study(**changes: Any) -> Study:

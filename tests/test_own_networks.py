@@ -12,14 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl import names, streams
+from raycl import calls, registry, streams
 from raycl.cli import main
 from raycl.errors import UserError
-from raycl.method import Batch, World
+from raycl.method import World
 from raycl.networks import Block, Blocks, Heads, Network, PerTaskBatchNorm
 from raycl.space import filled
 from raycl.supermasks.bank import backbone_of
 from raycl.supermasks.loop import Chain
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 from tests.helpers.odd_networks import CLASSES, EXACT, FAST, SHAPE, Net, Then, flat, linear, wide
 
@@ -43,7 +44,7 @@ def method(name: str, build: Callable[[], Network], **config: Any) -> Any:
             torch.manual_seed(start)
             return build()
 
-    kind = names.method(name)
+    kind = registry.method(name)
     made = filled(kind.Config, config or toys.BRIEF.get(name, {}), name)
     streams.reseed(0, "method")
     return kind(World(SHAPE, CLASSES, built), made)
@@ -56,7 +57,7 @@ def tasks() -> Any:
 
 def loop(name: str) -> Any:
     return toys.fit(
-        **{**names.method(name).fit, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2, "batch": 8}
+        **{**registry.method(name).fit, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2, "batch": 8}
     )
 
 
@@ -75,7 +76,7 @@ def loop(name: str) -> Any:
 def test_masks_refuse_weights_that_they_do_not_reach(name: str, body: str, says: str) -> None:
     with pytest.raises(UserError, match=f"^network Net {says}") as caught:
         method(name, lambda: Net(BODIES[body]()))
-    assert "\n" not in str(caught.value) and names.method(name).__name__ in str(caught.value)
+    assert "\n" not in str(caught.value) and registry.method(name).__name__ in str(caught.value)
 
 
 def with_heads(change: Callable[[Any], Any]) -> Network:
@@ -93,7 +94,7 @@ def tie_to_body(net: Any) -> None:
     net.heads[1].weight = net.body[1].weight
 
 
-@pytest.mark.parametrize("name", [n for n in names.method_names() if Heads in names.method(n).needs])
+@pytest.mark.parametrize("name", [n for n in registry.method_names() if Heads in registry.method(n).needs])
 @pytest.mark.parametrize(
     ("change", "pair"),
     [
@@ -103,10 +104,10 @@ def tie_to_body(net: Any) -> None:
 )
 def test_heads_of_a_task_s_own_share_nothing(name: str, change: Any, pair: str) -> None:
     with pytest.raises(UserError, match=rf"^network Net shares {pair}.*needs heads that share nothing"):
-        names.method(name).check_network(with_heads(change), 2)
+        registry.method(name).check_network(with_heads(change), 2)
 
 
-@pytest.mark.parametrize("name", names.method_names())
+@pytest.mark.parametrize("name", registry.method_names())
 def test_a_parameter_that_nothing_trains_is_told(name: str) -> None:
     def add(net: Any) -> None:
         net.scale = nn.Parameter(torch.ones(()))
@@ -114,7 +115,7 @@ def test_a_parameter_that_nothing_trains_is_told(name: str) -> None:
     with pytest.raises(
         UserError, match=r"^network Net keeps the parameter 'scale' outside of body and heads"
     ):
-        names.method(name).check_network(with_heads(add), 2)
+        registry.method(name).check_network(with_heads(add), 2)
 
 
 def test_what_is_frozen_or_trained_by_the_network_s_own_word_may_lie_anywhere() -> None:
@@ -125,11 +126,11 @@ def test_what_is_frozen_or_trained_by_the_network_s_own_word_may_lie_anywhere() 
     for kind, learns in ((Net, False), (Said, True)):
         net = kind(flat(linear()))
         net.scale = nn.Parameter(torch.ones(()), requires_grad=learns)
-        names.method("finetune").check_network(net, 2)
+        registry.method("finetune").check_network(net, 2)
 
 
 def test_bodies_heads_and_sizes_that_are_missing_are_told() -> None:
-    check = names.method("finetune").check_network
+    check = registry.method("finetune").check_network
     net = Net(flat(linear()))
     with pytest.raises(UserError, match="has 2 heads for 3 tasks; give it a head for each of them"):
         check(net, 3)
@@ -178,13 +179,13 @@ BUILT_IN = {
 }
 
 
-@pytest.mark.parametrize("name", names.method_names())
+@pytest.mark.parametrize("name", registry.method_names())
 def test_networks_of_raycl_s_own_are_refused_by_needs_alone(name: str) -> None:
-    assert {text.partition("(")[0] for text in BUILT_IN} == set(names.network_names())
-    kind, accepted = names.method(name), 0
+    assert {text.partition("(")[0] for text in BUILT_IN} == set(registry.network_names())
+    kind, accepted = registry.method(name), 0
     for text, shape in BUILT_IN.items():
-        net = names.network(text)
-        config = filled(net.Config, names.parse(text, "network").settings(net.Config, text), text)
+        net = registry.network(text)
+        config = filled(net.Config, calls.parse(text, "network").settings(net.Config, text), text)
         with torch.device("meta"):
             built = net.variant(config)(shape, (5, 5), config)
         shared = name == "impresslearn" and text in ("vgg16_bn", "resnet50(norm='affine')")
@@ -260,7 +261,7 @@ CHAINS: dict[str, tuple[Callable[[], Blocky], str]] = {
         r"groups the convolution body\.1\.layer",
     ),
 }
-CHAINED = [n for n in names.method_names() if Blocks in names.method(n).needs]
+CHAINED = [n for n in registry.method_names() if Blocks in registry.method(n).needs]
 
 
 @pytest.mark.parametrize("name", CHAINED)
@@ -273,12 +274,12 @@ def test_gates_refuse_what_is_no_chain_of_plain_blocks(name: str, case: str) -> 
 
 def test_who_runs_the_blocks_itself_refuses_other_ways_to_run_them() -> None:
     for name in ("pnn", "pathnet"):
-        kind = names.method(name)
+        kind = registry.method(name)
         with pytest.raises(UserError, match=r"^network Blocky has a Leaky for 'body\.1' with a forward\(\)"):
             kind.check_network(Blocky(first(), Leaky(nn.Linear(6, 6))), 2)
         with pytest.raises(UserError, match=r"^network Skips has features\(\) of its own"):
             kind.check_network(Skips(first(), Block(nn.Linear(6, 6))), 2)
-    names.method("hat").check_network(Blocky(first(), Leaky(nn.Linear(6, 6))), 2)
+    registry.method("hat").check_network(Blocky(first(), Leaky(nn.Linear(6, 6))), 2)
 
 
 def test_masks_written_out_by_hand_are_for_plain_blocks_alone() -> None:
@@ -335,7 +336,7 @@ def test_rows_are_measured_again_where_answers_do_not_stay(
     subject = method(name, build)
     subject.world = World(SHAPE, (2, 2, 2), subject.world.build)
     if name == "supsup":
-        subject = names.method(name)(subject.world, subject.config)
+        subject = registry.method(name)(subject.world, subject.config)
     fit, rows = toys.fit(lr=0.5, epochs=3, batch=8), []
     for report in toys.sequence.run(subject, on, fit):
         true = {t: fit.accuracy(subject, t, on.tasks[t].test) for t in range(report.task + 1)}
@@ -395,7 +396,7 @@ def test_a_body_that_has_other_names_in_the_network_is_masked_all_the_same() -> 
 
 
 def test_statistics_per_task_are_what_bases_ask_for() -> None:
-    check = names.method("impresslearn").check_network
+    check = registry.method("impresslearn").check_network
     with pytest.raises(UserError, match=r"shares the running statistics of 'body\.1' among its tasks"):
         check(Net(NORMED["shared batch statistics"]()), 2)
 

@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from raycl import presence
 from raycl.api import report
-from raycl.presence import present
+from raycl.study import presence
+from raycl.study.presence import present
 from tests.helpers.every_kind import STUDY
 
 HOLD = """
 import sys
 from pathlib import Path
-from raycl.presence import present
+from raycl.study.presence import present
 with present(Path(sys.argv[1]), "theirs", print):
     print("here", flush=True)
     sys.stdin.readline()

@@ -9,16 +9,22 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import names, player, pretraining, sequence
-from raycl.agenda import Agenda, Job, nothing_to_propose
+from raycl import registry
 from raycl.errors import UserError
-from raycl.gc import _needed
-from raycl.player import play, trained
-from raycl.pretraining import BACKBONE, Pretrained
+from raycl.methods import _first
+from raycl.methods._first import BACKBONE
+from raycl.runs import artefacts, player, sequence
+from raycl.runs.artefacts import Pretrained
+from raycl.runs.player import play, trained
+from raycl.runs.store import Result, Store, backbone_path
 from raycl.spec import RunSpec
-from raycl.store import Result, Store, backbone_path
-from raycl.study import Seeds, Study, cells_of
-from raycl.view import plan_text
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.gc import _needed
+from raycl.study.progress import Job
+from raycl.study.proposer import nothing_to_propose
+from raycl.study.values import Seeds, Study
+from raycl.terminal.view import plan_text
 from tests.helpers import facts, toys
 
 SHORT = {"fit.epochs": 2, "fit.milestones": (1,), "method.initial": "ksm_initial", "method.initial_epochs": 2}
@@ -114,13 +120,13 @@ def test_the_measured_rows_follow_evaluate() -> None:
 def test_a_backbone_taken_over_is_the_one_trained_here() -> None:
     on = toys.benchmark()
     plain_net: Any = toys.method("finetune", on, "resnet18(nf=2)")
-    first = names.method("finetune")
-    assert first is not pretraining.FirstTask
+    first = registry.method("finetune")
+    assert first is not _first.FirstTask
     spec_fit = {"epochs": 3, "batch": 16}
     toys.learn_one(plain_net, on, toys.fit(**spec_fit), 0)
-    tensors = pretraining.state_of(plain_net.net)
+    tensors = _first.state_of(plain_net.net)
     fresh: Any = toys.method("finetune", on, "resnet18(nf=2)", seed=5)
-    pretraining.adopt(fresh.net, tensors)
+    _first.adopt(fresh.net, tensors)
     wanted = facts.logits(plain_net, on, [0])[0]
     assert facts.same_bits(facts.logits(fresh, on, [0])[0], wanted)
     assert {name.split(".")[1] for name in tensors if name.startswith("heads.")} == {"0"}
@@ -129,26 +135,26 @@ def test_a_backbone_taken_over_is_the_one_trained_here() -> None:
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     found = Pretrained({"body.a": torch.arange(6.0).view(2, 3), "n": torch.tensor(3)}, 1.5, 2, 30)
     path = tmp_path / "one.npz"
-    path.write_bytes(pretraining.to_bytes(found, "k"))
-    again = pretraining.from_file(path, "k")
+    path.write_bytes(artefacts.backbone_to_bytes(found, "k"))
+    again = artefacts.backbone_from_file(path, "k")
     assert (again.seconds, again.epochs, again.updates) == (1.5, 2, 30)
     assert all(
         torch.equal(again.tensors[n], t) and again.tensors[n].dtype == t.dtype
         for n, t in found.tensors.items()
     )
-    with pytest.raises(pretraining.DamagedBackbone, match="another run"):
-        pretraining.from_file(path, "other")
+    with pytest.raises(artefacts.DamagedBackbone, match="another run"):
+        artefacts.backbone_from_file(path, "other")
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(pretraining.DamagedBackbone, match="is damaged"):
-        pretraining.from_file(path, "k")
+    with pytest.raises(artefacts.DamagedBackbone, match="is damaged"):
+        artefacts.backbone_from_file(path, "k")
 
 
 def test_another_networks_backbone_is_refused() -> None:
     on = toys.benchmark()
     one: Any = toys.method("finetune", on, "mlp(hidden=8)")
     other: Any = toys.method("finetune", on, "mlp(hidden=9)")
-    with pytest.raises(pretraining.DamagedBackbone, match="does not fit the network at body"):
-        pretraining.adopt(other.net, pretraining.state_of(one.net))
+    with pytest.raises(artefacts.DamagedBackbone, match="does not fit the network at body"):
+        _first.adopt(other.net, _first.state_of(one.net))
 
 
 @pytest.mark.parametrize("how", ["gone", "torn", "garbled"])
@@ -158,7 +164,7 @@ def test_a_lost_or_damaged_backbone_is_trained_again(how: str, tmp_path: Path) -
     assert isinstance(job, Job)
     finish(agenda, job)
     path = backbone_path(tmp_path, job.key)
-    whole, before = path.read_bytes(), pretraining.from_file(path, job.key).tensors
+    whole, before = path.read_bytes(), artefacts.backbone_from_file(path, job.key).tensors
     if how == "gone":
         path.unlink()
     else:
@@ -171,7 +177,7 @@ def test_a_lost_or_damaged_backbone_is_trained_again(how: str, tmp_path: Path) -
         roles.append(job.role)
         finish(again, job)
     assert "seed 1, backbone" in roles and all(state.complete for state in again.states)
-    after = pretraining.from_file(path, path.stem).tensors
+    after = artefacts.backbone_from_file(path, path.stem).tensors
     assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
 
 
@@ -294,7 +300,7 @@ def test_an_unknown_preset_of_the_first_task_is_refused() -> None:
 def test_a_given_network_is_not_trained() -> None:
     on = toys.benchmark()
     subject: Any = toys.method("finetune", on)
-    first = pretraining.FirstTask(subject.world, subject.config)
+    first = _first.FirstTask(subject.world, subject.config)
     before = facts.state(first)
     first.net.pretrained = True
     toys.learn_one(first, on, toys.fit(epochs=1), 0)

@@ -20,14 +20,16 @@ import pytest
 import torch
 
 import raycl
-from raycl import player, process
+from raycl import process
 from raycl.errors import UserError
-from raycl.local import play_here
 from raycl.method import Method, Task
+from raycl.runs import player
+from raycl.runs.store import Result
 from raycl.spec import RunSpec
-from raycl.store import Result
-from raycl.study import R, Seeds, Study, cells_of
-from raycl.training import Fit
+from raycl.study.expand import cells_of
+from raycl.study.local import play_here
+from raycl.study.values import R, Seeds, Study
+from raycl.training.fit import Fit
 from tests.helpers import rude
 
 HOME = Path(__file__).parents[1]
@@ -140,8 +142,9 @@ class Draws(Method):
 
 
 def agenda_of(study: Study, store: Path) -> Any:
-    from raycl.agenda import Agenda, nothing_to_propose
-    from raycl.store import Store
+    from raycl.runs.store import Store
+    from raycl.study.agenda import Agenda
+    from raycl.study.proposer import nothing_to_propose
 
     return Agenda(cells_of(study), Store(store).open(), nothing_to_propose)
 

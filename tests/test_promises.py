@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import names, sequence
+from raycl import registry
 from raycl.method import shares_statistics
+from raycl.runs import sequence
 from tests.helpers import facts, toys
 
-KEEPERS = [name for name in names.method_names() if names.method(name).keeps_logits]
+KEEPERS = [name for name in registry.method_names() if registry.method(name).keeps_logits]
 NETWORKS = {"mlp(hidden=16)": (1, 4, 4), "vgg16_bn(width=0.01)": (1, 32, 32)}
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-2},

@@ -18,13 +18,14 @@ from rich.console import Console
 from bench import scale
 from bench.scale import Searcher, play, stretch, study
 from raycl import Float, Grid, Search, Seeds, Study
-from raycl.agenda import Agenda, Job
-from raycl.maskjobs import MaskJob
-from raycl.store import Result, Store
-from raycl.study import cells_of
+from raycl.runs.store import Result, Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.maskjobs import MaskJob
+from raycl.study.progress import Job
+from raycl.terminal.view import LiveView
 from raycl.tune.proposals import tpe
 from raycl.tune.search import StudySearch
-from raycl.view import LiveView
 
 PLAIN = "raycl.method:Method"
 

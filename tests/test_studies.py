@@ -11,7 +11,9 @@ import pytest
 from raycl import Form, Seeds, run_study
 from raycl.errors import UserError
 from raycl.reporting import render
-from raycl.study import Search, Study, cells_of, read_study
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
+from raycl.study.values import Search, Study
 from studies.impresslearn.common import PAPER, Data, bases, boxes, own, recovered
 
 HOME = Path(__file__).parent.parent / "studies"
@@ -119,7 +121,7 @@ def test_a_figure_plays_to_its_end_and_shows_boxes(tmp_path: Path, small: Study)
 
 
 def test_table_1_of_a_paper_says_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from raycl.reporting.counts import row
+    from raycl.papers.accounts.counts import row
 
     monkeypatch.setenv("RAYCL_DATA", str(tmp_path))
     assert row("digits_split") == ["digits_split", "5", "2", "212-218/71-72/71-73", "-", "-"]
@@ -130,7 +132,7 @@ def test_what_is_not_prepared_is_told_from_what_is_too_little_by_the_kind_of_err
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from raycl.errors import NotPrepared, UserError
-    from raycl.reporting import counts
+    from raycl.papers.accounts import counts
 
     for error, word in (
         (NotPrepared("in whatever words"), "not here"),

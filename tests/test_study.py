@@ -12,10 +12,12 @@ import pytest
 from raycl import Choice, Float, Form, Grid, Int, R, Search, Seeds, Study
 from raycl.errors import UserError
 from raycl.method import Method
-from raycl.presets import PRESETS
 from raycl.spec import RunSpec
-from raycl.study import Cell, cells_of, read_study
-from raycl.training import Fit
+from raycl.study.cells import Cell
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
+from raycl.training.fit import Fit
+from raycl.training.presets import PRESETS
 
 
 def study(**changes: Any) -> Study:

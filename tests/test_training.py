@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raycl import training
-from raycl.method import Batch
-from raycl.presets import PRESETS
 from raycl.space import filled
-from raycl.tasks import Pooled
-from raycl.training import Diverged, Fit, OptimiserUpdate, Schedule, optimiser_of
+from raycl.tasks import Batch, Pooled
+from raycl.training import feeding, fit
+from raycl.training import fit as fit_module
+from raycl.training.fit import Diverged, Fit
+from raycl.training.optimiser import OptimiserUpdate, optimiser_of
+from raycl.training.presets import PRESETS
+from raycl.training.schedule import Schedule
 from tests.helpers import facts, toys
 
 
@@ -387,11 +389,11 @@ def test_a_split_that_does_not_fit_is_read_batch_by_batch_with_the_same_bits(
 ) -> None:
     on, states = toys.benchmark(), []
     for budget in (2**28, 0):
-        monkeypatch.setattr(training, "RESIDENT_BYTES", {"cpu": budget, "cuda": budget})
-        training._CACHE.clear()
+        monkeypatch.setattr(feeding, "RESIDENT_BYTES", {"cpu": budget, "cuda": budget})
+        feeding._CACHE.clear()
         plain = toys.method("finetune", on)
         toys.fit(epochs=2)(plain, on.tasks[0])
-        assert bool(training._CACHE) == bool(budget)
+        assert bool(feeding._CACHE) == bool(budget)
         states.append(facts.state(plain))
     facts.assert_same_state(*states)
 
@@ -408,12 +410,12 @@ def test_pooled_splits_are_means_over_samples() -> None:
 
 
 def test_pulses_come_from_inside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    pulses: list[training.Pulse] = []
+    pulses: list[fit.Pulse] = []
     config = filled(Fit.Config, {**toys.CALM, "epochs": 3}, "fit")
     on = toys.benchmark((2,), train=8)
     Fit(config, pulse=pulses.append)(Scripted([3.0, 2.0, 1.0]), on.tasks[0])
     assert pulses == []  # not within the first seconds
-    monkeypatch.setattr(training, "PULSE_SECONDS", 0.0)
+    monkeypatch.setattr(fit_module, "PULSE_SECONDS", 0.0)
     Fit(config, pulse=pulses.append)(Scripted([3.0, 2.0, 1.0]), on.tasks[0], stream="side")
     assert [(p.task, p.stream, p.epoch, p.val_loss) for p in pulses] == [
         (0, "side", e, 3.0 - e) for e in range(3)

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import benchmarks, names
-from raycl.checkpoints import Format, Notes, resume, save
+from raycl import registry
 from raycl.method import Method
-from raycl.unpickling import Refused
+from raycl.runs.checkpoints import Format, Notes, resume, save
+from raycl.runs.unpickling import Refused
 from tests.helpers import toys
 
 CALLED: list[str] = []
@@ -106,7 +106,7 @@ class Bound:
         return Bound, (self.n,)
 
 
-class Mine(names.method("finetune")):  # type: ignore[misc]
+class Mine(registry.method("finetune")):  # type: ignore[misc]
     """A method of this file, which makes its classes the run's own."""
 
 
@@ -172,7 +172,7 @@ def test_no_attribute_of_a_class_is_set(kind: type, state: Any) -> None:
 
 
 def test_what_was_there_before_keeps_its_state() -> None:
-    on = benchmarks.load("digits_split")
+    on = registry.load("digits_split")
     form = Format(on, Mine)
     inner = pickle.dumps({"classes": 99, "tasks": ()}, protocol=4)[2:-1].replace(b"\x94", b"")
     for steps in (
@@ -289,7 +289,7 @@ def test_a_tensor_is_as_large_as_its_bytes() -> None:
 def test_altered_checkpoints_cost_time_and_no_result(tmp_path: Path) -> None:
     """A file that was changed anywhere is dropped, or holds what it held."""
     on = toys.benchmark_for("finetune")
-    form, folder = Format(on, names.method("finetune")), tmp_path / ("ab" * 32)
+    form, folder = Format(on, registry.method("finetune")), tmp_path / ("ab" * 32)
     fit, kept = toys.fit_for("finetune", epochs=1), list[Any]()
     reports = toys.learn(toys.method("finetune", on), on, fit)
     path = folder / "state.pt"

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 import raycl
-from raycl import checkpoints, names, player, userfiles
+from raycl import calls, registry, userfiles
 from raycl.cli import main
 from raycl.errors import UserError
 from raycl.method import Method
-from raycl.study import cells_of, read_study
+from raycl.runs import checkpoints, player
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
 
 STUDY = """
 from raycl import Seeds, Study
@@ -172,7 +174,7 @@ class TestShadows:
             tmp_path, 0.1, ray=MINE, s=STUDY.replace("RATE", "0.1").replace("mine:Mine", "ray:Mine")
         )
         (cell,) = cells_of(read_study(study))
-        assert names.name_of(cell.method) == "ray:Mine"
+        assert calls.name_of(cell.method) == "ray:Mine"
 
     def test_a_studys_folder_does_not_join_the_path(self, tmp_path: Path) -> None:
         before = list(sys.path)
@@ -197,9 +199,9 @@ class TestNames:
     )  # fmt: skip
     def test_a_class_has_a_name_that_finds_it(self, folder: Path, text: str, name: str) -> None:
         with userfiles.beside(folder):
-            kind = names.method(text)
-            assert names.name_of(kind) == name
-            assert names.method(name) is kind
+            kind = registry.method(text)
+            assert calls.name_of(kind) == name
+            assert registry.method(name) is kind
 
     def test_a_study_that_is_a_value_finds_files_on_pythons_path(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,7 +218,7 @@ class TestNames:
 
     def test_a_class_without_source_is_refused(self) -> None:
         made: Any = type("Mine", (Method,), {"__module__": "nowhere"})
-        from raycl import digest
+        from raycl.userfiles import digest
 
         with pytest.raises(UserError, match="source of class Mine cannot be read"):
             digest.digest_of(made)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raycl.agenda import Agenda
-from raycl.store import Result, Store
-from raycl.study import Search, Seeds, cells_of
-from raycl.training import Pulse
-from raycl.view import LiveView, closing_text, interrupted_text, plan_text, shown
+from raycl.runs.store import Result, Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.values import Search, Seeds
+from raycl.terminal.view import LiveView, closing_text, interrupted_text, plan_text, shown
+from raycl.training.fit import Pulse
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, RATE
 

@@ -12,10 +12,11 @@ One of your own is a class in your own file, named ``"my_file:Mine"`` in a study
 """
 
 from raycl.benchmarks.arrays import as_images, split_by_class, whole
-from raycl.benchmarks.base import Recipe, forget, load, reordered, unnamed
+from raycl.benchmarks.base import Recipe, reordered
 from raycl.benchmarks.own import check_names
 from raycl.benchmarks.prepared import data_root
 from raycl.benchmarks.settings import within
+from raycl.registry import forget, load, unnamed
 
 __all__ = [
     "Recipe",

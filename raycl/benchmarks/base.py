@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from zlib import crc32
 
-from raycl import names
+from raycl import calls
 from raycl.benchmarks import sources
-from raycl.benchmarks.checks import a_benchmark, checked
+from raycl.benchmarks.checks import a_benchmark
 from raycl.benchmarks.pools import shuffled
-from raycl.benchmarks.prepared import data_root
 from raycl.benchmarks.settings import check_ranges
 from raycl.errors import UserError
 from raycl.tasks import ArraySplit, Benchmark
@@ -49,7 +47,7 @@ class Recipe:
 
     def make(self, seed: int, order: int) -> Benchmark:
         """The tasks in order number `order`: 0 is the benchmark's own, others are fixed shuffles of it."""
-        return reordered(a_benchmark(self.build(seed), str(self)), names.name_of(type(self)), order)
+        return reordered(a_benchmark(self.build(seed), str(self)), calls.name_of(type(self)), order)
 
     def needs(self) -> tuple[str, ...]:
         """Names of the data sources that must be prepared."""
@@ -106,7 +104,7 @@ class Recipe:
 
     def __str__(self) -> str:
         """The canonical text: what a study would write, defaults left out."""
-        return names.written(names.name_of(type(self)), self)
+        return calls.written(calls.name_of(type(self)), self)
 
 
 def reordered(benchmark: Benchmark, key: str, order: int) -> Benchmark:
@@ -120,87 +118,6 @@ def reordered(benchmark: Benchmark, key: str, order: int) -> Benchmark:
     places = shuffled(len(benchmark.tasks), 0, crc32(key.encode()), order)
     tasks = tuple(replace(benchmark.tasks[place], index=index) for index, place in enumerate(places))
     return replace(benchmark, tasks=tasks)
-
-
-def load(
-    name: str | Recipe, seed: int = 0, order: int = 0, identity: Mapping[str, Any] | None = None
-) -> Benchmark:
-    """The benchmark that a study calls `name`, e.g. ``digits_permuted(tasks=20)``; it pickles as that text.
-
-    Args:
-        seed: the run's training seed, for recipes that depend on it.
-        order: 0 for the benchmark's own task order, k > 0 for its k-th shuffle; contents never depend on it.
-        identity: of a run, as `Recipe.identity` gave it when the run was planned: a user's own data are found
-            by it. None where nothing is known.
-
-    Raises:
-        UserError: unknown name, bad setting, data that are not here, or others than a run was planned with.
-    """
-    if seed < 0 or order < 0:
-        raise UserError(f"benchmark {name}: seed = {seed} and order = {order} must not be negative")
-    recipe = names.recipe(name) if isinstance(name, str) else name
-    if identity:
-        recipe = recipe.located(identity)
-    recipe = recipe.ready()
-    facts = recipe.identity()
-    if identity is not None and facts != dict(identity):
-        raise UserError(_other_data(recipe, facts, identity))
-    return _loaded(recipe, seed, order, str(data_root()), tuple(sorted(facts.items())))
-
-
-def _other_data(recipe: Recipe, here: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
-    told = [", ".join(f"{name}: {text}" for name, text in facts.items()) or "the published data"
-            for facts in (here, planned)]  # fmt: skip
-    return (
-        f"benchmark {recipe}: the data here ({told[0]}) are not those of this run ({told[1]}): prepare "
-        "those, or plan again"
-    )
-
-
-@functools.lru_cache(maxsize=8)
-def _loaded(
-    recipe: Recipe, seed: int, order: int, root: str, facts: tuple[tuple[str, str], ...]
-) -> Benchmark:
-    # `root` and `facts` are here for the cache alone: other data are another benchmark.
-    made = recipe.make(seed, order)
-    if not type(recipe).__module__.startswith("raycl."):
-        made = checked(made, str(recipe))
-    notes = ", ".join(note for note in (recipe.subset(), made.subset) if note)
-    if not notes:
-        _check_counts(recipe, made)
-    again = (str(recipe), seed, order, dict(facts)) if facts else (str(recipe), seed, order)
-    return replace(made, name=str(recipe), subset=notes, recipe=(load, again))
-
-
-def forget() -> None:
-    """Make benchmarks anew when they are loaded next: whoever had their tasks may have changed them."""
-    _loaded.cache_clear()
-
-
-def _check_counts(recipe: Recipe, made: Benchmark) -> None:
-    """The whole published data must make tasks of the paper's size: an error, and not a footnote."""
-    wanted = recipe.counts()
-    for task in made.tasks if wanted else ():
-        have = (len(task.train), len(task.val), len(task.test))
-        if have != wanted:
-            raise UserError(
-                f"benchmark {recipe}: task {task.index + 1} has {have} images in train, val and test, where "
-                f"the paper's table says {wanted}; prepare {', '.join(recipe.needs())} again"
-            )
-
-
-@functools.lru_cache(maxsize=1024)
-def unnamed(text: str) -> str:
-    """A benchmark's text as a key holds it: a user's own data are known by their checksum, not by a name.
-
-    A text that names a file of the user's is left alone, as that file is not run for the sake of a key.
-    """
-    if ":" in text.partition("(")[0]:
-        return text
-    try:
-        return names.recipe(text).unnamed()
-    except UserError:  # of another version of raycl
-        return text
 
 
 def splits_hash(benchmark: Benchmark) -> str:

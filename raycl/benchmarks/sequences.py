@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, ClassVar, TypeAlias
 
-from raycl.benchmarks.base import Recipe, load
+from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.cifar import Cifar100Ten
 from raycl.benchmarks.emnist import EmnistTen
 from raycl.benchmarks.federated import FcelebaTen, FemnistTenPrm
 from raycl.benchmarks.pools import shuffled
 from raycl.benchmarks.settings import DataSeed, Range
+from raycl.registry import load
 from raycl.tasks import Benchmark
 
 Parts: TypeAlias = tuple[Callable[..., Recipe], ...]  # each makes a benchmark of a data seed

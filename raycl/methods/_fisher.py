@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raycl.method import Batch, Task, measuring, untouched
+from raycl.method import Task, measuring, untouched
 from raycl.methods._outer import Answer, Inexact, plain_layers, random_state, set_random_state, squares
 from raycl.networks import Network
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 
 def fisher(

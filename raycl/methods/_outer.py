@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from raycl.method import Batch, Task
+from raycl.method import Task
 from raycl.networks._checks import altered
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 CHUNK = 64  # samples per pass
 ROWS = 8  # samples of the pass that is checked by value; its first and its last are compared

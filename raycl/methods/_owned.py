@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.func import functional_call
 
 from raycl.masks import layers_of, weights_below_heads
-from raycl.method import Batch, Buffers, Task
+from raycl.method import Buffers, Task
+from raycl.methods._first import OnFirst
 from raycl.networks import Network
 from raycl.networks._checks import check_maskable
-from raycl.pretraining import OnFirst
 from raycl.probes.owners import bytes_of, owner_figures
-from raycl.training import Fit, Fitted
+from raycl.tasks import Batch
+from raycl.training.fit import Fit, Fitted
 
 if TYPE_CHECKING:
     pass

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from raycl.method import Batch
 from raycl.methods.piggyback import Threshold
-from raycl.training import Fitted
+from raycl.tasks import Batch
+from raycl.training.fit import Fitted
 
 
 class Picker:

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.method import Batch, Method, Task, Update, measuring, one_task
+from raycl.method import Method, Task, measuring, one_task
 from raycl.networks import Network
 from raycl.networks._checks import check_heads
 from raycl.space import Choice, Float
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 MOST = 10_000  # units of a layer
 NORM = 1e-6  # added to norms before they divide

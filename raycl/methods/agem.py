@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.method import Batch, Breaker, Method, Task, measuring, mixed_cross_entropy
+from raycl.method import Breaker, Method, Task, measuring, mixed_cross_entropy
 from raycl.space import Choice
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 
 class AGEM(Method):

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raycl.masks import weight_factors
-from raycl.method import Batch, Buffers, Task, Update, measuring, one_task
+from raycl.method import Buffers, Task, measuring, one_task
 from raycl.methods.hat import HAT
 from raycl.networks import Blocks
 from raycl.networks._attention import Attention, drawn
 from raycl.space import Choice, Float, Int
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 
 class CAT(HAT):

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from raycl.method import Task
+from raycl.methods._first import First, backbone_for
 from raycl.methods.one import One
 from raycl.networks import Network
-from raycl.pretraining import First, backbone_for
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
     from raycl.spec import RunSpec

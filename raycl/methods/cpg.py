@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl.masks import pack, unpack
-from raycl.method import Batch, Task, Update
+from raycl.method import Task
+from raycl.methods._first import finetuned
 from raycl.methods._owned import Owned, again
 from raycl.methods._picks import Picker, Snapshot, due, judged, picked_weights
 from raycl.methods.piggyback import START, TAU
-from raycl.pretraining import finetuned
 from raycl.probes.gates import figures_of
 from raycl.probes.owners import shares_of
 from raycl.space import Choice, filled
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
     from raycl.spec import RunSpec

@@ -12,12 +12,13 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 
-from raycl.method import Batch, Buffers, Task
+from raycl.method import Buffers, Task
 from raycl.methods._fisher import fisher
 from raycl.methods.ewc import _pieces
 from raycl.methods.hat import HAT
 from raycl.space import Float
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 
 class EHAT(HAT):

@@ -13,10 +13,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from raycl.method import Batch, Buffers, Method, Task
+from raycl.method import Buffers, Method, Task
 from raycl.methods._fisher import fisher
 from raycl.space import Float
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 PIECE = 2**17  # entries of a tensor that are worked on at once
 

@@ -17,7 +17,7 @@ from raycl.methods.ewc import EWC
 from raycl.methods.spg import gradient_importance
 from raycl.networks import Heads
 from raycl.space import Float
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 
 class EWCGI(EWC):

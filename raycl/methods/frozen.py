@@ -14,7 +14,7 @@ from torch import Tensor
 from raycl.method import Method, Task
 from raycl.networks import Heads
 from raycl.networks._norms import freeze_statistics
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 
 class Frozen(Method):

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl.masks import SOFT_MASK, Gate, annealed, layers_of, weight_factors
-from raycl.method import Batch, Breaker, Buffers, Method, Task, Update, one_task
+from raycl.method import Breaker, Buffers, Method, Task, one_task
 from raycl.networks import Blocks, Heads
 from raycl.space import Float
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 
 class HAT(Method):

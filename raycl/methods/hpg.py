@@ -12,10 +12,11 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from raycl.method import Batch, Breaker, Task, Update
+from raycl.method import Breaker, Task
 from raycl.methods.spg import SPG
 from raycl.space import Choice
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 
 class HPG(SPG):

@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.method import Batch, Method, Task, Update
+from raycl.method import Method, Task
 from raycl.networks._checks import shared_names
 from raycl.space import Choice, Float
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 MOST = 10_000  # units of a layer
 

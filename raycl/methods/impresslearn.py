@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from raycl.method import Batch, Task, one_task
+from raycl.method import Task, one_task
 from raycl.methods.supsup import SupSup
 from raycl.networks import Network
 from raycl.networks._checks import check_statistics
@@ -24,7 +24,8 @@ from raycl.space import Choice, filled
 from raycl.supermasks.alpha import Basis, combine, penalty
 from raycl.supermasks.bank import BasisMask, packed
 from raycl.supermasks.basis import masks_of, rules_of
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
     from raycl.spec import RunSpec

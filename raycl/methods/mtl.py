@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from raycl.method import Batch, Method, Pooled, Task, mixed_cross_entropy
-from raycl.training import Fit
+from raycl.method import Method, Pooled, Task, mixed_cross_entropy
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 
 class MTL(Method):

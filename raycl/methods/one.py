@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from raycl.method import Method, Task
 from raycl.networks import Heads, Network
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 
 class One(Method):

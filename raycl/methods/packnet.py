@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from raycl.method import Task
 from raycl.methods._owned import Owned, again
 from raycl.space import Float
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 
 class PackNet(Owned):

@@ -22,7 +22,7 @@ from raycl.method import Method, Task
 from raycl.networks import Blocks, Heads, Network
 from raycl.networks._checks import check_walked
 from raycl.space import Choice, Int
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 PATHS = 2
 MODULES = 1_000  # each is a network

@@ -18,13 +18,13 @@ from torch.func import functional_call
 
 from raycl.masks import layers_of, weights_below_heads
 from raycl.method import Task
+from raycl.methods._first import OnFirst
 from raycl.networks import Network
 from raycl.networks._checks import check_maskable
-from raycl.pretraining import OnFirst
 from raycl.probes.kernels import LayerMask, mask_figures, packed
 from raycl.probes.owners import bytes_of
 from raycl.space import Choice
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
     pass

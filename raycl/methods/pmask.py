@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raycl.masks import SOFT_MASK, Gate, annealed, layers_of, unpack, weight_factors, weights_below_heads
-from raycl.method import Batch, Breaker, Buffers, Method, Task, Update, one_task
+from raycl.method import Breaker, Buffers, Method, Task, one_task
 from raycl.networks import Blocks, Heads, Network
 from raycl.networks._checks import check_maskable
 from raycl.networks._norms import freeze_statistics
 from raycl.probes.gates import binarised, capacity_figures, gate_figures
 from raycl.probes.overlap import Bits
 from raycl.space import Float
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 
 class PMask(Method):

@@ -18,7 +18,7 @@ from raycl.method import Method, Task
 from raycl.networks import Blocks, Heads, Network
 from raycl.networks._checks import check_walked
 from raycl.space import Float
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 
 class PNN(Method):

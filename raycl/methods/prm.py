@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from raycl import streams
 from raycl.masks import layers_of, weight_factors
-from raycl.method import Batch, Buffers, Task, Update, one_task
+from raycl.method import Buffers, Task, one_task
 from raycl.methods.hat import HAT
 from raycl.probes import xmeans
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 Sets = list[list[int]]
 """D_l^t: for each block, the earlier tasks that are dissimilar to the new one."""

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raycl.method import Batch, Method, Pooled, Task, mixed_cross_entropy
-from raycl.training import Fit
+from raycl.method import Method, Pooled, Task, mixed_cross_entropy
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
     from raycl.tasks import Split

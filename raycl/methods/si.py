@@ -14,9 +14,10 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from raycl.method import Batch, Buffers, Method, Task, Update
+from raycl.method import Buffers, Method, Task
 from raycl.space import Choice, Float
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raycl.masks import SOFT_MASK, layers_of
-from raycl.method import Batch, Breaker, Buffers, Method, Task, measuring, one_task, untouched
+from raycl.method import Breaker, Buffers, Method, Task, measuring, one_task, untouched
 from raycl.networks import Heads, Network
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 GROUP = 16  # heads whose gradients are summed side by side, each as large as the body
 

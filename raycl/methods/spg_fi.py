@@ -16,7 +16,7 @@ from torch import Tensor
 from raycl.method import Method, Task
 from raycl.methods._fisher import fisher
 from raycl.methods.spg import SPG, standardised
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 
 class SPGFI(SPG):

@@ -26,7 +26,7 @@ from raycl.space import Float, filled
 from raycl.supermasks.bank import Backbone, BasisMask, packed
 from raycl.supermasks.basis import own_masks, rules_of
 from raycl.supermasks.edge_popup import Values, density_of, draw_scores, fixed_weight, mask_of
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
     from raycl.spec import RunSpec

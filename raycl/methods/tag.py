@@ -14,9 +14,10 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from raycl.method import Batch, Method, Task, Update
+from raycl.method import Method, Task
 from raycl.space import Choice, Float
-from raycl.training import Fit
+from raycl.tasks import Batch, Update
+from raycl.training.fit import Fit
 
 FIRST, SECOND = 0.9, 0.99  # decay of the moments
 EPSILON = 1e-8

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.method import Batch, Buffers, Method, Task, one_task
+from raycl.method import Buffers, Method, Task, one_task
 from raycl.networks import Blocks, Heads
 from raycl.space import Choice, Float
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 
 class UCL(Method):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from raycl import userfiles
+from raycl import installed
 from raycl.process.parts import Left
 
 
@@ -52,4 +52,4 @@ def _is_own(function: Callable[..., Any]) -> bool:
     while isinstance(function, functools.partial):
         function = function.func
     code = getattr(inspect.unwrap(function), "__code__", None)
-    return code is not None and userfiles.is_own_file(Path(code.co_filename))
+    return code is not None and installed.is_own_file(Path(code.co_filename))

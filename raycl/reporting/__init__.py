@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from raycl import userfiles
-from raycl.agenda import Agenda
 from raycl.errors import UserError, nearest
-from raycl.study import Study
+from raycl.study.agenda import Agenda
+from raycl.study.values import Study
 
 FORMATS = ("table", "csv", "html", "latex")
 
@@ -45,7 +45,7 @@ def render(
         text = _text(study, agenda, format, command, times, claims, points, tables)
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
     if path is not None:
-        from raycl.store import publish
+        from raycl.runs.store import publish
 
         try:
             publish(Path(path), text)
@@ -74,11 +74,11 @@ def _text(
     if claims and format == "latex":
         raise UserError("claims are not written as latex; ask for table, csv or html")
     if claims and format in ("table", "csv"):
-        from raycl.reporting import claimtable, verdicts
-        from raycl.reporting.collect import collect
+        from raycl.papers import claimtext, verdicts
+        from raycl.results.collect import collect
 
         found = verdicts.verdicts(study, collect(study, agenda))
-        text = claimtable.claims_csv(found) if format == "csv" else claimtable.claims_text(study, found)
+        text = claimtext.claims_csv(found) if format == "csv" else claimtext.claims_text(study, found)
     elif format == "table":
         from raycl.reporting.table import table_text
 
@@ -99,8 +99,8 @@ def _text(
 
 
 def _csv(study: Study, agenda: Agenda, times: bool, points: bool, tables: bool) -> str:
-    from raycl.reporting.collect import collect
     from raycl.reporting.csvfile import points_csv, sheets_csv, tables_csv, to_csv
+    from raycl.results.collect import collect
 
     rows = collect(study, agenda)
     if points:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from raycl.choosing import labels_chosen
 from raycl.errors import UserError
-from raycl.reporting.grammar import Metric, parse_metric
-from raycl.reporting.numbers import ABSENT, by_task, number, setting, written
-from raycl.reporting.rows import Final, Row, Section
-from raycl.study import View
+from raycl.patterns import labels_chosen
+from raycl.results.grammar import Metric, parse_metric
+from raycl.results.numbers import ABSENT, by_task, number, setting, written
+from raycl.results.rows import Final, Row, Section
+from raycl.study.values import View
 
 if TYPE_CHECKING:
     from raycl.reporting.plots import Styles

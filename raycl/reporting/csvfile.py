@@ -11,13 +11,13 @@ from typing import Any
 
 from raycl.errors import UserError
 from raycl.metrics import Metric, all_metrics
-from raycl.reporting import papertext
-from raycl.reporting.collect import sections, subset_of
-from raycl.reporting.numbers import FACTS, TIMES
-from raycl.reporting.rows import COMPLETE, DIVERGED, MISSING, Final, Group, Row, Stat
+from raycl.papers import tabletext
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import canonical, fixed
-from raycl.study import Study
+from raycl.results.collect import sections, subset_of
+from raycl.results.numbers import FACTS, TIMES
+from raycl.results.rows import COMPLETE, DIVERGED, MISSING, Final, Group, Row, Stat
+from raycl.study.values import Study
 
 _LEADING = ["benchmark", "subset", "order", "label", "seed", "status", "n", "trials", "trials_diverged"]
 TABLE_COLUMNS = [
@@ -115,7 +115,7 @@ def tables_csv(study: Study, rows: Sequence[Row]) -> str:
     out = Lines()
     writer = csv.DictWriter(out, TABLE_COLUMNS)
     writer.writeheader()
-    for found in papertext.tables_of(study, sections(study, rows)):
+    for found in tabletext.tables_of(study, sections(study, rows)):
         for entry in found.all:
             ours, printed = entry.ours, entry.printed
             line = {

@@ -12,27 +12,20 @@ from typing import Any
 
 import jinja2
 
-from raycl.agenda import Agenda
 from raycl.metrics import Metric, all_metrics
-from raycl.reporting import claimtable, measures, papertext, plots, sensitivity, settings, table, verdicts
-from raycl.reporting.collect import collect, searched_on, sections
+from raycl.papers import claimtext, tabletext, verdicts
+from raycl.papers.cells import Filled
+from raycl.reporting import plots, searches, sensitivity, settings, table
 from raycl.reporting.importances import importances
-from raycl.reporting.numbers import TIMES
-from raycl.reporting.papercells import Filled
-from raycl.reporting.rows import COMPLETE, Group, Row, Section
-from raycl.reporting.text import (
-    ABSENT,
-    about,
-    counted,
-    fraction,
-    moment,
-    one_line,
-    plain_value,
-    quantity,
-    seconds,
-)
-from raycl.store import Result, publish
-from raycl.study import Cell, Search, Seeds, Study, View
+from raycl.results import measures
+from raycl.results.collect import collect, searched_on, sections
+from raycl.results.numbers import TIMES
+from raycl.results.rows import COMPLETE, Group, Row, Section
+from raycl.runs.store import Result, publish
+from raycl.study.agenda import Agenda
+from raycl.study.cells import Cell
+from raycl.study.values import Search, Seeds, Study, View
+from raycl.text import ABSENT, about, counted, fraction, moment, one_line, plain_value, quantity, seconds
 
 DEFINITIONS = {
     **sensitivity.DEFINITIONS,
@@ -80,8 +73,8 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
     found = sections(study, rows)
     styles = plots.styles_of(list(dict.fromkeys(row.cell.label for row in rows)))
     held = verdicts.verdicts(study, rows) if claims or study.paper else []
-    papers = papertext.tables_of(study, found)
-    deviations = papertext.deviations(papers)
+    papers = tabletext.tables_of(study, found)
+    deviations = tabletext.deviations(papers)
     template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -96,9 +89,9 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
         where=_where(agenda),
         sections=[_section(study, section, styles, f"b{n}") for n, section in enumerate(found, start=1)],
         problems=[(row.cell.name, row.status, row.reason) for row in rows if row.reason],
-        claims=claimtable.page_lines(held),
-        claims_summary=claimtable.summary(study, held) if claims or study.paper else "",
-        claims_legend=claimtable.LEGEND,
+        claims=claimtext.page_lines(held),
+        claims_summary=claimtext.summary(study, held) if claims or study.paper else "",
+        claims_legend=claimtext.LEGEND,
         definitions={metric.name: metric.definition for metric in all_metrics(study.metrics)} | DEFINITIONS,
         main=[metric.name for metric in all_metrics(study.metrics) if metric.main],
         command=command,
@@ -220,7 +213,7 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "progress": plots.progress(section, styles, f"{name}-progress"),
         "spread": [
             _view(view, section, f"{name}-ps", styles)
-            for view in [sensitivity.Searches()]
+            for view in [searches.Searches()]
             if view.lines(section)[1]
         ],
         "searches": _searches(section, styles, name),
@@ -228,13 +221,13 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
     }
 
 
-def _paper(study: Study, found: Filled, deviations: Sequence[papertext.Deviation]) -> dict[str, Any]:
+def _paper(study: Study, found: Filled, deviations: Sequence[tabletext.Deviation]) -> dict[str, Any]:
     """A paper's table: in each cell ours, the printed number below it, and their difference below that."""
-    cells = {place: papertext.texts(entry) for place, entry in found.entries.items()}
-    marks = {label: papertext.marks(label, deviations) for label in (*found.rows, *found.columns)}
-    words = [papertext.whole_word([cells[row, column] for row in found.rows]) for column in found.columns]
+    cells = {place: tabletext.texts(entry) for place, entry in found.entries.items()}
+    marks = {label: tabletext.marks(label, deviations) for label in (*found.rows, *found.columns)}
+    words = [tabletext.whole_word([cells[row, column] for row in found.rows]) for column in found.columns]
     return {
-        "title": papertext.title(found),
+        "title": tabletext.title(found),
         "beside": any(entry.printed for entry in found.all),
         "corner": "" if found.table.transpose else "method",
         "columns": [(label, marks[label], word) for label, word in zip(found.columns, words, strict=True)],
@@ -243,8 +236,8 @@ def _paper(study: Study, found: Filled, deviations: Sequence[papertext.Deviation
                                zip(found.columns, words, strict=True)])
             for row in found.rows
         ],
-        "caption": papertext.caption(study, found),
-        "notes": papertext.notes(found),
+        "caption": tabletext.caption(study, found),
+        "notes": tabletext.notes(found),
     }  # fmt: skip
 
 

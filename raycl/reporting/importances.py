@@ -17,10 +17,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.reporting.rows import Row, Tried
-from raycl.reporting.text import counted, fraction, plain_value
+from raycl.results.rows import Row, Tried
 from raycl.space import Choice, Domain
-from raycl.study import Grid
+from raycl.study.values import Grid
+from raycl.text import counted, fraction, plain_value
 
 ENOUGH = 30  # completed trials under which nothing is said about importance
 RESAMPLES = 200

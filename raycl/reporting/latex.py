@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raycl.agenda import Agenda
-from raycl.reporting import papertext, table
-from raycl.reporting.collect import collect, sections
-from raycl.reporting.papercells import Filled
-from raycl.reporting.rows import Section
-from raycl.reporting.text import ABSENT, one_line
-from raycl.study import Sheet, Study
+from raycl.papers import tabletext
+from raycl.papers.cells import Filled
+from raycl.reporting import table
+from raycl.results.collect import collect, sections
+from raycl.results.rows import Section
+from raycl.study.agenda import Agenda
+from raycl.study.values import Sheet, Study
+from raycl.text import ABSENT, one_line
 
 WIDE = 5  # columns of numbers side by side; the next ones stand in a table of their own
 HEAD = "% \\usepackage{booktabs}\n% \\usepackage{xcolor}"
@@ -32,8 +33,8 @@ _ESCAPED = {
 def latex_text(study: Study, agenda: Agenda) -> str:
     """Sheets, the paper's tables and where methods are not as published; without tables one per benchmark."""
     found = sections(study, collect(study, agenda))
-    papers = papertext.tables_of(study, found)
-    known = papertext.deviations(papers)
+    papers = tabletext.tables_of(study, found)
+    known = tabletext.deviations(papers)
     parts = [_sheet(sheet) for sheet in study.written_sheets]
     parts += [_paper(study, paper, known) for paper in papers]
     parts += [_deviations(known)] if known else []
@@ -48,14 +49,14 @@ def escaped(text: str) -> str:
     return found.replace("--", "-{}-")  # which would become one dash
 
 
-def _paper(study: Study, found: Filled, known: Sequence[papertext.Deviation]) -> str:
+def _paper(study: Study, found: Filled, known: Sequence[tabletext.Deviation]) -> str:
     """Two lines per row: ours, and in grey the printed number and the difference."""
     corner = "" if found.table.transpose else "method"
     bodies = []
     for start in range(0, len(found.columns), WIDE):
         some = found.columns[start : start + WIDE]
-        cells = {place: papertext.texts(entry) for place, entry in found.entries.items() if place[1] in some}
-        words = {column: papertext.whole_word([cells[row, column] for row in found.rows]) for column in some}
+        cells = {place: tabletext.texts(entry) for place, entry in found.entries.items() if place[1] in some}
+        words = {column: tabletext.whole_word([cells[row, column] for row in found.rows]) for column in some}
         head = [[corner, *(escaped(column) + _mark(column, known) for column in some)]]
         if any(words.values()):
             head.append(["", *(_grey(words[column]) for column in some)])
@@ -67,28 +68,28 @@ def _paper(study: Study, found: Filled, known: Sequence[papertext.Deviation]) ->
             rows += [["", *below]] if any(below) else []
         bodies.append(_tabular("l" * (1 + len(some)), head, rows))
     note = ["in grey the paper's number and the difference"] if any(e.printed for e in found.all) else []
-    about = "; ".join([*note, *papertext.caption(study, found)])
+    about = "; ".join([*note, *tabletext.caption(study, found)])
     caption = _title(study, found) + (f": {about}" if about else "")
     *early, last = bodies
     parts = [_float(caption if not n else "", body, ()) for n, body in enumerate(early)]
-    return "\n\n".join([*parts, _float("" if early else caption, last, papertext.notes(found))])
+    return "\n\n".join([*parts, _float("" if early else caption, last, tabletext.notes(found))])
 
 
 def _title(study: Study, found: Filled) -> str:
     """Accuracy (fraction), as in Table 2 of spg: LaTeX counts tables itself."""
-    number, colon, rest = papertext.title(found).partition(": ")
+    number, colon, rest = tabletext.title(found).partition(": ")
     if not (colon and number.startswith("Table")):
-        return papertext.title(found)
+        return tabletext.title(found)
     return f"{rest}, as in {number}" + (f" of {study.paper}" if study.paper else "")
 
 
-def _ours(cell: papertext.Texts) -> str:
+def _ours(cell: tabletext.Texts) -> str:
     if not cell.std:
         return _number(cell.ours)
     return f"{_number(cell.ours)} {{\\scriptsize $\\pm$ {_number(cell.std)}}}"
 
 
-def _theirs(cell: papertext.Texts) -> str:
+def _theirs(cell: tabletext.Texts) -> str:
     """The printed number or the word in its place, and the difference; bold where it is beyond its errors."""
     if not cell.paper:
         return ""
@@ -110,12 +111,12 @@ def _grey(text: str) -> str:
     return f"{{\\scriptsize\\color{{gray}}{text}}}" if text else ""
 
 
-def _mark(label: str, known: Sequence[papertext.Deviation]) -> str:
-    text = papertext.marks(label, known)
+def _mark(label: str, known: Sequence[tabletext.Deviation]) -> str:
+    text = tabletext.marks(label, known)
     return f"\\textsuperscript{{{text}}}" if text else ""
 
 
-def _deviations(known: Sequence[papertext.Deviation]) -> str:
+def _deviations(known: Sequence[tabletext.Deviation]) -> str:
     """What the raised numbers mean, below all tables."""
     lines = [f"\\textsuperscript{{{deviation.number}}} {escaped(deviation.line)}\\par" for deviation in known]
     return "\n".join(["\\begin{flushleft}\\footnotesize", "Where methods are not as published:\\par",

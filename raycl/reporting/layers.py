@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raycl.choosing import labels_chosen
 from raycl.errors import UserError
 from raycl.metrics import Matrix
-from raycl.reporting.grammar import Metric, parse_metric
-from raycl.reporting.numbers import along, by_task, written
-from raycl.reporting.rows import Final, Group, Section
-from raycl.reporting.text import clip, one_line
-from raycl.study import View
+from raycl.patterns import labels_chosen
+from raycl.results.grammar import Metric, parse_metric
+from raycl.results.numbers import along, by_task, written
+from raycl.results.rows import Final, Group, Section
+from raycl.study.values import View
+from raycl.text import clip, one_line
 
 if TYPE_CHECKING:
     from raycl.reporting.plots import Styles

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 
+from raycl import units
 from raycl.errors import UserError, nearest, quoted, screen_line
 from raycl.metrics import Metric, metric_named
-from raycl.reporting import csvfile, sensitivity, units
-from raycl.reporting.claims import RUNNING
+from raycl.papers.claims import RUNNING
+from raycl.papers.tables import known_metrics
+from raycl.reporting import csvfile, sensitivity
 from raycl.reporting.curves import Curves, one_per_run
-from raycl.reporting.papertable import known_metrics
-from raycl.study import Study
+from raycl.study.values import Study
 
 ELSEWHERE = ("paper", "difference", "epochs", "stored", "method", "view", "kind", "task", *RUNNING)
 """Names that MLflow, the page and the points of views give to other things."""

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raycl import names
-from raycl.reporting.text import one_line, wrapped
-from raycl.study import Cell, Grid, Study
+from raycl import calls
+from raycl.study.cells import Cell
+from raycl.study.values import Grid, Study
+from raycl.text import one_line, wrapped
 
 NETWORK = "network"  # stands among the settings: most fields of a network are at their defaults
 BY_THE_STUDY = (NETWORK, "study fit", "label")  # sources that a study writes value by value
@@ -50,7 +51,7 @@ def searched(cell: Cell) -> set[str]:
 def fixed(cell: Cell) -> list[Fixed]:
     """What the study fixed, and all else that is not at its default, by key."""
     varied = searched(cell)
-    found = [Fixed(NETWORK, names.name_of(cell.network), NETWORK)]
+    found = [Fixed(NETWORK, calls.name_of(cell.network), NETWORK)]
     for key, setting in cell.settings.items():
         idle = setting.domain is not None and setting.explicit  # it was to be searched, and is not
         source = "default" if idle else setting.source
@@ -78,7 +79,7 @@ def ran_with(cell: Cell, params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def whose(cell: Cell, source: str) -> str:
     """The source as a reader knows it: a method by its name."""
-    return {"method": names.name_of(cell.method), "study fit": "the study"}.get(source, source)
+    return {"method": calls.name_of(cell.method), "study fit": "the study"}.get(source, source)
 
 
 def some(labels: Sequence[str]) -> str:

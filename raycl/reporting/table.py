@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raycl.agenda import Agenda
 from raycl.metrics import Metric, all_metrics
-from raycl.reporting import measures, papertext
-from raycl.reporting.collect import collect, searched_on, sections
-from raycl.reporting.rows import COMPLETE, Group, Row, Section
-from raycl.reporting.sensitivity import Searches
-from raycl.reporting.text import (
+from raycl.papers import tabletext
+from raycl.reporting.searches import Searches
+from raycl.results import measures
+from raycl.results.collect import collect, searched_on, sections
+from raycl.results.rows import COMPLETE, Group, Row, Section
+from raycl.study.agenda import Agenda
+from raycl.study.values import Seeds, Sheet, Study, View
+from raycl.text import (
     ABSENT,
     COLUMNS,
     clipped,
@@ -24,7 +26,6 @@ from raycl.reporting.text import (
     width_of,
     wrapped,
 )
-from raycl.study import Seeds, Sheet, Study, View
 
 MANY = 24  # labels that a reader can still compare line by line
 GAP = 2  # between columns
@@ -57,10 +58,10 @@ def table_text(study: Study, agenda: Agenda) -> str:
     found = sections(study, rows)
     parts = ["\n".join(sheet_lines(sheet)) for sheet in study.written_sheets]
     parts += [_missing(rows)] if any(row.status != COMPLETE for row in rows) else []
-    papers = papertext.tables_of(study, found)
-    known = papertext.deviations(papers)
-    parts += ["\n".join(papertext.lines(study, paper, known)) for paper in papers]
-    parts += ["\n".join(papertext.deviation_lines(known))] if known else []
+    papers = tabletext.tables_of(study, found)
+    known = tabletext.deviations(papers)
+    parts += ["\n".join(tabletext.lines(study, paper, known)) for paper in papers]
+    parts += ["\n".join(tabletext.deviation_lines(known))] if known else []
     for section in found:
         main = ["\n".join(section_lines(study, section))]
         main += ["\n".join(lines) for lines in [view_lines(Searches(), section)] if lines]

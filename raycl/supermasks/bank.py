@@ -7,8 +7,7 @@ it depends on, and neither how many were trained beside it nor where.
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,18 +21,8 @@ from torch.func import functional_call
 from raycl import streams
 from raycl.masks import kept, layers_of, pack, unpack, weights_of
 from raycl.networks import Network
-from raycl.plainfiles import Unfit, archive, check_plain, mapping, only, read_archive, whole
 from raycl.supermasks.edge_popup import Backbone as Init
 from raycl.supermasks.edge_popup import Values, fixed_weight
-
-FORMAT = 2  # of a mask's file; the first has no digest
-PARTS = ("bits", "values", "statistics")  # of a `BasisMask`, an array a layer each
-
-
-class DamagedMask(ValueError):
-    """A mask's file that cannot be used: truncated, garbled, or of another mask."""
-
-    key = ""
 
 
 @dataclass(frozen=True)
@@ -141,9 +130,9 @@ class MaskSpec:
         Raises:
             UserError: a file of the user's has changed since the key was made.
         """
-        from raycl import names
+        from raycl import registry
 
-        names.check_code(self.code, self.home, {"network": self.network, "benchmark": self.benchmark})
+        registry.check_code(self.code, self.home, {"network": self.network, "benchmark": self.benchmark})
 
 
 @dataclass(frozen=True)
@@ -172,27 +161,6 @@ class BasisMask:
         return masks
 
 
-def basis_of(specs: Sequence[MaskSpec], net: Network, find: Callable[[str], Path]) -> list[BasisMask]:
-    """The masks that these specs mean: drawn, or read from the files that `find` names by key.
-
-    Raises:
-        DamagedMask: a file is torn or is not what its name says; its `key` says which.
-        FileNotFoundError: a mask is not there.
-    """
-    sizes = [weight.numel() for weight in masked_weights(net).values()]
-    found = []
-    for spec in specs:
-        if not spec.trained:
-            found.append(random_mask(sizes, spec.density, spec.score_seed))
-            continue
-        try:
-            found.append(from_file(find(spec.key), spec, sizes))
-        except DamagedMask as error:
-            error.key = spec.key
-            raise
-    return found
-
-
 def masked_weights(net: Network) -> dict[str, Tensor]:
     """Weights under a mask, by name: the body's, and the first head's, which all tasks share."""
     found = weights_of(net)
@@ -214,63 +182,3 @@ def random_mask(sizes: Sequence[int], density: float, seed: int) -> BasisMask:
 def packed(masks: Sequence[Tensor]) -> tuple[NDArray[np.uint8], ...]:
     """Bits of the entries that are not zero."""
     return tuple(pack(mask != 0) for mask in masks)
-
-
-def to_bytes(mask: BasisMask, spec: MaskSpec) -> bytes:
-    """A mask as a file: an .npz archive with its spec beside the bits, and the digest of all of it."""
-    arrays = {f"{name}{i}": array for name in PARTS for i, array in enumerate(getattr(mask, name))}
-    return archive({"format": FORMAT, "spec": spec.to_json(), "about": dict(mask.about)}, arrays)
-
-
-def from_file(path: Path, spec: MaskSpec, sizes: Sequence[int] | None = None) -> BasisMask:
-    """A mask from its file.
-
-    Args:
-        sizes: weights of each layer of the backbone it is wanted for.
-
-    Raises:
-        DamagedMask: the file is truncated or garbled, was changed, or is of another mask or backbone.
-        FileNotFoundError: there is none.
-    """
-    try:
-        head, arrays = read_archive(path, sealed_from=2)
-        mask = _checked(head, arrays, spec)
-    except FileNotFoundError:
-        raise
-    except (OSError, Unfit) as error:
-        raise DamagedMask(f"mask {path} is damaged ({error})") from None
-    if sizes is None:
-        return mask
-    if [(n + 7) // 8 for n in sizes] != [len(layer) for layer in mask.bits]:
-        raise DamagedMask(
-            f"mask {path} is of another backbone: {len(mask.bits)} layers, wanted {list(sizes)}"
-        )
-    if any(np.unpackbits(bits)[n:].any() for bits, n in zip(mask.bits, sizes, strict=True)):
-        raise DamagedMask(f"mask {path} is damaged (a layer has more ones than weights)")
-    return mask
-
-
-def _checked(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], spec: MaskSpec) -> BasisMask:
-    """The mask that an archive holds.
-
-    Raises:
-        Unfit: it is another, or holds what no mask does.
-    """
-    only(head, ("format", "spec", "about", *(("arrays", "digest") if "digest" in head else ())), "its head")
-    if whole(head["format"], "format") not in (1, FORMAT):
-        raise Unfit("another format")
-    check_plain(mapping(head["about"], "about"), "about")
-    if head["spec"] != json.loads(json.dumps(spec.to_json())):
-        raise Unfit("it is not the one that its name says")
-    counts = {name: sum(member.rstrip("0123456789") == name for member in arrays) for name in PARTS}
-    only(arrays, [f"{name}{i}" for name in PARTS for i in range(counts[name])], "it")
-    parts = {name: tuple(arrays[f"{name}{i}"] for i in range(counts[name])) for name in PARTS}
-    factor = np.int8 if spec.mask_values == "signed" else np.float32
-    for name, kind in (("bits", np.uint8), ("values", factor), ("statistics", np.float32)):
-        for i, array in enumerate(parts[name]):
-            if array.dtype != kind or array.ndim != 1 or not np.isfinite(array).all():
-                raise Unfit(f"{name}{i} is no vector of finite {np.dtype(kind)}")
-    ones = [int(np.unpackbits(bits).sum()) for bits in parts["bits"]]
-    if [len(values) for values in parts["values"]] != (ones if spec.mask_values != "binary" else []):
-        raise Unfit("its values are not as many as its ones")
-    return BasisMask(**parts, about=head["about"])

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from raycl import names, streams
+from raycl import registry, streams
 from raycl.errors import UserError
-from raycl.presets import PRESETS, parts_of
 from raycl.space import filled
 from raycl.supermasks.bank import MaskSpec
-from raycl.supermasks.training import check_fit
-from raycl.training import Fit
+from raycl.supermasks.rules import check_fit
+from raycl.training.fit import Fit
+from raycl.training.presets import PRESETS, parts_of
 
 if TYPE_CHECKING:
     from raycl.benchmarks import Recipe
@@ -50,7 +50,7 @@ def masks_of(
     Raises:
         UserError: the benchmark has no such tasks, or not in front of those that the run learns.
     """
-    recipe = names.recipe(spec.benchmark)
+    recipe = registry.recipe(spec.benchmark)
     needed = max(heterogeneous, min(homogeneous, 1))
     recipe.window(0, max(needed, 1))  # refuses a benchmark without a fixed sequence, or with a shorter one
     first: int = getattr(recipe, "first", 0)
@@ -83,7 +83,7 @@ def own_masks(spec: RunSpec, preset: str, epochs: int, **rules: Any) -> tuple[Ma
     Raises:
         UserError: the benchmark has no fixed sequence of tasks, or the run shuffles it.
     """
-    recipe = names.recipe(spec.benchmark)
+    recipe = registry.recipe(spec.benchmark)
     if spec.order:
         raise UserError(
             f"{spec.method}: bank = True takes tasks in their own order, and this is order {spec.order}; set "

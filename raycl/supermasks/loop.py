@@ -25,8 +25,9 @@ from raycl.networks import Block, Blocks, Heads, Network, PerTaskBatchNorm
 from raycl.networks._checks import altered
 from raycl.supermasks.bank import Backbone, BasisMask, packed
 from raycl.supermasks.edge_popup import density_of, draw_scores
-from raycl.supermasks.training import Order, PulseOfMasks, Rules
-from raycl.training import Diverged, Fit, Schedule
+from raycl.supermasks.rules import Order, PulseOfMasks, Rules
+from raycl.training.fit import Diverged, Fit
+from raycl.training.schedule import Schedule
 
 SAMPLED = 4096  # layers with more weights are selected from by way of a sample
 REACH = 0.004  # share of a layer's ranks that is looked through on either side of the last threshold

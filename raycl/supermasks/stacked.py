@@ -32,9 +32,9 @@ from raycl.supermasks.loop import (
     run,
     training_mode,
 )
-from raycl.supermasks.training import Order, PulseOfMasks, Rules
+from raycl.supermasks.rules import Order, PulseOfMasks, Rules
 from raycl.tasks import Split, augments, drawn
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 BatchImpl: TypeAlias = Literal["bmm", "vmap", "loop"]
 BYTES = {"cpu": 2**30}  # that a chunk may take; on a GPU a share of what is free

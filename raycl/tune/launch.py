@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raycl.agenda import Agenda
 from raycl.benchmarks import data_root
 from raycl.errors import UserError, redacted, screen_line, typed_path
-from raycl.study import Cell, Study
+from raycl.study.agenda import Agenda
+from raycl.study.cells import Cell
+from raycl.study.values import Study
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,7 +50,7 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     except Exception as error:  # an installation that is broken
         raise _no_start(screen_line(f"{type(error).__name__}: {error}")) from None
 
-    from raycl.tune.joining import check_address, muted, no_cluster
+    from raycl.tune.fitness.joining import check_address, muted, no_cluster
 
     already = ray.is_initialized()
     if not already:
@@ -140,8 +141,8 @@ def feasible(
     Raises:
         UserError: the first thing that forbids it; `raycl doctor` lists them all.
     """
-    from raycl.tune import nodes
-    from raycl.tune.joining import token_warning
+    from raycl.tune.fitness import nodes
+    from raycl.tune.fitness.joining import token_warning
 
     check_resources(cells)
     known, mine = nodes.ask(store), nodes.here()
@@ -168,7 +169,7 @@ def check_resources(cells: Sequence[Cell]) -> None:
     """
     import ray
 
-    from raycl.tune.nodes import elastic
+    from raycl.tune.fitness.nodes import elastic
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     grows, asked = None, False
@@ -214,7 +215,7 @@ def slots(cells: Sequence[Cell]) -> int:
     """
     import ray
 
-    from raycl.tune.nodes import elastic
+    from raycl.tune.fitness.nodes import elastic
 
     have = dict(ray.cluster_resources())
     grows = elastic()
@@ -305,18 +306,18 @@ def bundle(resources: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _needs(cell: Cell) -> Sequence[str]:
-    from raycl import names, userfiles
+    from raycl import registry, userfiles
 
     with userfiles.beside(cell.home):
-        return names.recipe(cell.benchmark).needs()
+        return registry.recipe(cell.benchmark).needs()
 
 
 def _prepared(cell: Cell) -> Sequence[str]:
     """Folders below the data folder from which a cell's tasks are read."""
-    from raycl import names, userfiles
+    from raycl import registry, userfiles
 
     with userfiles.beside(cell.home):
-        return names.recipe(cell.benchmark).located(cell.identity).prepared()
+        return registry.recipe(cell.benchmark).located(cell.identity).prepared()
 
 
 @contextlib.contextmanager

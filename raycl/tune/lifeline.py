@@ -20,7 +20,7 @@ from typing import Any
 import ray
 from ray.exceptions import AuthenticationError, RayError
 
-from raycl.agenda import Agenda
+from raycl.study.agenda import Agenda
 
 GONE = 3  # the exit code: nothing is wrong with the study, and the same command goes on with it
 EVERY = 2.0  # seconds between two questions to the head

@@ -17,7 +17,8 @@ from optuna.trial import TrialState, create_trial
 
 from raycl.space import Choice, Domain, Float
 from raycl.spec import key_of
-from raycl.study import Cell, Search
+from raycl.study.cells import Cell
+from raycl.study.values import Search
 
 
 def tpe(

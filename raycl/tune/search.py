@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
-from raycl.agenda import Agenda, Job
-from raycl.maskjobs import MaskJob
 from raycl.process import told
-from raycl.store import Result, Trained
-from raycl.training import Pulse
+from raycl.runs.store import Result, Trained
+from raycl.study.agenda import Agenda
+from raycl.study.maskjobs import MaskJob
+from raycl.study.progress import Job
+from raycl.training.fit import Pulse
 from raycl.tune.watch import last_words
 
 

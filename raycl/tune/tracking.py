@@ -30,20 +30,22 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from raycl import metrics, names, userfiles
-from raycl.agenda import Agenda, CellState, Job, Trial
+from raycl import calls, metrics, userfiles
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
-from raycl.reporting.collect import collect, row_of, subset_of
-from raycl.reporting.measures import measure
-from raycl.reporting.published import published
-from raycl.reporting.rows import Final, Row, printed_name
+from raycl.papers.published import published
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import ran_with, searched
-from raycl.reporting.text import clip
+from raycl.results.collect import collect, row_of, subset_of
+from raycl.results.measures import measure
+from raycl.results.rows import Final, Row, printed_name
+from raycl.runs.store import Result
 from raycl.spec import key_of
-from raycl.store import Result
-from raycl.study import Cell, Study
+from raycl.study.agenda import Agenda
+from raycl.study.cells import Cell
+from raycl.study.progress import CellState, Job, Trial
+from raycl.study.values import Study
+from raycl.text import clip
 from raycl.tune.database import database_uri, make_database
 
 PARENT = "mlflow.parentRunId"
@@ -391,7 +393,7 @@ class _Projection:
 def _about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[str, Any]:
     """What a run of a cell is of, and all that it ran with but defaults that nobody asked for."""
     return {
-        "method": names.name_of(cell.method),
+        "method": calls.name_of(cell.method),
         "benchmark": printed_name(cell.benchmark, subset_of(cell)),
         "order": cell.order,
         "network": network,

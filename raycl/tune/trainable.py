@@ -18,7 +18,7 @@ from ray import tune
 from raycl import userfiles
 from raycl.spec import RunSpec
 from raycl.supermasks.bank import MaskSpec
-from raycl.training import Pulse
+from raycl.training.fit import Pulse
 from raycl.tune.watch import Watch
 
 LINGER = 5.0  # seconds that a process has to end
@@ -35,7 +35,7 @@ def play(config: dict[str, Any]) -> None:
     import torch  # noqa: F401 - here, so that a worker's environment is set before its first use
 
     from raycl import process
-    from raycl.player import Stopped
+    from raycl.runs.player import Stopped
 
     process.ready()  # before the watch, whose patience is meant for the run
     checkpoints = Path(config["store"]) / "checkpoints"
@@ -69,8 +69,9 @@ def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
     """Play it, and tell what it came to; whether nothing else may be played in this process."""
     import torch
 
-    from raycl import player, process
-    from raycl.store import Result, Trained
+    from raycl import process
+    from raycl.runs import player
+    from raycl.runs.store import Result, Trained
 
     def tell(**what: str) -> None:
         with watch.paused():

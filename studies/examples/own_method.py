@@ -9,8 +9,9 @@ from typing import Annotated
 import torch
 
 from raycl import Float, Search, Seeds, Study
-from raycl.method import Batch, Method, Task
-from raycl.training import Fit
+from raycl.method import Method, Task
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 
 class L2(Method):

@@ -13,11 +13,12 @@ from collections import defaultdict
 from pathlib import Path
 
 from raycl import Study
-from raycl.agenda import Agenda
-from raycl.names import recipe
 from raycl.probes.wrong_mask import angle_gap
-from raycl.store import Store
-from raycl.study import cells_of, read_study
+from raycl.registry import recipe
+from raycl.runs.store import Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
 
 HERE = Path(__file__).parent
 

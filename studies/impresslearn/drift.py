@@ -27,7 +27,7 @@ from raycl.probes.backbones import mixture
 from raycl.probes.drift import Arm, Coefficients, OwnMask, follow, summary
 from raycl.supermasks.alpha import combine
 from raycl.tasks import Benchmark
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 
 @dataclass(frozen=True, kw_only=True)

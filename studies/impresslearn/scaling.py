@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from raycl import Boxes
-from raycl.supermasks.storage import TABLE_2, break_even, total_bytes, total_bytes_own
+from raycl.papers.accounts.impresslearn import TABLE_2, break_even, total_bytes, total_bytes_own
 
 from .common import DENSITIES, PAPER, PERMUTED, bases, own
 

@@ -5,7 +5,7 @@ of tasks that there could be: 784! for permuted MNIST, which nobody learns.
 """
 
 from raycl import Sheet, Study
-from raycl.supermasks.storage import TABLE_2, Row, break_even, check, corrected
+from raycl.papers.accounts.impresslearn import TABLE_2, Row, break_even, check, corrected
 
 
 def recount(row: Row) -> list[str]:

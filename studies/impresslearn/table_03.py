@@ -2,7 +2,7 @@
 
 from raycl import Sheet, Study
 from raycl.methods.impresslearn import ImpressLearn
-from raycl.presets import PRESETS
+from raycl.training.presets import PRESETS
 
 PRINTED = {  # learning rate, lambda, optimiser, batch
     "impresslearn_alpha_mnist": ("0.002", "0", "RMSprop", "128"),

@@ -6,7 +6,7 @@ the network itself in both.
 """
 
 from raycl import Curves, Layers, PaperTable
-from raycl.reporting.modelsize import table_2_sizes
+from raycl.papers.accounts.ksm import table_2_sizes
 
 from .common import DESK_INITIAL, METHODS, PAPER, ROWS
 

@@ -10,9 +10,10 @@ import sys
 import torch
 from matplotlib.figure import Figure
 
-from raycl.player import trained
 from raycl.probes.gates import mask_images
-from raycl.study import cells_of, read_study
+from raycl.runs.player import trained
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
 
 
 def draw(path: str, study: str = "studies/pmask/monitoring.py", label: str = "pmask") -> None:

@@ -3,7 +3,7 @@
 from functools import partial
 
 from raycl import Study
-from raycl.reporting.counts import counts
+from raycl.papers.accounts.counts import counts
 
 NAMES = (
     "cifar100_10",

@@ -7,7 +7,7 @@ FC-10. PGN and PathNet stand with the settings of HAT's code.
 from functools import partial
 
 from raycl import Study
-from raycl.reporting.counts import Shape, sizes
+from raycl.papers.accounts.counts import Shape, sizes
 
 from .common import COLUMNS, ROWS
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from raycl import names
-from raycl.benchmarks import data_root, load, split_by_class, whole
+from raycl import registry
+from raycl.benchmarks import data_root, split_by_class, whole
 from raycl.benchmarks.arrays import as_images, statistics
 from raycl.benchmarks.transforms import Rotate
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import Benchmark, Task
 
 pytestmark = pytest.mark.usefixtures("empty")
@@ -54,13 +55,13 @@ def test_an_npz_file_is_split_by_class(file: Path) -> None:
 
 
 def test_an_npz_file_is_unpacked_once_and_known_by_content(file: Path) -> None:
-    first = names.recipe("npz(path='mine.npz', tasks=2)").identity()
+    first = registry.recipe("npz(path='mine.npz', tasks=2)").identity()
     one = load("npz(path='mine.npz', tasks=2)")
     assert load("npz(path='mine.npz', tasks=2)") is one
     assert [folder.name for folder in (data_root() / "npz").iterdir()] == [first["sha256"]]
     np.savez(file, **given(classes=4))
     os.utime(file, ns=(1, 1))
-    assert names.recipe("npz(path='mine.npz', tasks=2)").identity() != first
+    assert registry.recipe("npz(path='mine.npz', tasks=2)").identity() != first
     assert load("npz(path='mine.npz', tasks=2)").classes == (2, 2)
     assert one.classes == (3, 3)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raycl.benchmarks import load, sources
+from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import ArraySplit, Benchmark, Task
 
 FINE = [f"fine {i}" for i in range(100)]

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from raycl.benchmarks import load, sources
+from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.benchmarks.families import hand
 from raycl.benchmarks.transforms import Permute
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import ArraySplit, Benchmark, Task
 
 pytestmark = pytest.mark.usefixtures("data")

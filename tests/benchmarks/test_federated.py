@@ -16,13 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from raycl.benchmarks import Recipe, load, sources
+from raycl.benchmarks import Recipe, sources
 from raycl.benchmarks.base import splits_hash
 from raycl.benchmarks.federated import FcelebaTen, FcelebaTwenty, FemnistTen, FemnistTenPrm, distinct
 from raycl.benchmarks.sources.base import Reading
 from raycl.benchmarks.sources.femnist import LeafIndex
 from raycl.errors import UserError
-from raycl.names import recipe
+from raycl.registry import load, recipe
 from raycl.tasks import ArraySplit, Benchmark, Task
 from tests.benchmarks.test_emnist import assert_disjoint, sizes
 

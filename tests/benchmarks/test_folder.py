@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from raycl import names
-from raycl.benchmarks import data_root, folder, load
+from raycl import registry
+from raycl.benchmarks import data_root, folder
 from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import ArraySplit
 
 pytestmark = pytest.mark.usefixtures("empty")
@@ -91,7 +92,7 @@ def test_train_and_test_folders_are_kept_apart(tmp_path: Path, monkeypatch: pyte
 
 def test_it_is_known_by_content_and_read_once(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "folder(path='mine', tasks=2)"
-    first = names.recipe(name).identity()
+    first = registry.recipe(name).identity()
     one = load(name)
     assert load(name) is one
     (made,) = (path for path in (data_root() / "folder").iterdir() if path.is_dir())
@@ -99,16 +100,16 @@ def test_it_is_known_by_content_and_read_once(mine: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:  # another process finds the note, and reads no picture
         folder._checksum.cache_clear()
         patch.setattr(hashlib, "file_digest", None)
-        assert names.recipe(name).identity() == first
+        assert registry.recipe(name).identity() == first
     moved = mine.rename(mine.parent / "moved")
-    assert names.recipe("folder(path='moved', tasks=2)").identity() == first
+    assert registry.recipe("folder(path='moved', tasks=2)").identity() == first
     file = moved / "bee" / "3.png"
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(file)
-    assert names.recipe("folder(path='moved', tasks=2)").identity() != first
+    assert registry.recipe("folder(path='moved', tasks=2)").identity() != first
     (moved / "bee" / "0.png").rename(moved / "ant" / "x.png")
-    third = names.recipe("folder(path='moved', tasks=2)").identity()
+    third = registry.recipe("folder(path='moved', tasks=2)").identity()
     os.utime(file, ns=(1, 1))  # touched, not changed
-    assert names.recipe("folder(path='moved', tasks=2)").identity() == third
+    assert registry.recipe("folder(path='moved', tasks=2)").identity() == third
 
 
 def test_a_task_of_it_travels_as_a_name(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from raycl import names
-from raycl.benchmarks import load, prepared, sources
+from raycl import registry
+from raycl.benchmarks import prepared, sources
 from raycl.benchmarks.base import splits_hash
 from raycl.benchmarks.imagenet import spread
 from raycl.benchmarks.prepared import Contents
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import ArraySplit, Benchmark
 
 pytestmark = pytest.mark.usefixtures("empty")
@@ -180,7 +181,7 @@ def test_the_whole_set_at_32_makes_tasks_of_the_papers_size() -> None:
     sources.source("imagenet32").folder.fill(whole_imagenet32)
     labels = sources.arrays("imagenet32")["train_labels"]
     benchmark = load("imagenet32_100")
-    assert names.recipe("imagenet32_100").counts() == (10_000, 1000, 500)
+    assert registry.recipe("imagenet32_100").counts() == (10_000, 1000, 500)
     assert sizes(benchmark) == {(10_000, 1000, 500)}
     assert sizes(load("imagenet32_50")) == {(20_000, 2000, 1000)}
     assert sizes(load("imagenet32_200")) == {(5000, 500, 250)}
@@ -290,7 +291,7 @@ def test_tasks_at_224_follow_one_fixed_order(tmp_path: Path) -> None:
     assert sizes(benchmark) == {(100, 0, 10)}
     assert sizes(load("imagenet_100(tasks=2, val=0.1)")) == {(90, 10, 10)}
     assert splits_hash(benchmark) == "103b1585e87d344d"
-    window = load(str(names.recipe("imagenet_100").window(1, 1)))
+    window = load(str(registry.recipe("imagenet_100").window(1, 1)))
     assert window.tasks[0].class_names == benchmark.tasks[1].class_names
     split, other = benchmark.tasks[0].train, window.tasks[0].train
     assert isinstance(split, ArraySplit) and isinstance(other, ArraySplit)
@@ -317,7 +318,7 @@ def test_a_data_set_a_task(tmp_path: Path) -> None:
     for number, (source, place) in enumerate(places.items()):
         folders(tmp_path / place, {"train": 4, "test": 2}, 2 + number)
         sources.prepare(source, tmp_path)
-    assert names.recipe("imagenet_to_sketch(imagenet=False)").needs() == tuple(places)
+    assert registry.recipe("imagenet_to_sketch(imagenet=False)").needs() == tuple(places)
     benchmark = load("imagenet_to_sketch(imagenet=False)")
     assert [task.name for task in benchmark.tasks] == ["CUBS", "Cars", "Flowers", "WikiArt", "Sketch"]
     assert [task.index for task in benchmark.tasks] == list(range(5))
@@ -340,7 +341,7 @@ def test_a_data_set_a_task(tmp_path: Path) -> None:
         assert torch.equal(one, other) or torch.equal(one.flip(2), other)
     assert sizes(load("imagenet_to_sketch(imagenet=False, val=0.25)")) >= {(6, 2, 4)}
     assert "2 of 200 classes" in benchmark.subset
-    assert names.recipe("imagenet_to_sketch").needs()[0] == "imagenet"
+    assert registry.recipe("imagenet_to_sketch").needs()[0] == "imagenet"
     with pytest.raises(
         UserError, match="benchmark imagenet_to_sketch needs ImageNet, which is not in data folder"
     ):

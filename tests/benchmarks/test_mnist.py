@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from raycl import names
-from raycl.benchmarks import load, sources
+from raycl import registry
+from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import ArraySplit, Benchmark
 
 
@@ -79,18 +80,18 @@ def test_each_angle_is_in_its_tasks_name() -> None:
 
 
 def test_angles_are_distinct_whole_degrees() -> None:
-    every = names.recipe("rotated_mnist(tasks=359)").angles()  # type: ignore[attr-defined]
+    every = registry.recipe("rotated_mnist(tasks=359)").angles()  # type: ignore[attr-defined]
     assert sorted(every) == list(range(1, 360))
-    assert names.recipe("rotated_mnist").angles() == every[:10]  # type: ignore[attr-defined]
-    assert names.recipe("rotated_mnist(data_seed=1)").angles() != every[:10]  # type: ignore[attr-defined]
+    assert registry.recipe("rotated_mnist").angles() == every[:10]  # type: ignore[attr-defined]
+    assert registry.recipe("rotated_mnist(data_seed=1)").angles() != every[:10]  # type: ignore[attr-defined]
 
 
 def test_a_window_shows_the_tasks_of_the_whole_sequence() -> None:
-    every = names.recipe("rotated_mnist(tasks=20)").angles()  # type: ignore[attr-defined]
-    window = names.recipe("rotated_mnist").window(5, 3)
+    every = registry.recipe("rotated_mnist(tasks=20)").angles()  # type: ignore[attr-defined]
+    window = registry.recipe("rotated_mnist").window(5, 3)
     assert window.angles() == every[5:8]  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"first = 357 is outside 0\.\.356"):
-        names.recipe("rotated_mnist").window(357, 3)
+        registry.recipe("rotated_mnist").window(357, 3)
 
 
 @pytest.mark.usefixtures("mnist")
@@ -154,5 +155,5 @@ def test_classes_are_named() -> None:
 )
 def test_nonsense_is_refused_in_words(name: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        names.recipe(name)
+        registry.recipe(name)
     assert message in str(error.value)

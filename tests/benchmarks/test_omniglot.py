@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raycl.benchmarks import load, sources
+from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
-from raycl.names import recipe
+from raycl.registry import load, recipe
 from raycl.tasks import ArraySplit
 from tests.benchmarks.test_emnist import assert_disjoint, sizes
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from raycl.benchmarks import Recipe, as_images, checks, load, split_by_class, whole
+from raycl.benchmarks import Recipe, as_images, checks, split_by_class, whole
 from raycl.benchmarks.checks import digests
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import ArraySplit, Benchmark, Task
 
 pytestmark = pytest.mark.usefixtures("empty")
@@ -42,9 +43,9 @@ class Mine(Recipe):
 
 
 def loaded(made: Any, monkeypatch: pytest.MonkeyPatch, order: int = 0) -> Benchmark:
-    from raycl.benchmarks import base
+    from raycl import registry
 
-    base._loaded.cache_clear()
+    registry._loaded.cache_clear()
     monkeypatch.setattr(Mine, "made", made)
     return load(Mine(), order=order)
 

@@ -13,13 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from raycl import Search, Seeds, Study, names
-from raycl.benchmarks import data_root, load
-from raycl.checkpoints import Format
+from raycl import Search, Seeds, Study, registry
+from raycl.benchmarks import data_root
 from raycl.errors import UserError
 from raycl.method import Method
+from raycl.registry import load
+from raycl.runs.checkpoints import Format
 from raycl.spec import RunSpec
-from raycl.study import Cell, cells_of
+from raycl.study.cells import Cell
+from raycl.study.expand import cells_of
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -114,26 +116,26 @@ def test_other_content_and_other_settings_are_other_runs(kind: str, mine: Path) 
 
 def test_a_write_that_sets_size_and_time_back_is_seen(kind: str, mine: Path) -> None:
     file = mine if kind == "npz" else mine / "bee" / "3.png"
-    before, facts = names.recipe(text(kind, mine)).identity(), file.stat()
+    before, facts = registry.recipe(text(kind, mine)).identity(), file.stat()
     with open(file, "r+b") as raw:  # the same place on the disk
         raw.seek(facts.st_size // 2)
         raw.write(bytes([raw.read(1)[0] ^ 1]))
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert file.stat().st_mtime_ns == facts.st_mtime_ns and file.stat().st_size == facts.st_size
-    assert names.recipe(text(kind, mine)).identity() != before
+    assert registry.recipe(text(kind, mine)).identity() != before
 
 
 def test_hidden_files_times_and_the_path_decide_nothing(tmp_path: Path) -> None:
     mine = made("folder", tmp_path / "mine")
-    before = names.recipe(text("folder", mine)).identity()
+    before = registry.recipe(text("folder", mine)).identity()
     (mine / ".DS_Store").write_bytes(b"x")
     (mine / "ant" / ".0.png").write_bytes(b"x")
     (mine / "ant" / ".thumbs").mkdir()
     shutil.copyfile(mine / "bee" / "0.png", mine / "ant" / ".thumbs" / "0.png")
     os.utime(mine / "ant" / "0.png", ns=(1, 1))
-    assert names.recipe(text("folder", mine)).identity() == before
+    assert registry.recipe(text("folder", mine)).identity() == before
     (mine / "ant" / "0.png").rename(mine / "ant" / "9.png")
-    assert names.recipe(text("folder", mine)).identity() != before
+    assert registry.recipe(text("folder", mine)).identity() != before
 
 
 def test_a_worker_needs_no_path(kind: str, mine: Path) -> None:
@@ -165,7 +167,7 @@ def test_where_nothing_is_prepared_a_line_says_what_is(
 
 def test_the_identity_of_a_run_is_compared_with_what_is_here(mine: Path, kind: str) -> None:
     with pytest.raises(UserError, match=r"the data here \(sha256: .*\) are not those of this run \(the pub"):
-        load(names.recipe(text(kind, mine)), identity={})
+        load(registry.recipe(text(kind, mine)), identity={})
     with pytest.raises(UserError, match=r"the data here \(the published data\) are not those of this run"):
         load("digits_split", identity={"subset": "a few digits"})
 
@@ -193,7 +195,7 @@ def test_two_contents_of_one_name_are_not_shown_side_by_side(kind: str, mine: Pa
 )
 def test_names_that_break_a_table_are_refused(name: str, message: str, kind: str, mine: Path) -> None:
     with pytest.raises(UserError) as error:
-        names.recipe(text(kind, mine, name=name))
+        registry.recipe(text(kind, mine, name=name))
     assert message in str(error.value) and "cannot stand in tables" in str(error.value)
     assert str(error.value).isprintable()
 
@@ -202,10 +204,10 @@ def test_file_names_that_break_a_table_ask_for_another(tmp_path: Path) -> None:
     for name in (b"it's.npz", b"caf\xe9.npz", b"a\nb.npz"):
         file = made("npz", tmp_path / os.fsdecode(name))
         with pytest.raises(UserError, match="give a name=") as error:
-            names.recipe(text("npz", file))
+            registry.recipe(text("npz", file))
         assert str(error.value).isprintable()
         assert load(text("npz", file, name="mine")).name == "npz(name='mine', tasks=2)"
-    assert str(names.recipe(text("npz", tmp_path / "é 日本.npz"))) == "npz(name='é 日本.npz', tasks=2)"
+    assert str(registry.recipe(text("npz", tmp_path / "é 日本.npz"))) == "npz(name='é 日本.npz', tasks=2)"
 
 
 @pytest.mark.parametrize(
@@ -215,14 +217,14 @@ def test_file_names_that_break_a_table_ask_for_another(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_paths_that_mean_nothing(kind: str, setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        names.recipe(f"{kind}({setting})").identity()
+        registry.recipe(f"{kind}({setting})").identity()
 
 
 def test_data_that_change_while_they_are_read_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = made("npz", tmp_path / "mine.npz")
-    recipe = names.recipe(text("npz", file))
+    recipe = registry.recipe(text("npz", file))
     recipe.identity()
     made("npz", file, seed=1)
     with pytest.raises(UserError, match="changed while it was read: try again"):
@@ -240,15 +242,15 @@ def test_other_nodes_are_given_what_was_prepared(kind: str, mine: Path) -> None:
     (folder,) = _prepared(cell)
     files = [file.name for file in _files(data_root() / folder)]
     assert len(files) > 3 and files[-1] == "manifest.json" and "stamps.json" not in files
-    (folder,) = names.recipe(cell.benchmark).located(cell.identity).prepared()
+    (folder,) = registry.recipe(cell.benchmark).located(cell.identity).prepared()
     assert folder.startswith(f"{kind}/{cell.identity['sha256']}")
     assert (data_root() / folder / "manifest.json").exists()
-    assert names.recipe("digits_split").prepared() == ("digits",)
-    assert names.recipe("digits_split").located({}) == names.recipe("digits_split")
+    assert registry.recipe("digits_split").prepared() == ("digits",)
+    assert registry.recipe("digits_split").located({}) == registry.recipe("digits_split")
 
 
 def test_the_text_of_built_in_benchmarks_is_what_their_keys_hold() -> None:
-    for recipe in map(names.recipe, ("digits_split(size=28)", "digits_permuted(tasks=20)")):
+    for recipe in map(registry.recipe, ("digits_split(size=28)", "digits_permuted(tasks=20)")):
         assert recipe.unnamed() == str(recipe)
     plain = RunSpec(method="finetune", network="mlp", benchmark="digits_split")
     assert plain.keyed() == plain.to_json()

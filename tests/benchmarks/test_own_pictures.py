@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from raycl import names
-from raycl.benchmarks import load
+from raycl import registry
 from raycl.benchmarks.sources.base import decoded
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import Benchmark
 
 
@@ -257,4 +257,4 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
 
 
 def test_the_version_says_that_pictures_are_read_otherwise() -> None:
-    assert names.recipe("folder(path='x')").version == 2  # 1 cut 16 bits off and saw no EXIF
+    assert registry.recipe("folder(path='x')").version == 2  # 1 cut 16 bits off and saw no EXIF

@@ -21,9 +21,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from raycl.benchmarks import data_root, load, prepared, sources
+from raycl.benchmarks import data_root, prepared, sources
 from raycl.benchmarks.prepared import Blocks, Contents, Folder
 from raycl.errors import UserError
+from raycl.registry import load
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -55,7 +56,7 @@ folder.fill(lambda: Contents({{"first": made("first"), "second": made("second"),
 
 FORKS = """
 import json, os, sys, traceback
-import raycl.cli, raycl.data_view, raycl.benchmarks.sources  # once, for all that are forked below
+import raycl.cli, raycl.terminal.datasets, raycl.benchmarks.sources  # once, for all that are forked below
 import sklearn.datasets, torchvision.datasets
 for line in sys.stdin:
     code, jobs, environment = json.loads(line)
@@ -356,9 +357,9 @@ def test_a_file_that_only_looks_changed_is_read_once_and_trusted_again(
 
 READ_ONLY = """
 import os, sys
-from raycl.benchmarks import load, prepared, sources
+from raycl.registry import load; from raycl.benchmarks import prepared, sources
 from raycl.cli import main
-import filelock, raycl.data_view
+import filelock, raycl.terminal.datasets
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)  # root may write anywhere
@@ -446,8 +447,8 @@ MEMORY = """
 import sys
 import numpy as np, torch
 torch.set_num_threads(1)
-from raycl.benchmarks import load
-from raycl.training import Fit
+from raycl.registry import load
+from raycl.training.fit import Fit
 
 def grown():
     fields = dict(line.split(":") for line in open("/proc/self/smaps_rollup").read().splitlines()[1:])

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raycl import names, sequence
-from raycl.benchmarks import load, sources
+from raycl import registry
+from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.benchmarks.pools import shuffled
 from raycl.errors import UserError
 from raycl.method import Method
-from raycl.names import recipe
+from raycl.registry import load, recipe
+from raycl.runs import sequence
 from raycl.tasks import ArraySplit, Benchmark, Task
 from tests.benchmarks.test_emnist import assert_disjoint, sizes, write_emnist
 from tests.benchmarks.test_federated import write_fceleba, write_femnist
@@ -189,18 +190,18 @@ def few(benchmark: Benchmark, count: int = 8) -> Benchmark:
 
 def wants_nothing(name: str) -> bool:
     """Whether the method needs no masks that another run must make first."""
-    return names.method(name).wants.__func__ is Method.wants.__func__  # type: ignore[attr-defined]
+    return registry.method(name).wants.__func__ is Method.wants.__func__  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("mixed")
-@pytest.mark.parametrize("name", [name for name in names.method_names() if wants_nothing(name)])
+@pytest.mark.parametrize("name", [name for name in registry.method_names() if wants_nothing(name)])
 @pytest.mark.parametrize("on", ["prm_5", "prm_6"])
 def test_every_method_learns_tasks_of_different_kinds(name: str, on: str) -> None:
     network = "mlp(hidden=16)"
     if not toys.works_on(name, "mlp"):
         pytest.skip(f"{name} does not work on mlp")
     benchmark = few(load(on))
-    own = {"head": "own"} if getattr(names.method(name).Config(), "head", "own") == "shared" else {}
+    own = {"head": "own"} if getattr(registry.method(name).Config(), "head", "own") == "shared" else {}
     subject = toys.method(name, benchmark, network, **own)
     reports = list(sequence.run(subject, benchmark, toys.fit_for(name, epochs=1), evaluate="ends"))
     accuracies = reports[-1].test

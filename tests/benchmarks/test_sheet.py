@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raycl.benchmarks import load, split_by_class
+from raycl.benchmarks import split_by_class
 from raycl.benchmarks.sheet import GAP, PAPER, SIDE, TEXT, contact_sheet
 from raycl.benchmarks.transforms import Permute
+from raycl.registry import load
 from raycl.tasks import ArraySplit, Benchmark, Task
 
 

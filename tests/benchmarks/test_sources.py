@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raycl.benchmarks import data_root, load, prepared, sources
+from raycl.benchmarks import data_root, prepared, sources
 from raycl.errors import UserError
+from raycl.registry import load
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -175,15 +176,15 @@ def test_mnist_is_read_from_a_folder(tmp_path: Path, below: str, packed: bool) -
 
 
 def test_data_that_are_not_the_published_ones_are_owned_up_to(tmp_path: Path) -> None:
-    from raycl import names
+    from raycl import registry
 
-    assert names.recipe("mnist_split").identity() == {}
+    assert registry.recipe("mnist_split").identity() == {}
     fake_mnist(tmp_path / "given", True)
     sources.prepare("mnist", tmp_path / "given")
     note = "60 of 60,000 training and 20 of 10,000 test images, not the published MNIST"
     assert sources.subset("mnist") == note
     assert load("mnist_split").subset == note
-    assert names.recipe("mnist_split").identity() == {
+    assert registry.recipe("mnist_split").identity() == {
         "subset": f"mnist: {note} [{sources.fingerprint('mnist')}]"
     }
 

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from raycl.benchmarks import load, sources
+from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
-from raycl.names import recipe
+from raycl.registry import load, recipe
 from tests.benchmarks.test_emnist import sizes, write_emnist
 
 TRAIN, TEST = 20, 5  # images of each class

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from raycl import names
+from raycl import calls, registry
 from raycl.benchmarks import Recipe
 from raycl.benchmarks.digits import DigitsPermuted, DigitsRotated
 from raycl.benchmarks.settings import Range
@@ -53,7 +53,7 @@ OTHER: dict[str, tuple[Any, ...]] = {
 def settings_of(kind: type[Recipe]) -> list[str]:
     """Names of the settings in the order in which a study may write their values."""
     count = len(fields_of(kind))
-    return list(names.Call(kind.id, tuple(range(count)), {}).settings(kind, "benchmark"))
+    return list(calls.Call(kind.id, tuple(range(count)), {}).settings(kind, "benchmark"))
 
 
 def changed(kind: type[Recipe]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def pinned(kind: type[Recipe]) -> dict[str, Any]:
 
 
 def test_texts_of_what_ships_with_raycl_stay() -> None:
-    found = {name: pinned(kind) for name, kind in names.recipes().items()}
+    found = {name: pinned(kind) for name, kind in registry.recipes().items()}
     if os.environ.get("RAYCL_RECORD"):
         GOLDEN.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
@@ -109,19 +109,19 @@ def test_texts_of_what_ships_with_raycl_stay() -> None:
             assert found[name][part] == value, f"{name}: {part}"
 
 
-@pytest.mark.parametrize("name", sorted(set(names.recipes()) - {*OWN}))
+@pytest.mark.parametrize("name", sorted(set(registry.recipes()) - {*OWN}))
 def test_a_text_is_read_back_as_the_recipe_that_wrote_it(name: str) -> None:
-    kind = names.recipes()[name]
+    kind = registry.recipes()[name]
     every = kind(**changed(kind))
-    assert names.recipe(str(every)) == every
-    assert names.recipe(str(kind())) == kind()
+    assert registry.recipe(str(every)) == every
+    assert registry.recipe(str(kind())) == kind()
     assert str(kind()) == name
     values = [repr(getattr(every, setting)) for setting in settings_of(kind)]
-    assert names.recipe(f"{name}({', '.join(values)})") == every  # by position
+    assert registry.recipe(f"{name}({', '.join(values)})") == every  # by position
 
 
 def test_every_setting_is_written_and_shown_in_one_order() -> None:
-    for name, kind in names.recipes().items():
+    for name, kind in registry.recipes().items():
         shown = [word for word in settings_of(kind) if word not in ("path", "name")]
         text = str(kind(**changed(kind)))
         assert [part.partition("=")[0] for part in text.partition("(")[2].split(", ")] == (
@@ -144,7 +144,7 @@ def test_a_recipe_that_extends_another_adds_its_settings_at_the_end() -> None:
 
 
 def test_an_order_of_settings_names_every_field_once() -> None:
-    stated = [kind for kind in names.recipes().values() if kind.settings_order]
+    stated = [kind for kind in registry.recipes().values() if kind.settings_order]
     assert stated
     for kind in stated:
         assert sorted(kind.settings_order) == sorted(field.name for field in fields(kind)), kind.id

@@ -14,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from raycl import names
-from raycl.benchmarks import load, sources
+from raycl import registry
+from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.benchmarks.prepared import Contents
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import ArraySplit, Benchmark
 
 TOP = "tiny-imagenet-200"
@@ -196,7 +197,7 @@ def test_the_whole_set_makes_tasks_of_the_papers_size(name: str, wanted: tuple[i
     sources.source("tiny_imagenet").folder.fill(lambda: labelled(200, 500, 50))
     benchmark = load(name)
     assert benchmark.subset == ""
-    assert names.recipe(name).counts() == wanted
+    assert registry.recipe(name).counts() == wanted
     assert {(len(t.train), len(t.val), len(t.test)) for t in benchmark.tasks} == {wanted}
     assert sum(benchmark.classes) == 200
 
@@ -310,14 +311,14 @@ def test_the_order_is_drawn_once_and_tasks_cut_it_short() -> None:
 @pytest.mark.usefixtures("subset")
 def test_windows_come_from_one_fixed_sequence() -> None:
     whole = load("tiny64_20")
-    window = load(str(names.recipe("tiny64_20").window(15, 5)))
+    window = load(str(registry.recipe("tiny64_20").window(15, 5)))
     assert [task.name for task in window.tasks] == [task.name for task in whole.tasks[15:]]
     for one, other in zip(window.tasks, whole.tasks[15:], strict=True):
         assert torch.equal(one.train.take(slice(0, 4)), other.train.take(slice(0, 4)))
     first = "classes " + " ".join(map(str, np.random.RandomState(1).permutation(200)[:10]))
     assert whole.tasks[0].name == first
     with pytest.raises(UserError, match=r"tasks = 6 is outside 1\.\.5"):
-        names.recipe("tiny64_20").window(15, 6)
+        registry.recipe("tiny64_20").window(15, 6)
 
 
 @pytest.mark.usefixtures("subset")
@@ -341,5 +342,5 @@ def test_only_training_images_at_64_are_cropped_at_random() -> None:
 )
 def test_nonsense_is_refused_in_words(name: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        names.recipe(name)
+        registry.recipe(name)
     assert message in str(error.value)

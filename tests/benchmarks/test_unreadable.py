@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raycl import names
-from raycl.benchmarks import data_root, load, npzfile
+from raycl import registry
+from raycl.benchmarks import data_root, npzfile
 from raycl.errors import UserError
+from raycl.registry import load
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -412,4 +413,4 @@ def test_many_files_are_listed_in_one_pass(tmp_path: Path) -> None:
         for number in range(1000):
             os.link(picture, tmp_path / "many" / kind / f"{number:04}.png")
     assert len(load(f"folder(path='{tmp_path}/many', tasks=1, size=8)").tasks[0].test) == 400
-    names.recipe(f"folder(path='{tmp_path}/many')").identity()
+    registry.recipe(f"folder(path='{tmp_path}/many')").identity()

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from raycl import names
-from raycl.benchmarks import load, sources
+from raycl import registry
+from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.benchmarks.pools import COLOURS
 from raycl.benchmarks.visual import Pad
 from raycl.errors import UserError
+from raycl.registry import load
 from raycl.tasks import ArraySplit, Task
 
 
@@ -27,7 +28,7 @@ def _root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def six(_root: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All six sources, from the real files."""
     monkeypatch.setenv("RAYCL_DATA", str(_root))
-    for source in names.recipe("small_visual").needs():
+    for source in registry.recipe("small_visual").needs():
         sources.prepare(source, real_data)
 
 
@@ -40,7 +41,7 @@ def splits(task: Task) -> tuple[ArraySplit, ArraySplit, ArraySplit]:
 @pytest.mark.usefixtures("six")
 def test_a_data_set_a_task_and_equally_many_of_each_class() -> None:
     benchmark = load("small_visual")
-    assert [task.kind for task in benchmark.tasks] == list(names.recipe("small_visual").needs())
+    assert [task.kind for task in benchmark.tasks] == list(registry.recipe("small_visual").needs())
     assert [task.name for task in benchmark.tasks][::4] == ["CIFAR-100", "Omniglot"]
     assert [task.index for task in benchmark.tasks] == list(range(6))
     assert benchmark.classes == (100, 10, 10, 10, 8, 20)  # the small sets of Omniglot hold 8 alphabets
@@ -107,7 +108,7 @@ def test_a_border_is_black_and_of_its_width() -> None:
 
 def test_nonsense_and_absence_are_said_in_words(empty: Path) -> None:
     with pytest.raises(UserError, match=r"val = 1 is outside 0\.\.0\.9"):
-        names.recipe("small_visual(val=1)")
+        registry.recipe("small_visual(val=1)")
     with pytest.raises(
         UserError, match="benchmark small_visual needs CIFAR-100, which is not in data folder"
     ):

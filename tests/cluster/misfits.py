@@ -19,7 +19,7 @@ from typing import Any
 from raycl.method import Method, Task
 from raycl.methods.ewc import EWC
 from raycl.methods.hat import HAT
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 LEAK = 2**25  # bytes at a time
 ENOUGH = 2**32  # of a leak that nothing stops

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from raycl.method import Method
 from raycl.tasks import Benchmark
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from raycl.agenda import Agenda
 from raycl.method import Method
-from raycl.sequence import Report
+from raycl.runs.sequence import Report
+from raycl.runs.store import Result, Store
 from raycl.space import Float
 from raycl.spec import RunSpec
-from raycl.store import Result, Store
-from raycl.study import Cell, Search, Seeds, Study, cells_of
+from raycl.study.agenda import Agenda
+from raycl.study.cells import Cell
+from raycl.study.expand import cells_of
+from raycl.study.values import Search, Seeds, Study
 
 MiB = 2**20
 

@@ -13,10 +13,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from raycl.method import Batch, Method, Task
+from raycl.method import Method, Task
 from raycl.networks.lenet_300_100 import LeNet300100
 from raycl.space import Float
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
 
 
 class Exits(Method):

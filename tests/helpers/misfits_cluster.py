@@ -20,7 +20,7 @@ ASK = """
 import sys
 from pathlib import Path
 from raycl.errors import UserError
-from raycl.study import cells_of, read_study
+from raycl.study.expand import cells_of; from raycl.study.file import read_study
 from raycl.tune.launch import cluster, feasible
 _, address, store, study = sys.argv
 try:
@@ -32,7 +32,7 @@ except UserError as error:
 JOIN = """
 import sys
 from raycl.errors import UserError
-from raycl.tune.joining import check_address
+from raycl.tune.fitness.joining import check_address
 try:
     print(check_address(sys.argv[1]))
 except UserError as error:

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raycl import names, streams
+from raycl import calls, registry, streams
 from raycl.method import World
+from raycl.methods._first import fit_of, state_of
 from raycl.networks import Start
-from raycl.pretraining import Pretrained, fit_of, state_of
+from raycl.runs.artefacts import Pretrained
 from raycl.space import filled
 from raycl.tasks import Benchmark
-from raycl.training import Fit
+from raycl.training.fit import Fit
 from tests.helpers import facts, toys
 
 DECAYED: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2}
@@ -35,8 +36,8 @@ def frozen(packnet: Any, before: int) -> list[Tensor]:
 
 def made(on: Benchmark, network: str, inputs: dict[str, Any], name: str = "packnet", **config: Any) -> Any:
     """As `toys.method`, with inputs."""
-    kind, net = names.method(name), names.network(network)
-    settings = names.parse(network, "network").settings(net.Config, "network")
+    kind, net = registry.method(name), registry.network(network)
+    settings = calls.parse(network, "network").settings(net.Config, "network")
     start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, 0)
     streams.reseed(0, "method")
     return kind(World(on.input_shape, on.classes, start, inputs), filled(kind.Config, config, name))

@@ -26,7 +26,7 @@ from raycl.method import Method, Task
 from raycl.methods.hat import HAT
 from raycl.methods.si import SI
 from raycl.networks.mlp import MLP
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 HELD: list[Any] = []  # so that nothing is undone because it is collected
 COUNT = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from raycl import names
+from raycl import calls, registry
 from raycl.networks import Start
 from raycl.space import filled
 from raycl.supermasks.bank import Backbone, backbone_of
@@ -20,8 +20,8 @@ def backbone(
     classes: int = 3,
     width: float = 0.05,
 ) -> Backbone:
-    kind = names.network(network)
-    settings = names.parse(network, "network").settings(kind.Config, "network")
+    kind = registry.network(network)
+    settings = calls.parse(network, "network").settings(kind.Config, "network")
     start = Start(kind, filled(kind.Config, settings, "network"), shape, (classes,), 0)
     return backbone_of(start(width), 0, "kaiming_normal")
 

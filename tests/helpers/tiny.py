@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from raycl import Search, Seeds, Study
-from raycl.agenda import Agenda
-from raycl.store import Store
-from raycl.study import cells_of
+from raycl.runs.store import Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
 
 HERE = Path(__file__).parent
 
@@ -41,7 +41,7 @@ def on_ray(study: Study, store: Path, at_once: int | None = None) -> Agenda:
 
 def in_process(study: Study, store: Path) -> Agenda:
     """Play a study in this process."""
-    from raycl.local import play_here
+    from raycl.study.local import play_here
     from raycl.tune.proposals import tpe
 
     agenda = Agenda(cells_of(study), Store(store).open(), tpe)

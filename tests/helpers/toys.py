@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raycl import names, sequence, streams
+from raycl import calls, registry, streams
 from raycl.method import Method, World
 from raycl.networks import Block, Blocks, Heads, Start
-from raycl.sequence import Report
+from raycl.runs import sequence
+from raycl.runs.sequence import Report
 from raycl.space import filled
 from raycl.supermasks.bank import backbone_of, random_mask
 from raycl.tasks import ArraySplit, Benchmark, Split, Task
-from raycl.training import Fit
+from raycl.training.fit import Fit
 
 CLASSES = (2, 3, 2)
 CALM: dict[str, Any] = {"lr": 0.05, "epochs": 4, "batch": 16, "schedule": "constant", "stop": "never"}
@@ -114,9 +115,9 @@ def given(tasks: Sequence[tuple[Tensor, Tensor]], classes: Sequence[int], *, val
 
 def method(name: str, on: Benchmark, network: str = "mlp(hidden=32)", seed: int = 0, **config: Any) -> Method:
     """A fresh method for a benchmark, as a run makes it."""
-    kind = names.method(name)
-    net = names.network(network)
-    settings = names.parse(network, "network").settings(net.Config, "network")
+    kind = registry.method(name)
+    net = registry.network(network)
+    settings = calls.parse(network, "network").settings(net.Config, "network")
     start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, seed)
     made = filled(kind.Config, config or BRIEF.get(name, {}), name)
     world = World(on.input_shape, on.classes, start, inputs_for(kind, made, start))
@@ -135,7 +136,7 @@ def inputs_for(kind: type[Method], config: Any, start: Start) -> dict[str, Any]:
 
 def benchmark_for(name: str, classes: Sequence[int] = CLASSES, **sizes: Any) -> Benchmark:
     """A benchmark that suits a method: equally many classes a task where one head serves all tasks."""
-    shared = getattr(names.method(name).Config(), "head", "own") == "shared"
+    shared = getattr(registry.method(name).Config(), "head", "own") == "shared"
     return benchmark((max(classes),) * len(classes) if shared else classes, **sizes)
 
 
@@ -146,12 +147,12 @@ def fit(seed: int = 0, **settings: Any) -> Fit:
 
 def fit_for(name: str, seed: int = 0, **settings: Any) -> Fit:
     """The same with what the method itself wants of its training."""
-    return fit(seed, **({**names.method(name).fit, "batch": CALM["batch"]} | settings))
+    return fit(seed, **({**registry.method(name).fit, "batch": CALM["batch"]} | settings))
 
 
 def works_on(name: str, network: str) -> bool:
     """Whether a method accepts a network."""
-    return all(issubclass(names.network(network), need) for need in names.method(name).needs)
+    return all(issubclass(registry.network(network), need) for need in registry.method(name).needs)
 
 
 def learn(

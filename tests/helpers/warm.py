@@ -152,8 +152,8 @@ def _heard(pid: int, streams: Sequence[int], until: float) -> tuple[int, list[st
 
 def _warm() -> None:
     """Import what commands import, once."""
-    from raycl import names, view  # noqa: F401
+    from raycl import registry
 
-    names.recipes()
-    for name in names.method_names():
-        names.method(name)
+    registry.recipes()
+    for name in registry.method_names():
+        registry.method(name)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl import names
-from raycl.method import Batch
+from raycl import registry
 from raycl.methods.acl import difference_loss, labelled, reversed_gradient
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 PLAIN = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
@@ -277,4 +277,4 @@ def test_learns_images_on_alexnet() -> None:
 )
 def test_nonsense_is_refused(field: str, value: float, text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        names.method("acl").Config(**{field: value})
+        registry.method("acl").Config(**{field: value})

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl import names
-from raycl.method import Batch
+from raycl import registry
 from raycl.methods.agem import project
-from raycl.tasks import Benchmark
+from raycl.tasks import Batch, Benchmark
 from tests.helpers import facts, toys
 
 QUIET = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
@@ -237,4 +236,4 @@ def test_each_task_is_remembered_by_its_own_batch_statistics() -> None:
 @pytest.mark.parametrize("name", ["m", "ref_batch"])
 def test_nonsense_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} = 0 must be at least 1"):
-        names.method("agem").Config(**{name: 0})
+        registry.method("agem").Config(**{name: 0})

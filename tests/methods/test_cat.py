@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raycl import names
-from raycl.method import Batch
+from raycl import registry
 from raycl.methods import cat as module
 from raycl.methods.cat import open_units
 from raycl.networks._attention import Attention
-from raycl.tasks import Benchmark, Task
+from raycl.tasks import Batch, Benchmark, Task
 from tests.helpers import facts, toys
 
 CHAIN = toys.chain(3, 3)
@@ -434,11 +433,11 @@ def test_a_weight_of_nothing_asks_no_attention_head() -> None:
 )
 def test_settings_that_make_no_sense(field: str, value: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        names.method("cat").Config(**{field: value})
+        registry.method("cat").Config(**{field: value})
 
 
 def test_presets_say_what_the_studies_change() -> None:
-    kind = names.method("cat")
+    kind = registry.method("cat")
     assert kind.presets["spg"] == {"method.attention_weight": 1.0}
     assert set(kind.presets["prm"]) == {"method.lamb", "method.smax", "method.n_head"}
     assert str(kind.presets["prm"]["method.n_head"]) == "{1, 5}"

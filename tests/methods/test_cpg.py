@@ -12,11 +12,10 @@ from torch import Tensor
 
 from raycl.errors import UserError
 from raycl.masks import unpack
-from raycl.method import Batch, Update
 from raycl.methods._picks import Picker
-from raycl.sequence import Report
-from raycl.tasks import Benchmark, Task
-from raycl.training import Fit, Fitted
+from raycl.runs.sequence import Report
+from raycl.tasks import Batch, Benchmark, Task, Update
+from raycl.training.fit import Fit, Fitted
 from tests.helpers import facts, toys
 from tests.helpers.networks import ONE_NORMED
 from tests.helpers.owned import DECAYED, Noting, flat, frozen, made, owners, pretrained, shrinks

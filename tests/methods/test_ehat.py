@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raycl import methods, names
-from raycl.method import Batch
+from raycl import methods, registry
 from raycl.methods.ewc import fisher
-from raycl.tasks import Benchmark
+from raycl.tasks import Batch, Benchmark
 from tests.helpers import facts, toys
 
 NETWORKS = [("mlp(hidden=7)", (1, 4, 4)), ("alexnet(width=0.04)", (2, 20, 20))]
@@ -201,4 +200,4 @@ def test_parameters_and_bytes() -> None:
 )
 def test_settings_that_make_no_sense(field: str, value: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        names.method("ehat").Config(**{field: value})
+        registry.method("ehat").Config(**{field: value})

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from raycl import methods
-from raycl.method import Batch
 from raycl.methods.ewc import fisher
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 

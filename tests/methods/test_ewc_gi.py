@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import names
-from raycl.method import Batch
+from raycl import registry
 from raycl.methods.spg import gradient_importance
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 STILL = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
@@ -103,7 +103,7 @@ def test_the_stronger_the_penalty_the_less_the_body_moves() -> None:
 
 
 def test_settings_of_the_fisher_are_gone() -> None:
-    kind = names.method("ewc_gi")
+    kind = registry.method("ewc_gi")
     assert [f.name for f in fields(kind.Config)] == ["lamb", "chi"] and not kind.presets
     with pytest.raises(ValueError, match=r"lamb = -1\.0 must be at least 0"):
         toys.method("ewc_gi", toys.benchmark(), lamb=-1.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from raycl.masks import Gate, annealed, weight_factors
-from raycl.method import Batch
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import names
+from raycl import registry
 from raycl.space import filled
 from tests.helpers import facts, toys
 
@@ -61,7 +61,7 @@ def test_gradients_are_taken_or_left() -> None:
 
 def test_above_one_it_is_finetuning_bit_for_bit() -> None:
     on = toys.benchmark()
-    kind = names.method("hpg").Config
+    kind = registry.method("hpg").Config
     assert filled(kind, {"threshold": 1.1}, "hpg").threshold == 1.1  # no domain forbids a value that is given
     hpg, plain = toys.method("hpg", on, threshold=1.1), toys.method("finetune", on)
     left = toys.learn(hpg, on, toys.fit(**PULLING))

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from raycl import names, space
-from raycl.method import Batch, Method
+from raycl import registry, space
+from raycl.method import Method
 from raycl.methods.hypernet import Place, place
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 PLAIN = "mlp(hidden=8, drop1=0.0, drop2=0.0)"
@@ -298,10 +299,10 @@ def test_alexnet() -> None:
 )
 def test_nonsense_is_refused(field: str, value: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        names.method("hypernet").Config(**{field: value})
+        registry.method("hypernet").Config(**{field: value})
 
 
 def test_layers_are_given_as_a_list_or_a_tuple() -> None:
-    kind = names.method("hypernet").Config
+    kind = registry.method("hypernet").Config
     assert space.filled(kind, {"hidden": [50, 50]}, "hypernet") == kind(hidden=(50, 50))  # type: ignore[call-arg]
     assert (50, 50) in space.space_of(kind)["hidden"] and (50,) not in space.space_of(kind)["hidden"]

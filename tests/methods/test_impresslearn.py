@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import names, streams
+from raycl import calls, registry, streams
 from raycl.errors import UserError
-from raycl.method import Batch, World
+from raycl.method import World
 from raycl.methods.impresslearn import ImpressLearn
 from raycl.networks import Start
-from raycl.presets import PRESETS
 from raycl.probes import answers
 from raycl.space import filled
 from raycl.spec import RunSpec
 from raycl.supermasks.bank import BasisMask, MaskSpec, backbone_of, packed, random_mask
-from raycl.tasks import Benchmark
+from raycl.tasks import Batch, Benchmark
+from raycl.training.presets import PRESETS
 from tests.helpers import facts, toys
 
 CLASSES = (3, 3, 3)
@@ -28,8 +28,8 @@ NETWORKS = {"mlp(hidden=16)": (1, 4, 4), "lenet_300_100": (1, 4, 4), "resnet18(n
 
 
 def start_of(on: Benchmark, network: str = "mlp(hidden=16)", seed: int = 0) -> Start:
-    kind = names.network(network)
-    settings = names.parse(network, "network").settings(kind.Config, "network")
+    kind = registry.network(network)
+    settings = calls.parse(network, "network").settings(kind.Config, "network")
     return Start(kind, filled(kind.Config, settings, "network"), on.input_shape, on.classes, seed)
 
 
@@ -274,7 +274,7 @@ def test_a_mask_depends_on_nothing_beyond_itself() -> None:
 
 
 def window(mask: MaskSpec) -> tuple[int, int]:
-    recipe = names.recipe(mask.benchmark)
+    recipe = registry.recipe(mask.benchmark)
     return recipe.first, recipe.tasks  # type: ignore[attr-defined]
 
 

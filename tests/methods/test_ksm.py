@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raycl import names
+from raycl import registry
 from raycl.methods.ksm import KSM, SigmoidThreshold, kept_probability
 from raycl.methods.piggyback import TAU, Piggyback, SoftNorm, soft_part
 from tests.helpers import facts, toys
@@ -194,7 +194,7 @@ def test_what_differs_from_piggyback() -> None:
     assert (ours.granularity, ours.soft, ours.bn_mode) == ("kernel", True, "affine_stats")
     assert (theirs.granularity, theirs.soft, theirs.bn_mode) == ("element", False, "frozen")
     assert KSM.presets == Piggyback.presets and set(KSM.presets) == {"ksm_mask_paper", "ksm_mask_code"}
-    assert names.method("ksm") is KSM and KSM.independent and KSM.keeps_logits
+    assert registry.method("ksm") is KSM and KSM.independent and KSM.keeps_logits
 
 
 def test_the_slope_matters_and_the_binarisation_alone_tells_ours_from_theirs() -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from raycl import metrics
-from raycl.method import Batch
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from raycl.errors import UserError
-from raycl.method import Batch
-from raycl.presets import PRESETS
 from raycl.probes.owners import owner_figures
 from raycl.space import filled
-from raycl.training import Fit
+from raycl.tasks import Batch
+from raycl.training.fit import Fit
+from raycl.training.presets import PRESETS
 from tests.helpers import facts, toys
 from tests.helpers.networks import ONE_NORMED
 from tests.helpers.owned import DECAYED, Noting, flat, frozen, made, owners, pretrained, shrinks

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from raycl.tasks import Benchmark, Split
-from raycl.training import Fit, Fitted
+from raycl.training.fit import Fit, Fitted
 from tests.helpers import facts, toys
 
 NETWORK = "mlp(hidden=24, drop1=0.0, drop2=0.0)"

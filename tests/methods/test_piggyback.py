@@ -11,15 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raycl import names, sequence, streams
+from raycl import calls, registry, streams
 from raycl.method import World
+from raycl.methods._first import BACKBONE, FirstTask, fit_of, state_of
 from raycl.methods.piggyback import Piggyback
 from raycl.networks import Start
-from raycl.pretraining import BACKBONE, FirstTask, Pretrained, fit_of, state_of
+from raycl.runs import sequence
+from raycl.runs.artefacts import Pretrained
 from raycl.space import filled
 from raycl.spec import RunSpec
 from raycl.tasks import Benchmark
-from raycl.training import Fit
+from raycl.training.fit import Fit
 from tests.helpers import facts, toys
 from tests.helpers.networks import TWO_NORMED
 
@@ -44,8 +46,8 @@ def made(
     name: str, on: Benchmark, inputs: dict[str, Any] | None = None, network: str = TWO_NORMED, **config: Any
 ) -> Any:
     """As `toys.method`, quick to train on the first task, with a backbone if that is given."""
-    kind, net = names.method(name), names.network(network)
-    settings = names.parse(network, "network").settings(net.Config, "network")
+    kind, net = registry.method(name), registry.network(network)
+    settings = calls.parse(network, "network").settings(net.Config, "network")
     start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, 0)
     world = World(on.input_shape, on.classes, start, inputs or {})
     streams.reseed(0, "method")
@@ -54,7 +56,7 @@ def made(
 
 def pretrained(on: Benchmark, preset: str, epochs: int) -> Pretrained:
     """The network after the first task, as a run of its own makes it."""
-    net = names.network(TWO_NORMED)
+    net = registry.network(TWO_NORMED)
     world = World(on.input_shape, on.classes, Start(net, net.Config(), on.input_shape, on.classes, 0))
     first = FirstTask(world, FirstTask.Config())
     loop = Fit(filled(Fit.Config, fit_of(preset, epochs), "fit"))
@@ -186,7 +188,7 @@ def test_tasks_learnt_side_by_side_are_the_sequence(on: Benchmark, name: str) ->
         next(sequence.run(made(name, on, {BACKBONE: backbone}), on, toys.fit(epochs=2), part=part))
         for part in range(3)
     ]
-    assert names.method(name).independent
+    assert registry.method(name).independent
     for one, other in zip(whole, sequence.joined(parts), strict=True):
         assert (one.val, one.test, one.figures) == (other.val, other.test, other.figures)
         assert (one.stored_bytes, one.parameters) == (other.stored_bytes, other.parameters)

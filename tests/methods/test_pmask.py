@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl.errors import UserError
-from raycl.method import Batch
 from raycl.networks import Heads
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 DECAYED: dict[str, Any] = {"momentum": 0.9, "weight_decay": 1e-2, "epochs": 2}

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raycl import names, sequence
+from raycl import registry
 from raycl.masks import weight_factors
-from raycl.method import Batch
 from raycl.methods import prm as module
 from raycl.methods.prm import undone
-from raycl.tasks import Benchmark
+from raycl.runs import sequence
+from raycl.tasks import Batch, Benchmark
 from tests.helpers import facts, toys
 
 RULES = ("cluster", "none", "all", "type", "random")
@@ -479,7 +479,7 @@ def test_parameters_are_those_of_hat() -> None:
 
 
 def test_settings_that_make_no_sense() -> None:
-    config = names.method("prm").Config
+    config = registry.method("prm").Config
     with pytest.raises(ValueError, match="k_init = 0 must be at least 1"):
         config(k_init=0)
     with pytest.raises(ValueError, match="must be above 0"):

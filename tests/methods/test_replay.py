@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raycl import names
-from raycl.method import Batch, Pooled
+from raycl import registry
+from raycl.method import Pooled
 from raycl.methods.replay import Rows
-from raycl.tasks import ArraySplit, augments, drawn
+from raycl.tasks import ArraySplit, Batch, augments, drawn
 from tests.helpers import facts, toys
 
 QUIET = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
@@ -208,4 +208,4 @@ def test_rows_of_a_split_are_a_split() -> None:
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.5])
 def test_nonsense_is_refused(fraction: float) -> None:
     with pytest.raises(ValueError, match=r"must lie in \(0, 1\]"):
-        names.method("replay").Config(fraction=fraction)
+        registry.method("replay").Config(fraction=fraction)

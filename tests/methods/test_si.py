@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raycl.method import Batch, Update
+from raycl.tasks import Batch, Update
 from tests.helpers import facts, toys
 
 Array = NDArray[np.float64]

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from raycl import methods
-from raycl.method import Batch
 from raycl.methods.spg import gradient_importance
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 

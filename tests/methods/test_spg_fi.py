@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raycl import names
+from raycl import registry
 from raycl.methods.ewc import fisher
 from tests.helpers import facts, toys
 
@@ -148,4 +148,4 @@ def test_importance_after_an_epoch_is_spg_s_road() -> None:
 @pytest.mark.parametrize("name", ["fisher_batch", "importance_epoch"])
 def test_nonsense_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} = 0 must be at least 1"):
-        names.method("spg_fi").Config(**{name: 0})
+        registry.method("spg_fi").Config(**{name: 0})

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from raycl import names
+from raycl import registry
 from raycl.masks import kept
 from raycl.method import World
 from raycl.methods.supsup import SupSup
@@ -75,7 +75,7 @@ def test_erdos_renyi() -> None:
 
 
 def test_erdos_renyi_of_a_whole_resnet() -> None:
-    net = names.network("resnet18")
+    net = registry.network("resnet18")
     with torch.device("meta"):
         weights = [p for p in net((3, 32, 32), (5,), net.Config()).parameters() if p.dim() > 1]  # type: ignore[call-arg]
     for budget, wanted in ((0.05, 0.0128), (0.10, 0.025), (0.30, 0.0705)):
@@ -93,7 +93,7 @@ def test_erdos_renyi_of_a_whole_resnet() -> None:
 def test_parameters_of_spg_table_10(
     classes: tuple[int, ...], shape: tuple[int, int, int], wanted: int
 ) -> None:
-    net = names.network("alexnet")
+    net = registry.network("alexnet")
     with torch.device("meta"):
         supsup = SupSup(World(shape, classes, Start(net, net.Config(), shape, classes, 0)), SupSup.Config())
     assert supsup.count_parameters() == wanted

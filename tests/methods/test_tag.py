@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from raycl import names
+from raycl import registry
 from raycl.methods.tag import History, Rule
-from raycl.training import Fit
+from raycl.training.fit import Fit
 from tests.helpers import facts, toys
 
 
@@ -197,7 +197,7 @@ def test_the_rate_follows_the_schedule() -> None:
 
 
 def test_the_floor_of_the_rate_goes_with_the_rate() -> None:
-    kind = names.method("tag")
+    kind = registry.method("tag")
     assert Fit.Config(**{**kind.fit, "lr": 5e-4}).floor == pytest.approx(2e-6)
     domain = kind.presets["spg"]["fit.lr"]
     assert kind.fit["lr"] in domain and (domain.low, domain.high, domain.log) == (1e-5, 5e-3, True)
@@ -218,6 +218,6 @@ def test_moments_stay_where_training_ended_when_the_best_weights_come_back() -> 
 
 
 def test_nonsense_is_refused() -> None:
-    config: Any = names.method("tag").Config
+    config: Any = registry.method("tag").Config
     with pytest.raises(ValueError, match="b = -1 must be at least 0"):
         config(b=-1)

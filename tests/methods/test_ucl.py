@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raycl import names
-from raycl.method import Batch, World
+from raycl import registry
+from raycl.method import World
 from raycl.networks import Start
+from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
 ALEXNET = "alexnet(width=0.05)"  # 3, 6, 12, 102 and 102 units; fc1 reads 12 channels of 4 pixels each
@@ -266,7 +267,7 @@ def test_sure_units_stay_and_unsure_ones_move() -> None:
 )
 def test_nonsense_is_refused(field: str, value: float, text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        names.method("ucl").Config(**{field: value})
+        registry.method("ucl").Config(**{field: value})
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_nonsense_is_refused(field: str, value: float, text: str) -> None:
 def test_parameters_of_spg_table_10(
     shape: tuple[int, int, int], classes: tuple[int, ...], count: int
 ) -> None:
-    net, kind = names.network("alexnet"), names.method("ucl")
+    net, kind = registry.network("alexnet"), registry.method("ucl")
     with torch.device("meta"):  # shapes are enough
         build = Start(net, net.Config(), shape, classes, seed=0)
         ucl = kind(World(shape, classes, build), kind.Config())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from raycl import names
-from raycl.store import Store
+from raycl import registry
+from raycl.runs.store import Store
 
 
 @pytest.fixture
@@ -17,4 +17,4 @@ def store(tmp_path: Path) -> Store:
 def as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods that tables on hand-made stores are made of, without their footnotes."""
     for name in ("spg", "hat", "ewc"):
-        monkeypatch.setattr(names.method(name), "deviations", ())
+        monkeypatch.setattr(registry.method(name), "deviations", ())

@@ -15,10 +15,10 @@ from raycl.cli import main
 from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.reporting.boxes import Box
-from raycl.reporting.collect import collect, sections
 from raycl.reporting.table import view_lines
-from raycl.store import Store
-from raycl.study import Study, View
+from raycl.results.collect import collect, sections
+from raycl.runs.store import Store
+from raycl.study.values import Study, View
 from tests.helpers import hand
 
 TASKS = "digits_permuted(tasks=2, first=3)"

@@ -9,8 +9,8 @@ import io
 import pytest
 
 from raycl.errors import UserError
-from raycl.reporting.claims import COLUMNS, Claim, Density, claims, papers, read_claims
-from raycl.reporting.grammar import Axis, Best, Item, Metric, Place, Stored, Trunk, parse_metric
+from raycl.papers.claims import COLUMNS, Claim, Density, claims, papers, read_claims
+from raycl.results.grammar import Axis, Best, Item, Metric, Place, Stored, Trunk, parse_metric
 
 PLAIN = {
     "id": "x-01",

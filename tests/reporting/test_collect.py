@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from raycl.provenance import fingerprint
-from raycl.reporting.collect import collect, searched_on, sections
-from raycl.reporting.rows import Row
-from raycl.study import Grid, Search, Seeds, Study
+from raycl.results.collect import collect, searched_on, sections
+from raycl.results.rows import Row
+from raycl.runs.provenance import fingerprint
+from raycl.study.values import Grid, Search, Seeds, Study
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, RATE, SEARCH
 

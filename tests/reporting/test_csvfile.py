@@ -7,9 +7,9 @@ import json
 import pytest
 
 from raycl.reporting import render
-from raycl.reporting.collect import collect
-from raycl.store import Store
-from raycl.study import Seeds
+from raycl.results.collect import collect
+from raycl.runs.store import Store
+from raycl.study.values import Seeds
 from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK
 

@@ -15,13 +15,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import raycl
-from raycl.agenda import Agenda
 from raycl.errors import fault_of
 from raycl.reporting import render
-from raycl.reporting.text import clip, cut, one_line, padded, width_of, wrapped
-from raycl.store import Result
-from raycl.study import cells_of
-from raycl.view import LiveView, plan_text, say
+from raycl.runs.store import Result
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.terminal.view import LiveView, plan_text, say
+from raycl.text import clip, cut, one_line, padded, width_of, wrapped
 from tests.helpers import hand
 from tests.reporting.test_html import Page
 

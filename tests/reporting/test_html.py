@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from raycl.agenda import Agenda
 from raycl.reporting import render
 from raycl.reporting.html import write_html
 from raycl.space import Choice, Int
-from raycl.study import Seeds, cells_of
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.values import Seeds
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, OTHER, RATE, SEARCH
 
@@ -176,7 +177,7 @@ def test_many_methods_stay_apart():
 
 def test_tables_and_the_terminal_do_not_wait_for_matplotlib():
     code = (
-        "import sys, raycl.view, raycl.reporting.table, raycl.reporting.csvfile; "
+        "import sys, raycl.terminal.view, raycl.reporting.table, raycl.reporting.csvfile; "
         "sys.exit(any(name in sys.modules for name in ('matplotlib', 'ray', 'optuna', 'mlflow')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from raycl.reporting import plots
-from raycl.reporting.collect import collect
 from raycl.reporting.importances import ENOUGH, Importances, completed, importances, place_of, searched_fields
-from raycl.reporting.rows import Row
+from raycl.results.collect import collect
+from raycl.results.rows import Row
+from raycl.runs.store import Store
 from raycl.space import Choice, Float, Int
-from raycl.store import Store
-from raycl.study import Grid, Search
+from raycl.study.values import Grid, Search
 from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK
 

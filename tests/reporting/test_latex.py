@@ -12,8 +12,8 @@ from raycl.errors import UserError
 from raycl.methods.spg import SPG
 from raycl.reporting import render
 from raycl.reporting.latex import escaped
-from raycl.store import Store
-from raycl.study import Study
+from raycl.runs.store import Store
+from raycl.study.values import Study
 from tests.helpers import hand
 from tests.helpers.hand import ALONE
 from tests.reporting.test_papertable import TABLE, full, played, study_of

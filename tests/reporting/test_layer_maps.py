@@ -14,13 +14,13 @@ import pytest
 from raycl import Layers
 from raycl.errors import UserError
 from raycl.reporting import render
-from raycl.reporting.collect import collect, sections
 from raycl.reporting.csvfile import points_csv
 from raycl.reporting.layers import ALL
-from raycl.reporting.rows import Section
 from raycl.reporting.table import view_lines
-from raycl.store import Store
-from raycl.study import Study, View
+from raycl.results.collect import collect, sections
+from raycl.results.rows import Section
+from raycl.runs.store import Store
+from raycl.study.values import Study, View
 from tests.helpers import hand
 
 MAP = Layers("Figure 6: soft entries", rows="k*")

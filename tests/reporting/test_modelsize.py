@@ -7,8 +7,8 @@ import pytest
 from raycl.errors import UserError
 from raycl.networks import Heads
 from raycl.networks.resnet50 import ResNet50
-from raycl.reporting import modelsize
-from raycl.reporting.modelsize import MIB, RESNET50, VGG16, Size, account, size_of
+from raycl.papers.accounts import ksm
+from raycl.papers.accounts.ksm import MIB, RESNET50, VGG16, Size, account, size_of
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +32,23 @@ def test_a_network_without_heads_per_task_is_refused() -> None:
 
 
 def test_printed_sizes_come_out(resnet: Size) -> None:
-    sizes = {kind: kind(resnet) / MIB for kind in modelsize.MODELS.values()}
-    assert sizes[modelsize.finetune] == pytest.approx(554.46, abs=0.005)
-    assert sizes[modelsize.piggyback] == pytest.approx(121.07, abs=0.005)
-    assert sizes[modelsize.packnet] == pytest.approx(115.48, abs=0.005)
-    assert modelsize.piggyback(resnet, norms=False) / MIB == pytest.approx(119.05, abs=0.005)
+    sizes = {kind: kind(resnet) / MIB for kind in ksm.MODELS.values()}
+    assert sizes[ksm.finetune] == pytest.approx(554.46, abs=0.005)
+    assert sizes[ksm.piggyback] == pytest.approx(121.07, abs=0.005)
+    assert sizes[ksm.packnet] == pytest.approx(115.48, abs=0.005)
+    assert ksm.piggyback(resnet, norms=False) / MIB == pytest.approx(119.05, abs=0.005)
     assert resnet.shared / MIB == pytest.approx(105.07, abs=0.005)
 
 
 def test_the_soft_share_that_a_size_implies(resnet: Size) -> None:
     """146 MiB leave 30.9 MiB of floats for the five tasks' kernels."""
-    assert modelsize.soft_share(resnet, 146 * MIB) == pytest.approx(0.121, abs=5e-4)
-    assert modelsize.soft_share(resnet, 146 * MIB, norms=False) == pytest.approx(0.129, abs=5e-4)
-    assert modelsize.ksm(resnet, 0.12114) / MIB == pytest.approx(146, abs=1e-3)
+    assert ksm.soft_share(resnet, 146 * MIB) == pytest.approx(0.121, abs=5e-4)
+    assert ksm.soft_share(resnet, 146 * MIB, norms=False) == pytest.approx(0.129, abs=5e-4)
+    assert ksm.ksm(resnet, 0.12114) / MIB == pytest.approx(146, abs=1e-3)
     for soft in (0.0, 0.25, 1.0):
-        assert modelsize.soft_share(resnet, modelsize.ksm(resnet, soft)) == pytest.approx(soft, abs=1e-6)
+        assert ksm.soft_share(resnet, ksm.ksm(resnet, soft)) == pytest.approx(soft, abs=1e-6)
     with pytest.raises(ValueError, match=r"soft = 1.2 .* lies outside 0..1"):
-        modelsize.ksm(resnet, 1.2)
+        ksm.ksm(resnet, 1.2)
 
 
 def test_by_hand_on_a_small_one() -> None:
@@ -56,11 +56,11 @@ def test_by_hand_on_a_small_one() -> None:
     size = Size(90, 10, 7, 2, 3, (4, 5, 4, 5))
     body, norms, heads = 4 * (97 + 2), 48, 4 * 18
     assert size.shared == body + norms + heads
-    assert modelsize.finetune(size) == 4 * (body + norms) + heads
-    assert modelsize.piggyback(size) == body + norms + heads + 3 * (13 + norms)  # 97 bits are 13 bytes
-    assert modelsize.packnet(size) == body + norms + heads + 37 + 3 * norms  # 5 owners: 3 bits of 97 weights
-    assert modelsize.packnet(Size(90, 10, 7, 2, 3, (4, 5, 4))) - 4 * 13 == body + norms + 25 + 2 * norms
-    assert modelsize.ksm(size, 4 / 17) == body + norms + heads + 3 * (3 + 4 * 4 + norms)
+    assert ksm.finetune(size) == 4 * (body + norms) + heads
+    assert ksm.piggyback(size) == body + norms + heads + 3 * (13 + norms)  # 97 bits are 13 bytes
+    assert ksm.packnet(size) == body + norms + heads + 37 + 3 * norms  # 5 owners: 3 bits of 97 weights
+    assert ksm.packnet(Size(90, 10, 7, 2, 3, (4, 5, 4))) - 4 * 13 == body + norms + 25 + 2 * norms
+    assert ksm.ksm(size, 4 / 17) == body + norms + heads + 3 * (3 + 4 * 4 + norms)
 
 
 def test_the_formula_is_what_the_network_has() -> None:
@@ -91,7 +91,7 @@ def test_accounts_that_claims_ask_for(name: str, metric: str, value: int | None)
 
 
 def test_the_sheet_stands_beside_the_printed_numbers() -> None:
-    sheet = modelsize.table_2_sizes()
+    sheet = ksm.table_2_sizes()
     assert [list(row) for row in sheet.rows] == [
         ["finetune", "554.46", "554"],
         ["piggyback", "121.07", "121"],

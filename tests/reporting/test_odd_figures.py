@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from raycl.agenda import Agenda
 from raycl.reporting import render
 from raycl.reporting.boxes import Boxes
 from raycl.reporting.curves import Curves
 from raycl.reporting.layers import Layers
-from raycl.reporting.numbers import by_layer, measured
-from raycl.store import Result, Store
-from raycl.study import Seeds, cells_of
+from raycl.results.numbers import by_layer, measured
+from raycl.runs.store import Result, Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.values import Seeds
 from tests.helpers import hand
 
 ODD: tuple[Any, ...] = (

@@ -17,11 +17,12 @@ import pytest
 from raycl import Boxes, Curves, Metric, PaperTable, Study, metrics
 from raycl.errors import UserError
 from raycl.reporting import render
-from raycl.reporting.collect import collect
 from raycl.reporting.csvfile import columns
-from raycl.reporting.rows import Row
-from raycl.store import Store
-from raycl.study import cells_of, read_study
+from raycl.results.collect import collect
+from raycl.results.rows import Row
+from raycl.runs.store import Store
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
 from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK
 from tests.reporting.test_html import Page

@@ -13,20 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raycl import PaperTable
+from raycl import PaperTable, units
 from raycl.errors import UserError
 from raycl.methods.spg import SPG
-from raycl.reporting import collect, papertext, render, units
-from raycl.reporting.collect import sections
-from raycl.reporting.grammar import Metric, parse_metric
-from raycl.reporting.numbers import along, number
-from raycl.reporting.papercells import SUBSET, SUBSTITUTE, Entry, Filled, filled
-from raycl.reporting.papertable import known_metrics
-from raycl.reporting.papertext import tables_of
-from raycl.reporting.printed import numbers
-from raycl.reporting.text import ABSENT
-from raycl.store import Store
-from raycl.study import Seeds, Study, cells_of
+from raycl.papers import tabletext
+from raycl.papers.cells import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.papers.printed import numbers
+from raycl.papers.tables import known_metrics
+from raycl.papers.tabletext import tables_of
+from raycl.reporting import render
+from raycl.results import collect
+from raycl.results.collect import sections
+from raycl.results.grammar import Metric, parse_metric
+from raycl.results.numbers import along, number
+from raycl.runs.store import Store
+from raycl.study.expand import cells_of
+from raycl.study.values import Seeds, Study
+from raycl.text import ABSENT
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK
 from tests.reporting.test_html import Page
@@ -292,13 +295,13 @@ def test_a_substitute_is_named_by_its_columns_and_not_by_their_mean(store: Store
     (found,) = tables(store, study)
     assert [entry.mean for entry in found.all] == [False, False, True]
     named = "C-10: digits_split)"
-    assert papertext.notes(found)[-1] == (
+    assert tabletext.notes(found)[-1] == (
         f"substitute: other data than the paper's (own: {BENCHMARK}, {named}"
     )
     place = ("SPG", "own")  # whatever stands in the text of a benchmark
     entry = dataclasses.replace(found.entries[place], benchmark="npz(path='a; b.npz')")
     other = dataclasses.replace(found, entries={**found.entries, place: entry})
-    assert papertext.notes(other)[-1].endswith(f"(own: npz(path='a; b.npz'), {named}")
+    assert tabletext.notes(other)[-1].endswith(f"(own: npz(path='a; b.npz'), {named}")
 
 
 def test_a_row_may_be_called_mean(store: Store) -> None:
@@ -309,7 +312,7 @@ def test_a_row_may_be_called_mean(store: Store) -> None:
         (cell,) = [cell for cell in hand.cells(study).values() if cell.label == name]
         hand.put(store, cell.spec({}, 1), hand.reports([[0.5], [0.5, 0.5]]))
     (found,) = tables(store, study)
-    assert papertext.notes(found)[0] == "a, b: mean over 1 of 3 seeds"
+    assert tabletext.notes(found)[0] == "a, b: mean over 1 of 3 seeds"
 
 
 HELD = "20 % of the training images are held out (val=0.2)"

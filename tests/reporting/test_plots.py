@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from raycl.reporting import plots
-from raycl.reporting.collect import collect, sections
 from raycl.reporting.plots import learning
-from raycl.reporting.rows import Section
-from raycl.store import Store
+from raycl.results.collect import collect, sections
+from raycl.results.rows import Section
+from raycl.runs.store import Store
 from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK
 

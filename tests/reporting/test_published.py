@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from raycl import names
-from raycl.reporting.collect import collect
-from raycl.reporting.published import as_printed, published
-from raycl.store import Store
-from raycl.study import Study
+from raycl import registry
+from raycl.papers.published import as_printed, published
+from raycl.results.collect import collect
+from raycl.runs.store import Store
+from raycl.study.values import Study
 from tests.helpers import hand
 
 METHODS: dict[str, Any] = {
@@ -68,12 +68,12 @@ def test_what_is_held_out_to_decide_by_makes_no_other_benchmark(store: Store) ->
     ],
 )  # fmt: skip
 def test_benchmarks_as_papers_know_them(text: str, known: str, said: str) -> None:
-    recipe, words = as_printed(names.recipe(text))
-    assert (recipe, words) == (names.recipe(known), said)
+    recipe, words = as_printed(registry.recipe(text))
+    assert (recipe, words) == (registry.recipe(known), said)
 
 
 def test_data_in_part_are_held_against_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raycl.reporting import published as module
+    from raycl.papers import published as module
 
     monkeypatch.setattr(module, "subset_of", lambda cell: "1000 of 50000 images")
     assert set(held(store).values()) == {None}

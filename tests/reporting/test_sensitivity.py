@@ -12,12 +12,13 @@ import pytest
 
 from raycl import metrics
 from raycl.reporting import plots, render
-from raycl.reporting.collect import collect, sections
 from raycl.reporting.plots import searches
-from raycl.reporting.rows import Section
-from raycl.reporting.sensitivity import Searches, Sensitivity, sensitivity
-from raycl.store import Store
-from raycl.study import Search, Seeds, Study
+from raycl.reporting.searches import Searches
+from raycl.reporting.sensitivity import Sensitivity, sensitivity
+from raycl.results.collect import collect, sections
+from raycl.results.rows import Section
+from raycl.runs.store import Store
+from raycl.study.values import Search, Seeds, Study
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, OTHER, RATE
 

@@ -13,8 +13,8 @@ import pytest
 from raycl.reporting import render
 from raycl.reporting.settings import canonical, fixed, ran_with
 from raycl.space import Choice, Float
-from raycl.study import Grid, Search, Study
-from raycl.view import plan_text
+from raycl.study.values import Grid, Search, Study
+from raycl.terminal.view import plan_text
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK
 

@@ -8,8 +8,8 @@ import pytest
 
 from raycl.errors import UserError
 from raycl.reporting import render
-from raycl.study import Search, Seeds
-from raycl.view import plan_text
+from raycl.study.values import Search, Seeds
+from raycl.terminal.view import plan_text
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, RATE
 
@@ -63,7 +63,7 @@ def test_what_flatters_or_limits_a_table_is_said(store, monkeypatch):
     study = hand.study(
         methods={"finetune": {"fit.lr": RATE}}, search=Search(trials=1), final=Seeds(1), protocol="paper"
     )
-    from raycl.reporting import collect
+    from raycl.results import collect
 
     monkeypatch.setattr(collect, "_facts", lambda *_: ((10, 5), True, "a tenth of the images"))
     text = render(study, hand.read(store, study))
@@ -74,7 +74,7 @@ def test_what_flatters_or_limits_a_table_is_said(store, monkeypatch):
 
 
 def test_a_subset_is_said_beside_the_name_wherever_it_is_printed(store, monkeypatch):
-    from raycl.reporting import collect
+    from raycl.results import collect
 
     monkeypatch.setattr(collect, "_facts", lambda *_: ((10, 10), True, "a tenth of the images"))
     agenda = hand.filled(store, hand.study())

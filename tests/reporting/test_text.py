@@ -2,7 +2,7 @@
 
 import pytest
 
-from raycl.reporting import text
+from raycl import text
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 
 from raycl.errors import UserError
-from raycl.reporting import render, verdicts
-from raycl.reporting.claims import COLUMNS, claims, read_claims
-from raycl.reporting.claimtable import claims_csv, claims_text, finding_text
-from raycl.reporting.collect import collect
-from raycl.reporting.findings import Finding, Verdict
-from raycl.reporting.grammar import DATA, parse_item, parse_metric
-from raycl.reporting.judging import judge, word_of
-from raycl.reporting.matching import reading, rows_meant
-from raycl.reporting.rows import Row
-from raycl.reporting.verdicts import verdict
-from raycl.store import Store
-from raycl.study import Search, Seeds, Study
+from raycl.papers import verdicts
+from raycl.papers.claims import COLUMNS, claims, read_claims
+from raycl.papers.claimtext import claims_csv, claims_text, finding_text
+from raycl.papers.findings import Finding, Verdict
+from raycl.papers.judging import judge, word_of
+from raycl.papers.matching import reading, rows_meant
+from raycl.papers.verdicts import verdict
+from raycl.reporting import render
+from raycl.results.collect import collect
+from raycl.results.grammar import DATA, parse_item, parse_metric
+from raycl.results.rows import Row
+from raycl.runs.store import Store
+from raycl.study.values import Search, Seeds, Study
 from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK
 from tests.reporting.test_claims import NOTE, claim

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from raycl import names, streams
+from raycl import calls, registry, streams
 from raycl.errors import UserError
 from raycl.masks import kept, top_k
 from raycl.methods.supsup import SupSup
@@ -26,9 +26,11 @@ from raycl.space import filled
 from raycl.supermasks import loop, stacked
 from raycl.supermasks.bank import Backbone, BasisMask, backbone_of
 from raycl.supermasks.edge_popup import density_of, draw_scores, mask_of
-from raycl.supermasks.training import Order, Rules, train_masks
+from raycl.supermasks.rules import Order, Rules
+from raycl.supermasks.training import train_masks
 from raycl.tasks import ArraySplit, Benchmark
-from raycl.training import Diverged, Fit, optimiser_of
+from raycl.training.fit import Diverged, Fit
+from raycl.training.optimiser import optimiser_of
 from tests.helpers import facts, toys
 
 MLP, CONV = toys.chain(12, 9), "resnet18(nf=2)"
@@ -55,8 +57,8 @@ def data(network: str, count: int = 5) -> Benchmark:
 
 
 def backbone(network: str, on: Benchmark) -> Backbone:
-    kind = names.network(network)
-    config = filled(kind.Config, names.parse(network, "network").settings(kind.Config, "network"), network)
+    kind = registry.network(network)
+    config = filled(kind.Config, calls.parse(network, "network").settings(kind.Config, "network"), network)
     return backbone_of(Start(kind, config, on.input_shape, on.classes, 0)(), 0, "kaiming_normal")
 
 
@@ -317,8 +319,8 @@ def test_a_gpu_agrees_with_the_cpu(network: str, optimiser: str) -> None:
     on = data(network)
     config = config_of(epochs=10, **SETTINGS[optimiser])
     wanted = trained(backbone(network, on), orders_of(on), config)
-    kind = names.network(network)
-    settings = names.parse(network, "network").settings(kind.Config, "network")
+    kind = registry.network(network)
+    settings = calls.parse(network, "network").settings(kind.Config, "network")
     start = Start(kind, filled(kind.Config, settings, network), on.input_shape, on.classes, 0)
     net = backbone_of(start().cuda(), 0, "kaiming_normal")
     steps: list[stacked.Gradient] = []

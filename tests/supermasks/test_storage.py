@@ -7,7 +7,7 @@ import math
 import pytest
 
 from raycl.errors import UserError
-from raycl.supermasks.storage import (
+from raycl.papers.accounts.impresslearn import (
     KB,
     TABLE_2,
     Cell,

@@ -16,11 +16,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from raycl import Study
-from raycl.agenda import Agenda
 from raycl.cli import main
-from raycl.sequence import Report
-from raycl.store import Result, Store
-from raycl.study import cells_of
+from raycl.runs.sequence import Report
+from raycl.runs.store import Result, Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
 from raycl.tune.database import database_file, database_uri, make_database
 from raycl.tune.tracking import Tracking, tracking_uri
 
@@ -69,7 +69,7 @@ def test_sync_and_reopening_in_folders_of_every_name(
     folder = tmp_path / "".join(ODD).replace("/", "") / "run%20one"
     folder.mkdir(parents=True)
     (folder / "s.py").write_text(FILE)
-    from raycl.study import read_study
+    from raycl.study.file import read_study
 
     study = read_study(folder / "s.py")
     store = filled(folder / "st#ore?", study)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from raycl import Seeds, Study
-from raycl.agenda import Agenda
-from raycl.maskjobs import MaskJob
-from raycl.store import mask_path
-from raycl.supermasks.bank import from_file
+from raycl.runs.artefacts import mask_from_file
+from raycl.runs.store import mask_path
+from raycl.study.agenda import Agenda
+from raycl.study.maskjobs import MaskJob
 from tests.helpers.tiny import in_process, on_ray, tiny
 
 
@@ -32,7 +32,7 @@ def bank(**methods: dict[str, Any]) -> Study:
 
 def bits(agenda: Agenda) -> dict[str, list[bytes]]:
     specs = {m.key: m for state in agenda.states for m in state.finals[1].spec.masks}
-    masks = {key: from_file(mask_path(agenda.store.masks, key), spec) for key, spec in specs.items()}
+    masks = {key: mask_from_file(mask_path(agenda.store.masks, key), spec) for key, spec in specs.items()}
     return {key: [layer.tobytes() for layer in mask.bits] for key, mask in masks.items()}
 
 
@@ -61,9 +61,9 @@ def test_a_worker_that_dies_while_it_trains_masks_is_replaced(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_jobs_are_told_to_those_who_watch(tmp_path: Path) -> None:
-    from raycl.agenda import nothing_to_propose
-    from raycl.store import Store
-    from raycl.study import cells_of
+    from raycl.runs.store import Store
+    from raycl.study.expand import cells_of
+    from raycl.study.proposer import nothing_to_propose
     from raycl.tune.launch import play_on_ray
 
     study = bank(het={})

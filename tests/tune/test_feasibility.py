@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
-from raycl import R, provenance
+from raycl import R
 from raycl.errors import UserError
-from raycl.study import cells_of
-from raycl.tune import joining, nodes
-from raycl.tune.nodes import Elastic, Facts, Node, here, judge, judge_cluster
+from raycl.runs import provenance
+from raycl.study.expand import cells_of
+from raycl.tune.fitness import joining, nodes
+from raycl.tune.fitness.nodes import Elastic, Facts, Node, here, judge, judge_cluster
 from tests.helpers.misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for, why_not
 
 HOME = Path(__file__).parents[2]
@@ -241,9 +242,10 @@ def test_a_cluster_that_grows_is_not_refused_for_having_no_worker(mine: Facts) -
 
 def test_files_that_nodes_must_share_are_those_that_workers_load() -> None:
     script = (
-        "import sys; import raycl.tune.trainable, raycl.tune.staging, raycl.player; from raycl import names; "
-        "names.recipes(), *map(names.method, names.method_names()); "
-        "[*map(names.network, names.network_names())]; "
+        "import sys; import raycl.tune.trainable, raycl.tune.staging, raycl.runs.player; "
+        "from raycl import registry; "
+        "registry.recipes(), *map(registry.method, registry.method_names()); "
+        "[*map(registry.network, registry.network_names())]; "
         "print(*[m.__file__ for name, m in sys.modules.items() if name.startswith('raycl.')])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
@@ -327,7 +329,7 @@ def test_a_request_that_no_node_can_meet(ray_cluster: int, wanted: R, text: str)
 
 
 def test_one_node_is_asked_and_agrees_with_its_driver(ray_cluster: int, tmp_path: Path) -> None:
-    from raycl.tune.nodes import ask, elastic
+    from raycl.tune.fitness.nodes import ask, elastic
 
     (there,) = ask(tmp_path)
     facts = here()
@@ -361,7 +363,7 @@ def test_a_process_that_falls_over_says_nothing_of_its_node_until_the_third(
 def test_all_processors_lent_out_keep_no_node_from_answering(ray_cluster: int, tmp_path: Path) -> None:
     import ray
 
-    from raycl.tune.nodes import ask
+    from raycl.tune.fitness.nodes import ask
 
     @ray.remote(num_cpus=4)
     def hold(mark: str, until: str) -> None:

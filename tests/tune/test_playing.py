@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from raycl import R, Search, Seeds, Study
-from raycl.agenda import Agenda, CellState
 from raycl.errors import UserError
+from raycl.study.agenda import Agenda
+from raycl.study.progress import CellState
 from tests.helpers.tiny import in_process, on_ray, tiny
 
 GOOD = {"finetune": {}, "hat": {}}
@@ -96,7 +97,7 @@ def test_a_process_that_always_dies_fails(played: dict[str, CellState]) -> None:
 
 
 def test_a_bug_is_failed_with_its_traceback(played: dict[str, CellState], folder: Path) -> None:
-    from raycl.store import Store
+    from raycl.runs.store import Store
 
     state = played["raises"]
     assert not state.complete and len(state.failed) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from raycl import Study
-from raycl.study import cells_of
+from raycl.study.expand import cells_of
 from raycl.tune.proposals import tpe
 
 

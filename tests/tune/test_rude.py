@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from raycl import Seeds, Study
-from raycl.agenda import Agenda, CellState, nothing_to_propose
-from raycl.maskjobs import MaskJob
-from raycl.store import Store
-from raycl.study import cells_of
+from raycl.runs.store import Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.maskjobs import MaskJob
+from raycl.study.progress import CellState
+from raycl.study.proposer import nothing_to_propose
 from tests.helpers.tiny import in_process, tiny
 
 ORDER = (
@@ -122,7 +124,7 @@ def test_a_rude_job_of_masks_ends_its_process_too(ray_cluster: int, tmp_path: Pa
     jobs: list[Any] = []
     here = Agenda(cells_of(study), Store(tmp_path / "here").open(), nothing_to_propose)
     here.listeners.append(lambda what, job, more: jobs.append(more) if isinstance(job, MaskJob) else None)
-    from raycl.local import play_here
+    from raycl.study.local import play_here
 
     play_here(here)
     assert any("basis masks left torch.nn.functional.relu replaced" in line for line in said), said

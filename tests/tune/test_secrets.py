@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from raycl import Seeds
-from raycl.tune import joining
+from raycl.tune.fitness import joining
 from tests.helpers.tiny import on_ray, tiny
 
 CANARIES = {name: f"canary-{n}-of-the-test" for n, name in enumerate((

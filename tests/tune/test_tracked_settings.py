@@ -10,9 +10,10 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from raycl.agenda import Agenda
-from raycl.store import Store
-from raycl.study import Seeds, Study, cells_of
+from raycl.runs.store import Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.values import Seeds, Study
 from raycl.tune.tracking import PARENT, Tracking
 from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK, RATE, SEARCH

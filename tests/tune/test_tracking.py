@@ -20,11 +20,11 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from raycl import Metric, Search, Seeds, Study, metrics
-from raycl.agenda import Agenda
 from raycl.api import run_study
 from raycl.errors import UserError
-from raycl.store import Store
-from raycl.study import cells_of
+from raycl.runs.store import Store
+from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
 from raycl.tune.tracking import PARENT, VIEW, Tracking
 from tests.helpers import hand
 from tests.helpers.tiny import in_process, tiny
@@ -273,7 +273,7 @@ def test_an_outage_stops_nothing_and_sync_fills_in_the_rest(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         agenda_seen: list[int] = []
 
-        from raycl import local
+        from raycl.study import local
 
         real = local.play_here
 

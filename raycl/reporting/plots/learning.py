@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from raycl.metrics import Matrix
-from raycl.reporting.numbers import by_layer, measured
 from raycl.reporting.plots.look import Styles, band, grid, legend, legend_room, log_if_wide, look, svg
-from raycl.reporting.rows import Group, Section
-from raycl.reporting.text import clip, fraction
+from raycl.results.numbers import by_layer, measured
+from raycl.results.rows import Group, Section
+from raycl.text import clip, fraction
 
 ANNOTATED = 10  # tasks up to which a heat map has room for numbers
 PANELS = 8  # of a figure: the whole, and so many tasks or layers less one

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from raycl.metrics import Matrix
-from raycl.reporting.text import clip, one_line
+from raycl.text import clip, one_line
 
 # Okabe and Ito's colours without the yellow, which paper does not show; then again with other strokes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -16,10 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from raycl.metrics import FEWEST, Matrix
 from raycl.reporting.importances import ENOUGH, Importances, completed, place_of, searched_fields
 from raycl.reporting.plots.look import WIDTH, Style, Styles, grid, look, plain_ticks, svg
-from raycl.reporting.rows import Row, Section
 from raycl.reporting.sensitivity import sensitivity as sensitivity_of
-from raycl.reporting.text import clip, fraction, plain_value
+from raycl.results.rows import Row, Section
 from raycl.space import Choice, Domain
+from raycl.text import clip, fraction, plain_value
 
 
 def _searched(section: Section) -> list[Row]:

@@ -31,7 +31,7 @@ from raycl.reporting.plots.look import (
     styles_of,
     svg,
 )
-from raycl.reporting.text import clip, plain_value
+from raycl.text import clip, plain_value
 
 if TYPE_CHECKING:
     from raycl.reporting.boxes import Box

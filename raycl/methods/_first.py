@@ -1,0 +1,199 @@
+"""A network trained on the first task, of which methods and their variants take over one and the same.
+
+It is an artefact of a run of kind `pretrain`, whose key is its address. What it holds is the network's body
+and the first task's head as an archive of arrays; nothing in it is code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+
+from raycl import registry
+from raycl.method import Method, World
+from raycl.networks import Heads, Network, TaskNorms
+from raycl.runs.artefacts import DamagedBackbone
+from raycl.space import filled
+from raycl.tasks import Task
+from raycl.training.fit import Fit
+from raycl.training.presets import PRESETS, parts_of
+
+if TYPE_CHECKING:
+    from raycl.spec import RunSpec
+
+BACKBONE = "backbone"  # its name among a run's inputs
+
+
+class FirstTask(Method):
+    """Trains the network on the first task; one whose weights were given is taken as it is."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        if not self.net.pretrained:
+            fit(self, task)
+
+
+class First:
+    """How a method comes by its network after the first task: trained here, or taken over.
+
+    With a backbone among the method's inputs the network holds its weights at once, so that any later task
+    can be learnt without the first; `learn` then only books what the training took. The same weights result
+    either way, bit for bit.
+
+    Args:
+        preset, epochs: how the first task is trained; 0 epochs are the preset's, and without a preset ("") it
+            is as the run's other tasks.
+    """
+
+    def __init__(self, net: Network, world: World, preset: str, epochs: int = 0) -> None:
+        self.config: Fit.Config | None = None  # the run's own
+        if preset:
+            self.config = filled(Fit.Config, fit_of(preset, epochs), f"preset {preset}")
+        self.took: tuple[float, int, int] | None = None
+        given = world.inputs.get(BACKBONE)
+        if given is not None:
+            adopt(net, given.tensors)
+            self.took = given.seconds, given.epochs, given.updates
+        elif net.pretrained:
+            self.took = 0.0, 0, 0
+
+    def learn(self, who: Method, task: Task, fit: Fit) -> None:
+        """Train `who`, which must behave as finetuning does, on the first task, or book what that took."""
+        if self.took is None:
+            fit(who, task, config=self.config)
+            return
+        fit.seconds["main"], fit.epochs["main"], updates = self.took
+        fit.updates += updates
+
+
+class OnFirst(Method):
+    """A method whose tasks share one network, trained on the first of them, here or beforehand.
+
+    Attributes:
+        first: how the network comes by what the first task taught it.
+        norms: what of its batch normalisations is a task's own, as `bn_mode` says.
+    """
+
+    keeps_logits = True
+    needs = (Heads,)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        bn_mode: Literal["frozen", "stats", "affine_stats"] = "affine_stats"  # what of it is a task's own
+        initial: str = "ksm_initial"  # preset by which the first task is trained; none: as the other tasks
+        initial_epochs: int = 0  # 0: as that preset says
+
+        def __post_init__(self) -> None:
+            if self.initial_epochs < 0:
+                raise ValueError(f"initial_epochs = {self.initial_epochs} must be at least 0")
+            if self.initial_epochs and not self.initial:
+                raise ValueError(f"initial_epochs = {self.initial_epochs} needs a preset as initial")
+
+    config: Config
+
+    @classmethod
+    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+        return backbone_for(cls, spec)
+
+    def make(self) -> None:
+        super().make()
+        self.first = First(self.net, self.world, self.config.initial, self.config.initial_epochs)
+        self.world = replace(self.world, inputs={})  # a backbone is in the network now
+        self.norms = TaskNorms(self.net, self.config.bn_mode)
+
+    @classmethod
+    def statistics_rest(cls, config: Any) -> bool:
+        return bool(config.bn_mode == "frozen")
+
+    @property
+    def answers_stay(self) -> bool:
+        return self.keeps_logits  # after the first task statistics are a task's own, or at rest
+
+
+def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:
+    """What a method builds on that trains the first task by its fields `initial` and `initial_epochs`."""
+    config: Any = filled(kind.Config, spec.config, spec.method)
+    if not config.initial:
+        return {}
+    return {BACKBONE: wanted(spec, config.initial, config.initial_epochs)}
+
+
+def wanted(spec: RunSpec, preset: str, epochs: int = 0) -> RunSpec:
+    """The `pretrain` run on the first task of a run's benchmark, in the same order and from the same seed."""
+    versions = {part: version for part, version in spec.versions.items() if part != "method"}
+    code = {part: text for part, text in spec.code.items() if part != "method"}
+    return replace(
+        spec,
+        kind="pretrain",
+        method="finetune",
+        config={},
+        fit=fit_of(preset, epochs),
+        part=0,
+        evaluate=None,
+        inputs={},
+        versions=versions,
+        code=code,
+    )
+
+
+def finetuned(spec: RunSpec, initial: str, initial_epochs: int, preset: str, epochs: int = 0) -> RunSpec:
+    """The run that fine-tunes a copy of the network after the first task for each later one, by a preset.
+
+    It is the run of `copies` with start = "first" that a study would write, of the same benchmark and seed.
+    """
+    copies = registry.method("copies")
+    config = {"start": "first", "initial": initial, "initial_epochs": initial_epochs}
+    return replace(
+        spec,
+        method="copies",
+        config={name: value for name, value in config.items() if value},
+        fit=fit_of(preset, epochs, "method.goals"),
+        inputs={},
+        versions={**spec.versions, "method": copies.version},
+        code={part: text for part, text in spec.code.items() if part != "method"},
+    )
+
+
+def fit_of(preset: str, epochs: int = 0, place: str = "method.initial") -> dict[str, Any]:
+    """Fields of `Fit.Config` that differ from defaults: the presets', and `epochs` if above 0.
+
+    Raises:
+        UserError: no such preset.
+    """
+    values: dict[str, Any] = {}
+    for part in parts_of(preset, place):
+        values |= PRESETS[part].fit
+    if epochs:
+        values |= {"epochs": epochs}
+    config = filled(Fit.Config, values, f"preset {preset}")
+    default = Fit.Config()
+    return {k: v for k, v in values.items() if getattr(config, k) != getattr(default, k)}
+
+
+def adopt(net: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Load a backbone into a network that may have more heads.
+
+    Raises:
+        DamagedBackbone: it is of another network.
+    """
+    own = net.state_dict()
+    wrong = [
+        name
+        for name, tensor in tensors.items()
+        if name not in own or (own[name].shape, own[name].dtype) != (tensor.shape, tensor.dtype)
+    ]
+    lacking = [name for name in own if not name.startswith("heads.") and name not in tensors]
+    if wrong or lacking:
+        raise DamagedBackbone(f"the backbone does not fit the network at {(wrong + lacking)[0]}")
+    net.load_state_dict(dict(tensors), strict=False)
+
+
+def state_of(net: Network) -> dict[str, Tensor]:
+    """What a backbone is: the body and the first head."""
+    return {
+        name: tensor.detach().cpu()
+        for name, tensor in net.state_dict().items()
+        if not name.startswith("heads.") or name.startswith("heads.0.")
+    }

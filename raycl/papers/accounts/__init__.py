@@ -1,0 +1,1 @@
+"""Tables of the papers that are arithmetic and take no runs."""

@@ -1,0 +1,65 @@
+"""Claims about storage and sizes: exact, and no seed is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from raycl import registry
+from raycl.errors import UserError
+from raycl.papers.accounts import impresslearn
+from raycl.papers.accounts.ksm import account
+from raycl.papers.claims import Claim
+from raycl.papers.findings import Finding
+from raycl.papers.judging import HOLDS, NOT_RUN, REVERSED, satisfied
+from raycl.results.grammar import Side, Stored
+from raycl.results.numbers import setting
+from raycl.results.rows import Row
+
+
+def trunk_bytes(row: Row) -> float | None:
+    """The network without its heads, in float32; None where the data that shape it are not here."""
+    cell = row.cell
+    try:
+        benchmark = registry.load(cell.benchmark, cell.trial_seed, 0, cell.identity)
+    except UserError:
+        return None
+    values = {key.partition(".")[2]: setting(row, key) for key in cell.settings if key.startswith("net.")}
+    with torch.device("meta"):
+        net = cell.network(benchmark.input_shape, benchmark.classes, cell.network.Config(**values))
+    return 4.0 * sum(p.numel() for name, p in net.named_parameters() if not name.startswith("heads."))
+
+
+def accounted(claim: Claim, left: Side, right: Side | None) -> Finding:
+    """A claim about storage: exact, and no seed is asked; in the unit of the claim."""
+    values = [_stored(side, claim) if isinstance(side, Stored) else side for side in (left, right)]
+    finding = Finding(NOT_RUN, left=str(left), right=f"{right:g}" if isinstance(right, float) else str(right))
+    lacking = [
+        str(side) for side, v in zip((left, right), values, strict=True) if not isinstance(v, int | float)
+    ]
+    if lacking:
+        return replace(finding, reason=f"no account of {lacking[0]} here")
+    pair = tuple(float(value) for value in values if isinstance(value, int | float))
+    word = HOLDS if satisfied(claim, *pair) else REVERSED
+    return replace(finding, word=word, values=pair, difference=pair[0] - pair[1])
+
+
+def _stored(stored: Stored, claim: Claim) -> float | None:
+    """A number of ImpressLearn's Table 2 or of so many coefficients, or one of KSM's models and masks.
+
+    None where there is no such account.
+    """
+    name, *rest = stored.arguments
+    row = next((row for row in impresslearn.TABLE_2 if row.name == name), None)
+    found = row.account() if row else None
+    given = dict(part.partition("=")[::2] for part in rest)
+    if name == "alpha" and given.keys() == {"K", "layers"}:
+        found = impresslearn.storage(
+            1, int(given["K"]), int(given["layers"]), 1, density=impresslearn.DENSITY
+        )
+    if found is None and not rest:
+        counted = account(name, claim.metric.name)
+    else:
+        counted = getattr(found, "alphas" if claim.metric.name == "params" else claim.metric.name, None)
+    return None if counted is None else counted / claim.scale

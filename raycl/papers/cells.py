@@ -1,0 +1,333 @@
+"""The cells of a paper's table: what a study's runs have, and what the paper prints there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from raycl import metrics, registry
+from raycl.method import Method
+from raycl.papers.judging import ENOUGH
+from raycl.papers.matching import Reading, fields_named, reading, rows_meant, tasks_of
+from raycl.papers.printed import Printed
+from raycl.papers.printedplaces import (
+    Key,
+    Spot,
+    Where,
+    places_of,
+    printed_by_place,
+    same_item,
+    same_metric,
+    together,
+)
+from raycl.papers.published import as_printed
+from raycl.papers.tables import MEAN, PaperTable, first_of, parts_of
+from raycl.results.grammar import Metric, parse_item, parse_metric
+from raycl.results.numbers import is_signed, number
+from raycl.results.rows import COMPLETE, DIVERGED, INCOMPLETE, MISSING, Group, Section, Stat
+from raycl.study.values import Study
+from raycl.text import ABSENT, counted
+
+SUBSET, SUBSTITUTE = "subset", "substitute"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of a table.
+
+    Attributes:
+        method, benchmark: as the study's author wrote them.
+        label: of the study's cell, "" where there is none.
+        values: by seed, or by order where there are several.
+        wanted: how many values there should be.
+        printed: the paper's number, where ours may stand beside it.
+        mean: whether it is the mean over all other columns.
+        word: why it may not: `SUBSET`, `SUBSTITUTE`, or "".
+        status: why there are no values: "not run", "blocked", ...; `ABSENT` where nobody measured it.
+        reason: of the status, of a choice among several cells, or of fewer values than wanted.
+        own: metrics that the study adds to raycl's.
+    """
+
+    row: str
+    column: str
+    method: str
+    benchmark: str
+    metric: Metric
+    unit: str
+    paper_seeds: int
+    mean: bool = False
+    label: str = ""
+    values: Mapping[int, float] = field(default_factory=dict)
+    wanted: int = 0
+    printed: Printed | None = None
+    word: str = ""
+    status: str = ""
+    reason: str = ""
+    own: Sequence[metrics.Metric] = ()
+
+    @property
+    def signed(self) -> bool:
+        """Whether it is a difference, written with its sign."""
+        return is_signed(self.metric.name, self.own)
+
+    @property
+    def ours(self) -> Stat:
+        return Stat(tuple(self.values.values()))
+
+    @property
+    def timed(self) -> bool:
+        """Times of other machines are no finding."""
+        return self.metric.name.startswith(("ct", "seconds"))
+
+    @property
+    def difference(self) -> float | None:
+        """Ours - printed."""
+        mean = self.ours.mean
+        return None if mean is None or self.printed is None or self.timed else mean - self.printed.value
+
+    @property
+    def half_width(self) -> float | None:
+        """Half-width of the difference's 95 % confidence interval, after Welch: our runs are not the paper's.
+
+        Of ours alone where no deviation is printed. None where there is no difference, and where a deviation
+        is unknown or is said to be over a single run.
+        """
+        if self.difference is None or self.printed is None:
+            return None
+        theirs = metrics.Spread(self.printed.std or 0.0, self.paper_seeds)
+        return metrics.welch_half_width(metrics.Spread(self.ours.std, len(self.values)), theirs)
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the difference is more than noise, and than the printed number's rounding.
+
+        Never on fewer than `ENOUGH` values.
+        """
+        if self.difference is None or self.half_width is None or self.printed is None:
+            return False
+        limit = max(self.half_width, self.printed.last_digit / 2)
+        return len(self.values) >= ENOUGH and metrics.beyond_noise(self.difference, limit)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A table with its cells, in the order of rows and columns (transposed where the table asks for it).
+
+    Attributes:
+        held: by benchmark's label, what is held out of the training images beside a printed number.
+    """
+
+    table: PaperTable
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    entries: Mapping[tuple[str, str], Entry]
+    methods: Mapping[str, type[Method]]
+    subsets: Mapping[str, str]
+    held: Mapping[str, str]
+    orders: bool
+    lost: bool  # the paper has such a table, and none of its numbers is known
+
+    @property
+    def all(self) -> list[Entry]:
+        return list(self.entries.values())
+
+
+class _Column(NamedTuple):
+    label: str
+    text: str
+    section: Section | None
+    place: Spot
+    word: str
+    held: str
+
+
+def filled(table: PaperTable, study: Study, sections: Sequence[Section]) -> Filled:
+    """Read a report's numbers into a table."""
+    known = printed_by_place(study.paper)
+    columns = [
+        _column(label, first_of(entry), study.paper, sections) for label, entry in table.columns.items()
+    ]
+    entries: dict[tuple[str, str], Entry] = {}
+    methods: dict[str, type[Method]] = {}
+    for row, text in table.rows.items():
+        for column in columns:
+            metric = table.metric_of(row, column.label)
+            groups = _groups(table, study, first_of(text), metric, column)
+            if groups:
+                methods[row] = groups[0].rows[0].cell.method
+            entry = _entry(table, row, first_of(text), metric, column, groups)
+            entries[row, column.label] = _beside(entry, table, column.place, known)
+        if table.mean:
+            entries[row, MEAN] = _mean(table, [entries[row, c.label] for c in columns], columns, known)
+    beside = {column for (_, column), entry in entries.items() if entry.printed}
+    axes = tuple(table.rows), (*table.columns, *([MEAN] if table.mean else []))
+    if table.transpose:
+        axes = axes[1], axes[0]
+        entries = {(column, row): entry for (row, column), entry in entries.items()}
+    return Filled(
+        table=table,
+        rows=axes[0],
+        columns=axes[1],
+        entries=entries,
+        methods=methods,
+        subsets={c.label: c.section.subset for c in columns if c.section and c.section.subset},
+        held={c.label: c.held for c in columns if c.held and beside & {c.label, MEAN}},
+        orders=any(c.section.orders > 1 for c in columns if c.section),
+        lost=bool(study.paper and table.tables) and not any(key[0] in table.tables for key in known),
+    )
+
+
+def _groups(table: PaperTable, study: Study, text: str, metric: str, column: _Column) -> list[Group]:
+    """Cells of the study that a row means in a column, the one to show first."""
+    if column.section is None:
+        return []
+    item, groups = parse_item(text), column.section.groups
+    if item is None or item.method not in registry.method_names():
+        return [group for group in groups if group.label == text]
+    read = reading(_metric(metric))
+    admitted = [row for row in column.section.rows if read.admits(row)]
+    meant = rows_meant(item, admitted, fields_named(table.items, read), read)
+    labels = {row.cell.label for row in meant}
+    return sorted((g for g in groups if g.label in labels), key=lambda g: _rank(g, table.best), reverse=True)
+
+
+def _rank(group: Group, best: str) -> tuple[bool, float]:
+    values = [number(row, final, _metric(best)) for row in group.rows for final in row.finals]
+    mean = metrics.mean(values)
+    return mean is not None, mean or 0.0
+
+
+def _entry(
+    table: PaperTable, row: str, text: str, metric: str, column: _Column, groups: Sequence[Group]
+) -> Entry:
+    about = Entry(
+        row=row,
+        column=column.label,
+        method=text,
+        benchmark=column.text,
+        metric=_metric(metric),
+        unit=table.unit_of(metric),
+        paper_seeds=table.paper_seeds,
+        word=column.word,
+        status=MISSING,
+        own=column.section.own if column.section else (),
+    )
+    if not groups or column.section is None:
+        return about
+    group, reasons = groups[0], []
+    values = _values(group, reading(about.metric), column)
+    run = [g for g in groups if g.finals]
+    if len(groups) > 1 and run:
+        reasons.append(f"best {table.best} of {_of(len(run), len(groups))}: {group.label}")
+    status, wanted = "", _wanted(group, about.metric)
+    if not group.finals:
+        status, why = _absence(group)
+        reasons.append(why)
+    elif not values:
+        status = ABSENT
+    elif len(values) < wanted:
+        reasons.append(_fewer(len(values), wanted, column.section.orders > 1))
+    reason = "; ".join(filter(None, reasons))
+    return _changed(about, label=group.label, values=values, wanted=wanted, status=status, reason=reason)
+
+
+def _of(run: int, cells: int) -> str:
+    return counted(cells, "cell") if run == cells else f"{run} run of {counted(cells, 'cell')}"
+
+
+def _fewer(have: int, wanted: int, orders: bool) -> str:
+    return f"mean over {have} of {counted(wanted, 'order' if orders else 'seed')}"
+
+
+def _absence(group: Group) -> tuple[str, str]:
+    """Why a cell has no number, as a word and in half a line."""
+    stopped = next((row for row in group.rows if row.status not in (COMPLETE, INCOMPLETE, MISSING)), None)
+    if stopped:
+        return stopped.status, stopped.reason.splitlines()[0] if stopped.reason else ""
+    if any(row.diverged for row in group.rows):
+        return DIVERGED, ""
+    done, runs = sum(row.done for row in group.rows), sum(row.runs for row in group.rows)
+    return MISSING, f"{done} of {counted(runs, 'run')} done" if done else ""
+
+
+def _wanted(group: Group, metric: Metric) -> int:
+    if len(group.rows) > 1:
+        return len(group.rows)
+    return 1 if metric.name == "ps" else group.wanted
+
+
+def _values(group: Group, read: Reading, column: _Column) -> dict[int, float]:
+    """By seed, or by order where there are several, of which each counts as its mean."""
+    assert column.section is not None
+    part = column.place.part
+    tasks = column.place.tasks or (tasks_of(column.section.benchmark, part) if part else ())
+    if part and not tasks:
+        return {}
+    orders = len(group.rows) > 1
+    found: dict[int, list[float]] = {}
+    for row in group.rows:
+        for final in row.finals[:1] if read.metric.name == "ps" else row.finals:
+            unit = row.cell.order if orders else final.seed
+            value = number(row, final, read.metric, tasks)
+            if value is not None:
+                found.setdefault(unit, []).append(value - read.base(row, unit, column.section.rows, orders))
+    means = {unit: sum(values) / len(values) for unit, values in found.items()}
+    return {unit: mean for unit, mean in means.items() if not math.isnan(mean)}
+
+
+def _mean(
+    table: PaperTable, entries: Sequence[Entry], columns: Sequence[_Column], known: Mapping[Key, Printed]
+) -> Entry:
+    """Over columns, of each seed that all of them have."""
+    first = entries[0]
+    shared = [unit for unit in first.values if all(unit in entry.values for entry in entries)]
+    values = {unit: sum(e.values[unit] for e in entries) / len(entries) for unit in shared}
+    wanted, words = min(entry.wanted for entry in entries), {entry.word for entry in entries}
+    orders = any(column.section.orders > 1 for column in columns if column.section)
+    mean = _changed(
+        first,
+        column=MEAN,
+        mean=True,
+        benchmark="; ".join(entry.benchmark for entry in entries),
+        label=first.label if len({entry.label for entry in entries}) == 1 else "",
+        values=values,
+        wanted=wanted,
+        printed=None,
+        word=next((word for word in (SUBSTITUTE, SUBSET) if word in words), ""),
+        status="" if values else ABSENT,
+        reason=_fewer(len(values), wanted, orders) if 0 < len(values) < wanted else "",
+    )
+    return _beside(mean, table, together(column.place for column in columns), known)
+
+
+def _changed(entry: Entry, **changes: object) -> Entry:
+    return Entry(**{**vars(entry), **changes})
+
+
+def _beside(entry: Entry, table: PaperTable, place: Where, known: Mapping[Key, Printed]) -> Entry:
+    """With the printed number, where data are the paper's and whole."""
+    if entry.word:
+        return entry
+    method, metric = same_item(entry.method), same_metric(str(entry.metric))
+    found = (known.get((number, place, method, metric)) for number in table.tables)
+    return _changed(entry, printed=next(filter(None, found), None))
+
+
+def _column(label: str, text: str, paper: str, sections: Sequence[Section]) -> _Column:
+    written, part, tasks = parts_of(text)
+    recipe = registry.recipe(written)
+    section = next((s for s in sections if s.benchmark == str(recipe)), None)
+    known, held = as_printed(recipe)
+    place = Spot(str(known), part, tasks)
+    word = SUBSET if section and section.subset else ""
+    if paper and place not in places_of(label, paper):
+        word = SUBSTITUTE
+    return _Column(label, text, section, place, word, held)
+
+
+def _metric(text: str) -> Metric:
+    metric = parse_metric(text)
+    assert metric is not None, text
+    return metric

@@ -1,0 +1,327 @@
+"""What papers claim, as `data/claims.csv` writes it; `verdicts` holds it against a store.
+
+All that names a method or a benchmark stands in the data. A line is a claim. Whatever its verdict depends on
+has a column of its own; `where`, `claim` and `note` are for people alone. Semicolons separate the items of a
+column, and all of them must satisfy the claim: every left against every right on every benchmark.
+
+kind, direction
+    - `greater`: left > right + margin (up), left < right - margin (down)
+    - `at_least`: left >= right - margin (up), left <= right + margin (down)
+    - `zero`: |left| <= margin (equal), left >= -margin (up), left <= margin (down)
+    - `trend`: along the axis that `right` names, left goes up or down, and each step back up to margin is
+      forgiven; or it stays flat: highest - lowest <= margin
+    - `ratio`: left / right >= margin (up), left / right <= margin (down)
+    - `formula`: |left - right| <= margin (equal)
+left, right
+    - ``hat``; ``spg[chi=false]``, with a field; ``hat@cifar10_5``, on a benchmark of its own; ``pmask#2+3``,
+      the mean over these tasks
+    - ``best(ewc; hat)``, the one with the best mean
+    - a number; ``trunk``, the left side's network without heads in float32, in bytes
+    - ``storage(...)``, arithmetic that takes no run
+    - of a trend, its axis: a field (``K`` is the size of a basis), ``t``, ``layer``, ``steps``, or
+      ``variants(spg; spg_fi)``
+metric
+    ``acc``, ``blocked[t=T]``, ``blocked[layer=conv1,t=5]``, ``task_inference_acc[3]``
+benchmark
+    ``tiny_10``, ``cifar100_super[first=5]``, ``imagenet_to_sketch[CUBS]`` (a part), a set of the catalogue,
+    ``mean(...)`` over several, ``*`` for none
+margin
+    in the unit of the metric; of a `ratio`, the factor
+each
+    ``K``: it must hold at every size of a basis that both sides have
+largest
+    ``2``: a trend is about the two largest values of its axis
+density
+    ``0.05``, ``<0.25``: runs of other densities do not count
+unit
+    ``MiB``: what the numbers of a storage account are in; empty for bytes
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from raycl.errors import UserError, nearest
+from raycl.results.grammar import (
+    DATA,
+    RUNNING,
+    VARIANTS,
+    Axis,
+    Best,
+    Item,
+    Metric,
+    Place,
+    Side,
+    Stored,
+    catalogue,
+    is_number,
+    parse_axis,
+    parse_metric,
+    parse_places,
+    parse_side,
+    split,
+)
+from raycl.units import UNITS
+
+COLUMNS = (
+    "id",
+    "paper",
+    "where",
+    "claim",
+    "kind",
+    "left",
+    "right",
+    "metric",
+    "benchmark",
+    "direction",
+    "margin",
+    "each",
+    "largest",
+    "density",
+    "unit",
+    "note",
+)
+DIRECTIONS = {
+    "greater": ("up", "down"),
+    "at_least": ("up", "down"),
+    "zero": ("equal", "up", "down"),
+    "trend": ("up", "down", "flat"),
+    "ratio": ("up", "down"),
+    "formula": ("equal",),
+}
+BYTES = ("bytes_task", "bytes_total")  # metrics in bytes
+SIZES = {"MiB": UNITS["MiB"]}  # what a claim may give them in instead
+
+_DENSITY = re.compile(r"(<?)(\d*\.?\d+)")
+
+
+@dataclass(frozen=True)
+class Density:
+    """``0.05``, or ``<0.25`` of all that lie below: the runs that a claim is about."""
+
+    value: float
+    below: bool = False
+
+    def __str__(self) -> str:
+        return f"{'<' * self.below}{self.value:g}"
+
+    def admits(self, density: float) -> bool:
+        return density < self.value if self.below else density == self.value
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A line of `claims.csv`; all of `places`, of left and of right must satisfy it.
+
+    Attributes:
+        where: table, figure or section of the paper.
+        text: the claim in words.
+        axis: of a trend alone.
+        places: () where it is bound to no benchmark.
+        averaged: the mean over `places` must.
+        each: a field, by its name among the axes: it must hold at every value that both sides have, or "".
+        largest: a trend is about so many of the largest values of its axis; 0 means all.
+        density: of runs whose method has one, those that count.
+        unit: what its numbers of bytes are in, one of `SIZES`; "" means bytes.
+        note: for people; nothing else depends on it.
+    """
+
+    id: str
+    paper: str
+    where: str
+    text: str
+    kind: str
+    left: tuple[Side, ...]
+    right: tuple[Side, ...]
+    axis: Axis | None
+    metric: Metric
+    places: tuple[Place, ...]
+    averaged: bool
+    direction: str
+    margin: float
+    each: str
+    largest: int
+    density: Density | None
+    unit: str
+    note: str
+
+    @property
+    def scale(self) -> float:
+        """What one of its numbers is worth in ours."""
+        return SIZES[self.unit] if self.unit else 1.0
+
+    def admits(self, density: float | None) -> bool:
+        """Whether a run of that density counts; None: its method has no such field."""
+        return self.density is None or density is None or self.density.admits(density)
+
+    @property
+    def pairs(self) -> list[tuple[Side, Side | None]]:
+        """Every left against every right; numbers against the arguments of a storage account in order."""
+        first = self.left[0]
+        if isinstance(first, Stored) and 1 < len(self.right) == len(first.arguments):
+            accounts = [Stored((argument,)) for argument in first.arguments]
+            return list(zip(accounts, self.right, strict=True))
+        return list(product(self.left, self.right or (None,)))
+
+    @property
+    def items(self) -> Iterator[Item]:
+        """All methods that it speaks of."""
+        for side in (*self.left, *self.right):
+            yield from side.items if isinstance(side, Best) else (side,) if isinstance(side, Item) else ()
+        yield from self.axis.variants if self.axis else ()
+
+
+def claims(paper: str = "") -> tuple[Claim, ...]:
+    """The claims of a paper, or of all."""
+    return tuple(claim for claim in _shipped() if paper in ("", claim.paper))
+
+
+def papers() -> tuple[str, ...]:
+    """Papers with claims."""
+    return tuple(dict.fromkeys(claim.paper for claim in _shipped()))
+
+
+@functools.cache
+def _shipped() -> tuple[Claim, ...]:
+    return read_claims(DATA.joinpath("claims.csv").read_text(encoding="utf-8"), "claims.csv")
+
+
+def read_claims(text: str, file: str) -> tuple[Claim, ...]:
+    """The claims of a file.
+
+    Raises:
+        UserError: names file, line and what cannot be read.
+    """
+    reader = csv.DictReader(text.splitlines())
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise UserError(f"{file}:1: the columns must be {','.join(COLUMNS)}")
+    found = []
+    for row in reader:
+        place = f"{file}:{reader.line_num}"
+        if None in row or None in row.values():
+            raise UserError(f"{place}: a claim has {len(COLUMNS)} columns; put commas within one in quotes")
+        found.append(_claim({key: value.strip() for key, value in row.items()}, place))
+    ids = [claim.id for claim in found]
+    if twice := next((name for name in ids if ids.count(name) > 1), ""):
+        raise UserError(f"{file}: claim {twice} stands there twice; give one of them another id")
+    return tuple(found)
+
+
+def _claim(row: Mapping[str, str], where: str) -> Claim:
+    line = _Line(row, where)
+    kind, trend = line.one_of("kind", DIRECTIONS), row["kind"] == "trend"
+    if row["direction"] not in DIRECTIONS[kind]:
+        raise line.fail("direction", f"does not go with {kind}; take {' or '.join(DIRECTIONS[kind])}")
+    if not is_number(row["margin"]):
+        raise line.fail("margin", "is not a number")
+    metric = line.metric()
+    axis = line.axis() if trend else None
+    left = line.sides("left")
+    right = () if trend or not row["right"] else line.sides("right")
+    if not left or (kind == "zero") != (not right and not trend):
+        column = "right" if left else "left"
+        raise line.fail(column, f"does not go with {kind}: zero has no right side, all others have two")
+    averaged, places = line.places()
+    return Claim(
+        **{key: row[key] for key in ("id", "paper", "where", "kind", "direction", "note")},
+        text=row["claim"],
+        left=left,
+        right=right,
+        axis=axis,
+        metric=metric,
+        places=places,
+        averaged=averaged,
+        margin=float(row["margin"]),
+        each=line.each((*left, *right), axis),
+        largest=line.largest(axis),
+        density=line.density(left),
+        unit=line.unit(left, metric),
+    )
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a file of claims, by column; what cannot be read is told with its line and its column."""
+
+    row: Mapping[str, str]
+    where: str
+
+    def fail(self, column: str, wanted: str) -> UserError:
+        return UserError(f"{self.where}: {column} = {self.row[column]!r} {wanted}")
+
+    def one_of(self, column: str, known: Iterable[str]) -> str:
+        text, names = self.row[column], list(known)
+        if text not in names:
+            raise self.fail(column, f"is none of {', '.join(names)}{nearest(text, names)}")
+        return text
+
+    def sides(self, column: str) -> tuple[Side, ...]:
+        parsed = [parse_side(part) for part in split(self.row[column])]
+        if None in parsed:
+            wanted = "items such as hat, spg[chi=false]@digits_split, best(ewc; hat) or 0.1"
+            raise self.fail(column, f"does not read as {wanted}")
+        return tuple(side for side in parsed if side is not None)
+
+    def metric(self) -> Metric:
+        found = parse_metric(self.row["metric"])
+        if found is None:
+            raise self.fail("metric", "does not read as acc or blocked[t=5]")
+        return found
+
+    def axis(self) -> Axis:
+        found = parse_axis(self.row["right"])
+        if found is None:
+            wanted = "is no axis of a trend such as K, t, layer, smax or variants(ewc; hat)"
+            raise self.fail("right", wanted)
+        return found
+
+    def places(self) -> tuple[bool, tuple[Place, ...]]:
+        """Whether the mean over the benchmarks is meant, and the benchmarks."""
+        found = parse_places(self.row["benchmark"])
+        if found is None:
+            raise self.fail(
+                "benchmark", "does not read as digits_split;cifar100_super[first=5], mean(...) or *"
+            )
+        return found
+
+    def each(self, sides: Sequence[Side], axis: Axis | None) -> str:
+        if not self.row["each"]:
+            return ""
+        found = self.one_of("each", catalogue()["axes"])
+        if axis or not all(isinstance(side, Item | Best) for side in sides) or not self.row["right"]:
+            raise self.fail("each", "goes with a comparison of methods on both sides alone")
+        return found
+
+    def largest(self, axis: Axis | None) -> int:
+        text = self.row["largest"]
+        if not text:
+            return 0
+        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 2:
+            raise self.fail("largest", "is not a whole number of at least 2")
+        if axis is None or axis.name in (*RUNNING, VARIANTS):
+            raise self.fail("largest", "goes with a trend over a setting alone")
+        return int(text)
+
+    def density(self, left: Sequence[Side]) -> Density | None:
+        text = self.row["density"]
+        if not text:
+            return None
+        found = _DENSITY.fullmatch(text)
+        if not found or not 0 < float(found[2]) <= 1:
+            raise self.fail("density", "is neither a density such as 0.05 nor a bound such as <0.25")
+        if any(isinstance(side, Stored) for side in left):
+            raise self.fail("density", "goes with runs; a storage account has none")
+        return Density(float(found[2]), bool(found[1]))
+
+    def unit(self, left: Sequence[Side], metric: Metric) -> str:
+        if not self.row["unit"]:
+            return ""
+        found = self.one_of("unit", SIZES)
+        if metric.name not in BYTES or not all(isinstance(side, Stored) for side in left):
+            raise self.fail("unit", "goes with a storage account of bytes alone")
+        return found

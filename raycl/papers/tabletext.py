@@ -1,0 +1,299 @@
+"""Papers' tables in words: what a cell, a caption and the notes say, and the text of at most 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from raycl import units
+from raycl.papers.cells import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.papers.judging import ENOUGH
+from raycl.results.collect import searched_on
+from raycl.results.rows import Section
+from raycl.study.values import Study
+from raycl.text import ABSENT, COLUMNS, clipped, counted, padded, width_of, wrapped
+
+WIDEST, LEAST = 26, 16  # longer names of columns are shortened; those of rows never below this for a second
+
+GAP = "   "  # between columns
+BEYOND = "*"
+
+
+class Texts(NamedTuple):
+    """A cell in words; what is not there is empty.
+
+    Attributes:
+        ours: or why there is no number.
+        paper: the printed number, or why none stands here.
+        mark: `BEYOND` where the difference is more than its uncertainty.
+    """
+
+    ours: str
+    std: str
+    paper: str
+    paper_std: str
+    difference: str
+    mark: str
+
+
+class Deviation(NamedTuple):
+    """Where methods are not as published; `number` stands beside their rows.
+
+    Attributes:
+        who: labels in the first table that has them; later ones may name them once more by moment and layer.
+        labels: in all tables.
+    """
+
+    number: int
+    who: tuple[str, ...]
+    text: str
+    labels: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The text behind a few of the names: all that are meant bear the number in their tables."""
+        more = len(self.who) - 2
+        named = ", ".join(self.who) if more < 2 else f"{', '.join(self.who[:2])} and {more} more"
+        return f"{named}: {self.text}"
+
+
+def tables_of(study: Study, sections: Sequence[Section]) -> list[Filled]:
+    """A study's tables, filled."""
+    return [filled(table, study, sections) for table in study.tables]
+
+
+def texts(entry: Entry) -> Texts:
+    unit, stat, printed = entry.unit, entry.ours, entry.printed
+    sign = entry.signed
+    mean = stat.mean
+    given = units.decimals_of(printed.last_digit, unit) if printed else 0
+    places = max(units.decimals(mean or 0.0, unit), given)
+    shown = [entry.status, ""]
+    if mean is not None:
+        exact = stat.std == 0 and unit == "count"
+        std = None if exact else stat.std
+        shown = [
+            units.written(mean, unit, places, sign),
+            "" if std is None else units.written(std, unit, places),
+        ]
+    paper = [entry.word, ""]
+    if printed is not None:
+        paper = [units.written(printed.value, unit, given, sign),
+                 "" if printed.std is None else units.written(printed.std, unit, given)]  # fmt: skip
+    difference = entry.difference
+    apart = "" if difference is None else units.written(difference, unit, places, sign=True)
+    return Texts(shown[0], shown[1], paper[0], paper[1], apart, BEYOND if entry.beyond else "")
+
+
+def whole_word(cells: Sequence[Texts]) -> str:
+    """`SUBSET` or `SUBSTITUTE` where that stands in place of every printed number, else ""."""
+    words = {cell.paper for cell in cells}
+    return words.pop() if len(words) == 1 and words <= {SUBSET, SUBSTITUTE} else ""
+
+
+def title(found: Filled) -> str:
+    """With the unit, where all numbers have the same."""
+    used = list(dict.fromkeys(entry.unit for entry in found.all))
+    return f"{found.table.title} ({used[0]})" if len(used) == 1 else found.table.title
+
+
+def caption(study: Study, found: Filled) -> list[str]:
+    """What the numbers are."""
+    have = [entry for entry in found.all if entry.values]
+    lines = []
+    if have:
+        low, high = min(len(e.values) for e in have), max(len(e.values) for e in have)
+        noun = "order" if found.orders else "seed"
+        number = counted(high, noun) if low == high else f"{low} to {high} {noun}s"
+        spread = "one value each, no spread" if high == 1 else f"mean and standard deviation over {number}"
+        lines.append(f"{spread}; {searched_on(study)}")
+    beside = [entry for entry in found.all if entry.printed]
+    of = f"Table {found.table.table} of {study.paper}"
+    if beside:
+        lines.append(
+            f"paper: as printed ({of.replace('Table', 'Tables') if len(found.table.tables) > 1 else of})"
+        )
+        lines += _about_differences(found, [entry for entry in beside if entry.difference is not None])
+        if any(entry.timed for entry in beside):
+            lines.append("times were measured on other machines than the paper's: no differences")
+    elif found.lost:
+        lines.append(f"no printed number of {of} is known")
+    return lines
+
+
+def _about_differences(found: Filled, apart: Sequence[Entry]) -> list[str]:
+    if not apart:
+        return []
+    text = "diff: ours - paper"
+    if all(entry.half_width is None for entry in apart):
+        return [f"{text}; a single value says nothing of its uncertainty, and gives no {BEYOND}"]
+    text += (
+        f"; {BEYOND} more than the half-width of its 95 % confidence interval (Student's t), and than the "
+        "printed number's rounding"
+    )
+    printed = [entry.printed.std is not None for entry in apart if entry.printed]
+    runs = counted(found.table.paper_seeds, "run")
+    if all(printed):
+        text += f"; the paper's deviations taken to be over {runs}"
+    elif any(printed):
+        text += f"; the paper's deviations taken to be over {runs}, or 0 where none is printed"
+    else:
+        text += "; of ours alone, for the paper prints no deviations here"
+    few = any(len(entry.values) < ENOUGH for entry in apart)
+    return [text + (f"; fewer than {ENOUGH} values give no {BEYOND}" if few else "")]
+
+
+def notes(found: Filled) -> list[str]:
+    """Choices, gaps, parts of data and other data; then the table's own."""
+    by_text: dict[str, list[tuple[str, str]]] = {}
+    for place, entry in found.entries.items():
+        if entry.reason:
+            text = f"{entry.status}: {entry.reason}" if entry.status else entry.reason
+            by_text.setdefault(text, []).append(place)
+    lines = [f"{_where(found, places)}: {text}" for text, places in by_text.items()]
+    for reason in dict.fromkeys(found.subsets.values()):
+        labels = [label for label, text in found.subsets.items() if text == reason]
+        lines.append(f"{', '.join(labels)}: subset: {reason}; not to stand beside printed numbers")
+    for text in dict.fromkeys(found.held.values()):
+        labels = [label for label, held in found.held.items() if held == text]
+        whole = len(labels) == len(found.table.columns)
+        lines.append(text if whole else f"{', '.join(labels)}: {text}")
+    substitutes = [entry for entry in found.all if entry.word == SUBSTITUTE]
+    if substitutes:
+        played = {entry.column: entry.benchmark for entry in substitutes if not entry.mean}
+        named = [f"{label}: {text}" for label, text in played.items() if text != label]
+        lines.append("substitute: other data than the paper's" + (f" ({', '.join(named)})" if named else ""))
+    return [*lines, *found.table.notes]
+
+
+def _where(found: Filled, places: Iterable[tuple[str, str]]) -> str:
+    """Whole columns and whole rows by their name, other cells one by one."""
+    left = set(places)
+    silent = {place for place, entry in found.entries.items() if not entry.values and not entry.reason}
+    words = []
+    own = [place for place, entry in found.entries.items() if not entry.mean]
+    for axis, labels in ((1, found.columns), (0, found.rows)):
+        for label in labels:
+            line = {place for place in own if place[axis] == label} - silent
+            if len(line) > 1 and line <= left:
+                words.append(label)
+                left -= line
+    words += [f"{row} on {column}" for row, column in found.entries if (row, column) in left]
+    return ", ".join(words)
+
+
+def deviations(tables: Sequence[Filled]) -> list[Deviation]:
+    """Of all methods in the tables, numbered in the order in which they come."""
+    labels: dict[str, list[list[str]]] = {}  # by text, then by table
+    for found in tables:
+        here: dict[str, list[str]] = {}
+        for label, method in found.methods.items():
+            for text in method.deviations:
+                here.setdefault(text, []).append(label)
+        for text, mine in here.items():
+            labels.setdefault(text, []).append(mine)
+    return [
+        Deviation(
+            n, tuple(first), text, tuple(dict.fromkeys([*first, *(each for more in rest for each in more)]))
+        )
+        for n, (text, (first, *rest)) in enumerate(labels.items(), start=1)
+    ]
+
+
+def marks(label: str, known: Sequence[Deviation]) -> str:
+    """``1-3,7`` for the row or column of that label, or ""."""
+    runs: list[list[int]] = []
+    for number in [deviation.number for deviation in known if label in deviation.labels]:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+# Text
+
+
+def deviation_lines(known: Sequence[Deviation]) -> list[str]:
+    """Under all tables of a report."""
+    if not known:
+        return []
+    lines = ["not as published:"]
+    for deviation in known:
+        lines += wrapped(f"[{deviation.number}] {deviation.line}", "    ")
+    return lines
+
+
+def lines(study: Study, found: Filled, known: Sequence[Deviation]) -> list[str]:
+    """Title, the table in blocks of columns that fit, what the numbers are, and the notes."""
+    cells = {place: texts(entry) for place, entry in found.entries.items()}
+    numbered = {
+        label: f" [{text}]" for label in (*found.rows, *found.columns) if (text := marks(label, known))
+    }
+    beside = any(cell.paper for cell in cells.values())
+    shown = clipped(found.columns, WIDEST)
+    columns = [
+        _column(label + numbered.get(name, ""), [cells[row, name] for row in found.rows], beside)
+        for label, name in zip(shown, found.columns, strict=True)
+    ]
+    tail = max(len(numbered.get(row, "")) for row in found.rows)
+    widest = len(GAP) + max(width_of(column[0]) for column in columns)
+    room = max(LEAST, COLUMNS - 2 * widest - tail)  # shorter names before one column alone
+    short = clipped(found.rows, max(8, min(room, COLUMNS - widest - tail)))
+    rows = [label + numbered.get(name, "") for label, name in zip(short, found.rows, strict=True)]
+    head = ["" if found.table.transpose else "method", *([""] if beside else [])]
+    out = wrapped(title(found))
+    for n, block in enumerate(_blocks([*head, *rows], columns)):
+        out += ([""] if n else []) + block
+    pairs = [*zip(short, found.rows, strict=True), *zip(shown, found.columns, strict=True)]
+    spelled = [f"{a} = {b}" for a, b in pairs if a != b]
+    for line in [*caption(study, found), *notes(found), *spelled]:
+        out += wrapped(line)
+    return out
+
+
+def _column(label: str, cells: Sequence[Texts], beside: bool) -> list[str]:
+    """A column under its label, all lines of equal width; `beside` adds a line that says what stands where.
+
+    A word that stands in place of every printed number of the column is said there once.
+    """
+    head = whole_word(cells) or "ours"
+    parts = [_aligned(head, [(cell.ours, cell.std) for cell in cells])]
+    if head == "ours" and any(cell.paper for cell in cells):
+        parts.append(_aligned("paper", [(cell.paper or ABSENT, cell.paper_std) for cell in cells]))
+    if any(cell.difference for cell in cells):
+        parts.append(_aligned("diff", [(cell.difference or ABSENT, cell.mark) for cell in cells], gap=""))
+    body = ["  ".join(line) for line in zip(*parts, strict=True)][0 if beside else 1 :]
+    width = max(map(width_of, [label, *body]))
+    return [padded(text, width) for text in [label, *body]]
+
+
+def _aligned(header: str, cells: Sequence[tuple[str, str]], gap: str = " ") -> list[str]:
+    """Numbers to the right, deviations beside them; words across both."""
+    words = [not any(letter.isdigit() for letter in value) for value, _ in cells]
+    numbers = [cell for cell, word in zip(cells, words, strict=True) if not word]
+    wide = max((len(value) for value, _ in numbers), default=0)
+    tail = max((len(std) for _, std in numbers), default=0)
+    found = [
+        (value.rjust(wide) if value == ABSENT else value)
+        if word
+        else f"{value:>{wide}}{gap}{std:<{tail}}".rstrip()
+        for (value, std), word in zip(cells, words, strict=True)
+    ]
+    width = max(len(header), *map(len, found))
+    return [text.ljust(width) for text in [header, *found]]
+
+
+def _blocks(first: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Columns side by side as long as they fit, then the next ones below."""
+    names = max(map(width_of, first))
+    blocks: list[list[Sequence[str]]] = [[]]
+    width = names
+    for column in columns:
+        width += len(GAP) + width_of(column[0])
+        if width > COLUMNS and blocks[-1]:
+            blocks.append([])
+            width = names + len(GAP) + width_of(column[0])
+        blocks[-1].append(column)
+    start = [padded(text, names) for text in first]
+    return [[GAP.join(line).rstrip() for line in zip(start, *block, strict=True)] for block in blocks]

@@ -1,0 +1,355 @@
+"""What a store says of a claim: paired differences by seed, and a word.
+
+Both sides are paired by seed (by order, where a study has several) and by every setting that varies and that
+neither names, such as a density; what a side alone varies is averaged. A field that one side of a claim names
+stands at its default on the other, and so does a switch, which is any field but a number, where it varies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from raycl.papers.arithmetic import accounted, trunk_bytes
+from raycl.papers.claims import Claim, claims
+from raycl.papers.findings import Finding, Verdict
+from raycl.papers.judging import NOT_RUN, Values, judge, judge_trend
+from raycl.papers.matching import (
+    fields_named,
+    is_place,
+    paired_fields,
+    reading,
+    recipe_here,
+    resized,
+    rows_meant,
+    tasks_of,
+)
+from raycl.results.collect import subset_of
+from raycl.results.grammar import (
+    RUNNING,
+    VARIANTS,
+    Best,
+    Item,
+    Place,
+    Side,
+    Stored,
+    Trunk,
+    catalogue,
+    parse_place,
+)
+from raycl.results.numbers import ABSENT, along, number, setting
+from raycl.results.rows import Row, printed_name
+from raycl.study.values import Study
+
+Run: TypeAlias = tuple[Item, list[Row]]
+"""What a claim speaks of, and the rows that have it."""
+
+Sample: TypeAlias = dict[tuple[int, tuple[Any, ...]], float]
+"""By (seed or order, values of the settings that are paired)."""
+
+
+def verdicts(study: Study, rows: Sequence[Row]) -> list[Verdict]:
+    """Of every claim of the study's paper; of a study without one, of every claim that its cells speak to."""
+    cells = {row.cell.benchmark: row.cell for row in rows}
+    subsets = {text: subset_of(cell) for text, cell in cells.items()}
+    asked = [c for c in claims(study.paper) if study.paper or not isinstance(c.left[0], Stored)]
+    found = [verdict(claim, rows, subsets) for claim in asked]
+    return [v for v in found if study.paper or v.word != NOT_RUN]
+
+
+def verdict(claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str] | None = None) -> Verdict:
+    """Hold a claim against the rows of a study.
+
+    Args:
+        subsets: by benchmark why its numbers must not stand beside published ones, or "".
+    """
+    if isinstance(claim.left[0], Stored):
+        return Verdict(claim, tuple(accounted(claim, *pair) for pair in claim.pairs))
+    case = _Case(claim, rows, subsets or {})
+    return Verdict(
+        claim, tuple(case.findings()) or (Finding(NOT_RUN, reason="nothing to compare"),), case.orders
+    )
+
+
+COUNTED = ("params", "bytes_task", "bytes_total")
+"""What a network's size decides: a formula for them is of the paper's network and benchmark, and no other."""
+
+
+class _Case:
+    """One claim before the rows of a study."""
+
+    def __init__(self, claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str]) -> None:
+        self.claim, self.subsets = claim, subsets
+        self.orders = any(row.cell.orders > 1 for row in rows)
+        self.reading = reading(claim.metric)
+        self.metric = self.reading.metric
+        self.counted = claim.kind == "formula" and self.metric.name in COUNTED
+        self.rows = [
+            row
+            for row in rows
+            if row.finals and self.reading.admits(row) and not (self.counted and resized(row))
+        ]
+        self.axis = catalogue()["axes"].get(claim.axis.name, claim.axis.name) if claim.axis else ""
+        self.named = fields_named(claim.items, self.reading)
+
+    def findings(self) -> list[Finding]:
+        """A finding for each pair of sides on each benchmark."""
+        groups, missing = self.groups()
+        found: list[Finding] = []
+        for left, right in self.claim.pairs:
+            for place in groups:
+                found += self.trend(left, place) if self.claim.axis else self.compared(left, right, place)
+        return found + [Finding(NOT_RUN, reason=f"needs {place}") for place in missing]
+
+    # Where
+
+    def groups(self) -> tuple[list[_Where], list[Place]]:
+        """Benchmarks to compare on, each on its own or all in the mean, and those the study has not."""
+        if not self.claim.places:
+            return [_Where()], []
+        found: dict[_Where, None] = {}
+        missing = []
+        for place in self.claim.places:
+            texts = self.texts(place)
+            together = self.claim.averaged or self._of_benchmark(texts)
+            parts = [tuple(texts)] if together and texts else [(text,) for text in texts]
+            found |= dict.fromkeys(self.where(part, place.part) for part in parts)
+            missing += [] if texts else [place]
+        if self.claim.averaged and found:
+            texts = list(dict.fromkeys(text for where in found for text in where.texts))
+            mean = self.where(texts)
+            name = f"mean over {len(texts)} of {len(self.claim.places)} benchmarks ({mean.name})"
+            return [replace(mean, name=name)], []
+        return list(found), missing
+
+    def where(self, texts: Sequence[str], part: str = "") -> _Where:
+        """Benchmarks together, under their printed names."""
+        name = ", ".join(printed_name(text, self.subsets.get(text, "")) for text in texts)
+        notes = dict.fromkeys(self.subsets[text] for text in texts if self.subsets.get(text))
+        return _Where(tuple(texts), part, name + (f"[{part}]" if part else ""), "; ".join(notes))
+
+    def texts(self, place: Place) -> list[str]:
+        """Benchmarks of the study that the claim means, or else their stand-ins."""
+        here = dict.fromkeys(row.cell.benchmark for row in self.rows)
+        found = [text for text in here if is_place(text, place)]
+        known = [] if found or self.counted else catalogue()["stand_ins"].get(place.benchmark, [])
+        for stand_in in known:
+            other = parse_place(stand_in)
+            assert other is not None
+            found = found or [text for text in here if is_place(text, other)]
+        return found
+
+    def _of_benchmark(self, texts: Sequence[str]) -> bool:
+        """Whether the axis is a setting of the benchmark."""
+        own = any(f"method.{self.axis}" in row.cell.settings for row in self.rows)
+        return bool(self.axis) and not own and any(hasattr(recipe_here(text), self.axis) for text in texts)
+
+    # Rows and samples
+
+    def rows_of(self, item: Item, place: _Where) -> list[Row]:
+        """Rows that an item means."""
+        texts = self.texts(item.place) if item.place else place.texts
+        here = [row for row in self.rows if row.cell.benchmark in texts]
+        here = [row for row in here if self.claim.admits(_number_or_none(setting(row, "method.density")))]
+        return rows_meant(item, here, self.named, self.reading, self.axis)
+
+    def sample(
+        self, item: Item, rows: Iterable[Row], fields: Sequence[str], place: _Where,
+        read: Callable[[Row, Any, Sequence[int]], float | None] | None = None,
+    ) -> Sample:  # fmt: skip
+        """Means over whatever is not paired."""
+        values: dict[tuple[int, tuple[Any, ...]], list[float]] = {}
+        for row in rows:
+            part = item.place.part if item.place else place.part
+            tasks = item.tasks or (tasks_of(row.cell.benchmark, part) if part else ())
+            if part and not tasks:
+                continue
+            where = (row.cell.benchmark,) if len(place.texts) > 1 and self.claim.averaged else ()
+            key = (*where, *(setting(row, field) for field in fields))
+            for final in row.finals[:1] if self.metric.name == "ps" else row.finals:
+                unit = row.cell.order if self.orders else final.seed
+                value = read(row, final, tasks) if read else number(row, final, self.metric, tasks)
+                if value is not None:
+                    base = self.reading.base(row, unit, self.rows, self.orders)
+                    values.setdefault((unit, key), []).append(value - base)
+        sample = {key: sum(found) / len(found) for key, found in values.items()}
+        return {} if any(math.isnan(value) for value in sample.values()) else sample
+
+    # Comparisons
+
+    def compared(self, left: Side, right: Side | None, place: _Where) -> list[Finding]:
+        """Left against right on one benchmark, at each value of a field where the claim says so."""
+        sides = self.alternatives(left, place), self.alternatives(right, place)
+        for side, rows in zip((left, right), sides, strict=True):
+            if isinstance(side, Item | Best) and not rows:
+                lacking = f"{side}" + (f" on {place}" if place.texts else "")
+                return [Finding(NOT_RUN, str(place), reason=f"needs {lacking}")]
+        each = self.claim.each
+        if not each:
+            return [self.judged(*sides, right, place)]
+        field = f"method.{catalogue()['axes'][each]}"
+        values = [{setting(row, field) for _, rows in side for row in rows} for side in sides]
+        shared = sorted(values[0] & values[1])
+        if not shared:
+            return [Finding(NOT_RUN, str(place), reason=f"needs a {each} that both sides have on {place}")]
+
+        def only(side: Sequence[Run], value: Any) -> list[Run]:
+            return [(item, [row for row in rows if setting(row, field) == value]) for item, rows in side]
+
+        found = [(v, self.judged(only(sides[0], v), only(sides[1], v), right, place)) for v in shared]
+        return [replace(finding, where=f"{finding.where}, {each} = {v}") for v, finding in found]
+
+    def alternatives(self, side: Side | None, place: _Where) -> list[Run]:
+        """A side's items that were run."""
+        items = side.items if isinstance(side, Best) else (side,) if isinstance(side, Item) else ()
+        pairs = [(item, self.rows_of(item, place)) for item in items]
+        return [(item, rows) for item, rows in pairs if rows]
+
+    def judged(
+        self, lefts: Sequence[Run], rights: Sequence[Run], right: Side | None, place: _Where
+    ) -> Finding:
+        """The word on the best of each side's alternatives."""
+        fields = paired_fields([rows for _, rows in lefts], [rows for _, rows in rights])
+        first, of_left = self.best(lefts, fields, place, None)
+        second, of_right = self.best(rights, fields, place, of_left) if rights else ("", {})
+        if not rights:
+            constant = trunk_bytes(lefts[0][1][0]) if isinstance(right, Trunk) else right
+            if isinstance(right, Trunk) and constant is None:
+                return Finding(NOT_RUN, str(place), reason=f"needs the data of {place} to build its network")
+            second = f"{right:g}" if isinstance(right, float) else str(right or "")
+            of_right = dict.fromkeys(of_left, float(constant) if isinstance(constant, int | float) else 0.0)
+        if isinstance(right, Best):
+            second += f", the best of {len(rights)} run of {len(right.items)}"
+        units = _by_unit([of_left, of_right])
+        finding = Finding(NOT_RUN, str(place), place.subset, first, second, isinstance(right, Best))
+        if not units.size:
+            lacking = "" if of_left and of_right else f"{self.claim.metric} was not measured"
+            return replace(finding, reason=f"{lacking or 'no seed in common'} on {place}")
+        word, half_width = judge(self.claim, units[0], units[1])
+        values = tuple(units.mean(1).tolist())
+        return replace(
+            finding,
+            word=word,
+            values=values[:1] if right is None else values,
+            n=units.shape[1],
+            difference=values[0] - values[1],
+            half_width=half_width,
+        )
+
+    def best(
+        self, side: Sequence[Run], fields: Sequence[str], place: _Where, other: Sample | None
+    ) -> tuple[str, Sample]:
+        """The alternative with the best mean where the other side has numbers too."""
+        samples = [(str(item), self.sample(item, rows, fields, place)) for item, rows in side]
+        sign = -1 if self.claim.direction == "down" else 1
+
+        def mean(sample: Sample) -> float:
+            values = [v for key, v in sample.items() if other is None or key in other]
+            return sign * sum(values) / len(values) if values else -math.inf
+
+        return max(samples, key=lambda named: mean(named[1]))
+
+    def trend(self, left: Side, place: _Where) -> list[Finding]:
+        """A metric along an axis."""
+        assert isinstance(left, Item) and self.claim.axis is not None
+        levels = self.levels(left, place)
+        name, axis = str(place), self.claim.axis.name
+        if len(levels) < 2:
+            what = "its variants" if axis == VARIANTS else f"values of {axis}"
+            return [Finding(NOT_RUN, name, reason=f"needs two {what} of {left} on {place}")]
+        units = _by_unit([sample for _, sample in levels])
+        if not units.size:
+            return [Finding(NOT_RUN, name, reason=f"{self.claim.metric} has no seed in common on {place}")]
+        word, difference, half_width = judge_trend(self.claim, units)
+        finding = Finding(
+            word,
+            name,
+            place.subset,
+            left=str(left),
+            right=axis,
+            values=tuple(units.mean(1).tolist()),
+            levels=tuple(label for label, _ in levels),
+            difference=difference,
+            half_width=half_width,
+            n=units.shape[1],
+        )
+        return [finding]
+
+    def levels(self, left: Item, place: _Where) -> list[tuple[str, Sample]]:
+        """A sample at each place of the axis that has one."""
+        assert self.claim.axis is not None
+        if self.axis == VARIANTS:
+            of = [(str(item), item, self.rows_of(item, place)) for item in self.claim.axis.variants]
+            fields = paired_fields(*([rows] for _, _, rows in of))
+            samples = [(label, self.sample(item, rows, fields, place)) for label, item, rows in of]
+            return [(label, sample) for label, sample in samples if sample]
+        rows = self.rows_of(left, place)
+        fields = [field for field in paired_fields([rows]) if field != f"method.{self.axis}"]
+        if self.axis in RUNNING:
+            return self.running(left, rows, fields, place)
+        found: dict[Any, list[Row]] = {}
+        for row in rows:
+            level = setting(row, f"method.{self.axis}")
+            level = getattr(recipe_here(row.cell.benchmark), self.axis, ABSENT) if level is ABSENT else level
+            if level is not ABSENT:
+                found.setdefault(level, []).append(row)
+        order = sorted(found)[-self.claim.largest :]  # -0: all of them
+        samples = [(_short(level), self.sample(left, found[level], fields, place)) for level in order]
+        return [(label, sample) for label, sample in samples if sample]
+
+    def running(
+        self, left: Item, rows: list[Row], fields: Sequence[str], place: _Where
+    ) -> list[tuple[str, Sample]]:
+        """Over the tasks, layers or steps that all runs have."""
+        all_levels = [along(final, self.metric, self.axis) for row in rows for final in row.finals]
+        shared = [
+            level for level in (all_levels[0] if all_levels else {}) if all(level in m for m in all_levels)
+        ]
+        samples = []
+        for level in shared:
+
+            def read(row: Row, final: Any, tasks: Sequence[int], level: Any = level) -> float | None:
+                return along(final, self.metric, self.axis).get(level)
+
+            samples.append((str(level), self.sample(left, rows, fields, place, read)))
+        return samples
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Benchmarks of a study that are compared on together, or a part of one.
+
+    Attributes:
+        name: as it is printed.
+        subset: why its numbers must not stand beside published ones, or "".
+    """
+
+    texts: tuple[str, ...] = ()
+    part: str = ""
+    name: str = ""
+    subset: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _number_or_none(value: Any) -> float | None:
+    return value if isinstance(value, float) else None
+
+
+def _by_unit(samples: Sequence[Sample]) -> Values:
+    """[samples, units]: what all samples have, averaged over paired settings."""
+    shared = [key for key in samples[0] if all(key in sample for sample in samples)]
+    units = sorted({unit for unit, _ in shared})
+    table = [
+        [np.mean([sample[key] for key in shared if key[0] == unit]) for unit in units] for sample in samples
+    ]
+    return np.array(table, dtype=np.float64)
+
+
+def _short(level: Any) -> str:
+    return f"{level:g}" if isinstance(level, float) else str(level)

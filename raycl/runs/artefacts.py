@@ -1,0 +1,179 @@
+"""Files of what a run leaves: a basis mask, or a network after the first task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raycl.networks import Network
+from raycl.plainfiles import Unfit, archive, check_plain, mapping, number, only, read_archive, whole
+from raycl.supermasks.bank import BasisMask, MaskSpec, masked_weights, random_mask
+
+if TYPE_CHECKING:
+    pass
+
+BACKBONE_FORMAT = 2  # of a backbone's file; the first has no digest
+
+
+class DamagedBackbone(ValueError):
+    """A backbone's file that cannot be used: truncated, garbled, or of another run or network."""
+
+    key = ""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network after the first task.
+
+    Attributes:
+        tensors: of the body and the first head, by name in the network; batch statistics are among them.
+        seconds, epochs, updates: what its training took.
+    """
+
+    tensors: Mapping[str, Tensor]
+    seconds: float
+    epochs: int
+    updates: int
+
+
+def backbone_to_bytes(found: Pretrained, key: str) -> bytes:
+    """A backbone as a file: an .npz archive with the key of its run, and the digest of all of it."""
+    head = {"format": BACKBONE_FORMAT, "key": key, "seconds": found.seconds, "epochs": found.epochs,
+            "updates": found.updates, "names": list(found.tensors)}  # fmt: skip
+    return archive(head, {f"t{i}": tensor.numpy() for i, tensor in enumerate(found.tensors.values())})
+
+
+def backbone_from_file(path: Path, key: str) -> Pretrained:
+    """A backbone from its file.
+
+    Raises:
+        DamagedBackbone: the file is not there, is truncated or garbled, was changed, or is of another run.
+    """
+    try:
+        return _checked_backbone(*read_archive(path, sealed_from=2), key)
+    except (OSError, Unfit) as error:
+        damaged = DamagedBackbone(f"backbone {path} is damaged ({error})")
+        damaged.key = key
+        raise damaged from None
+
+
+def _checked_backbone(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], key: str) -> Pretrained:
+    """The backbone that an archive holds.
+
+    Raises:
+        Unfit: it is of another run, or holds what no backbone does.
+    """
+    known = ("format", "key", "seconds", "epochs", "updates", "names")
+    only(head, (*known, *(("arrays", "digest") if "digest" in head else ())), "its head")
+    if whole(head["format"], "format") not in (1, BACKBONE_FORMAT) or head["key"] != key:
+        raise Unfit("another format or another run")
+    called = head["names"]
+    if type(called) is not list or not all(type(name) is str for name in called):
+        raise Unfit("its names are no texts")
+    if len(set(called)) < len(called):
+        raise Unfit("a name stands there twice")
+    only(arrays, [f"t{i}" for i in range(len(called))], "it")
+    tensors = {name: torch.from_numpy(arrays[f"t{i}"]) for i, name in enumerate(called)}
+    epochs, updates = whole(head["epochs"], "epochs"), whole(head["updates"], "updates")
+    return Pretrained(tensors, number(head["seconds"], "seconds", 1e11), epochs, updates)
+
+
+MASK_FORMAT = 2  # of a mask's file; the first has no digest
+
+
+PARTS = ("bits", "values", "statistics")  # of a `BasisMask`, an array a layer each
+
+
+class DamagedMask(ValueError):
+    """A mask's file that cannot be used: truncated, garbled, or of another mask."""
+
+    key = ""
+
+
+def basis_of(specs: Sequence[MaskSpec], net: Network, find: Callable[[str], Path]) -> list[BasisMask]:
+    """The masks that these specs mean: drawn, or read from the files that `find` names by key.
+
+    Raises:
+        DamagedMask: a file is torn or is not what its name says; its `key` says which.
+        FileNotFoundError: a mask is not there.
+    """
+    sizes = [weight.numel() for weight in masked_weights(net).values()]
+    found = []
+    for spec in specs:
+        if not spec.trained:
+            found.append(random_mask(sizes, spec.density, spec.score_seed))
+            continue
+        try:
+            found.append(mask_from_file(find(spec.key), spec, sizes))
+        except DamagedMask as error:
+            error.key = spec.key
+            raise
+    return found
+
+
+def mask_to_bytes(mask: BasisMask, spec: MaskSpec) -> bytes:
+    """A mask as a file: an .npz archive with its spec beside the bits, and the digest of all of it."""
+    arrays = {f"{name}{i}": array for name in PARTS for i, array in enumerate(getattr(mask, name))}
+    return archive({"format": MASK_FORMAT, "spec": spec.to_json(), "about": dict(mask.about)}, arrays)
+
+
+def mask_from_file(path: Path, spec: MaskSpec, sizes: Sequence[int] | None = None) -> BasisMask:
+    """A mask from its file.
+
+    Args:
+        sizes: weights of each layer of the backbone it is wanted for.
+
+    Raises:
+        DamagedMask: the file is truncated or garbled, was changed, or is of another mask or backbone.
+        FileNotFoundError: there is none.
+    """
+    try:
+        head, arrays = read_archive(path, sealed_from=2)
+        mask = _checked_mask(head, arrays, spec)
+    except FileNotFoundError:
+        raise
+    except (OSError, Unfit) as error:
+        raise DamagedMask(f"mask {path} is damaged ({error})") from None
+    if sizes is None:
+        return mask
+    if [(n + 7) // 8 for n in sizes] != [len(layer) for layer in mask.bits]:
+        raise DamagedMask(
+            f"mask {path} is of another backbone: {len(mask.bits)} layers, wanted {list(sizes)}"
+        )
+    if any(np.unpackbits(bits)[n:].any() for bits, n in zip(mask.bits, sizes, strict=True)):
+        raise DamagedMask(f"mask {path} is damaged (a layer has more ones than weights)")
+    return mask
+
+
+def _checked_mask(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], spec: MaskSpec) -> BasisMask:
+    """The mask that an archive holds.
+
+    Raises:
+        Unfit: it is another, or holds what no mask does.
+    """
+    only(head, ("format", "spec", "about", *(("arrays", "digest") if "digest" in head else ())), "its head")
+    if whole(head["format"], "format") not in (1, MASK_FORMAT):
+        raise Unfit("another format")
+    check_plain(mapping(head["about"], "about"), "about")
+    if head["spec"] != json.loads(json.dumps(spec.to_json())):
+        raise Unfit("it is not the one that its name says")
+    counts = {name: sum(member.rstrip("0123456789") == name for member in arrays) for name in PARTS}
+    only(arrays, [f"{name}{i}" for name in PARTS for i in range(counts[name])], "it")
+    parts = {name: tuple(arrays[f"{name}{i}"] for i in range(counts[name])) for name in PARTS}
+    factor = np.int8 if spec.mask_values == "signed" else np.float32
+    for name, kind in (("bits", np.uint8), ("values", factor), ("statistics", np.float32)):
+        for i, array in enumerate(parts[name]):
+            if array.dtype != kind or array.ndim != 1 or not np.isfinite(array).all():
+                raise Unfit(f"{name}{i} is no vector of finite {np.dtype(kind)}")
+    ones = [int(np.unpackbits(bits).sum()) for bits in parts["bits"]]
+    if [len(values) for values in parts["values"]] != (ones if spec.mask_values != "binary" else []):
+        raise Unfit("its values are not as many as its ones")
+    return BasisMask(**parts, about=head["about"])

@@ -1,0 +1,334 @@
+"""Plays one run in this process: from its spec, or from where it stood, to a result."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raycl import calls, process, registry, userfiles
+from raycl.method import Method
+from raycl.methods import _first
+from raycl.networks import Network, Start
+from raycl.runs import artefacts, sequence
+from raycl.runs.artefacts import DamagedBackbone, DamagedMask, basis_of, mask_to_bytes
+from raycl.runs.checkpoints import Format, Notes, resume, save
+from raycl.runs.numerics import set_numerics
+from raycl.runs.provenance import provenance
+from raycl.runs.sequence import Report
+from raycl.runs.store import Result, Status, Store, Trained, backbone_path, mask_path, patiently, publish
+from raycl.space import filled
+from raycl.spec import RunSpec
+from raycl.supermasks.bank import BasisMask, MaskSpec, backbone_of
+from raycl.supermasks.rules import Order, Rules
+from raycl.supermasks.training import train_masks
+from raycl.tasks import Benchmark
+from raycl.training.feeding import forget_inputs
+from raycl.training.fit import Diverged, Fit, Pulse
+
+
+class Stopped(BaseException):
+    """Whoever had a run played wants no more of it; raised by what the run was handed to call."""
+
+
+def play(
+    spec: RunSpec,
+    checkpoints: Path | None = None,
+    *,
+    store: Path | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    pulse: Callable[[Pulse], None] | None = None,
+    alive: Callable[[], None] | None = None,
+) -> Result:
+    """Play a run to its end, from the known state of a process (`raycl.process`).
+
+    What science and code can do wrong (a diverged loss, anything that the method raises, `SystemExit` and its
+    kind among it) is an outcome with a status, never an exception. With `checkpoints`, a run that was cut off
+    goes on after its last finished task, and within a long task after its last long fit. `alive` is called
+    before each batch. `store` is the folder where what the run builds on is found, and where a backbone is
+    left. What the run left of the process otherwise than it found it is put back, and named in
+    ``provenance["left"]``.
+
+    Raises:
+        KeyboardInterrupt: this process was asked to end, by a signal.
+    """
+    reports: list[Report] = []
+    about: dict[str, Any] = {"earlier_seconds": 0.0}
+    with process.interrupts() as came, process.Guard() as guard:
+        torch.set_num_threads(threads)
+        started, clock = time.time(), time.perf_counter
+        began = clock()
+        numerics = set_numerics(spec.numerics)
+        where = checkpoints / spec.key if checkpoints else None
+
+        def learn() -> None:
+            _learn(spec, reports, about, where, store, guard, device=device, pulse=pulse, alive=alive)
+
+        status, message, more = _outcome(learn, came)
+        seconds = clock() - began
+    _let_go(about.pop("kinds", ()))
+    about |= more | provenance(spec, device, threads, numerics)
+    about |= {"started": started, "seconds": seconds + about["earlier_seconds"]}
+    if guard.left:
+        about["left"] = list(guard.left)
+    return Result(spec, status, tuple(map(_finite, reports)), message, about)
+
+
+def _let_go(kinds: Sequence[type]) -> None:
+    """Have tasks made anew after a run of a user's own classes, which may have written into them."""
+    if any(userfiles.is_own(kind) for kind in kinds):
+        registry.forget()
+        forget_inputs()
+
+
+def no_gpu(name: str, gpus: float, where: str = "here") -> str:
+    """That a cell wants a GPU and there is none."""
+    return (
+        f"resources of {name} ask for a GPU (gpus={gpus:g}), and torch sees none {where}: write gpus=0 in "
+        "the study's `resources`, or play it where torch sees one (raycl doctor says what it sees)"
+    )
+
+
+def _outcome(act: Callable[[], None], came: Sequence[int]) -> tuple[Status, str, dict[str, Any]]:
+    """Status, message and what else is to be known of something that was done.
+
+    Args:
+        came: the signals that asked this process to end while it was done.
+
+    Raises:
+        KeyboardInterrupt: there were any, be it that the method has caught what they raised.
+        Stopped: as it came.
+    """
+    status: Status = "done"
+    message, more = "", dict[str, Any]()
+    try:
+        act()
+    except Stopped:
+        raise
+    except Diverged as error:
+        status, message = "diverged", str(error)
+    except DamagedMask as error:
+        status, message, more = "failed", str(error), {"damaged_mask": error.key}
+    except DamagedBackbone as error:
+        status, message, more = "failed", str(error), {"damaged_backbone": error.key}
+    except BaseException as error:
+        if not came:  # a KeyboardInterrupt without a signal is the method's own, as SystemExit is
+            status, message = "failed", _told(error)
+    if came:
+        raise KeyboardInterrupt
+    return status, message, more
+
+
+def _told(error: BaseException) -> str:
+    """The traceback, whose last line says what ended the run."""
+    try:
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+    except Exception:  # of an exception that cannot be printed
+        text = f"{type(error).__module__}.{type(error).__qualname__}, which cannot be printed"
+    if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
+        text += f"\nthe method raised {type(error).__name__}, which ends its run and nothing else"
+    return text + "\n"
+
+
+def _learn(
+    spec: RunSpec, reports: list[Report], about: dict[str, Any], where: Path | None, store: Path | None,
+    guard: process.Guard, *, device: str, **runtime: Any,
+) -> None:  # fmt: skip
+    """Learn all tasks, from the start or from where an earlier attempt stood; reports as they come."""
+    with process.untouched(spec.method):
+        spec.check_code()
+        with userfiles.beside(spec.home):
+            kinds = [spec.method_class, spec.network_class, type(registry.recipe(spec.benchmark))]
+    about["kinds"] = kinds
+    started = time.perf_counter()
+    with guard.at_work(kinds):
+        benchmark = spec.make_benchmark()
+        form = Format(benchmark, *kinds)
+        stood = resume(where / "state.pt", form, device) if where else None
+        method, done, earlier = stood or (_method(spec, benchmark, device, store), [], 0.0)
+        reports += done
+        about["earlier_seconds"] = earlier
+        notes = _Notes(where, form, device, guard) if where else None
+        fit = spec.make_fit(device=device, journal=notes, **runtime)
+
+        def keep(method: Method, reports: list[Report]) -> None:
+            if where is not None and not guard.moved():
+                save(where / "state.pt", form, method, reports, earlier + time.perf_counter() - started)
+
+        with torch.device(device), guard.at_work():
+            for report in sequence.run(
+                method, benchmark, fit, done=done, evaluate=spec.evaluate, part=spec.part, keep=keep
+            ):
+                reports.append(report)
+    if spec.kind == "pretrain":
+        _leave(spec, method, reports, store)
+
+
+class _Notes(Notes):
+    """Notes of fits, as long as the process stands as it did when the run began."""
+
+    def __init__(self, folder: Path, form: Format, device: str, guard: process.Guard) -> None:
+        super().__init__(folder, form, device)
+        self._guard = guard
+
+    def wants(self, seconds: float, ended: bool) -> bool:
+        """As `Notes`: but what the process has become is in no note, and would be missing in a new one."""
+        return super().wants(seconds, ended) and not self._guard.moved()
+
+
+def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None) -> Method:
+    """A fresh method, with what it builds on: basis masks, a backbone, reports of other runs."""
+    inputs: dict[str, Any] = {}
+    if not (spec.masks or spec.runs):
+        return spec.make_method(benchmark, device)
+    assert store is not None, "a run that builds on something is played with the store that holds it"
+    if spec.masks:
+        with torch.device("meta"):
+            net = spec.make_start(benchmark)()
+        inputs["basis"] = basis_of(spec.masks, net, functools.partial(mask_path, Store(store).masks))
+    for name, run in spec.runs.items():
+        if run.kind == "pretrain":
+            inputs[name] = artefacts.backbone_from_file(backbone_path(store, run.key), run.key)
+            continue
+        result = Store(store).get(run.key)
+        if result is None:
+            raise FileNotFoundError(f"{name}, run {run.key} of {run.method}, is not in {store}")
+        inputs[name] = list(result.reports)
+    return spec.make_method(benchmark, device, inputs)
+
+
+def _leave(spec: RunSpec, method: Method, reports: Sequence[Report], store: Path | None) -> None:
+    """Publish the network that a run trained on the first task."""
+    assert store is not None, "a backbone needs a store to be left in"
+    (report,) = reports
+    took = report.seconds.get("main", 0.0), report.epochs.get("main", 0), report.updates
+    found = artefacts.Pretrained(_first.state_of(method.net), *took)
+    content = artefacts.backbone_to_bytes(found, spec.key)
+    patiently(lambda: publish(backbone_path(store, spec.key), content), store)
+
+
+def train(
+    specs: Sequence[MaskSpec],
+    masks: Path,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    ready: Callable[[str], None] = lambda key: None,
+    pulse: Callable[[Pulse], None] | None = None,
+) -> Trained:
+    """Train basis masks that have a backbone and rules in common, and publish each when it is ready.
+
+    Args:
+        masks: the folder they go to. Those that are there already are left alone.
+        ready: called with the key of each that is published.
+    """
+    missing = [spec for spec in specs if not zipfile.is_zipfile(mask_path(masks, spec.key))]
+    with process.interrupts() as came, process.Guard() as guard:
+        torch.set_num_threads(threads)
+        clock = time.perf_counter
+        began = clock()
+
+        def learn() -> None:
+            home = missing[0].home if missing else None
+            with (
+                userfiles.beside(home),
+                guard.at_work(_kinds_of(missing)),
+                torch.device(device),
+                guard.at_work(),
+            ):
+                for position, mask in _trained_masks(missing, pulse):
+                    spec = missing[position]
+                    content = mask_to_bytes(mask, spec)
+                    patiently(functools.partial(publish, mask_path(masks, spec.key), content), masks)
+                    ready(spec.key)
+
+        if missing:
+            set_numerics(missing[0].numerics)
+        status, message, _ = _outcome(learn, came)
+        seconds = clock() - began
+    if any(spec.code for spec in missing):
+        registry.forget()
+        forget_inputs()
+    return Trained(status, message, seconds, tuple(guard.left))
+
+
+def _kinds_of(specs: Sequence[MaskSpec]) -> list[type]:
+    """Classes of users' modules that a job of masks needs."""
+    with process.untouched("a job of masks"), userfiles.beside(specs[0].home if specs else None):
+        for spec in specs[:1]:
+            spec.check_code()
+        recipes = [type(registry.recipe(text)) for text in dict.fromkeys(spec.benchmark for spec in specs)]
+        return [*(registry.network(text) for text in dict.fromkeys(spec.network for spec in specs)), *recipes]
+
+
+def _trained_masks(
+    specs: Sequence[MaskSpec], pulse: Callable[[Pulse], None] | None
+) -> Iterator[tuple[int, BasisMask]]:
+    if not specs:
+        return
+    first, started = specs[0], time.perf_counter()
+    tasks = [registry.load(spec.benchmark).tasks[spec.task] for spec in specs]
+    home = registry.load(first.benchmark)
+    start = Start(*_network(first.network), home.input_shape, (max(home.classes),), first.backbone_seed)
+    backbone = backbone_of(start(), first.backbone_seed, first.backbone_init)
+    orders = [
+        Order(task, spec.density, spec.score_seed, spec.order_seed)
+        for spec, task in zip(specs, tasks, strict=True)
+    ]
+
+    def sign(position: int, epoch: int, loss: float) -> None:
+        if pulse is not None:
+            pulse(Pulse(position, "masks", epoch, loss, time.perf_counter() - started))
+
+    rules = Rules(first.density_rule, first.score_rank, first.mask_values)
+    config: Fit.Config = filled(Fit.Config, first.fit, "fit")
+    yield from train_masks(backbone, orders, rules, config, pulse=sign)
+
+
+def _network(text: str) -> tuple[type[Network], Network.Config]:
+    kind = registry.network(text)
+    settings = calls.parse(text, "network").settings(kind.Config, "network")
+    return kind, filled(kind.Config, settings, text)
+
+
+def trained(
+    spec: RunSpec, store: Path | None = None, device: str = "cpu", threads: int = 1
+) -> tuple[Method, list[Report]]:
+    """Train again and keep the method, ready to predict; the settings of whose process it is come back.
+
+    Args:
+        threads: as many as the run had, on which its bits may depend.
+    """
+    with process.borrowed(), process.Guard() as guard:
+        torch.set_num_threads(threads)
+        set_numerics(spec.numerics)
+        spec.check_code()
+        with guard.at_work([spec.method_class, spec.network_class]):
+            benchmark = spec.make_benchmark()
+            method = _method(spec, benchmark, device, store)
+            fit = spec.make_fit(device=device)
+            with torch.device(device), guard.at_work():
+                reports = list(sequence.run(method, benchmark, fit, evaluate=spec.evaluate, part=spec.part))
+    method.eval()
+    return method, reports
+
+
+def _finite(report: Report) -> Report:
+    """A report that JSON can hold: a figure that is no number becomes None."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, dict):
+            return {str(key): clean(item) for key, item in value.items()}
+        return [clean(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return Report.from_json(clean(report.to_json()))

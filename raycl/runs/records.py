@@ -1,0 +1,200 @@
+"""What a run's file and a proposal's file must hold: every field by type and range, whoever wrote it.
+
+A digest tells that a file is as it was written. It does not tell by whom, and files of the first format have
+none. So whatever the digest says, nothing is taken for a result that no run can have come to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raycl.plainfiles import Unfit, check_plain, check_seal, mapping, number, only, sealed, text, whole
+from raycl.runs.sequence import Report
+from raycl.spec import RunSpec, key_of, keyed
+
+RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # the first has no digest
+PROPOSAL = "raycl-proposal/2"  # the first names no format
+MOST_TASKS = 1_000_000
+LATEST = 1e11  # seconds: of a measure, and of Unix time
+_RUN = ("format", "key", "spec", "status", "message", "reports", "provenance")
+_OPTIONAL = {
+    "config": dict, "fit": dict, "identity": dict, "inputs": dict, "code": dict,
+    "order": int, "part": int, "evaluate": str, "numerics": str,
+    "network": str, "benchmark": str, "method": str,
+}  # fmt: skip
+_TEXTS = ("raycl", "commit", "source", "python", "torch", "numpy", "system", "cpu", "device", "numerics")
+_SECONDS = ("seconds", "started", "earlier_seconds")
+
+
+def run_record(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's file is to hold, from `Result.to_json`.
+
+    Raises:
+        ValueError, TypeError: it holds what no result can; says what and where.
+    """
+    plain = sealed({**content, "format": RUN})
+    check_run(plain, plain["key"])
+    return plain
+
+
+def check_run(plain: Mapping[str, Any], key: str) -> None:
+    """See that a file holds the run with a key, and what a run can come to.
+
+    Raises:
+        Unfit: says what is wrong, and where.
+    """
+    form = plain.get("format")
+    if form == RUN:
+        check_seal(plain)
+        only(plain, (*_RUN, "digest"), "it")
+    elif form == RUN_1:
+        only(plain, _RUN, "it")
+    else:
+        raise Unfit("another format or another run")
+    spec = _checked_spec(mapping(plain["spec"], "spec"), key)
+    if plain["key"] != key:
+        raise Unfit("another format or another run")
+    status = text(plain["status"], "status")
+    if status not in ("done", "diverged", "failed"):
+        raise Unfit(f"status = {status[:40]!a} is none of done, diverged and failed")
+    text(plain["message"], "message")
+    _check_provenance(mapping(plain["provenance"], "provenance"))
+    if type(plain["reports"]) is not list:
+        raise Unfit("reports are no list")
+    check_reports(plain["reports"], status, spec.part, spec.evaluate)
+    if form == RUN_1 and status == "done" and spec.part is None and spec.evaluate != "full":
+        _check_last(plain["reports"])
+
+
+def _checked_spec(plain: dict[str, Any], key: str) -> RunSpec:
+    """The spec, without a look at what it names."""
+    check_plain(plain, "spec")
+    if key_of(keyed(plain)) != key:
+        raise Unfit("another format or another run")
+    for name, kind in _OPTIONAL.items():
+        if name in plain and (type(plain[name]) is not kind or (kind is int and plain[name] < 0)):
+            raise Unfit(f"spec.{name} is no {kind.__name__}")
+    whole(plain.get("seed"), "spec.seed")
+    for name, version in mapping(plain.get("versions"), "spec.versions").items():
+        whole(version, f"spec.versions.{name[:40]}")
+    for part in ("inputs", "code"):
+        for name, value in plain.get(part, {}).items():
+            text(value, f"spec.{part}.{name[:40]}")
+    if plain.get("kind") not in ("sequence", "pretrain"):
+        raise Unfit("spec.kind is neither sequence nor pretrain")
+    if plain.get("evaluate") not in (None, "learnt", "ends", "full"):
+        raise Unfit("spec.evaluate is none of learnt, ends and full")
+    try:
+        spec = RunSpec.from_json(plain)
+    except TypeError as error:
+        raise Unfit(f"spec: {str(error)[:100]}") from None
+    if spec.key != key:  # what equals a default was written out
+        raise Unfit("its spec is not in the form that gives a key")
+    return spec
+
+
+def _check_provenance(plain: dict[str, Any]) -> None:
+    check_plain(plain, "provenance")
+    for name in _SECONDS:
+        if name in plain:
+            number(plain[name], f"provenance.{name}", LATEST)
+    for name in _TEXTS:
+        if name in plain:
+            text(plain[name], f"provenance.{name}")
+    if "threads" in plain:
+        whole(plain["threads"], "provenance.threads")
+
+
+def check_reports(
+    reports: Sequence[Any], status: str, part: int | None = None, evaluate: str | None = "full"
+) -> None:
+    """See that reports are of consecutive tasks, as many as the status says, and hold what can be measured.
+
+    Args:
+        part, evaluate: of the run's spec.
+
+    Raises:
+        Unfit: says what is wrong, and where.
+    """
+    if status == "done" and not reports:
+        raise Unfit("it is done, and has no report")
+    if part is not None and len(reports) > 1:
+        raise Unfit(f"{len(reports)} reports of a run of one task")
+    for n, report in enumerate(reports):
+        task = n if part is None else part
+        _check_report(mapping(report, f"report {n + 1}"), task, f"report {n + 1}")
+        last = len(reports) - 1 if status == "done" else MOST_TASKS
+        if part is not None:
+            low, high = task, task
+        else:
+            low, high = 0, last if evaluate == "full" else task
+        for split in ("val", "test"):
+            _check_accuracies(report[split], low, high, f"report {n + 1}: {split}")
+
+
+def _check_last(reports: Sequence[Mapping[str, Any]]) -> None:
+    """After the last task every task is measured that was measured before; no digest says so."""
+    measured = {task for report in reports for task in report["test"]}
+    if missing := measured - set(reports[-1]["test"]):
+        raise Unfit(
+            f"its last report does not measure task {min(map(int, missing)) + 1}; reports are missing"
+        )
+
+
+def _check_report(plain: dict[str, Any], task: int, place: str) -> None:
+    fields = dataclasses.fields(Report)
+    needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
+    if wrong := sorted((needed - set(plain)) | (set(plain) - {f.name for f in fields})):
+        raise Unfit(f"{place} {'lacks' if wrong[0] in needed else 'has an unknown'} {wrong[0][:40]!a}")
+    if whole(plain["task"], f"{place}: task", MOST_TASKS) != task:
+        raise Unfit(f"{place} is of task {plain['task'] + 1}, where task {task + 1} is wanted")
+    for name in ("updates", "peak_bytes", "parameters", "stored_bytes"):
+        whole(plain[name], f"{place}: {name}")
+    for stream, value in mapping(plain["epochs"], f"{place}: epochs").items():
+        whole(value, f"{place}: epochs.{stream[:40]}")
+    for stream, value in mapping(plain["seconds"], f"{place}: seconds").items():
+        number(value, f"{place}: seconds.{stream[:40]}", LATEST)
+    number(plain["evaluation_seconds"], f"{place}: evaluation_seconds", LATEST)
+    number(plain.get("ended", 0.0), f"{place}: ended", LATEST)
+    check_plain(mapping(plain.get("figures", {}), f"{place}: figures"), f"{place}: figures")
+
+
+def _check_accuracies(values: Any, low: int, high: int, place: str) -> None:
+    for task, value in mapping(values, place).items():
+        if not (task.isascii() and task.isdigit() and len(task) < 8 and str(int(task)) == task):
+            raise Unfit(f"{place} has {task[:40]!a}, which is the number of no task")
+        if not low <= int(task) <= high:
+            raise Unfit(f"{place} measures task {int(task) + 1}, which it cannot have")
+        number(value, f"{place} of task {int(task) + 1}", 1.0)
+
+
+def proposal_record(cell: str, n: int, params: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a proposal's file is to hold: trial `n` of the cell with a key."""
+    content = {"format": PROPOSAL, "key": cell, "n": n, "params": dict(params), "cell": dict(about)}
+    return sealed(content)
+
+
+def checked_params(plain: Mapping[str, Any], cell: str, n: int) -> dict[str, Any]:
+    """Values of a proposal's file, which must be trial `n` of the cell with that key.
+
+    Whether they lie in the cell's domains is for whoever knows the cell.
+
+    Raises:
+        Unfit: it is another, or was changed.
+    """
+    if "format" in plain or "digest" in plain:
+        if plain.get("format") != PROPOSAL:
+            raise Unfit("another format")
+        check_seal(plain)
+        only(plain, ("format", "key", "n", "params", "cell", "digest"), "it")
+        if plain["key"] != cell:
+            raise Unfit("it is of another cell")
+    else:
+        only(plain, ("n", "params", "cell"), "it")  # of the first format
+    if whole(plain["n"], "n") != n:
+        raise Unfit(f"it is trial {plain['n']}, where trial {n} is wanted")
+    params = mapping(plain["params"], "params")
+    check_plain(params, "params")
+    return params

@@ -1,0 +1,248 @@
+"""The one loop over tasks."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from raycl.method import Method
+from raycl.tasks import Benchmark, Task
+from raycl.training import answers
+from raycl.training.fit import Diverged, Fit
+
+Evaluate: TypeAlias = Literal["learnt", "ends", "full"]
+MANY_TASKS = 25
+PROBE = 16  # test samples by which answers that are to stay are known again
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known after a task; plain numbers, so that it travels as JSON.
+
+    Attributes:
+        task: index of the task just learnt.
+        val, test: accuracy (fraction) by task index; a missing entry was not measured or means nothing.
+        epochs: by fit stream.
+        updates: optimiser steps over all fits.
+        seconds: wall time by fit stream; "method" is the rest of `learn`.
+        evaluation_seconds: of the accuracies above; no part of compute time.
+        peak_bytes: highest memory of the process (CPU) or of the device so far.
+        parameters: learnable ones.
+        stored_bytes: of what must be kept after this task.
+        figures: the method's own numbers.
+        ended: Unix time.
+    """
+
+    task: int
+    val: dict[int, float]
+    test: dict[int, float]
+    epochs: dict[str, int]
+    updates: int
+    seconds: dict[str, float]
+    evaluation_seconds: float
+    peak_bytes: int
+    parameters: int
+    stored_bytes: int
+    figures: dict[str, Any] = field(default_factory=dict)
+    ended: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Keys of dictionaries become texts."""
+        plain = asdict(self)
+        for name in ("val", "test"):
+            plain[name] = {str(task): value for task, value in plain[name].items()}
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Report:
+        """The inverse of `to_json`."""
+        whole = dict(plain)
+        for name in ("val", "test"):
+            whole[name] = {int(task): value for task, value in whole[name].items()}
+        return cls(**whole)
+
+
+def run(
+    method: Method,
+    benchmark: Benchmark,
+    fit: Fit,
+    *,
+    done: Sequence[Report] = (),
+    evaluate: Evaluate | None = None,
+    part: int | None = None,
+    keep: Callable[[Method, list[Report]], None] | None = None,
+) -> Iterator[Report]:
+    """Learn the tasks of a benchmark in order, and report after each.
+
+    Args:
+        method: as it was after the tasks in `done`.
+        fit: the training loop; its pulse, if it has one, is called from inside.
+        done: reports of an earlier stretch of the same run.
+        evaluate: "learnt" measures every task learnt so far, "ends" the diagonal and the last row, "full"
+            all tasks; None is "learnt" up to 25 tasks and "ends" beyond.
+        part: learn and measure this task alone, with a method whose tasks do not depend on one another.
+        keep: called after each task but the last, to save where the run stands.
+
+    Raises:
+        Diverged: a loss became NaN or infinite, or a logit NaN.
+        WrongAnswer: the method gave back what its verb must not.
+    """
+    evaluate = evaluate or default_evaluate(len(benchmark.tasks))
+    reports = list(done)
+    standing = _Answers(method, benchmark, fit)
+    standing.note(report.task for report in done)
+    for task in benchmark.tasks[len(done) :] if part is None else [benchmark.tasks[part]]:
+        fit.begin(task.index)
+        started = fit.clock()
+        method.learn(task, fit)
+        seconds = dict(fit.seconds)
+        seconds["method"] = max(0.0, fit.clock() - started + fit.recalled - sum(seconds.values()))
+        epochs, updates = dict(fit.epochs), fit.updates
+        started = fit.clock()
+        wanted = _wanted(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
+        moved = standing.moved(index for index in wanted if index != task.index)
+        rows = _rows(method, benchmark, fit, wanted, reports, moved)
+        standing.note([task.index, *moved])
+        figures = answers.figures(method, "figures", method.figures(task.index))
+        figures |= {"answers_moved": moved} if moved else {}
+        if task.index + 1 == len(benchmark.tasks):
+            figures |= answers.figures(method, "examine", method.examine(benchmark.tasks, fit))
+        report = Report(
+            task=task.index,
+            val=rows["val"],
+            test=rows["test"],
+            epochs=epochs,
+            updates=updates,
+            seconds=seconds,
+            evaluation_seconds=fit.clock() - started,
+            peak_bytes=_peak_bytes(fit.device),
+            parameters=answers.number(method, "count_parameters", method.count_parameters()),
+            stored_bytes=answers.number(method, "stored_bytes", method.stored_bytes()),
+            figures=figures,
+            ended=time.time(),
+        )
+        reports.append(report)
+        if keep is not None and part is None and task.index + 1 < len(benchmark.tasks):
+            keep(method, reports)
+        yield report
+
+
+def default_evaluate(tasks: int) -> Evaluate:
+    """How much of the accuracy matrix is measured unless a study says."""
+    return "learnt" if tasks <= MANY_TASKS else "ends"
+
+
+def joined(parts: Sequence[Report], evaluate: Evaluate | None = None) -> list[Report]:
+    """Reports of a sequence whose tasks were learnt side by side, a report each: as if one after another.
+
+    Accuracies are copied, since they cannot change any more; what must be stored adds up.
+    """
+    evaluate = evaluate or default_evaluate(len(parts))
+    stored, ended, whole = parts[0].stored_bytes, 0.0, []
+    for t, part in enumerate(parts):
+        stored += part.stored_bytes - parts[0].stored_bytes
+        ended = max(ended, part.ended)
+        seen = parts[: t + 1] if evaluate != "ends" or t + 1 == len(parts) else [part]
+        rows = {
+            name: {i: a for report in seen for i, a in getattr(report, name).items()}
+            for name in ("val", "test")
+        }
+        whole.append(replace(part, **rows, stored_bytes=stored, ended=ended))  # type: ignore[arg-type]
+    return whole
+
+
+def _wanted(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]:
+    """Tasks whose accuracies are measured after task `t`."""
+    last = t + 1 == tasks
+    if method.joint and not last:
+        return []
+    if evaluate == "full":
+        return list(range(tasks))
+    return list(range(t + 1)) if evaluate == "learnt" or last else [t]
+
+
+class _Answers:
+    """Logits on a few test samples of tasks learnt: whether they stay, where a method says that they do.
+
+    A network may have state that the method does not know of, such as statistics of a user's own layer. What
+    is copied of earlier rows of the accuracy matrix is therefore copied only while these logits are the same.
+    """
+
+    def __init__(self, method: Method, benchmark: Benchmark, fit: Fit) -> None:
+        self.method, self.benchmark, self.fit = method, benchmark, fit
+        self.known: dict[int, torch.Tensor] = {}
+
+    def note(self, tasks: Iterable[int]) -> None:
+        """Take the present answers for those that are to stay."""
+        if self.method.answers_stay:
+            self.known |= {task: self._logits(task) for task in tasks}
+
+    def moved(self, tasks: Iterable[int]) -> list[int]:
+        """Those of these tasks that are answered in another way than they were."""
+        if not self.method.answers_stay:
+            return []
+        known = [task for task in tasks if task in self.known]
+        return [task for task in known if not _same_numbers(self.known[task], self._logits(task))]
+
+    def _logits(self, task: int) -> torch.Tensor:
+        was_training = self.method.training
+        self.method.train(False)
+        with torch.no_grad():
+            held = self.benchmark.tasks[task]
+            split = held.test if len(held.test) else held.train
+            logits: torch.Tensor = self.method(split.take(slice(0, PROBE), self.fit.device), task)
+        self.method.train(was_training)
+        return logits
+
+
+def _same_numbers(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+
+
+def _rows(
+    method: Method,
+    benchmark: Benchmark,
+    fit: Fit,
+    wanted: Sequence[int],
+    past: Sequence[Report],
+    moved: Sequence[int],
+) -> dict[str, dict[int, float]]:
+    """Accuracies on the tasks wanted, by split; those whose answers `moved` are measured again."""
+    known: dict[str, dict[int, float]] = {"val": {}, "test": {}}
+    if method.answers_stay:  # a row that cannot change is copied
+        for report in past:
+            known["val"] |= {i: a for i, a in report.val.items() if i <= report.task}
+            known["test"] |= {i: a for i, a in report.test.items() if i <= report.task}
+        known = {name: {i: a for i, a in row.items() if i not in moved} for name, row in known.items()}
+    return {name: _accuracies(method, benchmark, fit, wanted, name, known[name]) for name in known}
+
+
+def _accuracies(
+    method: Method, benchmark: Benchmark, fit: Fit, wanted: Sequence[int], name: str, known: dict[int, float]
+) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for index in wanted:
+        task: Task = benchmark.tasks[index]
+        value = known.get(index)
+        if value is None:
+            split = getattr(task, name)
+            value = fit.accuracy(method, index, split, task.classes)
+            if math.isnan(value) and len(split):
+                raise Diverged(f"logits of task {index + 1} are NaN when it is measured ({name})")
+        if not math.isnan(value):
+            found[index] = value
+    return found
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

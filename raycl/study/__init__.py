@@ -1,0 +1,1 @@
+"""What a researcher writes, the cells that it means, and what is to be played next."""

@@ -1,0 +1,66 @@
+"""How long the runs of a study will take."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from raycl.method import Method
+from raycl.study.agenda import Agenda
+from raycl.study.progress import CellState
+from raycl.study.values import Search
+
+
+class Outlook:
+    """How long an agenda's runs will take, kept up to date by what has changed since it was asked last."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self.agenda = agenda
+        self._read = 0  # how much of the agenda's list of changes
+        # Cells with missing runs by index. Of those that have been measured: seconds of all their runs, and
+        # of as many in a row as their search makes wait for one another. Of the others, by method: how many
+        # runs these are.
+        self._all: dict[int, float] = {}
+        self._row: dict[int, float] = {}
+        self._like: dict[type[Method], tuple[dict[int, int], dict[int, int]]] = defaultdict(lambda: ({}, {}))
+
+    def seconds(self, slots: float) -> float | None:
+        """Estimated seconds to the end, on so many slots: measured seconds of like runs; None if unknown."""
+        moved = self.agenda.moved
+        for index in {*moved[self._read :]}:
+            self._note(index, self.agenda.states[index])
+        self._read = len(moved)
+        total, longest = sum(self._all.values()), max(self._row.values(), default=0.0)
+        for method, (runs, rows) in self._like.items():
+            if not runs:
+                continue
+            seconds = self.agenda.seconds_of(method)
+            if seconds is None:
+                return None
+            total += seconds * sum(runs.values())
+            longest = max(longest, seconds * max(rows.values()))
+        return max(total / max(slots, 1), longest)
+
+    def _note(self, index: int, state: CellState) -> None:
+        runs, rows = self._like[state.cell.method]
+        for of in (self._all, self._row, runs, rows):
+            of.pop(index, None)
+        if not (missing := state.missing):
+            return
+        width = state.cell.search.width if isinstance(state.cell.search, Search) else missing
+        row, seconds = math.ceil(missing / max(1, width)), state.seconds_per_run
+        if seconds is None:
+            runs[index], rows[index] = missing, row
+        else:
+            self._all[index], self._row[index] = seconds * missing, seconds * row
+
+
+def seconds_left(agenda: Agenda, slots: float) -> float | None:
+    """Estimated seconds to the end; None if unknown."""
+    return Outlook(agenda).seconds(slots)
+
+
+def seconds_per_run(state: CellState, agenda: Agenda) -> float | None:
+    """Mean measured seconds of a cell's runs, or of its method's elsewhere in the study."""
+    own = state.seconds_per_run
+    return agenda.seconds_of(state.cell.method) if own is None else own

@@ -1,0 +1,119 @@
+"""What a network is like before it costs anything: built on torch's meta device, without any data."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from raycl import userfiles
+from raycl.domains import shown
+from raycl.errors import UserError
+from raycl.networks import Network
+from raycl.study.limits import PARAMETERS
+
+COPIES = 4  # of the weights while they are trained: themselves, their gradient, the best epoch's, and moments
+ALONE = "more than 1 value per channel"  # torch's words for a batch normalisation that sees one number
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network.
+
+    Attributes:
+        parameters: how many.
+        normalised: whether any layer takes statistics of a batch.
+    """
+
+    parameters: int
+    normalised: bool
+
+    @property
+    def training_bytes(self) -> int:
+        """About what training takes, in float32."""
+        return COPIES * 4 * self.parameters
+
+
+def measured(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: Iterable[int], place: str
+) -> Measured:
+    """Build a network on the meta device.
+
+    Raises:
+        UserError: it does not fit the inputs, fails to be built, or is larger than any machine's memory.
+    """
+    try:
+        found = _measured(kind, config, input_shape, tuple(classes))
+    except UserError:
+        raise
+    except (ValueError, RuntimeError, OverflowError, MemoryError, TypeError, IndexError) as error:
+        if isinstance(error, ValueError):
+            raise UserError(f"{place}: {' '.join(str(error).split())}") from None
+        raise UserError(
+            f"{place}: a network of these sizes cannot be built ({shown(str(error))}); give it smaller ones"
+        ) from None
+    if found.parameters > PARAMETERS:
+        raise UserError(
+            f"{place}: the network would have {found.parameters:.3g} parameters, and more than "
+            f"{PARAMETERS:.0e} fit no machine; give it smaller sizes"
+        )
+    return found
+
+
+def machine_bytes() -> int:
+    """Memory of this machine; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def fails_alone(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: Iterable[int]
+) -> bool:
+    """Whether a training step on one sample fails, since a batch normalisation would divide 0 by 0.
+
+    It is tried on the meta device, which takes seconds when a process does it first.
+    """
+    net = _on_meta(kind, config, input_shape, tuple(classes))
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            net.train()(torch.zeros(1, *input_shape, device="meta"), 0)
+    except ValueError as error:
+        return ALONE in str(error)
+    except Exception:  # it reads numbers, and there are none here: nothing is known
+        return False
+    return False
+
+
+def _measured(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
+) -> Measured:
+    try:
+        hash(config)
+    except TypeError:  # a Config that is not frozen
+        return _looked_at(kind, config, input_shape, classes)
+    return _remembered(kind, config, input_shape, classes)  # type: ignore[arg-type]  # classes have a hash
+
+
+def _looked_at(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
+) -> Measured:
+    net = _on_meta(kind, config, input_shape, classes)
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
+    return Measured(sum(p.numel() for p in net.parameters()), normalised)
+
+
+_remembered = functools.lru_cache(maxsize=256)(_looked_at)
+
+
+def _on_meta(
+    kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: tuple[int, ...]
+) -> Network:
+    with torch.device("meta"), userfiles.blamed(kind):
+        return kind.variant(config)(input_shape, classes, config)

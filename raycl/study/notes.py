@@ -1,0 +1,238 @@
+"""What a user should know of a study before it runs, though nothing of it is wrong enough to be refused.
+
+Settings without effect, as far as the study's author wrote them; optimisers that break what a method
+promises; batches of one sample under a batch normalisation; sizes beyond this machine; and what a benchmark
+says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raycl.domains import Choice, Domain, ends
+from raycl.errors import UserError, nearest
+from raycl.method import Breaker
+from raycl.methods._first import fit_of
+from raycl.study.netcheck import Measured, fails_alone, machine_bytes
+from raycl.tasks import Benchmark
+from raycl.training.fit import Fit
+
+if TYPE_CHECKING:
+    from raycl.study.cells import Cell
+
+STUDY = "study: "  # begins a note that is about the study, whichever cell bears it
+NAMED = 2  # cells that a line names; more are counted
+
+
+def lines_of(cells: Iterable[Cell]) -> list[str]:
+    """The distinct notes of cells, each after the cells that it is about: ``spg/digits_split: ...``."""
+    about: dict[str, list[str]] = {}
+    for cell in cells:
+        name = f"{cell.label}/{cell.benchmark}"
+        for text in cell.notes:
+            names = about.setdefault(text, [])
+            if name not in names:  # orders of a benchmark share their notes
+                names.append(name)
+    return [
+        text.removeprefix(STUDY) if text.startswith(STUDY) else f"{_joined(names)}: {text}"
+        for text, names in about.items()
+    ]
+
+
+def _joined(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    if more > 0:
+        return f"{', '.join(names[:NAMED])} and {more} more"
+    return " and ".join(names)
+
+
+def unmatched(pattern: str, labels: Iterable[str]) -> str:
+    """Of a pattern of resources that means no cell."""
+    hint = nearest(pattern.partition("/")[0], labels)
+    return f"{STUDY}resources[{pattern!r}] matches no cell, and has no effect{hint}"
+
+
+def planned(cell: Cell, written: Collection[str]) -> tuple[str, ...]:
+    """What the settings of a cell make worth knowing.
+
+    Args:
+        written: dotted keys that the study's author gave, in `fit` or under the label.
+    """
+    values = values_of(cell, "fit")
+    own = {key.removeprefix("fit.") for key in written if key.startswith("fit.")}
+    return (*_without_effect(cell, values, own), *_broken(cell, values))
+
+
+def _without_effect(cell: Cell, fit: Mapping[str, Any], own: Collection[str]) -> Iterator[str]:
+    """Settings that the author wrote and nothing looks at."""
+    for name, why in cell.method.ignores.items():
+        if name in own:
+            yield f"fit.{name} has no effect: {why}"
+    asked = {name for name in own if name not in cell.method.ignores}
+    varied = set(varied_of(cell))
+    if "fit.optimiser" not in varied:
+        yield from _idle_momentum(fit, asked)
+    if not varied & {"fit.schedule", "fit.stop"}:
+        yield from _idle_schedule(fit, asked)
+    if asked & {"lr", "lr_floor"} and not varied & {"fit.lr", "fit.lr_floor"}:
+        yield from _floor_above(fit)
+    if fit["schedule"] == "steps" and asked & {"schedule", "milestones", "epochs"}:
+        beyond = [str(m) for m in fit["milestones"] if m >= fit["epochs"]]
+        if beyond:
+            yield f"milestones {', '.join(beyond)} lie beyond the {fit['epochs']} epochs: lr stays there"
+
+
+def _floor_above(fit: Mapping[str, Any]) -> Iterator[str]:
+    """Of a floor that the rate lies below from the start."""
+    if fit["schedule"] == "plateau" and fit["lr_span"] is None and fit["lr_floor"] > fit["lr"]:
+        ends = fit["stop"] in ("below_floor", "first_plateau")
+        what = "ends training" if ends else "raises the rate to it"
+        above = f"fit.lr_floor = {fit['lr_floor']:g} lies above fit.lr = {fit['lr']:g}"
+        yield f"{above}: the first plateau {what}"
+
+
+def _idle_momentum(fit: Mapping[str, Any], asked: Collection[str]) -> Iterator[str]:
+    optimiser = fit["optimiser"]
+    if optimiser == "adam" and "momentum" in asked and fit["momentum"]:
+        yield f"fit.momentum = {fit['momentum']:g} has no effect: optimiser = 'adam' has moments of its own"
+    if optimiser != "sgd" and "nesterov" in asked and fit["nesterov"]:
+        yield f"fit.nesterov = True has no effect: optimiser = {optimiser!r} has no such step"
+
+
+def _idle_schedule(fit: Mapping[str, Any], asked: Collection[str]) -> Iterator[str]:
+    schedule, stop = fit["schedule"], fit["stop"]
+    plateau = schedule == "plateau"
+    by_floor = plateau or stop == "floor_then_patience"
+    by_plateau = plateau or stop in ("first_plateau", "floor_then_patience")
+    looked_at = {
+        "factor": plateau or schedule == "steps",
+        "milestones": schedule == "steps",
+        "lr_floor": by_floor and fit["lr_span"] is None,
+        "lr_span": by_floor,
+        "patience": by_plateau,
+        "threshold": plateau or stop == "first_plateau",
+    }
+    for name, used in looked_at.items():
+        if name in asked and not used and fit[name] not in ((), None):
+            reason = f"schedule = {schedule!r} and stop = {stop!r} do not look at it"
+            if name == "lr_floor" and by_floor:
+                reason = "lr_span says where the floor is"
+            yield f"fit.{name} has no effect: {reason}"
+    if "stop" in asked and stop == "below_floor" and not plateau:
+        yield f"fit.stop = 'below_floor' has no effect: schedule = {schedule!r} knows no floor"
+
+
+def _broken(cell: Cell, fit: Mapping[str, Any]) -> Iterator[str]:
+    """Promises of the method that its optimiser breaks."""
+    breakers = cell.method.breakers(_config_of(cell))
+    if not breakers:
+        return
+    tried = varied_of(cell)
+
+    def can_be(name: str) -> list[Any]:
+        return list(tried.get(f"fit.{name}", (fit[name],)))
+
+    found: dict[Breaker, str] = {}
+    ignored = cell.method.ignores
+    if adaptive := [o for o in can_be("optimiser") if o != "sgd"]:
+        found["adaptive"] = f"optimiser = {adaptive[0]!r}"
+    for breaker, name in (("momentum", "momentum"), ("decay", "weight_decay")):
+        if (most := max(can_be(name))) and not (name == "momentum" and "adam" in can_be("optimiser")):
+            found[breaker] = f"{name} = {most:g}"  # type: ignore[index]
+    for breaker, setting in found.items():
+        if breaker in breakers and setting.partition(" ")[0] not in ignored:
+            yield f"{setting} {breakers[breaker]}"
+
+
+def measured(cell: Cell, benchmark: Benchmark, network: Measured, place: str) -> tuple[str, ...]:
+    """What a cell's data and network make worth knowing.
+
+    Args:
+        network: the largest that the cell trains.
+
+    Raises:
+        UserError: a batch of one sample will meet a batch normalisation that cannot take it.
+    """
+    found = [str(note) for note in getattr(benchmark, "notes", ())]
+    memory = machine_bytes()
+    if memory and network.training_bytes > memory:
+        found.append(
+            f"training {network.parameters:.2g} parameters takes about {network.training_bytes / 2**30:.0f} "
+            f"GiB, and this machine has {memory / 2**30:.0f}: a node that runs it needs more"
+        )
+    if network.normalised and (lonely := _alone(cell, benchmark)):
+        where, how = lonely
+        remedy = "choose another batch"
+        if not _rests(cell) and _fails(cell, benchmark):
+            raise UserError(
+                f"{place} on {cell.benchmark}: {how} leaves one sample in a batch of {where}, and the "
+                f"network's batch normalisation needs two; {remedy}"
+            )
+        found.append(
+            f"{how} leaves one sample in a batch of {where}, of which alone batch normalisation then takes "
+            f"its statistics; {remedy}"
+        )
+    return tuple(found)
+
+
+def _alone(cell: Cell, benchmark: Benchmark) -> tuple[str, str] | None:
+    """A task in which a batch of one sample is trained on, and the setting that leaves it there."""
+    splits = [len(task.train) for task in benchmark.tasks]
+    sizes = cell.method.samples_per_fit(_config_of(cell), splits)
+    named = [f"task {n} ({size} samples)" for n, size in enumerate(sizes, 1)]
+    if cell.method.joint:
+        named = [f"all tasks together ({sum(splits)} samples)"]
+    batches = {f"fit.batch = {b}": b for b in _batches(cell)}
+    for how, batch in batches.items():
+        for size, where in zip(sizes, named, strict=True):
+            if _leaves_one(size, batch):
+                return where, how
+    if initial := getattr(_config_of(cell), "initial", ""):  # a preset by which the first task is trained
+        batch = fit_of(initial).get("batch", Fit.Config().batch)
+        if _leaves_one(len(benchmark.tasks[0].train), batch):
+            return named[0], f"batch = {batch} of preset {initial}"
+    return None
+
+
+def _batches(cell: Cell) -> list[int]:
+    """Sizes that a run may take: all of them where they are few, else the ends."""
+    domain: Domain | None = cell.space.get("fit.batch")
+    if domain is None:
+        return list(varied_of(cell).get("fit.batch", (cell.settings["fit.batch"].value,)))
+    if isinstance(domain, Choice) or domain.high - domain.low > 1000:
+        return list(ends(domain))
+    return list(range(int(domain.low), int(domain.high) + 1))
+
+
+def _leaves_one(size: int, batch: int) -> bool:
+    return size > 0 and (batch == 1 or size % batch == 1)
+
+
+def _fails(cell: Cell, benchmark: Benchmark) -> bool:
+    """Whether the cell's network can take no step on one sample."""
+    config = cell.network.Config(**values_of(cell, "net"))
+    return fails_alone(cell.network, config, benchmark.input_shape, benchmark.classes)
+
+
+def _rests(cell: Cell) -> bool:
+    """Whether batch normalisations may rest while the method trains, so that one sample does no harm."""
+    return cell.network.pretrained or cell.method.statistics_rest(_config_of(cell))
+
+
+def _config_of(cell: Cell) -> Any:
+    return cell.method.Config(**values_of(cell, "method"))
+
+
+def values_of(cell: Cell, room: str) -> dict[str, Any]:
+    """Values of the fields of one Config, "method", "net" or "fit", where nothing is searched."""
+    settings = cell.settings.items()
+    return {key.partition(".")[2]: s.value for key, s in settings if key.startswith(f"{room}.")}
+
+
+def varied_of(cell: Cell) -> Mapping[str, tuple[Any, ...]]:
+    """Values that a search may try, by field: the ends and options of domains, or a grid's axes."""
+    if cell.space:
+        return {key: ends(domain) for key, domain in cell.space.items()}
+    axes: Mapping[str, tuple[Any, ...]] = getattr(cell.search, "axes", {})
+    return axes

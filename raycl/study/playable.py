@@ -1,0 +1,101 @@
+"""Whether a cell can be played here: its network, its data, its method on that network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from raycl import calls, registry, userfiles
+from raycl.benchmarks import Recipe, sources
+from raycl.domains import shown
+from raycl.errors import UserError
+from raycl.space import filled
+from raycl.study import limits, netcheck, notes
+from raycl.study.cells import Cell
+from raycl.study.values import Grid, Search
+from raycl.tasks import Benchmark
+
+if TYPE_CHECKING:
+    pass
+
+
+def check_needs(cell: Cell, place: str) -> None:
+    settings = {k.partition(".")[2]: s.value for k, s in cell.settings.items() if k.startswith("net.")}
+    kind = cell.network.variant(filled(cell.network.Config, settings, place))
+    missing = [need.__name__ for need in cell.method.needs if not issubclass(kind, need)]
+    if missing:
+        what = {"Heads": "a head of its own for each task", "Blocks": "blocks whose units can be gated"}
+        lacks = ", ".join(what.get(name, name) for name in missing)
+        raise UserError(
+            f"{place}: {calls.name_of(cell.method)} needs a network with {lacks}, which "
+            f"{calls.name_of(cell.network)} has not; try mlp or alexnet"
+        )
+
+
+def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[str, tuple[str, ...]]:
+    """ "" if the cell can be played, else what is missing; and notes. What can never be played is refused."""
+    if (tasks := getattr(recipe, "tasks", 0)) > limits.TASKS:
+        raise UserError(f"{place} on {recipe}: tasks = {tasks} is too many: at most {limits.TASKS}")
+    with userfiles.blamed(type(recipe)):
+        absent = [line for name in recipe.needs() if (line := sources.missing(name))]
+    if absent:
+        return absent[0], ()
+    try:
+        with userfiles.blamed(type(recipe)):
+            benchmark = registry.load(recipe, cell.trial_seed, 0)
+    except UserError as error:
+        if recipe.subset():  # more of the data might do
+            return str(error).removeprefix("benchmark "), ()
+        raise UserError(f"{place.partition(': methods')[0]}: {error}") from None
+    largest = _largest_network(cell, benchmark.input_shape, benchmark.classes, f"{place} on {recipe}")
+    try:
+        _check_method(cell, benchmark)
+    except ValueError as error:
+        raise UserError(f"{place} on {recipe}: {error}") from None
+    if isinstance(cell.search, Search | Grid) and any(not len(task.val) for task in benchmark.tasks):
+        raise UserError(
+            f"{place} on {recipe}: there are no validation samples to search on; "
+            "give the benchmark some, or write search=None"
+        )
+    return "", notes.measured(cell, benchmark, largest, place)
+
+
+def _largest_network(
+    cell: Cell, input_shape: tuple[int, int, int], classes: Sequence[int], place: str
+) -> netcheck.Measured:
+    """Build the cell's network with its settings, and with each end and option that a search may propose.
+
+    Raises:
+        UserError: one of them cannot be built, or is too large.
+    """
+    values = notes.values_of(cell, "net")
+    tried: list[tuple[dict[str, Any], str]] = [({}, "")]
+    for key, options in notes.varied_of(cell).items():
+        room, _, name = key.partition(".")
+        if room == "net":
+            tried += [({name: option}, f" with {key} = {shown(option)}") for option in options]
+    found = []
+    for change, how in tried:
+        config = filled(cell.network.Config, {**values, **change}, place)
+        found.append(netcheck.measured(cell.network, config, input_shape, classes, place + how))
+    return max(found, key=lambda network: network.parameters)
+
+
+def _check_method(cell: Cell, benchmark: Benchmark) -> None:
+    """See that the method is right on the network, and build a user's own, before anything runs.
+
+    Raises:
+        UserError: it would be wrong there, or cannot be built; names the layer, or the file and the line.
+    """
+    config = filled(cell.network.Config, notes.values_of(cell, "net"), cell.name)
+    with torch.device("meta"), userfiles.blamed(cell.network):
+        net = cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
+    with userfiles.blamed(cell.method):
+        cell.method.check_network(net, len(benchmark.classes))
+    spec = cell.spec({}, cell.trial_seed)
+    if not userfiles.is_own(cell.method) or spec.masks or spec.runs:  # what these build on is not here yet
+        return
+    with torch.random.fork_rng(devices=[]), userfiles.blamed(cell.method):
+        spec.make_method(benchmark)

@@ -1,0 +1,129 @@
+"""Files and folders that stand on the command line, seen before anything is computed for them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+from raycl.errors import UserError, quoted, typed_path
+
+
+def store_folder(text: str) -> Path:
+    """The folder of ``--store``, which need not exist.
+
+    Raises:
+        UserError: it is no folder, lies in none, or cannot be entered.
+    """
+    remedy = "name a folder with --store DIR"
+    found = _looked_at(text, "--store", remedy)
+    path = Path(text)
+    if found is None:
+        _check_above(path, "--store", remedy)
+    elif not stat.S_ISDIR(found.st_mode):
+        raise UserError(f"--store {typed_path(text)} is {_kind(found)}, not a folder; {remedy}")
+    elif not os.access(path, os.R_OK | os.X_OK):
+        raise UserError(f"--store {typed_path(text)} cannot be read (Permission denied); {remedy}")
+    return path
+
+
+def folder_name(text: str) -> Path:
+    """The folder of ``--store`` for a command that says itself what is wrong with it.
+
+    Raises:
+        UserError: the text can be no path.
+    """
+    _looked_at(text, "--store", "name a folder with --store DIR")
+    return Path(text)
+
+
+def out_file(text: str) -> Path:
+    """The file of ``--out``, in a folder that exists.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    remedy = "name a file with --out FILE"
+    found = _looked_at(text, "--out", remedy)
+    path = Path(text)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise UserError(f"--out {typed_path(text)} is a folder; {remedy}")
+    if found is None:
+        _check_above(path, "--out", remedy)
+        if not path.parent.is_dir():
+            folder = typed_path(path.parent)
+            raise UserError(
+                f"--out {typed_path(text)}: there is no folder {folder}; mkdir -p {folder} makes it"
+            )
+    if not os.access(path if found else path.parent, os.W_OK):
+        raise UserError(f"--out {typed_path(text)} cannot be written (Permission denied); {remedy}")
+    return path
+
+
+def write_out(path: Path, text: str) -> None:
+    """Write a report: whole or not at all, unless the file is a device or a pipe.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from raycl.runs.store import publish  # heavy
+
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+        else:
+            publish(path.resolve(), text)
+    except OSError as error:
+        raise UserError(f"--out {typed_path(path)} cannot be written ({error.strerror})") from None
+
+
+def free_port(port: int) -> int:
+    """A port of this machine that nothing listens on.
+
+    Raises:
+        UserError: it is none, is taken, or is not ours to take.
+    """
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port {quoted(port)} is no port; they go from 1 to 65535")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            line.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise UserError(
+            f"--port {port} cannot be used ({error.strerror}); name another with --port"
+        ) from None
+    return port
+
+
+def _looked_at(text: str, option: str, remedy: str) -> os.stat_result | None:
+    """What is there, or None.
+
+    Raises:
+        UserError: the text can be no path.
+    """
+    if not text.strip():
+        raise UserError(f"{option} {text!r} is empty; {remedy}")
+    try:
+        return os.stat(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # too long, a loop of links, a NUL byte, a folder that is closed
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{option} {quoted(text)} cannot be used ({reason}); {remedy}") from None
+
+
+def _check_above(path: Path, option: str, remedy: str) -> None:
+    """What is above something that does not exist must be folders, and links must lead somewhere."""
+    if path.is_symlink():
+        raise UserError(f"{option} {typed_path(path)} is a link to nothing; {remedy}")
+    for above in path.parents:
+        if above.exists():
+            if not above.is_dir():
+                raise UserError(f"{option} {typed_path(path)}: {typed_path(above)} is a file; {remedy}")
+            return
+
+
+def _kind(found: os.stat_result) -> str:
+    return "a file" if stat.S_ISREG(found.st_mode) else "a pipe, a socket or a device"

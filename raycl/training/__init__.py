@@ -1,0 +1,1 @@
+"""The training loop that a method's `learn` receives, and its settings."""

@@ -1,0 +1,488 @@
+"""The one loop over epochs. Stopping rules and schedules of all papers are settings of it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raycl import streams
+from raycl.tasks import Batch, Pooled, Split, Task, Update, augments, drawn
+from raycl.training import answers
+from raycl.training.feeding import RESIDENT_BYTES, cached
+from raycl.training.moments import Journal, Moment, nodes, origins, put_back
+from raycl.training.optimiser import OptimiserUpdate, groups_of, optimiser_of, tensors_of
+from raycl.training.schedule import Schedule
+
+MOST_EPOCHS = 10_000_000
+
+
+PULSE_SECONDS = 15.0
+
+
+EVALUATION_BATCH = 256
+
+
+class Diverged(Exception):
+    """The loss is no number any more: an outcome of these hyperparameters, not a fault."""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A sign of life from inside a fit."""
+
+    task: int
+    stream: str
+    epoch: int
+    val_loss: float
+    seconds: float  # since the run began
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit came to.
+
+    Attributes:
+        val_loss: the lowest, whose weights are restored (`keep="best"`), or the last; NaN without `val`.
+        val_accuracy: of the same weights, fraction.
+        train_accuracy: of the same weights, where the fit was asked to measure it, else NaN.
+        epochs, updates: how many were made.
+        lr, patience: where the schedule stands; handed back, they continue it.
+        seconds: wall time.
+    """
+
+    val_loss: float
+    val_accuracy: float
+    train_accuracy: float
+    epochs: int
+    updates: int
+    lr: float
+    patience: int
+    seconds: float
+
+
+class Learner(Protocol):
+    """What `Fit` trains: a Method, or any small model with these."""
+
+    training: bool
+
+    def trainable(self, task: int) -> Iterable[Any]: ...
+    def step(self, batch: Batch, update: Update) -> Tensor: ...
+    def validation_loss(self, batch: Batch) -> Tensor: ...
+    def train(self, mode: bool = True) -> Any: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def __call__(self, x: Tensor, task: int) -> Tensor: ...
+
+
+class Fit:
+    """The training loop, as a method's `learn` receives it.
+
+    ``fit(self, task)`` trains with a fresh optimiser until the stopping rule says so, then restores the
+    best weights. ``fit.batches(...)`` walks a split once, for passes of the method's own.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Settings of the loop; the presets of the papers are values of it.
+
+        `schedule` plateau: after `patience` epochs without a better validation loss lr is divided by
+        `factor`, not below `lr_floor`. `stop`: "floor_then_patience" at `patience` bad epochs counted while
+        lr is at the floor (SPG's code); "below_floor" when lr falls below the floor (HAT, PRM, PMASK);
+        "first_plateau" at the first plateau; "never" after `epochs`.
+        """
+
+        epochs: int = 100
+        batch: int = 64
+        optimiser: Literal["sgd", "rmsprop", "adam"] = "sgd"
+        momentum: float = 0.0
+        nesterov: bool = False
+        weight_decay: float = 0.0
+        lr: float = 0.05
+        schedule: Literal["constant", "plateau", "cosine", "cosine_iter", "steps"] = "plateau"
+        factor: float = 3.0  # what lr is divided by
+        patience: int = 5  # epochs
+        threshold: float = 0.0  # relative; an epoch counts as better for the plateau below best * (1 - this)
+        lr_floor: float = 1e-4
+        lr_span: float | None = None  # the floor is lr / lr_span, where lr itself is searched over decades
+        milestones: tuple[int, ...] = ()  # epochs, for `steps`
+        stop: Literal["floor_then_patience", "below_floor", "first_plateau", "never"] = "below_floor"
+        clip: float | None = None  # global gradient norm
+        shuffle: bool = True
+        keep: Literal["best", "last"] = "best"
+
+        def __post_init__(self) -> None:
+            for name in ("epochs", "batch", "patience"):
+                if getattr(self, name) < 1:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+            if self.epochs > MOST_EPOCHS:
+                raise ValueError(f"epochs = {self.epochs} is more than {MOST_EPOCHS}: no run would end")
+            if not 0 < self.lr < math.inf:
+                raise ValueError(f"lr = {self.lr} must be above 0, and finite")
+            for name in ("weight_decay", "lr_floor"):
+                if not 0 <= getattr(self, name) < math.inf:
+                    raise ValueError(f"{name} = {getattr(self, name)} must be at least 0, and finite")
+            if not 0 <= self.threshold < 1:
+                raise ValueError(f"threshold = {self.threshold} must lie in [0, 1): it is a share of a loss")
+            if self.clip is not None and not 0 < self.clip < math.inf:
+                raise ValueError(f"clip = {self.clip} must be above 0, or None")
+            self._check_momentum()
+            self._check_schedule()
+
+        def _check_momentum(self) -> None:
+            if not 0 <= self.momentum < 1:
+                raise ValueError(f"momentum = {self.momentum} must lie in [0, 1): from 1 on steps never fade")
+            if self.nesterov and self.optimiser == "sgd" and not self.momentum:
+                raise ValueError(
+                    "nesterov = True needs momentum above 0; set momentum = 0.9, or nesterov = False"
+                )
+
+        def _check_schedule(self) -> None:
+            if self.schedule == "plateau" and not 1 < self.factor < math.inf:
+                raise ValueError(f"factor = {self.factor} must be above 1, and finite: lr is divided by it")
+            if self.schedule == "steps" and not 0 < self.factor < math.inf:
+                raise ValueError(f"factor = {self.factor} must be above 0, and finite: lr is divided by it")
+            if self.lr_span is not None and not 1 <= self.lr_span < math.inf:
+                raise ValueError(f"lr_span = {self.lr_span} must be at least 1, and finite, or None")
+            if self.schedule == "steps" and not self.milestones:
+                raise ValueError(
+                    "schedule = 'steps' needs milestones, such as (50, 80); without any, write 'constant'"
+                )
+            if any(a >= b for a, b in itertools.pairwise((-1, *self.milestones))):
+                raise ValueError(f"milestones = {self.milestones} must be epochs from 0, and rise")
+
+        @property
+        def floor(self) -> float:
+            """The lowest learning rate of the plateau schedule."""
+            return self.lr_floor if self.lr_span is None else self.lr / self.lr_span
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        pulse: Callable[[Pulse], None] | None = None,
+        journal: Journal | None = None,
+        alive: Callable[[], None] | None = None,
+    ) -> None:
+        self.config, self.seed, self.device = config, seed, torch.device(device)
+        self.journal, self._alive = journal, alive
+        self.seconds: dict[str, float] = {}
+        self.epochs: dict[str, int] = {}
+        self.updates = 0
+        self._pulse, self._started = pulse, time.perf_counter()
+        self._last_pulse = self._started
+        self._stretch = 0
+        self.recalled = 0.0  # seconds of this task's fits that an earlier attempt spent
+
+    def begin(self, task: int) -> None:
+        """A new task: clocks to zero, torch's generator to the task's own stream."""
+        self.seconds, self.epochs, self.updates, self._stretch, self.recalled = {}, {}, 0, 0, 0.0
+        if self.journal is not None:
+            self.journal.begin(task)
+        self._next_stretch(task)
+
+    @property
+    def number(self) -> int:
+        """Of the fit in progress, among those of its task; the same in every attempt."""
+        return self._stretch - 1
+
+    def _next_stretch(self, task: int) -> None:
+        streams.reseed(self.seed, "method", task, fit=f"stretch-{self._stretch}")
+        self._stretch += 1
+
+    def __call__(
+        self,
+        who: Learner,
+        task: Task,
+        *,
+        train: Split | None = None,
+        val: Split | None = None,
+        over: Iterable[Any] | None = None,
+        epochs: int | None = None,
+        lr: float | None = None,
+        patience: int | None = None,
+        best: float | None = None,
+        keep: Literal["best", "last"] | None = None,
+        config: Config | None = None,
+        train_accuracy: bool = False,
+        stream: str = "main",
+        account: str | None = None,
+    ) -> Fitted:
+        """Train `who` on `task`.
+
+        Args:
+            config: settings of this fit alone, instead of the run's; what follows overrides single ones.
+            train, val: instead of the task's own.
+            over: tensors or optimiser groups to move; by default what ``who.trainable(task.index)`` names.
+            epochs: at most so many, instead of the setting.
+            lr, patience, best: go on with a schedule where an earlier fit left it; `best` is the loss that
+                counts as no improvement (its `val_loss`), and leaves alone which weights are kept.
+            keep: instead of the setting.
+            train_accuracy: measure it afterwards.
+            stream: names the random streams of this fit: data order and dropout.
+            account: name under which seconds and epochs are kept, if not the stream's.
+
+        Raises:
+            Diverged: a loss became NaN or infinite.
+        """
+        train = task.train if train is None else train
+        val = task.val if val is None else val
+        groups = groups_of(answers.groups(who, who.trainable(task.index)) if over is None else over)
+        started = self.clock()
+        config = config or self.config
+        loop = _Loop(
+            self, config, who, task.index, train, val, groups, stream, epochs, lr, patience, best, keep
+        )
+        known = self.journal.recall(self.number) if self.journal else None
+        if known is not None:
+            loop.go_on(known)
+            started -= known.seconds
+            self.recalled += known.seconds
+        fitted = Fitted(**known.fitted) if known and known.fitted else loop.run(started, train_accuracy)
+        account = account or stream
+        self.seconds[account] = self.seconds.get(account, 0.0) + fitted.seconds
+        self.epochs[account] = self.epochs.get(account, 0) + fitted.epochs
+        self.updates += fitted.updates
+        self._next_stretch(task.index)
+        return fitted
+
+    def batches(
+        self,
+        split: Split,
+        task: int,
+        size: int | None = None,
+        *,
+        order: NDArray[np.int64] | None = None,
+        epoch: int = 0,
+        augment: np.random.Generator | None = None,
+    ) -> Iterator[Batch]:
+        """The split once, in `order` (default: as it stands), in batches of `size` (default: `batch`).
+
+        Samples are augmented, where the split does that, if `augment` gives the draws.
+        """
+        size, n = size or self.config.batch, len(split)
+        order = np.arange(n) if order is None else order
+        of = -(-n // size)
+        held = self._resident(split, augment)
+        alive = self._alive or _nothing
+        tasks = split.tasks if isinstance(split, Pooled) else None
+        for index in range(of):
+            alive()
+            rows = order[index * size : (index + 1) * size]
+            x, y = held(rows)
+            where = task if tasks is None else torch.from_numpy(tasks[rows]).to(self.device)
+            yield Batch(x, y, where, epoch, index, of, index * size, n)
+
+    def loss(self, who: Learner, task: int, split: Split) -> float:
+        """Mean validation loss over a split, without gradients and in evaluation mode; NaN where empty."""
+        return self._mean(
+            who, task, split,
+            lambda batch, _: answers.scalar(who, "validation_loss", who.validation_loss(batch)),
+        )  # fmt: skip
+
+    def accuracy(self, who: Learner, task: int, split: Split, classes: int | None = None) -> float:
+        """Accuracy on a split (fraction), without gradients and in evaluation mode; NaN where empty.
+
+        Args:
+            classes: what the logits must be of, where that is known; a logit that is NaN then makes all NaN.
+        """
+
+        def right(batch: Batch, index: int) -> Tensor:
+            logits = answers.logits(who, who(batch.x, index), len(batch), classes)
+            share = (logits.argmax(1) == batch.y).double().mean()
+            return share if classes is None else share.masked_fill(logits.isnan().any(), math.nan)
+
+        return self._mean(who, task, split, right)
+
+    def _mean(self, who: Learner, task: int, split: Split, value: Callable[[Batch, int], Tensor]) -> float:
+        """The mean over samples of `value`, a mean over a batch; a pooled split is walked task by task."""
+        parts = split.parts if isinstance(split, Pooled) else [(task, split)]
+        was_training = who.training
+        who.train(False)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        with torch.no_grad():
+            for index, part in parts:
+                for batch in self.batches(part, index, EVALUATION_BATCH):
+                    total += value(batch, index) * len(batch)
+        who.train(was_training)
+        return float(total) / len(split) if len(split) else math.nan
+
+    def clock(self) -> float:
+        """Seconds, with the device at rest."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def pulse(self, task: int, stream: str, epoch: int, val_loss: float) -> None:
+        """Say that the run is alive, at most every `PULSE_SECONDS`."""
+        now = time.perf_counter()
+        if self._pulse is not None and now - self._last_pulse >= PULSE_SECONDS:
+            self._last_pulse = now
+            self._pulse(Pulse(task, stream, epoch, val_loss, now - self._started))
+
+    def _resident(
+        self, split: Split, augment: np.random.Generator | None
+    ) -> Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]:
+        """Rows of the split on the device: all of them at once where they fit, else as they are asked for."""
+        y = torch.from_numpy(np.array(split.y)).to(self.device)  # a copy: the labels are shared by runs
+        n = len(split)
+        if augment is not None and augments(split):
+            return lambda rows: (
+                drawn(split, rows, augment, self.device),
+                y[torch.from_numpy(rows).to(self.device)],
+            )
+        one = split.take(np.zeros(1, np.int64), self.device) if n else None
+        fits = one is not None and one.numel() * one.element_size() * n <= RESIDENT_BYTES.get(
+            self.device.type, RESIDENT_BYTES["cuda"]
+        )
+        if fits:
+            held = cached(split, self.device)
+            return lambda rows: (
+                held.index_select(0, t := torch.from_numpy(rows).to(self.device)),
+                y.index_select(0, t),
+            )
+        return lambda rows: (split.take(rows, self.device), y[torch.from_numpy(rows).to(self.device)])
+
+
+def _nothing() -> None:
+    """For a fit that nobody watches."""
+
+
+@dataclass
+class _Best:
+    """The best epoch so far, and a copy of all that goes back with it."""
+
+    tensors: list[Tensor]
+    saved: list[Tensor] = field(default_factory=list)
+    val_loss: float = math.inf
+
+    def save(self, val_loss: float) -> None:
+        self.val_loss = val_loss
+        if not self.saved:
+            self.saved = [t.detach().clone() for t in self.tensors]
+        else:
+            for copy, tensor in zip(self.saved, self.tensors, strict=True):
+                copy.copy_(tensor.detach())
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for copy, tensor in zip(self.saved, self.tensors, strict=True):
+                tensor.copy_(copy)
+
+
+class _Loop:
+    """One fit in progress."""
+
+    def __init__(
+        self, fit: Fit, config: Fit.Config, who: Learner, task: int, train: Split, val: Split,
+        groups: list[Any], stream: str, epochs: int | None, lr: float | None, patience: int | None,
+        best: float | None, keep: Literal["best", "last"] | None,
+    ) -> None:  # fmt: skip
+        self.fit, self.config, self.who, self.task, self.stream = fit, config, who, task, stream
+        self.train, self.val = train, val
+        self.epochs = config.epochs if epochs is None else epochs
+        self.keep = "last" if not len(val) else keep or config.keep
+        self.optimiser = optimiser_of(config, groups) if groups else None
+        self.update = OptimiserUpdate(self.optimiser, config.clip)
+        self.schedule = Schedule(config, self.epochs, lr, patience, best)
+        rewinds: Iterable[Tensor] = getattr(who, "rewinds", tuple)()
+        self.best = _Best([*tensors_of(groups), *_statistics(who), *rewinds])
+        self.done, self.updates, self.val_loss = 0, 0, math.nan
+        self.began_with = nodes(who) if fit.journal is not None else {}
+
+    def run(self, started: float, measure_train: bool) -> Fitted:
+        fit = self.fit
+        for epoch in range(self.done, self.epochs):
+            watched = self._epoch(epoch)
+            self.done += 1
+            if len(self.val):
+                watched = self.val_loss = fit.loss(self.who, self.task, self.val)
+                self._check(watched, "validation loss", epoch)
+            if self.keep == "best" and watched < self.best.val_loss:
+                self.best.save(watched)
+            fit.pulse(self.task, self.stream, epoch, watched)
+            if self.schedule.after(epoch, watched):
+                break
+            self._note(started)
+        if self.best.saved:
+            self.best.restore()
+            self.val_loss = self.best.val_loss
+        val_accuracy = fit.accuracy(self.who, self.task, self.val)
+        train_accuracy = fit.accuracy(self.who, self.task, self.train) if measure_train else math.nan
+        seconds = fit.clock() - started
+        lr, patience = self.schedule.lr, self.schedule.left
+        fitted = Fitted(
+            self.val_loss, val_accuracy, train_accuracy, self.done, self.updates, lr, patience, seconds
+        )
+        self._note(started, fitted)
+        return fitted
+
+    def _note(self, started: float, fitted: Fitted | None = None) -> None:
+        """Have it written down where the fit stands, if that is worth it."""
+        journal, seconds = self.fit.journal, time.perf_counter() - started
+        if journal is None or not journal.wants(seconds, fitted is not None):
+            return
+        moment = Moment(
+            who=self.who, origins=origins(self.began_with, self.who),
+            tensors=[tensor.detach() for tensor in self.update.tensors], **self.update.standing(),
+            schedule={name: value for name, value in vars(self.schedule).items() if name != "config"},
+            best=self.best.saved, best_loss=self.best.val_loss,
+            epochs=self.done, updates=self.updates, val_loss=self.val_loss, seconds=seconds,
+            fitted=asdict(fitted) if fitted else None,
+        )  # fmt: skip
+        journal.note(self.fit.number, moment)
+
+    def go_on(self, moment: Moment) -> None:
+        """Stand where an earlier attempt at this fit stood."""
+        put_back(self.who, moment.who, moment.origins)
+        with torch.no_grad():
+            for tensor, value in zip(self.update.tensors, moment.tensors, strict=True):
+                tensor.copy_(value)
+        self.update.stand(moment.state, moment.lrs, moment.lr)
+        vars(self.schedule).update(moment.schedule)
+        self.best.saved, self.best.val_loss = moment.best, moment.best_loss
+        self.done, self.updates, self.val_loss = moment.epochs, moment.updates, moment.val_loss
+
+    def _epoch(self, epoch: int) -> float:
+        """One pass over the training split; the mean loss."""
+        fit, n = self.fit, len(self.train)
+        order = np.arange(n)
+        if self.config.shuffle:
+            order = streams.numbers(fit.seed, "order", self.task, self.stream, epoch).permutation(n)
+        augment = streams.numbers(fit.seed, "augment", self.task, self.stream, epoch)
+        streams.reseed(fit.seed, "dropout", self.task, self.stream, epoch)
+        self.who.train(True)
+        total = torch.zeros((), dtype=torch.float64, device=fit.device)
+        size = self.config.batch
+        for batch in fit.batches(self.train, self.task, size, order=order, epoch=epoch, augment=augment):
+            self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)
+            self.update.clear()
+            total += answers.scalar(self.who, "step", self.who.step(batch, self.update)) * len(batch)
+            self.updates += 1
+        loss = float(total) / max(n, 1)
+        self._check(loss, "training loss", epoch)
+        return loss
+
+    def _check(self, loss: float, name: str, epoch: int) -> None:
+        if not math.isfinite(loss):
+            raise Diverged(f"{name} is {loss} in epoch {epoch + 1} of task {self.task + 1} ({self.stream})")
+
+
+def _statistics(who: Learner) -> list[Tensor]:
+    """Running statistics of all batch and instance normalisations."""
+    return [
+        tensor
+        for module in who.modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase)
+        for tensor in (module.running_mean, module.running_var, module.num_batches_tracked)
+        if tensor is not None
+    ]

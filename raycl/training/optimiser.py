@@ -1,0 +1,128 @@
+"""An optimiser as one object that clips, steps, previews and stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raycl.training.fit import Fit
+
+
+class OptimiserUpdate:
+    """`Update` over a torch optimiser: clips, then steps."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer | None, clip: float | None) -> None:
+        self.optimiser, self.clip = optimiser, clip
+        self.groups: list[dict[str, Any]] = [] if optimiser is None else optimiser.param_groups
+        self.tensors: list[Tensor] = tensors_of(self.groups)
+        self._base = [float(group["lr"]) for group in self.groups]
+        self._first: float = optimiser.defaults["lr"] if optimiser is not None else 1.0
+        self._lr = self._first
+
+    @property
+    def lr(self) -> float:
+        """The current base rate; a group with a rate of its own keeps its ratio to it."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        if value == self._lr:
+            return
+        for group, base in zip(self.groups, self._base, strict=True):
+            group["lr"] = value if base == self._first else base * (value / self._first)
+        self._lr = value
+
+    def standing(self) -> dict[str, Any]:
+        """All that the next step depends on besides the tensors: state of each, and rates."""
+        optimiser = self.optimiser
+        state = [] if optimiser is None else [dict(optimiser.state.get(t, {})) for t in self.tensors]
+        return {"state": state, "lrs": [float(group["lr"]) for group in self.groups], "lr": self._lr}
+
+    def stand(self, state: Sequence[Mapping[str, Any]], lrs: Sequence[float], lr: float) -> None:
+        """Go on from what `standing` gave."""
+        for group, rate in zip(self.groups, lrs, strict=True):
+            group["lr"] = rate
+        for tensor, known in zip(self.tensors, state, strict=False):
+            if known and self.optimiser is not None:
+                self.optimiser.state[tensor] = dict(known)
+        self._lr = lr
+
+    def clear(self) -> None:
+        """Gradients to None, before each step."""
+        for tensor in self.tensors:
+            tensor.grad = None
+
+    def __call__(self) -> None:
+        if self.optimiser is None:
+            return
+        if self.clip is not None:
+            self._clip(self.clip)
+        self.optimiser.step()
+
+    def _clip(self, most: float) -> None:
+        """Scale all gradients so that their norm is at most `most`."""
+        grads = [t.grad for t in self.tensors if t.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        # On a device the question would wait for it; on a CPU the pass that multiplies by 1 costs more.
+        if norm.is_cuda or not norm + 1e-6 <= most:
+            torch.nn.utils.clip_grads_with_norm_(self.tensors, most, norm)
+
+    def preview(self) -> list[Tensor]:
+        """The change a step would make to each tensor; weights, gradients and moments stay as they were."""
+        if self.optimiser is None:
+            return []
+        before = [t.detach().clone() for t in self.tensors]
+        grads = [None if t.grad is None else t.grad.clone() for t in self.tensors]
+        state = {
+            key: {k: v.clone() if isinstance(v, Tensor) else v for k, v in value.items()}
+            for key, value in self.optimiser.state.items()
+        }
+        self()
+        with torch.no_grad():
+            change = [t.detach() - b for t, b in zip(self.tensors, before, strict=True)]
+            for tensor, old, grad in zip(self.tensors, before, grads, strict=True):
+                tensor.copy_(old)
+                tensor.grad = grad
+        self.optimiser.state.clear()
+        self.optimiser.state.update(state)
+        return change
+
+
+def optimiser_of(config: Fit.Config, groups: list[Any]) -> torch.optim.Optimizer:
+    """A fresh optimiser over parameters or groups."""
+    if config.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
+    if config.optimiser == "rmsprop":
+        return torch.optim.RMSprop(
+            groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.SGD(
+        groups,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+    )
+
+
+def groups_of(named: Iterable[Any]) -> list[Any]:
+    """Parameters or optimiser groups, with every generator walked."""
+    found = list(named)
+    if not any(isinstance(g, Mapping) for g in found):
+        return found
+    return [{**g, "params": tensors_of([g])} if isinstance(g, Mapping) else {"params": [g]} for g in found]
+
+
+def tensors_of(groups: Iterable[Any]) -> list[Tensor]:
+    """The tensors of parameters or optimiser groups."""
+    found: list[Tensor] = []
+    for group in groups:
+        if isinstance(group, Mapping):
+            params = group["params"]
+            found += [params] if isinstance(params, Tensor) else list(params)
+        else:
+            found.append(group)
+    return found

@@ -1,0 +1,66 @@
+"""The learning rate over the epochs, and when a fit ends."""
+
+from __future__ import annotations
+
+import math
+
+from raycl.training.fit import Fit
+
+
+class Schedule:
+    """The learning rate over epochs, and when to stop."""
+
+    def __init__(
+        self, config: Fit.Config, epochs: int, lr: float | None = None, patience: int | None = None,
+        best: float | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.epochs = config, epochs
+        self.start = config.lr if lr is None else lr
+        self.lr = self.start
+        self.left = config.patience if patience is None else patience
+        self.best = math.inf if best is None else best
+        self.best_kept = self.best
+        self.at_floor = 0
+
+    def rate(self, epoch: int, index: int, of: int) -> float:
+        """The rate for batch `index` of `of` in `epoch`."""
+        config = self.config
+        if config.schedule == "cosine":
+            self.lr = self.start * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        elif config.schedule == "cosine_iter":
+            self.lr = self.start * 0.5 * (1 + math.cos(math.pi * (epoch * of + index) / (self.epochs * of)))
+        elif config.schedule == "steps":
+            self.lr = self.start / config.factor ** sum(epoch >= m for m in config.milestones)
+        return self.lr
+
+    def after(self, epoch: int, loss: float) -> bool:
+        """Take note of an epoch's loss; True when training is over."""
+        config = self.config
+        if config.stop == "floor_then_patience":
+            self._count_at_floor(loss)
+        plateau = self._plateau(loss)
+        if plateau:
+            if config.stop == "first_plateau":
+                return True
+            if config.schedule == "plateau":
+                lower = self.lr / config.factor
+                if config.stop == "below_floor" and lower < config.floor:
+                    return True
+                self.lr = max(lower, config.floor)
+        return config.stop == "floor_then_patience" and self.at_floor >= config.patience
+
+    def _plateau(self, loss: float) -> bool:
+        if loss < self.best * (1 - self.config.threshold):
+            self.best, self.left = loss, self.config.patience
+            return False
+        self.left -= 1
+        if self.left > 0:
+            return False
+        self.left = self.config.patience
+        return True
+
+    def _count_at_floor(self, loss: float) -> None:
+        better = loss < self.best_kept
+        self.best_kept = min(self.best_kept, loss)
+        at_floor = self.lr <= self.config.floor * (1 + 1e-9)
+        self.at_floor = 0 if better else self.at_floor + at_floor

@@ -1,0 +1,369 @@
+"""A digest of the code that a user's class reaches, so that a result of other code has another key.
+
+It covers the statement of the class and, from there on, everything that is named: functions, classes,
+constants and modules of the user's own files. What is not named leaves it alone: the study's value, a view,
+another class, a comment, a docstring, the layout of the text. Names are followed by reading the source, so
+code that looks names up while it runs (`globals()`, `eval`, `importlib`) depends on its whole file. What a
+file reads from the disk or from the environment is not covered: `Recipe.identity` is there for that.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import hashlib
+import importlib.util
+import symtable
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raycl import installed, userfiles
+from raycl.errors import UserError
+
+_DYNAMIC = frozenset({"globals", "eval", "exec", "__import__", "importlib", "import_module"})
+_BUILTIN = frozenset(vars(builtins))
+_SCOPES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+WHOLE = "*"  # in place of a name: all of a module
+
+
+@functools.lru_cache(maxsize=512)
+def digest_of(kind: type) -> str:
+    """16 hexadecimal digits that change with the code that a user's class reaches in the user's own files.
+
+    Two classes with the same digest were written by the same source, wherever their files lie.
+
+    Raises:
+        UserError: the source of the class cannot be read.
+    """
+    return hashlib.sha256(_reached(kind).text().encode()).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=512)
+def raycl_imports_of(kind: type) -> frozenset[str]:
+    """Modules of raycl's that the code reached by a user's class imports."""
+    return frozenset(_reached(kind).raycl)
+
+
+def _reached(kind: type) -> _Reached:
+    module, name = userfiles.origin(kind)
+    reached = _Reached()
+    if not reached.begin(module, name):
+        raise UserError(
+            f"the source of class {kind.__qualname__} cannot be read (module {userfiles.short(module)!r}); "
+            "write the class into a file of its own beside the study"
+        )
+    for place, how in reached.changed():
+        raise UserError(
+            f"{place}, on which {kind.__qualname__} depends, is changed by another file that is imported "
+            f"({how}), and no key could tell: write the value into its own file, or make it a setting"
+        )
+    return reached
+
+
+@dataclass(frozen=True)
+class _Import:
+    """What an import statement takes: a module, or an attribute of one."""
+
+    module: str
+    attribute: str = ""
+    level: int = 0
+
+
+@dataclass
+class _File:
+    """The top level of a module, by name.
+
+    Attributes:
+        binds: statements that bind or change a name.
+        imports: what a name stands for in other modules.
+        stars: modules all of whose names are imported.
+    """
+
+    name: str
+    body: list[ast.stmt]
+    binds: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    imports: dict[str, list[_Import]] = field(default_factory=dict)
+    stars: list[_Import] = field(default_factory=list)
+
+
+class _Reached:
+    """Walks from a name to all that it reaches."""
+
+    def __init__(self) -> None:
+        self.raycl: set[str] = set()
+        self._files: dict[str, _File | None] = {}
+        self._seen: set[tuple[str, str]] = set()
+        self._texts: dict[tuple[str, int, str], str] = {}  # by module and place in it
+
+    def begin(self, module: str, name: str) -> bool:
+        """Walk from a name of a module; False where the module has no source that can be read."""
+        file = self._file(module)
+        if file is None or not file.body:
+            return False
+        known = name in file.binds or name in file.imports
+        todo = [(module, name if known else WHOLE)]
+        while todo:
+            where = todo.pop()
+            if where in self._seen:
+                continue
+            self._seen.add(where)
+            here = self._file(where[0])
+            if here is not None:
+                todo += self._step(here, where[1])
+        return True
+
+    def changed(self) -> Iterator[tuple[str, str]]:
+        """Names that were reached whose values another file changed when it was imported, and how."""
+        for module, name in sorted(self._seen):
+            for known, how in userfiles.changed(module).items():
+                if name in (known, WHOLE):
+                    yield f"{userfiles.short(module)}.{known}", how
+
+    def text(self) -> str:
+        """Canonical text of all that was reached; where a statement stands in its file does not show."""
+        return "\n".join(text for _, text in sorted(self._texts.items()))
+
+    def _step(self, file: _File, name: str) -> Iterator[tuple[str, str]]:
+        """Note the statements that a name stands for, and give what these name."""
+        statements = file.body if name == WHOLE else file.binds.get(name, [])
+        taken = file.imports.get(name, [])
+        if not (statements or taken) and name not in _BUILTIN:
+            for star in file.stars:
+                yield from self._imported(file, star, name)
+        for what in taken:
+            target = userfiles.short(_resolved(file.name, what))
+            self._note(file, -1, f"{name} = {target}.{what.attribute}")
+            yield from self._imported(file, what, what.attribute or WHOLE)
+        for statement in statements:
+            self._note(file, file.body.index(statement), canonical(statement))
+            for found in _names_in(statement):
+                yield file.name, WHOLE if found in _DYNAMIC else found
+            for inner in ast.walk(statement):
+                if isinstance(inner, ast.Import | ast.ImportFrom):
+                    for _, what in _imports(inner):
+                        yield from self._imported(file, what, what.attribute or WHOLE)
+
+    def _note(self, file: _File, place: int, text: str) -> None:
+        self._texts[userfiles.short(file.name), place, text] = text
+
+    def _imported(self, file: _File, what: _Import, name: str) -> Iterator[tuple[str, str]]:
+        """What an import leads to in the user's own files: a name of a module, or a module of a package."""
+        target = _resolved(file.name, what)
+        if target.partition(".")[0] == "raycl":
+            self.raycl |= {target} if name == WHOLE else {target, f"{target}.{name}"}
+            return
+        if name != WHOLE and self._file(f"{target}.{name}") is not None:  # `from package import module`
+            yield f"{target}.{name}", WHOLE
+        yield target, name
+
+    def _file(self, name: str) -> _File | None:
+        """A module of the user's own, taken apart; None of any other, and where there is none."""
+        if name not in self._files:
+            source = _source(name)
+            self._files[name] = _taken_apart(name, source) if source is not None else None
+        return self._files[name]
+
+
+def canonical(node: ast.AST) -> str:
+    """A statement as text that says nothing of comments, docstrings, layout and Python's version."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, ast.AST):
+            return dumped(value)
+        if isinstance(value, list):
+            return f"[{','.join(map(text, value))}]"
+        return repr(value)
+
+    def dumped(node: ast.AST) -> str:
+        parts = []
+        for name, value in ast.iter_fields(node):
+            if name == "body" and isinstance(value, list):
+                value = _without_docstring(node, value)
+            if value is None or value == [] or name in ("ctx", "kind", "type_comment", "type_ignores"):
+                continue
+            parts.append(f"{name}={text(value)}")
+        return f"{type(node).__name__}({','.join(parts)})"
+
+    return dumped(node)
+
+
+def _without_docstring(node: ast.AST, body: list[ast.stmt]) -> list[ast.stmt]:
+    if not isinstance(node, (*_SCOPES, ast.Module)) or not body:
+        return body
+    first = body[0]
+    plain = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return body[1:] if plain and isinstance(first.value.value, str) else body  # type: ignore[attr-defined]
+
+
+def _taken_apart(name: str, source: bytes) -> _File:
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _File(name, [])
+    file = _File(name, [statement for statement in body if not _is_docstring(statement)])
+    for statement in file.body:
+        for node in _without_scopes(statement):  # those below `if` and `try` too
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                _note_imports(file, node)
+    for statement in file.body:
+        for bound in _bound_by(statement, file.imports.keys()):
+            file.binds.setdefault(bound, []).append(statement)
+    return file
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _note_imports(file: _File, statement: ast.Import | ast.ImportFrom) -> None:
+    for bound, what in _imports(statement):
+        if bound == WHOLE:
+            file.stars.append(what)
+        else:
+            file.imports.setdefault(bound, []).append(what)
+
+
+def _imports(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, _Import]]:
+    """Names that an import binds, and what they stand for."""
+    for alias in statement.names:
+        if isinstance(statement, ast.ImportFrom):
+            source = statement.module or ""
+            if alias.name == "*":
+                yield WHOLE, _Import(source, "", statement.level)
+            else:
+                yield alias.asname or alias.name, _Import(source, alias.name, statement.level)
+        elif alias.asname:
+            yield alias.asname, _Import(alias.name)
+        else:  # `import a.b` binds a, and loads both
+            parts = alias.name.split(".")
+            for end in range(1, len(parts) + 1):
+                yield parts[0], _Import(".".join(parts[:end]))
+
+
+def _bound_by(statement: ast.stmt, imported: Collection[str]) -> set[str]:
+    """Names that a statement of the top level binds, or whose objects it may change."""
+    if isinstance(statement, _SCOPES):
+        return {statement.name}
+    found: set[str] = set()
+    for node in _without_scopes(statement):
+        if isinstance(node, _SCOPES):
+            found.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and not isinstance(
+            node.ctx, ast.Load
+        ):
+            found |= _root(node)
+        elif isinstance(node, ast.Expr):
+            found |= _changed_by(node.value, imported)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+    return found
+
+
+def _changed_by(expression: ast.expr, imported: Collection[str]) -> set[str]:
+    """Names whose objects a call for its effect may change: `TABLE.append(3)`, `register(Mine)`."""
+    if not isinstance(expression, ast.Call):
+        return set()
+    if isinstance(expression.func, ast.Name) and expression.func.id == "print":
+        return set()
+    named = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+    return (named - set(imported)) | (
+        _root(expression.func) if isinstance(expression.func, ast.Attribute) else set()
+    )
+
+
+def _without_scopes(statement: ast.stmt) -> Iterator[ast.AST]:
+    """Nodes of a statement, but for the inside of functions and classes in it."""
+    todo: list[ast.AST] = [statement]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, (*_SCOPES, ast.Lambda)):
+            todo += ast.iter_child_nodes(node)
+
+
+def _root(node: ast.expr) -> set[str]:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return {node.id} if isinstance(node, ast.Name) else set()
+
+
+def _names_in(statement: ast.stmt) -> set[str]:
+    """Names of the module that a statement reads, those in annotations that are strings among them."""
+    found: set[str] = set()
+    try:
+        tables = [symtable.symtable(ast.unparse(statement), "?", "exec")]
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ):  # `return` and the like, or nested too deep
+        return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        inside = table.get_type() == "function"  # what is local to a function is no name of the module
+        found |= {
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if (symbol.is_global() if inside else symbol.is_referenced())
+        }
+    for node in ast.walk(statement):
+        if isinstance(node, ast.AnnAssign | ast.arg) and node.annotation is not None:
+            for inner in ast.walk(node.annotation):
+                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                    found |= _names_of_text(inner.value)
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_of_text(text: str) -> frozenset[str]:
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+
+
+def _resolved(importing: str, what: _Import) -> str:
+    """The full name of the module that an import statement in a module means."""
+    if what.level:
+        base = importing.split(".")
+        module = sys.modules.get(importing)
+        package = module is not None and hasattr(module, "__path__")
+        base = base[: len(base) - what.level + package]
+        return ".".join([*base, *([what.module] if what.module else [])])
+    folder = userfiles.folder_of(importing)
+    if folder is not None and userfiles.holds(folder, what.module):
+        return f"{'.'.join(importing.split('.', 2)[:2])}.{what.module}"
+    return what.module
+
+
+def _source(name: str) -> bytes | None:
+    """The source of a user's own module, as it was executed or, where it is not loaded yet, as it stands."""
+    top = name.partition(".")[0]
+    if top in userfiles.TAKEN or top in sys.stdlib_module_names:
+        return None
+    module = sys.modules.get(name)
+    if module is not None:
+        file = getattr(module, "__file__", None)
+        if file is None or not (top == userfiles.PREFIX or installed.is_own_file(Path(file))):
+            return None
+        return userfiles.source_of(module)
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return None
+    path = Path(spec.origin)
+    if not (top == userfiles.PREFIX or installed.is_own_file(path)):
+        return None
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
