@@ -25,7 +25,7 @@ from bench.processes import environment
 from raycl import registry
 from raycl.networks import Start
 from raycl.runs.numerics import set_numerics
-from raycl.spec import Numerics
+from raycl.specs import Numerics
 from raycl.supermasks import loop, stacked
 from raycl.supermasks.bank import Backbone, backbone_of
 from raycl.supermasks.rules import Order, Rules

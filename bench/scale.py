@@ -31,13 +31,12 @@ from raycl.runs import provenance
 from raycl.runs.sequence import Report, default_evaluate
 from raycl.runs.store import Result, Store, Trained, backbone_path, mask_path, publish
 from raycl.space import Float
-from raycl.spec import RunSpec
+from raycl.specs import MaskSpec, RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of, references_beside
 from raycl.study.file import read_study
 from raycl.study.proposer import Proposer
 from raycl.study.values import Grid, Search, Seeds, Study
-from raycl.supermasks.bank import MaskSpec
 from raycl.terminal.view import LiveView
 from raycl.training.fit import Pulse
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Study": "raycl.study",
-    "Search": "raycl.study",
-    "Grid": "raycl.study",
-    "Seeds": "raycl.study",
-    "R": "raycl.study",
-    "Sheet": "raycl.study",
+    "Study": "raycl.study.values",
+    "Search": "raycl.study.values",
+    "Grid": "raycl.study.values",
+    "Seeds": "raycl.study.values",
+    "R": "raycl.study.values",
+    "Sheet": "raycl.study.values",
     "Form": "raycl.study.forms",
     "Boxes": "raycl.reporting.boxes",
     "Curves": "raycl.reporting.curves",

@@ -26,8 +26,7 @@ from raycl.training import answers
 
 if TYPE_CHECKING:
     from raycl.networks import Network
-    from raycl.spec import RunSpec
-    from raycl.supermasks.bank import MaskSpec
+    from raycl.specs import MaskSpec, RunSpec
     from raycl.training.fit import Fit
 
 __all__ = [

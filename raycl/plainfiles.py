@@ -17,7 +17,7 @@ import stat
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,21 @@ DEEPEST = 60  # levels of lists within lists; what goes through the values later
 LONGEST = 309  # digits of a whole number: what float() takes
 MEMBERS = 100_000  # arrays in one archive
 _HEX = re.compile(r"[0-9a-f]{64}")
+
+
+class DamagedArtefact(ValueError):
+    """The file of a basis mask or of a backbone that cannot be used.
+
+    It is truncated, garbled, or of another run, mask or network.
+
+    Attributes:
+        kind: what it is the file of.
+        key: its key in the store, "" where that is not known.
+    """
+
+    def __init__(self, message: str, kind: Literal["mask", "backbone"], key: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.key = kind, key
 
 
 class Unfit(ValueError):

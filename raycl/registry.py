@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from raycl import registry, userfiles
+from raycl import userfiles
 from raycl.benchmarks.base import Recipe
-from raycl.benchmarks.checks import checked
+from raycl.benchmarks.loading import made_of
 from raycl.benchmarks.prepared import data_root
 from raycl.calls import name_of, parse
 from raycl.errors import UserError, nearest
@@ -47,14 +47,14 @@ def load(
     """
     if seed < 0 or order < 0:
         raise UserError(f"benchmark {name}: seed = {seed} and order = {order} must not be negative")
-    recipe = registry.recipe(name) if isinstance(name, str) else name
+    found = recipe(name) if isinstance(name, str) else name
     if identity:
-        recipe = recipe.located(identity)
-    recipe = recipe.ready()
-    facts = recipe.identity()
+        found = found.located(identity)
+    found = found.ready()
+    facts = found.identity()
     if identity is not None and facts != dict(identity):
-        raise UserError(_other_data(recipe, facts, identity))
-    return _loaded(recipe, seed, order, str(data_root()), tuple(sorted(facts.items())))
+        raise UserError(_other_data(found, facts, identity))
+    return _loaded(found, seed, order, str(data_root()), tuple(sorted(facts.items())))
 
 
 def _other_data(recipe: Recipe, here: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
@@ -71,45 +71,13 @@ def _loaded(
     recipe: Recipe, seed: int, order: int, root: str, facts: tuple[tuple[str, str], ...]
 ) -> Benchmark:
     # `root` and `facts` are here for the cache alone: other data are another benchmark.
-    made = recipe.make(seed, order)
-    if not type(recipe).__module__.startswith("raycl."):
-        made = checked(made, str(recipe))
-    notes = ", ".join(note for note in (recipe.subset(), made.subset) if note)
-    if not notes:
-        _check_counts(recipe, made)
     again = (str(recipe), seed, order, dict(facts)) if facts else (str(recipe), seed, order)
-    return replace(made, name=str(recipe), subset=notes, recipe=(load, again))
+    return replace(made_of(recipe, seed, order), recipe=(load, again))
 
 
 def forget() -> None:
     """Make benchmarks anew when they are loaded next: whoever had their tasks may have changed them."""
     _loaded.cache_clear()
-
-
-def _check_counts(recipe: Recipe, made: Benchmark) -> None:
-    """The whole published data must make tasks of the paper's size: an error, and not a footnote."""
-    wanted = recipe.counts()
-    for task in made.tasks if wanted else ():
-        have = (len(task.train), len(task.val), len(task.test))
-        if have != wanted:
-            raise UserError(
-                f"benchmark {recipe}: task {task.index + 1} has {have} images in train, val and test, where "
-                f"the paper's table says {wanted}; prepare {', '.join(recipe.needs())} again"
-            )
-
-
-@functools.lru_cache(maxsize=1024)
-def unnamed(text: str) -> str:
-    """A benchmark's text as a key holds it: a user's own data are known by their checksum, not by a name.
-
-    A text that names a file of the user's is left alone, as that file is not run for the sake of a key.
-    """
-    if ":" in text.partition("(")[0]:
-        return text
-    try:
-        return registry.recipe(text).unnamed()
-    except UserError:  # of another version of raycl
-        return text
 
 
 T = TypeVar("T")
@@ -130,8 +98,6 @@ def network_names() -> tuple[str, ...]:
 @functools.cache
 def recipes() -> dict[str, type[Recipe]]:
     """All benchmarks in the package, by id."""
-    from raycl.benchmarks import Recipe
-
     found: dict[str, type[Recipe]] = {}
     for name in _files("raycl.benchmarks"):
         module = importlib.import_module(f"raycl.benchmarks.{name}")
@@ -166,8 +132,6 @@ def network(name: str, place: str = "network") -> type[Network]:
 
 def recipe(text: str, place: str = "benchmark") -> Recipe:
     """The benchmark that `text` names, settings filled in."""
-    from raycl.benchmarks import Recipe
-
     call = parse(text, place)
     if ":" in call.name:
         kind: type[Recipe] = _find(call.name, Recipe, "", (), "benchmarks", place)

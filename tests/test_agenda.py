@@ -12,7 +12,7 @@ import pytest
 from raycl import Float, Grid, Search, Seeds, Study
 from raycl.runs.sequence import Report
 from raycl.runs.store import Result, Store
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.estimate import seconds_left
 from raycl.study.expand import cells_of

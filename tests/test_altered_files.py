@@ -18,12 +18,12 @@ import pytest
 
 from raycl import Search, Seeds, Study
 from raycl.api import report, run_study
-from raycl.methods import _first
-from raycl.plainfiles import sealed
+from raycl.networks._backbone import Pretrained, adopt, state_of
+from raycl.plainfiles import DamagedArtefact, sealed
 from raycl.runs import artefacts
 from raycl.runs.records import RUN_1
 from raycl.runs.store import Result, Store, backbone_path, mask_path, publish
-from raycl.spec import RunSpec
+from raycl.specs import MaskSpec, RunSpec
 from raycl.study.expand import cells_of
 from raycl.supermasks import bank
 from tests.helpers import toys
@@ -313,7 +313,7 @@ def test_a_failure_is_no_finished_run_wherever_it_lies(played: Path) -> None:
 def mask_file(root: Path) -> tuple[Path, Callable[[], Any]]:
     on = toys.benchmark()
     sizes = bank.backbone_of(toys.method("finetune", on).net, 0, "kaiming_normal").sizes
-    spec = bank.MaskSpec(network="mlp", benchmark="toy", task=0, density=0.1, mask_values="signed")
+    spec = MaskSpec(network="mlp", benchmark="toy", task=0, density=0.1, mask_values="signed")
     drawn = bank.random_mask(sizes, 0.1, 1)
     ones = [int(np.unpackbits(bits).sum()) for bits in drawn.bits]
     mask = bank.BasisMask(drawn.bits, tuple(np.ones(n, np.int8) for n in ones), (), {"density": 0.1})
@@ -324,13 +324,13 @@ def mask_file(root: Path) -> tuple[Path, Callable[[], Any]]:
 
 def backbone_file(root: Path) -> tuple[Path, Callable[[], Any]]:
     net = toys.method("finetune", toys.benchmark()).net
-    found = artefacts.Pretrained(_first.state_of(net), 1.5, 3, 40)
+    found = Pretrained(state_of(net), 1.5, 3, 40)
     path = backbone_path(root, "ab" * 32)
     publish(path, artefacts.backbone_to_bytes(found, "ab" * 32))
 
     def read() -> Any:
         again = artefacts.backbone_from_file(path, "ab" * 32)
-        _first.adopt(net, again.tensors)
+        adopt(net, again.tensors)
         return same(again)
 
     return path, read
@@ -338,7 +338,7 @@ def backbone_file(root: Path) -> tuple[Path, Callable[[], Any]]:
 
 def same(found: Any) -> Any:
     """What can be compared of a mask or a backbone."""
-    if isinstance(found, artefacts.Pretrained):
+    if isinstance(found, Pretrained):
         return found.seconds, found.epochs, found.updates, {k: t.tolist() for k, t in found.tensors.items()}
     return dict(found.about), [
         [a.tolist() for a in part] for part in (found.bits, found.values, found.statistics)
@@ -403,7 +403,7 @@ def test_altered_archives_are_the_same_or_damaged(
         alter(cleared(path))
         try:
             found = read()
-        except (artefacts.DamagedMask, artefacts.DamagedBackbone) as error:
+        except DamagedArtefact as error:
             said, found = str(error), None
         one_line = found is None and "\n" not in said and len(said) < 600
         assert found == whole or one_line, f"{name}: another value, in silence, or {said}"

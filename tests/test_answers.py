@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from raycl.method import Method, Task
 from raycl.runs import player
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.tasks import Batch
 from raycl.training import answers
 from raycl.training.answers import WrongAnswer

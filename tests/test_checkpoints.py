@@ -22,7 +22,7 @@ from raycl.method import Method
 from raycl.runs import checkpoints, player, sequence
 from raycl.runs.checkpoints import Format, Notes, Refused
 from raycl.runs.sequence import Report
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.training.fit import Fit
 from raycl.training.moments import Moment, nodes, origins, put_back
 from tests.helpers import facts, toys
@@ -265,7 +265,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from raycl import checkpoints, player
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 checkpoints.LONG = checkpoints.EVERY = 0.0
 spec, folder, batches = RunSpec.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])
 done = 0

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from raycl import Search, Seeds, Study, registry
-from raycl.spec import key_of
+from raycl.runs.build import masks_for, runs_for
+from raycl.specs import key_of
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 
@@ -37,8 +38,13 @@ def spec_of(**changes: Any) -> dict[str, Any]:
     (cell,) = cells_of(Study(**(base | changes)), check=False)
     spec = cell.spec({}, 1)
     plain: dict[str, Any] = json.loads(json.dumps(spec.to_json()))
-    masks = key_of([mask.key for mask in spec.masks])
-    return {"spec": plain, "key": spec.key, "masks": masks, "runs": {n: r.key for n, r in spec.runs.items()}}
+    masks = key_of([mask.key for mask in masks_for(spec)])
+    return {
+        "spec": plain,
+        "key": spec.key,
+        "masks": masks,
+        "runs": {n: r.key for n, r in runs_for(spec).items()},
+    }
 
 
 def method_spec(name: str) -> dict[str, Any]:

@@ -14,7 +14,9 @@ import pytest
 
 from raycl import Seeds, Study, run_study
 from raycl.errors import UserError
-from raycl.runs.artefacts import DamagedMask, mask_from_file
+from raycl.plainfiles import DamagedArtefact
+from raycl.runs.artefacts import mask_from_file
+from raycl.runs.build import masks_for
 from raycl.runs.player import play, train
 from raycl.runs.store import Store, Trained, mask_path
 from raycl.study.agenda import Agenda
@@ -131,7 +133,7 @@ def test_no_chunk_leaves_a_trace_in_a_mask(tmp_path: Path) -> None:
         agenda.masks.slots = slots
         while isinstance(job := agenda.next(), MaskJob):
             finish(agenda, job)
-        specs = agenda.states[0].finals[1].spec.masks
+        specs = masks_for(agenda.states[0].finals[1].spec)
         store = agenda.store.masks
         contents.append([mask_from_file(mask_path(store, spec.key), spec).bits for spec in specs])
     for one, other in zip(*contents, strict=True):
@@ -178,10 +180,10 @@ def test_a_mask_that_is_garbled_inside_is_found_by_the_run_that_reads_it(tmp_pat
 def test_a_mask_of_another_backbone_is_refused(tmp_path: Path) -> None:
     run_study(study(het={}), tmp_path, local=True)
     (state,) = agenda_of(tmp_path, study(het={})).states
-    first, second = state.finals[1].spec.masks[:2]
-    with pytest.raises(DamagedMask, match="of another backbone: 3 layers, wanted \\[10, 20\\]"):
+    first, second = masks_for(state.finals[1].spec)[:2]
+    with pytest.raises(DamagedArtefact, match="of another backbone: 3 layers, wanted \\[10, 20\\]"):
         mask_from_file(mask_path(tmp_path / "masks", first.key), first, [10, 20])
-    with pytest.raises(DamagedMask, match="is not the one that its name says"):
+    with pytest.raises(DamagedArtefact, match="is not the one that its name says"):
         mask_from_file(mask_path(tmp_path / "masks", first.key), second)
 
 

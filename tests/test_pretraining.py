@@ -13,11 +13,14 @@ from raycl import registry
 from raycl.errors import UserError
 from raycl.methods import _first
 from raycl.methods._first import BACKBONE
+from raycl.networks._backbone import adopt, state_of
+from raycl.plainfiles import DamagedArtefact
 from raycl.runs import artefacts, player, sequence
 from raycl.runs.artefacts import Pretrained
+from raycl.runs.build import parts_of, runs_for
 from raycl.runs.player import play, trained
 from raycl.runs.store import Result, Store, backbone_path
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.gc import _needed
@@ -124,9 +127,9 @@ def test_a_backbone_taken_over_is_the_one_trained_here() -> None:
     assert first is not _first.FirstTask
     spec_fit = {"epochs": 3, "batch": 16}
     toys.learn_one(plain_net, on, toys.fit(**spec_fit), 0)
-    tensors = _first.state_of(plain_net.net)
+    tensors = state_of(plain_net.net)
     fresh: Any = toys.method("finetune", on, "resnet18(nf=2)", seed=5)
-    _first.adopt(fresh.net, tensors)
+    adopt(fresh.net, tensors)
     wanted = facts.logits(plain_net, on, [0])[0]
     assert facts.same_bits(facts.logits(fresh, on, [0])[0], wanted)
     assert {name.split(".")[1] for name in tensors if name.startswith("heads.")} == {"0"}
@@ -142,10 +145,10 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
         torch.equal(again.tensors[n], t) and again.tensors[n].dtype == t.dtype
         for n, t in found.tensors.items()
     )
-    with pytest.raises(artefacts.DamagedBackbone, match="another run"):
+    with pytest.raises(DamagedArtefact, match="another run"):
         artefacts.backbone_from_file(path, "other")
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(artefacts.DamagedBackbone, match="is damaged"):
+    with pytest.raises(DamagedArtefact, match="is damaged"):
         artefacts.backbone_from_file(path, "k")
 
 
@@ -153,8 +156,8 @@ def test_another_networks_backbone_is_refused() -> None:
     on = toys.benchmark()
     one: Any = toys.method("finetune", on, "mlp(hidden=8)")
     other: Any = toys.method("finetune", on, "mlp(hidden=9)")
-    with pytest.raises(artefacts.DamagedBackbone, match="does not fit the network at body"):
-        _first.adopt(other.net, _first.state_of(one.net))
+    with pytest.raises(DamagedArtefact, match="does not fit the network at body"):
+        adopt(other.net, state_of(one.net))
 
 
 @pytest.mark.parametrize("how", ["gone", "torn", "garbled"])
@@ -247,19 +250,19 @@ def test_the_plan_counts_what_runs_build_on(tmp_path: Path) -> None:
 
 def test_what_a_key_holds() -> None:
     spec = spec_of("ksm")
-    backbone = spec.runs[BACKBONE]
+    backbone = runs_for(spec)[BACKBONE]
     assert spec.inputs == {BACKBONE: backbone.key} and backbone.part == 0
-    assert RunSpec.from_json(spec.parts[2].to_json()).key == spec.parts[2].key != spec.key
-    assert [part.part for part in spec.parts] == [0, 1, 2, 3, 4]
-    assert spec_of("piggyback").runs[BACKBONE].key == backbone.key  # shared by methods and variants
-    assert spec_of("ksm", **{"fit.lr": 1e-3}).runs[BACKBONE].key == backbone.key
-    assert spec_of("ksm", **{"method.initial_epochs": 3}).runs[BACKBONE].key != backbone.key
-    assert spec_of("ksm", **{"method.initial": "", "method.initial_epochs": 0}).parts == ()
+    assert RunSpec.from_json(parts_of(spec)[2].to_json()).key == parts_of(spec)[2].key != spec.key
+    assert [part.part for part in parts_of(spec)] == [0, 1, 2, 3, 4]
+    assert runs_for(spec_of("piggyback"))[BACKBONE].key == backbone.key  # shared by methods and variants
+    assert runs_for(spec_of("ksm", **{"fit.lr": 1e-3}))[BACKBONE].key == backbone.key
+    assert runs_for(spec_of("ksm", **{"method.initial_epochs": 3}))[BACKBONE].key != backbone.key
+    assert parts_of(spec_of("ksm", **{"method.initial": "", "method.initial_epochs": 0})) == ()
     # tasks that are not learnt yet are asked as well, which no part could answer
-    assert dataclasses.replace(spec, evaluate="full").parts == ()
-    assert len(dataclasses.replace(spec, evaluate="ends").parts) == 5
+    assert parts_of(dataclasses.replace(spec, evaluate="full")) == ()
+    assert len(parts_of(dataclasses.replace(spec, evaluate="ends"))) == 5
     finetune = spec_of("copies", **{"method.start": "first"})
-    assert finetune.runs[BACKBONE].key == backbone.key and finetune.parts == ()
+    assert runs_for(finetune)[BACKBONE].key == backbone.key and parts_of(finetune) == ()
 
 
 CPG = {
@@ -287,7 +290,7 @@ def test_goals_come_from_a_finished_run_of_another_method(tmp_path: Path) -> Non
     goals, cpg = by_label["finetuned"], by_label["cpg"]
     assert goals is not None and cpg is not None
     assert [r.figures["goal"] for r in cpg.reports] == [r.val[r.task] for r in goals.reports]
-    assert spec_of("cpg", **CPG, **{"method.goals": ""}).runs.keys() == {BACKBONE}
+    assert runs_for(spec_of("cpg", **CPG, **{"method.goals": ""})).keys() == {BACKBONE}
 
 
 def test_an_unknown_preset_of_the_first_task_is_refused() -> None:
@@ -313,4 +316,4 @@ def test_a_given_network_is_not_trained() -> None:
 def test_a_run_whose_input_is_not_there_fails_and_names_it(tmp_path: Path) -> None:
     result = player.play(spec_of("ksm"), store=tmp_path)
     assert result.status == "failed" and "backbone" in result.message
-    assert result.provenance["damaged_backbone"] == spec_of("ksm").runs[BACKBONE].key
+    assert result.provenance["damaged_backbone"] == runs_for(spec_of("ksm"))[BACKBONE].key

@@ -25,7 +25,7 @@ from raycl.errors import UserError
 from raycl.method import Method, Task
 from raycl.runs import player
 from raycl.runs.store import Result
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
 from raycl.study.local import play_here
 from raycl.study.values import R, Seeds, Study

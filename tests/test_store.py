@@ -15,7 +15,7 @@ from raycl import Study
 from raycl.errors import UserError
 from raycl.runs.sequence import Report
 from raycl.runs.store import Result, Store, publish
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
 
 

@@ -12,7 +12,8 @@ import pytest
 from raycl import Choice, Float, Form, Grid, Int, R, Search, Seeds, Study
 from raycl.errors import UserError
 from raycl.method import Method
-from raycl.spec import RunSpec
+from raycl.runs.build import make_fit
+from raycl.specs import RunSpec
 from raycl.study.cells import Cell
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
@@ -151,7 +152,7 @@ class TestPrecedence:
     @pytest.mark.parametrize("name", PRESETS)
     def test_every_preset_fills_a_fit(self, name: str) -> None:
         cell = only_cell(preset=name, benchmarks=[next(iter(PRESETS[name].on), "digits_split")])
-        assert cell.spec({}, 1).make_fit().config.lr == PRESETS[name].fit.get("lr", Fit.Config().lr)
+        assert make_fit(cell.spec({}, 1)).config.lr == PRESETS[name].fit.get("lr", Fit.Config().lr)
 
     def test_a_preset_may_speak_of_some_benchmarks_alone(self) -> None:
         cell = only_cell(preset="spg+spg_dropout", benchmarks=["femnist_10"])
@@ -162,7 +163,7 @@ class TestPrecedence:
 
     def test_a_domain_of_a_preset_leaves_the_value_for_where_nothing_is_searched(self) -> None:
         cell = only_cell(methods={"supsup": {}}, preset="spg", search=None)
-        assert cell.spec({}, 1).make_fit().config.lr == PRESETS["spg"].fit["lr"]
+        assert make_fit(cell.spec({}, 1)).config.lr == PRESETS["spg"].fit["lr"]
 
 
 class TestCells:

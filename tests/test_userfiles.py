@@ -16,6 +16,7 @@ from raycl.cli import main
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.runs import checkpoints, player
+from raycl.runs.build import check_code, make_benchmark, make_method, method_of, network_of
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 
@@ -91,9 +92,9 @@ class TestEqualNames:
         cells = [cells_of(study)[0] for study in studies]
         specs = [cell.spec({}, 1) for cell in cells]
         assert specs[0].method == specs[1].method == "mine:Mine"
-        assert [spec.method_class for spec in specs] == [cell.method for cell in cells]
+        assert [method_of(spec) for spec in specs] == [cell.method for cell in cells]
         for spec in specs:
-            spec.check_code()
+            check_code(spec)
 
     def test_gc_keeps_what_each_of_them_needs(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -244,15 +245,13 @@ class Net(Heads):
             study.write_text(study.read_text().replace('"mlp(hidden=8)"', '"net:Net"'))
             (cell,) = cells_of(read_study(study))
             spec = cell.spec({}, 1)
-            benchmark = spec.make_benchmark()
-            forms.append(
-                (checkpoints.Format(benchmark, spec.method_class, spec.network_class), spec, benchmark)
-            )
+            benchmark = make_benchmark(spec)
+            forms.append((checkpoints.Format(benchmark, method_of(spec), network_of(spec)), spec, benchmark))
         (there, spec, benchmark), (here, other, _) = forms
-        raw = there.to_bytes(spec.make_method(benchmark))
+        raw = there.to_bytes(make_method(spec, benchmark))
         method = here.from_bytes(raw, "cpu")
-        assert type(method) is other.method_class and type(method) is not spec.method_class
-        assert type(method.net) is other.network_class
+        assert type(method) is method_of(other) and type(method) is not method_of(spec)
+        assert type(method.net) is network_of(other)
 
 
 Plan = Callable[[str], str]
@@ -362,7 +361,7 @@ class TestFaults:
 def test_load_imports_nothing_that_a_store_names(tmp_path: Path) -> None:
     study = write(tmp_path / "own", 0.1)
     acc_of(study, tmp_path / "store")
-    (key,) = raycl.store.Store(tmp_path / "store").finished()  # type: ignore[attr-defined]
+    (key,) = raycl.runs.store.Store(tmp_path / "store").finished()  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="is of mine:Mine, a class of your own: name its study"):
         raycl.load(key, tmp_path / "store")
     method, matrix = raycl.load(key, tmp_path / "store", study)

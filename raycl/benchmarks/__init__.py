@@ -16,18 +16,14 @@ from raycl.benchmarks.base import Recipe, reordered
 from raycl.benchmarks.own import check_names
 from raycl.benchmarks.prepared import data_root
 from raycl.benchmarks.settings import within
-from raycl.registry import forget, load, unnamed
 
 __all__ = [
     "Recipe",
     "as_images",
     "check_names",
     "data_root",
-    "forget",
-    "load",
     "reordered",
     "split_by_class",
-    "unnamed",
     "whole",
     "within",
 ]

@@ -65,10 +65,6 @@ class Recipe:
         """The same tasks from prepared data alone; what only this machine can read is prepared now."""
         return self
 
-    def unnamed(self) -> str:
-        """Its text without what decides nothing: two recipes that make the same tasks share it."""
-        return str(self)
-
     def identity(self) -> dict[str, str]:
         """What decides the tasks beside the settings, such as a file's checksum; part of a run's key.
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar
 from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.prepared import Contents, Folder, data_root, printable, shown
 from raycl.benchmarks.settings import DataSeed, HeldOut, Range
+from raycl.calls import NAMES_OF_DATA
 from raycl.configs import ordered_fields
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
@@ -58,15 +59,12 @@ class OwnData(Recipe):
     def __str__(self) -> str:
         return f"{self.id}({', '.join([f'name={self.name!r}', *self._changed()])})"
 
-    def unnamed(self) -> str:
-        return f"{self.id}({', '.join(self._changed())})"
-
     def _changed(self) -> list[str]:
         known = [(field, getattr(self, field.name)) for field in ordered_fields(self)]
         return [
             f"{field.name}={value!r}"
             for field, value in known
-            if field.name not in ("path", "name") and value != field.default
+            if field.name not in NAMES_OF_DATA and value != field.default
         ]
 
     def identity(self) -> dict[str, str]:

@@ -11,9 +11,9 @@ from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.cifar import Cifar100Ten
 from raycl.benchmarks.emnist import EmnistTen
 from raycl.benchmarks.federated import FcelebaTen, FemnistTenPrm
+from raycl.benchmarks.loading import made_of
 from raycl.benchmarks.pools import shuffled
 from raycl.benchmarks.settings import DataSeed, Range
-from raycl.registry import load
 from raycl.tasks import Benchmark
 
 Parts: TypeAlias = tuple[Callable[..., Recipe], ...]  # each makes a benchmark of a data seed
@@ -49,7 +49,7 @@ class _Sequence(Recipe):
         return found.pop() if len(found) == 1 else None
 
     def build(self, seed: int) -> Benchmark:
-        made = [load(part, seed) for part in self.parts()]
+        made = [made_of(part, seed) for part in self.parts()]
         tasks = [replace(task, name=f"{task.kind}: {task.name}") for part in made for task in part.tasks]
         similar = made[0].similar if len(made) == 1 else None
         return Benchmark(str(self), tuple(tasks), made[0].input_shape, similar=similar)

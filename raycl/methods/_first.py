@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
-
-from torch import Tensor
+from typing import Any, Literal
 
 from raycl import registry
 from raycl.method import Method, World
 from raycl.networks import Heads, Network, TaskNorms
-from raycl.runs.artefacts import DamagedBackbone
+from raycl.networks._backbone import adopt
 from raycl.space import filled
+from raycl.specs import RunSpec
 from raycl.tasks import Task
 from raycl.training.fit import Fit
-from raycl.training.presets import PRESETS, parts_of
-
-if TYPE_CHECKING:
-    from raycl.spec import RunSpec
+from raycl.training.presets import fit_of
 
 BACKBONE = "backbone"  # its name among a run's inputs
 
@@ -50,7 +46,7 @@ class First:
     def __init__(self, net: Network, world: World, preset: str, epochs: int = 0) -> None:
         self.config: Fit.Config | None = None  # the run's own
         if preset:
-            self.config = filled(Fit.Config, fit_of(preset, epochs), f"preset {preset}")
+            self.config = filled(Fit.Config, fit_of(preset, epochs, "method.initial"), f"preset {preset}")
         self.took: tuple[float, int, int] | None = None
         given = world.inputs.get(BACKBONE)
         if given is not None:
@@ -129,7 +125,7 @@ def wanted(spec: RunSpec, preset: str, epochs: int = 0) -> RunSpec:
         kind="pretrain",
         method="finetune",
         config={},
-        fit=fit_of(preset, epochs),
+        fit=fit_of(preset, epochs, "method.initial"),
         part=0,
         evaluate=None,
         inputs={},
@@ -154,46 +150,3 @@ def finetuned(spec: RunSpec, initial: str, initial_epochs: int, preset: str, epo
         versions={**spec.versions, "method": copies.version},
         code={part: text for part, text in spec.code.items() if part != "method"},
     )
-
-
-def fit_of(preset: str, epochs: int = 0, place: str = "method.initial") -> dict[str, Any]:
-    """Fields of `Fit.Config` that differ from defaults: the presets', and `epochs` if above 0.
-
-    Raises:
-        UserError: no such preset.
-    """
-    values: dict[str, Any] = {}
-    for part in parts_of(preset, place):
-        values |= PRESETS[part].fit
-    if epochs:
-        values |= {"epochs": epochs}
-    config = filled(Fit.Config, values, f"preset {preset}")
-    default = Fit.Config()
-    return {k: v for k, v in values.items() if getattr(config, k) != getattr(default, k)}
-
-
-def adopt(net: Network, tensors: Mapping[str, Tensor]) -> None:
-    """Load a backbone into a network that may have more heads.
-
-    Raises:
-        DamagedBackbone: it is of another network.
-    """
-    own = net.state_dict()
-    wrong = [
-        name
-        for name, tensor in tensors.items()
-        if name not in own or (own[name].shape, own[name].dtype) != (tensor.shape, tensor.dtype)
-    ]
-    lacking = [name for name in own if not name.startswith("heads.") and name not in tensors]
-    if wrong or lacking:
-        raise DamagedBackbone(f"the backbone does not fit the network at {(wrong + lacking)[0]}")
-    net.load_state_dict(dict(tensors), strict=False)
-
-
-def state_of(net: Network) -> dict[str, Tensor]:
-    """What a backbone is: the body and the first head."""
-    return {
-        name: tensor.detach().cpu()
-        for name, tensor in net.state_dict().items()
-        if not name.startswith("heads.") or name.startswith("heads.0.")
-    }

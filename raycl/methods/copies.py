@@ -17,7 +17,7 @@ from raycl.networks import Network
 from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
-    from raycl.spec import RunSpec
+    from raycl.specs import RunSpec
 
 
 class Copies(One):

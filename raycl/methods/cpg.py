@@ -31,7 +31,7 @@ from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
-    from raycl.spec import RunSpec
+    from raycl.specs import RunSpec
 
 _ULPS = 1e-9  # equal accuracies may differ by rounding, where they are sums over other batches
 

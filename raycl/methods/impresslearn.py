@@ -28,8 +28,7 @@ from raycl.tasks import Batch
 from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
-    from raycl.spec import RunSpec
-    from raycl.supermasks.bank import MaskSpec
+    from raycl.specs import MaskSpec, RunSpec
 
 MASKS = 10_000  # of a kind; the paper has 250
 

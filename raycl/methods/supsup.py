@@ -23,14 +23,14 @@ from raycl.probes import answers
 from raycl.probes.backbones import set_statistics, statistics_of
 from raycl.probes.task_inference import Candidates
 from raycl.space import Float, filled
+from raycl.specs import MaskValues
 from raycl.supermasks.bank import Backbone, BasisMask, packed
 from raycl.supermasks.basis import own_masks, rules_of
-from raycl.supermasks.edge_popup import Values, density_of, draw_scores, fixed_weight, mask_of
+from raycl.supermasks.edge_popup import density_of, draw_scores, fixed_weight, mask_of
 from raycl.training.fit import Fit
 
 if TYPE_CHECKING:
-    from raycl.spec import RunSpec
-    from raycl.supermasks.bank import MaskSpec
+    from raycl.specs import MaskSpec, RunSpec
 
 _IMPRESSLEARN = {"method.backbone_init": "kaiming_normal", "method.head": "shared"}
 
@@ -59,7 +59,7 @@ class SupSup(Method):
         score_rank: Literal["abs", "raw"] = "abs"  # what the highest is: of |score|, or of the score
         density_rule: Literal["uniform", "er", "threshold"] = "uniform"  # threshold: score >= 0, no density
         head: Literal["own", "shared"] = "own"  # weights under the head's mask: the task's, or one for all
-        mask_values: Values = "binary"
+        mask_values: MaskValues = "binary"
         # where a new task's scores start: drawn, or at the mean of the final scores of all tasks before it
         start: Literal["none", "mean"] = "none"
         bank: bool = False  # masks are trained beforehand, side by side, and shared with bases

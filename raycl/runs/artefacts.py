@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from raycl.networks import Network
-from raycl.plainfiles import Unfit, archive, check_plain, mapping, number, only, read_archive, whole
-from raycl.supermasks.bank import BasisMask, MaskSpec, masked_weights, random_mask
-
-if TYPE_CHECKING:
-    pass
+from raycl.networks._backbone import Pretrained
+from raycl.plainfiles import (
+    DamagedArtefact,
+    Unfit,
+    archive,
+    check_plain,
+    mapping,
+    number,
+    only,
+    read_archive,
+    whole,
+)
+from raycl.specs import MaskSpec
+from raycl.supermasks.bank import BasisMask, masked_weights, random_mask
 
 BACKBONE_FORMAT = 2  # of a backbone's file; the first has no digest
-
-
-class DamagedBackbone(ValueError):
-    """A backbone's file that cannot be used: truncated, garbled, or of another run or network."""
-
-    key = ""
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A network after the first task.
-
-    Attributes:
-        tensors: of the body and the first head, by name in the network; batch statistics are among them.
-        seconds, epochs, updates: what its training took.
-    """
-
-    tensors: Mapping[str, Tensor]
-    seconds: float
-    epochs: int
-    updates: int
 
 
 def backbone_to_bytes(found: Pretrained, key: str) -> bytes:
@@ -55,14 +41,12 @@ def backbone_from_file(path: Path, key: str) -> Pretrained:
     """A backbone from its file.
 
     Raises:
-        DamagedBackbone: the file is not there, is truncated or garbled, was changed, or is of another run.
+        DamagedArtefact: the file is not there, is truncated or garbled, was changed, or is of another run.
     """
     try:
         return _checked_backbone(*read_archive(path, sealed_from=2), key)
     except (OSError, Unfit) as error:
-        damaged = DamagedBackbone(f"backbone {path} is damaged ({error})")
-        damaged.key = key
-        raise damaged from None
+        raise DamagedArtefact(f"backbone {path} is damaged ({error})", "backbone", key) from None
 
 
 def _checked_backbone(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], key: str) -> Pretrained:
@@ -92,17 +76,11 @@ MASK_FORMAT = 2  # of a mask's file; the first has no digest
 PARTS = ("bits", "values", "statistics")  # of a `BasisMask`, an array a layer each
 
 
-class DamagedMask(ValueError):
-    """A mask's file that cannot be used: truncated, garbled, or of another mask."""
-
-    key = ""
-
-
 def basis_of(specs: Sequence[MaskSpec], net: Network, find: Callable[[str], Path]) -> list[BasisMask]:
     """The masks that these specs mean: drawn, or read from the files that `find` names by key.
 
     Raises:
-        DamagedMask: a file is torn or is not what its name says; its `key` says which.
+        DamagedArtefact: a file is torn or is not what its name says; its `key` says which.
         FileNotFoundError: a mask is not there.
     """
     sizes = [weight.numel() for weight in masked_weights(net).values()]
@@ -111,11 +89,7 @@ def basis_of(specs: Sequence[MaskSpec], net: Network, find: Callable[[str], Path
         if not spec.trained:
             found.append(random_mask(sizes, spec.density, spec.score_seed))
             continue
-        try:
-            found.append(mask_from_file(find(spec.key), spec, sizes))
-        except DamagedMask as error:
-            error.key = spec.key
-            raise
+        found.append(mask_from_file(find(spec.key), spec, sizes))
     return found
 
 
@@ -132,7 +106,7 @@ def mask_from_file(path: Path, spec: MaskSpec, sizes: Sequence[int] | None = Non
         sizes: weights of each layer of the backbone it is wanted for.
 
     Raises:
-        DamagedMask: the file is truncated or garbled, was changed, or is of another mask or backbone.
+        DamagedArtefact: the file is truncated or garbled, was changed, or is of another mask or backbone.
         FileNotFoundError: there is none.
     """
     try:
@@ -141,15 +115,19 @@ def mask_from_file(path: Path, spec: MaskSpec, sizes: Sequence[int] | None = Non
     except FileNotFoundError:
         raise
     except (OSError, Unfit) as error:
-        raise DamagedMask(f"mask {path} is damaged ({error})") from None
+        raise DamagedArtefact(f"mask {path} is damaged ({error})", "mask", spec.key) from None
     if sizes is None:
         return mask
     if [(n + 7) // 8 for n in sizes] != [len(layer) for layer in mask.bits]:
-        raise DamagedMask(
-            f"mask {path} is of another backbone: {len(mask.bits)} layers, wanted {list(sizes)}"
+        raise DamagedArtefact(
+            f"mask {path} is of another backbone: {len(mask.bits)} layers, wanted {list(sizes)}",
+            "mask",
+            spec.key,
         )
     if any(np.unpackbits(bits)[n:].any() for bits, n in zip(mask.bits, sizes, strict=True)):
-        raise DamagedMask(f"mask {path} is damaged (a layer has more ones than weights)")
+        raise DamagedArtefact(
+            f"mask {path} is damaged (a layer has more ones than weights)", "mask", spec.key
+        )
     return mask
 
 

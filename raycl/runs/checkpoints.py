@@ -28,6 +28,7 @@ import torch
 from raycl import userfiles
 from raycl.method import Method
 from raycl.plainfiles import Unfit, number, read_bytes
+from raycl.registry import load
 from raycl.runs.records import LATEST, check_reports
 from raycl.runs.sequence import Report
 from raycl.runs.unpickling import Refused, Unpickler, finding
@@ -38,8 +39,18 @@ LONG = 20.0  # seconds; a fit that took less is made again
 EVERY = 180.0  # seconds between two notes of a fit that runs
 MOST = 2 * 2**30  # bytes that notes of one task may take
 
-_ROOMS = ("method", "methods", "networks", "masks", "supermasks", "probes", "pretraining", "tasks", "moments",
-          "benchmarks", "training", "space")  # fmt: skip
+_ROOMS = (
+    "method",
+    "methods",
+    "networks",
+    "masks",
+    "supermasks",
+    "probes",
+    "tasks",
+    "benchmarks",
+    "training",
+    "space",
+)
 _PLAIN = {
     "builtins": {"bytes", "set", "frozenset", "slice", "complex", "bytearray", "range"},
     "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
@@ -111,7 +122,7 @@ class Format:
         Raises:
             Refused: it has no place in a checkpoint.
         """
-        if (module, name) == ("raycl.benchmarks.base", "load"):
+        if (module, name) == (load.__module__, load.__name__):
             return self._benchmark
         if (module, name) == ("raycl.tasks", "_task_of"):
             return self._task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from raycl.spec import Numerics
+from raycl.specs import Numerics
 
 
 def set_numerics(numerics: Numerics) -> str:

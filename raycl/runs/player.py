@@ -15,18 +15,30 @@ import torch
 
 from raycl import calls, process, registry, userfiles
 from raycl.method import Method
-from raycl.methods import _first
 from raycl.networks import Network, Start
+from raycl.networks._backbone import Pretrained, state_of
+from raycl.plainfiles import DamagedArtefact
 from raycl.runs import artefacts, sequence
-from raycl.runs.artefacts import DamagedBackbone, DamagedMask, basis_of, mask_to_bytes
+from raycl.runs.artefacts import basis_of, mask_to_bytes
+from raycl.runs.build import (
+    check_code,
+    make_benchmark,
+    make_fit,
+    make_method,
+    make_start,
+    masks_for,
+    method_of,
+    network_of,
+    runs_for,
+)
 from raycl.runs.checkpoints import Format, Notes, resume, save
 from raycl.runs.numerics import set_numerics
 from raycl.runs.provenance import provenance
 from raycl.runs.sequence import Report
 from raycl.runs.store import Result, Status, Store, Trained, backbone_path, mask_path, patiently, publish
 from raycl.space import filled
-from raycl.spec import RunSpec
-from raycl.supermasks.bank import BasisMask, MaskSpec, backbone_of
+from raycl.specs import MaskSpec, RunSpec
+from raycl.supermasks.bank import BasisMask, backbone_of
 from raycl.supermasks.rules import Order, Rules
 from raycl.supermasks.training import train_masks
 from raycl.tasks import Benchmark
@@ -115,10 +127,8 @@ def _outcome(act: Callable[[], None], came: Sequence[int]) -> tuple[Status, str,
         raise
     except Diverged as error:
         status, message = "diverged", str(error)
-    except DamagedMask as error:
-        status, message, more = "failed", str(error), {"damaged_mask": error.key}
-    except DamagedBackbone as error:
-        status, message, more = "failed", str(error), {"damaged_backbone": error.key}
+    except DamagedArtefact as error:
+        status, message, more = "failed", str(error), {f"damaged_{error.kind}": error.key}
     except BaseException as error:
         if not came:  # a KeyboardInterrupt without a signal is the method's own, as SystemExit is
             status, message = "failed", _told(error)
@@ -144,20 +154,20 @@ def _learn(
 ) -> None:  # fmt: skip
     """Learn all tasks, from the start or from where an earlier attempt stood; reports as they come."""
     with process.untouched(spec.method):
-        spec.check_code()
+        check_code(spec)
         with userfiles.beside(spec.home):
-            kinds = [spec.method_class, spec.network_class, type(registry.recipe(spec.benchmark))]
+            kinds = [method_of(spec), network_of(spec), type(registry.recipe(spec.benchmark))]
     about["kinds"] = kinds
     started = time.perf_counter()
     with guard.at_work(kinds):
-        benchmark = spec.make_benchmark()
+        benchmark = make_benchmark(spec)
         form = Format(benchmark, *kinds)
         stood = resume(where / "state.pt", form, device) if where else None
         method, done, earlier = stood or (_method(spec, benchmark, device, store), [], 0.0)
         reports += done
         about["earlier_seconds"] = earlier
         notes = _Notes(where, form, device, guard) if where else None
-        fit = spec.make_fit(device=device, journal=notes, **runtime)
+        fit = make_fit(spec, device=device, journal=notes, **runtime)
 
         def keep(method: Method, reports: list[Report]) -> None:
             if where is not None and not guard.moved():
@@ -187,14 +197,14 @@ class _Notes(Notes):
 def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None) -> Method:
     """A fresh method, with what it builds on: basis masks, a backbone, reports of other runs."""
     inputs: dict[str, Any] = {}
-    if not (spec.masks or spec.runs):
-        return spec.make_method(benchmark, device)
+    if not (masks_for(spec) or runs_for(spec)):
+        return make_method(spec, benchmark, device)
     assert store is not None, "a run that builds on something is played with the store that holds it"
-    if spec.masks:
+    if masks_for(spec):
         with torch.device("meta"):
-            net = spec.make_start(benchmark)()
-        inputs["basis"] = basis_of(spec.masks, net, functools.partial(mask_path, Store(store).masks))
-    for name, run in spec.runs.items():
+            net = make_start(spec, benchmark)()
+        inputs["basis"] = basis_of(masks_for(spec), net, functools.partial(mask_path, Store(store).masks))
+    for name, run in runs_for(spec).items():
         if run.kind == "pretrain":
             inputs[name] = artefacts.backbone_from_file(backbone_path(store, run.key), run.key)
             continue
@@ -202,7 +212,7 @@ def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None
         if result is None:
             raise FileNotFoundError(f"{name}, run {run.key} of {run.method}, is not in {store}")
         inputs[name] = list(result.reports)
-    return spec.make_method(benchmark, device, inputs)
+    return make_method(spec, benchmark, device, inputs)
 
 
 def _leave(spec: RunSpec, method: Method, reports: Sequence[Report], store: Path | None) -> None:
@@ -210,7 +220,7 @@ def _leave(spec: RunSpec, method: Method, reports: Sequence[Report], store: Path
     assert store is not None, "a backbone needs a store to be left in"
     (report,) = reports
     took = report.seconds.get("main", 0.0), report.epochs.get("main", 0), report.updates
-    found = artefacts.Pretrained(_first.state_of(method.net), *took)
+    found = Pretrained(state_of(method.net), *took)
     content = artefacts.backbone_to_bytes(found, spec.key)
     patiently(lambda: publish(backbone_path(store, spec.key), content), store)
 
@@ -264,7 +274,7 @@ def _kinds_of(specs: Sequence[MaskSpec]) -> list[type]:
     """Classes of users' modules that a job of masks needs."""
     with process.untouched("a job of masks"), userfiles.beside(specs[0].home if specs else None):
         for spec in specs[:1]:
-            spec.check_code()
+            check_code(spec)
         recipes = [type(registry.recipe(text)) for text in dict.fromkeys(spec.benchmark for spec in specs)]
         return [*(registry.network(text) for text in dict.fromkeys(spec.network for spec in specs)), *recipes]
 
@@ -310,11 +320,11 @@ def trained(
     with process.borrowed(), process.Guard() as guard:
         torch.set_num_threads(threads)
         set_numerics(spec.numerics)
-        spec.check_code()
-        with guard.at_work([spec.method_class, spec.network_class]):
-            benchmark = spec.make_benchmark()
+        check_code(spec)
+        with guard.at_work([method_of(spec), network_of(spec)]):
+            benchmark = make_benchmark(spec)
             method = _method(spec, benchmark, device, store)
-            fit = spec.make_fit(device=device)
+            fit = make_fit(spec, device=device)
             with torch.device(device), guard.at_work():
                 reports = list(sequence.run(method, benchmark, fit, evaluate=spec.evaluate, part=spec.part))
     method.eval()

@@ -20,7 +20,8 @@ import torch
 
 import raycl
 from raycl import userfiles
-from raycl.spec import RunSpec
+from raycl.runs.build import method_of
+from raycl.specs import RunSpec
 from raycl.userfiles import digest
 
 
@@ -29,7 +30,7 @@ def provenance(spec: RunSpec, device: str, threads: int, numerics: str) -> dict[
     return {
         "raycl": raycl.__version__,
         "commit": _commit(),
-        "source": fingerprint(spec.method_class),
+        "source": fingerprint(method_of(spec)),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -12,7 +12,7 @@ from typing import Any
 
 from raycl.plainfiles import Unfit, check_plain, check_seal, mapping, number, only, sealed, text, whole
 from raycl.runs.sequence import Report
-from raycl.spec import RunSpec, key_of, keyed
+from raycl.specs import RunSpec, key_of, keyed
 
 RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # the first has no digest
 PROPOSAL = "raycl-proposal/2"  # the first names no format

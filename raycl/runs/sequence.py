@@ -8,16 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 
 from raycl.method import Method
+from raycl.specs import Evaluate
 from raycl.tasks import Benchmark, Task
 from raycl.training import answers
 from raycl.training.fit import Diverged, Fit
 
-Evaluate: TypeAlias = Literal["learnt", "ends", "full"]
 MANY_TASKS = 25
 PROBE = 16  # test samples by which answers that are to stay are known again
 

@@ -20,7 +20,7 @@ from raycl.errors import UserError
 from raycl.plainfiles import Unfit, open_regular, read_plain
 from raycl.runs.records import RUN, RUN_1, check_run, checked_params, proposal_record, run_record
 from raycl.runs.sequence import Report
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 
 PATIENCE = 3600.0  # seconds that a store may be out of reach before a driver gives up
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,

@@ -15,15 +15,15 @@ from typing import Any
 
 from raycl.errors import UserError
 from raycl.method import Method
+from raycl.runs.build import make_benchmark, masks_for, parts_of, runs_for
 from raycl.runs.sequence import joined
 from raycl.runs.store import Result, Store, Trained
-from raycl.spec import RunSpec
+from raycl.specs import MaskSpec, RunSpec
 from raycl.study.cells import Cell
 from raycl.study.maskjobs import MaskJob, MaskQueue
 from raycl.study.progress import CellState, Job, Trial, most_trials
 from raycl.study.proposer import Proposer
 from raycl.study.values import Grid
-from raycl.supermasks.bank import MaskSpec
 
 
 def assembled(spec: RunSpec, parts: Sequence[Result]) -> Result:
@@ -280,7 +280,7 @@ class Agenda:
         if name not in self._tasks:
             self._tasks[name] = None
             with contextlib.suppress(UserError):  # its data are not here
-                self._tasks[name] = len(spec.make_benchmark().tasks)
+                self._tasks[name] = len(make_benchmark(spec).tasks)
         tasks = self._tasks[name]
         return (
             "" if tasks in (None, len(result.reports)) else f"{len(result.reports)} reports of {tasks} tasks"
@@ -291,10 +291,10 @@ class Agenda:
         result = self._result(spec)
         if result is not None or self._propose is None or state.cell.blocked or state.failed:
             return result
-        if any(self._underway(part.key) for part in spec.parts):
+        if any(self._underway(part.key) for part in parts_of(spec)):
             return None
-        parts = [part for run in spec.parts if (part := self._result(run)) is not None]
-        if not parts or len(parts) < len(spec.parts):
+        parts = [part for run in parts_of(spec) if (part := self._result(run)) is not None]
+        if not parts or len(parts) < len(parts_of(spec)):
             return None
         result = assembled(spec, parts)
         self.store.put(result)
@@ -333,7 +333,7 @@ class Agenda:
     def _waits(self, index: int, own: str, spec: RunSpec, role: str, priority: float) -> bool:
         """Whether other runs must end before one can be played; they are emitted."""
         waits = False
-        for name, run in spec.runs.items():
+        for name, run in runs_for(spec).items():
             result = None if self._underway(run.key) else self._result(run)
             if result is None:
                 self._emit_spec(index, own, run, f"{role}, {name}", priority)
@@ -343,19 +343,19 @@ class Agenda:
                 waits = True
         if waits:
             return True
-        for t, part in enumerate(spec.parts):
+        for t, part in enumerate(parts_of(spec)):
             if self._underway(part.key) or self._result(part) is None:
                 self._emit_spec(index, own, part, f"{role}, task {t + 1}", priority + t / 1000)
-        return bool(spec.parts)
+        return bool(parts_of(spec))
 
     def _missing_masks(self, spec: RunSpec) -> list[MaskSpec]:
         """Basis masks that a run lacks; with --fresh every mask is trained once more."""
         if self._again and self._propose is not None:
-            for mask in spec.masks:
+            for mask in masks_for(spec):
                 if mask.trained and mask.key not in self._fresh:
                     self._fresh.add(mask.key)
                     self.store.forget_mask(mask.key)
-        return self.masks.missing(spec.masks)
+        return self.masks.missing(masks_for(spec))
 
     def _next_trial(self, state: CellState) -> Trial | None:
         """The next trial of a cell, if it may be proposed now."""

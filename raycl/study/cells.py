@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from raycl import calls
 from raycl.method import Method
 from raycl.networks import Network
-from raycl.runs.sequence import Evaluate
+from raycl.runs.build import with_inputs
 from raycl.space import Domain, Field, coerce, filled
-from raycl.spec import Numerics, RunSpec, key_of
+from raycl.specs import Evaluate, Numerics, RunSpec, key_of
 from raycl.study.values import Final, Grid, R, Search, Seeds
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Cell:
                 room, _, name = key.partition(".")
                 values[room][name] = value
         config = filled(self.network.Config, values["net"], "net")
-        return RunSpec(
+        run = RunSpec(
             method=calls.name_of(self.method),
             network=calls.written(calls.name_of(self.network), config),
             benchmark=self.benchmark,
@@ -122,7 +122,8 @@ class Cell:
             versions=self.versions,
             code=self.code,
             home=self.home,
-        ).with_inputs()
+        )
+        return with_inputs(run)
 
     @functools.cached_property
     def key(self) -> str:

@@ -12,7 +12,7 @@ from raycl.domains import repeated, shown
 from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_line
 from raycl.patterns import Naming, chosen
 from raycl.space import coerce
-from raycl.spec import CORE_VERSION
+from raycl.specs import CORE_VERSION
 from raycl.study import notes, planning
 from raycl.study.cells import Cell, Setting
 from raycl.study.checks import check_search, check_study

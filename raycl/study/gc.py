@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from raycl.errors import NoStudy, UserError
+from raycl.runs.build import masks_for, parts_of, runs_for
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
@@ -62,12 +63,12 @@ def _needed(study: Study, store: Store) -> set[str]:
     specs = [trial.spec for state in states for trial in [*state.trials, *state.finals.values()]]
     found: set[str] = set()
     while specs:
-        found |= {key for spec in specs for key in (spec.key, *(mask.key for mask in spec.masks))}
+        found |= {key for spec in specs for key in (spec.key, *(mask.key for mask in masks_for(spec)))}
         for spec in specs:
             if store.get(spec.key) is None:
                 with contextlib.suppress(UserError):  # its data are not here, so no part of it was played
-                    found |= {part.key for part in spec.parts}
-        specs = [run for spec in specs for run in spec.runs.values()]
+                    found |= {part.key for part in parts_of(spec)}
+        specs = [run for spec in specs for run in runs_for(spec).values()]
     return found
 
 

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from raycl import registry, userfiles
 from raycl.runs.store import Store
-from raycl.spec import key_of
+from raycl.specs import MaskSpec, key_of
 from raycl.study.cells import Cell
-from raycl.supermasks.bank import MaskSpec
 
 AT_ONCE = 64  # masks in a job for a GPU, which trains them side by side
 IN_A_ROW = 8  # masks in a job for CPUs, which trains them one after another

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from raycl.domains import Choice, Domain, ends
 from raycl.errors import UserError, nearest
 from raycl.method import Breaker
-from raycl.methods._first import fit_of
 from raycl.study.netcheck import Measured, fails_alone, machine_bytes
 from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
+from raycl.training.presets import fit_of
 
 if TYPE_CHECKING:
     from raycl.study.cells import Cell

@@ -11,6 +11,7 @@ from raycl import calls, registry, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.domains import shown
 from raycl.errors import UserError
+from raycl.runs.build import make_method, masks_for, runs_for
 from raycl.space import filled
 from raycl.study import limits, netcheck, notes
 from raycl.study.cells import Cell
@@ -95,7 +96,9 @@ def _check_method(cell: Cell, benchmark: Benchmark) -> None:
     with userfiles.blamed(cell.method):
         cell.method.check_network(net, len(benchmark.classes))
     spec = cell.spec({}, cell.trial_seed)
-    if not userfiles.is_own(cell.method) or spec.masks or spec.runs:  # what these build on is not here yet
+    if (
+        not userfiles.is_own(cell.method) or masks_for(spec) or runs_for(spec)
+    ):  # what these build on is not here yet
         return
     with torch.random.fork_rng(devices=[]), userfiles.blamed(cell.method):
-        spec.make_method(benchmark)
+        make_method(spec, benchmark)

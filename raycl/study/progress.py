@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from raycl.runs.store import Result
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.study.cells import Cell
 from raycl.study.values import Grid, Search, Seeds
 

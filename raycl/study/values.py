@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from raycl.domains import is_number, plain, repeated, shown
 from raycl.errors import UserError, nearest
 from raycl.metrics import Metric
-from raycl.runs.sequence import Evaluate
 from raycl.space import Choice, Float, Int
-from raycl.spec import Numerics
+from raycl.specs import Evaluate, Numerics
 from raycl.study import limits
 
 if TYPE_CHECKING:

@@ -6,11 +6,9 @@ it depends on, and neither how many were trained beside it nor where.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +19,8 @@ from torch.func import functional_call
 from raycl import streams
 from raycl.masks import kept, layers_of, pack, unpack, weights_of
 from raycl.networks import Network
-from raycl.supermasks.edge_popup import Backbone as Init
-from raycl.supermasks.edge_popup import Values, fixed_weight
+from raycl.specs import BackboneInit
+from raycl.supermasks.edge_popup import fixed_weight
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Backbone:
         return logits
 
 
-def backbone_of(net: Network, seed: int, init: Init) -> Backbone:
+def backbone_of(net: Network, seed: int, init: BackboneInit) -> Backbone:
     """Freeze `net` at fixed random weights, biases zero; draws nothing from torch's current stream.
 
     The weights are those that the SupSup method gives a network of this seed.
@@ -65,74 +63,6 @@ def backbone_of(net: Network, seed: int, init: Init) -> Backbone:
     net.requires_grad_(False)
     found = masked_weights(net)
     return Backbone(net, tuple(found), tuple(found.values()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskSpec:
-    """All that one basis mask depends on.
-
-    Attributes:
-        network, benchmark: as a study writes them.
-        task: index within the benchmark; its training images are what the scores are trained on.
-        density: share of ones in each layer.
-        density_rule, score_rank, mask_values: as fields of the `supsup` method.
-        backbone_seed, backbone_init: of the frozen weights.
-        score_seed, order_seed: of the initial scores, and of the order of the data and its augmentation.
-        trained: False for random positions, which are drawn from `score_seed`.
-        fit: fields of `Fit.Config` that differ from their defaults; empty for a mask that is not trained.
-        numerics, identity, versions, code, home: as of a `RunSpec`.
-    """
-
-    network: str
-    benchmark: str
-    task: int
-    density: float
-    density_rule: Literal["uniform", "er", "threshold"] = "uniform"
-    score_rank: Literal["abs", "raw"] = "abs"
-    mask_values: Values = "binary"
-    backbone_seed: int = 1
-    backbone_init: Init = "kaiming_normal"
-    score_seed: int = 0
-    order_seed: int = 0
-    trained: bool = True
-    fit: Mapping[str, Any] = field(default_factory=dict)
-    numerics: Literal["strict", "fast"] = "strict"
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, int] = field(default_factory=dict)
-    code: Mapping[str, str] = field(default_factory=dict)
-    home: Path | None = field(default=None, repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; what equals its default is left out."""
-        plain: dict[str, Any] = {"kind": "mask"}
-        for name, entry in type(self).__dataclass_fields__.items():
-            value = getattr(self, name)
-            value = dict(value) if isinstance(value, Mapping) else value
-            if name != "home" and value != entry.default and value != {}:
-                plain[name] = value
-        return plain
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any], home: Path | None = None) -> MaskSpec:
-        """The inverse of `to_json`."""
-        return cls(**{name: value for name, value in plain.items() if name != "kind"}, home=home)
-
-    @functools.cached_property
-    def key(self) -> str:
-        """64 hexadecimal digits."""
-        from raycl.spec import key_of
-
-        return key_of(self.to_json())
-
-    def check_code(self) -> None:
-        """See that a user's own network and benchmark are those that the key stands for.
-
-        Raises:
-            UserError: a file of the user's has changed since the key was made.
-        """
-        from raycl import registry
-
-        registry.check_code(self.code, self.home, {"network": self.network, "benchmark": self.benchmark})
 
 
 @dataclass(frozen=True)

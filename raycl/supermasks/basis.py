@@ -7,20 +7,16 @@ mask 0 of a heterogeneous and of a homogeneous one are the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raycl import registry, streams
+from raycl.benchmarks import Recipe
 from raycl.errors import UserError
 from raycl.space import filled
-from raycl.supermasks.bank import MaskSpec
+from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.rules import check_fit
-from raycl.training.fit import Fit
-from raycl.training.presets import PRESETS, parts_of
-
-if TYPE_CHECKING:
-    from raycl.benchmarks import Recipe
-    from raycl.spec import RunSpec
+from raycl.training.presets import fit_of
+from raycl.training.settings import Config
 
 
 def masks_of(
@@ -126,7 +122,7 @@ def _mask(
         score_seed=score_seed,
         order_seed=order_seed if trained else 0,
         trained=trained,
-        fit=fit_of(preset, epochs, spec.method) if trained else {},
+        fit=_fit_of(preset, epochs, spec.method) if trained else {},
         numerics=spec.numerics,
         identity=dict(spec.identity),
         versions={part: version for part, version in spec.versions.items() if part != "method"},
@@ -136,14 +132,8 @@ def _mask(
     )
 
 
-def fit_of(preset: str, epochs: int, place: str) -> dict[str, Any]:
-    """Fields of `Fit.Config` that the presets change; `epochs` above 0 instead of theirs."""
-    values: dict[str, Any] = {}
-    for part in parts_of(preset, f"{place}: basis_preset"):
-        values |= PRESETS[part].fit
-    if epochs:
-        values["epochs"] = epochs
-    chosen: Fit.Config = filled(Fit.Config, values, f"{place}: basis_preset")
-    check_fit(chosen, f"{place}: basis_preset = {preset!r}")
-    settings = {field.name: (getattr(chosen, field.name), field.default) for field in fields(chosen)}
-    return {name: value for name, (value, default) in settings.items() if value != default}
+def _fit_of(preset: str, epochs: int, place: str) -> dict[str, Any]:
+    """Fields of `Fit.Config` that the presets change, which masks can be trained with."""
+    changed = fit_of(preset, epochs, f"{place}: basis_preset")
+    check_fit(filled(Config, changed, f"{place}: basis_preset"), f"{place}: basis_preset = {preset!r}")
+    return changed

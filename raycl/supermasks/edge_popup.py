@@ -7,17 +7,13 @@ arXiv 2006.14769.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from raycl.masks import TopK
-
-Backbone: TypeAlias = Literal["signed_constant", "kaiming_normal"]
-Rank: TypeAlias = Literal["abs", "raw"]
-Rule: TypeAlias = Literal["uniform", "er", "threshold"]
-Values: TypeAlias = Literal["binary", "signed", "soft", "signed_soft", "weight_norm", "signed_weight_norm"]
+from raycl.specs import BackboneInit, DensityRule, MaskValues, ScoreRank
 
 
 def fan_in(weight: Tensor) -> int:
@@ -25,7 +21,7 @@ def fan_in(weight: Tensor) -> int:
     return math.prod(weight.shape[1:])
 
 
-def fixed_weight(initial: Tensor, kind: Backbone) -> Tensor:
+def fixed_weight(initial: Tensor, kind: BackboneInit) -> Tensor:
     """A weight to freeze: the signs of the initial one at a constant size, or drawn anew from a normal.
 
     Both have the spread sqrt(2 / fan_in). Numbers are drawn on the CPU, the same for every device.
@@ -48,7 +44,7 @@ def draw_scores(weight: Tensor, generator: torch.Generator | None = None) -> Ten
     return drawn.uniform_(-bound, bound, generator=generator).to(weight.device)
 
 
-def density_of(weight: Tensor, density: float, rule: Rule) -> float:
+def density_of(weight: Tensor, density: float, rule: DensityRule) -> float:
     """Share of ones in a layer. Erdős–Rényi: min(0.5, c (out + in)/(out in area)) with c = 100 density.
 
     The budget c is in hundredths because the figures of ImpressLearn write {5, 8, .., 30}e-2 for what its
@@ -61,7 +57,11 @@ def density_of(weight: Tensor, density: float, rule: Rule) -> float:
 
 
 def mask_of(
-    scores: Tensor, density: float, rank: Rank = "abs", rule: Rule = "uniform", values: Values = "binary"
+    scores: Tensor,
+    density: float,
+    rank: ScoreRank = "abs",
+    rule: DensityRule = "uniform",
+    values: MaskValues = "binary",
 ) -> Tensor:
     """The layer's mask in the shape of its scores.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from raycl.errors import UserError
-from raycl.supermasks.edge_popup import Rank, Rule, Values
+from raycl.specs import DensityRule, MaskValues, ScoreRank
 from raycl.tasks import Task
 from raycl.training.fit import Fit
 
@@ -35,9 +35,9 @@ class Order:
 class Rules:
     """How scores become masks; fields as in `MaskSpec`."""
 
-    density_rule: Rule = "uniform"
-    score_rank: Rank = "abs"
-    mask_values: Values = "binary"
+    density_rule: DensityRule = "uniform"
+    score_rank: ScoreRank = "abs"
+    mask_values: MaskValues = "binary"
 
     @property
     def keeps_all(self) -> bool:

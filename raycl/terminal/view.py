@@ -19,6 +19,7 @@ from raycl.errors import UserError, fault_of, screen_line
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.results.collect import failure_of, older, subset_of
 from raycl.results.rows import printed_name
+from raycl.runs.build import runs_for
 from raycl.runs.store import Result, Trained
 from raycl.study.agenda import Agenda
 from raycl.study.estimate import Outlook, seconds_left, seconds_per_run
@@ -92,7 +93,7 @@ def _built_on(agenda: Agenda) -> set[str]:
     own = {spec.key for spec in specs}
     found: set[str] = set()
     while specs:
-        specs = [run for spec in specs for run in spec.runs.values()]
+        specs = [run for spec in specs for run in runs_for(spec).values()]
         found |= {run.key for run in specs}
     return found - own
 

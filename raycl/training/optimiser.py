@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raycl.training.fit import Fit
+from raycl.training.settings import Config
 
 
 class OptimiserUpdate:
@@ -91,7 +91,7 @@ class OptimiserUpdate:
         return change
 
 
-def optimiser_of(config: Fit.Config, groups: list[Any]) -> torch.optim.Optimizer:
+def optimiser_of(config: Config, groups: list[Any]) -> torch.optim.Optimizer:
     """A fresh optimiser over parameters or groups."""
     if config.optimiser == "adam":
         return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raycl.errors import UserError, nearest
-from raycl.space import Float
+from raycl.space import Float, filled
+from raycl.training.settings import Config
 
 
 @dataclass(frozen=True)
@@ -121,3 +122,24 @@ def parts_of(name: str | None, place: str) -> list[str]:
             known = ", ".join(PRESETS)
             raise UserError(f"{place}: unknown preset {part!r}{nearest(part, PRESETS)} (known: {known})")
     return parts
+
+
+def fit_of(preset: str, epochs: int = 0, place: str = "method.initial") -> dict[str, Any]:
+    """Fields of the training loop's Config that presets change from their defaults.
+
+    Args:
+        preset: of the catalogue, several joined by "+".
+        epochs: instead of the presets', if above 0.
+        place: where the preset was asked for, for the message.
+
+    Raises:
+        UserError: no such preset.
+    """
+    values: dict[str, Any] = {}
+    for part in parts_of(preset, place):
+        values |= PRESETS[part].fit
+    if epochs:
+        values["epochs"] = epochs
+    config = filled(Config, values, f"{place}: preset {preset!r}")
+    default = Config()
+    return {name: value for name in values if (value := getattr(config, name)) != getattr(default, name)}

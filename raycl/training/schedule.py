@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from raycl.training.fit import Fit
+from raycl.training.settings import Config
 
 
 class Schedule:
     """The learning rate over epochs, and when to stop."""
 
     def __init__(
-        self, config: Fit.Config, epochs: int, lr: float | None = None, patience: int | None = None,
+        self, config: Config, epochs: int, lr: float | None = None, patience: int | None = None,
         best: float | None = None,
     ) -> None:  # fmt: skip
         self.config, self.epochs = config, epochs

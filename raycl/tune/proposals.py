@@ -16,7 +16,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from raycl.space import Choice, Domain, Float
-from raycl.spec import key_of
+from raycl.specs import key_of
 from raycl.study.cells import Cell
 from raycl.study.values import Search
 

@@ -40,7 +40,7 @@ from raycl.results.collect import collect, row_of, subset_of
 from raycl.results.measures import measure
 from raycl.results.rows import Final, Row, printed_name
 from raycl.runs.store import Result
-from raycl.spec import key_of
+from raycl.specs import key_of
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
 from raycl.study.progress import CellState, Job, Trial

@@ -16,8 +16,7 @@ from typing import Any
 from ray import tune
 
 from raycl import userfiles
-from raycl.spec import RunSpec
-from raycl.supermasks.bank import MaskSpec
+from raycl.specs import MaskSpec, RunSpec
 from raycl.training.fit import Pulse
 from raycl.tune.watch import Watch
 

@@ -15,11 +15,13 @@ from PIL import Image
 
 from raycl import Search, Seeds, Study, registry
 from raycl.benchmarks import data_root
+from raycl.calls import nameless
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.registry import load
+from raycl.runs.build import make_benchmark
 from raycl.runs.checkpoints import Format
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.study.cells import Cell
 from raycl.study.expand import cells_of
 
@@ -84,7 +86,7 @@ def test_no_path_stands_in_a_run_or_its_tasks(kind: str, mine: Path, tmp_path: P
     spec = cell.spec({}, 1)
     assert spec.benchmark == cell.benchmark == f"{kind}(name={mine.name!r}, tasks=2)"
     assert list(spec.identity) == ["sha256"]
-    benchmark = spec.make_benchmark()
+    benchmark = make_benchmark(spec)
     written = [json.dumps(spec.to_json()), cell.name, benchmark.name, repr(benchmark.recipe)]
     written += [(file.read_bytes()).decode("latin1") for file in data_root().rglob("*.json")]
     assert not [words for words in written if str(tmp_path) in words or "project" in words]
@@ -140,10 +142,10 @@ def test_hidden_files_times_and_the_path_decide_nothing(tmp_path: Path) -> None:
 
 def test_a_worker_needs_no_path(kind: str, mine: Path) -> None:
     spec = spec_of(text(kind, mine))
-    wanted = spec.make_benchmark()
+    wanted = make_benchmark(spec)
     packed = pickle.dumps(wanted.tasks[1])
     shutil.rmtree(mine.parent)
-    found = RunSpec.from_json(json.loads(json.dumps(spec.to_json()))).make_benchmark()
+    found = make_benchmark(RunSpec.from_json(json.loads(json.dumps(spec.to_json()))))
     assert found.name == wanted.name
     for task in (found.tasks[1], pickle.loads(packed)):
         assert torch.equal(task.test.take(slice(None)), wanted.tasks[1].test.take(slice(None)))
@@ -157,7 +159,7 @@ def test_where_nothing_is_prepared_a_line_says_what_is(
     spec = spec_of(text(kind, mine))
     monkeypatch.setenv("RAYCL_DATA", str(tmp_path / "another machine"))
     with pytest.raises(UserError) as error:
-        spec.make_benchmark()
+        make_benchmark(spec)
     line = str(error.value)
     assert mine.name in line and spec.identity["sha256"][:16] in line and "plan the study" in line
     assert "\n" not in line
@@ -251,6 +253,6 @@ def test_other_nodes_are_given_what_was_prepared(kind: str, mine: Path) -> None:
 
 def test_the_text_of_built_in_benchmarks_is_what_their_keys_hold() -> None:
     for recipe in map(registry.recipe, ("digits_split(size=28)", "digits_permuted(tasks=20)")):
-        assert recipe.unnamed() == str(recipe)
+        assert nameless(str(recipe)) == str(recipe)
     plain = RunSpec(method="finetune", network="mlp", benchmark="digits_split")
     assert plain.keyed() == plain.to_json()

@@ -9,7 +9,7 @@ from raycl.method import Method
 from raycl.runs.sequence import Report
 from raycl.runs.store import Result, Store
 from raycl.space import Float
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
 from raycl.study.expand import cells_of

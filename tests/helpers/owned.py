@@ -9,12 +9,13 @@ from torch import Tensor
 
 from raycl import calls, registry, streams
 from raycl.method import World
-from raycl.methods._first import fit_of, state_of
 from raycl.networks import Start
+from raycl.networks._backbone import state_of
 from raycl.runs.artefacts import Pretrained
 from raycl.space import filled
 from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
+from raycl.training.presets import fit_of
 from tests.helpers import facts, toys
 
 DECAYED: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2}

@@ -17,8 +17,8 @@ from raycl.methods.impresslearn import ImpressLearn
 from raycl.networks import Start
 from raycl.probes import answers
 from raycl.space import filled
-from raycl.spec import RunSpec
-from raycl.supermasks.bank import BasisMask, MaskSpec, backbone_of, packed, random_mask
+from raycl.specs import MaskSpec, RunSpec
+from raycl.supermasks.bank import BasisMask, backbone_of, packed, random_mask
 from raycl.tasks import Batch, Benchmark
 from raycl.training.presets import PRESETS
 from tests.helpers import facts, toys

@@ -13,15 +13,17 @@ from torch import Tensor
 
 from raycl import calls, registry, streams
 from raycl.method import World
-from raycl.methods._first import BACKBONE, FirstTask, fit_of, state_of
+from raycl.methods._first import BACKBONE, FirstTask
 from raycl.methods.piggyback import Piggyback
 from raycl.networks import Start
+from raycl.networks._backbone import state_of
 from raycl.runs import sequence
 from raycl.runs.artefacts import Pretrained
 from raycl.space import filled
-from raycl.spec import RunSpec
+from raycl.specs import RunSpec
 from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
+from raycl.training.presets import fit_of
 from tests.helpers import facts, toys
 from tests.helpers.networks import TWO_NORMED
 

@@ -14,7 +14,8 @@ from raycl.masks import kept
 from raycl.method import World
 from raycl.methods.supsup import SupSup
 from raycl.networks import Start
-from raycl.supermasks.edge_popup import Values, density_of, draw_scores, fixed_weight
+from raycl.specs import MaskValues
+from raycl.supermasks.edge_popup import density_of, draw_scores, fixed_weight
 from tests.helpers import facts, toys
 
 
@@ -189,8 +190,8 @@ def test_gradient_goes_straight_through_to_the_scores() -> None:
         torch.testing.assert_close(scores.grad, gradient * scores.detach().sign(), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("values", get_args(Values))
-def test_kinds_of_mask_are_kept_with_their_factors(values: Values) -> None:
+@pytest.mark.parametrize("values", get_args(MaskValues))
+def test_kinds_of_mask_are_kept_with_their_factors(values: MaskValues) -> None:
     on = toys.benchmark()
     supsup: Any = toys.method("supsup", on, mask_values=values, density=0.25)
     empty = supsup.stored_bytes()
@@ -213,8 +214,8 @@ def test_kinds_of_mask_are_kept_with_their_factors(values: Values) -> None:
     assert bool((trained[0] < 0).any()) == values.startswith("signed")
 
 
-@pytest.mark.parametrize("values", get_args(Values))
-def test_every_kind_of_mask_learns_and_keeps_logits(values: Values) -> None:
+@pytest.mark.parametrize("values", get_args(MaskValues))
+def test_every_kind_of_mask_learns_and_keeps_logits(values: MaskValues) -> None:
     on = toys.benchmark()
     supsup: Any = toys.method("supsup", on, mask_values=values)
     toys.learn_one(supsup, on, toys.fit(**toys.EAGER), 0)

@@ -250,31 +250,36 @@ def test_files_that_nodes_must_share_are_those_that_workers_load() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     loaded = {Path(file).relative_to(HOME / "raycl").as_posix() for file in done.stdout.split()}
-    assert {"tune/trainable.py", "player.py", "probes/xmeans.py", "methods/_picks.py"} <= loaded
+    assert {"tune/trainable.py", "runs/player.py", "probes/xmeans.py", "methods/_picks.py"} <= loaded
     assert loaded <= provenance.worker_files()
     driver = {
         "cli.py",
         "api.py",
-        "study.py",
-        "agenda.py",
-        "view.py",
-        "gc.py",
+        "study/values.py",
+        "study/agenda.py",
+        "terminal/view.py",
+        "study/gc.py",
         "tune/launch.py",
-        "tune/nodes.py",
+        "tune/fitness/nodes.py",
     }
     assert not driver & provenance.worker_files()
-    assert not [name for name in provenance.worker_files() if name.startswith("reporting/")]
+    assert not [
+        name
+        for name in provenance.worker_files()
+        if name.startswith(("study/", "results/", "papers/", "reporting/", "terminal/"))
+    ]
 
 
 EXECUTED = """
 import sys
-from raycl import names, player, process, spec
-names.recipes()
-for name in names.method_names():
-    names.method(name)
+from raycl import process, registry, specs
+from raycl.runs import player
+registry.recipes()
+for name in registry.method_names():
+    registry.method(name)
 with process.Guard():  # it looks at all of raycl, and executes none of it
     pass
-run = spec.RunSpec(method=sys.argv[1], network="mlp", benchmark="digits_split", fit={"epochs": 1})
+run = specs.RunSpec(method=sys.argv[1], network="mlp", benchmark="digits_split", fit={"epochs": 1})
 seen = set()
 sys.setprofile(lambda frame, event, _: seen.add(frame.f_code.co_filename) if event == "call" else None)
 result = player.play(run)

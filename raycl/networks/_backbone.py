@@ -1,0 +1,53 @@
+"""A network after the first task, which methods and their variants take over one and the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from raycl.networks.base import Network
+from raycl.plainfiles import DamagedArtefact
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network after the first task.
+
+    Attributes:
+        tensors: of the body and the first head, by name in the network; batch statistics are among them.
+        seconds, epochs, updates: what its training took.
+    """
+
+    tensors: Mapping[str, Tensor]
+    seconds: float
+    epochs: int
+    updates: int
+
+
+def adopt(net: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Load a backbone into a network that may have more heads.
+
+    Raises:
+        DamagedArtefact: it is of another network.
+    """
+    own = net.state_dict()
+    wrong = [
+        name
+        for name, tensor in tensors.items()
+        if name not in own or (own[name].shape, own[name].dtype) != (tensor.shape, tensor.dtype)
+    ]
+    lacking = [name for name in own if not name.startswith("heads.") and name not in tensors]
+    if wrong or lacking:
+        raise DamagedArtefact(f"the backbone does not fit the network at {(wrong + lacking)[0]}", "backbone")
+    net.load_state_dict(dict(tensors), strict=False)
+
+
+def state_of(net: Network) -> dict[str, Tensor]:
+    """What a backbone is: the body and the first head."""
+    return {
+        name: tensor.detach().cpu()
+        for name, tensor in net.state_dict().items()
+        if not name.startswith("heads.") or name.startswith("heads.0.")
+    }
