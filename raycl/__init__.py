@@ -23,6 +23,7 @@ _HOMES = {
     "Layers": "raycl.reporting.layers",
     "PaperTable": "raycl.papers.tables",
     "Metric": "raycl.metrics",
+    "View": "raycl.reporting.view",
     "Float": "raycl.space",
     "Int": "raycl.space",
     "Choice": "raycl.space",
@@ -47,6 +48,7 @@ __all__ = [
     "Seeds",
     "Sheet",
     "Study",
+    "View",
     "__version__",
     "load",
     "report",
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from raycl.reporting.boxes import Boxes
     from raycl.reporting.curves import Curves
     from raycl.reporting.layers import Layers
+    from raycl.reporting.view import View
     from raycl.space import Choice, Float, Int
     from raycl.study.forms import Form
     from raycl.study.values import Grid, R, Search, Seeds, Sheet, Study

@@ -6,6 +6,7 @@ of a terminal, of which a Chinese character takes two and a combining accent non
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -143,3 +144,13 @@ def wrapped(text: str, indent: str = "  ", width: int = COLUMNS) -> list[str]:
 def counted(n: int, noun: str) -> str:
     """1 seed, 3 seeds."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+class Lines(io.StringIO):
+    """Lines of a writer that end in a line feed alone.
+
+    Python 3.11's writer leaves a carriage return within a text unquoted unless it ends lines with one itself.
+    """
+
+    def write(self, line: str) -> int:
+        return super().write(line.removesuffix("\r\n") + "\n")

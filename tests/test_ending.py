@@ -18,7 +18,7 @@ STUDY = Study(methods={"one": {}, "finetune": {}}, benchmarks=["digits_split"],
 """
 VIEW = """
 from raycl import *
-from raycl.study.values import View
+from raycl import View
 class Mine(View):
     title, notes = "mine", ()
     def lines(self, section):

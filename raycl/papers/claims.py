@@ -44,11 +44,12 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from itertools import product
 
+from raycl.catalogue import catalogue
 from raycl.errors import UserError, nearest
 from raycl.results.grammar import (
-    DATA,
     RUNNING,
     VARIANTS,
     Axis,
@@ -58,7 +59,6 @@ from raycl.results.grammar import (
     Place,
     Side,
     Stored,
-    catalogue,
     is_number,
     parse_axis,
     parse_metric,
@@ -188,7 +188,10 @@ def papers() -> tuple[str, ...]:
 
 @functools.cache
 def _shipped() -> tuple[Claim, ...]:
-    return read_claims(DATA.joinpath("claims.csv").read_text(encoding="utf-8"), "claims.csv")
+    return read_claims(
+        resources.files("raycl.papers").joinpath("data").joinpath("claims.csv").read_text(encoding="utf-8"),
+        "claims.csv",
+    )
 
 
 def read_claims(text: str, file: str) -> tuple[Claim, ...]:

@@ -9,11 +9,10 @@ from typing import Any
 
 from raycl.papers.findings import Finding, Verdict
 from raycl.papers.judging import GRAVEST, HOLDS, IN_THE_MEAN, NO_VERDICT, NOT_RUN, REVERSED, UNDECIDED
-from raycl.reporting.csvfile import Lines
 from raycl.results.grammar import VARIANTS
 from raycl.results.numbers import written
 from raycl.study.values import Study
-from raycl.text import counted, fraction, wrapped
+from raycl.text import Lines, counted, fraction, wrapped
 
 SHOWN = 3  # comparisons of a claim that the terminal shows
 LEVELS = 6  # values along an axis that are shown

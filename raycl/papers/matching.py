@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from raycl import calls, registry, userfiles
+from raycl.catalogue import catalogue
 from raycl.errors import UserError
-from raycl.results.grammar import Item, Metric, Place, catalogue
+from raycl.results.grammar import Item, Metric, Place
 from raycl.results.numbers import ABSENT, number, setting
 from raycl.results.rows import Row
 from raycl.study.values import Grid

@@ -7,9 +7,12 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib import resources
 
 from raycl.errors import UserError
-from raycl.results.grammar import DATA, parse_place
+from raycl.results.grammar import parse_place
+
+DATA = resources.files("raycl.papers").joinpath("data")
 
 SCALES = {"%": 0.01, "percent": 0.01, "percentage_points": 0.01, "minutes": 60, "MB": 2**20}
 """From a printed unit to ours: fractions, seconds, bytes; a unit that is not here is ours already."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from raycl import registry
+from raycl.catalogue import catalogue
 from raycl.errors import UserError
 from raycl.papers import printed
 from raycl.papers.printed import Printed
@@ -15,7 +16,6 @@ from raycl.results.grammar import (
     Item,
     Metric,
     Place,
-    catalogue,
     expanded,
     parse_item,
     parse_metric,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, Literal
 
 from raycl import metrics, registry, units
+from raycl.catalogue import catalogue
 from raycl.errors import UserError, nearest
 from raycl.papers.claims import claims
-from raycl.results.grammar import Item, catalogue, parse_item, parse_metric
+from raycl.results.grammar import Item, parse_item, parse_metric
 from raycl.results.numbers import BY_TASK, of_every_run
 from raycl.space import fields_of
 from raycl.study.values import Study
@@ -45,6 +47,7 @@ class PaperTable:
         notes: printed under it.
     """
 
+    belongs: ClassVar[Literal["tables"]] = "tables"
     title: str
     _: KW_ONLY
     rows: Mapping[str, str | tuple[str, str]]
@@ -103,29 +106,28 @@ class PaperTable:
         entries = self.rows[row], self.columns.get(column, "")
         return next((entry[1] for entry in entries if not isinstance(entry, str)), self.metric)
 
+    def check(self, study: Study, place: str) -> None:
+        """See that all that a table names exists.
+
+        Raises:
+            UserError: names the value, the place and the remedy.
+        """
+        where = f"{place}: tables: {self.title!r}"
+        for label, entry in self.rows.items():
+            if first_of(entry) not in study.methods:
+                _check_item(first_of(entry), f"{where}: rows[{label!r}]")
+        for label, entry in self.columns.items():
+            text, _, _ = parts_of(first_of(entry))
+            registry.recipe(text, f"{where}: columns[{label!r}]")
+        own = any(":" in str(keys.get("method", label)) for label, keys in study.methods.items())
+        known = known_metrics(study.metrics)
+        for row in self.rows:
+            for column in self.columns:
+                _check_metric(self.metric_of(row, column), where, known, own)
+        _check_metric(self.best, where, known, own)
+
 
 # Checks, before anything runs for hours
-
-
-def check(table: PaperTable, study: Study, place: str) -> None:
-    """See that all that a table names exists.
-
-    Raises:
-        UserError: names the value, the place and the remedy.
-    """
-    where = f"{place}: tables: {table.title!r}"
-    for label, entry in table.rows.items():
-        if first_of(entry) not in study.methods:
-            _check_item(first_of(entry), f"{where}: rows[{label!r}]")
-    for label, entry in table.columns.items():
-        text, _, _ = parts_of(first_of(entry))
-        registry.recipe(text, f"{where}: columns[{label!r}]")
-    own = any(":" in str(keys.get("method", label)) for label, keys in study.methods.items())
-    known = known_metrics(study.metrics)
-    for row in table.rows:
-        for column in table.columns:
-            _check_metric(table.metric_of(row, column), where, known, own)
-    _check_metric(table.best, where, known, own)
 
 
 def _check_item(text: str, place: str) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from raycl import units
 from raycl.papers.cells import SUBSET, SUBSTITUTE, Entry, Filled, filled
 from raycl.papers.judging import ENOUGH
+from raycl.papers.tables import PaperTable
 from raycl.results.collect import searched_on
 from raycl.results.rows import Section
 from raycl.study.values import Study
@@ -59,7 +60,7 @@ class Deviation(NamedTuple):
 
 def tables_of(study: Study, sections: Sequence[Section]) -> list[Filled]:
     """A study's tables, filled."""
-    return [filled(table, study, sections) for table in study.tables]
+    return [filled(table, study, sections) for table in study.tables if isinstance(table, PaperTable)]
 
 
 def texts(entry: Entry) -> Texts:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from raycl.catalogue import catalogue
 from raycl.papers.arithmetic import accounted, trunk_bytes
 from raycl.papers.claims import Claim, claims
 from raycl.papers.findings import Finding, Verdict
@@ -38,7 +39,6 @@ from raycl.results.grammar import (
     Side,
     Stored,
     Trunk,
-    catalogue,
     parse_place,
 )
 from raycl.results.numbers import ABSENT, along, number, setting

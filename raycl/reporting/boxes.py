@@ -11,37 +11,19 @@ import numpy as np
 
 from raycl.errors import UserError
 from raycl.patterns import labels_chosen
+from raycl.reporting.shapes import Box
+from raycl.reporting.view import View
 from raycl.results.grammar import Metric, parse_metric
 from raycl.results.numbers import ABSENT, by_task, number, setting, written
 from raycl.results.rows import Final, Row, Section
-from raycl.study.values import View
 
 if TYPE_CHECKING:
     from raycl.reporting.plots import Styles
 
 _GAPS = r"\s\-_/,=@()\[\]"  # between the words of a label; not the point of a number
+
+
 OF_A_RUN = ("seed", "order")  # what a point may go by besides settings
-
-
-@dataclass(frozen=True)
-class Box:
-    """The points of a kind at a place of the axis.
-
-    Attributes:
-        place: the setting `x`; a name where the rows have no such setting.
-        values: one per point, in a fixed order.
-        band: to be drawn across all places.
-    """
-
-    kind: str
-    place: Any
-    values: tuple[float, ...]
-    band: bool = False
-
-    @property
-    def quartiles(self) -> tuple[float, float, float]:
-        low, middle, high = np.quantile(self.values, (0.25, 0.5, 0.75))
-        return float(low), float(middle), float(high)
 
 
 class _Run(NamedTuple):

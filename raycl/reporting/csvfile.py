@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,12 @@ from raycl.metrics import Metric, all_metrics
 from raycl.papers import tabletext
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import canonical, fixed
+from raycl.reporting.view import views_of
 from raycl.results.collect import sections, subset_of
 from raycl.results.numbers import FACTS, TIMES
 from raycl.results.rows import COMPLETE, DIVERGED, MISSING, Final, Group, Row, Stat
 from raycl.study.values import Study
+from raycl.text import Lines
 
 _LEADING = ["benchmark", "subset", "order", "label", "seed", "status", "n", "trials", "trials_diverged"]
 TABLE_COLUMNS = [
@@ -39,16 +40,6 @@ def columns(own: Sequence[Metric] = ()) -> list[str]:
         *FACTS,
         *("config", "key", "matrix", "fixed", "inherited"),
     ]
-
-
-class Lines(io.StringIO):
-    """Lines of a writer that end in a line feed alone.
-
-    Python 3.11's writer leaves a carriage return within a text unquoted unless it ends lines with one itself.
-    """
-
-    def write(self, line: str) -> int:
-        return super().write(line.removesuffix("\r\n") + "\n")
 
 
 def to_csv(study: Study, rows: Sequence[Row], times: bool = True) -> str:
@@ -90,7 +81,10 @@ def points_csv(study: Study, rows: Sequence[Row]) -> str:
             f"{study.file}: it has no views, whose points these would be; give it some (views=[...])"
         )
     points = [
-        point for view in study.views for section in sections(study, rows) for point in view.points(section)
+        point
+        for view in views_of(study)
+        for section in sections(study, rows)
+        for point in view.points(section)
     ]
     out = Lines()
     columns = list(dict.fromkeys(key for point in points for key in point))

@@ -8,36 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raycl.errors import UserError
-from raycl.metrics import Matrix
+from raycl.errors import UserError, quoted
 from raycl.patterns import labels_chosen
+from raycl.reporting.shapes import Curve, levels_of
+from raycl.reporting.view import View
 from raycl.results.grammar import RUNNING, Metric, parse_metric
 from raycl.results.numbers import BY_TASK, along, is_signed, of_every_run, written
 from raycl.results.rows import Final, Group, Section
-from raycl.study.values import View
+from raycl.study.values import Study
 from raycl.text import clip, one_line
 
 if TYPE_CHECKING:
     from raycl.reporting.plots import Styles
 
 SHOWN = 8  # places that a table has columns for
+
+
 TIMES = ("ct", "seconds")  # with what the names of times begin
+
+
 FRACTIONS = ("acc", "fwt", "blocked", "f_")  # with what the names of fractions begin
+
+
 UNITS = dict.fromkeys(FRACTIONS, "fraction") | dict.fromkeys(TIMES, "s") | {"bytes": "B"}
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What a label came to along the axis.
-
-    Attributes:
-        levels: tasks counted from 1, or names of layers, which all of its runs have.
-        values: [runs, levels].
-    """
-
-    label: str
-    levels: tuple[Any, ...]
-    values: Matrix
 
 
 def one_per_run(place: str, name: str) -> UserError:
@@ -46,12 +39,6 @@ def one_per_run(place: str, name: str) -> UserError:
         f"{place}: {name} is one number per run; a line takes one that each task has, such as "
         f"{', '.join(BY_TASK)}"
     )
-
-
-def levels_of(curves: Sequence[Curve]) -> list[Any]:
-    """Of all curves together: numbers in ascending order, names in that of the network."""
-    found = dict.fromkeys(level for curve in curves for level in curve.levels)
-    return list(found) if any(isinstance(level, str) for level in found) else sorted(found)
 
 
 @dataclass(frozen=True)
@@ -88,6 +75,11 @@ class Curves(View):
             raise UserError(f"{place}: value {self.value!r} has several axes; keep one of {', '.join(axes)}")
         if metric.name in of_every_run() and metric.name not in BY_TASK:
             raise one_per_run(place, metric.name)
+
+    def check(self, study: Study, place: str) -> None:
+        super().check(study, place)
+        if self.metric.name in [metric.name for metric in study.metrics]:
+            raise one_per_run(f"{place}: views: {quoted(self.title)}", self.metric.name)
 
     @property
     def metric(self) -> Metric:

@@ -17,6 +17,7 @@ from raycl.papers import claimtext, tabletext, verdicts
 from raycl.papers.cells import Filled
 from raycl.reporting import plots, searches, sensitivity, settings, table
 from raycl.reporting.importances import importances
+from raycl.reporting.view import View, views_of
 from raycl.results import measures
 from raycl.results.collect import collect, searched_on, sections
 from raycl.results.numbers import TIMES
@@ -24,7 +25,7 @@ from raycl.results.rows import COMPLETE, Group, Row, Section
 from raycl.runs.store import Result, publish
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
-from raycl.study.values import Search, Seeds, Study, View
+from raycl.study.values import Search, Seeds, Study
 from raycl.text import ABSENT, about, counted, fraction, moment, one_line, plain_value, quantity, seconds
 
 DEFINITIONS = {
@@ -188,7 +189,7 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
     return {
         "views": [
             _view(view, section, f"{name}-view{n}", styles)
-            for n, view in enumerate(study.views)
+            for n, view in enumerate(views_of(study))
             if view.lines(section)[1]
         ],
         "crowded": CROWDED.format(counted(len(section.groups), "method")) if crowded else "",

@@ -9,38 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raycl.errors import UserError
-from raycl.metrics import Matrix
 from raycl.patterns import labels_chosen
+from raycl.reporting.shapes import ALL, Panel
+from raycl.reporting.view import View
 from raycl.results.grammar import Metric, parse_metric
 from raycl.results.numbers import along, by_task, written
 from raycl.results.rows import Final, Group, Section
-from raycl.study.values import View
 from raycl.text import clip, one_line
 
 if TYPE_CHECKING:
     from raycl.reporting.plots import Styles
 
 SHOWN = 8  # tasks that a table has columns for
+
+
 LINES = 16  # layers that it has lines for, of each label
-ALL = "all layers"
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What a label came to in every layer.
-
-    Attributes:
-        layers: in the order of the network, and last all of them together where a method says that.
-        tasks: counted from 1; those after which some run has the number.
-        values: [layers, tasks], means over the runs that have it; NaN where none has.
-        runs: how many have any.
-    """
-
-    label: str
-    layers: tuple[str, ...]
-    tasks: tuple[int, ...]
-    values: Matrix
-    runs: int
 
 
 @dataclass(frozen=True)

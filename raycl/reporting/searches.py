@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from raycl import metrics
 from raycl.reporting.sensitivity import PERCENT, counted_trials, sensitivity
+from raycl.reporting.view import View
 from raycl.results.rows import Section
-from raycl.study.values import View
 from raycl.text import ABSENT, fraction, one_line, seconds
 
 if TYPE_CHECKING:

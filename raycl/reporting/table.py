@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from raycl.metrics import Metric, all_metrics
 from raycl.papers import tabletext
 from raycl.reporting.searches import Searches
+from raycl.reporting.view import View, views_of
 from raycl.results import measures
 from raycl.results.collect import collect, searched_on, sections
 from raycl.results.rows import COMPLETE, Group, Row, Section
 from raycl.study.agenda import Agenda
-from raycl.study.values import Seeds, Sheet, Study, View
+from raycl.study.values import Seeds, Sheet, Study
 from raycl.text import (
     ABSENT,
     COLUMNS,
@@ -65,7 +66,7 @@ def table_text(study: Study, agenda: Agenda) -> str:
     for section in found:
         main = ["\n".join(section_lines(study, section))]
         main += ["\n".join(lines) for lines in [view_lines(Searches(), section)] if lines]
-        seen = ["\n".join(lines) for view in study.views if (lines := view_lines(view, section))]
+        seen = ["\n".join(lines) for view in views_of(study) if (lines := view_lines(view, section))]
         parts += seen + main if crowded(study, section) else main + seen
     return "\n\n".join(parts) + "\n"
 

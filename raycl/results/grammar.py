@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, TypeAlias
 
-DATA = resources.files("raycl.reporting").joinpath("data")
+from raycl.catalogue import catalogue
 
 RUNNING = ("t", "layer", "steps")  # axes along a metric of one run
 VARIANTS = "variants"
@@ -111,13 +111,6 @@ class Axis:
 
     name: str
     variants: tuple[Item, ...] = ()
-
-
-@functools.cache
-def catalogue() -> Mapping[str, Any]:
-    """Sets of benchmarks, names of axes, derived metrics, stand-ins."""
-    found: dict[str, Any] = json.loads(DATA.joinpath("catalogue.json").read_text(encoding="utf-8"))
-    return found
 
 
 def split(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from raycl import metrics
 from raycl.metrics import mean
 from raycl.results import measures
-from raycl.papers.claims import catalogue
+from raycl.catalogue import catalogue
 from raycl.results.grammar import Metric
 from raycl.results.rows import Final, Row
 from raycl.text import fraction, plain_value, quantity, seconds, signed

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from raycl import registry
+from raycl.catalogue import catalogue
 from raycl.errors import UserError, nearest, quoted
 from raycl.filenames import check_study_name
-from raycl.space import fields_of
-from raycl.study import limits, planning
-from raycl.study.values import Grid, R, Search, Seeds, Sheet, Study, View
-
-if TYPE_CHECKING:
-    pass
+from raycl.study import limits, ownmetrics, planning
+from raycl.study.values import Grid, R, Search, Seeds, Sheet, Shown, Study
 
 
 def check_study(study: Study, place: str) -> None:
@@ -41,9 +37,10 @@ def check_study(study: Study, place: str) -> None:
     _check_kinds(study, place)
     planning.check_labels(study.methods, place)
     _check_size(study, place)
-    _check_views(study, place)
-    _check_metrics(study, place)
-    _check_tables(study, place)
+    _check_paper(study, place)
+    ownmetrics.check(study.metrics, place)
+    _check_shown(study.views, "views", study, place)
+    _check_shown(study.tables, "tables", study, place)
     check_search(study.search, place)
     if not isinstance(study.final, Seeds) and not (
         isinstance(study.final, str) and study.final == "best trial"
@@ -101,46 +98,24 @@ def _check_text(value: Any, name: str, place: str, optional: bool = False) -> No
         raise UserError(f"{place}: {name} = {quoted(value)} should be a text in quotes")
 
 
-def _check_views(study: Study, place: str) -> None:
+def _check_paper(study: Study, place: str) -> None:
+    papers = catalogue()["papers"]
+    if study.paper not in ("", *papers):
+        raise UserError(
+            f"{place}: unknown paper {quoted(study.paper)}{nearest(study.paper, papers)} "
+            f"(known: {', '.join(papers)})"
+        )
+
+
+def _check_shown(items: Any, name: Literal["views", "tables"], study: Study, place: str) -> None:
     """What a report needs is checked before anything runs for hours."""
-    from raycl.papers.claims import papers  # here, because reports are made of studies
-
-    if study.paper not in ("", *papers()):
-        raise UserError(
-            f"{place}: unknown paper {quoted(study.paper)}{nearest(study.paper, papers())} "
-            f"(known: {', '.join(papers())})"
-        )
-    views = study.views
-    if not isinstance(views, list | tuple) or not all(isinstance(view, View) for view in views):
-        raise UserError(f"{place}: views = {quoted(views)} should be a list of views, such as [Boxes(...)]")
-    methods = [registry.method(str(keys.get("method", label)), f"{place}: methods[{quoted(label)}]")
-               for label, keys in study.methods.items()]  # fmt: skip
-    known = {f"method.{name}" for method in methods for name in fields_of(method.Config)}
-    for view in views:
-        for key in view.settings:
-            if key.startswith("method.") and key not in known:
-                raise UserError(
-                    f"{place}: views: {quoted(view.title)} asks for {quoted(key)}{nearest(key, known)}, "
-                    "a setting of none of the study's methods"
-                )
-
-
-def _check_metrics(study: Study, place: str) -> None:
-    from raycl.reporting import ownmetrics  # here, because reports are made of studies
-
-    ownmetrics.check(study, place)
-
-
-def _check_tables(study: Study, place: str) -> None:
-    from raycl.papers import tables as papertables  # here, because reports are made of studies
-
-    tables = study.tables
-    if not isinstance(tables, list | tuple) or not all(isinstance(t, papertables.PaperTable) for t in tables):
-        raise UserError(
-            f"{place}: tables = {quoted(tables)} should be a list of tables, such as [PaperTable(...)]"
-        )
-    for table in tables:
-        papertables.check(table, study, place)
+    example = {"views": "[Boxes(...)]", "tables": "[PaperTable(...)]"}[name]
+    if not isinstance(items, list | tuple) or not all(
+        isinstance(item, Shown) and item.belongs == name for item in items
+    ):
+        raise UserError(f"{place}: {name} = {quoted(items)} should be a list of {name}, such as {example}")
+    for item in items:
+        item.check(study, place)
 
 
 def check_search(search: Any, place: str) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from raycl.domains import is_number, plain, repeated, shown
 from raycl.errors import UserError, nearest
@@ -16,11 +16,6 @@ from raycl.metrics import Metric
 from raycl.space import Choice, Float, Int
 from raycl.specs import Evaluate, Numerics
 from raycl.study import limits
-
-if TYPE_CHECKING:
-    from raycl.papers.tables import PaperTable
-    from raycl.reporting.plots import Styles
-    from raycl.results.rows import Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,38 +180,30 @@ class Sheet:
 Final: TypeAlias = Seeds | Literal["best trial"]
 
 
-class View:
-    """What a report shows besides its tables; `raycl.reporting.boxes` has one.
-
-    Attributes:
-        title: of its figure and its table.
-        notes: printed under it.
-        settings: dotted fields by which it sorts, so that a wrong name is told before anything runs.
-    """
-
-    title: str
-    notes: Sequence[str]
+@runtime_checkable
+class Shown(Protocol):
+    """What a report shows besides its tables of numbers: a view, or a table as a paper has it."""
 
     @property
-    def settings(self) -> Sequence[str]:
-        return ()
+    def title(self) -> str:
+        """Of its figure and its table."""
+        ...
 
     @property
-    def caption(self) -> str:
-        """What its figure shows, without a full stop."""
-        return ""
+    def belongs(self) -> Literal["views", "tables"]:
+        """The field of `Study` where it is written."""
+        ...
 
-    def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of its table of a benchmark; no rows where it has nothing to show."""
-        raise NotImplementedError(f"{type(self).__qualname__} does not define lines(section)")
+    def check(self, study: Study, place: str) -> None:
+        """See that all that it names exists, before anything runs.
 
-    def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
-        """SVG of a benchmark, its ids beginning with `name`, or ""; methods look as `styles` says."""
-        return ""
+        Args:
+            place: where the study stands, for the message.
 
-    def points(self, section: Section) -> list[dict[str, Any]]:
-        """The raw numbers behind it, a dictionary each."""
-        return []
+        Raises:
+            UserError: names the value, the place and the remedy.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,9 +247,9 @@ class Study:
     numerics: Numerics = "strict"
     evaluate: Evaluate | None = None
     paper: str = ""
-    views: Sequence[View] = ()
+    views: Sequence[Shown] = ()
     sheets: Sequence[Sheet | Callable[[], Sheet]] = ()
-    tables: Sequence[PaperTable] = ()
+    tables: Sequence[Shown] = ()
     metrics: Sequence[Metric] = ()
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)

@@ -14,11 +14,12 @@ from raycl import Boxes
 from raycl.cli import main
 from raycl.errors import UserError
 from raycl.reporting import render
-from raycl.reporting.boxes import Box
+from raycl.reporting.shapes import Box
 from raycl.reporting.table import view_lines
+from raycl.reporting.view import View
 from raycl.results.collect import collect, sections
 from raycl.runs.store import Store
-from raycl.study.values import Study, View
+from raycl.study.values import Study
 from tests.helpers import hand
 
 TASKS = "digits_permuted(tasks=2, first=3)"

@@ -13,12 +13,14 @@ import pytest
 from raycl.errors import UserError
 from raycl.reporting import plots, render
 from raycl.reporting.csvfile import points_csv
-from raycl.reporting.curves import SHOWN, Curve, Curves, levels_of
+from raycl.reporting.curves import SHOWN, Curves
+from raycl.reporting.shapes import Curve, levels_of
 from raycl.reporting.table import view_lines
+from raycl.reporting.view import View
 from raycl.results.collect import collect, sections
 from raycl.results.rows import Section
 from raycl.runs.store import Store
-from raycl.study.values import Study, View
+from raycl.study.values import Study
 from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK
 

@@ -15,12 +15,13 @@ from raycl import Layers
 from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.reporting.csvfile import points_csv
-from raycl.reporting.layers import ALL
+from raycl.reporting.shapes import ALL
 from raycl.reporting.table import view_lines
+from raycl.reporting.view import View
 from raycl.results.collect import collect, sections
 from raycl.results.rows import Section
 from raycl.runs.store import Store
-from raycl.study.values import Study, View
+from raycl.study.values import Study
 from tests.helpers import hand
 
 MAP = Layers("Figure 6: soft entries", rows="k*")

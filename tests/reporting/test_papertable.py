@@ -633,4 +633,4 @@ def test_a_table_may_name_every_number_that_a_method_reports() -> None:
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     strange = sorted(figures - set(known_metrics()))
-    assert figures and not strange, f"add to figures in raycl/reporting/data/catalogue.json: {strange}"
+    assert figures and not strange, f"add to figures in raycl/catalogue.json: {strange}"

@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from raycl.reporting.curves import Curve, levels_of
-from raycl.reporting.layers import ALL
 from raycl.reporting.plots.learning import ANNOTATED, cell_numbers
 from raycl.reporting.plots.look import (
     LEGEND_COLUMNS,
@@ -31,11 +29,11 @@ from raycl.reporting.plots.look import (
     styles_of,
     svg,
 )
+from raycl.reporting.shapes import ALL, Curve, levels_of
 from raycl.text import clip, plain_value
 
 if TYPE_CHECKING:
-    from raycl.reporting.boxes import Box
-    from raycl.reporting.layers import Panel
+    from raycl.reporting.shapes import Box, Panel
 
 
 def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str) -> str:

@@ -3,52 +3,40 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from raycl import units
+from raycl.catalogue import catalogue
 from raycl.errors import UserError, nearest, quoted, screen_line
-from raycl.metrics import Metric, metric_named
-from raycl.papers.claims import RUNNING
-from raycl.papers.tables import known_metrics
-from raycl.reporting import csvfile, sensitivity
-from raycl.reporting.curves import Curves, one_per_run
-from raycl.study.values import Study
-
-ELSEWHERE = ("paper", "difference", "epochs", "stored", "method", "view", "kind", "task", *RUNNING)
-"""Names that MLflow, the page and the points of views give to other things."""
+from raycl.metrics import RESERVED, Metric, metric_named
 
 
-def check(study: Study, place: str) -> None:
+def check(own: Any, place: str) -> None:
     """See that a study's own metrics can stand beside raycl's.
+
+    Args:
+        own: what the study has as `metrics`.
+        place: where the study stands, for the message.
 
     Raises:
         UserError: names the file, the metric and the remedy.
     """
-    own = study.metrics
     if not isinstance(own, list | tuple) or not all(isinstance(metric, Metric) for metric in own):
         raise UserError(
             f"{place}: metrics = {quoted(own)} should be a list of metrics, such as [Metric(...)]"
         )
-    taken = {
-        *known_metrics(),
-        *csvfile.columns(),
-        *csvfile.TIME_COLUMNS,
-        *sensitivity.DEFINITIONS,
-        *ELSEWHERE,
-    }
+    taken = {*RESERVED, *catalogue()["readings"], *catalogue()["figures"]}
     names: list[str] = []
     for metric in own:
         if metric.name in names:
             raise UserError(f"{place}: metrics: two of them are named {metric.name!r}; rename one")
-        if metric.name in taken:
+        if metric_named(metric.name) or metric.name in taken:
             what = "a metric" if metric_named(metric.name) else "another number"
             raise UserError(
                 f"{place}: metrics: {metric.name!r} is the name of {what} of raycl's; take another name"
             )
         names.append(metric.name)
         _check_call(metric, f"{place}: metrics: {metric.name!r}")
-    for view in study.views:
-        if isinstance(view, Curves) and view.metric.name in names:
-            raise one_per_run(f"{place}: views: {quoted(view.title)}", view.metric.name)
 
 
 def _check_call(metric: Metric, place: str) -> None:
