@@ -19,6 +19,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 # How fast raycl is on this machine; one benchmark alone: make bench NAME=scale.

@@ -414,7 +414,7 @@ def _gc(arguments: Any) -> int:
 
 
 def _doctor(arguments: Any) -> int:
-    from raycl.tune.fitness.doctor import Report, examine, verdict
+    from raycl.tune.doctor import Report, examine, verdict
 
     reports: list[Report] = []
     for report in examine(arguments.address, folder_name(arguments.store)):

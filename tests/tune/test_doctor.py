@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from raycl.cli import main
-from raycl.tune.fitness import doctor, joining
-from raycl.tune.fitness.doctor import Report, this_machine, verdict
+from raycl.tune import doctor
+from raycl.tune.doctor import Report, this_machine, verdict
+from raycl.tune.fitness import joining
 from raycl.tune.fitness.nodes import Facts, Finding, here
 from tests.helpers.misfits_cluster import Cluster, Tracking, no_tracking, why_not
 
