@@ -28,8 +28,10 @@ from rich.console import Console
 from bench.line import Line
 from bench.processes import environment
 from raycl.runs import provenance
+from raycl.runs.publish import publish
+from raycl.runs.result import Result, Trained
 from raycl.runs.sequence import Report, default_evaluate
-from raycl.runs.store import Result, Store, Trained, backbone_path, mask_path, publish
+from raycl.runs.store import Store, backbone_path, mask_path
 from raycl.space import Float
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.agenda import Agenda

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bench.line import Line
 from raycl import registry
-from raycl.runs.store import Result, Store
+from raycl.runs.result import Result
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.maskjobs import MaskJob

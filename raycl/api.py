@@ -26,7 +26,8 @@ from raycl.study.proposer import Proposer, nothing_to_propose
 from raycl.study.values import Search, Study
 
 if TYPE_CHECKING:
-    from raycl.tune.tracking import Recorder, Tracking
+    from raycl.tune.recorder import Recorder
+    from raycl.tune.tracking import Tracking
 
 INTERRUPTED, INCOMPLETE, COMPLETE = 130, 1, 0
 
@@ -179,7 +180,8 @@ def _proposer(cells: list[Cell]) -> Proposer:
 def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None:
     say = _sayer(console)
     try:
-        from raycl.tune.tracking import Recorder, Tracking
+        from raycl.tune.recorder import Recorder
+        from raycl.tune.tracking import Tracking
     except Exception as error:
         lacking = isinstance(error, ModuleNotFoundError) and error.name == "mlflow"
         broken = f"cannot be loaded ({screen_line(f'{type(error).__name__}: {error}')})"
@@ -192,7 +194,7 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
 
 def _sayer(console: Console) -> Callable[[str], None]:
     """Says a line above the live view."""
-    from raycl.terminal.view import say
+    from raycl.terminal.words import say
 
     return lambda line: say(console, f"raycl: {line}")
 

@@ -11,14 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
-    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
-
 from raycl import __version__
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
 from raycl.terminal.ending import LINE, ended, open_streams
+from raycl.terminal.listing import benchmarks, methods
 from raycl.terminal.places import folder_name, free_port, out_file, store_folder, write_out
+
+if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+
 
 GONE = {  # commands that there were: what to type instead
     "bench": "the benchmarks of speed are no part of the package: in a clone of the repository, type "
@@ -107,8 +109,8 @@ def parser() -> argparse.ArgumentParser:
             )
         return made
 
-    command("methods", _methods, "list the methods, and what each needs").add_argument("name", nargs="?")
-    shown = command("benchmarks", _benchmarks, "list the benchmarks, or one in detail")
+    command("methods", methods, "list the methods, and what each needs").add_argument("name", nargs="?")
+    shown = command("benchmarks", benchmarks, "list the benchmarks, or one in detail")
     shown.add_argument("names", nargs="*", metavar="NAME")
     shown.add_argument("--show", action="store_true", help="write a picture of its tasks, ./NAME.png")
     shown.add_argument("--out", metavar="FILE", help="write the picture there")
@@ -150,68 +152,6 @@ def _report_options(report: argparse.ArgumentParser) -> None:
         help="csv of the paper's tables: a line per cell, ours and the printed",
     )
     report.add_argument("--out", metavar="FILE", help="write it there")
-
-
-def _methods(arguments: Any) -> int:
-    from raycl import userfiles
-
-    with userfiles.beside(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
-        return _show_methods(arguments)
-
-
-def _show_methods(arguments: Any) -> int:
-    from raycl import registry
-    from raycl.space import fields_of
-
-    def summary(kind: type) -> str:
-        return _first_line(sys.modules[kind.__module__].__doc__ or kind.__doc__)
-
-    def needs(kind: Any) -> str:
-        called = {"Heads": "a head per task", "Blocks": "blocks"}
-        return ", ".join(called.get(need.__name__, need.__name__) for need in kind.needs) or "any network"
-
-    if not arguments.name:
-        kinds = {name: registry.method(name) for name in registry.method_names()}
-        _print_columns([(name, summary(k).partition(":")[0], needs(k)) for name, k in kinds.items()])
-        return 0
-    kind = registry.method(arguments.name)
-    facts = {
-        "version": kind.version,
-        "earlier logits never change": "yes" if kind.keeps_logits else "no",
-        "tasks are learnt side by side": "yes, after the first" if kind.independent else "no",
-        "needs": needs(kind),
-        **{f"fit.{name}": value for name, value in kind.fit.items()},
-    }
-    print(f"{arguments.name}: {summary(kind)}")
-    print("\n".join(f"  {fact}: {value}" for fact, value in facts.items()))
-    for field in fields_of(kind.Config).values():
-        print(f"  method.{field.name}: {field.describe()}")
-    return 0
-
-
-def _benchmarks(arguments: Any) -> int:
-    from raycl import userfiles
-
-    with userfiles.beside(Path.cwd()):
-        return _show_benchmarks(arguments)
-
-
-def _show_benchmarks(arguments: Any) -> int:
-    from raycl.terminal import datasets
-
-    if arguments.out and len(arguments.names) != 1:
-        raise UserError(f"--out {arguments.out}: name one benchmark, whose picture it is to be")
-    if not arguments.names:
-        if arguments.show:
-            raise UserError("raycl benchmarks --show NAME: which benchmark?")
-        _print_columns(datasets.benchmark_rows())
-    elif len(arguments.names) == 1:
-        print(datasets.benchmark_text(arguments.names[0]))
-    else:
-        print(datasets.benchmarks_table(arguments.names))
-    for name in arguments.names if arguments.show or arguments.out else ():
-        print(datasets.write_sheet(name, arguments.out))
-    return 0
 
 
 def _data(arguments: Any) -> int:
@@ -276,7 +216,7 @@ def _console(**options: Any) -> Any:
 
 
 def _plan(arguments: Any) -> int:
-    from raycl.terminal.view import plan_text
+    from raycl.terminal.plan import plan_text
 
     study = _study(arguments)
     print(plan_text(study, _agenda(arguments, study), Path(arguments.store), float(os.cpu_count() or 1)))
@@ -286,7 +226,7 @@ def _plan(arguments: Any) -> int:
 def _run(arguments: Any) -> int:
     from raycl.api import INTERRUPTED, run_study
     from raycl.reporting import render
-    from raycl.terminal.view import closing_text, interrupted_text
+    from raycl.terminal.words import closing_text, interrupted_text
 
     if arguments.local and arguments.address is not None:
         raise UserError(
@@ -422,21 +362,6 @@ def _doctor(arguments: Any) -> int:
         reports.append(report)
     print(verdict(reports))
     return 1 if any(report.misses for report in reports) else 0
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().splitlines()[0].rstrip(".") if (text or "").strip() else ""
-
-
-def _print_columns(rows: Sequence[tuple[str, str, str]], width: int = 80) -> None:
-    """Name, text and note, a line each; the text is what is cut to fit the screen."""
-    from textwrap import shorten
-
-    first = max(len(row[0]) for row in rows) + 2
-    last = max(len(row[2]) for row in rows)
-    room = width - first - last - 2
-    for name, text, note in rows:
-        print(f"{name:<{first}}{shorten(text, room, placeholder=' ...'):<{room}}  {note}".rstrip())
 
 
 if __name__ == "__main__":

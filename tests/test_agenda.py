@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from raycl import Float, Grid, Search, Seeds, Study
+from raycl.runs.result import Result
 from raycl.runs.sequence import Report
-from raycl.runs.store import Result, Store
+from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.estimate import seconds_left

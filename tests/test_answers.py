@@ -87,8 +87,8 @@ for _ in range(50):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"f": Colour.RED}, "'f' is a test_answers.Colour, which is no plain value"),
-        ({"f": Pair()}, "'f' is a test_answers.Pair"),
+        ({"f": Colour.RED}, "'f' is a tests.test_answers.Colour, which is no plain value"),
+        ({"f": Pair()}, "'f' is a tests.test_answers.Pair"),
         ({"f": {1, 2}}, "'f' is a set"),
         ({"f": b"x"}, "'f' is a bytes"),
         ({"f": 1j}, "'f' is a complex"),

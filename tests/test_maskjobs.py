@@ -18,7 +18,8 @@ from raycl.plainfiles import DamagedArtefact
 from raycl.runs.artefacts import mask_from_file
 from raycl.runs.build import masks_for
 from raycl.runs.player import play, train
-from raycl.runs.store import Store, Trained, mask_path
+from raycl.runs.result import Trained
+from raycl.runs.store import Store, mask_path
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.maskjobs import IN_A_ROW, MaskJob

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raycl import metrics
+from raycl import metrics, noise
 from raycl.errors import UserError
 
 A = np.array([[0.8, 0.1, 0.2], [0.6, 0.9, 0.3], [0.5, 0.7, 0.85]])
@@ -122,58 +122,58 @@ def test_of_few_trials_ps_has_no_interval() -> None:
 
 def test_the_half_width_of_a_mean_by_hand() -> None:
     """.01 .02 .03 have s = .01, and t is 4.302653 with two degrees of freedom."""
-    assert metrics.mean_half_width([0.01, 0.02, 0.03]) == pytest.approx(4.302653 * 0.01 / np.sqrt(3))
-    assert metrics.mean_half_width([0, 1]) == pytest.approx(12.706205 * 0.5)  # s = 1 / sqrt(2), n = 2
-    assert metrics.mean_half_width([0.5] * 4) == 0
-    assert metrics.mean_half_width([0.5]) is None and metrics.mean_half_width([]) is None
+    assert noise.mean_half_width([0.01, 0.02, 0.03]) == pytest.approx(4.302653 * 0.01 / np.sqrt(3))
+    assert noise.mean_half_width([0, 1]) == pytest.approx(12.706205 * 0.5)  # s = 1 / sqrt(2), n = 2
+    assert noise.mean_half_width([0.5] * 4) == 0
+    assert noise.mean_half_width([0.5]) is None and noise.mean_half_width([]) is None
     thousand = [float(v) for v in np.random.default_rng(0).normal(size=1000)]
     normal = 1.959964 * np.std(thousand, ddof=1) / np.sqrt(1000)
-    assert metrics.mean_half_width(thousand) == pytest.approx(normal, rel=2e-3)
+    assert noise.mean_half_width(thousand) == pytest.approx(normal, rel=2e-3)
 
 
 def test_the_half_width_of_a_difference_of_independent_means_by_hand() -> None:
     """v1 = .09 / 3 = .03 and v2 = .16 / 4 = .04: f = .0049 / (.0009 / 2 + .0016 / 3) = 4.983, t = 2.5734."""
-    spread, exact = metrics.Spread, metrics.Spread(0.0, 7)
-    found = metrics.welch_half_width(spread(0.3, 3), spread(0.4, 4))
+    spread, exact = noise.Spread, noise.Spread(0.0, 7)
+    found = noise.welch_half_width(spread(0.3, 3), spread(0.4, 4))
     assert found == pytest.approx(2.5734 * np.sqrt(0.07), rel=1e-4)
-    assert metrics.welch_half_width(spread(0.4, 4), spread(0.3, 3)) == pytest.approx(found)
+    assert noise.welch_half_width(spread(0.4, 4), spread(0.3, 3)) == pytest.approx(found)
     # Equal numbers and variances have as many degrees of freedom as both together: t(8) is 2.306004.
-    equal = metrics.welch_half_width(spread(0.3, 5), spread(0.3, 5))
+    equal = noise.welch_half_width(spread(0.3, 5), spread(0.3, 5))
     assert equal == pytest.approx(2.306004 * 0.3 * np.sqrt(2 / 5))
     # Beside an exact number it is the half-width of a mean.
     values = [0.01, 0.02, 0.03]
-    alone = metrics.welch_half_width(spread(metrics.std(values), 3), exact)
-    assert alone == metrics.mean_half_width(values)
-    assert metrics.welch_half_width(exact, exact) == 0
-    assert metrics.welch_half_width(spread(1e-170, 3), exact) == 0  # whose square is none
-    tiny = metrics.welch_half_width(spread(1e-100, 3), spread(1e-100, 3))
+    alone = noise.welch_half_width(spread(metrics.std(values), 3), exact)
+    assert alone == noise.mean_half_width(values)
+    assert noise.welch_half_width(exact, exact) == 0
+    assert noise.welch_half_width(spread(1e-170, 3), exact) == 0  # whose square is none
+    tiny = noise.welch_half_width(spread(1e-100, 3), spread(1e-100, 3))
     assert tiny == pytest.approx(2.776445e-100 * np.sqrt(2 / 3))
-    assert metrics.welch_half_width(spread(None, 1), spread(0.1, 5)) is None  # one value has no spread
-    assert metrics.welch_half_width(spread(0.1, 5), spread(0.1, 1)) is None  # and none stands behind one
+    assert noise.welch_half_width(spread(None, 1), spread(0.1, 5)) is None  # one value has no spread
+    assert noise.welch_half_width(spread(0.1, 5), spread(0.1, 1)) is None  # and none stands behind one
 
 
 def test_the_half_width_of_a_difference_with_pooled_variances_by_hand() -> None:
     """(2 * .04 + 1 * .01) / 3 = .03 with three degrees of freedom; 1 / n is the mean of 1/3 and 1/2."""
-    spread = metrics.Spread
-    found = metrics.pooled_half_width([spread(0.2, 3), spread(None, 1), spread(0.1, 2)])
+    spread = noise.Spread
+    found = noise.pooled_half_width([spread(0.2, 3), spread(None, 1), spread(0.1, 2)])
     assert found == pytest.approx(3.182446 * np.sqrt(2 * 0.03 * 5 / 12))
-    assert metrics.pooled_half_width([spread(0.0, 3), spread(0.0, 3)]) == 0
-    assert metrics.pooled_half_width([spread(None, 1)]) is None and metrics.pooled_half_width([]) is None
+    assert noise.pooled_half_width([spread(0.0, 3), spread(0.0, 3)]) == 0
+    assert noise.pooled_half_width([spread(None, 1)]) is None and noise.pooled_half_width([]) is None
 
 
 def test_what_is_beyond_noise() -> None:
-    assert metrics.beyond_noise(0.03, 0.02) and metrics.beyond_noise(-0.03, 0.02)
-    assert not metrics.beyond_noise(0.02, 0.02) and not metrics.beyond_noise(0.75 - 0.745, 0.005)
-    assert metrics.beyond_noise(0.01, 0.0)
-    assert not metrics.beyond_noise(0.0, 0.0) and not metrics.beyond_noise(0.85 - 0.80 - 0.05, 0.0)
-    assert not metrics.beyond_noise(1.0, None)  # of a single value
+    assert noise.beyond_noise(0.03, 0.02) and noise.beyond_noise(-0.03, 0.02)
+    assert not noise.beyond_noise(0.02, 0.02) and not noise.beyond_noise(0.75 - 0.745, 0.005)
+    assert noise.beyond_noise(0.01, 0.0)
+    assert not noise.beyond_noise(0.0, 0.0) and not noise.beyond_noise(0.85 - 0.80 - 0.05, 0.0)
+    assert not noise.beyond_noise(1.0, None)  # of a single value
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
 def test_of_equal_means_one_in_twenty_is_beyond_noise(n: int) -> None:
     """At every number of seeds; two standard errors were 30 %, 18 %, 12 % and 8 %."""
     drawn = np.random.default_rng(n).normal(0.0, 0.02, (20_000, n)).tolist()
-    found = [metrics.beyond_noise(float(np.mean(v)), metrics.mean_half_width(v)) for v in drawn]
+    found = [noise.beyond_noise(float(np.mean(v)), noise.mean_half_width(v)) for v in drawn]
     assert np.mean(found) == pytest.approx(0.05, abs=0.005)
 
 
@@ -182,7 +182,7 @@ def test_of_equal_methods_one_pair_in_twenty_is_beyond_the_noise_of_its_table() 
     drawn = np.random.default_rng(0).normal(0.8, 0.02, (20_000, 6, 3))
     stds, gaps = drawn.std(2, ddof=1).tolist(), (drawn[:, 0] - drawn[:, 1]).mean(1).tolist()
     found = [
-        metrics.beyond_noise(gap, metrics.pooled_half_width([metrics.Spread(s, 3) for s in each]))
+        noise.beyond_noise(gap, noise.pooled_half_width([noise.Spread(s, 3) for s in each]))
         for gap, each in zip(gaps, stds, strict=True)
     ]
     assert np.mean(found) == pytest.approx(0.05, abs=0.005)

@@ -15,8 +15,9 @@ import pytest
 from raycl import Study
 from raycl.cli import main
 from raycl.errors import UserError
+from raycl.runs.result import Result
 from raycl.runs.sequence import Report
-from raycl.runs.store import Result, Store
+from raycl.runs.store import Store
 from raycl.study.expand import cells_of
 from raycl.study.gc import collect_garbage
 

@@ -19,7 +19,8 @@ from raycl.runs import artefacts, player, sequence
 from raycl.runs.artefacts import Pretrained
 from raycl.runs.build import parts_of, runs_for
 from raycl.runs.player import play, trained
-from raycl.runs.store import Result, Store, backbone_path
+from raycl.runs.result import Result
+from raycl.runs.store import Store, backbone_path
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
@@ -27,7 +28,7 @@ from raycl.study.gc import _needed
 from raycl.study.progress import Job
 from raycl.study.proposer import nothing_to_propose
 from raycl.study.values import Seeds, Study
-from raycl.terminal.view import plan_text
+from raycl.terminal.plan import plan_text
 from tests.helpers import facts, toys
 
 SHORT = {"fit.epochs": 2, "fit.milestones": (1,), "method.initial": "ksm_initial", "method.initial_epochs": 2}

@@ -24,7 +24,7 @@ from raycl import process
 from raycl.errors import UserError
 from raycl.method import Method, Task
 from raycl.runs import player
-from raycl.runs.store import Result
+from raycl.runs.result import Result
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
 from raycl.study.local import play_here

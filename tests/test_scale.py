@@ -18,7 +18,8 @@ from rich.console import Console
 from bench import scale
 from bench.scale import Searcher, play, stretch, study
 from raycl import Float, Grid, Search, Seeds, Study
-from raycl.runs.store import Result, Store
+from raycl.runs.result import Result
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.maskjobs import MaskJob

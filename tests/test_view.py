@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raycl.runs.store import Result, Store
+from raycl.runs.result import Result
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.values import Search, Seeds
-from raycl.terminal.view import LiveView, closing_text, interrupted_text, plan_text, shown
+from raycl.terminal.plan import plan_text
+from raycl.terminal.view import LiveView
+from raycl.terminal.words import closing_text, interrupted_text, shown
 from raycl.training.fit import Pulse
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, RATE

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from raycl import metrics, registry
+from raycl import metrics, noise, registry
 from raycl.method import Method
 from raycl.papers.judging import ENOUGH
 from raycl.papers.matching import Reading, fields_named, reading, rows_meant, tasks_of
@@ -96,8 +96,8 @@ class Entry:
         """
         if self.difference is None or self.printed is None:
             return None
-        theirs = metrics.Spread(self.printed.std or 0.0, self.paper_seeds)
-        return metrics.welch_half_width(metrics.Spread(self.ours.std, len(self.values)), theirs)
+        theirs = noise.Spread(self.printed.std or 0.0, self.paper_seeds)
+        return noise.welch_half_width(noise.Spread(self.ours.std, len(self.values)), theirs)
 
     @property
     def beyond(self) -> bool:
@@ -108,7 +108,7 @@ class Entry:
         if self.difference is None or self.half_width is None or self.printed is None:
             return False
         limit = max(self.half_width, self.printed.last_digit / 2)
-        return len(self.values) >= ENOUGH and metrics.beyond_noise(self.difference, limit)
+        return len(self.values) >= ENOUGH and noise.beyond_noise(self.difference, limit)
 
 
 @dataclass(frozen=True)

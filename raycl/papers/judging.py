@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.metrics import beyond_noise, mean_half_width
+from raycl.noise import beyond_noise, mean_half_width
 from raycl.papers.claims import Claim
 
 HOLDS, IN_THE_MEAN, UNDECIDED = "holds", "holds in the mean", "undecided"

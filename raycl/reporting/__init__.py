@@ -45,7 +45,7 @@ def render(
         text = _text(study, agenda, format, command, times, claims, points, tables)
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
     if path is not None:
-        from raycl.runs.store import publish
+        from raycl.runs.publish import publish
 
         try:
             publish(Path(path), text)

@@ -18,7 +18,7 @@ from raycl.runs.provenance import fingerprint
 from raycl.results.measures import gaps, measure
 from raycl.results.rows import BLOCKED, COMPLETE, DIVERGED, FAILED, Final, Group, INCOMPLETE, MISSING, Row, Section, Tried
 from raycl.text import counted
-from raycl.runs.store import Result
+from raycl.runs.result import Result
 from raycl.study.cells import Cell
 from raycl.study.values import Seeds, Study
 

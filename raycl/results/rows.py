@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raycl import metrics
+from raycl import metrics, noise
 from raycl.metrics import Metric, all_metrics
 from raycl.results.measures import Measured
 from raycl.text import counted
@@ -221,7 +221,7 @@ class Section:
         Variances are pooled over methods. None where no method has two values.
         """
         stats = [group.stat("acc") for group in self.groups]
-        return metrics.pooled_half_width([metrics.Spread(s.std, len(s.values)) for s in stats])
+        return noise.pooled_half_width([noise.Spread(s.std, len(s.values)) for s in stats])
 
     @property
     def machines(self) -> int:

@@ -34,8 +34,10 @@ from raycl.runs.build import (
 from raycl.runs.checkpoints import Format, Notes, resume, save
 from raycl.runs.numerics import set_numerics
 from raycl.runs.provenance import provenance
+from raycl.runs.publish import patiently, publish
+from raycl.runs.result import Result, Status, Trained
 from raycl.runs.sequence import Report
-from raycl.runs.store import Result, Status, Store, Trained, backbone_path, mask_path, patiently, publish
+from raycl.runs.store import Store, backbone_path, mask_path
 from raycl.space import filled
 from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.bank import BasisMask, backbone_of

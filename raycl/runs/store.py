@@ -3,94 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal
 
-from raycl import metrics
 from raycl.errors import UserError
 from raycl.plainfiles import Unfit, open_regular, read_plain
-from raycl.runs.records import RUN, RUN_1, check_run, checked_params, proposal_record, run_record
-from raycl.runs.sequence import Report
-from raycl.specs import RunSpec
-
-PATIENCE = 3600.0  # seconds that a store may be out of reach before a driver gives up
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
-            errno.ENOTCONN, errno.ETIMEDOUT, errno.EBUSY, errno.ENODEV, errno.EHOSTDOWN}  # fmt: skip
-T = TypeVar("T")
-Status: TypeAlias = Literal["done", "diverged", "failed"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run came to.
-
-    Attributes:
-        status: "done"; "diverged" (an outcome of its hyperparameters); "failed" (a fault: tried again).
-        reports: one per task learnt.
-        message: why it diverged, or the traceback of a failure.
-        provenance: versions, commit, device, threads, numerics, seconds.
-    """
-
-    spec: RunSpec
-    status: Status
-    reports: tuple[Report, ...] = ()
-    message: str = ""
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        return self.spec.key
-
-    def matrix(self, split: Literal["val", "test"] = "test") -> metrics.Matrix:
-        """[T, T] accuracies, rows = tasks learnt."""
-        return metrics.matrix([getattr(report, split) for report in self.reports])
-
-    def acc(self, split: Literal["val", "test"] = "test") -> float | None:
-        """Mean accuracy after the last task, of the one task of a part; None unless the run is done."""
-        if self.spec.part is not None and self.status == "done":
-            return getattr(self.reports[0], split).get(self.spec.part)  # type: ignore[no-any-return]
-        return metrics.acc(self.matrix(split)) if self.status == "done" else None
-
-    @property
-    def ct(self) -> float:
-        """Seconds to learn all tasks: fits and the method's own phases, without test evaluation."""
-        return sum(sum(report.seconds.values()) for report in self.reports)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "format": RUN,
-            "key": self.key,
-            "spec": self.spec.to_json(),
-            "status": self.status,
-            "message": self.message,
-            "reports": [report.to_json() for report in self.reports],
-            "provenance": self.provenance,
-        }
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Result:
-        reports = tuple(Report.from_json(report) for report in plain["reports"])
-        spec = RunSpec.from_json(plain["spec"])
-        return cls(spec, plain["status"], reports, plain["message"], plain["provenance"])
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a mask job came to; the masks themselves are in the store."""
-
-    status: str  # "done", "diverged" or "failed"
-    message: str = ""
-    seconds: float = 0.0
-    left: tuple[str, ...] = ()  # what was not as the job had found it, in plain words
+from raycl.runs.publish import T, patiently, publish, reason_of
+from raycl.runs.records import RUN_1, check_run, checked_params, proposal_record, run_record
+from raycl.runs.result import Result
 
 
 class Store:
@@ -133,7 +59,7 @@ class Store:
                 pass
         except (OSError, ValueError) as error:  # a name that no file system takes
             raise UserError(
-                f"store {_shown(self.root)} cannot be written ({_reason(error)}); name another with "
+                f"store {_shown(self.root)} cannot be written ({reason_of(error)}); name another with "
                 "--store DIR"
             ) from None
         self._check_rooms()
@@ -152,7 +78,8 @@ class Store:
             pass
         except (OSError, ValueError) as error:
             raise UserError(
-                f"store {_shown(self.root)} cannot be read ({_reason(error)}); name another with --store DIR"
+                f"store {_shown(self.root)} cannot be read ({reason_of(error)}); name another with "
+                "--store DIR"
             ) from None
         self._check_rooms()
         return self
@@ -278,7 +205,7 @@ class Store:
             self._patiently(lambda: publish(path, content))
         except OSError as error:
             raise UserError(
-                f"store {_shown(self.root)}: {_shown(path)} cannot be written ({_reason(error)}); mend it, "
+                f"store {_shown(self.root)}: {_shown(path)} cannot be written ({reason_of(error)}); mend it, "
                 "then give the same command again: what is finished stays"
             ) from None
 
@@ -341,7 +268,7 @@ class Store:
         if error.errno not in self._unread:
             self._unread.add(error.errno)
             self._warn(
-                f"{_shown(path)} cannot be read ({_reason(error)}); it is left out, and so are others that "
+                f"{_shown(path)} cannot be read ({reason_of(error)}); it is left out, and so are others that "
                 "cannot be read for that reason"
             )
 
@@ -358,7 +285,7 @@ class Store:
             return
         except OSError as error:
             self._warn(
-                f"{line}; it is left out, and cannot be moved to {_shown(damaged)}/ ({_reason(error)})"
+                f"{line}; it is left out, and cannot be moved to {_shown(damaged)}/ ({reason_of(error)})"
             )
             return
         self._warn(f"{line}; moved to {_shown(damaged)}/, will be computed again")
@@ -398,10 +325,6 @@ def _free(folder: Path, path: Path) -> Path:
     return next((folder / name for name in names if not os.path.lexists(folder / name)), folder / names[-1])
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
 def _shown(path: Path) -> str:
     """A path within a line, whatever stands in it."""
     return _line(str(path))
@@ -419,63 +342,3 @@ def mask_path(folder: Path, key: str) -> Path:
 def backbone_path(root: Path, key: str) -> Path:
     """The file of a backbone in a store."""
     return root / "backbones" / key[:2] / f"{key}.npz"
-
-
-def patiently(
-    act: Callable[[], T],
-    where: Path,
-    warn: Callable[[str], None] = lambda _: None,
-    *,
-    to: Literal["written", "read"] = "written",
-    wait: float | None = None,
-) -> T:
-    """Do something with a file, and wait while its disk is full, read-only or out of reach.
-
-    Args:
-        warn: told once when waiting begins, and once when it ends.
-        wait: seconds at most; `PATIENCE` by default.
-
-    Raises:
-        UserError: it took longer.
-        OSError: of a kind that does not pass by itself.
-    """
-    wait = PATIENCE if wait is None else wait
-    began, pause = time.monotonic(), 0.5
-    said = False
-    while True:
-        try:
-            done = act()
-        except OSError as error:
-            if error.errno not in _PASSING:
-                raise
-            reason = error.strerror
-            if time.monotonic() - began + pause > wait:
-                raise UserError(
-                    f"store {where} has been out of reach for {wait:.0f} s ({reason}); mend it, then give "
-                    "the same command again: what is finished stays"
-                ) from None
-            if not said:
-                warn(f"store {where} cannot be {to} ({reason}); waiting until it can, nothing is lost")
-                said = True
-            time.sleep(pause)
-            pause = min(2 * pause, 10.0)
-            continue
-        if said:
-            warn(f"store {where} can be {to} again after {time.monotonic() - began:.0f} s")
-        return done
-
-
-def publish(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -16,8 +16,9 @@ from typing import Any
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.runs.build import make_benchmark, masks_for, parts_of, runs_for
+from raycl.runs.result import Result, Trained
 from raycl.runs.sequence import joined
-from raycl.runs.store import Result, Store, Trained
+from raycl.runs.store import Store
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.cells import Cell
 from raycl.study.maskjobs import MaskJob, MaskQueue

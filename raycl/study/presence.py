@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from raycl.plainfiles import Unfit, number, plain_of, read_bytes, text, whole
+from raycl.runs.publish import publish
 from raycl.runs.records import LATEST
-from raycl.runs.store import publish
 from raycl.text import one_line
 
 BEAT = 30.0  # seconds between signs of life

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from raycl.runs.store import Result
+from raycl.runs.result import Result
 from raycl.specs import RunSpec
 from raycl.study.cells import Cell
 from raycl.study.values import Grid, Search, Seeds

@@ -22,7 +22,7 @@ from raycl.filenames import file_name
 from raycl.space import fields_of
 from raycl.study.file import read_study
 from raycl.tasks import Benchmark
-from raycl.terminal.view import say
+from raycl.terminal.words import say
 
 WIDTH = 80
 NAME = 18  # columns of a name in a table, at most

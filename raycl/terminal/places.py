@@ -67,7 +67,7 @@ def write_out(path: Path, text: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    from raycl.runs.store import publish  # heavy
+    from raycl.runs.publish import publish  # heavy
 
     try:
         if path.exists() and not path.is_file():

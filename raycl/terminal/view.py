@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,20 +14,15 @@ from rich.text import Text
 
 from raycl import registry, userfiles
 from raycl.errors import UserError, fault_of, screen_line
-from raycl.reporting.settings import network_text, plan_lines
-from raycl.results.collect import failure_of, older, subset_of
-from raycl.results.rows import printed_name
-from raycl.runs.build import runs_for
-from raycl.runs.store import Result, Trained
+from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
-from raycl.study.estimate import Outlook, seconds_left, seconds_per_run
+from raycl.study.estimate import Outlook
 from raycl.study.maskjobs import MaskJob
-from raycl.study.notes import lines_of
 from raycl.study.progress import CellState, Job
-from raycl.study.values import Grid, Search, Seeds, Study
+from raycl.study.values import Study
+from raycl.terminal.plan import _names
+from raycl.terminal.words import NAME, say
 from raycl.text import (
-    COLUMNS,
-    about,
     clip,
     clock,
     counted,
@@ -37,177 +30,7 @@ from raycl.text import (
     fraction,
     one_line,
     padded,
-    printable,
-    width_of,
-    wrapped,
 )
-
-NAME = 28  # columns of a cell's name
-
-
-def say(console: Console, text: str) -> None:
-    """Print a text as it stands, above a live table too: no markup, no emoji, no control characters."""
-    lines = (printable(line) for line in text.split("\n"))
-    console.print(Text("\n".join(lines)), soft_wrap=True)
-
-
-def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float) -> str:
-    """Cells, runs, what is done, missing and blocked, and what it will cost; starts nothing.
-
-    Args:
-        store_root: as the user wrote it.
-        slots: CPUs that runs can use at once.
-    """
-    table = [_plan_cells(state, agenda, slots) for state in agenda.states]
-    widths = [max(map(len, column)) for column in zip(_HEADER[1:], *table, strict=True)]
-    names = _names(agenda, COLUMNS - sum(widths) - GAP * len(widths))
-    widths.insert(0, max([NAME, *map(width_of, names)]))
-    lines = [*_heading(study, agenda, store_root), _plan_line(_HEADER, widths)]
-    told: set[str] = set()
-    for state, name, row in zip(agenda.states, names, table, strict=True):
-        if state.cell.blocked and not state.complete:
-            lines += _blocked_lines(state, name, widths[0], told)
-            continue
-        lines.append(_plan_line((name, *row), widths))
-        if failure := "" if state.complete else failure_of(state, agenda):
-            lines.append("  " + clip(f"failed last time, will be tried again: {failure}", COLUMNS - 2))
-    lines += plan_lines(study, [state.cell for state in agenda.states])
-    if stale := sum(map(older, agenda.states)):
-        text = f"* {counted(stale, 'result')} of older source code; raycl run --fresh computes all again"
-        lines += wrapped(text)
-    masks = agenda.masks
-    if masks.done < len(masks.wanted):
-        lines += wrapped(f"{len(masks.wanted)} basis masks for these runs, {masks.done} trained, "
-                         f"{len(masks.wanted) - masks.done} to train")  # fmt: skip
-    below = _built_on(agenda)
-    if missing := sum(agenda.store.get(key) is None for key in below):
-        lines += wrapped(f"{counted(len(below), 'run')} that these build on, {missing} to do first")
-    for note in lines_of(state.cell for state in agenda.states):
-        lines += wrapped(f"note: {note}", "  ")
-    return "\n".join([*lines, *_total(agenda, slots)])
-
-
-def _built_on(agenda: Agenda) -> set[str]:
-    """Keys of runs that the study's own build on, as far as these are known, and that are none of them."""
-    specs = [t.spec for s in agenda.states if not s.cell.blocked for t in [*s.trials, *s.finals.values()]]
-    own = {spec.key for spec in specs}
-    found: set[str] = set()
-    while specs:
-        specs = [run for spec in specs for run in runs_for(spec).values()]
-        found |= {run.key for run in specs}
-    return found - own
-
-
-_HEADER = ("cell", "search", "final", "runs", "done ", "est.")
-GAP = 2
-
-
-def _plan_line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """Texts to the left, numbers to the right."""
-    texts = [padded(text, width) for text, width in zip(row[:3], widths[:3], strict=True)]
-    numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
-    return (" " * GAP).join([*texts, *numbers]).rstrip()
-
-
-def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ...]:
-    """Search, final, runs, done (marked where older code made some), estimated time."""
-    cell, missing = state.cell, state.total - state.done
-    search = "-"
-    if isinstance(cell.search, Search):
-        search = f"{counted(cell.search.trials, 'trial')} w{cell.search.width}"
-    elif isinstance(cell.search, Grid):
-        search = counted(len(cell.search), "point")
-    final = counted(len(cell.final), "seed") if isinstance(cell.final, Seeds) else "best trial"
-    left = _cell_seconds(state, agenda, slots)
-    cost = "-" if not missing else "?" if left is None else clock(left)
-    return search, final, str(state.total), f"{state.done}{'*' if older(state) else ' '}", cost
-
-
-def _heading(study: Study, agenda: Agenda, store_root: Path | str) -> list[str]:
-    labels = dict.fromkeys(state.cell.label for state in agenda.states)
-    names = dict.fromkeys(state.cell.benchmark for state in agenda.states)
-    orders = f" x {counted(study.orders, 'order')}" if study.orders > 1 else ""
-    network = network_text(study, [state.cell for state in agenda.states])
-    left = (
-        f"{study.name}: {counted(len(labels), 'method')} x {counted(len(names), 'benchmark')}{orders}, "
-        + (f"network {network}" if network else "each on a network of its own")
-    )
-    right = f"store {shown(store_root)}"
-    room = COLUMNS - len(left) - len(right)
-    return [left + " " * room + right] if room >= 2 else [*wrapped(left), *wrapped(right)]
-
-
-def shown(path: Path | str) -> str:
-    """A path as a reader types it: from here, or from home, where that is shorter."""
-    path = Path(path)
-    if not path.is_absolute():
-        return str(path) if str(path).startswith(".") else f"./{path}"
-    for base, mark in ((Path.cwd(), "."), (Path.home(), "~")):
-        if path != base and path.is_relative_to(base):
-            return f"{mark}/{path.relative_to(base)}"
-    return str(path)
-
-
-def _names(agenda: Agenda, width: int) -> list[str]:
-    """label / benchmark, and the order where there are several; the strokes stand under one another."""
-    labels = [one_line(state.cell.label) for state in agenda.states]
-    cells = {state.cell.benchmark: state.cell for state in agenda.states}
-    printed = {text: printed_name(text, subset_of(cell)) for text, cell in cells.items()}
-    rests = [
-        printed[state.cell.benchmark] + (f" / order {state.cell.order}" if state.cell.orders > 1 else "")
-        for state in agenda.states
-    ]
-    column = max(map(width_of, labels), default=0)
-    names = [f"{padded(label, column)} / {rest}" for label, rest in zip(labels, rests, strict=True)]
-    if max(map(width_of, names), default=0) <= width:
-        return names
-    return [clip(f"{label} / {rest}", width) for label, rest in zip(labels, rests, strict=True)]
-
-
-def _blocked_lines(state: CellState, name: str, width: int, told: set[str]) -> list[str]:
-    """Why, and the remedy under it; cells that lack the same thing say it once."""
-    if state.cell.blocked in told:
-        return [f"{padded(name, width)}  blocked: as above"]
-    told.add(state.cell.blocked)
-    reason, *remedies = [line.strip() for line in state.cell.blocked.splitlines() if line.strip()]
-    reason, arrow, remedy = reason.partition(" -> ")
-    indent = " " * (width + GAP)
-    lines = wrapped(f"{padded(name, width)}  blocked: {reason}", indent)
-    for text in [remedy, *remedies] if arrow else remedies:
-        lines += [f"{indent}{line}" for line in wrapped(f"-> {text}", "   ", COLUMNS - len(indent))]
-    return lines
-
-
-def _cell_seconds(state: CellState, agenda: Agenda, slots: float) -> float | None:
-    """Estimated seconds to the end of a cell that has all slots for itself; None if unknown."""
-    seconds = seconds_per_run(state, agenda)
-    if seconds is None:
-        return None
-    missing = max(0, state.total - state.done)
-    search = state.cell.search
-    wide = search.width if isinstance(search, Search) and not state.searched else missing
-    return seconds * math.ceil(missing / max(1, min(wide, int(slots))))
-
-
-def _total(agenda: Agenda, slots: float) -> list[str]:
-    blocked = [state for state in agenda.states if state.cell.blocked and not state.complete]
-    open_ = [state for state in agenda.states if not state.cell.blocked and not state.complete]
-    runs, done = sum(s.total for s in agenda.states), sum(s.done for s in agenda.states)
-    parts = [counted(runs, "run"), f"{done} done"]
-    lost = sum(max(0, s.total - s.done) for s in blocked)
-    left = sum(max(0, s.total - s.done) for s in open_)
-    if left:
-        parts.append(f"{left} to do")
-    if lost:
-        parts.append(f"{lost} blocked")
-    if not left:
-        return wrapped(", ".join(parts) + ("" if lost else ": nothing to do"))
-    estimate = seconds_left(agenda, slots)
-    if estimate is None:
-        return wrapped(", ".join([*parts, "time unknown until a run of each method is measured"]))
-    longest = max((_cell_seconds(state, agenda, slots) or 0.0 for state in open_), default=0.0)
-    cpus = f"{slots:g} CPU{'' if slots == 1 else 's'}"
-    return wrapped(", ".join([*parts, f"about {about(estimate)} on {cpus} (longest cell {clock(longest)})"]))
 
 
 @dataclass
@@ -482,24 +305,3 @@ def _trained(outcome: Any) -> str:
     if outcome.status == "done":
         return f"{outcome.seconds:.1f} s"
     return f"{outcome.status}: {fault_of(outcome.message)}"
-
-
-def closing_text(store_root: Path | str, page: Path | str | None = None, compare: str = "") -> str:
-    """At most four lines after a study: where results, report and comparison are, and what comes next."""
-    results, report = f"results    {shown(store_root)}", f"report     {shown(page)}" if page else ""
-    beside = f"{results:<40}  {report.replace('report     ', 'report  ')}"
-    lines = [beside.rstrip()] if len(beside) <= COLUMNS else [results, report]
-    if compare:
-        lines.append(f"compare    {compare}   (raycl ui)")
-    lines.append("again      the same command computes nothing; raycl plan says what is missing")
-    return "\n".join(line for line in lines if line)
-
-
-def interrupted_text(agenda: Agenda, cut_off: int, command: str) -> str:
-    """What Ctrl-C left, and how to go on."""
-    done, runs = sum(s.done for s in agenda.states), sum(s.total for s in agenda.states)
-    text = f"stopped: {done} of {counted(runs, 'run')} {'is' if runs == 1 else 'are'} done"
-    if cut_off:
-        text += f", {cut_off} {'was' if cut_off == 1 else 'were'} cut off after "
-        text += "its last finished task" if cut_off == 1 else "their last finished task"
-    return "\n".join([*wrapped(f"{text}."), f"go on with:  {command}"])

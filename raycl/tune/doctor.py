@@ -17,10 +17,13 @@ from urllib.parse import urlsplit
 from raycl.benchmarks import data_root
 from raycl.benchmarks.prepared import shown
 from raycl.errors import redacted
-from raycl.runs.store import Store, publish
+from raycl.runs.publish import publish
+from raycl.runs.store import Store
 from raycl.tune.database import database_file
+from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.joining import auth_mode, open_to_others, token_place, token_problem
-from raycl.tune.fitness.nodes import CLOCK_SECONDS, Facts, Finding, Node, here
+from raycl.tune.fitness.judging import CLOCK_SECONDS, Fault
+from raycl.tune.fitness.nodes import Node
 
 WIDTH = 80
 SECONDS = 10  # for a database to answer
@@ -39,10 +42,10 @@ class Report:
     title: str
     rows: list[tuple[str, str]] = field(default_factory=list)
     table: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Fault] = field(default_factory=list)
 
     @property
-    def misses(self) -> list[Finding]:
+    def misses(self) -> list[Fault]:
         return [thing for thing in self.findings if thing.level == "miss"]
 
     def __str__(self) -> str:
@@ -111,9 +114,7 @@ def _installed(report: Report, facts: Facts) -> None:
     report.rows.append(
         ("packages", ", ".join(f"{name} {version}" for name, version in facts.packages.items()))
     )
-    report.findings += [
-        Finding("miss", "", *problem) for problem in [*_bounds(facts), *_torch_problems(facts)]
-    ]
+    report.findings += [Fault("miss", "", *problem) for problem in [*_bounds(facts), *_torch_problems(facts)]]
 
 
 def _bounds(facts: Facts) -> list[tuple[str, str]]:
@@ -194,7 +195,7 @@ def _store(report: Report, store: Path) -> None:
         if place.exists() or not _can_hold_a_folder(above):
             blocking = place if place.exists() else above
             text = f"{shown(place)}: cannot be made"
-            report.findings.append(Finding("miss", f"store {place}", f"cannot be made in {blocking}", remedy))
+            report.findings.append(Fault("miss", f"store {place}", f"cannot be made in {blocking}", remedy))
         report.rows.append(("store", text))
         return
     trial = place / f".raycl-doctor-{os.getpid()}"
@@ -205,7 +206,7 @@ def _store(report: Report, store: Path) -> None:
     except OSError as error:
         reason = f"cannot be written ({error.strerror or error})"
         report.rows.append(("store", f"{shown(place)}: {reason}"))
-        report.findings.append(Finding("miss", f"store {place}", reason, remedy))
+        report.findings.append(Fault("miss", f"store {place}", reason, remedy))
         return
     finally:
         with contextlib.suppress(OSError):
@@ -213,7 +214,7 @@ def _store(report: Report, store: Path) -> None:
     free = shutil.disk_usage(place).free
     report.rows.append(("store", f"{shown(place)}: can be written, {_size(free)} free"))
     if free < LITTLE_BYTES:
-        report.findings.append(Finding("note", f"store {place}", f"{_size(free)} left", "make room"))
+        report.findings.append(Fault("note", f"store {place}", f"{_size(free)} left", "make room"))
 
 
 def _can_hold_a_folder(place: Path) -> bool:
@@ -233,10 +234,10 @@ def _data(report: Report, facts: Facts) -> None:
     report.rows.append(("data", f"{shown(root)}{named}: {sets}; {_size(facts.disk_free)} free"))
     for name in sorted(set(facts.data) - set(whole)):
         remedy = f"delete {root / name}, then raycl data prepare {name}"
-        report.findings.append(Finding("miss", f"data set {name}", "files are missing or cut off", remedy))
+        report.findings.append(Fault("miss", f"data set {name}", "files are missing or cut off", remedy))
     if not facts.data_writable:
         remedy = "set RAYCL_DATA to a folder that can be written, to prepare more"
-        report.findings.append(Finding("note", f"data folder {root}", "cannot be written", remedy))
+        report.findings.append(Fault("note", f"data folder {root}", "cannot be written", remedy))
 
 
 # MLflow.
@@ -262,7 +263,7 @@ def _mlflow(report: Report, store: Path, facts: Facts) -> None:
         reason = redacted(" ".join(str(error).split())[:200]) or type(error).__name__
         report.rows.append(("MLflow", f"{called}: does not answer"))
         report.findings.append(
-            Finding("miss", f"MLflow at {called}", f"does not answer ({reason})", _cure(reason))
+            Fault("miss", f"MLflow at {called}", f"does not answer ({reason})", _cure(reason))
         )
         return
     report.rows.append(("MLflow", f"{called}: {said}"))
@@ -330,17 +331,17 @@ def _token(report: Report) -> None:
     )
     if problem and strict and mode != "disabled":
         remedy = "make one with `ray get-auth-token --generate`, or copy the cluster's"
-        report.findings.append(Finding("miss", "", problem, remedy))
+        report.findings.append(Fault("miss", "", problem, remedy))
     if mode not in ("", "token", "disabled"):
         text = f"RAY_AUTH_MODE={mode} is neither token nor disabled, and Ray takes it for disabled"
-        report.findings.append(Finding("miss", "", text, "set RAY_AUTH_MODE=token"))
+        report.findings.append(Fault("miss", "", text, "set RAY_AUTH_MODE=token"))
     if mode == "disabled":
         text = "RAY_AUTH_MODE=disabled: who reaches the ports of a cluster can run programs on it"
-        report.findings.append(Finding("note", "", text, "set RAY_AUTH_MODE=token"))
+        report.findings.append(Fault("note", "", text, "set RAY_AUTH_MODE=token"))
     elif file is not None and not problem and open_to_others(file):
         text = "can be read by other users of this machine"
         report.findings.append(
-            Finding("miss" if strict else "note", f"token file {file}", text, f"chmod 600 {file}")
+            Fault("miss" if strict else "note", f"token file {file}", text, f"chmod 600 {file}")
         )
 
 
@@ -356,7 +357,7 @@ def whole_cluster(address: str, store: Path | None) -> Report:
     Raises:
         UserError: the cluster cannot be joined.
     """
-    from raycl.tune.fitness import nodes
+    from raycl.tune.fitness import facts, judging, nodes
     from raycl.tune.launch import cluster
 
     place = store.absolute() if store is not None else None
@@ -364,7 +365,7 @@ def whole_cluster(address: str, store: Path | None) -> Report:
     with cluster(address, None):
         try:
             root = Store(store).open().root if store is not None else None
-            known, mine, grows = nodes.ask(root), nodes.here(), nodes.elastic()
+            known, mine, grows = nodes.ask(root), facts.here(), judging.elastic()
         finally:
             with contextlib.suppress(OSError):  # no trace of a visit
                 for folder in made:
@@ -380,8 +381,8 @@ def whole_cluster(address: str, store: Path | None) -> Report:
         apart = max(abs(node.clock) for node in asked)
         near = "" if apart > CLOCK_SECONDS else ", which is near enough"
         report.rows.append(("clocks", f"within {max(apart, 0.1):.1f} s of this machine's{near}"))
-    report.findings = [thing for node in known for thing in nodes.judge(node, mine, store)]
-    report.findings += nodes.judge_cluster(known, grows)
+    report.findings = [thing for node in known for thing in judging.judge(node, mine, store)]
+    report.findings += judging.judge_cluster(known, grows)
     return report
 
 

@@ -141,15 +141,15 @@ def feasible(
     Raises:
         UserError: the first thing that forbids it; `raycl doctor` lists them all.
     """
-    from raycl.tune.fitness import nodes
+    from raycl.tune.fitness import facts, judging, nodes
     from raycl.tune.fitness.joining import token_warning
 
     check_resources(cells)
-    known, mine = nodes.ask(store), nodes.here()
+    known, mine = nodes.ask(store), facts.here()
     sources = sorted({name for cell in cells for name in _needs(cell)})
     gpus = any(cell.resources.gpus for cell in cells)
-    found = [thing for node in known for thing in nodes.judge(node, mine, store, sources, gpus)]
-    found += nodes.judge_cluster(known, nodes.elastic(), sources)
+    found = [thing for node in known for thing in judging.judge(node, mine, store, sources, gpus)]
+    found += judging.judge_cluster(known, judging.elastic(), sources)
     if line := token_warning():
         say(line)
     for thing in found:
@@ -169,7 +169,7 @@ def check_resources(cells: Sequence[Cell]) -> None:
     """
     import ray
 
-    from raycl.tune.fitness.nodes import elastic
+    from raycl.tune.fitness.judging import elastic
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     grows, asked = None, False
@@ -215,7 +215,7 @@ def slots(cells: Sequence[Cell]) -> int:
     """
     import ray
 
-    from raycl.tune.fitness.nodes import elastic
+    from raycl.tune.fitness.judging import elastic
 
     have = dict(ray.cluster_resources())
     grows = elastic()

@@ -13,7 +13,7 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from raycl.process import told
-from raycl.runs.store import Result, Trained
+from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
 from raycl.study.maskjobs import MaskJob
 from raycl.study.progress import Job

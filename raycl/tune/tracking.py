@@ -8,50 +8,68 @@ writes the same points.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
 import os
-import queue
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run
-
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from raycl import calls, metrics, userfiles
+from raycl import metrics, userfiles
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
 from raycl.papers.published import published
 from raycl.reporting.sensitivity import sensitivity
-from raycl.reporting.settings import ran_with, searched
-from raycl.results.collect import collect, row_of, subset_of
-from raycl.results.measures import measure
-from raycl.results.rows import Final, Row, printed_name
-from raycl.runs.store import Result
+from raycl.reporting.settings import searched
+from raycl.results.collect import collect, row_of
+from raycl.results.rows import Row
 from raycl.specs import key_of
 from raycl.study.agenda import Agenda
-from raycl.study.cells import Cell
-from raycl.study.progress import CellState, Job, Trial
+from raycl.study.progress import CellState, Trial
 from raycl.study.values import Study
-from raycl.text import clip
 from raycl.tune.database import database_uri, make_database
+from raycl.tune.projection import (
+    PARENT,
+    Projection,
+    about,
+    ended,
+    matrices_of,
+    milliseconds,
+    points_of,
+    shown_value,
+)
 
-PARENT = "mlflow.parentRunId"
+
+def _though_dropped(act: Callable[[], None]) -> None:
+    """Do it, and again where another driver drops a run that stood there twice while it is written to."""
+    for attempt in range(5):
+        try:
+            return act()
+        except MlflowException as error:
+            if attempt == 4 or "deleted" not in str(error):
+                raise
+
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run
+
+
 UI = "http://127.0.0.1:5000"
-NAME = 200  # characters of a cell's name in a run's, of which a server's database takes 250
-_SETTING = re.compile(r"(fit|method|net)\.")
 
 
 def view_of(own: Sequence[metrics.Metric] = ()) -> dict[str, Any]:
@@ -215,25 +233,25 @@ class Tracking:
         cell = state.cell
         results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
         started = min(float(r.provenance["started"]) for r in results)
-        ended = max(_ended(r) for r in results)
+        ended = max(ended(r) for r in results)
         values = self._summary(row, paper)
         # MLflow shows the value of the last step; of equal ones the last in time, of equal ones the larger.
         known_runs = len(results)
         points = [(name, float(v), ended, known_runs) for name, v in values.items() if v is not None]
-        params = _about(cell, row.best, cell.spec({}, cell.trial_seed).network)
+        params = about(cell, row.best, cell.spec({}, cell.trial_seed).network)
         content = {"results": [r.to_json() for r in state.results.values()], "best": row.best}
         return self._write(
-            _Projection(
+            Projection(
                 key=f"cell {cell.name}",
                 parent="",
-                name=_shown(cell.title),
+                name=shown_value(cell.title),
                 started=started,
                 ended=ended,
                 points=points,
                 params=params,
                 tags={"raycl.kind": "cell", "raycl.seeds": " ".join(map(str, state.results))},
                 status="FINISHED" if state.complete else "RUNNING",
-                artefacts={"matrices.json": _matrices(state), "best.json": row.best or {}},
+                artefacts={"matrices.json": matrices_of(state), "best.json": row.best or {}},
                 extra=key_of(json.loads(json.dumps(content, default=str))),
                 passing=frozenset(searched(cell)),
             ),
@@ -268,16 +286,16 @@ class Tracking:
         result = trial.result
         assert result is not None
         cell, spec = state.cell, trial.spec
-        params = _about(cell, trial.params, spec.network) | {"seed": spec.seed}
+        params = about(cell, trial.params, spec.network) | {"seed": spec.seed}
         final = next((final for final in row.finals if final.key == spec.key), None)
         self._write(
-            _Projection(
+            Projection(
                 key=spec.key,
                 parent=parent,
-                name=f"{_shown(cell.title)} / {role.split(', ')[0]}",
+                name=f"{shown_value(cell.title)} / {role.split(', ')[0]}",
                 started=float(result.provenance["started"]),
-                ended=_ended(result),
-                points=_points(result, final, metrics.all_metrics(self.study.metrics)),
+                ended=ended(result),
+                points=points_of(result, final, metrics.all_metrics(self.study.metrics)),
                 params=params,
                 tags={"raycl.kind": role.split()[0], "raycl.roles": role, "raycl.status": result.status},
                 status="FINISHED" if result.status == "done" else "FAILED",
@@ -322,7 +340,7 @@ class Tracking:
             if run.data.tags.get("raycl.key") == key:
                 yield run
 
-    def _write(self, what: _Projection, known: Mapping[tuple[str, str], Run]) -> str:
+    def _write(self, what: Projection, known: Mapping[tuple[str, str], Run]) -> str:
         """Create or complete a run; one whose content stands there already is left alone."""
         run, content = known.get((what.parent, what.key)), what.content()
         if run is not None and run.data.tags.get("raycl.content") == content:
@@ -332,9 +350,9 @@ class Tracking:
             run = None
         if run is None:
             tags = {"raycl.key": what.key} | ({PARENT: what.parent} if what.parent else {})
-            run = self.client.create_run(self.experiment, _milliseconds(what.started), tags, what.name)
+            run = self.client.create_run(self.experiment, milliseconds(what.started), tags, what.name)
         run_id = str(run.info.run_id)
-        points = [Metric(n, v, _milliseconds(at), step) for n, v, at, step in what.points]
+        points = [Metric(n, v, milliseconds(at), step) for n, v, at, step in what.points]
         params = [Param(k, str(v)) for k, v in what.params.items() if k not in run.data.params]
         for start in range(0, max(len(points), 1), 500):
             batch = points[start : start + 500]
@@ -344,7 +362,7 @@ class Tracking:
         if what.status == "RUNNING":
             self.client.update_run(run_id, status="RUNNING")
         else:
-            self.client.set_terminated(run_id, what.status, _milliseconds(what.ended))
+            self.client.set_terminated(run_id, what.status, milliseconds(what.ended))
         tags = what.tags | {"raycl.content": content}  # last: it says that all the rest is written
         self.client.log_batch(run_id, [], [], [RunTag(k, v) for k, v in tags.items()])
         return run_id
@@ -355,120 +373,6 @@ class Tracking:
         for run in [*below, cell]:
             with contextlib.suppress(MlflowException):  # another driver was faster
                 self.client.delete_run(_id(run))
-
-
-@dataclass
-class _Projection:
-    """What a run in MLflow is to hold."""
-
-    key: str
-    parent: str
-    name: str
-    started: float
-    ended: float
-    points: list[tuple[str, float, float, int]]
-    params: dict[str, Any]
-    tags: dict[str, str]
-    status: str
-    artefacts: dict[str, Any]
-    extra: str = ""
-    passing: frozenset[str] = frozenset()  # parameters that may be missing for a while
-
-    def content(self) -> str:
-        """A digest of all of it."""
-        return key_of([self.name, self.points, {k: str(v) for k, v in self.params.items()}, self.tags,
-                       self.status, self.extra])[:16]  # fmt: skip
-
-    def contradicts(self, run: Run) -> bool:
-        """Whether a run shows a parameter that does not hold any more."""
-        wanted = {name: str(value) for name, value in self.params.items()}
-        return any(
-            value != wanted[name]
-            if name in wanted
-            else bool(_SETTING.match(name)) and name not in self.passing
-            for name, value in run.data.params.items()
-        )
-
-
-def _about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[str, Any]:
-    """What a run of a cell is of, and all that it ran with but defaults that nobody asked for."""
-    return {
-        "method": calls.name_of(cell.method),
-        "benchmark": printed_name(cell.benchmark, subset_of(cell)),
-        "order": cell.order,
-        "network": network,
-        **ran_with(cell, params),
-    }
-
-
-def _shown(title: str) -> str:
-    """A cell's title, no longer than a database of MLflow's takes."""
-    return clip(title, NAME)
-
-
-class Recorder:
-    """Feeds a Tracking from a thread of its own; an outage is said once and stops nothing."""
-
-    def __init__(self, tracking: Tracking, warn: Callable[[str], None]) -> None:
-        self.tracking, self._warn = tracking, warn
-        self._queue: queue.Queue[tuple[CellState, str] | None] = queue.Queue(maxsize=10_000)
-        self._down = False
-        self._thread = threading.Thread(target=self._work, name="raycl-mlflow", daemon=True)
-        self._thread.start()
-        tracking.agenda.listeners.append(self._listen)
-
-    def _listen(self, what: str, job: Any, more: Any) -> None:
-        if not isinstance(job, Job):  # basis masks are no runs
-            return
-        if what == "finished" and more.status != "failed" and not self._down:
-            for index in self.tracking.agenda.homes(job.key):
-                try:
-                    self._queue.put_nowait((self.tracking.agenda.states[index], job.key))
-                except queue.Full:
-                    self._outage("its queue is full")
-
-    def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if self._down:
-                continue
-            try:
-                _though_dropped(functools.partial(self.tracking.one, *item))
-            except Exception as error:
-                self._outage(_reason(error))
-
-    def _outage(self, reason: str) -> None:
-        if not self._down:
-            self._down = True
-            self._warn(
-                f"MLflow at {redacted(self.tracking.uri)} is out of reach ({reason}); training goes on, run "
-                "`raycl sync` later"
-            )
-
-    def close(self, wait: float = 60.0) -> bool:
-        """Let the thread finish, then project what is missing; False if MLflow is out of reach."""
-        self._queue.put(None)
-        self._thread.join(wait)
-        if self._thread.is_alive():
-            self._outage("it is slow")
-            return False
-        try:
-            _though_dropped(self.tracking.sync)
-        except Exception as error:
-            self._outage(_reason(error))
-            return False
-        if self._down:
-            self._warn("MLflow answers again, and has everything now")
-        return True
-
-
-def _though_dropped(act: Callable[[], None]) -> None:
-    """Do it, and again where another driver drops a run that stood there twice while it is written to."""
-    for attempt in range(5):
-        try:
-            return act()
-        except MlflowException as error:
-            if attempt == 4 or "deleted" not in str(error):
-                raise
 
 
 def _no_answer(uri: str, error: Exception) -> UserError:
@@ -518,47 +422,3 @@ def _children(state: CellState) -> dict[str, Trial]:
             roles.setdefault(trial.spec.key, []).append(role)
             trials.setdefault(trial.spec.key, trial)
     return {", ".join(roles[key]): trial for key, trial in trials.items()}
-
-
-def _points(
-    result: Result, final: Final | None, known: Sequence[metrics.Metric]
-) -> list[tuple[str, float, float, int]]:
-    """(metric, value, Unix time, step): step = tasks learnt.
-
-    Args:
-        final: the run as the report has it, where it is a final one.
-    """
-    found: list[tuple[str, float | None, float, int]] = []
-    test, val, beta = result.matrix("test"), result.matrix("val"), final.beta if final else None
-    curves = [metric for metric in known if metric.tracked == "curve"]
-    seconds = 0.0
-    for n, report in enumerate(result.reports, start=1):
-        seconds += sum(report.seconds.values())
-        so_far = measure(curves, test[:n, :n], val[:n, :n], None if beta is None else beta[:n])
-        numbers = so_far.values | {"ct": seconds}
-        found += [(name, value, report.ended, n) for name, value in numbers.items()]
-    if result.reports and result.status == "done":
-        ends = [metric for metric in known if metric.tracked == "end"]
-        last, at = result.reports[-1], len(result.reports)
-        numbers = measure(ends, test, val, beta).values
-        numbers |= {"params": float(last.parameters), "bytes_total": float(last.stored_bytes)}
-        found += [(name, value, last.ended, at) for name, value in numbers.items()]
-    return [(name, float(value), at, step) for name, value, at, step in found if value is not None]
-
-
-def _matrices(state: CellState) -> dict[str, Any]:
-    """Accuracy matrices by seed; None where nothing was measured."""
-    return {
-        str(seed): [[None if value != value else value for value in row] for row in result.matrix().tolist()]
-        for seed, result in state.results.items()
-    }
-
-
-def _ended(result: Result) -> float:
-    if result.reports:
-        return result.reports[-1].ended
-    return float(result.provenance["started"]) + float(result.provenance["seconds"])
-
-
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)

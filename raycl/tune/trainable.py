@@ -70,7 +70,7 @@ def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
 
     from raycl import process
     from raycl.runs import player
-    from raycl.runs.store import Result, Trained
+    from raycl.runs.result import Result, Trained
 
     def tell(**what: str) -> None:
         with watch.paused():

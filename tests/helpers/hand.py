@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from raycl.method import Method
+from raycl.runs.result import Result
 from raycl.runs.sequence import Report
-from raycl.runs.store import Result, Store
+from raycl.runs.store import Store
 from raycl.space import Float
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda

@@ -17,10 +17,12 @@ from rich.console import Console
 import raycl
 from raycl.errors import fault_of
 from raycl.reporting import render
-from raycl.runs.store import Result
+from raycl.runs.result import Result
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
-from raycl.terminal.view import LiveView, plan_text, say
+from raycl.terminal.plan import plan_text
+from raycl.terminal.view import LiveView
+from raycl.terminal.words import say
 from raycl.text import clip, cut, one_line, padded, width_of, wrapped
 from tests.helpers import hand
 from tests.reporting.test_html import Page

@@ -15,7 +15,8 @@ from raycl.reporting.boxes import Boxes
 from raycl.reporting.curves import Curves
 from raycl.reporting.layers import Layers
 from raycl.results.numbers import by_layer, measured
-from raycl.runs.store import Result, Store
+from raycl.runs.result import Result
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.values import Seeds

@@ -14,7 +14,7 @@ from raycl.reporting import render
 from raycl.reporting.settings import canonical, fixed, ran_with
 from raycl.space import Choice, Float
 from raycl.study.values import Grid, Search, Study
-from raycl.terminal.view import plan_text
+from raycl.terminal.plan import plan_text
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK
 

@@ -9,7 +9,7 @@ import pytest
 from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.study.values import Search, Seeds
-from raycl.terminal.view import plan_text
+from raycl.terminal.plan import plan_text
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, RATE
 

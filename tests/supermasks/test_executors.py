@@ -23,7 +23,7 @@ from raycl.masks import kept, top_k
 from raycl.methods.supsup import SupSup
 from raycl.networks import Start
 from raycl.space import filled
-from raycl.supermasks import loop, stacked
+from raycl.supermasks import loop, selection, stacked
 from raycl.supermasks.bank import Backbone, BasisMask, backbone_of
 from raycl.supermasks.edge_popup import density_of, draw_scores, mask_of
 from raycl.supermasks.rules import Order, Rules
@@ -356,7 +356,7 @@ def test_thresholds(n: int, kind: str) -> None:
     elif kind == "nan":
         ranks[::2] = np.nan
     for ones in {0, 1, n // 10, n // 2, n - 1, n}:
-        threshold = loop.Threshold(n)
+        threshold = selection.Threshold(n)
         for moved in (0.0, 1e-4, 0.5):  # found again where it was, near it, and far away
             least, surplus = threshold(here := ranks + np.float32(moved), ones)
             if kind != "nan":
@@ -369,13 +369,13 @@ def test_selection_keeps_the_later_of_equals(levels: int) -> None:
     torch.manual_seed(0)
     ranks = (torch.rand(6, 5000) * levels).round()
     densities = [0.0, 0.1, 0.5, 0.1, 1.0, 0.37]
-    selection = loop.Selection([kept(5000, d) for d in densities], 5000, torch.device("cpu"))
+    chosen = selection.Selection([kept(5000, d) for d in densities], 5000, torch.device("cpu"))
     wanted = torch.stack([top_k(row, d) for row, d in zip(ranks, densities, strict=True)])
-    for select in (selection, selection.all_rows):
+    for select in (chosen, chosen.all_rows):
         out = torch.empty(6, 5000)
         select(ranks, out)
         assert torch.equal(out, wanted)
-    same = loop.Selection([500] * 6, 5000, torch.device("cpu"))
+    same = selection.Selection([500] * 6, 5000, torch.device("cpu"))
     same.all_rows(ranks, out)
     assert torch.equal(out, torch.stack([top_k(row, 0.1) for row in ranks]))
 

@@ -17,8 +17,9 @@ from mlflow.tracking import MlflowClient
 
 from raycl import Study
 from raycl.cli import main
+from raycl.runs.result import Result
 from raycl.runs.sequence import Report
-from raycl.runs.store import Result, Store
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.tune.database import database_file, database_uri, make_database

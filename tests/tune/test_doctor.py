@@ -19,7 +19,8 @@ from raycl.cli import main
 from raycl.tune import doctor
 from raycl.tune.doctor import Report, this_machine, verdict
 from raycl.tune.fitness import joining
-from raycl.tune.fitness.nodes import Facts, Finding, here
+from raycl.tune.fitness.facts import Facts, here
+from raycl.tune.fitness.judging import Fault
 from tests.helpers.misfits_cluster import Cluster, Tracking, no_tracking, why_not
 
 ALONE = """
@@ -350,12 +351,12 @@ def test_prepared_data_that_were_cut_off(clean: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_long_names_break_where_the_screen_ends() -> None:
     report = Report("here", [("store", "/a/" + "very-long-name" * 12)])
-    report.findings = [Finding("miss", "node " + "x" * 90, "lacks something", "remedy")]
+    report.findings = [Fault("miss", "node " + "x" * 90, "lacks something", "remedy")]
     assert max(map(len, str(report).splitlines())) <= 80
 
 
 def test_the_last_line() -> None:
-    good, bad = Report("a"), Report("b", findings=[Finding("miss", "", "x"), Finding("note", "", "y")])
+    good, bad = Report("a"), Report("b", findings=[Fault("miss", "", "x"), Fault("note", "", "y")])
     assert verdict([good]) == "fit: nothing is missing"
     assert verdict([good, bad]) == "not fit: 1 thing missing"
     assert verdict([bad, bad]) == "not fit: 2 things missing"

@@ -22,8 +22,10 @@ from raycl import R
 from raycl.errors import UserError
 from raycl.runs import provenance
 from raycl.study.expand import cells_of
-from raycl.tune.fitness import joining, nodes
-from raycl.tune.fitness.nodes import Elastic, Facts, Node, here, judge, judge_cluster
+from raycl.tune.fitness import facts, joining, nodes
+from raycl.tune.fitness.facts import Facts, here
+from raycl.tune.fitness.judging import Elastic, judge, judge_cluster
+from raycl.tune.fitness.nodes import Node
 from tests.helpers.misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for, why_not
 
 HOME = Path(__file__).parents[2]
@@ -334,7 +336,8 @@ def test_a_request_that_no_node_can_meet(ray_cluster: int, wanted: R, text: str)
 
 
 def test_one_node_is_asked_and_agrees_with_its_driver(ray_cluster: int, tmp_path: Path) -> None:
-    from raycl.tune.fitness.nodes import ask, elastic
+    from raycl.tune.fitness.judging import elastic
+    from raycl.tune.fitness.nodes import ask
 
     (there,) = ask(tmp_path)
     facts = here()
@@ -350,7 +353,7 @@ def test_one_node_is_asked_and_agrees_with_its_driver(ray_cluster: int, tmp_path
 def test_a_process_that_falls_over_says_nothing_of_its_node_until_the_third(
     ray_cluster: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, falls: int
 ) -> None:
-    asked = nodes._answer
+    asked = facts.answer
 
     def answer(*about: Any) -> dict[str, Any]:
         with (tmp_path / "tries").open("a") as tries:
@@ -359,7 +362,7 @@ def test_a_process_that_falls_over_says_nothing_of_its_node_until_the_third(
             os._exit(1)
         return asked(*about)
 
-    monkeypatch.setattr(nodes, "_answer", answer)
+    monkeypatch.setattr(nodes, "answer", answer)
     [node] = nodes.ask()
     assert (tmp_path / "tries").stat().st_size == 3
     assert (node.facts is not None) == (falls == 2) and ("cannot be asked" in node.silent) == (falls == 3)

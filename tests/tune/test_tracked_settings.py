@@ -14,7 +14,8 @@ from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.values import Seeds, Study
-from raycl.tune.tracking import PARENT, Tracking
+from raycl.tune.projection import PARENT
+from raycl.tune.tracking import Tracking
 from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK, RATE, SEARCH
 

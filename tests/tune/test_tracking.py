@@ -25,7 +25,8 @@ from raycl.errors import UserError
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
-from raycl.tune.tracking import PARENT, VIEW, Tracking
+from raycl.tune.projection import PARENT
+from raycl.tune.tracking import VIEW, Tracking
 from tests.helpers import hand
 from tests.helpers.tiny import in_process, tiny
 

@@ -1,0 +1,87 @@
+"""Methods and benchmarks as the commands list them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from raycl.errors import UserError
+
+
+def methods(arguments: Any) -> int:
+    from raycl import userfiles
+
+    with userfiles.beside(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
+        return _show_methods(arguments)
+
+
+def _show_methods(arguments: Any) -> int:
+    from raycl import registry
+    from raycl.space import fields_of
+
+    def summary(kind: type) -> str:
+        return _first_line(sys.modules[kind.__module__].__doc__ or kind.__doc__)
+
+    def needs(kind: Any) -> str:
+        called = {"Heads": "a head per task", "Blocks": "blocks"}
+        return ", ".join(called.get(need.__name__, need.__name__) for need in kind.needs) or "any network"
+
+    if not arguments.name:
+        kinds = {name: registry.method(name) for name in registry.method_names()}
+        _print_columns([(name, summary(k).partition(":")[0], needs(k)) for name, k in kinds.items()])
+        return 0
+    kind = registry.method(arguments.name)
+    facts = {
+        "version": kind.version,
+        "earlier logits never change": "yes" if kind.keeps_logits else "no",
+        "tasks are learnt side by side": "yes, after the first" if kind.independent else "no",
+        "needs": needs(kind),
+        **{f"fit.{name}": value for name, value in kind.fit.items()},
+    }
+    print(f"{arguments.name}: {summary(kind)}")
+    print("\n".join(f"  {fact}: {value}" for fact, value in facts.items()))
+    for field in fields_of(kind.Config).values():
+        print(f"  method.{field.name}: {field.describe()}")
+    return 0
+
+
+def benchmarks(arguments: Any) -> int:
+    from raycl import userfiles
+
+    with userfiles.beside(Path.cwd()):
+        return _show_benchmarks(arguments)
+
+
+def _show_benchmarks(arguments: Any) -> int:
+    from raycl.terminal import datasets
+
+    if arguments.out and len(arguments.names) != 1:
+        raise UserError(f"--out {arguments.out}: name one benchmark, whose picture it is to be")
+    if not arguments.names:
+        if arguments.show:
+            raise UserError("raycl benchmarks --show NAME: which benchmark?")
+        _print_columns(datasets.benchmark_rows())
+    elif len(arguments.names) == 1:
+        print(datasets.benchmark_text(arguments.names[0]))
+    else:
+        print(datasets.benchmarks_table(arguments.names))
+    for name in arguments.names if arguments.show or arguments.out else ():
+        print(datasets.write_sheet(name, arguments.out))
+    return 0
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0].rstrip(".") if (text or "").strip() else ""
+
+
+def _print_columns(rows: Sequence[tuple[str, str, str]], width: int = 80) -> None:
+    """Name, text and note, a line each; the text is what is cut to fit the screen."""
+    from textwrap import shorten
+
+    first = max(len(row[0]) for row in rows) + 2
+    last = max(len(row[2]) for row in rows)
+    room = width - first - last - 2
+    for name, text, note in rows:
+        print(f"{name:<{first}}{shorten(text, room, placeholder=' ...'):<{room}}  {note}".rstrip())

@@ -1,0 +1,122 @@
+"""What MLflow holds of a cell or a run: parameters, points of curves, matrices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Run
+
+from raycl import calls, metrics
+from raycl.reporting.settings import ran_with
+from raycl.results.collect import subset_of
+from raycl.results.measures import measure
+from raycl.results.rows import Final, printed_name
+from raycl.runs.result import Result
+from raycl.specs import key_of
+from raycl.study.cells import Cell
+from raycl.study.progress import CellState
+from raycl.text import clip
+
+PARENT = "mlflow.parentRunId"
+
+
+@dataclass
+class Projection:
+    """What a run in MLflow is to hold."""
+
+    key: str
+    parent: str
+    name: str
+    started: float
+    ended: float
+    points: list[tuple[str, float, float, int]]
+    params: dict[str, Any]
+    tags: dict[str, str]
+    status: str
+    artefacts: dict[str, Any]
+    extra: str = ""
+    passing: frozenset[str] = frozenset()  # parameters that may be missing for a while
+
+    def content(self) -> str:
+        """A digest of all of it."""
+        return key_of([self.name, self.points, {k: str(v) for k, v in self.params.items()}, self.tags,
+                       self.status, self.extra])[:16]  # fmt: skip
+
+    def contradicts(self, run: Run) -> bool:
+        """Whether a run shows a parameter that does not hold any more."""
+        wanted = {name: str(value) for name, value in self.params.items()}
+        return any(
+            value != wanted[name]
+            if name in wanted
+            else bool(_SETTING.match(name)) and name not in self.passing
+            for name, value in run.data.params.items()
+        )
+
+
+def about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[str, Any]:
+    """What a run of a cell is of, and all that it ran with but defaults that nobody asked for."""
+    return {
+        "method": calls.name_of(cell.method),
+        "benchmark": printed_name(cell.benchmark, subset_of(cell)),
+        "order": cell.order,
+        "network": network,
+        **ran_with(cell, params),
+    }
+
+
+def shown_value(title: str) -> str:
+    """A cell's title, no longer than a database of MLflow's takes."""
+    return clip(title, NAME)
+
+
+def points_of(
+    result: Result, final: Final | None, known: Sequence[metrics.Metric]
+) -> list[tuple[str, float, float, int]]:
+    """(metric, value, Unix time, step): step = tasks learnt.
+
+    Args:
+        final: the run as the report has it, where it is a final one.
+    """
+    found: list[tuple[str, float | None, float, int]] = []
+    test, val, beta = result.matrix("test"), result.matrix("val"), final.beta if final else None
+    curves = [metric for metric in known if metric.tracked == "curve"]
+    seconds = 0.0
+    for n, report in enumerate(result.reports, start=1):
+        seconds += sum(report.seconds.values())
+        so_far = measure(curves, test[:n, :n], val[:n, :n], None if beta is None else beta[:n])
+        numbers = so_far.values | {"ct": seconds}
+        found += [(name, value, report.ended, n) for name, value in numbers.items()]
+    if result.reports and result.status == "done":
+        ends = [metric for metric in known if metric.tracked == "end"]
+        last, at = result.reports[-1], len(result.reports)
+        numbers = measure(ends, test, val, beta).values
+        numbers |= {"params": float(last.parameters), "bytes_total": float(last.stored_bytes)}
+        found += [(name, value, last.ended, at) for name, value in numbers.items()]
+    return [(name, float(value), at, step) for name, value, at, step in found if value is not None]
+
+
+def matrices_of(state: CellState) -> dict[str, Any]:
+    """Accuracy matrices by seed; None where nothing was measured."""
+    return {
+        str(seed): [[None if value != value else value for value in row] for row in result.matrix().tolist()]
+        for seed, result in state.results.items()
+    }
+
+
+def ended(result: Result) -> float:
+    if result.reports:
+        return result.reports[-1].ended
+    return float(result.provenance["started"]) + float(result.provenance["seconds"])
+
+
+def milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+NAME = 200  # characters of a cell's name in a run's, of which a server's database takes 250
+
+
+_SETTING = re.compile(r"(fit|method|net)\.")

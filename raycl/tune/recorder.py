@@ -1,0 +1,68 @@
+"""Writes to MLflow from one thread while a study is played, and says once when MLflow is away."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from raycl.errors import redacted
+from raycl.study.progress import CellState, Job
+from raycl.tune.tracking import Tracking, _reason, _though_dropped
+
+
+class Recorder:
+    """Feeds a Tracking from a thread of its own; an outage is said once and stops nothing."""
+
+    def __init__(self, tracking: Tracking, warn: Callable[[str], None]) -> None:
+        self.tracking, self._warn = tracking, warn
+        self._queue: queue.Queue[tuple[CellState, str] | None] = queue.Queue(maxsize=10_000)
+        self._down = False
+        self._thread = threading.Thread(target=self._work, name="raycl-mlflow", daemon=True)
+        self._thread.start()
+        tracking.agenda.listeners.append(self._listen)
+
+    def _listen(self, what: str, job: Any, more: Any) -> None:
+        if not isinstance(job, Job):  # basis masks are no runs
+            return
+        if what == "finished" and more.status != "failed" and not self._down:
+            for index in self.tracking.agenda.homes(job.key):
+                try:
+                    self._queue.put_nowait((self.tracking.agenda.states[index], job.key))
+                except queue.Full:
+                    self._outage("its queue is full")
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._down:
+                continue
+            try:
+                _though_dropped(functools.partial(self.tracking.one, *item))
+            except Exception as error:
+                self._outage(_reason(error))
+
+    def _outage(self, reason: str) -> None:
+        if not self._down:
+            self._down = True
+            self._warn(
+                f"MLflow at {redacted(self.tracking.uri)} is out of reach ({reason}); training goes on, run "
+                "`raycl sync` later"
+            )
+
+    def close(self, wait: float = 60.0) -> bool:
+        """Let the thread finish, then project what is missing; False if MLflow is out of reach."""
+        self._queue.put(None)
+        self._thread.join(wait)
+        if self._thread.is_alive():
+            self._outage("it is slow")
+            return False
+        try:
+            _though_dropped(self.tracking.sync)
+        except Exception as error:
+            self._outage(_reason(error))
+            return False
+        if self._down:
+            self._warn("MLflow answers again, and has everything now")
+        return True
