@@ -5,14 +5,11 @@ from __future__ import annotations
 import ast
 import warnings
 from dataclasses import MISSING, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raycl import userfiles
 from raycl.configs import ordered_fields
 from raycl.errors import UserError, quoted
-
-if TYPE_CHECKING:
-    pass
 
 LONGEST = 10_000  # characters of a name with its settings
 

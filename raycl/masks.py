@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from raycl.method import Breaker
 from raycl.networks import Block
-
-if TYPE_CHECKING:
-    from raycl.method import Breaker
 
 SOFT_MASK: Mapping[Breaker, str] = {
     "adaptive": "divides each gradient by its own size, and so divides out a mask that scales it: what "

@@ -14,20 +14,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.networks import Blocks, Heads, _checks
+from raycl.networks import Blocks, Heads, Network, _checks
+from raycl.specs import MaskSpec, RunSpec
 from raycl.tasks import Batch, Pooled, Task, Update
 from raycl.training import answers
-
-if TYPE_CHECKING:
-    from raycl.networks import Network
-    from raycl.specs import MaskSpec, RunSpec
-    from raycl.training.fit import Fit
+from raycl.training.fit import Fit
 
 __all__ = [
     "Batch",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from raycl import userfiles
 from raycl.benchmarks.base import Recipe
@@ -21,14 +21,11 @@ from raycl.benchmarks.loading import made_of
 from raycl.benchmarks.prepared import data_root
 from raycl.calls import name_of, parse
 from raycl.errors import UserError, nearest
+from raycl.method import Method
+from raycl.networks import Network
 from raycl.space import fields_of, filled
 from raycl.tasks import Benchmark
 from raycl.userfiles import digest
-
-if TYPE_CHECKING:
-    from raycl.benchmarks import Recipe
-    from raycl.method import Method
-    from raycl.networks import Network
 
 
 def load(
@@ -111,8 +108,6 @@ def method(name: str, place: str = "method") -> type[Method]:
     Raises:
         UserError: there is none, or it is a user's own whose file or Config is not right.
     """
-    from raycl.method import Method
-
     found: type[Method] = _find(name, Method, "raycl.methods", method_names(), "methods", place)
     return _with_fields(found, found.Config)
 
@@ -123,8 +118,6 @@ def network(name: str, place: str = "network") -> type[Network]:
     Raises:
         UserError: there is none, or it is a user's own whose file or Config is not right.
     """
-    from raycl.networks import Network
-
     name = parse(name, place).name
     found: type[Network] = _find(name, Network, "raycl.networks", network_names(), "networks", place)
     return _with_fields(found, found.Config)

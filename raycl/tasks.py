@@ -7,7 +7,7 @@ import functools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 Transform = Callable[[Tensor], Tensor]
 """Pixels in [0, 1], [batch, channels, height, width], to the same: a permutation, a rotation, a style."""

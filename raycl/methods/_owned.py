@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -23,9 +23,6 @@ from raycl.networks._checks import check_maskable
 from raycl.probes.owners import bytes_of, owner_figures
 from raycl.tasks import Batch
 from raycl.training.fit import Fit, Fitted
-
-if TYPE_CHECKING:
-    pass
 
 
 class Owned(OnFirst):

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from raycl.method import Task
 from raycl.methods._first import First, backbone_for
 from raycl.methods.one import One
 from raycl.networks import Network
+from raycl.specs import RunSpec
 from raycl.training.fit import Fit
-
-if TYPE_CHECKING:
-    from raycl.specs import RunSpec
 
 
 class Copies(One):

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,11 +27,9 @@ from raycl.methods.piggyback import START, TAU
 from raycl.probes.gates import figures_of
 from raycl.probes.owners import shares_of
 from raycl.space import Choice, filled
+from raycl.specs import RunSpec
 from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
-
-if TYPE_CHECKING:
-    from raycl.specs import RunSpec
 
 _ULPS = 1e-9  # equal accuracies may differ by rounding, where they are sums over other batches
 

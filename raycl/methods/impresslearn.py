@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,12 @@ from raycl.networks._checks import check_statistics
 from raycl.probes.answers import candidates_of, inference_figures, overlap_figures
 from raycl.probes.task_inference import Candidates, normalised
 from raycl.space import Choice, filled
+from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.alpha import Basis, combine, penalty
 from raycl.supermasks.bank import BasisMask, packed
 from raycl.supermasks.basis import masks_of, rules_of
 from raycl.tasks import Batch
 from raycl.training.fit import Fit
-
-if TYPE_CHECKING:
-    from raycl.specs import MaskSpec, RunSpec
 
 MASKS = 10_000  # of a kind; the paper has 250
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,6 @@ from raycl.probes.kernels import LayerMask, mask_figures, packed
 from raycl.probes.owners import bytes_of
 from raycl.space import Choice
 from raycl.training.fit import Fit
-
-if TYPE_CHECKING:
-    pass
 
 TAU = 5e-3  # threshold of the real values
 START = 1e-2  # where they start: everything is kept

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl.method import Method, Pooled, Task, mixed_cross_entropy
-from raycl.tasks import Batch
+from raycl.tasks import Batch, Split
 from raycl.training.fit import Fit
-
-if TYPE_CHECKING:
-    from raycl.tasks import Split
 
 
 class Replay(Method):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from numpy.typing import NDArray
@@ -23,14 +23,11 @@ from raycl.probes import answers
 from raycl.probes.backbones import set_statistics, statistics_of
 from raycl.probes.task_inference import Candidates
 from raycl.space import Float, filled
-from raycl.specs import MaskValues
+from raycl.specs import MaskSpec, MaskValues, RunSpec
 from raycl.supermasks.bank import Backbone, BasisMask, packed
 from raycl.supermasks.basis import own_masks, rules_of
 from raycl.supermasks.edge_popup import density_of, draw_scores, fixed_weight, mask_of
 from raycl.training.fit import Fit
-
-if TYPE_CHECKING:
-    from raycl.specs import MaskSpec, RunSpec
 
 _IMPRESSLEARN = {"method.backbone_init": "kaiming_normal", "method.head": "shared"}
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from raycl.errors import UserError
 from raycl.patterns import labels_chosen
-from raycl.reporting.shapes import Box
+from raycl.reporting.shapes import Box, Styles
 from raycl.reporting.view import View
 from raycl.results.grammar import Metric, parse_metric
 from raycl.results.numbers import ABSENT, by_task, number, setting, written
 from raycl.results.rows import Final, Row, Section
-
-if TYPE_CHECKING:
-    from raycl.reporting.plots import Styles
 
 _GAPS = r"\s\-_/,=@()\[\]"  # between the words of a label; not the point of a number
 

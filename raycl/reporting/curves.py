@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from raycl.errors import UserError, quoted
 from raycl.patterns import labels_chosen
-from raycl.reporting.shapes import Curve, levels_of
+from raycl.reporting.shapes import Curve, Styles, levels_of
 from raycl.reporting.view import View
 from raycl.results.grammar import RUNNING, Metric, parse_metric
 from raycl.results.numbers import BY_TASK, along, is_signed, of_every_run, written
 from raycl.results.rows import Final, Group, Section
 from raycl.study.values import Study
 from raycl.text import clip, one_line
-
-if TYPE_CHECKING:
-    from raycl.reporting.plots import Styles
 
 SHOWN = 8  # places that a table has columns for
 

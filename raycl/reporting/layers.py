@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from raycl.errors import UserError
 from raycl.patterns import labels_chosen
-from raycl.reporting.shapes import ALL, Panel
+from raycl.reporting.shapes import ALL, Panel, Styles
 from raycl.reporting.view import View
 from raycl.results.grammar import Metric, parse_metric
 from raycl.results.numbers import along, by_task, written
 from raycl.results.rows import Final, Group, Section
 from raycl.text import clip, one_line
-
-if TYPE_CHECKING:
-    from raycl.reporting.plots import Styles
 
 SHOWN = 8  # tasks that a table has columns for
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from raycl import metrics
 from raycl.reporting.sensitivity import PERCENT, counted_trials, sensitivity
+from raycl.reporting.shapes import Styles
 from raycl.reporting.view import View
 from raycl.results.rows import Section
 from raycl.text import ABSENT, fraction, one_line, seconds
-
-if TYPE_CHECKING:
-    from raycl.reporting.plots import Styles
 
 
 @dataclass(frozen=True)

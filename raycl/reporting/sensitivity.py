@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from raycl import metrics
 from raycl.results.rows import Row
 from raycl.study.values import Search
 from raycl.text import fraction
-
-if TYPE_CHECKING:
-    pass
 
 PERCENT = f"{metrics.LEVEL:.0%}"
 

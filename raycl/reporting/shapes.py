@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from raycl.metrics import Matrix
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -74,3 +71,15 @@ class Panel:
     tasks: tuple[int, ...]
     values: Matrix
     runs: int
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is drawn everywhere in a report; marker and stroke tell it apart without colour."""
+
+    colour: str
+    stroke: str
+    marker: str
+
+
+Styles = Mapping[str, Style]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from raycl import registry
 from raycl.errors import UserError, nearest, quoted
-from raycl.reporting.plots.look import Styles
+from raycl.reporting.shapes import Styles
 from raycl.results.rows import Section
 from raycl.space import fields_of
 from raycl.study.values import Study

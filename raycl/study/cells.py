@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from raycl import calls
 from raycl.method import Method
@@ -15,9 +15,6 @@ from raycl.runs.build import with_inputs
 from raycl.space import Domain, Field, coerce, filled
 from raycl.specs import Evaluate, Numerics, RunSpec, key_of
 from raycl.study.values import Final, Grid, R, Search, Seeds
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

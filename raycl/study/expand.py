@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raycl import benchmarks, calls, registry, userfiles
 from raycl.benchmarks import Recipe
@@ -20,9 +20,6 @@ from raycl.study.playable import check_benchmark, check_needs
 from raycl.study.settings import SPECIAL, settings_of
 from raycl.study.values import Grid, R, Search, Study
 from raycl.userfiles import digest
-
-if TYPE_CHECKING:
-    pass
 
 
 def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[Cell]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from raycl import userfiles
 from raycl.errors import SCREEN, NoStudy, UserError, quoted
+from raycl.study.overrides import overridden
 from raycl.study.values import Study
-
-if TYPE_CHECKING:
-    pass
 
 
 def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = False) -> Study:
@@ -52,8 +49,6 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     named = not isinstance(study.name, str) or study.name  # what is no name is told when it is planned
     name = study.name if named else "_".join(filter(None, (paper, file.stem, "desk" * desk)))
     study = dataclasses.replace(study, name=name, folder=folder, file=place)
-    from raycl.study.overrides import overridden  # it changes studies
-
     return overridden(study, overrides)
 
 

@@ -8,18 +8,16 @@ says of itself.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raycl.domains import Choice, Domain, ends
 from raycl.errors import UserError, nearest
 from raycl.method import Breaker
+from raycl.study.cells import Cell
 from raycl.study.netcheck import Measured, fails_alone, machine_bytes
 from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
 from raycl.training.presets import fit_of
-
-if TYPE_CHECKING:
-    from raycl.study.cells import Cell
 
 STUDY = "study: "  # begins a note that is about the study, whichever cell bears it
 NAMED = 2  # cells that a line names; more are counted

@@ -8,18 +8,17 @@ import math
 import random
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raycl.domains import shown
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.space import made
+from raycl.study.cells import Cell, Setting
 from raycl.study.limits import LABEL, RUNS
 from raycl.study.notes import values_of, varied_of
-
-if TYPE_CHECKING:
-    from raycl.study.cells import Cell, Setting
-    from raycl.study.values import Grid
+from raycl.study.values import Grid
+from raycl.training.fit import Fit
 
 _ODD = ("Cc", "Cs", "Zl", "Zp")  # what moves a cursor, breaks a line or cannot be encoded
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turns what follows around
@@ -108,7 +107,6 @@ def check_proposals(cell: Cell, place: str) -> None:
 
 
 def _fit_config() -> type:
-    from raycl.training.fit import Fit
 
     return Fit.Config
 

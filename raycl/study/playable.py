@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,9 +17,6 @@ from raycl.study import limits, netcheck, notes
 from raycl.study.cells import Cell
 from raycl.study.values import Grid, Search
 from raycl.tasks import Benchmark
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_needs(cell: Cell, place: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raycl import calls, userfiles
 from raycl.configs import check_owner, check_verbs
@@ -16,9 +16,6 @@ from raycl.study.cells import Setting
 from raycl.study.values import Study
 from raycl.training import presets
 from raycl.training.fit import Fit
-
-if TYPE_CHECKING:
-    pass
 
 SPECIAL = ("method", "network", "preset", "search", "benchmarks")
 

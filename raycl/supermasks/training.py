@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from raycl.errors import UserError
+from raycl.supermasks import loop, stacked
 from raycl.supermasks.bank import Backbone, BasisMask
 from raycl.supermasks.rules import Order, PulseOfMasks, Rules, check_fit
 from raycl.training.fit import Fit
@@ -37,9 +38,6 @@ def train_masks(
         UserError: settings that a mask cannot be trained with.
         raycl.training.fit.Diverged: a loss is no number any more. Of a stacked chunk nothing is yielded then.
     """
-    # late, since executors are built from the types above
-    from raycl.supermasks import loop, stacked
-
     _check(rules, config, chunk)
     if executor == "auto":
         executor = "stacked" if backbone.weights[0].is_cuda else "loop"

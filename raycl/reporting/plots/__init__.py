@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from raycl.reporting.importances import ENOUGH
 from raycl.reporting.plots.learning import by_task, capacity, curves, heat_maps, stacked
-from raycl.reporting.plots.look import Style, Styles, styles_of
+from raycl.reporting.plots.look import styles_of
 from raycl.reporting.plots.searches import enough_trials, importances, progress, sensitivity, slices
 from raycl.reporting.plots.views import boxes, layers, lines
+from raycl.reporting.shapes import Style, Styles
 
 __all__ = [
     "ENOUGH",

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from raycl.metrics import Matrix
-from raycl.reporting.plots.look import Styles, band, grid, legend, legend_room, log_if_wide, look, svg
+from raycl.reporting.plots.look import band, grid, legend, legend_room, log_if_wide, look, svg
+from raycl.reporting.shapes import Styles
 from raycl.results.numbers import by_layer, measured
 from raycl.results.rows import Group, Section
 from raycl.text import clip, fraction

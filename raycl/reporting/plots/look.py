@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -20,14 +19,25 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from raycl.metrics import Matrix
+from raycl.reporting.shapes import Style, Styles
 from raycl.text import clip, one_line
 
 # Okabe and Ito's colours without the yellow, which paper does not show; then again with other strokes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
 STROKES = ("-", "--", ":", "-.")
+
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
 WIDTH = 7.1  # inches: the text of an A4 page
+
+
 LEGEND_COLUMNS = 4
+
+
 _LOOK: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "raycl",
@@ -53,15 +63,6 @@ _LOOK: Any = {
 }
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a method is drawn everywhere in a report; marker and stroke tell it apart without colour."""
-
-    colour: str
-    stroke: str
-    marker: str
-
-
 def styles_of(labels: Sequence[str]) -> dict[str, Style]:
     """A style per label, by the study's order."""
     found = {}
@@ -70,9 +71,6 @@ def styles_of(labels: Sequence[str]) -> dict[str, Style]:
         marker = MARKERS[(n + turn) % len(MARKERS)]
         found[label] = Style(COLOURS[n % len(COLOURS)], STROKES[turn % len(STROKES)], marker)
     return found
-
-
-Styles = Mapping[str, Style]
 
 
 @contextmanager

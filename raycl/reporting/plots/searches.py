@@ -15,8 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from raycl.metrics import FEWEST, Matrix
 from raycl.reporting.importances import ENOUGH, Importances, completed, place_of, searched_fields
-from raycl.reporting.plots.look import WIDTH, Style, Styles, grid, look, plain_ticks, svg
+from raycl.reporting.plots.look import WIDTH, grid, look, plain_ticks, svg
 from raycl.reporting.sensitivity import sensitivity as sensitivity_of
+from raycl.reporting.shapes import Style, Styles
 from raycl.results.rows import Row, Section
 from raycl.space import Choice, Domain
 from raycl.text import clip, fraction, plain_value

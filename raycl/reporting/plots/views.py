@@ -17,8 +17,6 @@ from raycl.reporting.plots.learning import ANNOTATED, cell_numbers
 from raycl.reporting.plots.look import (
     LEGEND_COLUMNS,
     WIDTH,
-    Style,
-    Styles,
     band,
     grid,
     legend,
@@ -29,7 +27,7 @@ from raycl.reporting.plots.look import (
     styles_of,
     svg,
 )
-from raycl.reporting.shapes import ALL, Curve, levels_of
+from raycl.reporting.shapes import ALL, Curve, Style, Styles, levels_of
 from raycl.text import clip, plain_value
 
 if TYPE_CHECKING:

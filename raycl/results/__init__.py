@@ -1,0 +1,1 @@
+"""From the store to plain rows and numbers."""
