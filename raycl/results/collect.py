@@ -9,18 +9,30 @@ from typing import Any
 import numpy as np
 
 from raycl import metrics, registry, userfiles
-from raycl.study.agenda import Agenda
-from raycl.study.progress import CellState
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.metrics import Metric, all_metrics
 from raycl.process import told
-from raycl.runs.provenance import fingerprint
 from raycl.results.measures import gaps, measure
-from raycl.results.rows import BLOCKED, COMPLETE, DIVERGED, FAILED, Final, Group, INCOMPLETE, MISSING, Row, Section, Tried
-from raycl.text import counted
+from raycl.results.rows import (
+    BLOCKED,
+    COMPLETE,
+    DIVERGED,
+    FAILED,
+    INCOMPLETE,
+    MISSING,
+    Final,
+    Group,
+    Row,
+    Section,
+    Tried,
+)
+from raycl.runs.provenance import fingerprint
 from raycl.runs.result import Result
+from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
+from raycl.study.progress import CellState
 from raycl.study.values import Seeds, Study
+from raycl.text import counted
 
 MAIN = "main"  # the fit stream that learns the task itself
 

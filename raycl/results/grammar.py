@@ -7,12 +7,9 @@ the whole grammar.
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, TypeAlias
 
 from raycl.catalogue import catalogue

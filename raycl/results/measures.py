@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from raycl import installed, userfiles
+from raycl import installed, units, userfiles
 from raycl.domains import is_number, plain, shown
 from raycl.errors import screen_line
 from raycl.metrics import Matrix, Metric
-from raycl import units
 from raycl.text import counted, fraction, signed
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl import metrics
+from raycl.catalogue import catalogue
 from raycl.metrics import mean
 from raycl.results import measures
-from raycl.catalogue import catalogue
 from raycl.results.grammar import Metric
 from raycl.results.rows import Final, Row
 from raycl.text import fraction, plain_value, quantity, seconds, signed

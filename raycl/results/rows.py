@@ -13,9 +13,9 @@ from typing import Any
 from raycl import metrics, noise
 from raycl.metrics import Metric, all_metrics
 from raycl.results.measures import Measured
-from raycl.text import counted
 from raycl.study.cells import Cell
 from raycl.study.values import Search
+from raycl.text import counted
 
 COMPLETE, INCOMPLETE, MISSING = "complete", "incomplete", "not run"
 BLOCKED, FAILED, DIVERGED = "blocked", "failed", "diverged"

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from raycl import Seeds, Study
-from raycl.benchmarks.base import within
+from raycl.benchmarks import within
 from raycl.benchmarks.families import turned_tasks
 from raycl.benchmarks.mnist import RotatedMnist
 from raycl.method import Task

@@ -11,8 +11,8 @@ import pytest
 from raycl.benchmarks import sources
 from raycl.benchmarks.cifar import Cifar100Super
 from raycl.errors import UserError
-from raycl.papers.printed import datasets, numbers, printed
-from raycl.results.grammar import DATA, Item, parse_metric, parse_place
+from raycl.papers.printed import DATA, datasets, numbers, printed
+from raycl.results.grammar import Item, parse_metric, parse_place
 
 PAPERS = ("spg", "prm", "impresslearn", "ksm")
 

@@ -18,10 +18,11 @@ from raycl.papers.claimtext import claims_csv, claims_text, finding_text
 from raycl.papers.findings import Finding, Verdict
 from raycl.papers.judging import judge, word_of
 from raycl.papers.matching import reading, rows_meant
+from raycl.papers.printed import DATA
 from raycl.papers.verdicts import verdict
 from raycl.reporting import render
 from raycl.results.collect import collect
-from raycl.results.grammar import DATA, parse_item, parse_metric
+from raycl.results.grammar import parse_item, parse_metric
 from raycl.results.rows import Row
 from raycl.runs.store import Store
 from raycl.study.values import Search, Seeds, Study
