@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from raycl.benchmarks.checks import digests
 from raycl.benchmarks.prepared import Blocks, printable, shown
-from raycl.benchmarks.sources.decoding import decoded, images_of
+from raycl.benchmarks.sources._decoding import decoded, images_of
 from raycl.benchmarks.sources.image_folders import SUFFIXES, Listing, folders_in, listed
 from raycl.errors import UserError
 

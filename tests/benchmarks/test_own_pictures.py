@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from raycl import registry
-from raycl.benchmarks.sources.decoding import decoded
+from raycl.benchmarks.sources._decoding import decoded
 from raycl.errors import UserError
 from raycl.registry import load
 from raycl.tasks import Benchmark

@@ -29,7 +29,7 @@ def sources() -> dict[str, Source]:
     """All data sources by name."""
     found: dict[str, Source] = {}
     for module in pkgutil.iter_modules(__path__):
-        if module.name != "base":
+        if module.name != "base" and not module.name.startswith("_"):
             made = importlib.import_module(f"{__name__}.{module.name}").SOURCES
             found |= {source.name: source for source in made}
     return dict(sorted(found.items()))

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from raycl.benchmarks.files import checked
 from raycl.benchmarks.prepared import Blocks, Contents
+from raycl.benchmarks.sources._decoding import decoded, images_of
 from raycl.benchmarks.sources.base import Reading, Source, not_there, told
-from raycl.benchmarks.sources.decoding import decoded, images_of
 from raycl.benchmarks.sources.femnist import LeafIndex
 from raycl.errors import UserError
 

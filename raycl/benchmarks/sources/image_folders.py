@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from raycl.benchmarks.files import below, is_folder
 from raycl.benchmarks.prepared import Blocks, Contents, shown
+from raycl.benchmarks.sources._decoding import decoded, images_of
 from raycl.benchmarks.sources.base import Reading, Source, not_there, opened
-from raycl.benchmarks.sources.decoding import decoded, images_of
 from raycl.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")

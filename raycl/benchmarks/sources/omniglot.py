@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycl.benchmarks.prepared import Contents
+from raycl.benchmarks.sources._decoding import decoded, images_of
 from raycl.benchmarks.sources.base import Reading, Source, not_there, told
-from raycl.benchmarks.sources.decoding import decoded, images_of
 from raycl.errors import UserError
 
 ZIPS = (
