@@ -11,6 +11,7 @@ import pytest
 from raycl import Form, Seeds, run_study
 from raycl.errors import UserError
 from raycl.reporting import render
+from raycl.runs.build import masks_for
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 from raycl.study.values import Search, Study
@@ -67,7 +68,7 @@ def test_a_study_is_the_same_where_python_imports_it(name: str) -> None:
 
 def test_bases_of_a_figure_share_their_masks() -> None:
     cells = cells_of(read_study(HOME / "impresslearn" / "fig_02.py"), check=False)
-    masks = {mask.key for cell in cells for mask in cell.spec({}, 1).masks if mask.trained}
+    masks = {mask.key for cell in cells for mask in masks_for(cell.spec({}, 1)) if mask.trained}
     # Of each of 7 densities: 100 heterogeneous, 250 homogeneous that share mask 0, own masks of 10 new tasks.
     assert len(masks) == 7 * (100 + 249 + 10)
 
