@@ -106,7 +106,7 @@ def matrices_of(state: CellState) -> dict[str, Any]:
     }
 
 
-def ended(result: Result) -> float:
+def ended_of(result: Result) -> float:
     if result.reports:
         return result.reports[-1].ended
     return float(result.provenance["started"]) + float(result.provenance["seconds"])

@@ -39,7 +39,7 @@ from raycl.tune.projection import (
     PARENT,
     Projection,
     about,
-    ended,
+    ended_of,
     matrices_of,
     milliseconds,
     points_of,
@@ -233,7 +233,7 @@ class Tracking:
         cell = state.cell
         results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
         started = min(float(r.provenance["started"]) for r in results)
-        ended = max(ended(r) for r in results)
+        ended = max(ended_of(r) for r in results)
         values = self._summary(row, paper)
         # MLflow shows the value of the last step; of equal ones the last in time, of equal ones the larger.
         known_runs = len(results)
@@ -294,7 +294,7 @@ class Tracking:
                 parent=parent,
                 name=f"{shown_value(cell.title)} / {role.split(', ')[0]}",
                 started=float(result.provenance["started"]),
-                ended=ended(result),
+                ended=ended_of(result),
                 points=points_of(result, final, metrics.all_metrics(self.study.metrics)),
                 params=params,
                 tags={"raycl.kind": role.split()[0], "raycl.roles": role, "raycl.status": result.status},
