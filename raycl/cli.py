@@ -11,16 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+
 from raycl import __version__
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
 from raycl.terminal.ending import LINE, ended, open_streams
 from raycl.terminal.listing import benchmarks, methods
 from raycl.terminal.places import folder_name, free_port, out_file, store_folder, write_out
-
-if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
-    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
-
 
 GONE = {  # commands that there were: what to type instead
     "bench": "the benchmarks of speed are no part of the package: in a clone of the repository, type "

@@ -57,18 +57,6 @@ def _though_dropped(act: Callable[[], None]) -> None:
                 raise
 
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-
-
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-
-
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run
-
-
 UI = "http://127.0.0.1:5000"
 
 
