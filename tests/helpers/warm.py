@@ -1,12 +1,19 @@
-"""Commands typed into a process that is forked with everything imported: a tenth of a second each."""
+"""Commands typed into a process that is forked with everything imported: a tenth of a second each.
+
+The process that is forked has one thread and does nothing else. Forking a test's own process, in which Ray or torch
+may have started threads, leaves locks of theirs taken for ever in the child.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import json
 import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +22,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -49,28 +57,32 @@ def typed(
         limit: seconds after which it is killed.
         memory: bytes of address space that it may have; 0 for as many as there are.
     """
-    _warm()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    server = _server()
     pipes = [os.pipe(), os.pipe()]
+    handed = [end for _, end in pipes]
+    if isinstance(out, int) and out >= 0:
+        handed.append(out)
+    asked = {
+        "words": list(words),
+        "folder": str(folder),
+        "environment": {**os.environ, **(environment or {})},
+        "out": out,
+        "memory": memory,
+    }
     began = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        if memory:
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        _child(words, folder, environment or {}, out, pipes)
+    socket.send_fds(server, [json.dumps(asked).encode() + b"\n"], handed)
     for _, end in pipes:
         os.close(end)
-    code, texts = _heard(pid, [start for start, _ in pipes], began + limit)
+    pid = int(_line(server))
+    texts = _heard(pid, [start for start, _ in pipes], began + limit)
+    if not select.select([server], [], [], max(1.0, began + limit - time.monotonic()))[0]:
+        _kill(pid)  # it closed its streams, and goes on
+    code = int(_line(server))
     return Said(code, texts[0], texts[1], time.monotonic() - began)
 
 
 def started(words: Sequence[str], folder: Path, out: int | None = None, limit: float = 300.0) -> Said:
-    """As `typed`, in a process of its own from the start: for what trains.
-
-    A process that was forked while others of its threads held locks, as torch's do after some tests, may wait
-    for them for ever.
-    """
+    """As `typed`, in a process of its own from the start: for what trains."""
     began = time.monotonic()
     command = [sys.executable, "-m", "raycl.cli", *words]
     done = subprocess.run(
@@ -85,41 +97,112 @@ def started(words: Sequence[str], folder: Path, out: int | None = None, limit: f
     return Said(done.returncode, done.stdout or "", done.stderr, time.monotonic() - began)
 
 
-def _child(
-    words: Sequence[str],
-    folder: Path,
-    environment: Mapping[str, str],
-    out: str | int | None,
-    pipes: Sequence[tuple[int, int]],
-) -> None:
+_servers: list[socket.socket] = []  # the one of this process, once a command was typed
+
+
+def _server() -> socket.socket:
+    if not _servers:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "tests.helpers.warm", str(theirs.fileno())]
+        root = Path(__file__).parents[2]
+        process = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+        theirs.close()
+        _servers.append(ours)
+        atexit.register(lambda: (ours.close(), process.wait()))
+    return _servers[0]
+
+
+def _line(stream: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        more = stream.recv(1)
+        assert more, "the process that is forked has ended"
+        line += more
+    return line
+
+
+def _heard(pid: int, streams: Sequence[int], until: float) -> list[str]:
+    """What a process prints until it closes its streams; killed where that takes too long."""
+    heard = dict.fromkeys(streams, b"")
+    open_ = set(streams)
+    while open_ and time.monotonic() < until:
+        for stream in select.select(open_, [], [], max(0.0, until - time.monotonic()))[0]:
+            more = os.read(stream, 65536)
+            heard[stream] += more
+            if not more:
+                open_.discard(stream)
+    if open_:
+        _kill(pid)
+    for stream in streams:
+        os.close(stream)
+    return [heard[stream].decode(errors="replace") for stream in streams]
+
+
+def _kill(pid: int) -> None:
+    for kill in (os.killpg, os.kill):  # it may not have a group of its own yet
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+
+
+def _serve(stream: socket.socket) -> None:
+    """Fork a process for each line that is asked; tell its number, and how it ended."""
+    from raycl import registry
+
+    registry.recipes()
+    for name in registry.method_names():
+        registry.method(name)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the test that types ends it
+    waiting = b""
+    while True:
+        handed: list[int] = []
+        while b"\n" not in waiting:
+            more, fds, _, _ = socket.recv_fds(stream, 65536, 3)
+            if not more:
+                return
+            waiting += more
+            handed += fds
+        line, waiting = waiting.split(b"\n", 1)
+        pid = os.fork()
+        if pid == 0:
+            stream.close()
+            _child(json.loads(line), handed)
+        for end in handed:
+            os.close(end)
+        stream.sendall(b"%d\n" % pid)
+        stream.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _child(asked: dict[str, Any], handed: Sequence[int]) -> None:
     code = 99
+    out = asked["out"]
     try:
         os.setsid()
-        os.dup2(pipes[0][1], 1)
-        os.dup2(pipes[1][1], 2)
+        if asked["memory"]:
+            resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
+        os.dup2(handed[0], 1)
+        os.dup2(handed[1], 2)
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        os.chdir(asked["folder"])
         if isinstance(out, str):
             os.dup2(os.open(out, os.O_WRONLY), 1)
         elif out == -1:
             os.close(1)
         elif out is not None:
-            os.dup2(out, 1)
-        for pair in pipes:
-            for end in pair:
-                os.close(end)
-        # The streams of a test's own are files of pytest.
+            os.dup2(handed[2], 1)
+        for end in handed:
+            os.close(end)
         sys.stdout = None if out == -1 else open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-        sys.stdin = open(os.devnull)  # noqa: SIM115
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.environ.update(environment)
         tempfile.tempdir = None  # that of the environment
-        os.chdir(folder)
-        sys.argv = ["raycl", *words]
+        sys.argv = ["raycl", *asked["words"]]
         from raycl.cli import main
 
-        code = main(words)
+        code = main(asked["words"])
         if sys.stdout is not None:
             sys.stdout.flush()
     except SystemExit as error:
@@ -132,28 +215,5 @@ def _child(
         os._exit(code)
 
 
-def _heard(pid: int, streams: Sequence[int], until: float) -> tuple[int, list[str]]:
-    heard = dict.fromkeys(streams, b"")
-    open_ = set(streams)
-    while open_ and time.monotonic() < until:
-        for stream in select.select(open_, [], [], max(0.0, until - time.monotonic()))[0]:
-            more = os.read(stream, 65536)
-            heard[stream] += more
-            if not more:
-                open_.discard(stream)
-    if open_:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-    for stream in streams:
-        os.close(stream)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return code, [heard[stream].decode(errors="replace") for stream in streams]
-
-
-def _warm() -> None:
-    """Import what commands import, once."""
-    from raycl import registry
-
-    registry.recipes()
-    for name in registry.method_names():
-        registry.method(name)
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))
