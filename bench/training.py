@@ -118,10 +118,10 @@ import sys, time
 import numpy as np, torch
 torch.set_num_threads(1)
 from bench.training import one_task, world_of
-from raycl import names
+from raycl import registry
 from raycl.training.fit import Fit
 benchmark = one_task(12_800)
-kind = names.method("raycl.method:Method")
+kind = registry.method("raycl.method:Method")
 method = kind(world_of(benchmark, "lenet_300_100"), kind.Config())
 fit = Fit(Fit.Config(batch=128, epochs=int(sys.argv[1]), schedule="constant", stop="never", lr=0.01))
 fit(method, benchmark.tasks[0], epochs=1)

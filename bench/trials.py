@@ -14,8 +14,8 @@ from raycl.runs.result import Result
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
+from raycl.study.jobs import Event, Finished, Pulsed, Started
 from raycl.study.maskjobs import MaskJob
-from raycl.study.progress import Job
 from raycl.study.proposer import nothing_to_propose
 from raycl.study.values import Seeds, Study
 from raycl.tune.launch import cluster, play_on_ray
@@ -75,9 +75,9 @@ def bank_seconds(folder: Path, workers: int, masks: int = 64, epochs: int = 43) 
     began: list[float] = []
     ended: list[float] = []
 
-    def note(what: str, job: object, more: object) -> None:
-        if isinstance(job, MaskJob):
-            {"started": began, "finished": ended}.get(what, []).append(time.perf_counter())
+    def note(event: Event) -> None:
+        if isinstance(event.job, MaskJob) and not isinstance(event, Pulsed):
+            (began if isinstance(event, Started) else ended).append(time.perf_counter())
 
     agenda.listeners.append(note)
     with cluster(None, None):
@@ -108,10 +108,10 @@ def trivial_trials(folder: Path, many: int = 60) -> tuple[float, float, float, f
     ended: list[float] = []
     results: list[Result] = []
 
-    def note(what: str, job: Job, more: object) -> None:
-        if what == "finished" and isinstance(more, Result):
+    def note(event: Event) -> None:
+        if isinstance(event, Finished) and isinstance(event.outcome, Result):
             ended.append(time.perf_counter())
-            results.append(more)
+            results.append(event.outcome)
 
     agenda.listeners.append(note)
     started = time.perf_counter()

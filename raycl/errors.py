@@ -7,6 +7,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 SCREEN = 200  # characters of somebody else's message on the screen
@@ -22,6 +23,28 @@ class NotPrepared(UserError):
 
 class NoStudy(UserError):
     """A file that can be read, and defines no study: it may be a helper of others."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What keeps something from being done here, and what to do about it.
+
+    Attributes:
+        reason: one line, without a full stop.
+        remedies: a line each, such as a command.
+    """
+
+    reason: str
+    remedies: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, message: str) -> Obstacle:
+        """The obstacle that the message of an error names: reason in the first line, remedies below it."""
+        reason, *remedies = [line.strip() for line in message.splitlines() if line.strip()]
+        return cls(reason, tuple(remedies))
+
+    def __str__(self) -> str:
+        return " -> ".join([self.reason, *self.remedies])
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

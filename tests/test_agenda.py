@@ -17,7 +17,7 @@ from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.estimate import seconds_left
 from raycl.study.expand import cells_of
-from raycl.study.progress import Job
+from raycl.study.jobs import Job
 from raycl.tune.proposals import tpe
 
 METHODS = {"finetune": {"fit.lr": Float(1e-3, 1, log=True)}, "plain": {"method": "finetune"}}
@@ -128,7 +128,7 @@ def test_trial_n_is_told_of_0_to_n_minus_width_and_no_more(tmp_path: Path) -> No
 def test_diverged_trials_are_replaced_up_to_twice_as_many(tmp_path: Path) -> None:
     cells = cells_of(study(benchmarks=["digits_split"]), "plain/*")
     some = Agenda(cells, Store(tmp_path / "some"), tpe)
-    play(some, 3, 0, diverges=lambda job: job.role in ("trial 1", "trial 5"))
+    play(some, 3, 0, diverges=lambda job: job.role.trial in (1, 5))
     (state,) = some.states
     assert len(state.trials) == 9 and len(state.completed) == 7 and state.complete
     assert [t.n for t in state.diverged] == [1, 5]

@@ -264,7 +264,7 @@ def test_another_benchmark_is_refused() -> None:
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from raycl import checkpoints, player
+from raycl.runs import checkpoints, player
 from raycl.specs import RunSpec
 checkpoints.LONG = checkpoints.EVERY = 0.0
 spec, folder, batches = RunSpec.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])

@@ -22,8 +22,8 @@ from raycl.runs.result import Trained
 from raycl.runs.store import Store, mask_path
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
+from raycl.study.jobs import Job, Role
 from raycl.study.maskjobs import IN_A_ROW, MaskJob
-from raycl.study.progress import Job
 from raycl.study.proposer import nothing_to_propose
 
 BASIS = "digits_permuted(tasks=2, first=6)"
@@ -68,7 +68,7 @@ def test_runs_share_masks_and_begin_when_theirs_are_there(tmp_path: Path) -> Non
     assert len(job.specs) + len(rest.specs) == 9 and agenda.next() is None and not agenda.over
     finish(agenda, job)
     first = agenda.next()
-    assert isinstance(first, Job) and first.role == "seed 1"  # its masks were in the first job
+    assert isinstance(first, Job) and first.role == Role(seed=1)  # its masks were in the first job
     finish(agenda, rest)
     while (one := agenda.next()) is not None:
         finish(agenda, one)

@@ -25,7 +25,7 @@ from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.gc import _needed
-from raycl.study.progress import Job
+from raycl.study.jobs import Job, Role
 from raycl.study.proposer import nothing_to_propose
 from raycl.study.values import Seeds, Study
 from raycl.terminal.plan import plan_text
@@ -77,20 +77,24 @@ def plain(result: Result) -> list[Any]:
 def test_one_backbone_is_trained_and_its_tasks_are_handed_out_at_once(tmp_path: Path) -> None:
     agenda = agenda_of(tmp_path)
     first = agenda.next()
-    assert isinstance(first, Job) and first.spec.kind == "pretrain" and first.role == "seed 1, backbone"
+    assert (
+        isinstance(first, Job)
+        and first.spec.kind == "pretrain"
+        and first.role == Role(seed=1, below=("backbone",))
+    )
     assert agenda.next() is None and not agenda.over  # everything else builds on it
     finish(agenda, first)
     jobs = []
     while (job := agenda.next()) is not None:
         jobs.append(job)
-    assert [job.role for job in jobs] == [f"seed 1, task {t}" for _ in range(2) for t in range(1, 6)]
+    assert [str(job.role) for job in jobs] == [f"seed 1, task {t}" for _ in range(2) for t in range(1, 6)]
     assert len(list(tmp_path.glob("backbones/??/*.npz"))) == 1
     told: list[str] = []
-    agenda.listeners.append(lambda what, job, more: told.append(f"{what} {job.role}"))
+    agenda.listeners.append(lambda event: told.append(f"{type(event).__name__} {event.job.role}"))
     for job in reversed(jobs):  # in whatever order they end
         finish(agenda, job)
     assert agenda.over and all(state.complete for state in agenda.states)
-    assert told.count("finished seed 1") == 2 and told[-2:] == ["finished seed 1, task 1", "finished seed 1"]
+    assert told.count("Finished seed 1") == 2 and told[-2:] == ["Finished seed 1, task 1", "Finished seed 1"]
     assert len(list(Store(tmp_path).finished())) == 3  # the parts went into the whole
 
 
@@ -178,7 +182,7 @@ def test_a_lost_or_damaged_backbone_is_trained_again(how: str, tmp_path: Path) -
     roles = []
     while (job := again.next()) is not None:
         assert isinstance(job, Job)
-        roles.append(job.role)
+        roles.append(str(job.role))
         finish(again, job)
     assert "seed 1, backbone" in roles and all(state.complete for state in again.states)
     after = artefacts.backbone_from_file(path, path.stem).tensors

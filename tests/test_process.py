@@ -341,7 +341,7 @@ class RunsAtExit(Method):
 
 def test_what_a_method_hands_to_atexit_does_not_outlive_its_run() -> None:
     script = (
-        "import sys; from raycl import player; from tests import test_process; "
+        "import sys; from raycl.runs import player; from tests import test_process; "
         f"result = player.play(test_process.spec_of('{__name__}:RunsAtExit')); "
         "assert 'a function to be called when Python ends' in result.provenance['left']; sys.exit(7)"
     )

@@ -22,8 +22,7 @@ from raycl.runs.result import Result
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
-from raycl.study.maskjobs import MaskJob
-from raycl.study.progress import Job
+from raycl.study.jobs import Event, Finished, Job, Role
 from raycl.terminal.view import LiveView
 from raycl.tune.proposals import tpe
 from raycl.tune.search import StudySearch
@@ -222,13 +221,13 @@ def test_the_view_recomposes_what_an_event_touches_and_nothing_is_left_out(tmp_p
             inner.append(index)
             compose(index, *more, **named)
 
-        def listen(what: str, job: Job | MaskJob, _: Any) -> None:
+        def listen(event: Event) -> None:
             """After the view: its table is as if it had looked at every cell."""
             nonlocal composed
             composed += len(inner)
             shown, counts = [line.text for line in view._lines], (view._counts.done, view._counts.total)
             for index in range(len(agenda.states)):
-                compose(index, told=job.key if what == "finished" else "")
+                compose(index, told=event.job.key if isinstance(event, Finished) else "")
             assert shown == [line.text for line in view._lines]
             view._count(estimate=False)
             assert counts == (view._counts.done, view._counts.total)
@@ -249,7 +248,7 @@ def test_a_failure_shows_in_every_cell_that_it_stops(tmp_path: Path) -> None:
     agenda = driver(tmp_path, wanted).agenda
     with LiveView(wanted, agenda, 4, Console(file=io.StringIO(), width=80), clock=lambda: 0.0) as view:
         job = agenda.next()
-        assert isinstance(job, Job) and job.role == "seed 1, backbone"
+        assert isinstance(job, Job) and job.role == Role(seed=1, below=("backbone",))
         agenda.finish(job.key, Result(job.spec, "failed", message="out of memory"))
         assert agenda.over
         said = f"  failed: {job.name}: out of memory"

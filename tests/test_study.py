@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 
 from raycl import Choice, Float, Form, Grid, Int, R, Search, Seeds, Study
-from raycl.errors import UserError
+from raycl.errors import Obstacle, UserError
 from raycl.method import Method
 from raycl.runs.build import make_fit
 from raycl.specs import RunSpec
@@ -288,7 +288,7 @@ class TestBadInput:
 
     def test_data_that_are_not_here_block_a_cell_and_say_how_to_get_them(self) -> None:
         cell = only_cell(benchmarks=["permuted_mnist(tasks=2)"])
-        assert "raycl data prepare mnist" in cell.blocked
+        assert cell.blocked == Obstacle("MNIST, which is not here", ("raycl data prepare mnist",))
 
     def test_a_search_needs_validation_samples(self, tmp_path: Path) -> None:
         import numpy as np
@@ -299,7 +299,7 @@ class TestBadInput:
         np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
         name = f"npz(path={str(file)!r}, tasks=2, val=0.0)"
         assert "no validation samples to search on" in complaint(benchmarks=[name])
-        assert only_cell(benchmarks=[name], search=None).blocked == ""
+        assert only_cell(benchmarks=[name], search=None).blocked is None
 
 
 class TestFiles:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from raycl.errors import Obstacle
 from raycl.runs.result import Result
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
@@ -50,8 +51,8 @@ slow     / digits_permuted(tasks=2)  blocked: benchmark x needs CIFAR-100, which
 * 1 result of older source code; raycl run --fresh computes all again
 8 runs, 3 done, 3 to do, 2 blocked, about 40 s on 2 CPUs (longest cell 0:40)"""
 
-BLOCKED = """benchmark x needs CIFAR-100, which is not in data folder ~/data
-       raycl data prepare cifar100  downloads 161 MB"""
+BLOCKED = Obstacle.of("""benchmark x needs CIFAR-100, which is not in data folder ~/data
+       raycl data prepare cifar100  downloads 161 MB""")
 
 
 @pytest.fixture
@@ -76,7 +77,9 @@ def test_a_plan_of_a_store_that_has_some(store):
     cell = cells[f"finetune/{BENCHMARK}"]
     store.propose(cell.key, 0, {"fit.lr": 0.1}, {})
     hand.put(store, cell.spec({"fit.lr": 0.1}, 1), hand.reports(hand.TUNED[1]), seconds=20.0, source="old")
-    blocked = [dataclasses.replace(c, blocked=BLOCKED if c.label == "slow" else "") for c in cells_of(STUDY)]
+    blocked = [
+        dataclasses.replace(c, blocked=BLOCKED if c.label == "slow" else None) for c in cells_of(STUDY)
+    ]
     assert plan_text(STUDY, Agenda(blocked, store), "results", 2.0) == PARTLY
 
 

@@ -190,7 +190,7 @@ def _status(state: CellState, agenda: Agenda) -> tuple[str, str]:
     if state.complete:
         return COMPLETE, ""
     if state.cell.blocked:
-        return BLOCKED, state.cell.blocked
+        return BLOCKED, str(state.cell.blocked)
     message = failure_of(state, agenda)
     if message:
         return FAILED, message

@@ -1,8 +1,4 @@
-"""What is to be played next, decided from the store alone: the same for one process and for a cluster.
-
-Trial n of a cell is proposed when trials 0 .. n - width are finished, and from exactly those; what has
-finished since counts as running. So proposals depend on (seed, cell, n, width) and never on timing.
-"""
+"""What is to be played next, decided from the store alone: the same for one process and for a cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import contextlib
 import functools
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from raycl.errors import UserError
@@ -21,10 +17,11 @@ from raycl.runs.sequence import joined
 from raycl.runs.store import Store
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.cells import Cell
+from raycl.study.jobs import Event, Finished, Job, Pulsed, Role, Started
 from raycl.study.maskjobs import MaskJob, MaskQueue
-from raycl.study.progress import CellState, Job, Trial, most_trials
+from raycl.study.progress import CellState, Trial
 from raycl.study.proposer import Proposer
-from raycl.study.values import Grid
+from raycl.study.trials import Trials
 
 
 def assembled(spec: RunSpec, parts: Sequence[Result]) -> Result:
@@ -49,6 +46,7 @@ class Agenda:
         beside: cells that are not played, but read: references that a choice of cells leaves out.
 
     Attributes:
+        listeners: told of each event, in the order in which they were added.
         moved: indices of cells in the order in which they changed, for whoever remembers how far they have
             read.
     """
@@ -66,10 +64,11 @@ class Agenda:
         self.beside: list[CellState] = Agenda(beside, store).states if beside else []
         self.live: dict[str, Job | MaskJob] = {}
         self.masks = MaskQueue(store)
-        self.listeners: list[Callable[[str, Any, Any], None]] = []
+        self.listeners: list[Callable[[Event], None]] = []
         self.moved: list[int] = []
         self.ran = 0
         self._propose = propose
+        self._trials = Trials(store, propose)
         self._fresh: set[str] = set()  # finished runs that --fresh recomputes are asked for once
         self._again = fresh
         self._ready: list[tuple[int, float, str]] = []
@@ -88,7 +87,7 @@ class Agenda:
         """A job to play now, or None: wait for live ones, or all is over (`over`)."""
         if (masks := self.masks.next()) is not None:
             self.live[masks.key] = masks
-            self._tell("started", masks)
+            self._tell(Started(masks))
             return masks
         while self._ready:
             *_, key = heapq.heappop(self._ready)
@@ -98,7 +97,7 @@ class Agenda:
                 continue
             self.live[key] = job
             self.ran += 1
-            self._tell("started", job)
+            self._tell(Started(job))
             return job
         return None
 
@@ -114,21 +113,21 @@ class Agenda:
         if damaged := self._damaged(result):
             damaged()
             self._notice(key)
-            self._tell("finished", job, result)
+            self._tell(Finished(job, result))
             return
         result = self.store.put(result)
         if result.status == "failed":
             for index in self._watchers[key]:
                 self._fail(index, key, f"{job.name}: {result.message.strip()}")
         if job.below:  # told before the run that it may complete
-            self._tell("finished", job, result)
+            self._tell(Finished(job, result))
             sake = self._sake(key)
             self._notice(key)
             if job.spec.part is not None and job.spec.kind == "sequence" and self._had(sake):
                 self.store.forget(key)  # another driver may have put the whole together from its own parts
             return
         self._notice(key)
-        self._tell("finished", job, result)
+        self._tell(Finished(job, result))
 
     def _sake(self, key: str) -> set[str]:
         """Keys of the cells' own runs for whose sake a run is played."""
@@ -157,7 +156,7 @@ class Agenda:
             self._parked.pop(run, None)
             for index in self._watchers[run]:
                 self._fail(index, run, message)
-        self._tell("finished", job, outcome)
+        self._tell(Finished(job, outcome))
 
     def mask_ready(self, key: str) -> None:
         """A mask of a live job is in the store: runs that waited for it alone may begin."""
@@ -173,7 +172,7 @@ class Agenda:
     def pulse(self, key: str, pulse: Any) -> None:
         """A sign of life from a live job."""
         if key in self.live:
-            self._tell("pulse", self.live[key], pulse)
+            self._tell(Pulsed(self.live[key], pulse))
 
     def open_cells(self) -> Iterator[CellState]:
         """Cells that are not complete."""
@@ -188,9 +187,9 @@ class Agenda:
         seconds, measured = self._seconds[method]
         return seconds / measured if measured else None
 
-    def _tell(self, what: str, job: Job | MaskJob, more: Any = None) -> None:
+    def _tell(self, event: Event) -> None:
         for listener in self.listeners:
-            listener(what, job, more)
+            listener(event)
 
     def _notice(self, key: str) -> None:
         for index, own in sorted(self._watchers.pop(key, {}).items()):
@@ -212,7 +211,7 @@ class Agenda:
         for run in touched:
             if run.seed is None:
                 self._read(state, run)
-        while (proposed := self._next_trial(state)) is not None:
+        while (proposed := self._trials.next(state)) is not None:
             self._add(index, proposed)
             touched.append(proposed)
         for run in touched:
@@ -220,7 +219,7 @@ class Agenda:
                 self._emit(index, run)
         self._finals(index, [run for run in touched if run.seed is not None])
         while self._put_together:  # told when the state has them, as of any other run
-            self._tell("finished", *self._put_together.pop())
+            self._tell(Finished(*self._put_together.pop()))
 
     def _finals(self, index: int, touched: list[Trial]) -> None:
         """Read and emit final runs: those that something has happened to, or all when they begin."""
@@ -287,7 +286,7 @@ class Agenda:
             "" if tasks in (None, len(result.reports)) else f"{len(result.reports)} reports of {tasks} tasks"
         )
 
-    def _whole(self, state: CellState, spec: RunSpec, role: str) -> Result | None:
+    def _whole(self, state: CellState, spec: RunSpec, role: Role) -> Result | None:
         """The result of a run of a cell, put together from its parts as soon as the last of them is there."""
         result = self._result(spec)
         if result is not None or self._propose is None or state.cell.blocked or state.failed:
@@ -312,7 +311,7 @@ class Agenda:
         """Have a run of a cell played that has no result, or what it waits for."""
         self._emit_spec(index, run.spec.key, run.spec, run.role, run.priority)
 
-    def _emit_spec(self, index: int, own: str, spec: RunSpec, role: str, priority: float) -> None:
+    def _emit_spec(self, index: int, own: str, spec: RunSpec, role: Role, priority: float) -> None:
         """Have a run played for the sake of the cell's own run with the key `own`: that, or one below it."""
         state, key = self.states[index], spec.key
         if state.cell.blocked or key in state.failed:
@@ -331,13 +330,13 @@ class Agenda:
         self._jobs[key] = job
         heapq.heappush(self._ready, (index, priority, key))
 
-    def _waits(self, index: int, own: str, spec: RunSpec, role: str, priority: float) -> bool:
+    def _waits(self, index: int, own: str, spec: RunSpec, role: Role, priority: float) -> bool:
         """Whether other runs must end before one can be played; they are emitted."""
         waits = False
         for name, run in runs_for(spec).items():
             result = None if self._underway(run.key) else self._result(run)
             if result is None:
-                self._emit_spec(index, own, run, f"{role}, {name}", priority)
+                self._emit_spec(index, own, run, role.under(name), priority)
                 waits = True
             elif result.status != "done":
                 self._fail(index, run.key, f"its {name} {result.status}: {result.message}")
@@ -346,7 +345,7 @@ class Agenda:
             return True
         for t, part in enumerate(parts_of(spec)):
             if self._underway(part.key) or self._result(part) is None:
-                self._emit_spec(index, own, part, f"{role}, task {t + 1}", priority + t / 1000)
+                self._emit_spec(index, own, part, role.under(f"task {t + 1}"), priority + t / 1000)
         return bool(parts_of(spec))
 
     def _missing_masks(self, spec: RunSpec) -> list[MaskSpec]:
@@ -357,57 +356,3 @@ class Agenda:
                     self._fresh.add(mask.key)
                     self.store.forget_mask(mask.key)
         return self.masks.missing(masks_for(spec))
-
-    def _next_trial(self, state: CellState) -> Trial | None:
-        """The next trial of a cell, if it may be proposed now."""
-        cell, n = state.cell, len(state.trials)
-        if cell.search is None or n >= most_trials(cell) or cell.blocked or state.failed:
-            return None
-        if isinstance(cell.search, Grid):
-            point = cell.search.point(n)
-            return Trial(n, point, cell.spec(point, cell.trial_seed))
-        known = max(0, n - cell.search.width + 1)  # trials 0 .. n - width must be finished, and are told
-        if any(trial.result is None for trial in state.trials[:known]):
-            return None
-        if n >= cell.search.trials + self._replaced(state, known):
-            return None
-        params = self._proposal(cell, n, state, known)
-        return None if params is None else Trial(n, params, cell.spec(params, cell.trial_seed))
-
-    @staticmethod
-    def _replaced(state: CellState, known: int) -> int:
-        """Diverged trials that count now: those told, or all once nothing runs."""
-        if all(trial.result is not None for trial in state.trials[known:]):
-            return state.replaced  # those before are finished
-        return sum(t.result is not None and t.result.status == "diverged" for t in state.trials[:known])
-
-    def _proposal(self, cell: Cell, n: int, state: CellState, known: int) -> dict[str, Any] | None:
-        if (written := self.store.proposal(cell.key, n)) is not None:
-            try:
-                return _within(cell, written)
-            except UserError as error:
-                self.store.drop_proposal(cell.key, n, str(error))
-        if self._propose is None:
-            return None
-        told = [(t.params, t.objective(cell)) for t in state.trials[:known]]
-        params = self._propose(cell, n, told, [t.params for t in state.trials[known:]])
-        self.store.propose(cell.key, n, params, {"method": cell.label, "benchmark": cell.benchmark})
-        return params
-
-
-def _within(cell: Cell, written: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a proposal as its cell searches them.
-
-    Raises:
-        UserError: a searched field is missing, another is there, or a value lies outside its domain.
-    """
-    if wrong := sorted(cell.space.keys() ^ written.keys()):
-        verb = "lacks" if wrong[0] in cell.space else "has"
-        raise UserError(
-            f"the proposal {verb} {wrong[0]!r:.60}, and {cell.name} searches {', '.join(cell.space)}"
-        )
-    params = cell.typed(written)
-    for name, value in params.items():
-        if value not in cell.space[name]:
-            raise UserError(f"{name} = {value!r:.60} lies outside its domain {cell.space[name]}")
-    return params

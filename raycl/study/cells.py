@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raycl import calls
+from raycl.errors import Obstacle
 from raycl.method import Method
 from raycl.networks import Network
 from raycl.runs.build import with_inputs
@@ -37,7 +38,7 @@ class Cell:
         name: ``label/benchmark``, with the order where a study has several.
         settings: every dotted field, fixed or searched.
         code, home: as of a `RunSpec`.
-        blocked: why it cannot be played now, and the remedy; "" if it can.
+        blocked: why it cannot be played here, and the remedy; None if it can.
         notes: what is worth knowing before it runs, a line each; in no key.
     """
 
@@ -58,7 +59,7 @@ class Cell:
     code: Mapping[str, str] = field(default_factory=dict)
     home: Path | None = None
     orders: int = 1
-    blocked: str = ""
+    blocked: Obstacle | None = None
     notes: tuple[str, ...] = ()
 
     @property

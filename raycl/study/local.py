@@ -11,8 +11,8 @@ from raycl import process
 from raycl.errors import UserError
 from raycl.runs import player
 from raycl.study.agenda import Agenda
+from raycl.study.jobs import Job
 from raycl.study.maskjobs import MaskJob
-from raycl.study.progress import Job
 
 
 def play_here(agenda: Agenda, say: Callable[[str], None] = lambda line: None) -> None:

@@ -34,8 +34,6 @@ class MaskJob:
     specs: tuple[MaskSpec, ...]
     cell: Cell
 
-    role = "masks"
-
     @functools.cached_property
     def key(self) -> str:
         return "masks-" + key_of([spec.key for spec in self.specs])

@@ -10,7 +10,7 @@ import torch
 from raycl import calls, registry, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.domains import shown
-from raycl.errors import UserError
+from raycl.errors import Obstacle, UserError
 from raycl.runs.build import make_method, masks_for, runs_for
 from raycl.space import filled
 from raycl.study import limits, netcheck, notes
@@ -32,8 +32,12 @@ def check_needs(cell: Cell, place: str) -> None:
         )
 
 
-def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[str, tuple[str, ...]]:
-    """ "" if the cell can be played, else what is missing; and notes. What can never be played is refused."""
+def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[Obstacle | None, tuple[str, ...]]:
+    """What keeps a cell from being played here, and notes; what can never be played is refused.
+
+    Raises:
+        UserError: the cell can never be played; names the value, the place and the remedy.
+    """
     if (tasks := getattr(recipe, "tasks", 0)) > limits.TASKS:
         raise UserError(f"{place} on {recipe}: tasks = {tasks} is too many: at most {limits.TASKS}")
     with userfiles.blamed(type(recipe)):
@@ -45,7 +49,7 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[str, tuple[
             benchmark = registry.load(recipe, cell.trial_seed, 0)
     except UserError as error:
         if recipe.subset():  # more of the data might do
-            return str(error).removeprefix("benchmark "), ()
+            return Obstacle.of(str(error).removeprefix("benchmark ")), ()
         raise UserError(f"{place.partition(': methods')[0]}: {error}") from None
     largest = _largest_network(cell, benchmark.input_shape, benchmark.classes, f"{place} on {recipe}")
     try:
@@ -57,7 +61,7 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[str, tuple[
             f"{place} on {recipe}: there are no validation samples to search on; "
             "give the benchmark some, or write search=None"
         )
-    return "", notes.measured(cell, benchmark, largest, place)
+    return None, notes.measured(cell, benchmark, largest, place)
 
 
 def _largest_network(

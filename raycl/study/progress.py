@@ -9,29 +9,8 @@ from typing import Any, Literal
 from raycl.runs.result import Result
 from raycl.specs import RunSpec
 from raycl.study.cells import Cell
+from raycl.study.jobs import Role
 from raycl.study.values import Grid, Search, Seeds
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run to be played, and why."""
-
-    spec: RunSpec
-    cell: Cell
-    role: str  # "trial 3", "seed 2", and of a run below them "seed 2, backbone" or "seed 2, task 5"
-
-    @property
-    def key(self) -> str:
-        return self.spec.key
-
-    @property
-    def name(self) -> str:
-        return f"{self.cell.title} / {self.role}"
-
-    @property
-    def below(self) -> bool:
-        """Not a run of its cell, but one that such a run builds on or is made of."""
-        return "," in self.role
 
 
 @dataclass(slots=True)
@@ -50,8 +29,8 @@ class Trial:
     _accs: dict[str, float | None] | None = field(default=None, repr=False, compare=False)
 
     @property
-    def role(self) -> str:
-        return f"trial {self.n}" if self.seed is None else f"seed {self.seed}"
+    def role(self) -> Role:
+        return Role(trial=self.n) if self.seed is None else Role(seed=self.seed)
 
     @property
     def priority(self) -> float:

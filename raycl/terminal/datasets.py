@@ -17,7 +17,7 @@ from raycl import registry, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.benchmarks.prepared import Progress, shown
 from raycl.benchmarks.sources import Source
-from raycl.errors import UserError
+from raycl.errors import Obstacle, UserError
 from raycl.filenames import file_name
 from raycl.space import fields_of
 from raycl.study.file import read_study
@@ -65,9 +65,9 @@ def benchmark_text(name: str) -> str:
     return "\n".join([*lines, *_tasks(recipe, registry.load(recipe))])
 
 
-def _absent(recipe: Recipe) -> str:
-    """What the recipe lacks and the remedy, or ""."""
-    return next((line for name in recipe.needs() if (line := sources.missing(name))), "")
+def _absent(recipe: Recipe) -> Obstacle | None:
+    """What the recipe lacks and the remedy, or None."""
+    return next((lack for name in recipe.needs() if (lack := sources.missing(name))), None)
 
 
 def _tasks(recipe: Recipe, benchmark: Benchmark) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from raycl.errors import Obstacle
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.results.collect import failure_of, older, subset_of
 from raycl.results.rows import printed_name
@@ -41,10 +42,10 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     names = _names(agenda, COLUMNS - sum(widths) - GAP * len(widths))
     widths.insert(0, max([NAME, *map(width_of, names)]))
     lines = [*_heading(study, agenda, store_root), _plan_line(_HEADER, widths)]
-    told: set[str] = set()
+    told: set[Obstacle] = set()
     for state, name, row in zip(agenda.states, names, table, strict=True):
         if state.cell.blocked and not state.complete:
-            lines += _blocked_lines(state, name, widths[0], told)
+            lines += _blocked_lines(state.cell.blocked, name, widths[0], told)
             continue
         lines.append(_plan_line((name, *row), widths))
         if failure := "" if state.complete else failure_of(state, agenda):
@@ -133,16 +134,14 @@ def _names(agenda: Agenda, width: int) -> list[str]:
     return [clip(f"{label} / {rest}", width) for label, rest in zip(labels, rests, strict=True)]
 
 
-def _blocked_lines(state: CellState, name: str, width: int, told: set[str]) -> list[str]:
+def _blocked_lines(blocked: Obstacle, name: str, width: int, told: set[Obstacle]) -> list[str]:
     """Why, and the remedy under it; cells that lack the same thing say it once."""
-    if state.cell.blocked in told:
+    if blocked in told:
         return [f"{padded(name, width)}  blocked: as above"]
-    told.add(state.cell.blocked)
-    reason, *remedies = [line.strip() for line in state.cell.blocked.splitlines() if line.strip()]
-    reason, arrow, remedy = reason.partition(" -> ")
+    told.add(blocked)
     indent = " " * (width + GAP)
-    lines = wrapped(f"{padded(name, width)}  blocked: {reason}", indent)
-    for text in [remedy, *remedies] if arrow else remedies:
+    lines = wrapped(f"{padded(name, width)}  blocked: {blocked.reason}", indent)
+    for text in blocked.remedies:
         lines += [f"{indent}{line}" for line in wrapped(f"-> {text}", "   ", COLUMNS - len(indent))]
     return lines
 

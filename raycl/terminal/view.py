@@ -17,8 +17,9 @@ from raycl.errors import UserError, fault_of, screen_line
 from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
 from raycl.study.estimate import Outlook
+from raycl.study.jobs import Event, Finished, Job, Pulsed, Started
 from raycl.study.maskjobs import MaskJob
-from raycl.study.progress import CellState, Job
+from raycl.study.progress import CellState
 from raycl.study.values import Study
 from raycl.terminal.plan import _names
 from raycl.terminal.words import NAME, say
@@ -128,29 +129,30 @@ class LiveView:
                 self._live.stop()  # gives the cursor and the streams back, whatever happened
                 self._live = None
 
-    def _listen(self, what: str, job: Job | MaskJob, more: Any) -> None:
-        if what == "started":
+    def _listen(self, event: Event) -> None:
+        job, told = event.job, ""
+        if isinstance(event, Started):
             self._flying[job.key] = _Live(job)
-        elif what == "pulse":
+        elif isinstance(event, Pulsed):
             if job.key in self._flying:
-                self._flying[job.key].pulse = more
+                self._flying[job.key].pulse = event.pulse
         else:
             self._flying.pop(job.key, None)
-            if more.status == "failed":
+            if event.outcome.status == "failed":
                 self._failed.add(job.key)
             else:
                 self._finished.add(job.key)
+                told = job.key
         now, own = self._clock(), self._places.get(id(job.cell))
-        told = job.key if what == "finished" and more.status != "failed" else ""
         moved = {*self.agenda.moved[self._read :], *self.agenda.homes(told)} - {own}
         self._read = len(self.agenda.moved)
         for index in sorted(moved):
             self._compose(index, told=told)
         if own is not None:
             self._compose(own, now, told)
-        self._count(estimate=what == "finished" or now - self._counts.at > 10)
-        if what == "finished" and self._live is None:
-            self._say(job, more)
+        self._count(estimate=isinstance(event, Finished) or now - self._counts.at > 10)
+        if isinstance(event, Finished) and self._live is None:
+            self._say(job, event.outcome)
 
     def _say(self, job: Job | MaskJob, result: Result | Trained) -> None:
         """One plain line for a finished run or job of masks, at once."""
@@ -250,7 +252,7 @@ def _cell_line(
     final = f"final {finals}/{len(state.seeds)}" if state.seeds else ""
     if live and all(isinstance(run.job, MaskJob) for run in live):
         parts.append("trains basis masks")
-    elif live and any(run.job.role.startswith("seed") for run in live):
+    elif live and any(isinstance(run.job, Job) and run.job.role.seed is not None for run in live):
         parts.append(f"{final}, {_progress(live, tasks, epoch=False)}")
     elif live:
         parts.append(_progress(live, tasks))
@@ -295,7 +297,7 @@ def _outcome(job: Job, result: Result) -> str:
         first = screen_line(result.message.strip().partition("\n")[0])
         reason = first if result.status == "diverged" else fault_of(result.message)
         return f"{result.status}: {reason}" if reason else result.status
-    trial = job.role.startswith("trial") and job.cell.protocol == "val"
+    trial = job.role.trial is not None and job.cell.protocol == "val"
     seconds = result.provenance.get("seconds", result.ct)
     return f"{'val' if trial else 'acc'} {fraction(result.acc('val' if trial else 'test'))} {seconds:.1f} s"
 

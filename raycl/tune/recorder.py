@@ -6,10 +6,10 @@ import functools
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from raycl.errors import redacted
-from raycl.study.progress import CellState, Job
+from raycl.study.jobs import Event, Finished, Job
+from raycl.study.progress import CellState
 from raycl.tune.tracking import Tracking, _reason, _though_dropped
 
 
@@ -24,13 +24,13 @@ class Recorder:
         self._thread.start()
         tracking.agenda.listeners.append(self._listen)
 
-    def _listen(self, what: str, job: Any, more: Any) -> None:
-        if not isinstance(job, Job):  # basis masks are no runs
+    def _listen(self, event: Event) -> None:
+        if not isinstance(event, Finished) or not isinstance(event.job, Job):  # basis masks are no runs
             return
-        if what == "finished" and more.status != "failed" and not self._down:
-            for index in self.tracking.agenda.homes(job.key):
+        if event.outcome.status != "failed" and not self._down:
+            for index in self.tracking.agenda.homes(event.job.key):
                 try:
-                    self._queue.put_nowait((self.tracking.agenda.states[index], job.key))
+                    self._queue.put_nowait((self.tracking.agenda.states[index], event.job.key))
                 except queue.Full:
                     self._outage("its queue is full")
 

@@ -15,8 +15,8 @@ from ray.tune.search import Searcher
 from raycl.process import told
 from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
+from raycl.study.jobs import Job
 from raycl.study.maskjobs import MaskJob
-from raycl.study.progress import Job
 from raycl.training.fit import Pulse
 from raycl.tune.watch import last_words
 

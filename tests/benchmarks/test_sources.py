@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from raycl.benchmarks import data_root, prepared, sources
-from raycl.errors import UserError
+from raycl.errors import Obstacle, UserError
 from raycl.registry import load
 
 pytestmark = pytest.mark.usefixtures("empty")
@@ -34,7 +34,7 @@ def test_the_data_root_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_digits_prepare_themselves_and_the_manifest_says_what_is_there() -> None:
     assert sources.status("digits") == "absent"
-    assert sources.missing("digits") == ""
+    assert sources.missing("digits") is None
     arrays = sources.arrays("digits")
     assert sources.status("digits") == "present"
     assert sources.verify("digits") == []
@@ -101,9 +101,9 @@ def test_every_damage_is_found_and_mended() -> None:
         assert labels.read_bytes() == good
     labels.unlink()
     assert sources.status("digits") == "partial"
-    assert "is missing; write it again with: raycl data prepare digits" in sources.missing("digits")
+    assert "is missing; write it again with: raycl data prepare digits" in str(sources.missing("digits"))
     (folder / "manifest.json").write_text("{")
-    assert "manifest.json cannot be read" in sources.missing("digits")
+    assert "manifest.json cannot be read" in str(sources.missing("digits"))
     sources.prepare("digits")
     assert sources.status("digits") == "present"
 
@@ -132,7 +132,7 @@ def test_mnist_that_is_not_here_is_said_with_the_remedy(empty: Path) -> None:
         "       raycl data prepare mnist --from DIR reads a folder that holds train-images-idx3-ubyte(.gz)"
     )
     assert sources.status("mnist") == "absent"
-    assert sources.missing("mnist") == "MNIST, which is not here -> raycl data prepare mnist"
+    assert sources.missing("mnist") == Obstacle("MNIST, which is not here", ("raycl data prepare mnist",))
 
 
 def test_unknown_sources_and_needless_folders_are_refused(tmp_path: Path) -> None:

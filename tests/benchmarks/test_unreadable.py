@@ -365,13 +365,13 @@ def test_what_is_locked_up_is_named(own: Path) -> None:
 LOCKED = """
 import os, sys
 import raycl.benchmarks.npz, raycl.benchmarks.folder
-from raycl import names
-names.recipes()
+from raycl import registry
+registry.recipes()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 from raycl.errors import UserError
 for text in sys.argv[1:]:
     try:
-        names.recipe(text).identity()
+        registry.recipe(text).identity()
     except UserError as error:
         print(error)
 """

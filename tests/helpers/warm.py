@@ -1,7 +1,7 @@
 """Commands typed into a process that is forked with everything imported: a tenth of a second each.
 
-The process that is forked has one thread and does nothing else. Forking a test's own process, in which Ray or torch
-may have started threads, leaves locks of theirs taken for ever in the child.
+The process that is forked has one thread and does nothing else. A child of a test's own process, in which Ray
+or torch may have started threads, could wait for ever for locks that those threads held.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from raycl.errors import Obstacle
 from raycl.results.collect import collect, searched_on, sections
 from raycl.results.rows import Row
 from raycl.runs.provenance import fingerprint
@@ -206,10 +207,10 @@ def test_blocked_says_why(store):
     study = hand.study()
     agenda = hand.read(store, study)
     agenda.states[1].cell = dataclasses.replace(
-        agenda.states[1].cell, blocked="benchmark x needs y\n  raycl data"
+        agenda.states[1].cell, blocked=Obstacle("benchmark x needs y", ("raycl data",))
     )
     row = collect(study, agenda)[1]
-    assert row.status == "blocked" and row.notes == ("blocked: benchmark x needs y",)
+    assert row.status == "blocked" and row.notes == ("blocked: benchmark x needs y -> raycl data",)
 
 
 def test_results_of_older_source_are_counted(store):

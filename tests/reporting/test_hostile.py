@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import raycl
-from raycl.errors import fault_of
+from raycl.errors import Obstacle, fault_of
 from raycl.reporting import render
 from raycl.runs.result import Result
 from raycl.study.agenda import Agenda
@@ -97,7 +97,9 @@ def test_the_plan_keeps_its_lines_and_its_80_columns(store: Any) -> None:
 def test_a_blocked_cell_and_a_failure_say_what_they_are_in_plain_text(store: Any) -> None:
     study, agenda = agenda_of(store, finished=False)
     for state in agenda.states[1:]:
-        state.cell = dataclasses.replace(state.cell, blocked=f"needs \x1b[5m {state.cell.label} -> do[/] it")
+        state.cell = dataclasses.replace(
+            state.cell, blocked=Obstacle(f"needs \x1b[5m {state.cell.label}", ("do[/] it",))
+        )
     hand.put(store, agenda.states[0].cell.spec({}, 1), (), "failed")
     text = plan_text(study, agenda, "/a\x1b[1m/" + "漢" * 60, 2.0)
     assert clean(text) and columns(text) <= 80

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from raycl.errors import UserError
+from raycl.errors import Obstacle, UserError
 from raycl.reporting import render
 from raycl.study.values import Search, Seeds
 from raycl.terminal.plan import plan_text
@@ -142,7 +142,7 @@ def test_orders_are_said(store):
     study = hand.study(orders=2)
     agenda = hand.read(store, study)
     states = agenda.states
-    states[2].cell = dataclasses.replace(states[2].cell, blocked="no data")
+    states[2].cell = dataclasses.replace(states[2].cell, blocked=Obstacle("no data"))
     text = render(study, agenda)
     assert ", 2 orders, 2 seeds, no search" in text.replace("\n  ", " ")
     assert "blocked: no data (order 0)" in text

@@ -71,7 +71,7 @@ def test_jobs_are_told_to_those_who_watch(tmp_path: Path) -> None:
     cells = cells_of(study)
     agenda = Agenda(cells, Store(tmp_path).open(), nothing_to_propose)
     seen: list[tuple[str, str]] = []
-    agenda.listeners.append(lambda what, job, more: seen.append((what, type(job).__name__)))
+    agenda.listeners.append(lambda event: seen.append((type(event).__name__, type(event.job).__name__)))
     play_on_ray(study, agenda, cells, shipped=False, at_once=2)
-    assert seen.count(("started", MaskJob.__name__)) == seen.count(("finished", MaskJob.__name__)) == 3
-    assert seen[-1] == ("finished", "Job")
+    assert seen.count(("Started", MaskJob.__name__)) == seen.count(("Finished", MaskJob.__name__)) == 3
+    assert seen[-1] == ("Finished", "Job")

@@ -248,8 +248,8 @@ def test_a_server_behind_a_password_and_its_database() -> None:
     if reason := why_not() or no_tracking():
         pytest.skip(reason)
     look = (
-        "from pathlib import Path; from raycl.tune import doctor, nodes; report = doctor.Report(''); "
-        "doctor._mlflow(report, Path('results').absolute(), nodes.here()); print(report)"
+        "from pathlib import Path; from raycl.tune import doctor; from raycl.tune.fitness import facts; report = doctor.Report(''); "
+        "doctor._mlflow(report, Path('results').absolute(), facts.here()); print(report)"
     )
     cluster = Cluster(workers=0)
     try:

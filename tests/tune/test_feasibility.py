@@ -472,13 +472,13 @@ def test_a_study_is_refused_in_one_line(misfits: Misfits, tmp_path: Path, resour
 JUDGE = """
 import sys
 from pathlib import Path
-from raycl.tune import nodes
+from raycl.tune.fitness import facts, judging, nodes
 from raycl.tune.launch import cluster
 _, address, store, seconds = sys.argv
 with cluster(address, None):
-    mine = nodes.here()
+    mine = facts.here()
     for node in nodes.ask(Path(store), float(seconds)):
-        for thing in nodes.judge(node, mine, Path(store), ["digits"]):
+        for thing in judging.judge(node, mine, Path(store), ["digits"]):
             print(thing)
 """
 

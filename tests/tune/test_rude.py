@@ -123,7 +123,7 @@ def test_a_rude_job_of_masks_ends_its_process_too(ray_cluster: int, tmp_path: Pa
     agenda, said = play(study, tmp_path / "ray")
     jobs: list[Any] = []
     here = Agenda(cells_of(study), Store(tmp_path / "here").open(), nothing_to_propose)
-    here.listeners.append(lambda what, job, more: jobs.append(more) if isinstance(job, MaskJob) else None)
+    here.listeners.append(lambda event: jobs.append(event) if isinstance(event.job, MaskJob) else None)
     from raycl.study.local import play_here
 
     play_here(here)

@@ -25,6 +25,7 @@ from raycl.errors import UserError
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
+from raycl.study.jobs import Event, Finished
 from raycl.tune.projection import PARENT
 from raycl.tune.tracking import VIEW, Tracking
 from tests.helpers import hand
@@ -279,8 +280,8 @@ def test_an_outage_stops_nothing_and_sync_fills_in_the_rest(
         real = local.play_here
 
         def cut(agenda: Agenda, *_: Any) -> None:
-            def stop_server(what: str, *_: Any) -> None:
-                if what == "finished" and not agenda_seen:
+            def stop_server(event: Event) -> None:
+                if isinstance(event, Finished) and not agenda_seen:
                     agenda_seen.append(1)
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()

@@ -18,7 +18,7 @@ from raycl.benchmarks.prepared import (
     shown,
 )
 from raycl.benchmarks.sources.base import Source
-from raycl.errors import NotPrepared, UserError, nearest
+from raycl.errors import NotPrepared, Obstacle, UserError, nearest
 
 __all__ = ["Arrays", "Contents", "Folder", "Source", "arrays", "facts", "fingerprint", "missing", "prepare",
            "source", "sources", "status", "subset", "verify"]  # fmt: skip
@@ -52,16 +52,16 @@ def status(name: str) -> Status:
     return source(name).folder.status()
 
 
-def missing(name: str) -> str:
-    """What is missing and the remedy, a line that reads on after "needs"; "" if the source can be used."""
+def missing(name: str) -> Obstacle | None:
+    """What is missing of a source, and the remedy; None if the source can be used."""
     wanted = source(name)
     if not wanted.folder.begun:
         if wanted.embedded:
-            return ""
+            return None
         from_dir = "" if wanted.fetched else " --from DIR"
-        return f"{wanted.title}, which is not here -> raycl data prepare {name}{from_dir}"
+        return Obstacle(f"{wanted.title}, which is not here", (f"raycl data prepare {name}{from_dir}",))
     problems = wanted.folder.problems()
-    return f"{problems[0]}; {wanted.folder.remedy}" if problems else ""
+    return Obstacle(f"{problems[0]}; {wanted.folder.remedy}") if problems else None
 
 
 def prepare(name: str, given: Path | None = None, progress: Progress = no_progress) -> Path:
