@@ -28,7 +28,6 @@ from rich.console import Console
 from bench.line import Line
 from bench.processes import environment
 from raycl.runs import provenance
-from raycl.runs.publish import publish
 from raycl.runs.result import Result, Trained
 from raycl.runs.sequence import Report, default_evaluate
 from raycl.runs.store import Store, backbone_path, mask_path
@@ -41,6 +40,7 @@ from raycl.study.proposer import Proposer
 from raycl.study.values import Grid, Search, Seeds, Study
 from raycl.terminal.view import LiveView
 from raycl.training.fit import Pulse
+from raycl.wholefiles import publish
 
 JOBS = 20_000
 SLOTS = 16  # runs that are live at once

@@ -21,13 +21,13 @@ from raycl.api import report, run_study
 from raycl.networks._backbone import Pretrained, adopt, state_of
 from raycl.plainfiles import DamagedArtefact, sealed
 from raycl.runs import artefacts
-from raycl.runs.publish import publish
 from raycl.runs.records import RUN_1
 from raycl.runs.result import Result
 from raycl.runs.store import Store, backbone_path, mask_path
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.expand import cells_of
 from raycl.supermasks import bank
+from raycl.wholefiles import publish
 from tests.helpers import toys
 
 SEED = 20161

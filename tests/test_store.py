@@ -13,12 +13,12 @@ import pytest
 
 from raycl import Study
 from raycl.errors import UserError
-from raycl.runs.publish import publish
 from raycl.runs.result import Result
 from raycl.runs.sequence import Report
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
+from raycl.wholefiles import publish
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_store_out_of_reach_is_waited_for_and_said_once(
 def test_a_store_out_of_reach_for_long_is_an_error_of_one_line(
     tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raycl.runs.publish.PATIENCE", 0.0)
+    monkeypatch.setattr("raycl.runs.patience.PATIENCE", 0.0)
     refusing(monkeypatch, 1000, errno.ENOSPC)
     with pytest.raises(UserError, match=r"out of reach .*No space left.*same command again"):
         Store(tmp_path).put(result)

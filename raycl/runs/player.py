@@ -33,8 +33,8 @@ from raycl.runs.build import (
 )
 from raycl.runs.checkpoints import Format, Notes, resume, save
 from raycl.runs.numerics import set_numerics
+from raycl.runs.patience import patiently
 from raycl.runs.provenance import provenance
-from raycl.runs.publish import patiently, publish
 from raycl.runs.result import Result, Status, Trained
 from raycl.runs.sequence import Report
 from raycl.runs.store import Store, backbone_path, mask_path
@@ -46,6 +46,7 @@ from raycl.supermasks.training import train_masks
 from raycl.tasks import Benchmark
 from raycl.training.feeding import forget_inputs
 from raycl.training.fit import Diverged, Fit, Pulse
+from raycl.wholefiles import publish
 
 
 class Stopped(BaseException):

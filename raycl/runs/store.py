@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from raycl.errors import UserError
 from raycl.plainfiles import Unfit, open_regular, read_plain
-from raycl.runs.publish import T, patiently, publish, reason_of
+from raycl.runs.patience import T, patiently, reason_of
 from raycl.runs.records import RUN_1, check_run, checked_params, proposal_record, run_record
 from raycl.runs.result import Result
+from raycl.wholefiles import publish
 
 
 class Store:
