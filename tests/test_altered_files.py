@@ -18,8 +18,9 @@ import pytest
 
 from raycl import Search, Seeds, Study
 from raycl.api import report, run_study
+from raycl.archives import DamagedArtefact
 from raycl.networks._backbone import Pretrained, adopt, state_of
-from raycl.plainfiles import DamagedArtefact, sealed
+from raycl.plainfiles import sealed
 from raycl.runs import artefacts
 from raycl.runs.records import RUN_1
 from raycl.runs.result import Result

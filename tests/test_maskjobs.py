@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from raycl import Seeds, Study, run_study
+from raycl.archives import DamagedArtefact
 from raycl.errors import UserError
-from raycl.plainfiles import DamagedArtefact
 from raycl.runs.artefacts import mask_from_file
 from raycl.runs.build import masks_for
 from raycl.runs.player import play, train

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from raycl import registry
+from raycl.archives import DamagedArtefact
 from raycl.errors import UserError
 from raycl.methods import _first
 from raycl.methods._first import BACKBONE
 from raycl.networks._backbone import adopt, state_of
-from raycl.plainfiles import DamagedArtefact
 from raycl.runs import artefacts, player, sequence
 from raycl.runs.artefacts import Pretrained
 from raycl.runs.build import parts_of, runs_for

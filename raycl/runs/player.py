@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from raycl import calls, process, registry, userfiles
+from raycl.archives import DamagedArtefact
 from raycl.method import Method
 from raycl.networks import Network, Start
 from raycl.networks._backbone import Pretrained, state_of
-from raycl.plainfiles import DamagedArtefact
 from raycl.runs import artefacts, sequence
 from raycl.runs.artefacts import basis_of, mask_to_bytes
 from raycl.runs.build import (
