@@ -35,6 +35,11 @@ class Artefact(StrEnum):
         """Where they are in a store."""
         return f"{self}s"
 
+    @property
+    def of_run(self) -> bool:
+        """Whether it belongs to the finished run whose key it has, which is played again if it is lost."""
+        return self is Artefact.BACKBONE
+
     def path(self, store: Path, key: str) -> Path:
         """The file of one in a store."""
         return store / self.folder / key[:2] / f"{key}.npz"
