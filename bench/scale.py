@@ -27,11 +27,11 @@ from rich.console import Console
 
 from bench.line import Line
 from bench.processes import environment
+from raycl.archives import Artefact
 from raycl.runs import provenance
-from raycl.runs.publish import publish
 from raycl.runs.result import Result, Trained
 from raycl.runs.sequence import Report, default_evaluate
-from raycl.runs.store import Store, backbone_path, mask_path
+from raycl.runs.store import Store
 from raycl.space import Float
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.agenda import Agenda
@@ -41,6 +41,7 @@ from raycl.study.proposer import Proposer
 from raycl.study.values import Grid, Search, Seeds, Study
 from raycl.terminal.view import LiveView
 from raycl.training.fit import Pulse
+from raycl.wholefiles import publish
 
 JOBS = 20_000
 SLOTS = 16  # runs that are live at once
@@ -177,7 +178,7 @@ def worked(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "specs" in config:
         masks = [MaskSpec.from_json(plain) for plain in config["specs"]]
         for mask in masks:
-            publish(mask_path(store / "masks", mask.key), _archive())
+            publish(Artefact.MASK.path(store, mask.key), _archive())
         trained = Trained("done", "", 2.0 * len(masks))
         return [*({"mask": mask.key} for mask in masks), {"outcome": json.dumps(dataclasses.asdict(trained))}]
     spec = RunSpec.from_json(config["spec"])
@@ -189,7 +190,7 @@ def worked(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         result = Result(spec, "diverged", (), "the loss is nan", about)
     else:
         if spec.kind == "pretrain":
-            publish(backbone_path(store, spec.key), _archive())
+            publish(Artefact.BACKBONE.path(store, spec.key), _archive())
         result = Result(spec, "done", reports(spec), "", about)
     pulses = [{"pulse": json.dumps(dataclasses.asdict(Pulse(t, "main", 3, 0.5, 1.0)))} for t in (0, 1)]
     return [*pulses, {"outcome": json.dumps(result.to_json())}]

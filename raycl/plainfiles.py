@@ -1,4 +1,4 @@
-"""Files that may come from anybody, read without trust: plain values as JSON, and arrays as .npz archives.
+"""Files that may come from anybody, read without trust: plain values as JSON.
 
 Whatever stands where a file should be (a folder, a pipe, a device, a gigabyte of brackets), the answer is a
 value that was checked, or `Unfit` with a reason of one line. Nothing here waits, and nothing is executed.
@@ -8,40 +8,19 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import math
 import os
 import re
 import stat
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, BinaryIO
 
 MOST_BYTES = 256 * 2**20  # of a file of JSON; the largest that raycl writes are a few megabytes
 DEEPEST = 60  # levels of lists within lists; what goes through the values later goes as deep
 LONGEST = 309  # digits of a whole number: what float() takes
-MEMBERS = 100_000  # arrays in one archive
 _HEX = re.compile(r"[0-9a-f]{64}")
-
-
-class DamagedArtefact(ValueError):
-    """The file of a basis mask or of a backbone that cannot be used.
-
-    It is truncated, garbled, or of another run, mask or network.
-
-    Attributes:
-        kind: what it is the file of.
-        key: its key in the store, "" where that is not known.
-    """
-
-    def __init__(self, message: str, kind: Literal["mask", "backbone"], key: str = "") -> None:
-        super().__init__(message)
-        self.kind, self.key = kind, key
 
 
 class Unfit(ValueError):
@@ -136,7 +115,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise Unfit(f"{_short(twice)} stands there twice")
+        raise Unfit(f"{short(twice)} stands there twice")
     return found
 
 
@@ -153,7 +132,7 @@ def _whole(text: str) -> int:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise Unfit(f"{_short(text)} is no finite number")
+        raise Unfit(f"{short(text)} is no finite number")
     return value
 
 
@@ -193,7 +172,7 @@ def whole(value: Any, place: str, most: int = 2**63 - 1) -> int:
         Unfit: it is no whole number in 0 .. most.
     """
     if type(value) is not int or not 0 <= value <= most:
-        raise Unfit(f"{place} = {_short(value)} is no whole number in 0..{most:,}")
+        raise Unfit(f"{place} = {short(value)} is no whole number in 0..{most:,}")
     return value
 
 
@@ -204,7 +183,7 @@ def number(value: Any, place: str, most: float) -> float:
         Unfit: it is no finite number in 0 .. most.
     """
     if type(value) not in (int, float) or not 0 <= value <= most:
-        raise Unfit(f"{place} = {_short(value)} is no number in 0..{most:g}")
+        raise Unfit(f"{place} = {short(value)} is no number in 0..{most:g}")
     return float(value)
 
 
@@ -215,7 +194,7 @@ def text(value: Any, place: str) -> str:
         Unfit: it is something else.
     """
     if type(value) is not str:
-        raise Unfit(f"{place} = {_short(value)} is no text")
+        raise Unfit(f"{place} = {short(value)} is no text")
     return value
 
 
@@ -226,7 +205,7 @@ def mapping(value: Any, place: str) -> dict[str, Any]:
         Unfit: it is something else.
     """
     if type(value) is not dict:
-        raise Unfit(f"{place} = {_short(value)} is no object")
+        raise Unfit(f"{place} = {short(value)} is no object")
     return value
 
 
@@ -239,7 +218,7 @@ def only(value: Mapping[str, Any], known: Iterable[str], place: str) -> None:
     wanted = set(known)
     if wrong := sorted(wanted ^ set(value)):
         lacks = "lacks" if wrong[0] in wanted else "has an unknown"
-        raise Unfit(f"{place} {lacks} {_short(wrong[0])}")
+        raise Unfit(f"{place} {lacks} {short(wrong[0])}")
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +254,7 @@ def digest_of(plain: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """A value within a line, cut off."""
     try:
         shown = value if type(value) is str else json.dumps(value)
@@ -283,86 +262,3 @@ def _short(value: Any) -> str:
         shown = type(value).__name__
     cut = shown if len(shown) <= 40 else f"{shown[:38]}.."
     return ascii(cut)
-
-
-# Archives of arrays.
-
-
-def archive(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """An .npz archive of arrays with a head of plain values, which holds the digest of all of it."""
-    marked = {**json.loads(json.dumps(dict(head), allow_nan=False)), "arrays": digest_of_arrays(arrays)}
-    text = json.dumps(sealed(marked))
-    out = io.BytesIO()
-    np.savez(out, head=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-    return out.getvalue()
-
-
-def read_archive(path: Path, sealed_from: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Head and arrays of an archive; its sizes are what the file has, whatever it says of itself.
-
-    Args:
-        sealed_from: the first "format" in whose head digests stand; heads of earlier ones have none.
-
-    Raises:
-        Unfit: it is something else, or was changed.
-        OSError: as `read_bytes`.
-    """
-    with open_regular(path) as file:
-        try:
-            with zipfile.ZipFile(file) as found:
-                size = os.fstat(file.fileno()).st_size
-                arrays = {name: _array(content) for name, content in _members(found, size)}
-        except (OSError, Unfit):
-            raise
-        except Exception as error:  # zipfile and NumPy raise what they like at hostile bytes
-            raise Unfit(f"{type(error).__name__}: {_short(str(error)[:100])}") from None
-    if "head" not in arrays or arrays["head"].dtype != np.uint8 or arrays["head"].ndim != 1:
-        raise Unfit("it has no head")
-    head = plain_of(arrays.pop("head").tobytes())
-    if whole(head.get("format"), "format") >= sealed_from:
-        check_seal(head)
-        if head.get("arrays") != digest_of_arrays(arrays):
-            raise Unfit("its arrays were changed: the digest is another")
-    return head, arrays
-
-
-def digest_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """64 hexadecimal digits of arrays by name: type, shape and bytes."""
-    seen = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        seen.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        seen.update(np.ascontiguousarray(array).tobytes())
-    return seen.hexdigest()
-
-
-def _members(found: zipfile.ZipFile, size: int) -> Iterable[tuple[str, bytes]]:
-    about = found.infolist()
-    names = [one.filename for one in about]
-    if len(names) > MEMBERS or len(set(names)) < len(names):
-        raise Unfit("it has too many members, or one twice")
-    if (
-        any(one.compress_type != zipfile.ZIP_STORED for one in about)
-        or sum(o.file_size for o in about) > size
-    ):
-        raise Unfit("its members are larger than the file")
-    for one in about:
-        name = one.filename.removesuffix(".npy")
-        if name == one.filename:
-            raise Unfit(f"{_short(one.filename)} is no array")
-        yield name, found.read(one)
-
-
-def _array(content: bytes) -> NDArray[Any]:
-    """An array of plain numbers from the bytes of an .npy file, which must be as many as it says."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    count = math.prod(shape)
-    if dtype.hasobject or dtype.names is not None or dtype.kind not in "biuf" or not dtype.isnative:
-        raise Unfit(f"an array of {dtype}")
-    if any(n < 0 for n in shape) or count * dtype.itemsize != len(content) - file.tell():
-        raise Unfit(f"an array of shape {shape} in {len(content) - file.tell():,} bytes")
-    flat = np.frombuffer(content, dtype, count, file.tell()).copy()
-    return flat.reshape(shape, order="F" if fortran else "C")

@@ -18,16 +18,17 @@ import pytest
 
 from raycl import Search, Seeds, Study
 from raycl.api import report, run_study
+from raycl.archives import Artefact, DamagedArtefact
 from raycl.networks._backbone import Pretrained, adopt, state_of
-from raycl.plainfiles import DamagedArtefact, sealed
+from raycl.plainfiles import sealed
 from raycl.runs import artefacts
-from raycl.runs.publish import publish
 from raycl.runs.records import RUN_1
 from raycl.runs.result import Result
-from raycl.runs.store import Store, backbone_path, mask_path
+from raycl.runs.store import Store
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.expand import cells_of
 from raycl.supermasks import bank
+from raycl.wholefiles import publish
 from tests.helpers import toys
 
 SEED = 20161
@@ -319,7 +320,7 @@ def mask_file(root: Path) -> tuple[Path, Callable[[], Any]]:
     drawn = bank.random_mask(sizes, 0.1, 1)
     ones = [int(np.unpackbits(bits).sum()) for bits in drawn.bits]
     mask = bank.BasisMask(drawn.bits, tuple(np.ones(n, np.int8) for n in ones), (), {"density": 0.1})
-    path = mask_path(root / "masks", spec.key)
+    path = Artefact.MASK.path(root, spec.key)
     publish(path, artefacts.mask_to_bytes(mask, spec))
     return path, lambda: same(artefacts.mask_from_file(path, spec, sizes))
 
@@ -327,7 +328,7 @@ def mask_file(root: Path) -> tuple[Path, Callable[[], Any]]:
 def backbone_file(root: Path) -> tuple[Path, Callable[[], Any]]:
     net = toys.method("finetune", toys.benchmark()).net
     found = Pretrained(state_of(net), 1.5, 3, 40)
-    path = backbone_path(root, "ab" * 32)
+    path = Artefact.BACKBONE.path(root, "ab" * 32)
     publish(path, artefacts.backbone_to_bytes(found, "ab" * 32))
 
     def read() -> Any:
@@ -431,13 +432,13 @@ def test_archives_of_the_first_format_are_read_as_before(tmp_path: Path) -> None
 def test_what_stands_in_the_place_of_an_archive_is_set_aside_and_not_waited_for(
     name: str, tmp_path: Path
 ) -> None:
-    for kind in ("mask", "backbone"):
+    for kind in Artefact:
         lines: list[str] = []
         store = Store(tmp_path, lines.append)
-        path = mask_path(store.masks, "cd" * 32) if kind == "mask" else backbone_path(tmp_path, "cd" * 32)
+        path = kind.path(store.root, "cd" * 32)
         path.parent.mkdir(parents=True)
         stood_in(path)[name](path)
-        assert not (store.has_mask if kind == "mask" else store.has_backbone)("cd" * 32)
+        assert not store.has(kind, "cd" * 32)
         assert len(lines) == 1 and not os.path.lexists(path)
 
 

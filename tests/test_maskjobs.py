@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from raycl import Seeds, Study, run_study
+from raycl.archives import Artefact, DamagedArtefact
 from raycl.errors import UserError
-from raycl.plainfiles import DamagedArtefact
 from raycl.runs.artefacts import mask_from_file
 from raycl.runs.build import masks_for
 from raycl.runs.player import play, train
 from raycl.runs.result import Trained
-from raycl.runs.store import Store, mask_path
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.jobs import Job, Role
@@ -46,9 +46,8 @@ def agenda_of(store: Path, wanted: Study | None = None, **options: Any) -> Agend
 
 def finish(agenda: Agenda, job: Job | MaskJob) -> None:
     """Play a job as the local player does."""
-    masks = agenda.store.masks
     if isinstance(job, MaskJob):
-        agenda.finish_masks(job.key, train(job.specs, masks, ready=agenda.mask_ready))
+        agenda.finish_masks(job.key, train(job.specs, agenda.store.root, ready=agenda.mask_ready))
     else:
         agenda.finish(job.key, play(job.spec, store=agenda.store.root))
 
@@ -81,7 +80,7 @@ def test_a_mask_lets_a_run_begin_while_its_job_goes_on(tmp_path: Path) -> None:
     agenda = agenda_of(tmp_path, study(few={"method.k": 1}, het={}))
     job = agenda.next()
     assert isinstance(job, MaskJob) and agenda.next() is None
-    train(job.specs[:1], tmp_path / "masks", ready=agenda.mask_ready)
+    train(job.specs[:1], tmp_path, ready=agenda.mask_ready)
     early = agenda.next()
     assert isinstance(early, Job) and early.cell.label == "few"
 
@@ -135,8 +134,9 @@ def test_no_chunk_leaves_a_trace_in_a_mask(tmp_path: Path) -> None:
         while isinstance(job := agenda.next(), MaskJob):
             finish(agenda, job)
         specs = masks_for(agenda.states[0].finals[1].spec)
-        store = agenda.store.masks
-        contents.append([mask_from_file(mask_path(store, spec.key), spec).bits for spec in specs])
+        store = agenda.store.root
+        paths = [Artefact.MASK.path(store, spec.key) for spec in specs]
+        contents.append([mask_from_file(path, spec).bits for path, spec in zip(paths, specs, strict=True)])
     for one, other in zip(*contents, strict=True):
         assert [layer.tobytes() for layer in one] == [layer.tobytes() for layer in other]
 
@@ -183,9 +183,9 @@ def test_a_mask_of_another_backbone_is_refused(tmp_path: Path) -> None:
     (state,) = agenda_of(tmp_path, study(het={})).states
     first, second = masks_for(state.finals[1].spec)[:2]
     with pytest.raises(DamagedArtefact, match="of another backbone: 3 layers, wanted \\[10, 20\\]"):
-        mask_from_file(mask_path(tmp_path / "masks", first.key), first, [10, 20])
+        mask_from_file(Artefact.MASK.path(tmp_path, first.key), first, [10, 20])
     with pytest.raises(DamagedArtefact, match="is not the one that its name says"):
-        mask_from_file(mask_path(tmp_path / "masks", first.key), second)
+        mask_from_file(Artefact.MASK.path(tmp_path, first.key), second)
 
 
 def test_masks_that_cannot_be_trained_fail_those_that_wait_and_no_others(tmp_path: Path) -> None:

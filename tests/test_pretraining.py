@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from raycl import registry
+from raycl.archives import Artefact, DamagedArtefact
 from raycl.errors import UserError
 from raycl.methods import _first
 from raycl.methods._first import BACKBONE
 from raycl.networks._backbone import adopt, state_of
-from raycl.plainfiles import DamagedArtefact
 from raycl.runs import artefacts, player, sequence
 from raycl.runs.artefacts import Pretrained
 from raycl.runs.build import parts_of, runs_for
 from raycl.runs.player import play, trained
 from raycl.runs.result import Result
-from raycl.runs.store import Store, backbone_path
+from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
@@ -171,7 +171,7 @@ def test_a_lost_or_damaged_backbone_is_trained_again(how: str, tmp_path: Path) -
     job = agenda.next()
     assert isinstance(job, Job)
     finish(agenda, job)
-    path = backbone_path(tmp_path, job.key)
+    path = Artefact.BACKBONE.path(tmp_path, job.key)
     whole, before = path.read_bytes(), artefacts.backbone_from_file(path, job.key).tensors
     if how == "gone":
         path.unlink()

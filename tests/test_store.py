@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from raycl import Study
+from raycl.archives import Artefact, archive
 from raycl.errors import UserError
-from raycl.runs.publish import publish
 from raycl.runs.result import Result
 from raycl.runs.sequence import Report
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
+from raycl.wholefiles import publish
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_a_store_out_of_reach_is_waited_for_and_said_once(
 def test_a_store_out_of_reach_for_long_is_an_error_of_one_line(
     tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raycl.runs.publish.PATIENCE", 0.0)
+    monkeypatch.setattr("raycl.runs.patience.PATIENCE", 0.0)
     refusing(monkeypatch, 1000, errno.ENOSPC)
     with pytest.raises(UserError, match=r"out of reach .*No space left.*same command again"):
         Store(tmp_path).put(result)
@@ -194,7 +195,35 @@ def test_a_result_that_cannot_be_read_now_is_not_set_aside(
     assert not (tmp_path / "damaged").exists()
 
 
-@pytest.mark.parametrize("name", ["runs", "searches", "masks"])
+@pytest.mark.parametrize(("kind", "folder"), [(Artefact.MASK, "masks"), (Artefact.BACKBONE, "backbones")])
+def test_artefacts_are_found_where_stores_have_always_had_them(
+    tmp_path: Path, kind: Artefact, folder: str
+) -> None:
+    store = Store(tmp_path)
+    assert not store.has(kind, "abcd")
+    publish(tmp_path / folder / "ab" / "abcd.npz", archive({"format": 2}, {}))
+    assert store.has(kind, "abcd") and kind.path(store.root, "abcd").is_file()
+    store.forget_artefact(kind, "abcd")
+    assert not store.has(kind, "abcd") and not kind.path(store.root, "abcd").exists()
+
+
+@pytest.mark.parametrize("kind", Artefact)
+def test_a_run_goes_with_the_artefact_that_it_left(tmp_path: Path, kind: Artefact, result: Result) -> None:
+    lines: list[str] = []
+    for lose in (
+        lambda store: store.drop(kind, result.key, "of no use"),
+        lambda store: store.has(kind, result.key),  # torn
+    ):
+        store = Store(tmp_path, lines.append)
+        store.put(result)
+        publish(kind.path(store.root, result.key), b"torn")
+        lose(store)
+        assert not store.has(kind, result.key)
+        assert (store.get(result.key) is None) == (kind is Artefact.BACKBONE)
+    assert len(lines) == 2 and "(of no use); moved to" in lines[0] and "(truncated); moved to" in lines[1]
+
+
+@pytest.mark.parametrize("name", ["runs", "searches", "masks", "backbones"])
 def test_what_stands_in_a_folders_place_is_told(tmp_path: Path, name: str) -> None:
     for make in (lambda p: p.write_text(""), lambda p: p.symlink_to("/nowhere/x"), os.mkfifo):
         place = tmp_path / name

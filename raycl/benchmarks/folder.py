@@ -25,6 +25,7 @@ from raycl.benchmarks.settings import Range
 from raycl.benchmarks.sources.image_folders import Listing
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
+from raycl.wholefiles import publish
 
 _Stamps = tuple[tuple[str, str, int, int, int, int], ...]
 
@@ -140,8 +141,5 @@ def _checksum(path: str, stamps: _Stamps, root: str) -> str:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(os.fsencode(f"{part}/{os.path.relpath(name, path)}\0{content}\n"))
     with contextlib.suppress(OSError):  # it only saves time, and the data folder may be read-only
-        note.parent.mkdir(parents=True, exist_ok=True)
-        draft = note.with_name(f".{note.name}-{os.getpid()}")
-        draft.write_text(total.hexdigest(), encoding="utf-8")
-        os.replace(draft, note)
+        publish(note, total.hexdigest(), mode=None, synced=False)
     return total.hexdigest()

@@ -8,7 +8,6 @@ checksum was last found right: a file that looks different since is read again b
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -24,6 +23,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from raycl.errors import UserError
+from raycl.wholefiles import publish, settle
 
 FORMAT = 1  # of the manifest; raised when older folders can no longer be read
 BLOCK_BYTES = 2**26  # what is made between two notes of how far a large array has come
@@ -252,7 +252,8 @@ class Folder:
                     "facts": dict(contents.facts), "arrays": entries}  # fmt: skip
         self._write_json("manifest", manifest)
         kept = {entry["file"] for entry in entries.values()}
-        for stale in [*self.path.glob("*.npy"), *self.path.glob(".*.tmp"), *self.path.glob(".*.progress")]:
+        left = ("*.npy", ".*.tmp", ".*.progress", ".*.json-*")  # the last are drafts of `publish`
+        for stale in [path for pattern in left for path in self.path.glob(pattern)]:
             if stale.name not in kept:  # of an earlier preparation, or of a process that was killed
                 stale.unlink(missing_ok=True)
         self._write_json("stamps", {name: _stamp(self.path / name) for name in sorted(kept)}, must=False)
@@ -262,6 +263,8 @@ class Folder:
         draft, notes = self.path / f".{name}.tmp", self.path / f".{name}.progress"
         if finished := self._finished(blocks, notes):
             return finished
+        # Not `publish`: one draft for all processes, in which the next goes on where one was killed, and its
+        # final name is known when it is complete.
         with open(draft, "r+b" if draft.exists() else "w+b") as file:
             done, digest = _resumed(file, blocks, notes)
             step = max(1, BLOCK_BYTES // max(1, blocks.nbytes // max(1, blocks.shape[0])))
@@ -275,10 +278,10 @@ class Folder:
                 file.write(raw)
                 digest.update(raw)
                 if blocks.token and stop < blocks.shape[0]:
-                    _settle(file)
+                    settle(file)
                     notes.write_text(json.dumps({"token": blocks.token, "rows": stop}), encoding="utf-8")
             progress(name, blocks.shape[0], blocks.shape[0])
-            _settle(file)
+            settle(file)
             size = file.tell()
         sha256 = digest.hexdigest()
         final = f"{name}-{sha256[:16]}.npy"
@@ -297,16 +300,9 @@ class Folder:
         return entry if entry and file.is_file() and _sha256(file) == entry["sha256"] else {}
 
     def _write_json(self, name: str, value: Any, must: bool = True) -> None:
-        draft = self.path / f".{name}-{os.getpid()}.tmp"
         try:
-            with open(draft, "w", encoding="utf-8") as file:
-                json.dump(value, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, self.path / f"{name}.json")
+            publish(self.path / f"{name}.json", json.dumps(value, indent=1), mode=None)
         except OSError:  # stamps only save time, and a data folder may be read-only
-            with contextlib.suppress(OSError):
-                draft.unlink()
             if must:
                 raise
 
@@ -367,11 +363,6 @@ def _stamp(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [facts.st_size, facts.st_mtime_ns, facts.st_ino]
-
-
-def _settle(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 @functools.lru_cache(maxsize=1024)

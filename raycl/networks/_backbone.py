@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from raycl.archives import Artefact, DamagedArtefact
 from raycl.networks.base import Network
-from raycl.plainfiles import DamagedArtefact
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def adopt(net: Network, tensors: Mapping[str, Tensor]) -> None:
     ]
     lacking = [name for name in own if not name.startswith("heads.") and name not in tensors]
     if wrong or lacking:
-        raise DamagedArtefact(f"the backbone does not fit the network at {(wrong + lacking)[0]}", "backbone")
+        where = (wrong + lacking)[0]
+        raise DamagedArtefact(f"the backbone does not fit the network at {where}", Artefact.BACKBONE)
     net.load_state_dict(dict(tensors), strict=False)
 
 

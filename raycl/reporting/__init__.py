@@ -9,6 +9,7 @@ from raycl import userfiles
 from raycl.errors import UserError, nearest
 from raycl.study.agenda import Agenda
 from raycl.study.values import Study
+from raycl.wholefiles import publish
 
 FORMATS = ("table", "csv", "html", "latex")
 
@@ -45,8 +46,6 @@ def render(
         text = _text(study, agenda, format, command, times, claims, points, tables)
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
     if path is not None:
-        from raycl.runs.publish import publish
-
         try:
             publish(Path(path), text)
         except UnicodeEncodeError:

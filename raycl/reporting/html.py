@@ -22,12 +22,12 @@ from raycl.results import measures
 from raycl.results.collect import collect, searched_on, sections
 from raycl.results.numbers import TIMES
 from raycl.results.rows import COMPLETE, Group, Row, Section
-from raycl.runs.publish import publish
 from raycl.runs.result import Result
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
 from raycl.study.values import Search, Seeds, Study
 from raycl.text import ABSENT, about, counted, fraction, moment, one_line, plain_value, quantity, seconds
+from raycl.wholefiles import publish
 
 DEFINITIONS = {
     **sensitivity.DEFINITIONS,

@@ -12,11 +12,9 @@ import contextlib
 import importlib
 import io
 import json
-import os
 import pickle
 import shutil
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +32,7 @@ from raycl.runs.sequence import Report
 from raycl.runs.unpickling import Refused, Unpickler, finding
 from raycl.tasks import Benchmark, Task
 from raycl.training.moments import Moment
+from raycl.wholefiles import publish
 
 LONG = 20.0  # seconds; a fit that took less is made again
 EVERY = 180.0  # seconds between two notes of a fit that runs
@@ -290,18 +289,11 @@ def _write(path: Path, content: Callable[[], bytes]) -> bool:
         raw = content()
     except (pickle.PicklingError, AttributeError, TypeError, OverflowError):  # a method's own business
         return False
-    temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-        os.replace(temporary, path)
-        return True
+        publish(path, raw, mode=0o600, synced=False)  # a torn one is found when it is read
     except OSError:  # a full disk, a folder that another driver tidied away
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         return False
+    return True
 
 
 def _read(path: Path, form: Format, device: str) -> Any:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from raycl import calls, process, registry, userfiles
+from raycl.archives import Artefact, DamagedArtefact
 from raycl.method import Method
 from raycl.networks import Network, Start
 from raycl.networks._backbone import Pretrained, state_of
-from raycl.plainfiles import DamagedArtefact
 from raycl.runs import artefacts, sequence
 from raycl.runs.artefacts import basis_of, mask_to_bytes
 from raycl.runs.build import (
@@ -33,11 +33,11 @@ from raycl.runs.build import (
 )
 from raycl.runs.checkpoints import Format, Notes, resume, save
 from raycl.runs.numerics import set_numerics
+from raycl.runs.patience import patiently
 from raycl.runs.provenance import provenance
-from raycl.runs.publish import patiently, publish
 from raycl.runs.result import Result, Status, Trained
 from raycl.runs.sequence import Report
-from raycl.runs.store import Store, backbone_path, mask_path
+from raycl.runs.store import Store
 from raycl.space import filled
 from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.bank import BasisMask, backbone_of
@@ -46,6 +46,7 @@ from raycl.supermasks.training import train_masks
 from raycl.tasks import Benchmark
 from raycl.training.feeding import forget_inputs
 from raycl.training.fit import Diverged, Fit, Pulse
+from raycl.wholefiles import publish
 
 
 class Stopped(BaseException):
@@ -205,10 +206,10 @@ def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None
     if masks_for(spec):
         with torch.device("meta"):
             net = make_start(spec, benchmark)()
-        inputs["basis"] = basis_of(masks_for(spec), net, functools.partial(mask_path, Store(store).masks))
+        inputs["basis"] = basis_of(masks_for(spec), net, functools.partial(Artefact.MASK.path, store))
     for name, run in runs_for(spec).items():
         if run.kind == "pretrain":
-            inputs[name] = artefacts.backbone_from_file(backbone_path(store, run.key), run.key)
+            inputs[name] = artefacts.backbone_from_file(Artefact.BACKBONE.path(store, run.key), run.key)
             continue
         result = Store(store).get(run.key)
         if result is None:
@@ -224,12 +225,12 @@ def _leave(spec: RunSpec, method: Method, reports: Sequence[Report], store: Path
     took = report.seconds.get("main", 0.0), report.epochs.get("main", 0), report.updates
     found = Pretrained(state_of(method.net), *took)
     content = artefacts.backbone_to_bytes(found, spec.key)
-    patiently(lambda: publish(backbone_path(store, spec.key), content), store)
+    patiently(lambda: publish(Artefact.BACKBONE.path(store, spec.key), content), store)
 
 
 def train(
     specs: Sequence[MaskSpec],
-    masks: Path,
+    store: Path,
     *,
     device: str = "cpu",
     threads: int = 1,
@@ -239,10 +240,10 @@ def train(
     """Train basis masks that have a backbone and rules in common, and publish each when it is ready.
 
     Args:
-        masks: the folder they go to. Those that are there already are left alone.
+        store: where they go to. Those that are there already are left alone.
         ready: called with the key of each that is published.
     """
-    missing = [spec for spec in specs if not zipfile.is_zipfile(mask_path(masks, spec.key))]
+    missing = [spec for spec in specs if not zipfile.is_zipfile(Artefact.MASK.path(store, spec.key))]
     with process.interrupts() as came, process.Guard() as guard:
         torch.set_num_threads(threads)
         clock = time.perf_counter
@@ -259,7 +260,8 @@ def train(
                 for position, mask in _trained_masks(missing, pulse):
                     spec = missing[position]
                     content = mask_to_bytes(mask, spec)
-                    patiently(functools.partial(publish, mask_path(masks, spec.key), content), masks)
+                    path = Artefact.MASK.path(store, spec.key)
+                    patiently(functools.partial(publish, path, content), store / Artefact.MASK.folder)
                     ready(spec.key)
 
         if missing:

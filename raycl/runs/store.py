@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from raycl.archives import Artefact
 from raycl.errors import UserError
 from raycl.plainfiles import Unfit, open_regular, read_plain
-from raycl.runs.publish import T, patiently, publish, reason_of
+from raycl.runs.patience import T, patiently, reason_of
 from raycl.runs.records import RUN_1, check_run, checked_params, proposal_record, run_record
 from raycl.runs.result import Result
+from raycl.wholefiles import publish
 
 
 class Store:
@@ -44,7 +46,7 @@ class Store:
         self._warn = warn
         self._wait = wait
         self._known: dict[str, Result] = {}
-        self._masks: set[str] = set()
+        self._seen = set[tuple[Artefact, str]]()  # found, and not looked for again
         self._unread: set[int | None] = set()  # reasons that were said
 
     def open(self) -> Store:
@@ -90,7 +92,7 @@ class Store:
         Raises:
             UserError: a file, a pipe or a link to nothing does.
         """
-        for name in ("runs", "searches", "masks", "backbones", "checkpoints", "failures"):
+        for name in ("runs", "searches", *(kind.folder for kind in Artefact), "checkpoints", "failures"):
             place = self.root / name
             if os.path.lexists(place) and not place.is_dir():
                 raise UserError(f"store {_shown(self.root)}: {name} is no folder; move it away")
@@ -147,43 +149,31 @@ class Store:
         """Where unfinished runs stand, one folder by key."""
         return self.root / "checkpoints"
 
-    @property
-    def masks(self) -> Path:
-        """Where basis masks are, by key."""
-        return self.root / "masks"
+    def has(self, kind: Artefact, key: str) -> bool:
+        """Whether an artefact is there and no torn file; what is torn is set aside, and said.
 
-    def has_mask(self, key: str) -> bool:
-        """Whether a mask is there and no torn file; what is torn is set aside, and said."""
-        if key not in self._masks and self._has_archive(mask_path(self.masks, key)):
-            self._masks.add(key)
-        return key in self._masks
-
-    def drop_mask(self, key: str, why: str) -> None:
-        """Set a mask aside that cannot be used, to have it trained again."""
-        self._masks.discard(key)
-        self._set_aside(mask_path(self.masks, key), why)
-
-    def forget_mask(self, key: str) -> None:
-        """Remove a mask, to train it again."""
-        self._masks.discard(key)
-        self._patiently(lambda: _remove(mask_path(self.masks, key)))
-
-    @property
-    def backbones(self) -> Path:
-        """Where networks trained on a first task are, by the key of their run."""
-        return self.root / "backbones"
-
-    def has_backbone(self, key: str) -> bool:
-        """Whether a backbone is there and no torn file; what is torn is set aside, and said."""
-        there = self._has_archive(backbone_path(self.root, key))
-        if there is None:
+        If it is of a run, the run is forgotten then, as by `drop`.
+        """
+        if (kind, key) in self._seen:
+            return True
+        there = self._has_archive(kind.path(self.root, key))
+        if there and not kind.of_run:  # a run is finished only as long as what it left is there
+            self._seen.add((kind, key))
+        if there is None and kind.of_run:
             self.forget(key)
         return bool(there)
 
-    def drop_backbone(self, key: str, why: str) -> None:
-        """Set a backbone aside that cannot be used, and forget its run, to have it trained again."""
-        self.forget(key)
-        self._set_aside(backbone_path(self.root, key), why)
+    def drop(self, kind: Artefact, key: str, why: str) -> None:
+        """Set an artefact aside that cannot be used, and forget its run if it is of one, to make it again."""
+        self._seen.discard((kind, key))
+        if kind.of_run:
+            self.forget(key)
+        self._set_aside(kind.path(self.root, key), why)
+
+    def forget_artefact(self, kind: Artefact, key: str) -> None:
+        """Remove an artefact, to make it again."""
+        self._seen.discard((kind, key))
+        self._patiently(lambda: _remove(kind.path(self.root, key)))
 
     def proposal(self, cell: str, n: int) -> dict[str, Any] | None:
         """Trial `n` of a search as it was proposed, or None."""
@@ -332,13 +322,3 @@ def _shown(path: Path) -> str:
 
 def _line(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def mask_path(folder: Path, key: str) -> Path:
-    """The file of a mask in a folder of masks."""
-    return folder / key[:2] / f"{key}.npz"
-
-
-def backbone_path(root: Path, key: str) -> Path:
-    """The file of a backbone in a store."""
-    return root / "backbones" / key[:2] / f"{key}.npz"

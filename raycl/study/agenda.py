@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from raycl.archives import Artefact
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.runs.build import make_benchmark, masks_for, parts_of, runs_for
@@ -139,10 +140,9 @@ class Agenda:
 
     def _damaged(self, result: Result) -> Callable[[], None] | None:
         """How to drop a file that a run found damaged, to have it made again."""
-        for kind, drop in (("damaged_mask", self.store.drop_mask),
-                           ("damaged_backbone", self.store.drop_backbone)):  # fmt: skip
-            if key := result.provenance.get(kind):
-                return functools.partial(drop, key, result.message)
+        for kind in Artefact:
+            if key := result.provenance.get(f"damaged_{kind}"):
+                return functools.partial(self.store.drop, kind, key, result.message)
         return None
 
     def finish_masks(self, key: str, outcome: Trained) -> None:
@@ -160,7 +160,7 @@ class Agenda:
 
     def mask_ready(self, key: str) -> None:
         """A mask of a live job is in the store: runs that waited for it alone may begin."""
-        if self.store.has_mask(key):
+        if self.store.has(Artefact.MASK, key):
             self._unpark(self.masks.ready(key))
 
     def _unpark(self, runs: Sequence[str]) -> None:
@@ -265,7 +265,7 @@ class Agenda:
             self.store.refuse(key, why)
             return None
         if result is not None and result.status == "done" and spec.kind == "pretrain":
-            if self.store.has_backbone(key):
+            if self.store.has(Artefact.BACKBONE, key):
                 return result
             if self._propose is not None:
                 self.store.forget(key)
@@ -354,5 +354,5 @@ class Agenda:
             for mask in masks_for(spec):
                 if mask.trained and mask.key not in self._fresh:
                     self._fresh.add(mask.key)
-                    self.store.forget_mask(mask.key)
+                    self.store.forget_artefact(Artefact.MASK, mask.key)
         return self.masks.missing(masks_for(spec))

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
+from raycl.archives import Artefact
 from raycl.errors import NoStudy, UserError
 from raycl.runs.build import masks_for, parts_of, runs_for
 from raycl.runs.store import Store
@@ -82,16 +83,15 @@ def _unwanted(store: Store, kept: set[str]) -> list[Path]:
     for path in sorted(store.root.glob("failures/*.json")):
         if path.stem not in kept:
             found.append(path)
-    for folder in (store.masks, store.backbones):
-        found += [path for path in sorted(folder.glob("??/*.npz")) if path.stem not in kept]
+    for kind in Artefact:
+        found += [p for p in sorted(store.root.glob(f"{kind.folder}/??/*.npz")) if p.stem not in kept]
     damaged = store.root / "damaged"
     return (
         found
         + ([damaged] if damaged.exists() else [])
         + [
             *sorted(store.root.glob("runs/??/.*")),
-            *sorted(store.root.glob("masks/??/.*")),
-            *sorted(store.root.glob("backbones/??/.*")),
+            *(path for kind in Artefact for path in sorted(store.root.glob(f"{kind.folder}/??/.*"))),
             *sorted(store.root.glob("searches/??/*/.*")),
             *sorted(store.root.glob("failures/.*")),
         ]

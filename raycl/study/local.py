@@ -49,7 +49,7 @@ def _play(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
     if isinstance(job, MaskJob):
         trained = player.train(
             job.specs,
-            agenda.store.masks,
+            agenda.store.root,
             device=device,
             threads=threads,
             ready=agenda.mask_ready,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raycl import registry, userfiles
+from raycl.archives import Artefact
 from raycl.runs.store import Store
 from raycl.specs import MaskSpec, key_of
 from raycl.study.cells import Cell
@@ -72,7 +73,7 @@ class MaskQueue:
     def missing(self, specs: Sequence[MaskSpec]) -> list[MaskSpec]:
         """Those that have to be trained and are not in the store."""
         trained = [spec for spec in specs if spec.trained]
-        missing = [spec for spec in trained if not self.store.has_mask(spec.key)]
+        missing = [spec for spec in trained if not self.store.has(Artefact.MASK, spec.key)]
         self.wanted |= {spec.key for spec in trained}
         self._there |= {spec.key for spec in trained} - {spec.key for spec in missing}
         return missing
@@ -120,7 +121,7 @@ class MaskQueue:
         self._training -= {spec.key for spec in job.specs}
         freed, lost = [], set()
         for spec in job.specs:
-            if self.store.has_mask(spec.key):
+            if self.store.has(Artefact.MASK, spec.key):
                 freed += self.ready(spec.key)
             else:
                 lost |= self._runs.pop(spec.key, set())

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from raycl.plainfiles import Unfit, number, plain_of, read_bytes, text, whole
-from raycl.runs.publish import publish
 from raycl.runs.records import LATEST
 from raycl.text import one_line
+from raycl.wholefiles import publish
 
 BEAT = 30.0  # seconds between signs of life
 MOST_BYTES = 64 * 1024  # of a driver's file

@@ -33,6 +33,7 @@ def make_database(uri: str) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Not by `raycl.wholefiles`: MLflow itself writes the draft, and a database that has come meanwhile stays.
     draft = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     draft.touch()  # where it cannot be written that is known now: MLflow tries for two minutes
     try:

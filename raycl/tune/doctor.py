@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 from raycl.benchmarks import data_root
 from raycl.benchmarks.prepared import shown
 from raycl.errors import redacted
-from raycl.runs.publish import publish
 from raycl.runs.store import Store
 from raycl.tune.database import database_file
 from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.joining import auth_mode, open_to_others, token_place, token_problem
 from raycl.tune.fitness.judging import CLOCK_SECONDS, Fault
 from raycl.tune.fitness.nodes import Node
+from raycl.wholefiles import publish
 
 WIDTH = 80
 SECONDS = 10  # for a database to answer

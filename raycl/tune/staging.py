@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,9 +129,10 @@ def _missing(root: str, wanted: dict[str, str], sizes: Mapping[str, int] | None 
 def _write(
     root: str, name: str, content: np.ndarray, start: int = 0, last: bool = True, token: str = "0"
 ) -> None:
-    """A block of a file; the last one puts the file in its place."""
-    import os
+    """A block of a file; the last one puts the file in its place.
 
+    Not by `raycl.wholefiles`: a draft grows from call to call, and this travels to the node by value.
+    """
     path = Path(root) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{token}.tmp")

@@ -98,7 +98,7 @@ def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
             if blind
             else player.train(
                 [MaskSpec.from_json(spec, home) for spec in config["specs"]],
-                store / "masks",
+                store,
                 device=device,
                 threads=threads,
                 ready=lambda key: tell(mask=key),

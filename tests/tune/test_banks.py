@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from raycl import Seeds, Study
+from raycl.archives import Artefact
 from raycl.runs.artefacts import mask_from_file
 from raycl.runs.build import masks_for
-from raycl.runs.store import mask_path
 from raycl.study.agenda import Agenda
 from raycl.study.maskjobs import MaskJob
 from tests.helpers.tiny import in_process, on_ray, tiny
@@ -33,7 +33,9 @@ def bank(**methods: dict[str, Any]) -> Study:
 
 def bits(agenda: Agenda) -> dict[str, list[bytes]]:
     specs = {m.key: m for state in agenda.states for m in masks_for(state.finals[1].spec)}
-    masks = {key: mask_from_file(mask_path(agenda.store.masks, key), spec) for key, spec in specs.items()}
+    masks = {
+        key: mask_from_file(Artefact.MASK.path(agenda.store.root, key), spec) for key, spec in specs.items()
+    }
     return {key: [layer.tobytes() for layer in mask.bits] for key, mask in masks.items()}
 
 

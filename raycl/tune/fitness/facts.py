@@ -189,7 +189,10 @@ def _read_and_write(store: Path, folder: str, nonce: str, name: str, patience: f
 
 
 def write_back(folder: Path, text: str, name: str) -> str:
-    """Publish a file as results are published: written, synced, renamed."""
+    """Publish a file as results are published: written, synced, renamed.
+
+    Not by `raycl.wholefiles`, because it runs on nodes that may lack it.
+    """
     draft = folder / f".{name}"
     try:
         with open(draft, "w", encoding="utf-8") as file:

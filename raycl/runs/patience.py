@@ -1,10 +1,8 @@
-"""Files written whole: a temporary file, fsync and rename; a store that is away is waited for."""
+"""A store that is out of reach is waited for."""
 
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,19 +66,3 @@ def patiently(
         if said:
             warn(f"store {where} can be {to} again after {time.monotonic() - began:.0f} s")
         return done
-
-
-def publish(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
