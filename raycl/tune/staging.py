@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,8 +69,11 @@ def _send(path: Path, name: str, nodes: list[dict[str, Any]], token: str) -> lis
 def _others() -> list[dict[str, Any]]:
     """Nodes that runs can come to, but for this one."""
     here = ray.get_runtime_context().get_node_id()
-    return [node for node in ray.nodes()
-            if node["Alive"] and node["Resources"].get("CPU", 0) > 0 and node["NodeID"] != here]  # fmt: skip
+    return [
+        node
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0) > 0 and node["NodeID"] != here
+    ]
 
 
 def _on(node: Mapping[str, Any], task: Any, *arguments: Any) -> Any:
@@ -129,8 +133,6 @@ def _write(
     root: str, name: str, content: np.ndarray, start: int = 0, last: bool = True, token: str = "0"
 ) -> None:
     """A block of a file; the last one puts the file in its place."""
-    import os
-
     path = Path(root) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{token}.tmp")
