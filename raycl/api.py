@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,10 @@ from rich.console import Console
 from raycl import metrics, userfiles
 from raycl.errors import UserError, fault_of, screen_line, typed_path
 from raycl.method import Method
+from raycl.reporting import render
+from raycl.runs import player
 from raycl.runs.store import Store
+from raycl.study import local as in_process
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
 from raycl.study.expand import cells_of, references_beside
@@ -24,6 +28,10 @@ from raycl.study.notes import lines_of
 from raycl.study.presence import present
 from raycl.study.proposer import Proposer, nothing_to_propose
 from raycl.study.values import Search, Study
+from raycl.terminal import words
+from raycl.terminal.view import LiveView
+
+# Ray, Optuna and MLflow are imported where they are needed: they take seconds, and need not be installed.
 
 if TYPE_CHECKING:
     from raycl.tune.recorder import Recorder
@@ -75,28 +83,22 @@ def run_study(
     Raises:
         UserError: the study, the store, the cluster or MLflow is not as it must be; nothing was started.
     """
-    if not isinstance(study, Study):
-        study = read_study(study)
-    else:
-        userfiles.refresh()
-    study = _named(study)
+    study = _read(study)
     console = console or Console()
+    say = _sayer(console)
     cells = cells_of(study, only)
-    blocked = [cell for cell in cells if cell.blocked]
-    if cells and len(blocked) == len(cells):
-        raise UserError(f"{study.file}: {blocked[0].name}: {blocked[0].blocked}")
-    here = Store(store, warn=_sayer(console)).open()
+    playable = _playable(study, cells)
+    place = Store(store, warn=say).open()
     for note in lines_of(cells):
-        _sayer(console)(f"note: {note}")
-    agenda = Agenda(cells, here, _proposer(cells), fresh, references_beside(study, cells))
+        say(f"note: {note}")
+    agenda = Agenda(cells, place, _proposer(cells), fresh, references_beside(study, cells))
     played = Played(study, agenda, COMPLETE)
-    playable = [cell for cell in cells if not cell.blocked]
     with contextlib.ExitStack() as stack:
         if not agenda.over:
-            stack.enter_context(present(here.root, study.name, _sayer(console)))
+            stack.enter_context(present(place.root, study.name, say))
         slots = 1.0
         if not (local or agenda.over):
-            slots = stack.enter_context(_cluster(study, playable, address, here.root, _sayer(console)))
+            slots = stack.enter_context(_cluster(study, playable, address, place.root, say))
         recorder = _recorder(study, agenda, console) if cells else None
         try:
             _play(played, playable, slots, local, address, console)
@@ -110,19 +112,23 @@ def run_study(
     return played
 
 
+def _playable(study: Study, cells: list[Cell]) -> list[Cell]:
+    """Cells that are not blocked; a study in which all are is refused."""
+    playable = [cell for cell in cells if not cell.blocked]
+    if cells and not playable:
+        raise UserError(f"{study.file}: {cells[0].name}: {cells[0].blocked}")
+    return playable
+
+
 def _play(
     played: Played, cells: list[Cell], slots: float, local: bool, address: str | None, console: Console
 ) -> None:
-    from raycl.terminal.view import LiveView
-
     if played.agenda.over:
         return
     try:
         with _terminated_as_interrupted(), LiveView(played.study, played.agenda, slots, console):
             if local:
-                from raycl.study.local import play_here
-
-                play_here(played.agenda, _sayer(console))
+                in_process.play_here(played.agenda, _sayer(console))
             else:
                 from raycl.tune.launch import play_on_ray
 
@@ -194,9 +200,7 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
 
 def _sayer(console: Console) -> Callable[[str], None]:
     """Says a line above the live view."""
-    from raycl.terminal.words import say
-
-    return lambda line: say(console, f"raycl: {line}")
+    return lambda line: words.say(console, f"raycl: {line}")
 
 
 def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:
@@ -215,8 +219,6 @@ def require_tune(package: str, otherwise: str) -> None:
     Raises:
         UserError: it is not.
     """
-    import importlib.util
-
     if importlib.util.find_spec(package) is None:
         raise UserError(f"{package} is not installed: pip install 'raycl[tune]', {otherwise}")
 
@@ -246,10 +248,13 @@ def _whole(store: Path, key: str) -> str:
     return f" (traceback in {typed_path(file)})" if file.is_file() else ""
 
 
-def _named(study: Study) -> Study:
-    import dataclasses
-
-    return study if study.name else dataclasses.replace(study, name="study")
+def _read(study: Study | str | Path) -> Study:
+    """The study that is meant, under a name, and the present content of the files beside it."""
+    if not isinstance(study, Study):
+        study = read_study(study)
+    else:
+        userfiles.refresh()
+    return study if study.name else replace(study, name="study")
 
 
 def report(
@@ -260,13 +265,7 @@ def report(
     **options: Any,
 ) -> str:
     """The report of a study as text, from what the store has."""
-    from raycl.reporting import render
-
-    if not isinstance(study, Study):
-        study = read_study(study)
-    else:
-        userfiles.refresh()
-    study = _named(study)
+    study = _read(study)
     cells = cells_of(study, only)
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
     agenda = Agenda(cells, place, beside=references_beside(study, cells))
@@ -289,8 +288,6 @@ def load(
     Raises:
         UserError: no such run, or several; one of own classes without their study, or of other code.
     """
-    from raycl.runs import player
-
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
     found = [known for known in place.finished() if known.startswith(key)]
     if len(found) != 1:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
@@ -25,6 +26,8 @@ GONE = {  # commands that there were: what to type instead
     "bench": "the benchmarks of speed are no part of the package: in a clone of the repository, type "
     "`python -m bench` or `make bench`"
 }
+
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,51 +91,77 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"raycl {__version__}")
     top.add_argument("--verbose", action="store_true", help="show warnings of the libraries below")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _add_lists(commands)
+    _add_plays(commands)
+    _add_rest(commands)
+    return top
 
-    def command(
-        name: str, call: Callable[[Any], int], text: str, study: bool = False
-    ) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text)
-        made.set_defaults(call=call)
-        if study:
-            made.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
-            made.add_argument(
-                "--desk", action="store_true", help="its small form DESK, which one machine finishes"
-            )
-            made.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
-            made.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[],
-                              help="change a field of the study, such as search.trials=4")  # fmt: skip
-        if study or name in ("ui", "gc", "doctor"):
-            made.add_argument(
-                "--store", metavar="DIR", default="results", help="folder of results (./results)"
-            )
-        return made
 
-    command("methods", methods, "list the methods, and what each needs").add_argument("name", nargs="?")
-    shown = command("benchmarks", benchmarks, "list the benchmarks, or one in detail")
+def _add_lists(commands: _Commands) -> None:
+    """What there is."""
+    shown = _command(commands, "methods", methods, "list the methods, and what each needs")
+    shown.add_argument("name", nargs="?")
+    shown = _command(commands, "benchmarks", benchmarks, "list the benchmarks, or one in detail")
     shown.add_argument("names", nargs="*", metavar="NAME")
     shown.add_argument("--show", action="store_true", help="write a picture of its tasks, ./NAME.png")
     shown.add_argument("--out", metavar="FILE", help="write the picture there")
-    data = command("data", _data, "list, prepare or verify data sets")
+    data = _command(commands, "data", _data, "list, prepare or verify data sets")
     data.add_argument("action", choices=("list", "prepare", "verify"))
     data.add_argument("name", nargs="?")
     data.add_argument("--from", dest="source", metavar="DIR", help="read a folder instead of downloading")
-    command("plan", _plan, "what a study will run, what is done; starts nothing", study=True)
-    run = command("run", _run, "play what a study lacks", study=True)
+
+
+def _add_plays(commands: _Commands) -> None:
+    """What is done with a study."""
+    _of_a_study(_command(commands, "plan", _plan, "what a study will run, what is done; starts nothing"))
+    run = _of_a_study(_command(commands, "run", _run, "play what a study lacks"))
     run.add_argument("--address", help="of a Ray cluster; 'auto' is the one this machine belongs to")
     run.add_argument("--local", action="store_true", help="in this process, without Ray: a debugger works")
     run.add_argument("--fresh", action="store_true", help="compute again what the store has")
-    report = command("report", _report, "the results of a study", study=True)
-    _report_options(report)
-    command("sync", _sync, "project the store into MLflow again", study=True)
-    ui = command("ui", _ui, "MLflow's pages for the store, on loopback")
+    _report_options(_of_a_study(_command(commands, "report", _report, "the results of a study")))
+    _of_a_study(_command(commands, "sync", _sync, "project the store into MLflow again"))
+
+
+def _add_rest(commands: _Commands) -> None:
+    """What is done with a store, or a machine."""
+    ui = _with_store(_command(commands, "ui", _ui, "MLflow's pages for the store, on loopback"))
     ui.add_argument("--port", type=int, default=5000)
-    gc = command("gc", _gc, "list what no study needs; delete it with --yes")
+    gc = _with_store(_command(commands, "gc", _gc, "list what no study needs; delete it with --yes"))
     gc.add_argument("studies", nargs="*", metavar="STUDY", help="studies to keep (all below ./studies)")
     gc.add_argument("--yes", action="store_true", help="delete it")
-    doctor = command("doctor", _doctor, "is this machine, is a cluster fit to play studies")
+    about = "is this machine, is a cluster fit to play studies"
+    doctor = _with_store(_command(commands, "doctor", _doctor, about))
     doctor.add_argument("--address", help="of a Ray cluster, all of whose nodes are to be asked")
-    return top
+
+
+def _command(
+    commands: _Commands, name: str, call: Callable[[Any], int], text: str
+) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=text, description=text)
+    made.set_defaults(call=call)
+    return made
+
+
+def _of_a_study(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Let a command take a study, the changes to it, and a store."""
+    command.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
+    command.add_argument(
+        "--desk", action="store_true", help="its small form DESK, which one machine finishes"
+    )
+    command.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
+    command.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="change a field of the study, such as search.trials=4",
+    )
+    return _with_store(command)
+
+
+def _with_store(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("--store", metavar="DIR", default="results", help="folder of results (./results)")
+    return command
 
 
 def _report_options(report: argparse.ArgumentParser) -> None:
@@ -265,8 +294,6 @@ def _linked(played: Any, console: Any) -> str:
 
 def _again(arguments: Any, everything: bool = False) -> str:
     """The command that makes it again; `everything`: without --only."""
-    import shlex
-
     words = ["raycl", "run", arguments.study, *(["--desk"] if arguments.desk else [])]
     for option in ("only", "address"):
         if getattr(arguments, option, None) and not (everything and option == "only"):
@@ -335,8 +362,8 @@ def _ui(arguments: Any) -> int:
     uri = given or database_uri(store / "mlflow.db")
     port = free_port(arguments.port)
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-               "--workers", "1"]  # fmt: skip
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
     environment = os.environ | {
         "MLFLOW_BACKEND_STORE_URI": uri,  # a password in it is for no list of processes
         "PYTHONSAFEPATH": "1",  # a file mlflow.py in the current folder is not MLflow

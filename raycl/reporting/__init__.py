@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from raycl import userfiles
 from raycl.errors import UserError, nearest
+from raycl.papers import claimtext, verdicts
+from raycl.reporting.csvfile import points_csv, sheets_csv, tables_csv, to_csv
+from raycl.reporting.latex import latex_text
+from raycl.reporting.table import table_text
+from raycl.results.collect import collect
+from raycl.runs.publish import publish
 from raycl.study.agenda import Agenda
 from raycl.study.values import Study
 from raycl.wholefiles import publish
@@ -43,7 +50,7 @@ def render(
         UserError: no such format, or points or tables of another format than csv, or no such file name.
     """
     with userfiles.beside(study.folder):
-        text = _text(study, agenda, format, command, times, claims, points, tables)
+        text = _text(study, agenda, _Asked(format, command, times, claims, points, tables))
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
     if path is not None:
         try:
@@ -56,54 +63,49 @@ def render(
     return text
 
 
-def _text(
-    study: Study,
-    agenda: Agenda,
-    format: str,
-    command: str,
-    times: bool,
-    claims: bool,
-    points: bool,
-    tables: bool,
-) -> str:
-    if points + tables + (claims and format in ("csv", "latex")) > 1 or (
-        (points or tables) and format != "csv"
-    ):
-        raise UserError("points or tables: ask for them with --format csv, one at a time, claims apart")
-    if claims and format == "latex":
-        raise UserError("claims are not written as latex; ask for table, csv or html")
-    if claims and format in ("table", "csv"):
-        from raycl.papers import claimtext, verdicts
-        from raycl.results.collect import collect
+@dataclass(frozen=True)
+class _Asked:
+    """What a report is to be; `render` says what each field means."""
 
+    format: str
+    command: str
+    times: bool
+    claims: bool
+    points: bool
+    tables: bool
+
+    def check(self) -> None:
+        """Refuse what no format has."""
+        instead = self.claims and self.format in ("csv", "latex")
+        if self.points + self.tables + instead > 1 or ((self.points or self.tables) and self.format != "csv"):
+            raise UserError("points or tables: ask for them with --format csv, one at a time, claims apart")
+        if self.claims and self.format == "latex":
+            raise UserError("claims are not written as latex; ask for table, csv or html")
+        if self.format not in FORMATS:
+            raise UserError(
+                f"unknown format {self.format!r}{nearest(self.format, FORMATS)} (known: {', '.join(FORMATS)})"
+            )
+
+
+def _text(study: Study, agenda: Agenda, asked: _Asked) -> str:
+    asked.check()
+    if asked.format == "html":
+        from raycl.reporting.html import html_text  # Imported where it is needed: matplotlib takes seconds.
+
+        return html_text(study, agenda, asked.command, claims=asked.claims)
+    if asked.claims:
         found = verdicts.verdicts(study, collect(study, agenda))
-        text = claimtext.claims_csv(found) if format == "csv" else claimtext.claims_text(study, found)
-    elif format == "table":
-        from raycl.reporting.table import table_text
-
-        text = table_text(study, agenda)
-    elif format == "csv":
-        text = _csv(study, agenda, times, points, tables)
-    elif format == "latex":
-        from raycl.reporting.latex import latex_text
-
-        text = latex_text(study, agenda)
-    elif format == "html":
-        from raycl.reporting.html import html_text  # here, because matplotlib takes a second to load
-
-        text = html_text(study, agenda, command, claims=claims)
-    else:
-        raise UserError(f"unknown format {format!r}{nearest(format, FORMATS)} (known: {', '.join(FORMATS)})")
-    return text
+        csv = asked.format == "csv"
+        return claimtext.claims_csv(found) if csv else claimtext.claims_text(study, found)
+    if asked.format == "csv":
+        return _csv(study, agenda, asked)
+    return latex_text(study, agenda) if asked.format == "latex" else table_text(study, agenda)
 
 
-def _csv(study: Study, agenda: Agenda, times: bool, points: bool, tables: bool) -> str:
-    from raycl.reporting.csvfile import points_csv, sheets_csv, tables_csv, to_csv
-    from raycl.results.collect import collect
-
+def _csv(study: Study, agenda: Agenda, asked: _Asked) -> str:
     rows = collect(study, agenda)
-    if points:
+    if asked.points:
         return points_csv(study, rows)
-    if tables:
+    if asked.tables:
         return tables_csv(study, rows)
-    return to_csv(study, rows, times=times) if rows or not study.sheets else sheets_csv(study)
+    return to_csv(study, rows, times=asked.times) if rows or not study.sheets else sheets_csv(study)

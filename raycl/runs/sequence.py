@@ -99,39 +99,64 @@ def run(
     standing = _Answers(method, benchmark, fit)
     standing.note(report.task for report in done)
     for task in benchmark.tasks[len(done) :] if part is None else [benchmark.tasks[part]]:
-        fit.begin(task.index)
-        started = fit.clock()
-        method.learn(task, fit)
-        seconds = dict(fit.seconds)
-        seconds["method"] = max(0.0, fit.clock() - started + fit.recalled - sum(seconds.values()))
-        epochs, updates = dict(fit.epochs), fit.updates
-        started = fit.clock()
+        spent = _learn(method, task, fit)
         wanted = _wanted(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
-        moved = standing.moved(index for index in wanted if index != task.index)
-        rows = _rows(method, benchmark, fit, wanted, reports, moved)
-        standing.note([task.index, *moved])
-        figures = answers.figures(method, "figures", method.figures(task.index))
-        figures |= {"answers_moved": moved} if moved else {}
-        if task.index + 1 == len(benchmark.tasks):
-            figures |= answers.figures(method, "examine", method.examine(benchmark.tasks, fit))
-        report = Report(
-            task=task.index,
-            val=rows["val"],
-            test=rows["test"],
-            epochs=epochs,
-            updates=updates,
-            seconds=seconds,
-            evaluation_seconds=fit.clock() - started,
-            peak_bytes=_peak_bytes(fit.device),
-            parameters=answers.number(method, "count_parameters", method.count_parameters()),
-            stored_bytes=answers.number(method, "stored_bytes", method.stored_bytes()),
-            figures=figures,
-            ended=time.time(),
-        )
+        report = _reported(standing, task.index, spent, wanted, reports)
         reports.append(report)
         if keep is not None and part is None and task.index + 1 < len(benchmark.tasks):
             keep(method, reports)
         yield report
+
+
+@dataclass(frozen=True)
+class _Spent:
+    """What learning a task took, as a `Report` tells it."""
+
+    epochs: dict[str, int]
+    updates: int
+    seconds: dict[str, float]
+
+
+def _learn(method: Method, task: Task, fit: Fit) -> _Spent:
+    fit.begin(task.index)
+    started = fit.clock()
+    method.learn(task, fit)
+    seconds = dict(fit.seconds)
+    seconds["method"] = max(0.0, fit.clock() - started + fit.recalled - sum(seconds.values()))
+    return _Spent(dict(fit.epochs), fit.updates, seconds)
+
+
+def _reported(
+    standing: _Answers, task: int, spent: _Spent, wanted: Sequence[int], past: Sequence[Report]
+) -> Report:
+    """Measure the method, which has just learnt a task, on the tasks wanted.
+
+    Args:
+        past: reports of the tasks before.
+    """
+    method, benchmark, fit = standing.method, standing.benchmark, standing.fit
+    started = fit.clock()
+    moved = standing.moved(index for index in wanted if index != task)
+    rows = _rows(method, benchmark, fit, wanted, past, moved)
+    standing.note([task, *moved])
+    figures = answers.figures(method, "figures", method.figures(task))
+    figures |= {"answers_moved": moved} if moved else {}
+    if task + 1 == len(benchmark.tasks):
+        figures |= answers.figures(method, "examine", method.examine(benchmark.tasks, fit))
+    return Report(
+        task=task,
+        val=rows["val"],
+        test=rows["test"],
+        epochs=spent.epochs,
+        updates=spent.updates,
+        seconds=spent.seconds,
+        evaluation_seconds=fit.clock() - started,
+        peak_bytes=_peak_bytes(fit.device),
+        parameters=answers.number(method, "count_parameters", method.count_parameters()),
+        stored_bytes=answers.number(method, "stored_bytes", method.stored_bytes()),
+        figures=figures,
+        ended=time.time(),
+    )
 
 
 def default_evaluate(tasks: int) -> Evaluate:

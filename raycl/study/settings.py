@@ -36,49 +36,93 @@ def settings_of(
         check_verbs(method, Method)
     with userfiles.blamed(network):
         check_owner(network, Network)
-    kinds = {"method": method.Config, "net": network.Config, "fit": Fit.Config}
-    settings = {
-        f"{room}.{name}": Setting(f, f.default, f.domain)
-        for room, kind in kinds.items()
-        for name, f in fields_of(kind).items()
-    }
+    fields = _Fields({"method": method, "net": network, "fit": Fit})
+    _put_preset(fields, preset, method, benchmark, place)
+    given = calls.parse(network_text, place).settings(network.Config, f"{place}: network")
+    fields.put({f"net.{k}": v for k, v in given.items()}, f"{place}: network", "network")
+    fields.put({f"fit.{k}": v for k, v in study.fit.items()}, study.file, "study fit")
+    fields.put(keys, place, "label")
+    fields.check_values(place)
+    return fields.settings
+
+
+def _put_preset(
+    fields: _Fields, preset: str | None, method: type[Method], benchmark: str, place: str
+) -> None:
+    """What the preset's parts and the method itself change, as defaults that ask for no search."""
+    parts = presets.parts_of(preset, place)
+    for part in parts:
+        source = f"preset {part}"
+        found = presets.PRESETS[part]
+        fields.put({f"fit.{k}": v for k, v in found.fit.items()}, source, source, explicit=False)
+        net = {f"net.{k}": v for k, v in found.net_on(benchmark, f"{place}: preset {part!r}").items()}
+        fields.put(net, source, source, explicit=False, lenient=True)
+    own = {f"fit.{k}": v for k, v in method.fit.items()}
+    fields.put(own, method.__name__, "method", explicit=False)
+    for part in parts:
+        where = f"{method.__name__}.presets[{part!r}]"
+        fields.put(method.presets.get(part, {}), where, f"preset {part}", explicit=False)
+
+
+class _Fields:
+    """The fields of a cell by their dotted names, of which what is put later overrides what was put earlier.
+
+    Attributes:
+        owners: the classes whose `Config` has the fields, by the word before the dot.
+    """
+
+    def __init__(self, owners: Mapping[str, Any]) -> None:
+        self.owners = owners
+        self.settings = {
+            f"{room}.{name}": Setting(f, f.default, f.domain)
+            for room, owner in owners.items()
+            for name, f in fields_of(owner.Config).items()
+        }
 
     def put(
-        values: Mapping[str, Any], where: str, source: str, explicit: bool = True, lenient: bool = False
+        self,
+        values: Mapping[str, Any],
+        where: str,
+        source: str,
+        explicit: bool = True,
+        lenient: bool = False,
     ) -> None:
+        """Take values, or domains to search.
+
+        Args:
+            where: the place that gives them, for messages.
+            source: what a plan calls it.
+            explicit: a domain asks for a search; otherwise it is one that a search would use.
+            lenient: pass over fields that there are not.
+        """
         for key, value in values.items():
             room, dot, name = key.partition(".")
-            if not dot or room not in kinds:
-                known = [*settings, *SPECIAL]
+            if not dot or room not in self.owners:
+                known = [*self.settings, *SPECIAL]
                 raise UserError(
                     f"{where}: unknown key {key!r}{nearest(key, known)} "
                     "(keys are method, network, preset, search, benchmarks, and method.x, fit.x, net.x)"
                 )
-            if lenient and key not in settings:
+            if lenient and key not in self.settings:
                 continue
-            named = f"{where}: {_named(room, method, network)}"
-            before = settings.get(key)
-            found = _setting(field_of(kinds[room], name, named), value, f"{where}: {key}", explicit)
+            field = field_of(self.owners[room].Config, name, f"{where}: {self._named(room)}")
+            before = self.settings.get(key)
+            found = _setting(field, value, f"{where}: {key}", explicit)
             found = dataclasses.replace(found, source=source, instead=_displaced(before, source))
             if found.domain is not None and not explicit and before is not None:
                 found = dataclasses.replace(found, value=before.value, source=before.source)  # of no search
-            settings[key] = found
+            self.settings[key] = found
 
-    for part in presets.parts_of(preset, place):
-        whose = f"preset {part}"
-        put({f"fit.{k}": v for k, v in presets.PRESETS[part].fit.items()}, whose, whose, False)
-        net = presets.PRESETS[part].net_on(benchmark, f"{place}: preset {part!r}")
-        put({f"net.{k}": v for k, v in net.items()}, whose, whose, False, True)
-    put({f"fit.{k}": v for k, v in method.fit.items()}, method.__name__, "method", False)
-    for part in presets.parts_of(preset, place):
-        own = f"{method.__name__}.presets[{part!r}]"
-        put(method.presets.get(part, {}), own, f"preset {part}", False)
-    given = calls.parse(network_text, place).settings(network.Config, f"{place}: network")
-    put({f"net.{k}": v for k, v in given.items()}, f"{place}: network", "network")
-    put({f"fit.{k}": v for k, v in study.fit.items()}, study.file, "study fit")
-    put(keys, place, "label")
-    _check_values(settings, kinds, place)
-    return settings
+    def _named(self, room: str) -> str:
+        return "fit" if room == "fit" else calls.name_of(self.owners[room])
+
+    def check_values(self, place: str) -> None:
+        """Let each Config check its fixed values together."""
+        for room, owner in self.owners.items():
+            own = {key: s.value for key, s in self.settings.items() if key.startswith(f"{room}.")}
+            values = {key.partition(".")[2]: value for key, value in own.items()}
+            with userfiles.blamed(owner.Config):
+                filled(owner.Config, values, f"{place}: {room}")
 
 
 def _displaced(before: Setting | None, source: str) -> tuple[Any, str] | None:
@@ -88,19 +132,7 @@ def _displaced(before: Setting | None, source: str) -> tuple[Any, str] | None:
     return (before.value if before.domain is None else before.domain), before.source
 
 
-def _named(room: str, method: type[Method], network: type[Network]) -> str:
-    return {"method": calls.name_of(method), "net": calls.name_of(network), "fit": "fit"}[room]
-
-
 def _setting(field: Field, value: Any, place: str, explicit: bool) -> Setting:
     if not isinstance(value, Float | Int | Choice):
         return Setting(field, coerce(value, field.type, place, field))
     return Setting(field, field.default, coerced(value, field.type, place, field), explicit)
-
-
-def _check_values(settings: Mapping[str, Setting], kinds: Mapping[str, type], place: str) -> None:
-    """Let each Config check its fixed values together."""
-    for room, kind in kinds.items():
-        values = {k.partition(".")[2]: s.value for k, s in settings.items() if k.startswith(f"{room}.")}
-        with userfiles.blamed(kind):
-            filled(kind, values, f"{place}: {room}")

@@ -18,6 +18,8 @@ from raycl.supermasks.rules import check_fit
 from raycl.training.presets import fit_of
 from raycl.training.settings import Config
 
+_RULES = ("density", "density_rule", "score_rank", "mask_values", "backbone_init")
+
 
 def masks_of(
     spec: RunSpec,
@@ -47,6 +49,21 @@ def masks_of(
         UserError: the benchmark has no such tasks, or not in front of those that the run learns.
     """
     recipe = registry.recipe(spec.benchmark)
+    _check_tasks(spec, recipe, heterogeneous, homogeneous, relearn)
+
+    def mask(number: int, task: int, trained: bool = True) -> MaskSpec:
+        return _mask(spec, recipe, number, task, trained, preset, epochs, rules)
+
+    after = min(heterogeneous, 1)
+    return (
+        *(mask(number, task=number) for number in range(heterogeneous)),
+        *(mask(number, task=0) for number in range(after, after + homogeneous)),
+        *(mask(number, task=0, trained=False) for number in range(random)),
+    )
+
+
+def _check_tasks(spec: RunSpec, recipe: Recipe, heterogeneous: int, homogeneous: int, relearn: bool) -> None:
+    """See that the benchmark has the tasks of a basis where `masks_of` takes them from."""
     needed = max(heterogeneous, min(homogeneous, 1))
     recipe.window(0, max(needed, 1))  # refuses a benchmark without a fixed sequence, or with a shorter one
     first: int = getattr(recipe, "first", 0)
@@ -61,16 +78,6 @@ def masks_of(
             f"{spec.method}: k = {heterogeneous or homogeneous} takes basis tasks 0..{needed - 1}, and "
             f"benchmark {recipe} has {first} in front of its new tasks; set first={needed}{lower}"
         )
-
-    def mask(number: int, task: int, trained: bool = True) -> MaskSpec:
-        return _mask(spec, recipe, number, task, trained, preset, epochs, rules)
-
-    after = min(heterogeneous, 1)
-    return (
-        *(mask(number, task=number) for number in range(heterogeneous)),
-        *(mask(number, task=0) for number in range(after, after + homogeneous)),
-        *(mask(number, task=0, trained=False) for number in range(random)),
-    )
 
 
 def own_masks(spec: RunSpec, preset: str, epochs: int, **rules: Any) -> tuple[MaskSpec, ...]:
@@ -96,9 +103,6 @@ def own_masks(spec: RunSpec, preset: str, epochs: int, **rules: Any) -> tuple[Ma
 def rules_of(config: Any) -> dict[str, Any]:
     """The fields of a method's Config that say what its masks are."""
     return {name: getattr(config, name) for name in _RULES}
-
-
-_RULES = ("density", "density_rule", "score_rank", "mask_values", "backbone_init")
 
 
 def _mask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raycl import streams
-from raycl.tasks import Batch, Pooled, Split, Task, Update, augments, drawn
+from raycl.tasks import Batch, Pooled, Split, Task, Update
 from raycl.training import answers, settings
-from raycl.training.feeding import RESIDENT_BYTES, cached
+from raycl.training.best import Best, statistics
+from raycl.training.feeding import rows_of
 from raycl.training.moments import Journal, Moment, nodes, origins, put_back
 from raycl.training.optimiser import OptimiserUpdate, groups_of, optimiser_of, tensors_of
 from raycl.training.schedule import Schedule
@@ -156,26 +157,34 @@ class Fit:
         Raises:
             Diverged: a loss became NaN or infinite.
         """
-        train = task.train if train is None else train
-        val = task.val if val is None else val
+        data = _Data(
+            task.index, stream, task.train if train is None else train, task.val if val is None else val
+        )
         groups = groups_of(answers.groups(who, who.trainable(task.index)) if over is None else over)
         started = self.clock()
         config = config or self.config
-        loop = _Loop(
-            self, config, who, task.index, train, val, groups, stream, epochs, lr, patience, best, keep
-        )
+        schedule = Schedule(config, config.epochs if epochs is None else epochs, lr, patience, best)
+        loop = _Loop(self, config, who, data, groups, schedule, keep or config.keep)
+        fitted = self._finished(loop, started, train_accuracy)
+        self._account(account or stream, fitted)
+        self._next_stretch(task.index)
+        return fitted
+
+    def _finished(self, loop: _Loop, started: float, train_accuracy: bool) -> Fitted:
+        """What a fit comes to: from its beginning, or from where an earlier attempt at it stood."""
         known = self.journal.recall(self.number) if self.journal else None
         if known is not None:
             loop.go_on(known)
             started -= known.seconds
             self.recalled += known.seconds
-        fitted = Fitted(**known.fitted) if known and known.fitted else loop.run(started, train_accuracy)
-        account = account or stream
+            if known.fitted:
+                return Fitted(**known.fitted)
+        return loop.run(started, train_accuracy)
+
+    def _account(self, account: str, fitted: Fitted) -> None:
         self.seconds[account] = self.seconds.get(account, 0.0) + fitted.seconds
         self.epochs[account] = self.epochs.get(account, 0) + fitted.epochs
         self.updates += fitted.updates
-        self._next_stretch(task.index)
-        return fitted
 
     def batches(
         self,
@@ -194,7 +203,7 @@ class Fit:
         size, n = size or self.config.batch, len(split)
         order = np.arange(n) if order is None else order
         of = -(-n // size)
-        held = self._resident(split, augment)
+        held = rows_of(split, self.device, augment)
         alive = self._alive or _nothing
         tasks = split.tasks if isinstance(split, Pooled) else None
         for index in range(of):
@@ -207,9 +216,11 @@ class Fit:
     def loss(self, who: Learner, task: int, split: Split) -> float:
         """Mean validation loss over a split, without gradients and in evaluation mode; NaN where empty."""
         return self._mean(
-            who, task, split,
+            who,
+            task,
+            split,
             lambda batch, _: answers.scalar(who, "validation_loss", who.validation_loss(batch)),
-        )  # fmt: skip
+        )
 
     def accuracy(self, who: Learner, task: int, split: Split, classes: int | None = None) -> float:
         """Accuracy on a split (fraction), without gradients and in evaluation mode; NaN where empty.
@@ -251,95 +262,63 @@ class Fit:
             self._last_pulse = now
             self._pulse(Pulse(task, stream, epoch, val_loss, now - self._started))
 
-    def _resident(
-        self, split: Split, augment: np.random.Generator | None
-    ) -> Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]:
-        """Rows of the split on the device: all of them at once where they fit, else as they are asked for."""
-        y = torch.from_numpy(np.array(split.y)).to(self.device)  # a copy: the labels are shared by runs
-        n = len(split)
-        if augment is not None and augments(split):
-            return lambda rows: (
-                drawn(split, rows, augment, self.device),
-                y[torch.from_numpy(rows).to(self.device)],
-            )
-        one = split.take(np.zeros(1, np.int64), self.device) if n else None
-        fits = one is not None and one.numel() * one.element_size() * n <= RESIDENT_BYTES.get(
-            self.device.type, RESIDENT_BYTES["cuda"]
-        )
-        if fits:
-            held = cached(split, self.device)
-            return lambda rows: (
-                held.index_select(0, t := torch.from_numpy(rows).to(self.device)),
-                y.index_select(0, t),
-            )
-        return lambda rows: (split.take(rows, self.device), y[torch.from_numpy(rows).to(self.device)])
-
 
 def _nothing() -> None:
     """For a fit that nobody watches."""
 
 
-@dataclass
-class _Best:
-    """The best epoch so far, and a copy of all that goes back with it."""
+@dataclass(frozen=True)
+class _Data:
+    """What a fit learns from, and the name of its random streams."""
 
-    tensors: list[Tensor]
-    saved: list[Tensor] = field(default_factory=list)
-    val_loss: float = math.inf
-
-    def save(self, val_loss: float) -> None:
-        self.val_loss = val_loss
-        if not self.saved:
-            self.saved = [t.detach().clone() for t in self.tensors]
-        else:
-            for copy, tensor in zip(self.saved, self.tensors, strict=True):
-                copy.copy_(tensor.detach())
-
-    def restore(self) -> None:
-        with torch.no_grad():
-            for copy, tensor in zip(self.saved, self.tensors, strict=True):
-                tensor.copy_(copy)
+    task: int
+    stream: str
+    train: Split
+    val: Split
 
 
 class _Loop:
     """One fit in progress."""
 
     def __init__(
-        self, fit: Fit, config: Fit.Config, who: Learner, task: int, train: Split, val: Split,
-        groups: list[Any], stream: str, epochs: int | None, lr: float | None, patience: int | None,
-        best: float | None, keep: Literal["best", "last"] | None,
-    ) -> None:  # fmt: skip
-        self.fit, self.config, self.who, self.task, self.stream = fit, config, who, task, stream
-        self.train, self.val = train, val
-        self.epochs = config.epochs if epochs is None else epochs
-        self.keep = "last" if not len(val) else keep or config.keep
+        self,
+        fit: Fit,
+        config: Fit.Config,
+        who: Learner,
+        data: _Data,
+        groups: list[Any],
+        schedule: Schedule,
+        keep: Literal["best", "last"],
+    ) -> None:
+        self.fit, self.config, self.who, self.data = fit, config, who, data
+        self.keep = "last" if not len(data.val) else keep
         self.optimiser = optimiser_of(config, groups) if groups else None
         self.update = OptimiserUpdate(self.optimiser, config.clip)
-        self.schedule = Schedule(config, self.epochs, lr, patience, best)
+        self.schedule, self.epochs = schedule, schedule.epochs
         rewinds: Iterable[Tensor] = getattr(who, "rewinds", tuple)()
-        self.best = _Best([*tensors_of(groups), *_statistics(who), *rewinds])
+        self.best = Best([*tensors_of(groups), *statistics(who.modules()), *rewinds])
         self.done, self.updates, self.val_loss = 0, 0, math.nan
         self.began_with = nodes(who) if fit.journal is not None else {}
 
     def run(self, started: float, measure_train: bool) -> Fitted:
-        fit = self.fit
+        fit, data = self.fit, self.data
         for epoch in range(self.done, self.epochs):
             watched = self._epoch(epoch)
             self.done += 1
-            if len(self.val):
-                watched = self.val_loss = fit.loss(self.who, self.task, self.val)
+            if len(data.val):
+                watched = self.val_loss = fit.loss(self.who, data.task, data.val)
                 self._check(watched, "validation loss", epoch)
             if self.keep == "best" and watched < self.best.val_loss:
                 self.best.save(watched)
-            fit.pulse(self.task, self.stream, epoch, watched)
+            fit.pulse(data.task, data.stream, epoch, watched)
             if self.schedule.after(epoch, watched):
                 break
             self._note(started)
         if self.best.saved:
             self.best.restore()
             self.val_loss = self.best.val_loss
-        val_accuracy = fit.accuracy(self.who, self.task, self.val)
-        train_accuracy = fit.accuracy(self.who, self.task, self.train) if measure_train else math.nan
+        val_accuracy = fit.accuracy(self.who, data.task, data.val)
+        train_accuracy = fit.accuracy(self.who, data.task, data.train) if measure_train else math.nan
         seconds = fit.clock() - started
         lr, patience = self.schedule.lr, self.schedule.left
         fitted = Fitted(
@@ -354,13 +333,19 @@ class _Loop:
         if journal is None or not journal.wants(seconds, fitted is not None):
             return
         moment = Moment(
-            who=self.who, origins=origins(self.began_with, self.who),
-            tensors=[tensor.detach() for tensor in self.update.tensors], **self.update.standing(),
+            who=self.who,
+            origins=origins(self.began_with, self.who),
+            tensors=[tensor.detach() for tensor in self.update.tensors],
+            **self.update.standing(),
             schedule={name: value for name, value in vars(self.schedule).items() if name != "config"},
-            best=self.best.saved, best_loss=self.best.val_loss,
-            epochs=self.done, updates=self.updates, val_loss=self.val_loss, seconds=seconds,
+            best=self.best.saved,
+            best_loss=self.best.val_loss,
+            epochs=self.done,
+            updates=self.updates,
+            val_loss=self.val_loss,
+            seconds=seconds,
             fitted=asdict(fitted) if fitted else None,
-        )  # fmt: skip
+        )
         journal.note(self.fit.number, moment)
 
     def go_on(self, moment: Moment) -> None:
@@ -376,16 +361,16 @@ class _Loop:
 
     def _epoch(self, epoch: int) -> float:
         """One pass over the training split; the mean loss."""
-        fit, n = self.fit, len(self.train)
+        fit, data, n = self.fit, self.data, len(self.data.train)
         order = np.arange(n)
         if self.config.shuffle:
-            order = streams.numbers(fit.seed, "order", self.task, self.stream, epoch).permutation(n)
-        augment = streams.numbers(fit.seed, "augment", self.task, self.stream, epoch)
-        streams.reseed(fit.seed, "dropout", self.task, self.stream, epoch)
+            order = streams.numbers(fit.seed, "order", data.task, data.stream, epoch).permutation(n)
+        augment = streams.numbers(fit.seed, "augment", data.task, data.stream, epoch)
+        streams.reseed(fit.seed, "dropout", data.task, data.stream, epoch)
         self.who.train(True)
         total = torch.zeros((), dtype=torch.float64, device=fit.device)
         size = self.config.batch
-        for batch in fit.batches(self.train, self.task, size, order=order, epoch=epoch, augment=augment):
+        for batch in fit.batches(data.train, data.task, size, order=order, epoch=epoch, augment=augment):
             self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)
             self.update.clear()
             total += answers.scalar(self.who, "step", self.who.step(batch, self.update)) * len(batch)
@@ -396,15 +381,5 @@ class _Loop:
 
     def _check(self, loss: float, name: str, epoch: int) -> None:
         if not math.isfinite(loss):
-            raise Diverged(f"{name} is {loss} in epoch {epoch + 1} of task {self.task + 1} ({self.stream})")
-
-
-def _statistics(who: Learner) -> list[Tensor]:
-    """Running statistics of all batch and instance normalisations."""
-    return [
-        tensor
-        for module in who.modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase)
-        for tensor in (module.running_mean, module.running_var, module.num_batches_tracked)
-        if tensor is not None
-    ]
+            where = f"epoch {epoch + 1} of task {self.data.task + 1} ({self.data.stream})"
+            raise Diverged(f"{name} is {loss} in {where}")

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from raycl.errors import UserError
 
+# MLflow and SQLAlchemy are imported where they are needed: they take seconds.
+
 FILE = "sqlite:///"
 BUSY = 20.0  # seconds for which somebody else may write to a database
 _PLAIN = re.compile(r"[\w/.,=+-]+", re.ASCII)  # what means itself in every URI

@@ -10,13 +10,24 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from raycl import registry, userfiles
 from raycl.benchmarks import data_root
 from raycl.errors import UserError, redacted, screen_line, typed_path
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
 from raycl.study.values import Study
+from raycl.tune.fitness import facts, judging, nodes
+from raycl.tune.fitness.joining import check_address, muted, no_cluster, token_warning
+
+if TYPE_CHECKING:
+    from ray import tune
+
+    from raycl.tune.search import StudySearch
+
+# Ray is imported where it is needed, first of all in `cluster`: it takes seconds, and an installation that is
+# broken is said in one line there.
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -50,14 +61,48 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
     except Exception as error:  # an installation that is broken
         raise _no_start(screen_line(f"{type(error).__name__}: {error}")) from None
 
-    from raycl.tune.fitness.joining import check_address, muted, no_cluster
+    with contextlib.ExitStack() as stack:
+        if not ray.is_initialized():
+            address = check_address(address)
+            stack.enter_context(_joined(address, folder, cpus))
+        yield max(1.0, float(ray.cluster_resources().get("CPU", 0.0)))
 
-    already = ray.is_initialized()
-    if not already:
-        address = check_address(address)
-    shipped = tempfile.TemporaryDirectory(prefix="raycl-study-") if address and folder else None
-    empty = tempfile.TemporaryDirectory(prefix="raycl-workers-")  # where Ray's processes stand
-    options: dict[str, Any] = {
+
+@contextlib.contextmanager
+def _joined(address: str | None, folder: Path | None, cpus: int | None) -> Iterator[None]:
+    """Until the end, this process belongs to a cluster.
+
+    Raises:
+        UserError: it cannot be joined, or does not start.
+    """
+    import ray
+
+    with contextlib.ExitStack() as stack:
+        # Ray's processes stand in an empty folder.
+        empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="raycl-workers-"))
+        options = _options(address, cpus)
+        if address and folder:
+            shipped = stack.enter_context(tempfile.TemporaryDirectory(prefix="raycl-study-"))
+            _pack(folder, Path(shipped) / SHIPPED)
+            options["runtime_env"] = {"working_dir": shipped}
+        try:
+            with _within(empty), muted():  # what goes wrong is raised, too
+                ray.init(**options)
+        except (Exception, SystemExit) as error:  # some of its parts end the process
+            with contextlib.suppress(Exception):
+                ray.shutdown()
+            reason = screen_line(redacted(str(error) or type(error).__name__))
+            raise no_cluster(address, reason) if address else _no_start(reason) from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _options(address: str | None, cpus: int | None) -> dict[str, Any]:
+    if address:
+        return {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
+    return {
         "address": "local",  # without it Ray joins whatever cluster this machine last belonged to
         "num_cpus": cpus,
         "include_dashboard": False,
@@ -65,31 +110,6 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         "logging_level": logging.ERROR,
         "configure_logging": True,
     }
-    if address:
-        options = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
-    if shipped and folder:
-        _pack(folder, Path(shipped.name) / SHIPPED)
-        options["runtime_env"] = {"working_dir": shipped.name}
-    try:
-        if not already:
-            with _within(empty.name), muted():  # what goes wrong is raised, too
-                ray.init(**options)
-    except (Exception, SystemExit) as error:  # some of its parts end the process
-        with contextlib.suppress(Exception):
-            ray.shutdown()
-        for temporary in (shipped, empty):
-            if temporary is not None:
-                temporary.cleanup()
-        reason = screen_line(redacted(str(error) or type(error).__name__))
-        raise no_cluster(address, reason) if address else _no_start(reason) from None
-    try:
-        yield max(1.0, float(ray.cluster_resources().get("CPU", 0.0)))
-    finally:
-        if not already:
-            ray.shutdown()
-        for temporary in (shipped, empty):
-            if temporary is not None:
-                temporary.cleanup()
 
 
 def _no_start(reason: str) -> UserError:
@@ -141,9 +161,6 @@ def feasible(
     Raises:
         UserError: the first thing that forbids it; `raycl doctor` lists them all.
     """
-    from raycl.tune.fitness import facts, judging, nodes
-    from raycl.tune.fitness.joining import token_warning
-
     check_resources(cells)
     known, mine = nodes.ask(store), facts.here()
     sources = sorted({name for cell in cells for name in _needs(cell)})
@@ -169,9 +186,7 @@ def check_resources(cells: Sequence[Cell]) -> None:
     """
     import ray
 
-    from raycl.tune.fitness.judging import elastic
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     grows, asked = None, False
     for cell in cells:
         wanted = bundle(dataclasses.asdict(cell.resources))
@@ -180,15 +195,14 @@ def check_resources(cells: Sequence[Cell]) -> None:
                 f"resources of {cell.name}: gpus={wanted['GPU']:g}: one GPU can be shared, several cannot; "
                 "ask for a fraction below 1, or for a whole number"
             )
-        if any(_fits(wanted, node) for node in nodes):
+        if any(_fits(wanted, node) for node in alive):
             continue
         if not asked:
-            grows, asked = elastic(), True
+            grows, asked = judging.elastic(), True
         if grows and (not grows.groups or any(_fits(wanted, group) for group, _ in grows.groups)):
             continue
-        raise _fits_nowhere(
-            cell, wanted, nodes + [dict(group) for group, _ in (grows.groups if grows else ())]
-        )
+        to_come = [dict(group) for group, _ in (grows.groups if grows else ())]
+        raise _fits_nowhere(cell, wanted, alive + to_come)
 
 
 def _fits(wanted: Mapping[str, float], node: Mapping[str, float]) -> bool:
@@ -215,10 +229,8 @@ def slots(cells: Sequence[Cell]) -> int:
     """
     import ray
 
-    from raycl.tune.fitness.judging import elastic
-
     have = dict(ray.cluster_resources())
-    grows = elastic()
+    grows = judging.elastic()
     most = ELASTIC_SLOTS if grows and not grows.groups else 1
     for group, count in grows.groups if grows else ():
         for name, amount in group.items():
@@ -249,14 +261,10 @@ def play_on_ray(
         at_once: runs live at a time at most; by default as many as there is room for.
         say: takes what is to be known of a run besides its result, a line each.
     """
-    from ray import tune
-    from ray.tune.execution.placement_groups import PlacementGroupFactory
-
     from raycl.tune.lifeline import bound_to_cluster
-    from raycl.tune.search import LastWord, StudySearch
+    from raycl.tune.search import StudySearch
     from raycl.tune.secrets import kept_from_workers
     from raycl.tune.staging import stage
-    from raycl.tune.trainable import play
 
     if agenda.over:
         return
@@ -272,7 +280,24 @@ def play_on_ray(
     agenda.masks.slots = at_once
     scratch = tempfile.mkdtemp(prefix="raycl-tune-")
     searcher = StudySearch(agenda, common, say)
-    tuner = tune.Tuner(
+    tuner = _tuner(searcher, at_once, scratch)
+    try:
+        with kept_from_workers(), _silenced(), bound_to_cluster(agenda, Path(scratch)):
+            tuner.fit()
+    finally:
+        searcher.forget()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _tuner(searcher: StudySearch, at_once: int, scratch: str) -> tune.Tuner:
+    """Tune, asking the searcher for runs until there are none, at most so many at once."""
+    from ray import tune
+    from ray.tune.execution.placement_groups import PlacementGroupFactory
+
+    from raycl.tune.search import LastWord
+    from raycl.tune.trainable import play
+
+    return tune.Tuner(
         tune.with_resources(play, lambda config: PlacementGroupFactory([bundle(config)])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -290,12 +315,6 @@ def play_on_ray(
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
-    try:
-        with kept_from_workers(), _silenced(), bound_to_cluster(agenda, Path(scratch)):
-            tuner.fit()
-    finally:
-        searcher.forget()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def bundle(resources: Mapping[str, Any]) -> dict[str, float]:
@@ -306,16 +325,12 @@ def bundle(resources: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _needs(cell: Cell) -> Sequence[str]:
-    from raycl import registry, userfiles
-
     with userfiles.beside(cell.home):
         return registry.recipe(cell.benchmark).needs()
 
 
 def _prepared(cell: Cell) -> Sequence[str]:
     """Folders below the data folder from which a cell's tasks are read."""
-    from raycl import registry, userfiles
-
     with userfiles.beside(cell.home):
         return registry.recipe(cell.benchmark).located(cell.identity).prepared()
 

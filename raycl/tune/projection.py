@@ -21,6 +21,8 @@ from raycl.study.progress import CellState
 from raycl.text import clip
 
 PARENT = "mlflow.parentRunId"
+NAME = 200  # characters of a cell's name in a run's, of which a server's database takes 250
+_SETTING = re.compile(r"(fit|method|net)\.")
 
 
 @dataclass
@@ -42,8 +44,8 @@ class Projection:
 
     def content(self) -> str:
         """A digest of all of it."""
-        return key_of([self.name, self.points, {k: str(v) for k, v in self.params.items()}, self.tags,
-                       self.status, self.extra])[:16]  # fmt: skip
+        params = {name: str(value) for name, value in self.params.items()}
+        return key_of([self.name, self.points, params, self.tags, self.status, self.extra])[:16]
 
     def contradicts(self, run: Run) -> bool:
         """Whether a run shows a parameter that does not hold any more."""
@@ -114,9 +116,3 @@ def ended_of(result: Result) -> float:
 
 def milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-NAME = 200  # characters of a cell's name in a run's, of which a server's database takes 250
-
-
-_SETTING = re.compile(r"(fit|method|net)\.")

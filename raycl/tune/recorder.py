@@ -10,7 +10,8 @@ from collections.abc import Callable
 from raycl.errors import redacted
 from raycl.study.jobs import Event, Finished, Job
 from raycl.study.progress import CellState
-from raycl.tune.tracking import Tracking, _reason, _though_dropped
+from raycl.tune.experiment import reason_of, though_dropped
+from raycl.tune.tracking import Tracking
 
 
 class Recorder:
@@ -39,9 +40,9 @@ class Recorder:
             if self._down:
                 continue
             try:
-                _though_dropped(functools.partial(self.tracking.one, *item))
+                though_dropped(functools.partial(self.tracking.one, *item))
             except Exception as error:
-                self._outage(_reason(error))
+                self._outage(reason_of(error))
 
     def _outage(self, reason: str) -> None:
         if not self._down:
@@ -59,9 +60,9 @@ class Recorder:
             self._outage("it is slow")
             return False
         try:
-            _though_dropped(self.tracking.sync)
+            though_dropped(self.tracking.sync)
         except Exception as error:
-            self._outage(_reason(error))
+            self._outage(reason_of(error))
             return False
         if self._down:
             self._warn("MLflow answers again, and has everything now")

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ray.tune.execution import class_cache
+
 _SECRET = re.compile(r"AWS_|SECRET|TOKEN|PASSW|CREDENTIAL|KEY")
 
 
@@ -17,8 +19,6 @@ def kept_from_workers() -> Iterator[None]:
     Nothing that runs there needs them: results and artefacts are written from here. On this machine a worker
     has this process's environment all the same, which no file holds.
     """
-    from ray.tune.execution import class_cache
-
     module: Any = class_cache
     before = module.ENV_VARS_TO_PROPAGATE
     module.ENV_VARS_TO_PROPAGATE = {name for name in before if not _SECRET.search(name)}

@@ -69,8 +69,11 @@ def _send(path: Path, name: str, nodes: list[dict[str, Any]], token: str) -> lis
 def _others() -> list[dict[str, Any]]:
     """Nodes that runs can come to, but for this one."""
     here = ray.get_runtime_context().get_node_id()
-    return [node for node in ray.nodes()
-            if node["Alive"] and node["Resources"].get("CPU", 0) > 0 and node["NodeID"] != here]  # fmt: skip
+    return [
+        node
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0) > 0 and node["NodeID"] != here
+    ]
 
 
 def _on(node: Mapping[str, Any], task: Any, *arguments: Any) -> Any:

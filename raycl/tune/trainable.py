@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -10,12 +11,16 @@ import platform
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 
-from raycl import userfiles
+from raycl import process, userfiles
+from raycl.runs import player
+from raycl.runs.result import Result, Trained
 from raycl.specs import MaskSpec, RunSpec
 from raycl.training.fit import Pulse
 from raycl.tune.watch import Watch
@@ -31,18 +36,13 @@ def play(config: dict[str, Any]) -> None:
     """
     if config["data"]:
         os.environ["RAYCL_DATA"] = config["data"]
-    import torch  # noqa: F401 - here, so that a worker's environment is set before its first use
-
-    from raycl import process
-    from raycl.runs.player import Stopped
-
     process.ready()  # before the watch, whose patience is meant for the run
     checkpoints = Path(config["store"]) / "checkpoints"
     memory = config["memory"] * 2**30 if config["memory"] is not None else None
     try:
         with Watch(checkpoints / config["key"], config["silence"] * 60, memory) as watch:
             used_up = _play(config, checkpoints, watch)
-    except Stopped:
+    except player.Stopped:
         sys.exit(0)
     if used_up:
         threading.Thread(target=_end_late, name="raycl-end", daemon=True).start()
@@ -66,57 +66,86 @@ def _end_late() -> None:
 
 def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
     """Play it, and tell what it came to; whether nothing else may be played in this process."""
-    import torch
-
-    from raycl import process
-    from raycl.runs import player
-    from raycl.runs.result import Result, Trained
-
-    def tell(**what: str) -> None:
-        with watch.paused():
-            try:
-                tune.report(what)
-            except SystemExit:  # how Tune ends a run that it wants no more of
-                raise player.Stopped from None
-
-    def pulse(sign: Pulse) -> None:
-        tell(pulse=json.dumps(dataclasses.asdict(sign)))
-
     home = _home(config["home"])
     userfiles.refresh()  # a process may outlive a study
-    blind = ""
-    if config["gpus"] > 0 and not torch.cuda.is_available():
-        blind = player.no_gpu(config["name"], config["gpus"], f"on {platform.node()}")
-    device = "cuda" if config["gpus"] > 0 else "cpu"
-    if device == "cuda" and not blind:  # Ray counts fractions of a GPU and enforces nothing
-        torch.cuda.set_per_process_memory_fraction(min(1.0, float(config["gpus"])))
-    threads = max(1, int(config["cpus"]))
-    store = Path(config["store"])
+    seat = _seat(config)
     if "specs" in config:
-        trained = (
-            Trained("failed", blind)
-            if blind
-            else player.train(
-                [MaskSpec.from_json(spec, home) for spec in config["specs"]],
-                store,
-                device=device,
-                threads=threads,
-                ready=lambda key: tell(mask=key),
-                pulse=pulse,
-            )
-        )
-        tell(outcome=json.dumps(dataclasses.asdict(trained)))
+        trained = _trained(config, home, seat, watch)
+        _tell(watch, outcome=json.dumps(dataclasses.asdict(trained)))
         return trained.status == "failed" or bool(trained.left or process.spoilt())
-    spec = RunSpec.from_json(config["spec"], home)
-    result = (
-        Result(spec, "failed", (), blind)
-        if blind
-        else player.play(
-            spec, checkpoints, store=store, device=device, threads=threads, pulse=pulse, alive=watch.alive
-        )
-    )
-    tell(outcome=json.dumps(result.to_json()))
+    result = _result(config, home, seat, checkpoints, watch)
+    _tell(watch, outcome=json.dumps(result.to_json()))
     return result.status == "failed" or bool(result.provenance.get("left") or process.spoilt())
+
+
+def _trained(config: dict[str, Any], home: Path | None, seat: _Seat, watch: Watch) -> Trained:
+    """What training basis masks came to."""
+    if seat.blind:
+        return Trained("failed", seat.blind)
+    return player.train(
+        [MaskSpec.from_json(spec, home) for spec in config["specs"]],
+        Path(config["store"]),
+        device=seat.device,
+        threads=seat.threads,
+        ready=lambda key: _tell(watch, mask=key),
+        pulse=functools.partial(_tell_pulse, watch),
+    )
+
+
+def _result(
+    config: dict[str, Any], home: Path | None, seat: _Seat, checkpoints: Path, watch: Watch
+) -> Result:
+    """What a run came to."""
+    spec = RunSpec.from_json(config["spec"], home)
+    if seat.blind:
+        return Result(spec, "failed", (), seat.blind)
+    return player.play(
+        spec,
+        checkpoints,
+        store=Path(config["store"]),
+        device=seat.device,
+        threads=seat.threads,
+        pulse=functools.partial(_tell_pulse, watch),
+        alive=watch.alive,
+    )
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """What of this machine a run has.
+
+    Attributes:
+        blind: what to say where torch does not see the GPU that Ray lends; else "".
+    """
+
+    device: str
+    threads: int
+    blind: str = ""
+
+
+def _seat(config: dict[str, Any]) -> _Seat:
+    threads = max(1, int(config["cpus"]))
+    if config["gpus"] <= 0:
+        return _Seat("cpu", threads)
+    if not torch.cuda.is_available():
+        blind = player.no_gpu(config["name"], config["gpus"], f"on {platform.node()}")
+        return _Seat("cuda", threads, blind)
+    # Ray counts fractions of a GPU and enforces nothing.
+    torch.cuda.set_per_process_memory_fraction(min(1.0, float(config["gpus"])))
+    return _Seat("cuda", threads)
+
+
+def _tell(watch: Watch, **what: str) -> None:
+    """Tell the driver, however long it takes to listen."""
+    with watch.paused():
+        try:
+            tune.report(what)
+        except SystemExit:  # how Tune ends a run that it wants no more of
+            raise player.Stopped from None
+
+
+def _tell_pulse(watch: Watch, sign: Pulse) -> None:
+    _tell(watch, pulse=json.dumps(dataclasses.asdict(sign)))
 
 
 def _home(given: str) -> Path | None:

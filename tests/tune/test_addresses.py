@@ -23,7 +23,8 @@ from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.tune.database import database_file, database_uri, make_database
-from raycl.tune.tracking import Tracking, tracking_uri
+from raycl.tune.experiment import tracking_uri
+from raycl.tune.tracking import Tracking
 
 ODD = ["run%20one", "a#b", "q?x=1&y", "sp ace", "\u00fcn\u00ef \u6f22", "it's", 'quo"te', "plus+at@colon:",
        "100%", "a%2Fb", "[x]", "back\\slash", "semi;colon", "%", "~"]  # fmt: skip

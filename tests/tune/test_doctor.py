@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from raycl.cli import main
-from raycl.tune import doctor
 from raycl.tune.doctor import Report, this_machine, verdict
+from raycl.tune.doctor.machine import look_at_data, look_at_store, look_at_token
+from raycl.tune.doctor.packages import bounds, torch_problems
+from raycl.tune.doctor.tracker import look_at_mlflow
 from raycl.tune.fitness import joining
 from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.judging import Fault
@@ -150,13 +152,13 @@ def packages(tmp_path: Path) -> Iterator[Callable[..., None]]:
 
 
 def test_nothing_is_wrong_with_this_environment(mine: Facts) -> None:
-    assert doctor._bounds(mine) == [] and doctor._torch_problems(mine) == []
+    assert bounds(mine) == [] and torch_problems(mine) == []
 
 
 def test_packages_older_than_raycl_can_use(mine: Facts, packages: Callable[..., None]) -> None:
     packages("ray", "2.10.0")
     packages("mlflow", "4.1")
-    found = dict(doctor._bounds(mine))
+    found = dict(bounds(mine))
     assert "pip install 'ray>=" in found.pop(
         next(text for text in found if text.startswith("ray 2.10.0 is not >="))
     )
@@ -165,13 +167,13 @@ def test_packages_older_than_raycl_can_use(mine: Facts, packages: Callable[..., 
 
 def test_a_package_that_is_missing(mine: Facts, packages: Callable[..., None]) -> None:
     packages("raycl", "0.1.0", "no-such-package-of-any-name>=1", "torch>=2.9", "pytest>=99; extra == 'dev'")
-    ((text, remedy),) = doctor._bounds(mine)
+    ((text, remedy),) = bounds(mine)
     assert text == "no-such-package-of-any-name is not installed" and remedy == "pip install 'raycl[tune]'"
 
 
 def test_torch_and_torchvision_that_are_no_pair(mine: Facts, packages: Callable[..., None]) -> None:
     packages("torchvision", "0.20.0", "torch==2.5.0", "numpy")
-    ((text, remedy),) = doctor._torch_problems(mine)
+    ((text, remedy),) = torch_problems(mine)
     assert "goes with torch ==2.5.0, and torch is 2." in text and "in one command" in remedy
 
 
@@ -179,7 +181,7 @@ def test_torch_and_torchvision_that_are_no_pair(mine: Facts, packages: Callable[
 
 
 def test_a_store_is_tried_out(tmp_path: Path) -> None:
-    report = part(lambda report: doctor._store(report, tmp_path))
+    report = part(lambda report: look_at_store(report, tmp_path))
     assert "can be written" in text_of(report) and report.misses == []
     assert list(tmp_path.iterdir()) == []
 
@@ -189,8 +191,9 @@ def test_a_store_on_a_disk_that_takes_no_writes(tmp_path: Path) -> None:
         'mount -t tmpfs none $0 && mkdir $0/results && mount -o remount,ro $0 && exec $1 -c "$2" $0/results'
     )
     script = (
-        "import sys; from pathlib import Path; from raycl.tune import doctor; r = doctor.Report('');"
-        "doctor._store(r, Path(sys.argv[1])); doctor._store(r, Path(sys.argv[1]) / 'new'); print(r)"
+        "import sys; from pathlib import Path; from raycl.tune.doctor import Report; r = Report('');"
+        "from raycl.tune.doctor.machine import look_at_store; look_at_store(r, Path(sys.argv[1]));"
+        "look_at_store(r, Path(sys.argv[1]) / 'new'); print(r)"
     )
     command = ["unshare", "--mount", "sh", "-c", mount, str(tmp_path), sys.executable, script]
     if os.geteuid() != 0 or shutil.which("unshare") is None:
@@ -206,7 +209,7 @@ def test_a_store_on_a_disk_that_takes_no_writes(tmp_path: Path) -> None:
 
 
 def mlflow(store: Path, mine: Facts) -> Report:
-    return part(lambda report: doctor._mlflow(report, store, mine))
+    return part(lambda report: look_at_mlflow(report, store, mine))
 
 
 def test_a_database_is_not_made_by_a_visit(clean: pytest.MonkeyPatch, mine: Facts, tmp_path: Path) -> None:
@@ -248,8 +251,9 @@ def test_a_server_behind_a_password_and_its_database() -> None:
     if reason := why_not() or no_tracking():
         pytest.skip(reason)
     look = (
-        "from pathlib import Path; from raycl.tune import doctor; from raycl.tune.fitness import facts; report = doctor.Report(''); "
-        "doctor._mlflow(report, Path('results').absolute(), facts.here()); print(report)"
+        "from pathlib import Path; from raycl.tune.doctor import Report; report = Report('');"
+        "from raycl.tune.doctor.tracker import look_at_mlflow; from raycl.tune.fitness.facts import here;"
+        "look_at_mlflow(report, Path('results').absolute(), here()); print(report)"
     )
     cluster = Cluster(workers=0)
     try:
@@ -286,7 +290,7 @@ def test_a_server_behind_a_password_and_its_database() -> None:
 
 
 def tokens() -> Report:
-    return part(doctor._token)
+    return part(look_at_token)
 
 
 @pytest.fixture
@@ -342,10 +346,10 @@ def test_prepared_data_that_were_cut_off(clean: pytest.MonkeyPatch, tmp_path: Pa
     from raycl.benchmarks import sources
 
     sources.prepare("digits")
-    assert "digits" in text_of(part(lambda report: doctor._data(report, here())))
+    assert "digits" in text_of(part(lambda report: look_at_data(report, here())))
     file = min((tmp_path / "data" / "digits").glob("*.npy"))
     file.write_bytes(file.read_bytes()[:-1])
-    (found,) = part(lambda report: doctor._data(report, here())).misses
+    (found,) = part(lambda report: look_at_data(report, here())).misses
     assert "data set digits: files are missing or cut off" in str(found)
 
 

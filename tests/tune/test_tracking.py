@@ -26,8 +26,9 @@ from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.jobs import Event, Finished
+from raycl.tune.pages import VIEW, pages_of
 from raycl.tune.projection import PARENT
-from raycl.tune.tracking import VIEW, Tracking
+from raycl.tune.tracking import Tracking
 from tests.helpers import hand
 from tests.helpers.tiny import in_process, tiny
 
@@ -134,7 +135,7 @@ def test_parents_of_a_papers_study_carry_its_number_and_the_difference(tmp_path:
     expected = {"spg": (0.66, pytest.approx(0.04)), "no cross": (0.64, pytest.approx(-0.14)),
                 "frozen": (None, None)}  # fmt: skip
     assert told() == expected
-    experiment = tracking.client.get_experiment(tracking.experiment)
+    experiment = tracking.experiment.client.get_experiment(tracking.experiment.id)
     assert json.loads(experiment.tags["mlflow.sharedViewState.raycl"]) == VIEW
     assert {"metrics.`paper`", "metrics.`difference`"} <= set(VIEW["selectedColumns"])
 
@@ -185,13 +186,13 @@ def test_a_metric_of_the_studys_own_stands_beside_raycls(tmp_path: Path) -> None
         child = found[f"finetune / {hand.BENCHMARK} / seed 1"]
         assert cell.data.metrics["worst"] == pytest.approx(0.63)  # .60 and .66
         assert cell.data.metrics["gain"] == pytest.approx(-0.28)  # .60 - .90 and .66 - .92
-        curve = tracking.client.get_metric_history(child.info.run_id, "worst")
+        curve = tracking.experiment.client.get_metric_history(child.info.run_id, "worst")
         assert [(p.step, p.value) for p in curve] == [(1, 0.88), (2, 0.60)]
-        end = tracking.client.get_metric_history(child.info.run_id, "gain")
+        end = tracking.experiment.client.get_metric_history(child.info.run_id, "gain")
         assert [(p.step, p.value) for p in end] == [(2, pytest.approx(-0.30))]
         assert not {"quiet", "failing"} & {*cell.data.metrics, *child.data.metrics}
         tracking.sync()
-    experiment = tracking.client.get_experiment(tracking.experiment)
+    experiment = tracking.experiment.client.get_experiment(tracking.experiment.id)
     columns = json.loads(experiment.tags["mlflow.sharedViewState.raycl"])["selectedColumns"]
     assert [name for name in columns if name not in VIEW["selectedColumns"]] == ["metrics.`worst`"]
 
@@ -350,5 +351,4 @@ def test_no_password_is_said(
         assert "hunter2" not in str(caught.value)
         if uri.startswith("http"):
             assert "http://ada:***@127.0.0.1:9" in str(caught.value)
-    pages = Tracking(None, "1", "http://ada:hunter2@host:1", small, None)._pages()  # type: ignore[arg-type]
-    assert pages == "http://host:1"
+    assert pages_of("http://ada:hunter2@host:1") == "http://host:1"

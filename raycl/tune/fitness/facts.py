@@ -1,7 +1,7 @@
 """What a machine is and has: packages, devices, memory, data.
 
 The functions travel to nodes by value, where another raycl may be installed, or none: they use the standard
-library alone.
+library alone. What they look at is imported within them: whether it can be is a question.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from typing import Any
 
 from raycl.errors import UserError
 
+# Ray is imported where it is needed: it takes seconds, and `raycl doctor` looks at this machine without it.
+
 SECONDS = 10.0  # for each answer
 HERE_SECONDS = 5.0  # until Ray's own process on this machine must be known to the head
 # What opens a connection of HTTP/2, which gRPC speaks: a greeting and an empty frame of settings (RFC 9113).

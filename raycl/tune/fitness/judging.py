@@ -14,6 +14,8 @@ from raycl.runs import provenance
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.fitness.nodes import Node
 
+# Ray is imported where it is needed: it takes seconds, and `raycl doctor` looks at this machine without it.
+
 CLOCK_SECONDS = 5.0  # of difference between two clocks that are worth a word
 
 

@@ -1,8 +1,8 @@
 """Asks every node of a cluster what it is, and judges whether a study can be played there.
 
 What runs on a node travels there by value: a node may have another raycl, or none, and that is what is to be
-found out. Those functions use the standard library alone. Ray is imported late: `raycl doctor` looks at this
-machine without it.
+found out. Those functions use the standard library alone. Ray is imported where it is needed, since it takes
+seconds: `raycl doctor` looks at this machine without it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,7 @@ from raycl.errors import UserError
 from raycl.tune.fitness.facts import Facts, answer
 
 ANSWER_SECONDS = 120.0  # to start a worker, import torch from a network drive and write a file
-
-
-STORE_SECONDS = (
-    10.0  # until a file that another machine wrote must be seen; NFS keeps what it knows for seconds
-)
+STORE_SECONDS = 10.0  # until another machine's file must be seen; NFS keeps what it knows for seconds
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""A cluster: all of its nodes, asked what they have."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from raycl.benchmarks.prepared import shown
+from raycl.runs.store import Store
+from raycl.tune.doctor.report import Report, size_text
+from raycl.tune.fitness import facts, judging, nodes
+from raycl.tune.fitness.facts import Facts
+from raycl.tune.fitness.judging import CLOCK_SECONDS
+from raycl.tune.fitness.nodes import Node
+from raycl.tune.launch import cluster
+
+
+def whole_cluster(address: str, store: Path | None) -> Report:
+    """Join a cluster and ask all of its nodes.
+
+    Args:
+        store: the folder of results, which nodes must share; None leaves it out.
+
+    Raises:
+        UserError: the cluster cannot be joined.
+    """
+    place = store.absolute() if store is not None else None
+    made = [folder for folder in (place, *place.parents) if not folder.exists()] if place else []
+    with cluster(address, None):
+        try:
+            root = Store(store).open().root if store is not None else None
+            known, mine, grows = nodes.ask(root), facts.here(), judging.elastic()
+        finally:
+            with contextlib.suppress(OSError):  # no trace of a visit
+                for folder in made:
+                    folder.rmdir()
+    report = Report(_counted(address, known), table=_table(known))
+    asked = [node for node in known if node.facts is not None]
+    if store is not None and asked:
+        seen = sum(not node.store for node in asked)
+        text = f"{shown(store.absolute())}: written and read by {_of(seen, len(asked))}"
+        report.rows.append(("store", text))
+    if asked:
+        _shared_data(report, mine, asked)
+        apart = max(abs(node.clock) for node in asked)
+        near = "" if apart > CLOCK_SECONDS else ", which is near enough"
+        report.rows.append(("clocks", f"within {max(apart, 0.1):.1f} s of this machine's{near}"))
+    report.findings = [thing for node in known for thing in judging.judge(node, mine, store)]
+    report.findings += judging.judge_cluster(known, grows)
+    return report
+
+
+def _counted(address: str, known: Sequence[Node]) -> str:
+    plays = sum(node.plays for node in known)
+    of = f"{len(known)} node{'' if len(known) == 1 else 's'}"
+    return f"cluster at {address}: {of}, {plays} to play on"
+
+
+def _table(known: Sequence[Node]) -> list[str]:
+    rows = [("node", "CPUs", "GPUs", "free: RAM", "disk", "raycl", "torch")]
+    for node in known:
+        name = node.name.removeprefix("node ")
+        lent = (f"{node.cpus:g}", f"{node.gpus:g}")
+        if not node.plays:
+            rows.append((name, *lent, "", "", "plays nothing", ""))
+        elif node.facts is None:
+            rows.append((name, *lent, "", "", "no answer", ""))
+        else:
+            f = node.facts
+            version = f"{f.raycl} {f.fingerprint}" if f.raycl else "none"
+            torch = f.packages.get("torch", "none") if not f.torch_error else "broken"
+            rows.append((name, *lent, size_text(f.memory_free), size_text(f.disk_free), version, torch))
+    return [_line(*row) for row in rows]
+
+
+def _line(name: str, cpus: str, gpus: str, memory: str, disk: str, raycl: str, torch: str) -> str:
+    numbers = f"{cpus:>5}{gpus:>5}{memory:>10}{disk:>7}"
+    return f"{_cut(name, 20):<20}{numbers}  {_cut(raycl, 14):<14}  {_cut(torch, 12)}".rstrip()
+
+
+def _shared_data(report: Report, mine: Facts, asked: Sequence[Node]) -> None:
+    """How many nodes have what this machine has."""
+    for name, about in mine.data.items():
+        having = sum(
+            node.facts is not None
+            and node.facts.data.get(name, {}).get("mark") == about["mark"]
+            and node.facts.data[name]["whole"]
+            for node in asked
+        )
+        copied = "" if having == len(asked) else "; a run that needs it copies it to the others"
+        text = f"{name}, {size_text(about['bytes'])}: on {_of(having, len(asked))}{copied}"
+        report.rows.append(("data", text))
+
+
+def _of(count: int, whole: int) -> str:
+    return "every node" if count == whole else f"{count} of {whole} nodes"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 2]}.."

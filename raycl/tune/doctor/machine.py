@@ -1,0 +1,130 @@
+"""This machine: everything that a study needs of the machine it is started on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+from raycl.benchmarks import data_root
+from raycl.benchmarks.prepared import shown
+from raycl.runs.publish import publish
+from raycl.tune.doctor.packages import look_at_packages
+from raycl.tune.doctor.report import Report, size_text
+from raycl.tune.doctor.tracker import look_at_mlflow
+from raycl.tune.fitness.facts import Facts, here
+from raycl.tune.fitness.joining import auth_mode, open_to_others, token_place, token_problem
+from raycl.tune.fitness.judging import Fault
+
+LITTLE_BYTES = 1e9  # of room in a store that are worth a word
+
+
+def this_machine(store: Path) -> Report:
+    """Everything that a study needs of the machine it is started on; starts nothing, and no Ray.
+
+    Args:
+        store: the folder of results, which need not exist.
+    """
+    facts = here()
+    report = Report(f"this machine ({facts.host})")
+    look_at_packages(report, facts)
+    look_at_hardware(report, facts)
+    look_at_store(report, store)
+    look_at_data(report, facts)
+    look_at_mlflow(report, store.absolute(), facts)
+    look_at_token(report)
+    return report
+
+
+def look_at_hardware(report: Report, facts: Facts) -> None:
+    gpus, threads = "none that torch sees", ""
+    if not facts.torch_error:
+        threads = f", torch threads: {torch.get_num_threads()} here, in a run as many as its CPUs"
+        if torch.cuda.is_available():
+            names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+            gpus = ", ".join(f"{n} {name}" for n, name in enumerate(names)) + f"; CUDA {torch.version.cuda}"
+    report.rows.append(("GPUs", gpus))
+    report.rows.append(("cores", f"{facts.cores}{threads}"))
+    report.rows.append(("memory", f"{size_text(facts.memory)}, {size_text(facts.memory_free)} of it free"))
+
+
+def look_at_store(report: Report, store: Path) -> None:
+    """Whether results can be published there: written, synced, renamed."""
+    remedy, place = "name another with --store DIR", store.absolute()
+    if not place.is_dir():
+        above = next(folder for folder in place.parents if folder.exists())
+        text = f"{shown(place)}: made by the first run"
+        if place.exists() or not _can_hold_a_folder(above):
+            blocking = place if place.exists() else above
+            text = f"{shown(place)}: cannot be made"
+            report.findings.append(Fault("miss", f"store {place}", f"cannot be made in {blocking}", remedy))
+        report.rows.append(("store", text))
+        return
+    trial = place / f".raycl-doctor-{os.getpid()}"
+    try:
+        publish(trial, "first")
+        publish(trial, "second")  # over the first, as a result that is computed again
+        assert trial.read_text(encoding="utf-8") == "second"
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror or error})"
+        report.rows.append(("store", f"{shown(place)}: {reason}"))
+        report.findings.append(Fault("miss", f"store {place}", reason, remedy))
+        return
+    finally:
+        with contextlib.suppress(OSError):
+            trial.unlink(missing_ok=True)
+    free = shutil.disk_usage(place).free
+    report.rows.append(("store", f"{shown(place)}: can be written, {size_text(free)} free"))
+    if free < LITTLE_BYTES:
+        report.findings.append(Fault("note", f"store {place}", f"{size_text(free)} left", "make room"))
+
+
+def _can_hold_a_folder(place: Path) -> bool:
+    """By trying: permissions do not tell of every file system."""
+    try:
+        Path(tempfile.mkdtemp(prefix=".raycl-doctor-", dir=place)).rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def look_at_data(report: Report, facts: Facts) -> None:
+    root = data_root()
+    named = " (RAYCL_DATA)" if os.environ.get("RAYCL_DATA") else ""
+    whole = [name for name, about in facts.data.items() if about["whole"]]
+    sets = ", ".join(whole) or "nothing is prepared yet"
+    report.rows.append(("data", f"{shown(root)}{named}: {sets}; {size_text(facts.disk_free)} free"))
+    for name in sorted(set(facts.data) - set(whole)):
+        remedy = f"delete {root / name}, then raycl data prepare {name}"
+        report.findings.append(Fault("miss", f"data set {name}", "files are missing or cut off", remedy))
+    if not facts.data_writable:
+        remedy = "set RAYCL_DATA to a folder that can be written, to prepare more"
+        report.findings.append(Fault("note", f"data folder {root}", "cannot be written", remedy))
+
+
+def look_at_token(report: Report) -> None:
+    mode, (called, file) = auth_mode(), token_place()
+    problem = token_problem()
+    strict = mode == "token" or bool(os.environ.get("RAY_AUTH_TOKEN_PATH"))
+    state = problem or f"token from {called}"
+    report.rows.append(
+        ("Ray token", f"RAY_AUTH_MODE={mode}; {state}" if mode else f"RAY_AUTH_MODE is not set; {state}")
+    )
+    if problem and strict and mode != "disabled":
+        remedy = "make one with `ray get-auth-token --generate`, or copy the cluster's"
+        report.findings.append(Fault("miss", "", problem, remedy))
+    if mode not in ("", "token", "disabled"):
+        text = f"RAY_AUTH_MODE={mode} is neither token nor disabled, and Ray takes it for disabled"
+        report.findings.append(Fault("miss", "", text, "set RAY_AUTH_MODE=token"))
+    if mode == "disabled":
+        text = "RAY_AUTH_MODE=disabled: who reaches the ports of a cluster can run programs on it"
+        report.findings.append(Fault("note", "", text, "set RAY_AUTH_MODE=token"))
+    elif file is not None and not problem and open_to_others(file):
+        text = "can be read by other users of this machine"
+        report.findings.append(
+            Fault("miss" if strict else "note", f"token file {file}", text, f"chmod 600 {file}")
+        )

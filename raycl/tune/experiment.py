@@ -1,0 +1,179 @@
+"""A study's experiment in MLflow: opened, its runs found by the tag `raycl.key`, and written once each."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from raycl.errors import UserError, redacted, screen_line
+from raycl.filenames import file_name
+from raycl.tune.database import database_uri, make_database
+from raycl.tune.projection import PARENT, Projection, milliseconds
+
+
+def tracking_uri(store: Path) -> str:
+    """``MLFLOW_TRACKING_URI``, or a database beside the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(store / "mlflow.db")
+
+
+@dataclass
+class Experiment:
+    """What MLflow keeps under a study's name."""
+
+    client: MlflowClient
+    id: str
+    uri: str
+
+    @classmethod
+    def open(cls, name: str, store: Path) -> Experiment:
+        """Make database and experiment, before any other use: a cold database takes one client at a time.
+
+        Args:
+            name: the study's.
+            store: the folder of results.
+
+        Raises:
+            UserError: nothing answers at the tracking URI.
+        """
+        uri = tracking_uri(store)
+        if re.fullmatch(r"sqlite:/*(:memory:.*)?", uri):
+            raise UserError(
+                f"MLFLOW_TRACKING_URI={uri} is a database that ends with this process; name a file, such as "
+                "sqlite:////home/me/mlflow.db, or unset it"
+            )
+        _quiet()
+        try:
+            make_database(uri)
+            client = MlflowClient(tracking_uri=uri)
+            known = client.get_experiment_by_name(name)
+            if known is not None and known.lifecycle_stage == "deleted":
+                client.restore_experiment(known.experiment_id)
+            local = (store / "mlflow-artifacts" / file_name(name)).as_uri()
+            artefacts = None if uri.startswith("http") else local
+            experiment = known.experiment_id if known else _new_experiment(client, name, artefacts)
+        except Exception as error:
+            raise no_answer(uri, error) from None
+        return cls(client, experiment, uri)
+
+    def unique(self) -> dict[tuple[str, str], Run]:
+        """Runs by parent and key; of those that two drivers made at the same moment, one is left."""
+        known: dict[tuple[str, str], Run] = {}
+        parents = {""}
+        for run in sorted(self.runs(), key=lambda run: (PARENT in run.data.tags, run_id_of(run))):
+            parent, key = run.data.tags.get(PARENT, ""), run.data.tags.get("raycl.key", "")
+            if key and (parent not in parents or (parent, key) in known):
+                with contextlib.suppress(MlflowException):  # the other driver was faster
+                    self.client.delete_run(run.info.run_id)
+                continue
+            known[parent, key] = run
+            if not parent:
+                parents.add(run.info.run_id)
+        return known
+
+    def runs(self, query: str = "") -> Iterator[Run]:
+        """Those that a query of MLflow's names, page after page."""
+        token: str | None = None
+        while True:
+            page = self.client.search_runs([self.id], query, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def called(self, key: str) -> Iterator[Run]:
+        """Runs with that `raycl.key`, which may hold a label and a benchmark's text: quotes of both kinds."""
+        quote = "'" if "'" not in key else '"'
+        plain = quote not in key and "\\" not in key  # MLflow's filters have no way to write such quotes
+        for run in self.runs(f"tags.`raycl.key` = {quote}{key}{quote}" if plain else ""):
+            if run.data.tags.get("raycl.key") == key:
+                yield run
+
+    def write(self, what: Projection, known: Mapping[tuple[str, str], Run]) -> str:
+        """Create or complete a run; one whose content stands there already is left alone."""
+        run, content = known.get((what.parent, what.key)), what.content()
+        if run is not None and run.data.tags.get("raycl.content") == content:
+            return str(run.info.run_id)
+        if run is not None and not what.parent and what.contradicts(run):
+            self._drop(run)
+            run = None
+        if run is None:
+            tags = {"raycl.key": what.key} | ({PARENT: what.parent} if what.parent else {})
+            run = self.client.create_run(self.id, milliseconds(what.started), tags, what.name)
+        run_id = str(run.info.run_id)
+        points = [Metric(n, v, milliseconds(at), step) for n, v, at, step in what.points]
+        params = [Param(k, str(v)) for k, v in what.params.items() if k not in run.data.params]
+        for start in range(0, max(len(points), 1), 500):
+            batch = points[start : start + 500]
+            self.client.log_batch(run_id, batch, params if not start else [], [])
+        for name, value in what.artefacts.items():
+            self.client.log_dict(run_id, value, name)
+        if what.status == "RUNNING":
+            self.client.update_run(run_id, status="RUNNING")
+        else:
+            self.client.set_terminated(run_id, what.status, milliseconds(what.ended))
+        tags = what.tags | {"raycl.content": content}  # last: it says that all the rest is written
+        self.client.log_batch(run_id, [], [], [RunTag(k, v) for k, v in tags.items()])
+        return run_id
+
+    def _drop(self, cell: Run) -> None:
+        """Delete a cell's row, whose parameters MLflow lets nobody change, and the runs below it."""
+        below = self.runs(f"tags.`{PARENT}` = '{run_id_of(cell)}'")
+        for run in [*below, cell]:
+            with contextlib.suppress(MlflowException):  # another driver was faster
+                self.client.delete_run(run_id_of(run))
+
+
+def though_dropped(act: Callable[[], None]) -> None:
+    """Do it, and again where another driver drops a run that stood there twice while it is written to."""
+    for attempt in range(5):
+        try:
+            return act()
+        except MlflowException as error:
+            if attempt == 4 or "deleted" not in str(error):
+                raise
+
+
+def no_answer(uri: str, error: Exception) -> UserError:
+    """What is said where MLflow cannot be used, and what to do about it."""
+    remedy = "start it, or unset MLFLOW_TRACKING_URI to keep the database beside the store"
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        remedy = "move the file away: what the store has goes into a new one"
+    return UserError(f"MLflow at {redacted(uri)} does not answer ({reason_of(error)}); {remedy}")
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error, short, and without passwords."""
+    first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return screen_line(redacted(first), 160)
+
+
+def _quiet() -> None:
+    """Keep MLflow's own lines and tracebacks off the screen: what there is to say of an error, we say."""
+    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def run_id_of(run: Run) -> str:
+    """MLflow's own name of a run."""
+    return str(run.info.run_id)
+
+
+def _new_experiment(client: MlflowClient, name: str, artefacts: str | None) -> str:
+    """Make an experiment; where another driver does so at the same moment, one of them is left."""
+    try:
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(name, artifact_location=artefacts, tags=tags))
+    except MlflowException:
+        known = client.get_experiment_by_name(name)
+        if known is None:
+            raise
+        return str(known.experiment_id)

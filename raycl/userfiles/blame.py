@@ -1,0 +1,99 @@
+"""Whose fault it is: what a user's file or class raises, as one line that names its place."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from raycl.errors import UserError
+from raycl.installed import is_own_file
+from raycl.userfiles.folders import PREFIX, file_of, short
+
+_FOLDER = re.compile(rf"{PREFIX}\.f[0-9a-f]{{12}}(\.)?")
+
+
+def is_own(kind: type) -> bool:
+    """Whether a class is a user's, and not one of raycl's."""
+    return kind.__module__ != "builtins" and kind.__module__.partition(".")[0] != "raycl"
+
+
+@contextlib.contextmanager
+def blamed(kind: type) -> Iterator[None]:
+    """Turn what a user's class raises into one line that names its file and line.
+
+    Whatever one of raycl's own classes raises passes unchanged.
+
+    Raises:
+        UserError: instead of any other exception.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except UserError as error:
+        if not is_own(kind) or f"{short(kind.__module__)}.py" in str(error):
+            raise
+        raise UserError(f"{where(kind)}: {error}") from None
+    except BaseException as error:
+        if not is_own(kind):
+            raise
+        raise UserError(fault(error) or f"{where(kind)}: {_described(error)}") from None
+
+
+def fault(error: BaseException) -> str:
+    """``mine.py:7: NameError: …``: the innermost line of a user's own file that led to it; "" if none did."""
+    if isinstance(error, SyntaxError) and error.filename and is_own_file(Path(error.filename)):
+        return f"{shown(Path(error.filename))}:{error.lineno}: {error.msg}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith("<"):
+            continue
+        if is_own_file(Path(frame.filename).absolute()):
+            return f"{shown(Path(frame.filename))}:{frame.lineno}: {_described(error)}"
+    return ""
+
+
+def import_fault(error: BaseException, folder: Path, name: str) -> str:
+    if said := fault(error):
+        return said
+    file = file_of(folder, name)
+    if isinstance(error, ValueError | SyntaxError) and "null byte" in str(error):
+        return f"{shown(file)}: it is no Python file: it contains a null byte"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{shown(file)}: it is no UTF-8 text: save it as UTF-8"
+    if isinstance(error, OSError):
+        return f"{shown(file)} cannot be read: {error.strerror or error}"
+    return f"{shown(file)}: {_described(error)}"
+
+
+def where(kind: type) -> str:
+    """``mine.py:4 (class Mine)``: where a class is written."""
+    file = str(getattr(sys.modules.get(kind.__module__), "__file__", "") or short(kind.__module__))
+    try:
+        line = f":{inspect.getsourcelines(kind)[1]}"
+    except (OSError, TypeError):
+        line = ""
+    return f"{shown(Path(file))}{line} (class {kind.__qualname__})"
+
+
+def shown(path: Path) -> str:
+    """A path as its user would write it: relative to the current folder where it lies below that."""
+    with contextlib.suppress(OSError, ValueError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _described(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        code = "" if error.code is None else repr(error.code)
+        return f"it calls sys.exit({code}), which ends no study"
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+
+
+def first_line(error: BaseException) -> str:
+    line = next(iter(str(error).strip().splitlines()), "")
+    return _FOLDER.sub(lambda found: "" if found[1] else "its folder", line)
