@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from raycl import texttable
 from raycl.benchmarks import data_root
 from raycl.benchmarks.prepared import shown
 from raycl.errors import redacted
 from raycl.runs.publish import publish
 from raycl.runs.store import Store
+from raycl.texttable import Column
 from raycl.tune.database import database_file
 from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.joining import auth_mode, open_to_others, token_place, token_problem
@@ -28,6 +30,12 @@ from raycl.tune.fitness.nodes import Node
 WIDTH = 80
 SECONDS = 10  # for a database to answer
 LITTLE_BYTES = 1e9  # of room in a store that are worth a word
+_OF_NODES = [
+    Column(width=20),
+    *(Column(right=True, width=width, gap=0) for width in (5, 5, 10, 7)),  # CPUs, GPUs, memory, disk
+    Column(width=14),
+    Column(width=12),
+]
 
 
 @dataclass
@@ -406,12 +414,10 @@ def _table(known: Sequence[Node]) -> list[str]:
             version = f"{f.raycl} {f.fingerprint}" if f.raycl else "none"
             torch = f.packages.get("torch", "none") if not f.torch_error else "broken"
             rows.append((name, *lent, _size(f.memory_free), _size(f.disk_free), version, torch))
-    return [_line(*row) for row in rows]
-
-
-def _line(name: str, cpus: str, gpus: str, memory: str, disk: str, raycl: str, torch: str) -> str:
-    numbers = f"{cpus:>5}{gpus:>5}{memory:>10}{disk:>7}"
-    return f"{_cut(name, 20):<20}{numbers}  {_cut(raycl, 14):<14}  {_cut(torch, 12)}".rstrip()
+    shown = [
+        (_cut(name, 20), *numbers, _cut(raycl, 14), _cut(torch, 12)) for name, *numbers, raycl, torch in rows
+    ]
+    return texttable.lines(shown, _OF_NODES)
 
 
 def _shared_data(report: Report, mine: Facts, asked: Sequence[Node]) -> None:
