@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from raycl.errors import UserError, quoted, typed_path
+from raycl.runs.publish import publish
 
 
 def store_folder(text: str) -> Path:
@@ -67,8 +68,6 @@ def write_out(path: Path, text: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    from raycl.runs.publish import publish  # heavy
-
     try:
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
