@@ -11,9 +11,13 @@ class Schedule:
     """The learning rate over epochs, and when to stop."""
 
     def __init__(
-        self, config: Config, epochs: int, lr: float | None = None, patience: int | None = None,
+        self,
+        config: Config,
+        epochs: int,
+        lr: float | None = None,
+        patience: int | None = None,
         best: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config, self.epochs = config, epochs
         self.start = config.lr if lr is None else lr
         self.lr = self.start
