@@ -26,7 +26,7 @@ from raycl import registry
 from raycl.networks import Start
 from raycl.runs.numerics import set_numerics
 from raycl.specs import Numerics
-from raycl.supermasks import loop, stacked
+from raycl.supermasks import flat, loop, stacked
 from raycl.supermasks.bank import Backbone, backbone_of
 from raycl.supermasks.rules import Order, Rules
 from raycl.supermasks.training import train_masks
@@ -108,7 +108,7 @@ class Plain(nn.Module):
     def __init__(self, backbone: Backbone, seed: int) -> None:
         super().__init__()
         self.backbone = backbone
-        fit = loop.Masks(backbone, [Order(_task((1, 1, 1), 1), DENSITY, seed, 0)], Rules(), ())
+        fit = flat.Masks(backbone, [Order(_task((1, 1, 1), 1), DENSITY, seed, 0)], Rules(), ())
         self.scores = nn.ParameterList(s.clone() for s in fit.shaped(fit.scores))
 
     def masks(self) -> list[Tensor]:
@@ -215,7 +215,7 @@ def _equality(case: Case) -> tuple[float, int]:
         F.cross_entropy(plain(x), y).backward()
         wanted = torch.cat([scores.grad.reshape(-1) for scores in plain.scores if scores.grad is not None])
         with torch.no_grad():
-            trained = loop.Masks(backbone, [order], Rules(), ())
+            trained = flat.Masks(backbone, [order], Rules(), ())
             trained.write()
             loop.model_of(backbone, trained)(x, y)
             trained.through()

@@ -55,8 +55,10 @@ def load(
 
 
 def _other_data(recipe: Recipe, here: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
-    told = [", ".join(f"{name}: {text}" for name, text in facts.items()) or "the published data"
-            for facts in (here, planned)]  # fmt: skip
+    told = [
+        ", ".join(f"{name}: {text}" for name, text in facts.items()) or "the published data"
+        for facts in (here, planned)
+    ]
     return (
         f"benchmark {recipe}: the data here ({told[0]}) are not those of this run ({told[1]}): prepare "
         "those, or plan again"

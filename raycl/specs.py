@@ -81,9 +81,15 @@ class RunSpec:
             "seed": self.seed,
             "versions": dict(self.versions),
         }
-        optional = {"config": dict(self.config), "fit": dict(self.fit), "order": self.order,
-                    "evaluate": self.evaluate, "identity": dict(self.identity),
-                    "code": dict(self.code), "inputs": dict(self.inputs)}  # fmt: skip
+        optional = {
+            "config": dict(self.config),
+            "fit": dict(self.fit),
+            "order": self.order,
+            "evaluate": self.evaluate,
+            "identity": dict(self.identity),
+            "code": dict(self.code),
+            "inputs": dict(self.inputs),
+        }
         plain |= {name: value for name, value in optional.items() if value}
         if self.part is not None:
             plain["part"] = self.part

@@ -70,8 +70,11 @@ class Recipe:
 
         Data that are not the published set are owned up to, and make another key.
         """
-        notes = [f"{name}: {note} [{sources.fingerprint(name)}]" for name in self.needs()
-                 if (note := sources.subset(name))]  # fmt: skip
+        notes = [
+            f"{name}: {note} [{sources.fingerprint(name)}]"
+            for name in self.needs()
+            if (note := sources.subset(name))
+        ]
         return {"subset": "; ".join(notes)} if notes else {}
 
     def subset(self) -> str:

@@ -167,8 +167,11 @@ def compared(train: NDArray[np.uint8], test: NDArray[np.uint8], limit: int = MOS
 
 def _shared(made: Benchmark) -> tuple[str, ...]:
     """Notes on tasks whose test samples are training samples: by their pixels, or else by their rows."""
-    pairs = [(t.train, t.test) for t in made.tasks
-             if isinstance(t.train, ArraySplit) and isinstance(t.test, ArraySplit)]  # fmt: skip
+    pairs = [
+        (t.train, t.test)
+        for t in made.tasks
+        if isinstance(t.train, ArraySplit) and isinstance(t.test, ArraySplit)
+    ]
     distinct = {(id(s.images), id(s.rows)): s for pair in pairs for s in pair}
     size = sum(len(s) * s.images[:1].nbytes for s in distinct.values())
     by_pixels = size <= MOST_BYTES

@@ -75,8 +75,11 @@ class OwnFolder(OwnData):
 
     def _divided(self, arrays: Arrays, names: tuple[str, ...]) -> tuple[Pool, tuple[str, ...]]:
         """Train, val and test, as they lie in folders or by shares; and what is to be told of them."""
-        all_rows = {part: np.arange(len(arrays[f"{part}_labels"]))
-                    for part in ("train", "val", "test") if f"{part}_labels" in arrays}  # fmt: skip
+        all_rows = {
+            part: np.arange(len(arrays[f"{part}_labels"]))
+            for part in ("train", "val", "test")
+            if f"{part}_labels" in arrays
+        }
         labels, rest = arrays["train_labels"], all_rows["train"]
         parts = {part: (part, rows) for part, rows in all_rows.items()}  # whose images, and which
         if "test" not in parts:

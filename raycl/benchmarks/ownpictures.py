@@ -21,8 +21,21 @@ _PARTS = {  # what people call the folders, in any case
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-_PICTURES = (".gif", ".jfif", ".jpe", ".heic", ".heif", ".avif", ".jp2", ".tga", ".exr", ".pbm", ".pnm",
-             ".dcm", ".npy")  # fmt: skip  # that are not read, and are told
+_PICTURES = (  # that are not read, and are told
+    ".gif",
+    ".jfif",
+    ".jpe",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+    ".tga",
+    ".exr",
+    ".pbm",
+    ".pnm",
+    ".dcm",
+    ".npy",
+)
 
 
 def found_in(root: Path) -> dict[str, Listing]:

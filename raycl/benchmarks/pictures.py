@@ -82,8 +82,15 @@ def upright(image: Image) -> Image:
 def _turned(image: Image, orientation: Any) -> Image:
     from PIL.Image import Transpose as T
 
-    ways = {2: T.FLIP_LEFT_RIGHT, 3: T.ROTATE_180, 4: T.FLIP_TOP_BOTTOM, 5: T.TRANSPOSE, 6: T.ROTATE_270,
-            7: T.TRANSVERSE, 8: T.ROTATE_90}  # fmt: skip
+    ways = {
+        2: T.FLIP_LEFT_RIGHT,
+        3: T.ROTATE_180,
+        4: T.FLIP_TOP_BOTTOM,
+        5: T.TRANSPOSE,
+        6: T.ROTATE_270,
+        7: T.TRANSVERSE,
+        8: T.ROTATE_90,
+    }
     way = ways.get(orientation)
     return image if way is None else image.transpose(way)
 

@@ -248,8 +248,13 @@ class Folder:
 
     def _write(self, contents: Contents, licence: str, progress: Progress) -> None:
         entries = {name: self._store(name, array, progress) for name, array in contents.arrays.items()}
-        manifest = {"format": FORMAT, "licence": licence, "subset": contents.subset,
-                    "facts": dict(contents.facts), "arrays": entries}  # fmt: skip
+        manifest = {
+            "format": FORMAT,
+            "licence": licence,
+            "subset": contents.subset,
+            "facts": dict(contents.facts),
+            "arrays": entries,
+        }
         self._write_json("manifest", manifest)
         kept = {entry["file"] for entry in entries.values()}
         left = ("*.npy", ".*.tmp", ".*.progress", ".*.json-*")  # the last are drafts of `publish`

@@ -111,8 +111,9 @@ def _balanced(part: Part, classes: Rows, limit: int, *words: int) -> Part:
     return part._replace(rows=np.sort(np.concatenate(each)))
 
 
-def _usual(source: str, classes: int, norm: str = "imagenet", train: str = "train_images",
-           test: str = "test_images") -> Callable[[str], _Given]:  # fmt: skip
+def _usual(
+    source: str, classes: int, norm: str = "imagenet", train: str = "train_images", test: str = "test_images"
+) -> Callable[[str], _Given]:
     """A source with a training and a test part of its own."""
 
     def part(benchmark: str) -> _Given:

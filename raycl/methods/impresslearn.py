@@ -189,8 +189,12 @@ class ImpressLearn(SupSup):
         if self.config.stage == "basis_gn" and task < self.config.counts.get("heterogeneous", 0):
             hits = (alpha.argmax(0) == task).double()
             mass = (alpha[task].abs() / alpha.abs().sum(0).clamp_min(1e-30)).double()
-            found |= {"hit_rate": float(hits.mean()), "hit_by_layer": hits.tolist(),
-                      "alpha_mass": float(mass.mean()), "alpha_mass_by_layer": mass.tolist()}  # fmt: skip
+            found |= {
+                "hit_rate": float(hits.mean()),
+                "hit_by_layer": hits.tolist(),
+                "alpha_mass": float(mass.mean()),
+                "alpha_mass_by_layer": mass.tolist(),
+            }
         return found
 
     def count_parameters(self) -> int:

@@ -51,10 +51,17 @@ class Reading:
         """
         if not self.less:
             return 0.0
-        like = [r for r in rows if calls.name_of(r.cell.method) == self.less
-                and r.cell.benchmark == row.cell.benchmark]  # fmt: skip
-        found = [number(r, final, self.metric) for r in like for final in r.finals
-                 if (r.cell.order if orders else final.seed) == unit]  # fmt: skip
+        like = [
+            r
+            for r in rows
+            if calls.name_of(r.cell.method) == self.less and r.cell.benchmark == row.cell.benchmark
+        ]
+        found = [
+            number(r, final, self.metric)
+            for r in like
+            for final in r.finals
+            if (r.cell.order if orders else final.seed) == unit
+        ]
         known = [value for value in found if value is not None]
         return sum(known) / len(known) if known else math.nan
 
@@ -106,8 +113,10 @@ def _searched(row: Row, key: str) -> bool:
 def resized(row: Row) -> bool:
     """Whether the network is another than its defaults make it, dropout aside."""
     net = {key: found for key, found in row.cell.settings.items() if key.startswith("net.")}
-    return any(not key.startswith("net.drop") and s.domain is None and s.value != s.field.default
-               for key, s in net.items())  # fmt: skip
+    return any(
+        not key.startswith("net.drop") and s.domain is None and s.value != s.field.default
+        for key, s in net.items()
+    )
 
 
 def recipe_here(text: str) -> Any:
@@ -148,8 +157,12 @@ def _at_default(row: Row, key: str) -> bool:
 
 def _varying(rows: Sequence[Row], numbers: bool) -> set[str]:
     """Fields of the method in which rows differ, but for searched ones: numbers, or everything else."""
-    fields = {key: found.field for row in rows for key, found in row.cell.settings.items()
-              if key.startswith("method.")}  # fmt: skip
+    fields = {
+        key: found.field
+        for row in rows
+        for key, found in row.cell.settings.items()
+        if key.startswith("method.")
+    }
     wanted = [key for key, field in fields.items() if (field.type in (int, float)) == numbers]
     searched = {key for row in rows for key in row.cell.space}
     return {

@@ -80,8 +80,10 @@ class PaperTable:
         asked = self.unit.values() if isinstance(self.unit, Mapping) else [self.unit]
         for unit in asked:
             if unit not in units.UNITS:
-                raise fail(f"unknown unit {unit!r}{nearest(str(unit), units.UNITS)} "
-                           f"(known: {', '.join(units.UNITS)})")  # fmt: skip
+                raise fail(
+                    f"unknown unit {unit!r}{nearest(str(unit), units.UNITS)} "
+                    f"(known: {', '.join(units.UNITS)})"
+                )
         if _own_metrics(self.rows) and _own_metrics(self.columns):
             raise fail("rows and columns both name metrics; let one of them do it")
         if self.mean and (_own_metrics(self.columns) or MEAN in self.columns):
@@ -137,8 +139,10 @@ def _check_item(text: str, place: str) -> None:
     known = fields_of(registry.method(item.method, place).Config)
     for name, _ in item.fields:
         if name not in known:
-            raise UserError(f"{place} = {text!r}: {item.method} has no field {name!r}{nearest(name, known)} "
-                            f"(it has: {', '.join(known) or 'none'})")  # fmt: skip
+            raise UserError(
+                f"{place} = {text!r}: {item.method} has no field {name!r}{nearest(name, known)} "
+                f"(it has: {', '.join(known) or 'none'})"
+            )
 
 
 def _check_metric(text: str, place: str, known: Sequence[str], own: bool) -> None:

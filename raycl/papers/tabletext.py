@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from raycl import units
+from raycl import texttable, units
 from raycl.papers.cells import SUBSET, SUBSTITUTE, Entry, Filled, filled
 from raycl.papers.judging import ENOUGH
 from raycl.papers.tables import PaperTable
 from raycl.results.collect import searched_on
 from raycl.results.rows import Section
 from raycl.study.values import Study
-from raycl.text import ABSENT, COLUMNS, clipped, counted, padded, width_of, wrapped
+from raycl.text import ABSENT, COLUMNS, clipped, counted, width_of, wrapped
 
 WIDEST, LEAST = 26, 16  # longer names of columns are shortened; those of rows never below this for a second
 
-GAP = "   "  # between columns
+GAP = 3  # between columns
 BEYOND = "*"
 
 
@@ -79,8 +79,10 @@ def texts(entry: Entry) -> Texts:
         ]
     paper = [entry.word, ""]
     if printed is not None:
-        paper = [units.written(printed.value, unit, given, sign),
-                 "" if printed.std is None else units.written(printed.std, unit, given)]  # fmt: skip
+        paper = [
+            units.written(printed.value, unit, given, sign),
+            "" if printed.std is None else units.written(printed.std, unit, given),
+        ]
     difference = entry.difference
     apart = "" if difference is None else units.written(difference, unit, places, sign=True)
     return Texts(shown[0], shown[1], paper[0], paper[1], apart, BEYOND if entry.beyond else "")
@@ -238,7 +240,7 @@ def lines(study: Study, found: Filled, known: Sequence[Deviation]) -> list[str]:
         for label, name in zip(shown, found.columns, strict=True)
     ]
     tail = max(len(numbered.get(row, "")) for row in found.rows)
-    widest = len(GAP) + max(width_of(column[0]) for column in columns)
+    widest = GAP + max(width_of(column[0]) for column in columns)
     room = max(LEAST, COLUMNS - 2 * widest - tail)  # shorter names before one column alone
     short = clipped(found.rows, max(8, min(room, COLUMNS - widest - tail)))
     rows = [label + numbered.get(name, "") for label, name in zip(short, found.rows, strict=True)]
@@ -263,26 +265,19 @@ def _column(label: str, cells: Sequence[Texts], beside: bool) -> list[str]:
     if head == "ours" and any(cell.paper for cell in cells):
         parts.append(_aligned("paper", [(cell.paper or ABSENT, cell.paper_std) for cell in cells]))
     if any(cell.difference for cell in cells):
-        parts.append(_aligned("diff", [(cell.difference or ABSENT, cell.mark) for cell in cells], gap=""))
-    body = ["  ".join(line) for line in zip(*parts, strict=True)][0 if beside else 1 :]
-    width = max(map(width_of, [label, *body]))
-    return [padded(text, width) for text in [label, *body]]
+        parts.append(_aligned("diff", [(cell.difference or ABSENT, cell.mark) for cell in cells], gap=0))
+    body = texttable.grid(zip(*parts, strict=True), [texttable.Column()] * len(parts))[0 if beside else 1 :]
+    return texttable.grid([[text] for text in [label, *body]], [texttable.Column()])
 
 
-def _aligned(header: str, cells: Sequence[tuple[str, str]], gap: str = " ") -> list[str]:
+def _aligned(header: str, cells: Sequence[tuple[str, str]], gap: int = 1) -> list[str]:
     """Numbers to the right, deviations beside them; words across both."""
-    words = [not any(letter.isdigit() for letter in value) for value, _ in cells]
-    numbers = [cell for cell, word in zip(cells, words, strict=True) if not word]
-    wide = max((len(value) for value, _ in numbers), default=0)
-    tail = max((len(std) for _, std in numbers), default=0)
-    found = [
-        (value.rjust(wide) if value == ABSENT else value)
-        if word
-        else f"{value:>{wide}}{gap}{std:<{tail}}".rstrip()
-        for (value, std), word in zip(cells, words, strict=True)
-    ]
-    width = max(len(header), *map(len, found))
-    return [text.ljust(width) for text in [header, *found]]
+    marked = [(value, std if value == ABSENT or _has_digit(value) else None) for value, std in cells]
+    return [header, *texttable.pairs(marked, gap)]
+
+
+def _has_digit(text: str) -> bool:
+    return any(letter.isdigit() for letter in text)
 
 
 def _blocks(first: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -291,10 +286,12 @@ def _blocks(first: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list
     blocks: list[list[Sequence[str]]] = [[]]
     width = names
     for column in columns:
-        width += len(GAP) + width_of(column[0])
+        width += GAP + width_of(column[0])
         if width > COLUMNS and blocks[-1]:
             blocks.append([])
-            width = names + len(GAP) + width_of(column[0])
+            width = names + GAP + width_of(column[0])
         blocks[-1].append(column)
-    start = [padded(text, names) for text in first]
-    return [[GAP.join(line).rstrip() for line in zip(start, *block, strict=True)] for block in blocks]
+    return [
+        texttable.lines(zip(first, *block, strict=True), texttable.names_and_numbers(1 + len(block), GAP))
+        for block in blocks
+    ]

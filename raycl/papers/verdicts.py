@@ -158,9 +158,13 @@ class _Case:
         return rows_meant(item, here, self.named, self.reading, self.axis)
 
     def sample(
-        self, item: Item, rows: Iterable[Row], fields: Sequence[str], place: _Where,
+        self,
+        item: Item,
+        rows: Iterable[Row],
+        fields: Sequence[str],
+        place: _Where,
         read: Callable[[Row, Any, Sequence[int]], float | None] | None = None,
-    ) -> Sample:  # fmt: skip
+    ) -> Sample:
         """Means over whatever is not paired."""
         values: dict[tuple[int, tuple[Any, ...]], list[float]] = {}
         for row in rows:

@@ -60,6 +60,7 @@ def reuse_lift(masks: Sequence[Bits], sizes: Sequence[int]) -> NDArray[np.float6
         own = [ones(layer) for layer in masks[t]]
         inside = [ones(a & b) for a, b in zip(masks[t], used[t - 1], strict=True)]
         shares = zip([*inside, sum(inside)], [*own, sum(own)], chance, strict=True)
-        out[t] = [both / count / by_chance if count and by_chance else np.nan
-                  for both, count, by_chance in shares]  # fmt: skip
+        out[t] = [
+            both / count / by_chance if count and by_chance else np.nan for both, count, by_chance in shares
+        ]
     return out

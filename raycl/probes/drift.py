@@ -194,9 +194,11 @@ def follow(
                 arm.update(x, y)
                 if count in marks:
                     found[count] = accuracy(arm.logits, task.test, device)
-            enough = [] if reference is None else [
-                count for count, value in found.items() if value >= reference[step] - WITHIN
-            ]  # fmt: skip
+            enough = (
+                []
+                if reference is None
+                else [count for count, value in found.items() if value >= reference[step] - WITHIN]
+            )
             yield Reading(name, step, budget, found, min(enough, default=None), arm.movement())
 
 

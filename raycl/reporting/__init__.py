@@ -13,7 +13,6 @@ from raycl.reporting.csvfile import points_csv, sheets_csv, tables_csv, to_csv
 from raycl.reporting.latex import latex_text
 from raycl.reporting.table import table_text
 from raycl.results.collect import collect
-from raycl.runs.publish import publish
 from raycl.study.agenda import Agenda
 from raycl.study.values import Study
 from raycl.wholefiles import publish

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from raycl.errors import UserError, quoted
-from raycl.patterns import labels_chosen
 from raycl.reporting.shapes import Curve, Styles, levels_of
-from raycl.reporting.view import View
+from raycl.reporting.view import View, groups_meant
 from raycl.results.grammar import RUNNING, Metric, parse_metric
 from raycl.results.numbers import BY_TASK, along, is_signed, of_every_run, written
 from raycl.results.rows import Final, Group, Section
@@ -96,12 +95,8 @@ class Curves(View):
 
     def curves(self, section: Section) -> list[Curve]:
         """One for each label that has the numbers, in the study's order."""
-        found = [self._curve(group) for group in self._groups(section)]
+        found = [self._curve(group) for group in groups_meant(self.rows, section)]
         return [curve for curve in found if curve.levels]
-
-    def _groups(self, section: Section) -> list[Group]:
-        chosen = labels_chosen(self.rows, [group.label for group in section.groups])
-        return [group for group in section.groups if group.label in chosen]
 
     def _curve(self, group: Group) -> Curve:
         """Over the runs that measured it; a place that one of them lacks has no mean."""
@@ -158,10 +153,16 @@ class Curves(View):
         """A line per run and place."""
         about = {"view": self.title, "benchmark": section.benchmark, "subset": section.subset}
         return [
-            {**about, "label": group.label, "seed": final.seed, "order": row.cell.order, self.axis: level,
-             str(self.metric): value}
-            for group in self._groups(section)
+            {
+                **about,
+                "label": group.label,
+                "seed": final.seed,
+                "order": row.cell.order,
+                self.axis: level,
+                str(self.metric): value,
+            }
+            for group in groups_meant(self.rows, section)
             for row in group.rows
             for final in row.finals
             for level, value in self._numbers(final).items()
-        ]  # fmt: skip
+        ]

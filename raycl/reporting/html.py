@@ -234,19 +234,28 @@ def _paper(study: Study, found: Filled, deviations: Sequence[tabletext.Deviation
         "corner": "" if found.table.transpose else "method",
         "columns": [(label, marks[label], word) for label, word in zip(found.columns, words, strict=True)],
         "rows": [
-            (row, marks[row], [(cells[row, column], not word) for column, word in
-                               zip(found.columns, words, strict=True)])
+            (
+                row,
+                marks[row],
+                [(cells[row, column], not word) for column, word in zip(found.columns, words, strict=True)],
+            )
             for row in found.rows
         ],
         "caption": tabletext.caption(study, found),
         "notes": tabletext.notes(found),
-    }  # fmt: skip
+    }
 
 
 def _view(view: View, section: Section, name: str, styles: plots.Styles) -> dict[str, Any]:
     header, rows = view.lines(section)
-    return {"title": view.title, "header": header, "rows": rows, "caption": view.caption,
-            "svg": view.figure(section, name, styles), "notes": view.notes}  # fmt: skip
+    return {
+        "title": view.title,
+        "header": header,
+        "rows": rows,
+        "caption": view.caption,
+        "svg": view.figure(section, name, styles),
+        "notes": view.notes,
+    }
 
 
 def _main_line(group: Group, section: Section, styles: plots.Styles, marked: bool) -> dict[str, Any]:
@@ -319,8 +328,11 @@ def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[st
 def _configurations(rows: Sequence[Row]) -> dict[str, Any]:
     """What each row ran with; what its label did not fix and all rows share is said once."""
     fixed = [settings.fixed(row.cell) for row in rows]
-    shared = [each for each in fixed[0] if len(rows) > 1 and each.source not in ("label", "method")
-              and all(each in other for other in fixed)]  # fmt: skip
+    shared = [
+        each
+        for each in fixed[0]
+        if len(rows) > 1 and each.source not in ("label", "method") and all(each in other for other in fixed)
+    ]
     own = [[each for each in found if each not in shared] for found in fixed]
     return {
         "configurations": [_configuration(row, mine) for row, mine in zip(rows, own, strict=True)],

@@ -119,8 +119,14 @@ def _mark(label: str, known: Sequence[tabletext.Deviation]) -> str:
 def _deviations(known: Sequence[tabletext.Deviation]) -> str:
     """What the raised numbers mean, below all tables."""
     lines = [f"\\textsuperscript{{{deviation.number}}} {escaped(deviation.line)}\\par" for deviation in known]
-    return "\n".join(["\\begin{flushleft}\\footnotesize", "Where methods are not as published:\\par",
-                      *lines, "\\end{flushleft}"])  # fmt: skip
+    return "\n".join(
+        [
+            "\\begin{flushleft}\\footnotesize",
+            "Where methods are not as published:\\par",
+            *lines,
+            "\\end{flushleft}",
+        ]
+    )
 
 
 def _section(study: Study, section: Section) -> str:
@@ -157,8 +163,17 @@ def _tabular(kinds: str, head: Sequence[Sequence[str]], rows: Sequence[Sequence[
     def lines(some: Sequence[Sequence[str]]) -> list[str]:
         return [" & ".join(row) + " \\\\" for row in some]
 
-    return "\n".join([f"\\begin{{tabular}}{{{kinds}}}", "\\toprule", *lines(head), "\\midrule",
-                      *lines(rows), "\\bottomrule", "\\end{tabular}"])  # fmt: skip
+    return "\n".join(
+        [
+            f"\\begin{{tabular}}{{{kinds}}}",
+            "\\toprule",
+            *lines(head),
+            "\\midrule",
+            *lines(rows),
+            "\\bottomrule",
+            "\\end{tabular}",
+        ]
+    )
 
 
 def _float(caption: str, body: str, notes: Sequence[str]) -> str:

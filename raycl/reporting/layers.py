@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from raycl.errors import UserError
-from raycl.patterns import labels_chosen
 from raycl.reporting.shapes import ALL, Panel, Styles
-from raycl.reporting.view import View
+from raycl.reporting.view import View, groups_meant
 from raycl.results.grammar import Metric, parse_metric
 from raycl.results.numbers import along, by_task, written
 from raycl.results.rows import Final, Group, Section
@@ -56,12 +55,8 @@ class Layers(View):
 
     def panels(self, section: Section) -> list[Panel]:
         """One for each label that has the numbers, in the study's order."""
-        found = [self._panel(group) for group in self._groups(section)]
+        found = [self._panel(group) for group in groups_meant(self.rows, section)]
         return [panel for panel in found if panel.runs]
-
-    def _groups(self, section: Section) -> list[Group]:
-        chosen = labels_chosen(self.rows, [group.label for group in section.groups])
-        return [group for group in section.groups if group.label in chosen]
 
     def _panel(self, group: Group) -> Panel:
         runs = [numbers for final in group.finals if (numbers := self._numbers(final))]
@@ -112,13 +107,20 @@ class Layers(View):
         """A line per run, layer and task."""
         about = {"view": self.title, "benchmark": section.benchmark, "subset": section.subset}
         return [
-            {**about, "label": group.label, "seed": final.seed, "order": row.cell.order, "layer": layer,
-             "t": task, self.value: value}
-            for group in self._groups(section)
+            {
+                **about,
+                "label": group.label,
+                "seed": final.seed,
+                "order": row.cell.order,
+                "layer": layer,
+                "t": task,
+                self.value: value,
+            }
+            for group in groups_meant(self.rows, section)
             for row in group.rows
             for final in row.finals
             for (layer, task), value in self._numbers(final).items()
-        ]  # fmt: skip
+        ]
 
 
 def _spread(n: int, most: int) -> list[int]:

@@ -37,8 +37,14 @@ class Searches(View):
         for group in section.groups:
             found = sensitivity(group.rows)
             if found.trials:
-                texts = [fraction(found.ps), found.printed_interval or ABSENT, counted_trials(group.rows),
-                         fraction(found.lost), seconds(found.seconds), seconds(found.per_trial)]  # fmt: skip
+                texts = [
+                    fraction(found.ps),
+                    found.printed_interval or ABSENT,
+                    counted_trials(group.rows),
+                    fraction(found.lost),
+                    seconds(found.seconds),
+                    seconds(found.per_trial),
+                ]
                 rows.append([one_line(group.label), *texts])
         return header, rows
 

@@ -152,8 +152,13 @@ def _fixes(cell: Cell, key: str) -> bool:
 def _displaced(cells: Sequence[Cell], key: str) -> list[str]:
     """``0.25 of preset spg``: what presets and methods wanted where the study's fit has its way."""
     wanted = [(cell, cell.settings[key].instead) for cell in cells]
-    return list(dict.fromkeys(f"{old[0]!r} of {whose(cell, old[1])}" for cell, old in wanted
-                              if old and old[0] != cell.settings[key].value))  # fmt: skip
+    return list(
+        dict.fromkeys(
+            f"{old[0]!r} of {whose(cell, old[1])}"
+            for cell, old in wanted
+            if old and old[0] != cell.settings[key].value
+        )
+    )
 
 
 def plan_lines(study: Study, cells: Sequence[Cell]) -> list[str]:

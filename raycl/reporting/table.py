@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raycl import texttable
 from raycl.metrics import Metric, all_metrics
 from raycl.papers import tabletext
 from raycl.reporting.searches import Searches
@@ -20,7 +21,6 @@ from raycl.text import (
     clipped,
     counted,
     fraction,
-    padded,
     printable,
     quantity,
     seconds,
@@ -29,7 +29,6 @@ from raycl.text import (
 )
 
 MANY = 24  # labels that a reader can still compare line by line
-GAP = 2  # between columns
 LEAST = 24  # columns of the terminal for labels beside a study's own metrics
 
 
@@ -41,16 +40,10 @@ class Column:
     cells: Sequence[tuple[str, str]]
 
     def lines(self) -> list[str]:
-        """Header and cells in equal width."""
-        wide = max(len(value) for value, _ in self.cells)
-        tail = max(len(std) for _, std in self.cells)
-        cells = [
-            f"{value:>{wide}} {std:<{tail}}" if tail else f"{value:>{wide}}" for value, std in self.cells
-        ]
-        width = max(len(self.header), *map(len, cells))
-        if tail:  # a header over two numbers starts where the first starts
-            return [self.header.ljust(width), *(cell.ljust(width) for cell in cells)]
-        return [text.rjust(width) for text in [self.header, *cells]]
+        """Header and cells in equal width; a header over two numbers starts where the first starts."""
+        double = any(std for _, std in self.cells)
+        texts = [self.header, *texttable.pairs(self.cells)]
+        return texttable.grid([[text] for text in texts], [texttable.Column(right=not double)])
 
 
 def table_text(study: Study, agenda: Agenda) -> str:
@@ -74,17 +67,10 @@ def table_text(study: Study, agenda: Agenda) -> str:
 def sheet_lines(sheet: Sheet) -> list[str]:
     """Title, header, rows, notes; the first column to the left, numbers to the right."""
     table = [[printable(text) for text in row] for row in [sheet.header, *sheet.rows]]
-    widths = [max(map(width_of, column)) for column in zip(*table, strict=True)]
-    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= COLUMNS else " "
-    lines = [
-        gap.join(
-            [
-                padded(row[0], widths[0]),
-                *(" " * (w - width_of(text)) + text for text, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        ).rstrip()
-        for row in table
-    ]
+    columns = texttable.names_and_numbers(len(sheet.header))
+    if width_of(texttable.grid(table, columns)[0]) > COLUMNS:
+        columns = texttable.names_and_numbers(len(sheet.header), gap=1)
+    lines = texttable.lines(table, columns)
     return [*wrapped(sheet.title), *lines, *(line for note in sheet.notes for line in wrapped(note))]
 
 
@@ -110,7 +96,7 @@ def _fitting(columns: Sequence[Column]) -> list[list[Column]]:
     blocks: list[list[Column]] = []
     room = 0
     for column in columns:
-        width = len(column.lines()[0]) + GAP
+        width = len(column.lines()[0]) + texttable.GAP
         if width > room:
             blocks.append([])
             room = COLUMNS - LEAST
@@ -121,20 +107,17 @@ def _fitting(columns: Sequence[Column]) -> list[list[Column]]:
 
 def _block(section: Section, shown: Sequence[Column]) -> tuple[list[str], list[str]]:
     """Columns side by side, a line per method variant; and what its shortened labels are in full."""
-    columns = [column.lines() for column in shown]
+    numbers = list(zip(*(column.lines() for column in shown), strict=True))
     stars = [" *" if mark else "" for mark in marked(section)]
     names = [group.label for group in section.groups]
-    for gap in (GAP, 1):  # narrow gaps before shortened labels
-        room = COLUMNS - sum(len(lines[0]) + gap for lines in columns) - max(map(len, stars))
+    for gap in (texttable.GAP, 1):  # narrow gaps before shortened labels
+        columns = texttable.names_and_numbers(1 + len(shown), gap)
+        room = texttable.room_beside(numbers, columns[1:]) - max(map(len, stars))
         labels = clipped(names, room)
         if labels == names:
             break
     first = ["method", *(label + star for label, star in zip(labels, stars, strict=True))]
-    widest = max(map(width_of, first))
-    table = [
-        (" " * gap).join([padded(label, widest), *cells]).rstrip()
-        for label, *cells in zip(first, *columns, strict=True)
-    ]
+    table = texttable.lines([[label, *cells] for label, cells in zip(first, numbers, strict=True)], columns)
     return table, [f"{a} = {b}" for a, b in zip(labels, names, strict=True) if a != b]
 
 
@@ -149,16 +132,12 @@ def view_lines(view: View, section: Section) -> list[str]:
     if not rows:
         return []
     rows = [[printable(text) for text in row] for row in rows]
-    widths = [max(map(width_of, column)) for column in zip(header, *rows, strict=True)]
-    room = COLUMNS - sum(width + 2 for width in widths[1:])
-    names = [row[0] for row in rows]
-    firsts = dict(zip(dict.fromkeys(names), clipped(list(dict.fromkeys(names)), room), strict=True))
-    first = max(map(width_of, [header[0], *firsts.values()]))
-    lines = wrapped(f"{view.title}: {section.name}")
-    for name, *cells in [header, *([firsts[name], *cells] for name, *cells in rows)]:
-        numbers = [" " * (width - width_of(cell)) + cell
-                   for cell, width in zip(cells, widths[1:], strict=True)]  # fmt: skip
-        lines.append("  ".join([padded(name, first), *numbers]).rstrip())
+    columns = texttable.names_and_numbers(len(header))
+    room = texttable.room_beside([row[1:] for row in [header, *rows]], columns[1:])
+    names = list(dict.fromkeys(row[0] for row in rows))
+    firsts = dict(zip(names, clipped(names, room), strict=True))
+    table = [header, *([firsts[name], *cells] for name, *cells in rows)]
+    lines = wrapped(f"{view.title}: {section.name}") + texttable.lines(table, columns)
     return lines + [line for note in view.notes for line in wrapped(note)]
 
 

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from raycl import registry
 from raycl.errors import UserError, nearest, quoted
+from raycl.patterns import labels_chosen
 from raycl.reporting.shapes import Styles
-from raycl.results.rows import Section
+from raycl.results.rows import Group, Section
 from raycl.space import fields_of
 from raycl.study.values import Study
 
@@ -71,3 +72,9 @@ class View:
 def views_of(study: Study) -> list[View]:
     """The views of a study."""
     return [view for view in study.views if isinstance(view, View)]
+
+
+def groups_meant(pattern: str, section: Section) -> list[Group]:
+    """The groups of a section whose labels a pattern means, in the study's order."""
+    wanted = labels_chosen(pattern, [group.label for group in section.groups])
+    return [group for group in section.groups if group.label in wanted]

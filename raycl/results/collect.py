@@ -90,8 +90,11 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Row:
     known = all_metrics(own)
     cell, results = state.cell, state.results
     reference = None if cell.method.reference else _reference(state, agenda)
-    betas = {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items()
-             if r.status == "done"} if reference else {}  # fmt: skip
+    betas = (
+        {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
+        if reference
+        else {}
+    )
     wanted = tuple(state.seeds or (cell.trial_seed,))
     done = {seed: results[seed] for seed in wanted if seed in results and results[seed].status == "done"}
     finals = tuple(_final(seed, result, betas.get(seed), known) for seed, result in done.items())

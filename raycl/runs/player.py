@@ -152,9 +152,16 @@ def _told(error: BaseException) -> str:
 
 
 def _learn(
-    spec: RunSpec, reports: list[Report], about: dict[str, Any], where: Path | None, store: Path | None,
-    guard: process.Guard, *, device: str, **runtime: Any,
-) -> None:  # fmt: skip
+    spec: RunSpec,
+    reports: list[Report],
+    about: dict[str, Any],
+    where: Path | None,
+    store: Path | None,
+    guard: process.Guard,
+    *,
+    device: str,
+    **runtime: Any,
+) -> None:
     """Learn all tasks, from the start or from where an earlier attempt stood; reports as they come."""
     with process.untouched(spec.method):
         check_code(spec)

@@ -20,10 +20,19 @@ MOST_TASKS = 1_000_000
 LATEST = 1e11  # seconds: of a measure, and of Unix time
 _RUN = ("format", "key", "spec", "status", "message", "reports", "provenance")
 _OPTIONAL = {
-    "config": dict, "fit": dict, "identity": dict, "inputs": dict, "code": dict,
-    "order": int, "part": int, "evaluate": str, "numerics": str,
-    "network": str, "benchmark": str, "method": str,
-}  # fmt: skip
+    "config": dict,
+    "fit": dict,
+    "identity": dict,
+    "inputs": dict,
+    "code": dict,
+    "order": int,
+    "part": int,
+    "evaluate": str,
+    "numerics": str,
+    "network": str,
+    "benchmark": str,
+    "method": str,
+}
 _TEXTS = ("raycl", "commit", "source", "python", "torch", "numpy", "system", "cpu", "device", "numerics")
 _SECONDS = ("seconds", "started", "earlier_seconds")
 

@@ -19,14 +19,13 @@ import numpy as np
 import torch
 from torch.serialization import StorageType
 
-_VALUES = {int, float, complex, bool, str, bytes, bytearray, type(None), tuple, list, dict, set, frozenset}
+from raycl.runs.pickledcalls import CHECKS, PLAIN_CALLS, VALUES, Refused, check_factory, check_values
+
+__all__ = ["Refused", "Unpickler", "finding"]
+
 _SETTERS: tuple[Any, ...] = tuple(kind.__setitem__ for kind in (dict, OrderedDict, defaultdict, Counter))
 _HASHES_OF = ("builtins", "torch", "enum", "raycl", "dataclasses", "numpy")
 _pickle: Any = pickle  # the unpickler in Python, whose steps can be replaced
-
-
-class Refused(pickle.UnpicklingError):
-    """A file names or asks for something that no checkpoint holds."""
 
 
 class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
@@ -74,7 +73,7 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
             raise Refused("arguments that are no tuple")
         if isinstance(call, type):
             made = _instance(call, args)
-        elif id(call) in self._functions and (check := _CHECKS.get(getattr(call, "__name__", ""))):
+        elif id(call) in self._functions and (check := CHECKS.get(getattr(call, "__name__", ""))):
             check(args)
             made = call(*args)
         elif id(call) in self._functions and getattr(call, "finds", False):
@@ -173,8 +172,16 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
     dispatch[pickle.FROZENSET[0]] = load_frozenset
     dispatch[pickle.DICT[0]] = load_dict
     dispatch[pickle.BINPERSID[0]] = load_binpersid
-    for _step in (pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID,
-                  pickle.NEXT_BUFFER, pickle.READONLY_BUFFER):  # fmt: skip
+    for _step in (
+        pickle.INST,
+        pickle.OBJ,
+        pickle.EXT1,
+        pickle.EXT2,
+        pickle.EXT4,
+        pickle.PERSID,
+        pickle.NEXT_BUFFER,
+        pickle.READONLY_BUFFER,
+    ):
         dispatch[_step[0]] = _refused
 
 
@@ -194,8 +201,8 @@ def _made(kind: Any, args: Any, kwargs: Any) -> Any:
         if args or kwargs:
             raise Refused(f"an object of {kind.__name__} with arguments")
         return object.__new__(kind)
-    if issubclass(kind, bytes | bytearray | range) or kind in _PLAIN_CALLS:
-        _check_values(args)
+    if issubclass(kind, bytes | bytearray | range) or kind in PLAIN_CALLS:
+        check_values(args)
     return kind.__new__(kind, *args, **kwargs)
 
 
@@ -204,9 +211,9 @@ def _instance(kind: type, args: tuple[Any, ...]) -> Any:
     if issubclass(kind, enum.Enum):
         return _member(kind, args)
     if kind is defaultdict:
-        _check_factory(args)
-    elif kind in _PLAIN_CALLS:
-        _check_values(args)
+        check_factory(args)
+    elif kind in PLAIN_CALLS:
+        check_values(args)
         if kind in (bytes, bytearray) and any(type(arg) is int for arg in args):
             raise Refused(f"{kind.__name__} of a given size")
     elif not _reduces_itself(kind):
@@ -218,13 +225,16 @@ def _reduces_itself(kind: type) -> bool:
     """Whether a class says itself that it is made again by a call; of torch and Python there are others."""
     if kind.__module__.partition(".")[0] in ("torch", "builtins", "numpy"):
         return False
-    return any("__reduce__" in vars(k) or "__reduce_ex__" in vars(k) for k in kind.__mro__ if k is not object
-               and k.__module__.partition(".")[0] not in ("torch", "builtins", "numpy"))  # fmt: skip
+    return any(
+        "__reduce__" in vars(k) or "__reduce_ex__" in vars(k)
+        for k in kind.__mro__
+        if k is not object and k.__module__.partition(".")[0] not in ("torch", "builtins", "numpy")
+    )
 
 
 def _member(kind: type[enum.Enum], args: tuple[Any, ...]) -> enum.Enum:
     for member in kind.__members__.values():
-        if len(args) == 1 and type(args[0]) in _VALUES and args[0] == member.value:
+        if len(args) == 1 and type(args[0]) in VALUES and args[0] == member.value:
             return member
     raise Refused(f"a member that {kind.__name__} does not have")
 
@@ -289,26 +299,6 @@ def _check_hash(key: Any) -> None:
             raise Refused(f"a {type(key).__name__} as a key, whose class has a {name} of its own")
 
 
-def _check_values(args: Any, depth: int = 8) -> None:
-    """Arguments of plain values alone, and no number of bytes to be set aside."""
-    if type(args) is not tuple or depth == 0:
-        raise Refused("arguments that are no plain values")
-    for arg in args:
-        if type(arg) is tuple:
-            _check_values(arg, depth - 1)
-        elif type(arg) in (list, set, frozenset):
-            _check_values(tuple(arg), depth - 1)
-        elif type(arg) is dict:
-            _check_values((*arg.keys(), *arg.values()), depth - 1)
-        elif type(arg) not in _VALUES and not isinstance(arg, torch.dtype | np.dtype):
-            raise Refused(f"a {type(arg).__name__} as an argument")
-
-
-def _check_factory(args: tuple[Any, ...]) -> None:
-    if len(args) > 1 or not all(arg is None or arg in (set, dict, list, int, float, Counter) for arg in args):
-        raise Refused("a defaultdict that makes what no checkpoint holds")
-
-
 def _is_storage(kind: type) -> bool:
     return issubclass(kind, torch.TypedStorage | torch.UntypedStorage)
 
@@ -321,79 +311,3 @@ def _width(kind: Any) -> int:
         raise Refused("a tensor of no known storage")
     width: int = kind.dtype.itemsize
     return width
-
-
-def _check_tensor(args: tuple[Any, ...]) -> None:
-    """Of `_rebuild_tensor_v2`: a storage, where in it, and no hooks."""
-    match args:
-        case (storage, int(_), tuple(), tuple(), bool(_), hooks, *more):
-            if not isinstance(storage, torch.TypedStorage | torch.UntypedStorage):
-                raise Refused("a tensor of what is no storage")
-            if type(hooks) not in (dict, OrderedDict) or hooks or any(more):
-                raise Refused("a tensor with hooks")
-        case _:
-            raise Refused("a tensor made in another way")
-
-
-def _check_parameter(args: tuple[Any, ...]) -> None:
-    """Of `_rebuild_parameter`: a tensor, whether it is trained, and no hooks nor a state of its own."""
-    match args:
-        case (tensor, bool(_), hooks, *more):
-            if (
-                type(tensor) is not torch.Tensor
-                or type(hooks) not in (dict, OrderedDict)
-                or hooks
-                or any(more)
-            ):
-                raise Refused("a parameter with hooks or a state")
-        case _:
-            raise Refused("a parameter made in another way")
-
-
-def _check_array(args: tuple[Any, ...]) -> None:
-    if len(args) != 3 or args[0] is not np.ndarray or args[1] != (0,) or type(args[2]) is not bytes:
-        raise Refused("an array made in another way")
-
-
-def _check_scalar(args: tuple[Any, ...]) -> None:
-    if len(args) != 2 or not isinstance(args[0], np.dtype) or args[0].hasobject or type(args[1]) is not bytes:
-        raise Refused("a number made in another way")
-
-
-def _check_buffer(args: tuple[Any, ...]) -> None:
-    match args:
-        case (bytes() | bytearray(), np.dtype(), tuple(), "C" | "F", *_):
-            return
-    raise Refused("an array made in another way")
-
-
-def _check_encoding(args: tuple[Any, ...]) -> None:
-    if len(args) != 2 or type(args[0]) is not str or args[1] != "latin1":
-        raise Refused("bytes made in another way")
-
-
-def _check_names(args: tuple[Any, ...]) -> None:
-    """Of NumPy's generators: names, numbers, and the bit generator or seeds made before."""
-    known = np.random.BitGenerator | np.random.SeedSequence
-    for arg in args:
-        if not (isinstance(arg, known) or arg is np.random.PCG64 or arg is np.random.SeedSequence):
-            _check_values((arg,))
-
-
-_PLAIN_CALLS: set[Any] = {
-    bytes, set, frozenset, slice, complex, bytearray, range, OrderedDict, defaultdict, Counter, deque,
-    torch.Size, torch.device, np.dtype,
-}  # fmt: skip
-_CHECKS: dict[str, Callable[[tuple[Any, ...]], None]] = {
-    "_rebuild_tensor_v2": _check_tensor,
-    "_rebuild_parameter": _check_parameter,
-    "_rebuild_parameter_with_state": _check_parameter,
-    "_reconstruct": _check_array,
-    "scalar": _check_scalar,
-    "_frombuffer": _check_buffer,
-    "encode": _check_encoding,
-    "_get_layout": _check_values,
-    "__generator_ctor": _check_names,
-    "__bit_generator_ctor": _check_names,
-    "__pyx_unpickle_SeedSequence": _check_names,
-}

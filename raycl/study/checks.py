@@ -28,8 +28,11 @@ def check_study(study: Study, place: str) -> None:
         raise UserError(
             f"{place}: benchmarks = {quoted(study.benchmarks)} should be a list of at least one name"
         )
-    for name, allowed in (("protocol", ("val", "paper")), ("numerics", ("strict", "fast")),
-                          ("evaluate", (None, "learnt", "ends", "full"))):  # fmt: skip
+    for name, allowed in (
+        ("protocol", ("val", "paper")),
+        ("numerics", ("strict", "fast")),
+        ("evaluate", (None, "learnt", "ends", "full")),
+    ):
         given = getattr(study, name)
         if not ((isinstance(given, str) or given is None) and given in allowed):
             raise UserError(f"{place}: {name} = {quoted(given)} is none of {allowed}")

@@ -21,9 +21,9 @@ from torch.func import functional_call, vmap
 from raycl import streams
 from raycl.errors import UserError
 from raycl.supermasks.bank import Backbone, BasisMask
+from raycl.supermasks.flat import Masks
 from raycl.supermasks.loop import (
     Chain,
-    Masks,
     Model,
     Single,
     draws,
@@ -234,9 +234,14 @@ def train(
 
 
 def _chunks(
-    backbone: Backbone, orders: Sequence[Order], rules: Rules, config: Fit.Config, chunk: int | None,
-    pulse: PulseOfMasks | None, batch_impl: BatchImpl | None,
-) -> Iterator[tuple[int, BasisMask]]:  # fmt: skip
+    backbone: Backbone,
+    orders: Sequence[Order],
+    rules: Rules,
+    config: Fit.Config,
+    chunk: int | None,
+    pulse: PulseOfMasks | None,
+    batch_impl: BatchImpl | None,
+) -> Iterator[tuple[int, BasisMask]]:
     sizes = [len(order.task.train) for order in orders]
     for size in sorted(set(sizes), key=sizes.index):
         alike = [i for i, n in enumerate(sizes) if n == size]
@@ -251,9 +256,14 @@ def _chunks(
 
 @torch.no_grad()
 def _together(
-    backbone: Backbone, positions: Sequence[int], orders: Sequence[Order], rules: Rules, config: Fit.Config,
-    pulse: PulseOfMasks | None, batch_impl: BatchImpl | None,
-) -> list[tuple[int, BasisMask]]:  # fmt: skip
+    backbone: Backbone,
+    positions: Sequence[int],
+    orders: Sequence[Order],
+    rules: Rules,
+    config: Fit.Config,
+    pulse: PulseOfMasks | None,
+    batch_impl: BatchImpl | None,
+) -> list[tuple[int, BasisMask]]:
     """One chunk; each mask's seconds are its share of the chunk's."""
     started = time.perf_counter()
     masks = Masks(backbone, orders, rules, (len(orders),))

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from raycl import registry, userfiles
+from raycl import registry, texttable, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.benchmarks.prepared import Progress, shown
+from raycl.benchmarks.sheet import contact_sheet
 from raycl.benchmarks.sources import Source
 from raycl.errors import Obstacle, UserError
 from raycl.filenames import file_name
@@ -23,10 +24,15 @@ from raycl.space import fields_of
 from raycl.study.file import read_study
 from raycl.tasks import Benchmark
 from raycl.terminal.words import say
+from raycl.text import cut
+from raycl.texttable import Column
 
 WIDTH = 80
 NAME = 18  # columns of a name in a table, at most
 TENTHS = 10  # of how much is done, where no bar can be drawn
+_OF_TASKS = [Column(right=True, width=4), Column(width=39), Column(right=True, width=7, gap=1)]
+_OF_TASKS += [Column(right=True, width=8, gap=0)] * 3  # train, val, test
+_OF_SOURCES = [Column(width=17), Column(width=8, gap=1), Column(gap=1)]
 
 
 def benchmark_rows() -> list[tuple[str, str, str]]:
@@ -77,10 +83,11 @@ def _tasks(recipe: Recipe, benchmark: Benchmark) -> list[str]:
     named = {task.class_names for task in benchmark.tasks}
     if len(named) == 1 and benchmark.tasks[0].class_names:
         lines.append(_shortened(f"  classes of each task: {', '.join(benchmark.tasks[0].class_names)}"))
-    lines.append(f"  task  name{'':36}classes   train     val    test")
+    lines.append(f"  {texttable.line(('task', 'name', 'classes', 'train', 'val', 'test'), _OF_TASKS)}")
     for task in benchmark.tasks:
-        counts = "".join(f"{len(split):>8}" for split in (task.train, task.val, task.test))
-        lines.append(f"  {task.index + 1:>4}  {task.name:<39.39} {task.classes:>7}{counts}")
+        numbers = [task.classes, *map(len, (task.train, task.val, task.test))]
+        row = [str(task.index + 1), cut(task.name, 39), *map(str, numbers)]
+        lines.append(f"  {texttable.line(row, _OF_TASKS)}")
         if len(named) > 1 and task.class_names:
             lines.append(_shortened(f"        {', '.join(task.class_names)}"))
     wanted = recipe.counts()
@@ -96,27 +103,23 @@ def benchmarks_table(wanted: Sequence[str]) -> str:
     Raises:
         UserError: unknown name or bad setting.
     """
-    rows: list[tuple[str, ...]] = [("benchmark", "tasks", "classes", "train/val/test")]
+    rows = [("benchmark", "tasks", "classes", "train/val/test", "")]
     rows += [_row(registry.recipe(name)) for name in wanted]
     first = min(NAME, max(len(row[0]) for row in rows))
-    lines = []
-    for name, *cells in rows:
-        name = name if len(name) <= first else name[: first - 3] + "..."
-        widths = (5, 7, 18) if len(cells) > 1 else ()
-        rest = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)]
-        lines.append(_shortened("  ".join([f"{name:<{first}}", *rest, *cells[len(widths) :]]).rstrip()))
-    return "\n".join(lines)
+    columns = [Column(width=first), Column(width=5), Column(width=7), Column(width=18), Column()]
+    table = [(name if len(name) <= first else name[: first - 3] + "...", *cells) for name, *cells in rows]
+    return "\n".join(map(_shortened, texttable.lines(table, columns)))
 
 
-def _row(recipe: Recipe) -> tuple[str, ...]:
+def _row(recipe: Recipe) -> tuple[str, str, str, str, str]:
     lacks = [name for name in recipe.needs() if sources.missing(name)]
     if lacks:
         from_dir = "" if sources.source(lacks[0]).fetched else " --from DIR"
-        return str(recipe), f"blocked: raycl data prepare {lacks[0]}{from_dir}"
+        return str(recipe), f"blocked: raycl data prepare {lacks[0]}{from_dir}", "", "", ""
     try:
         benchmark = registry.load(recipe)
     except UserError as error:
-        return str(recipe), f"blocked: {str(error).splitlines()[0]}"
+        return str(recipe), f"blocked: {str(error).splitlines()[0]}", "", "", ""
     wanted = recipe.counts()
     verdict = (
         "equal" if wanted and _agrees(benchmark, wanted) else f"paper {_slashed(wanted)}" if wanted else ""
@@ -152,8 +155,6 @@ def write_sheet(name: str, out: str | None) -> Path:
     Raises:
         UserError: the data are not here, or the file cannot be written.
     """
-    from raycl.benchmarks.sheet import contact_sheet
-
     benchmark = registry.load(name)
     plain = re.sub(r"[()'\"\s]+", "_", benchmark.name).strip("_")
     file = Path(out or f"{file_name(plain)}.png")
@@ -196,7 +197,8 @@ def _source(name: str, source: Source, of_benchmarks: str, of_studies: str) -> l
         "benchmarks": of_benchmarks,
         "studies": of_studies,
     }
-    lines = [f"{name:<17} {state:<8} {size}, {how}", *_wrapped(f"{source.title}: {source.summary}", 2)]
+    lines = [texttable.line((name, state, f"{size}, {how}"), _OF_SOURCES)]
+    lines += _wrapped(f"{source.title}: {source.summary}", 2)
     return lines + [line for fact, text in facts.items() if text for line in _wrapped(f"{fact}: {text}", 2)]
 
 
@@ -294,6 +296,9 @@ def _shortened(line: str) -> str:
 def _wrapped(text: str, indent: int) -> list[str]:
     """Lines of the text; what follows the first is indented further."""
     return textwrap.wrap(
-        text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2),
+        text,
+        WIDTH,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + 2),
         break_on_hyphens=False,
-    )  # fmt: skip
+    )

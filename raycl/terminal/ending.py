@@ -15,7 +15,7 @@ import tempfile
 import traceback
 from datetime import UTC, datetime
 
-from raycl import __version__
+from raycl import __version__, userfiles
 from raycl.errors import SCREEN, UserError, redacted, screen_line, typed_path
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -95,8 +95,6 @@ def _ended(error: BaseException, verbose: bool, lasting: bool) -> int:
 def _users(error: BaseException) -> str:
     """The line of a user's own file, such as a view, that led to an error, and its words; "" if none did."""
     try:
-        from raycl import userfiles  # not everything that ends has needed it
-
         return userfiles.fault(error)
     except Exception:  # of an exception class of the user's
         return ""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
+from raycl import userfiles
 from raycl.errors import UserError
+
+# Imports stand inside functions, for `raycl --help` loads this module and must not wait for torch and rich.
 
 
 def methods(arguments: Any) -> int:
-    from raycl import userfiles
-
     with userfiles.beside(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
         return _show_methods(arguments)
 
@@ -48,8 +50,6 @@ def _show_methods(arguments: Any) -> int:
 
 
 def benchmarks(arguments: Any) -> int:
-    from raycl import userfiles
-
     with userfiles.beside(Path.cwd()):
         return _show_benchmarks(arguments)
 
@@ -78,10 +78,10 @@ def _first_line(text: str | None) -> str:
 
 def _print_columns(rows: Sequence[tuple[str, str, str]], width: int = 80) -> None:
     """Name, text and note, a line each; the text is what is cut to fit the screen."""
-    from textwrap import shorten
+    from raycl import texttable
 
-    first = max(len(row[0]) for row in rows) + 2
-    last = max(len(row[2]) for row in rows)
-    room = width - first - last - 2
-    for name, text, note in rows:
-        print(f"{name:<{first}}{shorten(text, room, placeholder=' ...'):<{room}}  {note}".rstrip())
+    rest = max(len(row[0]) for row in rows) + max(len(row[2]) for row in rows) + 2 * texttable.GAP
+    room = width - rest
+    table = [(name, shorten(text, room, placeholder=" ..."), note) for name, text, note in rows]
+    columns = [texttable.Column(), texttable.Column(width=room), texttable.Column()]
+    print("\n".join(texttable.lines(table, columns)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
+from raycl import texttable
 from raycl.errors import Obstacle
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.results.collect import failure_of, older, subset_of
@@ -37,17 +37,18 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
         store_root: as the user wrote it.
         slots: CPUs that runs can use at once.
     """
-    table = [_plan_cells(state, agenda, slots) for state in agenda.states]
-    widths = [max(map(len, column)) for column in zip(_HEADER[1:], *table, strict=True)]
-    names = _names(agenda, COLUMNS - sum(widths) - GAP * len(widths))
-    widths.insert(0, max([NAME, *map(width_of, names)]))
-    lines = [*_heading(study, agenda, store_root), _plan_line(_HEADER, widths)]
+    rows = [_HEADER[1:], *(_plan_cells(state, agenda, slots) for state in agenda.states)]
+    names = _names(agenda, texttable.room_beside(rows, _FACTS))
+    width = max([NAME, *map(width_of, names)])
+    table = [(name, *row) for name, row in zip((_HEADER[0], *names), rows, strict=True)]
+    header, *table_lines = texttable.lines(table, [texttable.Column(width=width), *_FACTS])
+    lines = [*_heading(study, agenda, store_root), header]
     told: set[Obstacle] = set()
-    for state, name, row in zip(agenda.states, names, table, strict=True):
+    for state, name, line in zip(agenda.states, names, table_lines, strict=True):
         if state.cell.blocked and not state.complete:
-            lines += _blocked_lines(state.cell.blocked, name, widths[0], told)
+            lines += _blocked_lines(state.cell.blocked, name, width, told)
             continue
-        lines.append(_plan_line((name, *row), widths))
+        lines.append(line)
         if failure := "" if state.complete else failure_of(state, agenda):
             lines.append("  " + clip(f"failed last time, will be tried again: {failure}", COLUMNS - 2))
     lines += plan_lines(study, [state.cell for state in agenda.states])
@@ -56,8 +57,10 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
         lines += wrapped(text)
     masks = agenda.masks
     if masks.done < len(masks.wanted):
-        lines += wrapped(f"{len(masks.wanted)} basis masks for these runs, {masks.done} trained, "
-                         f"{len(masks.wanted) - masks.done} to train")  # fmt: skip
+        left = len(masks.wanted) - masks.done
+        lines += wrapped(
+            f"{len(masks.wanted)} basis masks for these runs, {masks.done} trained, {left} to train"
+        )
     below = _built_on(agenda)
     if missing := sum(agenda.store.get(key) is None for key in below):
         lines += wrapped(f"{counted(len(below), 'run')} that these build on, {missing} to do first")
@@ -78,16 +81,7 @@ def _built_on(agenda: Agenda) -> set[str]:
 
 
 _HEADER = ("cell", "search", "final", "runs", "done ", "est.")
-
-
-GAP = 2
-
-
-def _plan_line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """Texts to the left, numbers to the right."""
-    texts = [padded(text, width) for text, width in zip(row[:3], widths[:3], strict=True)]
-    numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
-    return (" " * GAP).join([*texts, *numbers]).rstrip()
+_FACTS = [*[texttable.Column()] * 2, *[texttable.Column(right=True)] * 3]  # what stands behind the cell
 
 
 def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ...]:
@@ -139,7 +133,7 @@ def _blocked_lines(blocked: Obstacle, name: str, width: int, told: set[Obstacle]
     if blocked in told:
         return [f"{padded(name, width)}  blocked: as above"]
     told.add(blocked)
-    indent = " " * (width + GAP)
+    indent = " " * (width + texttable.GAP)
     lines = wrapped(f"{padded(name, width)}  blocked: {blocked.reason}", indent)
     for text in blocked.remedies:
         lines += [f"{indent}{line}" for line in wrapped(f"-> {text}", "   ", COLUMNS - len(indent))]

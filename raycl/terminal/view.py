@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from raycl import registry, userfiles
+from raycl import registry, texttable, userfiles
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
@@ -30,8 +30,11 @@ from raycl.text import (
     cut,
     fraction,
     one_line,
-    padded,
 )
+from raycl.texttable import Column
+
+_OF_CELL = [Column(width=NAME), Column(width=13), Column(width=15, gap=1), Column(width=9), Column()]
+_ALONE = [Column(width=NAME), Column()]  # a cell of which there is only one thing to say
 
 
 @dataclass
@@ -236,31 +239,27 @@ def _cell_line(
 ) -> str:
     """label / benchmark  search 8/8  best val .842  final 3/3  acc .838, or where its run stands."""
     cell, (trials, finals) = state.cell, booked
-    parts = [padded(name, NAME)]
     if cell.blocked and not state.complete:
-        return f"{parts[0]}  blocked: raycl plan says what it needs"
+        return texttable.line((name, "blocked: raycl plan says what it needs"), _ALONE)
     if state.failed:
-        return f"{parts[0]}  failed: {fault_of(next(iter(state.failed.values())))}"
-    if cell.search is None:
-        parts.append(" " * 29)
-    else:
-        wanted = max(state.wanted, len(state.trials))
+        return texttable.line((name, f"failed: {fault_of(next(iter(state.failed.values())))}"), _ALONE)
+    search = said = ""
+    if cell.search is not None:
+        search = f"search {trials}/{max(state.wanted, len(state.trials))}"
         best = state.leader.objective(cell) if state.leader else None
         split = "test" if cell.protocol == "paper" else "val"
         said = f"best {split} {fraction(best)}" if best is not None else ""
-        parts.append(f"{f'search {trials}/{wanted}':<13} {said:<15}")
     final = f"final {finals}/{len(state.seeds)}" if state.seeds else ""
+    more = ""
     if live and all(isinstance(run.job, MaskJob) for run in live):
-        parts.append("trains basis masks")
+        final = "trains basis masks"
     elif live and any(isinstance(run.job, Job) and run.job.role.seed is not None for run in live):
-        parts.append(f"{final}, {_progress(live, tasks, epoch=False)}")
+        final = f"{final}, {_progress(live, tasks, epoch=False)}"
     elif live:
-        parts.append(_progress(live, tasks))
+        final = _progress(live, tasks)
     elif state.complete and (accs := _accs(state)):
-        parts.append(f"{final:<9}  acc {fraction(sum(accs) / len(accs))}")
-    else:
-        parts.append(final)
-    return "  ".join(parts).rstrip()
+        more = f"acc {fraction(sum(accs) / len(accs))}"
+    return texttable.line((name, search, said, final, more), _OF_CELL)
 
 
 def _accs(state: CellState) -> list[float]:

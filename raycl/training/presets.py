@@ -46,16 +46,32 @@ def _dropout(drop1: float, drop2: float) -> dict[str, float]:
 
 
 def _cosine(optimiser: str, lr: float, batch: int, epochs: int, weight_decay: float = 0.0) -> dict[str, Any]:
-    return {"optimiser": optimiser, "lr": lr, "schedule": "cosine", "stop": "never", "batch": batch,
-            "epochs": epochs, "weight_decay": weight_decay, "keep": "last"}  # fmt: skip
+    return {
+        "optimiser": optimiser,
+        "lr": lr,
+        "schedule": "cosine",
+        "stop": "never",
+        "batch": batch,
+        "epochs": epochs,
+        "weight_decay": weight_decay,
+        "keep": "last",
+    }
 
 
 def _constant(optimiser: str, lr: float, batch: int, epochs: int) -> dict[str, Any]:
     return _cosine(optimiser, lr, batch, epochs) | {"schedule": "constant"}
 
 
-_NESTEROV = {"optimiser": "sgd", "momentum": 0.9, "nesterov": True, "batch": 32, "stop": "never",
-             "schedule": "steps", "factor": 10.0, "keep": "last"}  # fmt: skip
+_NESTEROV = {
+    "optimiser": "sgd",
+    "momentum": 0.9,
+    "nesterov": True,
+    "batch": 32,
+    "stop": "never",
+    "schedule": "steps",
+    "factor": 10.0,
+    "keep": "last",
+}
 
 PRESETS: Mapping[str, Preset] = {
     "spg": Preset(
@@ -107,7 +123,7 @@ PRESETS: Mapping[str, Preset] = {
     "desk": Preset({"epochs": 10, "patience": 2, "batch": 64}),
     "ksm_desk": Preset({"epochs": 30, "milestones": (15, 24)}),  # what 100 epochs do, on a desk
     "prm_desk": Preset({"lr": 0.1, "epochs": 60, "patience": 3}),  # a tenth of the images: .025 takes 200
-}  # fmt: skip
+}  # fmt: skip  # each preset reads as a table of constants
 
 
 def parts_of(name: str | None, place: str) -> list[str]:

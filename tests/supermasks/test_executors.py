@@ -23,7 +23,7 @@ from raycl.masks import kept, top_k
 from raycl.methods.supsup import SupSup
 from raycl.networks import Start
 from raycl.space import filled
-from raycl.supermasks import loop, selection, stacked
+from raycl.supermasks import flat, loop, selection, stacked
 from raycl.supermasks.bank import Backbone, BasisMask, backbone_of
 from raycl.supermasks.edge_popup import density_of, draw_scores, mask_of
 from raycl.supermasks.rules import Order, Rules
@@ -99,14 +99,14 @@ def trained(
 ) -> Trained:
     """By the loop, or stacked with `impl` for the network."""
     scores: list[Tensor] = []
-    finished = loop.Masks.finished
+    finished = flat.Masks.finished
 
-    def watching(self: loop.Masks, *args: Any) -> list[BasisMask]:
+    def watching(self: flat.Masks, *args: Any) -> list[BasisMask]:
         scores.extend(self.scores.view(-1, self.ends[-1]).clone())
         return finished(self, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Masks, "finished", watching)
+        patch.setattr(flat.Masks, "finished", watching)
         made: Iterator[tuple[int, BasisMask]]
         if impl == "loop only":
             made = train_masks(net, orders, rules, config, executor="loop", **more)
@@ -275,7 +275,7 @@ def test_one_step_and_the_isolation_of_its_gradients(network: str) -> None:
     impls: tuple[Any, ...] = ("bmm", "loop", "vmap") if network == MLP else ("loop", "vmap")
     for impl in impls:
         with torch.no_grad():
-            masks = loop.Masks(net, orders, Rules(), (5,))
+            masks = flat.Masks(net, orders, Rules(), (5,))
             step = stacked.Gradient(masks, stacked.model_of(net, masks, impl))
             step(x, y)
             gradients[impl] = masks.gradient.clone()
@@ -388,7 +388,7 @@ def test_selection_keeps_the_later_of_equals(levels: int) -> None:
 def test_updates_have_the_bits_of_torch(settings: dict[str, Any]) -> None:
     on = data(MLP)
     config = config_of(**settings)
-    masks = loop.Masks(backbone(MLP, on), orders_of(on), Rules(), (5,))
+    masks = flat.Masks(backbone(MLP, on), orders_of(on), Rules(), (5,))
     update = loop.Elementwise(config, masks)
     parameter = masks.scores.clone().requires_grad_()
     optimiser = optimiser_of(config, [parameter])

@@ -20,8 +20,22 @@ from raycl.benchmarks.prepared import (
 from raycl.benchmarks.sources.base import Source
 from raycl.errors import NotPrepared, Obstacle, UserError, nearest
 
-__all__ = ["Arrays", "Contents", "Folder", "Source", "arrays", "facts", "fingerprint", "missing", "prepare",
-           "source", "sources", "status", "subset", "verify"]  # fmt: skip
+__all__ = [
+    "Arrays",
+    "Contents",
+    "Folder",
+    "Source",
+    "arrays",
+    "facts",
+    "fingerprint",
+    "missing",
+    "prepare",
+    "source",
+    "sources",
+    "status",
+    "subset",
+    "verify",
+]
 
 
 @functools.cache

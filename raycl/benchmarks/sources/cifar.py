@@ -39,10 +39,28 @@ class _Kind:
         return self.classes == 100
 
 
-_TEN = _Kind("CIFAR-10", "cifar-10-batches-py", tuple(f"data_batch_{i}" for i in range(1, 6)), "test_batch",
-             "batches.meta", "labels", "label_names", 10, "cifar10[!0]*.npz")  # fmt: skip
-_HUNDRED = _Kind("CIFAR-100", "cifar-100-python", ("train",), "test", "meta", "fine_labels",
-                 "fine_label_names", 100, "cifar100*.npz")  # fmt: skip
+_TEN = _Kind(
+    "CIFAR-10",
+    "cifar-10-batches-py",
+    tuple(f"data_batch_{i}" for i in range(1, 6)),
+    "test_batch",
+    "batches.meta",
+    "labels",
+    "label_names",
+    10,
+    "cifar10[!0]*.npz",
+)
+_HUNDRED = _Kind(
+    "CIFAR-100",
+    "cifar-100-python",
+    ("train",),
+    "test",
+    "meta",
+    "fine_labels",
+    "fine_label_names",
+    100,
+    "cifar100*.npz",
+)
 
 
 def _read(kind: _Kind, reading: Reading) -> Contents:

@@ -30,8 +30,18 @@ _FASHION = {  # git blob ids of the published idx files, header and all
     "train_images": "ff2f5a96367a3c1656f09c93649f07143ff8b11e",
     "test_images": "37bac79bc6f002d965f363e0b20514904504a4d9",
 }
-_GARMENTS = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
-             "ankle boot")  # fmt: skip
+_GARMENTS = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 
 
 def _read_mnist(reading: Reading) -> Contents:

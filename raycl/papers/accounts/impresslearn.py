@@ -256,4 +256,4 @@ TABLE_2: tuple[Row, ...] = (
         _printed("33667", "1200", "1207", "27.89"), 0),
     Row("WRN-50-2", "ImageNet", "WRN-50-2-bottleneck", 68_900_000, 75, 53, _IMAGENET,
         _printed("16821", "3975", "616.28", "27.2")),
-)  # fmt: skip
+)  # fmt: skip  # two lines for each row of the paper's table

@@ -64,8 +64,16 @@ def _columns(points: Sequence[tuple[float, Any]]) -> tuple[list[float], list[Any
 def _crosses(ax: Axes, places: Sequence[float]) -> None:
     """Diverged trials have no height: they stand on the lower edge."""
     if places:
-        ax.plot(places, np.zeros(len(places)), ls="", marker="x", color="#666666", ms=5,
-                transform=ax.get_xaxis_transform(), clip_on=False)  # fmt: skip
+        ax.plot(
+            places,
+            np.zeros(len(places)),
+            ls="",
+            marker="x",
+            color="#666666",
+            ms=5,
+            transform=ax.get_xaxis_transform(),
+            clip_on=False,
+        )
 
 
 def sensitivity(section: Section, styles: Styles, name: str) -> str:

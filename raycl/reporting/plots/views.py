@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,11 +27,8 @@ from raycl.reporting.plots.look import (
     styles_of,
     svg,
 )
-from raycl.reporting.shapes import ALL, Curve, Style, Styles, levels_of
+from raycl.reporting.shapes import ALL, Box, Curve, Panel, Style, Styles, levels_of
 from raycl.text import clip, plain_value
-
-if TYPE_CHECKING:
-    from raycl.reporting.shapes import Box, Panel
 
 
 def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str) -> str:
@@ -71,9 +68,18 @@ def _box(ax: Axes, middle: float, width: float, box: Box, style: Style) -> None:
     """Quartiles and whiskers to the last point within one and a half of their distance, points on top."""
     line: dict[str, Any] = {"color": style.colour, "lw": 1}
     filled = {"facecolor": to_rgba(style.colour, 0.25), "edgecolor": style.colour}
-    ax.boxplot([box.values], positions=[middle], widths=width, showfliers=False, manage_ticks=False,
-               patch_artist=True, boxprops=filled, medianprops=line | {"lw": 1.8}, whiskerprops=line,
-               capprops=line)  # fmt: skip
+    ax.boxplot(
+        [box.values],
+        positions=[middle],
+        widths=width,
+        showfliers=False,
+        manage_ticks=False,
+        patch_artist=True,
+        boxprops=filled,
+        medianprops=line | {"lw": 1.8},
+        whiskerprops=line,
+        capprops=line,
+    )
     spread = np.linspace(-0.3, 0.3, len(box.values)) * width if len(box.values) > 1 else [0.0]
     places = [middle + shift for shift in spread]
     ax.scatter(places, box.values, s=8, color=style.colour, marker=style.marker, lw=0, alpha=0.8, zorder=3)
@@ -87,9 +93,15 @@ def _crossing(ax: Axes, box: Box, style: Style) -> None:
 
 
 def lines(
-    found: Sequence[Curve], styles: Styles, xlabel: str, ylabel: str, about: str, name: str,
-    signed: bool = False, wide: bool = False,
-) -> str:  # fmt: skip
+    found: Sequence[Curve],
+    styles: Styles,
+    xlabel: str,
+    ylabel: str,
+    about: str,
+    name: str,
+    signed: bool = False,
+    wide: bool = False,
+) -> str:
     """A line per label against numbers or names, one standard deviation over runs as a band.
 
     Args:

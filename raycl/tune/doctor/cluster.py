@@ -6,14 +6,23 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from raycl import texttable
 from raycl.benchmarks.prepared import shown
 from raycl.runs.store import Store
+from raycl.texttable import Column
 from raycl.tune.doctor.report import Report, size_text
 from raycl.tune.fitness import facts, judging, nodes
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.fitness.judging import CLOCK_SECONDS
 from raycl.tune.fitness.nodes import Node
 from raycl.tune.launch import cluster
+
+_OF_NODES = [
+    Column(width=20),
+    *(Column(right=True, width=width, gap=0) for width in (5, 5, 10, 7)),  # CPUs, GPUs, memory, disk
+    Column(width=14),
+    Column(width=12),
+]
 
 
 def whole_cluster(address: str, store: Path | None) -> Report:
@@ -71,12 +80,10 @@ def _table(known: Sequence[Node]) -> list[str]:
             version = f"{f.raycl} {f.fingerprint}" if f.raycl else "none"
             torch = f.packages.get("torch", "none") if not f.torch_error else "broken"
             rows.append((name, *lent, size_text(f.memory_free), size_text(f.disk_free), version, torch))
-    return [_line(*row) for row in rows]
-
-
-def _line(name: str, cpus: str, gpus: str, memory: str, disk: str, raycl: str, torch: str) -> str:
-    numbers = f"{cpus:>5}{gpus:>5}{memory:>10}{disk:>7}"
-    return f"{_cut(name, 20):<20}{numbers}  {_cut(raycl, 14):<14}  {_cut(torch, 12)}".rstrip()
+    cut = [
+        (_cut(name, 20), *numbers, _cut(raycl, 14), _cut(torch, 12)) for name, *numbers, raycl, torch in rows
+    ]
+    return texttable.lines(cut, _OF_NODES)
 
 
 def _shared_data(report: Report, mine: Facts, asked: Sequence[Node]) -> None:

@@ -12,13 +12,13 @@ import torch
 
 from raycl.benchmarks import data_root
 from raycl.benchmarks.prepared import shown
-from raycl.runs.publish import publish
 from raycl.tune.doctor.packages import look_at_packages
 from raycl.tune.doctor.report import Report, size_text
 from raycl.tune.doctor.tracker import look_at_mlflow
 from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.joining import auth_mode, open_to_others, token_place, token_problem
 from raycl.tune.fitness.judging import Fault
+from raycl.wholefiles import publish
 
 LITTLE_BYTES = 1e9  # of room in a store that are worth a word
 
