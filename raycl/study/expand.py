@@ -121,13 +121,7 @@ def _cell(
     check_search(search, place)
     preset, benchmark = special.get("preset", study.preset), calls.name_of(type(recipe))
     settings = settings_of(study, place, method, network, text, preset, keys, benchmark)
-    if isinstance(search, Grid):
-        search = _checked_grid(search, settings, place)
-        planning.check_grid(search, settings, keys, place)
-    if search is None:
-        _refuse_domains(settings, place)
-    if isinstance(search, Search) and not any(s.domain for s in settings.values()):
-        search = None  # nothing to vary: one configuration
+    search = _search_over(search, settings, keys, place)
     cell = Cell(
         label=label,
         benchmark=str(recipe),
@@ -164,6 +158,20 @@ def _cell(
     blocked, more = check_benchmark(cell, recipe, place)
     written = {*keys, *(f"fit.{name}" for name in study.fit)}
     return dataclasses.replace(cell, blocked=blocked, notes=(*notes.planned(cell, written), *more))
+
+
+def _search_over(
+    search: Search | Grid | None, settings: Mapping[str, Setting], keys: Mapping[str, Any], place: str
+) -> Search | Grid | None:
+    """The search of a cell with these settings; None where there is nothing to vary."""
+    if isinstance(search, Grid):
+        search = _checked_grid(search, settings, place)
+        planning.check_grid(search, settings, keys, place)
+    if search is None:
+        _refuse_domains(settings, place)
+    if isinstance(search, Search) and not any(s.domain for s in settings.values()):
+        return None  # one configuration
+    return search
 
 
 def _identity(recipe: Recipe) -> dict[str, str]:
