@@ -275,7 +275,7 @@ def _on_gpu(counts: Sequence[int] = (1, 16, 64, 250)) -> list[Line]:
     alone = rate(lambda o: list(train_masks(backbone, o, Rules(), fit, executor="loop")), 1)
     lines = [Line("GPU, eager, one at a time", alone, "samples/s")]
     for n in counts:
-        found = rate(lambda o, n=n: list(stacked.train(backbone, o, Rules(), fit, n, None)), n)  # type: ignore[misc]
+        found = rate(lambda o, n=n: list(stacked.train_stacked(backbone, o, Rules(), fit, n, None)), n)  # type: ignore[misc]
         lines.append(Line(f"GPU, {n} at once", found, "samples/s"))
         lines.append(Line("  ratio", found / alone, "x", "30 or more" if n == 64 else ""))
     return lines

@@ -24,7 +24,7 @@ from raycl.methods import spg
 from raycl.methods.piggyback import Piggyback
 from raycl.networks import Network, Start
 from raycl.runs.numerics import set_numerics
-from raycl.space import fields_of, filled
+from raycl.space import fields_of, make_config
 from raycl.tasks import ArraySplit, Batch, Task
 from raycl.training.fit import Fit
 from raycl.training.optimiser import OptimiserUpdate, optimiser_of
@@ -80,7 +80,7 @@ class _Inside(Fit):
         super().__init__(config)
         self.then = then
 
-    def __call__(self, who: Any, task: Task, **settings: Any) -> Any:
+    def __call__(self, learner: Any, task: Task, **settings: Any) -> Any:
         self.then()
 
 
@@ -89,7 +89,7 @@ class _Runner:
 
     def __init__(self, kind: type[Method], case: Case) -> None:
         self.method = kind(_world(case), _config(kind))
-        self.config = Fit.Config(batch=BATCH, **SETTINGS, **kind.fit)
+        self.config = Fit.Config(batch=BATCH, **SETTINGS, **kind.fit_defaults)
         fit = Fit(self.config)
         fit.begin(0)
         self.method.learn(_task(case, 0), fit)
@@ -249,5 +249,5 @@ def _world(case: Case) -> World:
     kind = registry.network(case.network)
     settings = calls.parse(case.network, "network").settings(kind.Config, case.network)
     classes = (CLASSES,) * case.tasks
-    start = Start(kind, filled(kind.Config, settings, case.network), case.shape, classes, 0)
+    start = Start(kind, make_config(kind.Config, settings, case.network), case.shape, classes, 0)
     return World(case.shape, classes, start)

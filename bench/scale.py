@@ -30,12 +30,12 @@ from bench.processes import environment
 from raycl.archives import Artefact
 from raycl.runs import provenance
 from raycl.runs.result import Result, Trained
-from raycl.runs.sequence import Report, default_evaluate
+from raycl.runs.sequence import TaskReport, default_evaluate
 from raycl.runs.store import Store
 from raycl.space import Float
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.agenda import Agenda
-from raycl.study.expand import cells_of, references_beside
+from raycl.study.expand import cells_of, references_left_out
 from raycl.study.file import read_study
 from raycl.study.proposer import Proposer
 from raycl.study.values import Grid, Search, Seeds, Study
@@ -89,7 +89,7 @@ def study(jobs: int = JOBS) -> Study:
         },
         benchmarks=list(TASKS),
         network="mlp(hidden=64)",
-        search=Search(trials=20, width=4),
+        search=Search(trials=20, concurrency=4),
         final=Seeds(1, 2, 3, 4, 5),
     )
 
@@ -105,7 +105,7 @@ def _grid(jobs: int) -> dict[str, Any]:
 
 def _long_searches(jobs: int) -> dict[str, dict[str, Any]]:
     trials = max(5, min(100, jobs // 30))
-    search = Search(trials=trials, width=8)
+    search = Search(trials=trials, concurrency=8)
     return {
         f"long-{i}": DOMAINS | {"fit.batch": 10 + i, "benchmarks": [FIRST], "search": search}
         for i in range(max(1, int(0.03 * jobs / (trials + 4))))
@@ -143,7 +143,7 @@ def _of(*words: object) -> float:
     return zlib.crc32("/".join(map(str, words)).encode()) / 2**32
 
 
-def reports(spec: RunSpec) -> tuple[Report, ...]:
+def reports(spec: RunSpec) -> tuple[TaskReport, ...]:
     """What a run of this spec might have measured, as much as a real one does."""
     if spec.kind == "pretrain":
         return (_report(spec, 0, [0]),)
@@ -154,9 +154,9 @@ def reports(spec: RunSpec) -> tuple[Report, ...]:
     return tuple(_report(spec, t, list(range(t + 1)) if everything else [t]) for t in range(tasks))
 
 
-def _report(spec: RunSpec, task: int, measured: list[int]) -> Report:
+def _report(spec: RunSpec, task: int, measured: list[int]) -> TaskReport:
     val = {t: 0.5 + 0.4 * _of(spec.key, task, t) for t in measured}
-    return Report(
+    return TaskReport(
         task=task,
         val=val,
         test={t: value - 0.05 * _of(spec.key, t) for t, value in val.items()},
@@ -167,7 +167,7 @@ def _report(spec: RunSpec, task: int, measured: list[int]) -> Report:
         peak_bytes=500_000_000 + task,
         parameters=123_456,
         stored_bytes=100_000 + 1000 * task,
-        figures={"used": _of(task, spec.key), "by_layer": {"fc1": 0.25, "fc2": _of(task)}},
+        diagnostics={"used": _of(task, spec.key), "by_layer": {"fc1": 0.25, "fc2": _of(task)}},
         ended=1.7e9 + 60 * _of(spec.key) + task,
     )
 
@@ -272,7 +272,7 @@ def stretch(
     place = Store(store).open()
     before, watch = resident(), _Watch()
     with watch:
-        agenda = Agenda(cells, place, propose, beside=references_beside(wanted, cells))
+        agenda = Agenda(cells, place, propose, references=references_left_out(wanted, cells))
     found = sum(state.done for state in agenda.states)
     searcher = search(agenda, {"store": store, "data": "", "home": ""})
     agenda.masks.slots = SLOTS

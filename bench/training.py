@@ -18,7 +18,7 @@ from raycl.benchmarks.pools import shuffled
 from raycl.benchmarks.transforms import Permute
 from raycl.method import World
 from raycl.networks import Start
-from raycl.runs.sequence import run
+from raycl.runs.sequence import run_sequence
 from raycl.tasks import ArraySplit, Benchmark, Split, Task
 from raycl.training.fit import Fit
 
@@ -104,7 +104,7 @@ def epoch() -> list[Line]:
         fit = Fit(Fit.Config(epochs=1, schedule="constant", stop="never", lr=0.01))
         seconds = []
         for _ in range(repeats):
-            (report,) = run(method, benchmark, fit)
+            (report,) = run_sequence(method, benchmark, fit)
             seconds.append(report.seconds["main"])
         lines.append(
             Line(f"{network}, first epochs included", 60_000 / statistics.median(seconds), "samples/s")

@@ -18,7 +18,7 @@ from raycl.study.jobs import Event, Finished, Pulsed, Started
 from raycl.study.maskjobs import MaskJob
 from raycl.study.proposer import nothing_to_propose
 from raycl.study.values import Seeds, Study
-from raycl.tune.launch import cluster, play_on_ray
+from raycl.tune.launch import cluster, run_on_ray
 
 
 def bank() -> list[Line]:
@@ -81,7 +81,7 @@ def bank_seconds(folder: Path, workers: int, masks: int = 64, epochs: int = 43) 
 
     agenda.listeners.append(note)
     with cluster(None, None):
-        play_on_ray(study, agenda, cells, shipped=False, at_once=workers)
+        run_on_ray(study, agenda, cells, shipped=False, at_once=workers)
     assert agenda.masks.done == masks, "a mask was not trained"
     return ended[-1] - began[0]
 
@@ -116,7 +116,7 @@ def trivial_trials(folder: Path, many: int = 60) -> tuple[float, float, float, f
     agenda.listeners.append(note)
     started = time.perf_counter()
     with cluster(None, None):
-        play_on_ray(study, agenda, cells, shipped=False)
+        run_on_ray(study, agenda, cells, shipped=False)
     warm = ended[len(ended) // 4 :]  # the first ones wait for workers that start
     each = (warm[-1] - warm[0]) / (len(warm) - 1)
     live = statistics.mean(float(r.provenance["seconds"]) for r in results[len(results) // 4 :])

@@ -15,7 +15,7 @@ _HOMES = {
     "Search": "raycl.study.values",
     "Grid": "raycl.study.values",
     "Seeds": "raycl.study.values",
-    "R": "raycl.study.values",
+    "Resources": "raycl.study.values",
     "Sheet": "raycl.study.values",
     "Form": "raycl.study.forms",
     "Boxes": "raycl.reporting.boxes",
@@ -43,7 +43,7 @@ __all__ = [
     "Layers",
     "Metric",
     "PaperTable",
-    "R",
+    "Resources",
     "Search",
     "Seeds",
     "Sheet",
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from raycl.reporting.view import View
     from raycl.space import Choice, Float, Int
     from raycl.study.forms import Form
-    from raycl.study.values import Grid, R, Search, Seeds, Sheet, Study
+    from raycl.study.values import Grid, Resources, Search, Seeds, Sheet, Study
 
 
 def __getattr__(name: str) -> Any:

@@ -17,15 +17,15 @@ from raycl import metrics, userfiles
 from raycl.errors import UserError, fault_of, screen_line, typed_path
 from raycl.method import Method
 from raycl.reporting import render
-from raycl.runs import player
+from raycl.runs import execution
 from raycl.runs.store import Store
 from raycl.study import local as in_process
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
-from raycl.study.expand import cells_of, references_beside
+from raycl.study.driver_notice import present
+from raycl.study.expand import cells_of, references_left_out
 from raycl.study.file import read_study
 from raycl.study.notes import lines_of
-from raycl.study.presence import present
 from raycl.study.proposer import Proposer, nothing_to_propose
 from raycl.study.values import Search, Study
 from raycl.terminal import words
@@ -41,7 +41,7 @@ INTERRUPTED, INCOMPLETE, COMPLETE = 130, 1, 0
 
 
 @dataclass
-class Played:
+class StudyResult:
     """How a study came out.
 
     Attributes:
@@ -69,7 +69,7 @@ def run_study(
     local: bool = False,
     fresh: bool = False,
     console: Console | None = None,
-) -> Played:
+) -> StudyResult:
     """Play what a study lacks.
 
     Args:
@@ -91,8 +91,8 @@ def run_study(
     place = Store(store, warn=say).open()
     for note in lines_of(cells):
         say(f"note: {note}")
-    agenda = Agenda(cells, place, _proposer(cells), fresh, references_beside(study, cells))
-    played = Played(study, agenda, COMPLETE)
+    agenda = Agenda(cells, place, _proposer(cells), fresh, references_left_out(study, cells))
+    played = StudyResult(study, agenda, COMPLETE)
     with contextlib.ExitStack() as stack:
         if not agenda.over:
             stack.enter_context(present(place.root, study.name, say))
@@ -121,19 +121,19 @@ def _playable(study: Study, cells: list[Cell]) -> list[Cell]:
 
 
 def _play(
-    played: Played, cells: list[Cell], slots: float, local: bool, address: str | None, console: Console
+    played: StudyResult, cells: list[Cell], slots: float, local: bool, address: str | None, console: Console
 ) -> None:
     if played.agenda.over:
         return
     try:
         with _terminated_as_interrupted(), LiveView(played.study, played.agenda, slots, console):
             if local:
-                in_process.play_here(played.agenda, _sayer(console))
+                in_process.run_locally(played.agenda, _sayer(console))
             else:
-                from raycl.tune.launch import play_on_ray
+                from raycl.tune.launch import run_on_ray
 
                 shipped, say = address is not None, _sayer(console)
-                play_on_ray(played.study, played.agenda, cells, shipped=shipped, say=say)
+                run_on_ray(played.study, played.agenda, cells, shipped=shipped, say=say)
     except KeyboardInterrupt:
         played.code, played.cut_off = INTERRUPTED, len(played.agenda.live)
 
@@ -203,7 +203,7 @@ def _sayer(console: Console) -> Callable[[str], None]:
     return lambda line: words.say(console, f"raycl: {line}")
 
 
-def _finish_tracking(recorder: Recorder, played: Played, console: Console) -> None:
+def _finish_tracking(recorder: Recorder, played: StudyResult, console: Console) -> None:
     if recorder.close():
         with contextlib.suppress(Exception):  # another driver holds the database: no link, and nothing lost
             played.compare = recorder.tracking.compare_link()
@@ -268,7 +268,7 @@ def report(
     study = _read(study)
     cells = cells_of(study, only)
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
-    agenda = Agenda(cells, place, beside=references_beside(study, cells))
+    agenda = Agenda(cells, place, references=references_left_out(study, cells))
     return str(render(study, agenda, format, **options))
 
 
@@ -307,5 +307,5 @@ def load(
         study = read_study(study)
     spec = replace(spec, home=study.folder if study else None)
     threads = int(result.provenance.get("threads", 1))
-    method, _ = player.trained(spec, place.root, threads=threads)
+    method, _ = execution.trained(spec, place.root, threads=threads)
     return method, result.matrix()

@@ -94,7 +94,7 @@ def _plain(node: ast.expr) -> Any:
     return value
 
 
-def written(name: str, config: Any) -> str:
+def format_call(name: str, config: Any) -> str:
     """The shortest text that names it: fields equal to their default are left out."""
     changed = [
         f"{field.name}={getattr(config, field.name)!r}"

@@ -14,7 +14,7 @@ def catalogue() -> Mapping[str, Any]:
     """What `catalogue.json` holds.
 
     Its entries are ``papers`` (keys of the papers that are covered), ``sets`` (of benchmarks), ``axes`` (the
-    field that an axis of a claim means), ``readings`` (metrics derived from others), ``figures`` (numbers
+    field that an axis of a claim means), ``readings`` (metrics derived from others), ``diagnostics`` (numbers
     that methods report of themselves) and ``stand_ins`` (benchmarks that stand in for others).
     """
     text = resources.files("raycl").joinpath("catalogue.json").read_text(encoding="utf-8")

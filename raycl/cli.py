@@ -146,7 +146,7 @@ def _of_a_study(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Let a command take a study, the changes to it, and a store."""
     command.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
     command.add_argument(
-        "--desk", action="store_true", help="its small form DESK, which one machine finishes"
+        "--small", action="store_true", help="take the file's SMALL, the form that one machine finishes"
     )
     command.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
     command.add_argument(
@@ -215,21 +215,21 @@ def _study(arguments: Any) -> Any:
     from raycl.study.file import read_study
 
     store_folder(arguments.store)
-    return read_study(arguments.study, arguments.set, arguments.desk)
+    return read_study(arguments.study, arguments.set, arguments.small)
 
 
 def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
     """The study's cells against the store, read only; `everything`: also those that --only leaves out."""
     from raycl.runs.store import Store
     from raycl.study.agenda import Agenda
-    from raycl.study.expand import cells_of, references_beside
+    from raycl.study.expand import cells_of, references_left_out
 
     def warn(line: str) -> None:
         print(f"raycl: {line}", file=sys.stderr)
 
     cells = cells_of(study, None if everything else arguments.only)
     store = Store(arguments.store, warn, wait=False).look()
-    return Agenda(cells, store, beside=references_beside(study, cells))
+    return Agenda(cells, store, references=references_left_out(study, cells))
 
 
 def _console(**options: Any) -> Any:
@@ -294,7 +294,7 @@ def _linked(played: Any, console: Any) -> str:
 
 def _again(arguments: Any, everything: bool = False) -> str:
     """The command that makes it again; `everything`: without --only."""
-    words = ["raycl", "run", arguments.study, *(["--desk"] if arguments.desk else [])]
+    words = ["raycl", "run", arguments.study, *(["--small"] if arguments.small else [])]
     for option in ("only", "address"):
         if getattr(arguments, option, None) and not (everything and option == "only"):
             words += [f"--{option}", getattr(arguments, option)]
@@ -380,9 +380,9 @@ def _gc(arguments: Any) -> int:
 
 
 def _doctor(arguments: Any) -> int:
-    from raycl.tune.doctor import Report, examine, verdict
+    from raycl.tune.doctor import DoctorReport, examine, verdict
 
-    reports: list[Report] = []
+    reports: list[DoctorReport] = []
     for report in examine(arguments.address, folder_name(arguments.store)):
         print("\n" * bool(reports) + str(report), flush=True)
         reports.append(report)

@@ -24,17 +24,19 @@ SOFT_MASK: Mapping[Breaker, str] = {
 start afresh with each task, and a sum of scaled gradients is the scaled sum."""
 
 
-def kept(n: int, density: float) -> int:
+def count_kept(n: int, density: float) -> int:
     """Ones in a mask of `n` entries: n - int((1 - density) n), in floating point as the papers' code."""
     return n - int((1 - density) * n)
 
 
 def top_k(ranks: Tensor, density: float) -> Tensor:
-    """1.0 at the `kept(n, density)` largest entries, 0.0 elsewhere; among equals the later index is kept.
+    """Return 1.0 at the `count_kept(n, density)` largest entries and 0.0 elsewhere.
+
+    Among equal entries the one with the later index is kept.
 
     On the CPU the threshold comes from a partition, 40 times faster than sorting.
     """
-    n, ones = ranks.numel(), kept(ranks.numel(), density)
+    n, ones = ranks.numel(), count_kept(ranks.numel(), density)
     if ones <= 0:
         return torch.zeros_like(ranks)
     if ones >= n:

@@ -65,9 +65,9 @@ class World:
         input_shape: (channels, height, width).
         classes: number of classes of each task.
         build: ``build(width=1.0, start=0)`` returns a fresh network.
-        inputs: what the method asked for, by name: ``inputs["basis"]`` is a list of the basis masks that it
-            `wants`; of the runs that it `builds_on`, ``inputs["backbone"]`` is a `pretraining.Pretrained`
-            and any other a list of the run's reports.
+        inputs: what the method asked for, by name: ``inputs["basis"]`` is the list of its `required_masks`;
+            of its `required_runs`, ``inputs["backbone"]`` is a `raycl.networks._backbone.Pretrained`, and any
+            other is a list of the run's reports.
     """
 
     input_shape: tuple[int, int, int]
@@ -84,17 +84,19 @@ class Method(nn.Module):
     """Sequential finetuning, and the base of every other method."""
 
     keeps_logits: ClassVar[bool] = False  # earlier tasks' logits never change, bit for bit
-    mixed: ClassVar[bool] = False  # its batches may mix tasks
+    mixed_batches: ClassVar[bool] = False  # its batches may mix tasks
     # after the first task, tasks depend on nothing but the network it left: they may be learnt side by side,
     # figures are of their own task, and stored bytes grow by what a task alone decides
     independent: ClassVar[bool] = False
     joint: ClassVar[bool] = False  # learns everything at the last task; earlier rows mean nothing
-    reference: ClassVar[bool] = False  # its just-learnt accuracy is what forward transfer is measured from
+    is_reference: ClassVar[bool] = False  # its just-learnt accuracy is what forward transfer is measured from
     needs: ClassVar[tuple[type, ...]] = ()  # kinds of network it works on, e.g. (Blocks,)
     splits: ClassVar[bool] = False  # asks its network's features and head, never for logits at once
     version: ClassVar[int] = 1  # raised when behaviour changes
-    fit: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # per paper: keys of a study that differ there
+    fit_defaults: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
+    preset_overrides: ClassVar[
+        Mapping[str, Mapping[str, Any]]
+    ] = {}  # per paper: keys of a study that differ there
     # what of an optimiser breaks what the method promises: what follows "optimiser = 'adam'"
     broken_by: ClassVar[Mapping[Breaker, str]] = {}
     ignores: ClassVar[Mapping[str, str]] = {}  # training settings without effect on it, and why
@@ -107,7 +109,7 @@ class Method(nn.Module):
     config: Config
 
     @classmethod
-    def wants(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
+    def required_masks(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
         """Basis masks that must be there before the run begins, in the order of `World.inputs["basis"]`.
 
         Raises:
@@ -116,7 +118,7 @@ class Method(nn.Module):
         return ()
 
     @classmethod
-    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+    def required_runs(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
         """Runs that must be finished before this one begins, by their name in `World.inputs`.
 
         One of kind `pretrain` hands over the network that it trained, any other its reports.
@@ -138,7 +140,7 @@ class Method(nn.Module):
         """
         _checks.check_whole(net, tasks)
         blocks = any(issubclass(need, Blocks) for need in cls.needs)
-        if cls.splits or cls.mixed or blocks:
+        if cls.splits or cls.mixed_batches or blocks:
             _checks.check_split(net, cls.__name__)
         if any(issubclass(need, Heads) for need in cls.needs):
             _checks.check_apart(net, cls.__name__)
@@ -191,7 +193,7 @@ class Method(nn.Module):
         """State that goes back with the weights when the best epoch is restored."""
         return ()
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Numbers of the method's own after `task` (plain JSON), e.g. the share of blocked weights."""
         return {}
 
@@ -222,7 +224,7 @@ class Method(nn.Module):
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
         """Numbers of the method's own that take data to measure, after the last task (plain JSON).
 
-        They join `figures`. The time they take is no compute time, and nothing may be learnt from them.
+        They join `diagnostics`. The time they take is no compute time, and nothing may be learnt from them.
         """
         return {}
 
@@ -313,7 +315,7 @@ def untouched(net: nn.Module) -> Iterator[None]:
 
 def one_task(batch: Batch) -> int:
     """The task of a batch that does not mix tasks."""
-    assert isinstance(batch.task, int), "a method that declares no `mixed` was handed a mixed batch"
+    assert isinstance(batch.task, int), "a method that declares no `mixed_batches` was handed a mixed batch"
     return batch.task
 
 

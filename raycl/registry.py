@@ -23,7 +23,7 @@ from raycl.calls import name_of, parse
 from raycl.errors import UserError, nearest
 from raycl.method import Method
 from raycl.networks import Network
-from raycl.space import fields_of, filled
+from raycl.space import fields_of, make_config
 from raycl.tasks import Benchmark
 from raycl.userfiles import digest
 
@@ -137,7 +137,7 @@ def recipe(text: str, place: str = "benchmark") -> Recipe:
         kind = known[call.name]
     with userfiles.blamed(kind):
         settings = call.settings(_with_fields(kind, kind), f"{place} {call.name}")
-        made: Recipe = filled(kind, settings, f"{place} {call.name}")
+        made: Recipe = make_config(kind, settings, f"{place} {call.name}")
     return made
 
 
@@ -157,7 +157,7 @@ def check_code(known: Mapping[str, str], home: Path | None, texts: Mapping[str, 
         "network": network,
         "benchmark": lambda text: type(recipe(text)),
     }
-    with userfiles.beside(home):
+    with userfiles.importing_from(home):
         kinds = {part: finders[part](text) for part, text in texts.items()}
     for part, kind in kinds.items():
         if userfiles.is_own(kind) and known.get(part) != digest.digest_of(kind):

@@ -32,7 +32,7 @@ __all__ = [
     "coerce",
     "field_of",
     "fields_of",
-    "filled",
+    "make_config",
     "space_of",
     "type_name",
 ]
@@ -137,7 +137,7 @@ def field_of(config: type, name: str, place: str) -> Field:
     return fields[name]
 
 
-def filled(config: type, values: Mapping[str, Any], place: str) -> Any:
+def make_config(config: type, values: Mapping[str, Any], place: str) -> Any:
     """An instance of `config` with `values` checked and coerced, so that 400 and 400.0 are one thing."""
     fields_of(config)  # a class that ignores what it declares is refused even where nothing is given
     given: dict[str, Any] = {}

@@ -23,7 +23,7 @@ def seed_of(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoc
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
 
 
-def numbers(
+def numpy_generator(
     seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch: int = -1
 ) -> np.random.Generator:
     """The stream as a NumPy generator: orders, splits, subsets."""

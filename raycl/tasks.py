@@ -27,7 +27,7 @@ Augment = Callable[[Tensor, np.random.Generator], Tensor]
 class Split(Protocol):
     """Samples of one task, uint8 at rest and normalised floats when taken.
 
-    One that augments its samples for training has a method `augmented` besides, see `drawn`.
+    One that augments its samples for training has a method `augmented` besides, see `training_samples`.
     """
 
     @property
@@ -202,7 +202,7 @@ def augments(split: Split) -> bool:
     return bool(getattr(split, "augment", None))
 
 
-def drawn(
+def training_samples(
     split: Split, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Samples for a training step: augmented from `rng` where the split does that, else as they are."""
@@ -241,7 +241,7 @@ class Pooled:
         self, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
     ) -> Tensor:
         """As `take`, each part augmented in its own way."""
-        return self._gathered(rows, lambda split, mine: drawn(split, mine, rng, device))
+        return self._gathered(rows, lambda split, mine: training_samples(split, mine, rng, device))
 
     def _gathered(
         self, rows: NDArray[np.int64] | slice, take: Callable[[Split, NDArray[np.int64]], Tensor]
@@ -266,7 +266,7 @@ class Batch:
     Attributes:
         x: [n, channels, height, width], normalised.
         y: [n] labels within the task.
-        task: the task's index, or a LongTensor [n] where batches mix tasks (`Method.mixed`).
+        task: the task's index, or a LongTensor [n] where batches mix tasks (`Method.mixed_batches`).
         epoch: from 0.
         index: of this batch in the epoch, from 0.
         of: batches in an epoch.

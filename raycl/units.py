@@ -33,7 +33,7 @@ def decimals_of(last_digit: float, unit: str) -> int:
     return max(0, math.ceil(-math.log10(last_digit / UNITS[unit]) - 1e-9))
 
 
-def written(value: float, unit: str, places: int, sign: bool = False) -> str:
+def format_number(value: float, unit: str, places: int, sign: bool = False) -> str:
     """.842, +.006, 77.0, 65,198,080."""
     rounded = round(value / UNITS[unit], places) + 0.0  # -0.0 + 0.0 is 0.0
     text = f"{rounded:,.{places}f}"

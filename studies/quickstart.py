@@ -20,6 +20,6 @@ STUDY = Study(
     network="mlp(hidden=64)",
     preset="spg",
     fit={"epochs": 60},
-    search=Search(trials=8, width=4, startup=4),
+    search=Search(trials=8, concurrency=4, startup_trials=4),
     final=Seeds(1, 2, 3),
 )

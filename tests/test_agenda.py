@@ -11,7 +11,7 @@ import pytest
 
 from raycl import Float, Grid, Search, Seeds, Study
 from raycl.runs.result import Result
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
@@ -24,9 +24,13 @@ METHODS = {"finetune": {"fit.lr": Float(1e-3, 1, log=True)}, "plain": {"method":
 
 
 def study(**changes: Any) -> Study:
-    base: dict[str, Any] = {"methods": METHODS, "benchmarks": ["digits_split", "digits_rotated(tasks=2)"],
-                            "network": "mlp(hidden=8)", "search": Search(trials=7, width=4, startup=3),
-                            "final": Seeds(1, 2, 3)}  # fmt: skip
+    base: dict[str, Any] = {
+        "methods": METHODS,
+        "benchmarks": ["digits_split", "digits_rotated(tasks=2)"],
+        "network": "mlp(hidden=8)",
+        "search": Search(trials=7, concurrency=4, startup_trials=3),
+        "final": Seeds(1, 2, 3),
+    }
     return Study(**(base | changes))
 
 
@@ -45,7 +49,7 @@ def hash_of(text: str) -> int:
 
 def outcome(job: Job, status: str = "done") -> Result:
     accuracy = value_of(job.spec)
-    report = Report(
+    report = TaskReport(
         0, {0: accuracy}, {0: accuracy - 0.01}, {"main": 1}, 1, {"main": 1.0}, 0.0, 1, 1, 1, {}, 5.0
     )
     return Result(job.spec, status, (report,), "boom", {"seconds": 2.0, "started": 1.0})  # type: ignore[arg-type]
@@ -74,7 +78,7 @@ def ledger(store: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("width", [1, 4])
 def test_proposals_do_not_depend_on_timing_or_on_the_number_of_workers(tmp_path: Path, width: int) -> None:
-    cells = cells_of(study(search=Search(trials=7, width=width, startup=3)))
+    cells = cells_of(study(search=Search(trials=7, concurrency=width, startup_trials=3)))
     seen = []
     for i, slots in enumerate([1, 2, 4, 16, 4, 2]):
         store = tmp_path / f"{i}"
@@ -117,9 +121,9 @@ def test_trial_n_is_told_of_0_to_n_minus_width_and_no_more(tmp_path: Path) -> No
     cells = cells_of(study(benchmarks=["digits_split"]), "plain/*")
     seen: list[tuple[int, int, int]] = []
 
-    def spy(cell: Any, n: int, told: Any, running: Any) -> dict[str, Any]:
-        seen.append((n, len(told), len(running)))
-        return tpe(cell, n, told, running)
+    def spy(cell: Any, n: int, history: Any, running: Any) -> dict[str, Any]:
+        seen.append((n, len(history), len(running)))
+        return tpe(cell, n, history, running)
 
     play(Agenda(cells, Store(tmp_path), spy), 4, 1)
     assert seen == [(0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 1, 3), (5, 2, 3), (6, 3, 3)]
@@ -233,7 +237,7 @@ def test_an_estimate_needs_measured_seconds(tmp_path: Path) -> None:
 def test_a_longer_search_goes_on_with_the_same_trials(tmp_path: Path) -> None:
     short = Agenda(cells_of(study(benchmarks=["digits_split"]), "plain/*"), Store(tmp_path), tpe)
     play(short, 2, 0)
-    longer = study(benchmarks=["digits_split"], search=Search(trials=9, width=4, startup=3))
+    longer = study(benchmarks=["digits_split"], search=Search(trials=9, concurrency=4, startup_trials=3))
     agenda = Agenda(cells_of(longer, "plain/*"), Store(tmp_path), tpe)
     play(agenda, 2, 0)
     assert [t.params for t in agenda.states[0].trials[:7]] == [t.params for t in short.states[0].trials]
@@ -242,8 +246,12 @@ def test_a_longer_search_goes_on_with_the_same_trials(tmp_path: Path) -> None:
 
 def test_choices_between_tuples_are_read_as_they_were_proposed(tmp_path: Path) -> None:
     """JSON has no tuples: a list would make another key, and every trial be played again."""
-    wanted = study(methods={"hypernet": {}}, benchmarks=["digits_split"],
-                   search=Search(trials=6, width=2, startup=4), final=Seeds(1))  # fmt: skip
+    wanted = study(
+        methods={"hypernet": {}},
+        benchmarks=["digits_split"],
+        search=Search(trials=6, concurrency=2, startup_trials=4),
+        final=Seeds(1),
+    )
     agenda = Agenda(cells_of(wanted), Store(tmp_path), tpe)
     play(agenda, 2, seed=0)
     assert {trial.params["method.hidden"] for trial in agenda.states[0].trials} == {(10, 10), (50, 50)}

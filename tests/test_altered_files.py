@@ -60,7 +60,7 @@ def tiny() -> Study:
         benchmarks=["digits_split"],
         network="mlp(hidden=8, drop1=0.0, drop2=0.0)",
         fit={"epochs": 1, "lr": 0.1},
-        search=Search(trials=2, width=1, startup=2),
+        search=Search(trials=2, concurrency=1, startup_trials=2),
         final=Seeds(1),
     )
 

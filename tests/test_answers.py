@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from raycl.method import Method, Task
-from raycl.runs import player
+from raycl.runs import execution
 from raycl.specs import RunSpec
 from raycl.tasks import Batch
 from raycl.training import answers
@@ -62,7 +62,7 @@ class Pair:
     ],
 )
 def test_figures_become_plain(given: Any, wanted: Any) -> None:
-    found = answers.figures(toys_method(), "figures", {"f": given})
+    found = answers.diagnostics(toys_method(), "figures", {"f": given})
     assert found == {"f": wanted}
     assert repr(found["f"]) == repr(wanted), "of another type"
     json.dumps(found)
@@ -119,7 +119,7 @@ for _ in range(50):
 def test_what_is_no_plain_value_is_named(given: Any, said: str) -> None:
     said = said.replace("a.b[1]", r"a.b\[1\]")
     with pytest.raises(WrongAnswer, match=said) as raised:
-        answers.figures(toys_method(), "figures", given)
+        answers.diagnostics(toys_method(), "figures", given)
     assert "Finetune.figures" in str(raised.value) and len(str(raised.value)) < 300
 
 
@@ -230,7 +230,7 @@ def test_weights_that_are_no_numbers_are_an_outcome_and_no_accuracy() -> None:
 class Figures(Method):
     """Figures as a user may write them."""
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         return {"a": torch.tensor(0.5), "b": np.float32(2), 3: np.arange(2), "nan": torch.tensor(math.nan)}
 
     def examine(self, tasks: Any, fit: Any) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def test_a_run_with_figures_of_torch_and_numpy_travels_as_json() -> None:
         benchmark="digits_permuted(tasks=2, first=1)",
         code={"method": digest_of(Figures)},
     )
-    result = player.play(spec)
+    result = execution.execute(spec)
     assert result.status == "done", result.message
-    assert result.reports[-1].figures == {"a": 0.5, "b": 2.0, "3": [0, 1], "nan": None, "c": True}
+    assert result.reports[-1].diagnostics == {"a": 0.5, "b": 2.0, "3": [0, 1], "nan": None, "c": True}
     json.dumps(result.to_json(), allow_nan=False)

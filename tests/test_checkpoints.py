@@ -19,12 +19,12 @@ import torch
 from raycl import registry
 from raycl.errors import UserError
 from raycl.method import Method
-from raycl.runs import checkpoints, player, sequence
-from raycl.runs.checkpoints import Format, Notes, Refused
-from raycl.runs.sequence import Report
+from raycl.runs import checkpoints, execution, sequence
+from raycl.runs.checkpoints import CheckpointFormat, Refused, TaskJournal
+from raycl.runs.sequence import TaskReport
 from raycl.specs import RunSpec
 from raycl.training.fit import Fit
-from raycl.training.moments import Moment, nodes, origins, put_back
+from raycl.training.fit_checkpoints import FitCheckpoint, nodes, origins, put_back
 from tests.helpers import facts, toys
 
 METHODS = registry.method_names()
@@ -34,12 +34,12 @@ class Cut(Exception):
     """The process dies here."""
 
 
-class Cutting(Notes):
+class Cutting(TaskJournal):
     """Notes everything, and dies after so many notes."""
 
     left: int | None = None
 
-    def note(self, n: int, moment: Moment) -> None:
+    def note(self, n: int, moment: FitCheckpoint) -> None:
         super().note(n, moment)
         if self.left is not None:
             self.left -= 1
@@ -47,10 +47,12 @@ class Cutting(Notes):
                 raise Cut
 
 
-def learnt(name: str, folder: Path, left: int | None, epochs: int = 2) -> tuple[Method, list[Report], int]:
+def learnt(
+    name: str, folder: Path, left: int | None, epochs: int = 2
+) -> tuple[Method, list[TaskReport], int]:
     """A method from its start, or from where an earlier attempt stood in `folder`; notes that were made."""
     on = toys.benchmark_for(name)
-    form = Format(on, registry.method(name))
+    form = CheckpointFormat(on, registry.method(name))
     journal = Cutting(folder, form, "cpu", long=0.0, every=0.0)
     journal.left = left
     plain = toys.fit_for(name, epochs=epochs)
@@ -58,25 +60,27 @@ def learnt(name: str, folder: Path, left: int | None, epochs: int = 2) -> tuple[
     stood = checkpoints.resume(folder / "state.pt", form, "cpu")
     subject, reports, _ = stood or (toys.method(name, on), [], 0.0)
 
-    def keep(method: Method, reports: list[Report]) -> None:
+    def keep(method: Method, reports: list[TaskReport]) -> None:
         checkpoints.save(folder / "state.pt", form, method, reports)
 
     made = 0
     count = journal.note
 
-    def note(n: int, moment: Moment) -> None:
+    def note(n: int, moment: FitCheckpoint) -> None:
         nonlocal made
         made += 1
         count(n, moment)
 
     journal.note = note  # type: ignore[method-assign]
-    for report in sequence.run(subject, on, fit, done=list(reports), keep=keep):
+    for report in sequence.run_sequence(subject, on, fit, done=list(reports), keep=keep):
         reports.append(report)
     return subject, reports, made
 
 
-def told(reports: list[Report]) -> list[Any]:
-    return [(r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.figures) for r in reports]
+def told(reports: list[TaskReport]) -> list[Any]:
+    return [
+        (r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.diagnostics) for r in reports
+    ]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -111,7 +115,7 @@ def test_cut_off_again_and_again(tmp_path: Path) -> None:
 def test_seconds_of_a_recalled_fit_count(tmp_path: Path) -> None:
     learnt("finetune", tmp_path, None)
     path = tmp_path / "fit-2-0.pt"  # of the last task, which nothing follows
-    form = Format(toys.benchmark_for("finetune"), registry.method("finetune"))
+    form = CheckpointFormat(toys.benchmark_for("finetune"), registry.method("finetune"))
     moment = form.from_bytes(path.read_bytes(), "cpu")
     moment.seconds = moment.fitted["seconds"] = 1000.0
     path.write_bytes(form.to_bytes(moment))
@@ -121,14 +125,14 @@ def test_seconds_of_a_recalled_fit_count(tmp_path: Path) -> None:
 
 
 def test_short_fits_leave_no_notes_and_large_ones_neither(tmp_path: Path) -> None:
-    form = Format(toys.benchmark_for("finetune"), registry.method("finetune"))
-    short = Notes(tmp_path, form, "cpu", long=3600.0, every=3600.0)
-    large = Notes(tmp_path, form, "cpu", long=0.0, every=0.0, most=1000)
+    form = CheckpointFormat(toys.benchmark_for("finetune"), registry.method("finetune"))
+    short = TaskJournal(tmp_path, form, "cpu", long=3600.0, every=3600.0)
+    large = TaskJournal(tmp_path, form, "cpu", long=0.0, every=0.0, most=1000)
     for journal in (short, large):
         on = toys.benchmark_for("finetune")
         plain = toys.fit_for("finetune", epochs=2)
         fit = Fit(plain.config, seed=0, journal=journal)
-        list(sequence.run(toys.method("finetune", on), on, fit))
+        list(sequence.run_sequence(toys.method("finetune", on), on, fit))
     assert not list(tmp_path.iterdir())
 
 
@@ -207,9 +211,9 @@ def test_a_hostile_or_torn_file_is_not_executed(
     folder.mkdir(parents=True)
     for name in ("state.pt", "fit-0-0.pt", "fit-1-0.pt"):
         (folder / name).write_bytes(raw)
-    result = player.play(spec, tmp_path / "checkpoints")
+    result = execution.execute(spec, tmp_path / "checkpoints")
     assert result.status == "done", result.message
-    assert result.reports == player.play(spec).reports or result.acc() == player.play(spec).acc()
+    assert result.reports == execution.execute(spec).reports or result.acc() == execution.execute(spec).acc()
     assert not (tmp_path / MARK).exists()
 
 
@@ -232,12 +236,12 @@ def test_a_hostile_or_torn_file_is_not_executed(
 )
 def test_what_no_checkpoint_names(module: str, name: str) -> None:
     with pytest.raises((Refused, AttributeError, KeyError)):
-        Format(None, registry.method("hat")).found(module, name)
+        CheckpointFormat(None, registry.method("hat")).found(module, name)
 
 
 def test_what_a_users_own_file_defines_comes_back_and_what_it_imports_does_not() -> None:
     kind = type("Mine", (registry.method("hat"),), {"__module__": __name__})
-    form = Format(None, kind)
+    form = CheckpointFormat(None, kind)
     assert form.found(__name__, "Hostile") is Hostile
     for name in ("Path", "subprocess", "sys.modules"):
         with pytest.raises((Refused, TypeError)):
@@ -253,18 +257,18 @@ def test_another_benchmark_is_refused() -> None:
     from raycl import registry
 
     one, other = registry.load("digits_split"), registry.load("digits_split(size=28)")
-    raw = Format.to_bytes(one.tasks[1])
-    assert Format(one, registry.method("hat")).from_bytes(raw, "cpu") is one.tasks[1]
+    raw = CheckpointFormat.to_bytes(one.tasks[1])
+    assert CheckpointFormat(one, registry.method("hat")).from_bytes(raw, "cpu") is one.tasks[1]
     with pytest.raises(Refused):
-        Format(other, registry.method("hat")).from_bytes(raw, "cpu")
+        CheckpointFormat(other, registry.method("hat")).from_bytes(raw, "cpu")
     with pytest.raises((Refused, UserError)):
-        Format(None, registry.method("hat")).from_bytes(raw, "cpu")
+        CheckpointFormat(None, registry.method("hat")).from_bytes(raw, "cpu")
 
 
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from raycl.runs import checkpoints, player
+from raycl.runs import checkpoints, execution
 from raycl.specs import RunSpec
 checkpoints.LONG = checkpoints.EVERY = 0.0
 spec, folder, batches = RunSpec.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])
@@ -274,7 +278,7 @@ def alive():
     done += 1
     if done == batches:
         os.kill(os.getpid(), signal.SIGKILL)
-result = player.play(spec, folder, alive=alive)
+result = execution.play(spec, folder, alive=alive)
 print(json.dumps([done, result.to_json()]))
 """
 
@@ -310,16 +314,18 @@ def test_seconds_of_earlier_attempts_count(tmp_path: Path, monkeypatch: pytest.M
     )
     real, kept = checkpoints.save, []
 
-    def save(path: Path, form: Format, method: Method, reports: list[Report], seconds: float) -> None:
+    def save(
+        path: Path, form: CheckpointFormat, method: Method, reports: list[TaskReport], seconds: float
+    ) -> None:
         real(path, form, method, reports, seconds + 1000.0)
         kept.append(seconds)
         if len(kept) == 2:
             raise Cut
 
-    monkeypatch.setattr(player, "save", save)
-    first = player.play(spec, tmp_path)
+    monkeypatch.setattr(execution, "save", save)
+    first = execution.execute(spec, tmp_path)
     assert first.status == "failed" and len(kept) == 2 and first.provenance["earlier_seconds"] == 0.0
-    second = player.play(spec, tmp_path)
+    second = execution.execute(spec, tmp_path)
     assert second.status == "done" and [r.task for r in second.reports] == [0, 1, 2, 3, 4]
     assert second.provenance["earlier_seconds"] == 1000.0 + kept[1]
     assert second.provenance["seconds"] > 1000.0 > kept[2] - 1000.0 - kept[1] >= 0.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raycl import R, Search, Seeds, Study
+from raycl import Resources, Search, Seeds, Study
 from raycl.errors import UserError
 from raycl.patterns import Naming, chosen, labels_chosen
 from raycl.study.expand import cells_of
@@ -179,15 +179,15 @@ def test_only_that_means_nothing_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("resources", "cpus"),
     [
-        ({"*": R(cpus=2)}, [2, 2, 2]),
-        ({"a,b/*": R(cpus=2)}, [2, 1, 1]),
-        ({"a/*": R(cpus=2), "one/digits_split": R(cpus=3)}, [1, 2, 3]),
-        ({"a/*,one": R(cpus=2)}, [1, 2, 2]),
-        ({"one": R(cpus=2), "*": R(cpus=4)}, [4, 4, 4]),
-        ({"one/digits_writers(tasks=3, channels=3)": R(cpus=2)}, [1, 1, 1]),
+        ({"*": Resources(cpus=2)}, [2, 2, 2]),
+        ({"a,b/*": Resources(cpus=2)}, [2, 1, 1]),
+        ({"a/*": Resources(cpus=2), "one/digits_split": Resources(cpus=3)}, [1, 2, 3]),
+        ({"a/*,one": Resources(cpus=2)}, [1, 2, 2]),
+        ({"one": Resources(cpus=2), "*": Resources(cpus=4)}, [4, 4, 4]),
+        ({"one/digits_writers(tasks=3, channels=3)": Resources(cpus=2)}, [1, 1, 1]),
     ],
 )
-def test_resources_are_matched_as_only_is(resources: Mapping[str, R], cpus: list[int]) -> None:
+def test_resources_are_matched_as_only_is(resources: Mapping[str, Resources], cpus: list[int]) -> None:
     cells = cells_of(study(resources=resources), "*/digits_split", check=False)
     assert [cell.resources.cpus for cell in cells] == cpus
 
@@ -201,7 +201,7 @@ def test_titles_part_the_name_and_not_the_settings() -> None:
 
 
 def test_a_search_width_is_no_part_of_a_name() -> None:
-    assert names("one", search=Search(width=2)) == names("one / *")
+    assert names("one", search=Search(concurrency=2)) == names("one / *")
 
 
 def test_dots_alone_are_no_name_that_was_clipped() -> None:

@@ -23,7 +23,7 @@ STUDY = Study(
     benchmarks=["digits_split"],
     network="mlp(hidden=8, drop2=0.0)",
     fit={"epochs": 2, "lr": 0.1},
-    search=Search(trials=2, width=2, startup=2),
+    search=Search(trials=2, concurrency=2, startup_trials=2),
     final=Seeds(1, 2),
 )
 """

@@ -254,7 +254,7 @@ def test_every_built_in_config_passes() -> None:
     from raycl.configs import check_owner
     from raycl.method import Method
     from raycl.networks import Network
-    from raycl.space import fields_of, filled
+    from raycl.space import fields_of, make_config
 
     for base, kinds in (
         (Method, [registry.method(name) for name in registry.method_names()]),
@@ -262,6 +262,6 @@ def test_every_built_in_config_passes() -> None:
     ):
         for kind in kinds:
             check_owner(kind, base)
-            filled(kind.Config, {}, kind.__name__)  # type: ignore[attr-defined]
+            make_config(kind.Config, {}, kind.__name__)  # type: ignore[attr-defined]
     for recipe in registry.recipes().values():
         assert fields_of(recipe) is not None

@@ -113,7 +113,7 @@ def test_a_report_is_written_over_a_file_and_into_a_device(folder: Path, form: s
         (["--only"], "expected one argument"),
         (["--nosuch"], "unrecognized arguments: --nosuch"),
         (["--no\nsuch\x1b[31m"], "unrecognized arguments: --no such [31m"),
-        (["--desk"], "mine.py: defines no DESK"),
+        (["--small"], "mine.py: defines no SMALL"),
     ],
 )
 def test_options_that_do_not_exist(folder: Path, words: list[str], part: str) -> None:

@@ -55,7 +55,7 @@ def store(draw: Draw) -> list[str]:
 def other(draw: Draw) -> list[str]:
     return draw.choice(
         [
-            ["--desk"],
+            ["--small"],
             ["--format", draw.choice(["csv", "latex", "table", "xml"])],
             [
                 "--out",

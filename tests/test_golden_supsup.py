@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from raycl.masks import kept, pack, top_k, unpack
+from raycl.masks import count_kept, pack, top_k, unpack
 from raycl.methods.supsup import SupSup
 from raycl.supermasks.edge_popup import mask_of
 from tests.helpers import facts, toys
@@ -25,13 +25,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def test_counts_and_masks() -> None:
     values = facts.drawn(MASKS)
     for n, k, ones in MASKS["counts(n,k,ones)"]:
-        assert kept(n, k) == ones
+        assert count_kept(n, k) == ones
         assert int(top_k(torch.randperm(n).double(), k).sum()) == ones
     for row in MASKS["mask of |scores|"]:
         scores = values[row["scores"]]
         mask = mask_of(scores, row["k"])
         assert "".join("01"[int(v)] for v in mask.reshape(-1)) == row["mask"]
-        assert int(mask.sum()) == row["ones"] == kept(row["n"], row["k"])
+        assert int(mask.sum()) == row["ones"] == count_kept(row["n"], row["k"])
         assert torch.equal(unpack(pack(mask), scores.shape), mask.float())
 
 

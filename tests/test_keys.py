@@ -57,7 +57,7 @@ def study_keys(path: Path) -> dict[str, str]:
     found = {}
     for form in (False, True):
         try:
-            study = read_study(path, desk=form)
+            study = read_study(path, small=form)
         except ValueError:  # most examples have no small form
             continue
         for cell in cells_of(study, check=False):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from raycl import Choice, Float, Grid, Int, R, Search, Seeds, Study
+from raycl import Choice, Float, Grid, Int, Resources, Search, Seeds, Study
 from raycl.domains import ends, plain, shown
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.study.cells import Cell
 from raycl.study.expand import cells_of
 from raycl.training.fit import Fit
@@ -100,7 +100,7 @@ def test_numbers_of_numpy_and_torch_are_pythons_own() -> None:
         "milestones": np.array([3, 5]),
         "shuffle": np.True_,
     }
-    config = filled(Fit.Config, values, "fit")
+    config = make_config(Fit.Config, values, "fit")
     assert (config.epochs, config.lr, config.milestones, config.shuffle) == (3, 0.5, (3, 5), True)
     assert (type(config.epochs), type(config.lr), type(config.milestones[0])) == (int, float, int)
 
@@ -127,8 +127,8 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: Search(trials=True), "search.trials = True must be a whole number of at least 1"),
     (lambda: Search(trials=4.0), "search.trials = 4.0 must be a whole number"),  # type: ignore[arg-type]
     (lambda: Search(trials=10**9), "search.trials = 1000000000 is too large: at most 10000"),
-    (lambda: Search(width=10**9), "search.width"),
-    (lambda: Search(startup=0), "search.startup = 0"),
+    (lambda: Search(concurrency=10**9), "search.concurrency"),
+    (lambda: Search(startup_trials=0), "search.startup = 0"),
     (lambda: Search(seed=-1), "search.seed = -1 must be a whole number from 0"),
     (lambda: Search(seed=2**63), "search.seed"),
     (lambda: Seeds(), "at least one seed"),
@@ -155,16 +155,16 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: Grid({"fit.epochs": range(1, 999), "fit.batch": range(1, 999)}), "more than 10000 points"),
     (lambda: Grid({"fit.lr": [1, 1.0]}), "fit.lr has 1.0 twice"),
     (lambda: Grid({"fit.lr": ["a"]}), "fit.lr = 'a' is not a number"),
-    (lambda: R(cpus=float("nan")), "R(cpus=nan) must be a number from 0"),
-    (lambda: R(gpus=float("inf")), "R(gpus=inf)"),
-    (lambda: R(cpus="2"), "R(cpus='2')"),  # type: ignore[arg-type]
-    (lambda: R(cpus=True), "R(cpus=True)"),
-    (lambda: R(cpus=None), "R(cpus=None)"),  # type: ignore[arg-type]
-    (lambda: R(cpus=-1), "R(cpus=-1)"),
-    (lambda: R(cpus=0, gpus=0), "needs something of at least one"),
-    (lambda: R(gpus=1.5), "a share up to 1, or whole GPUs"),
-    (lambda: R(memory=0), "above 0 GiB, or None"),
-    (lambda: R(silence=float("nan")), "above 0 minutes"),
+    (lambda: Resources(cpus=float("nan")), "Resources(cpus=nan) must be a number from 0"),
+    (lambda: Resources(gpus=float("inf")), "Resources(gpus=inf)"),
+    (lambda: Resources(cpus="2"), "Resources(cpus='2')"),  # type: ignore[arg-type]
+    (lambda: Resources(cpus=True), "Resources(cpus=True)"),
+    (lambda: Resources(cpus=None), "Resources(cpus=None)"),  # type: ignore[arg-type]
+    (lambda: Resources(cpus=-1), "Resources(cpus=-1)"),
+    (lambda: Resources(cpus=0, gpus=0), "needs something of at least one"),
+    (lambda: Resources(gpus=1.5), "a share up to 1, or whole GPUs"),
+    (lambda: Resources(memory=0), "above 0 GiB, or None"),
+    (lambda: Resources(stall_minutes=float("nan")), "above 0 minutes"),
     (lambda: study(orders=10**20), "orders = 100000000000000000000 is too large: at most 1000"),
     (lambda: study(orders=HUGE), "orders = a whole number of 16610 bits is too large"),
     (lambda: study(orders=True), "orders = True must be"),
@@ -181,7 +181,7 @@ def test_values_that_no_study_can_have_are_one_line_at_once(make: Callable[[], A
 def test_values_of_numpy_are_taken() -> None:
     assert Seeds(np.int64(3)) == Seeds(3) and type(Seeds(np.int64(3))[0]) is int
     assert Search(trials=np.int32(4)) == Search(trials=4)  # type: ignore[arg-type]
-    assert R(cpus=np.int64(2), gpus=np.float64(0.5)) == R(cpus=2, gpus=0.5)
+    assert Resources(cpus=np.int64(2), gpus=np.float64(0.5)) == Resources(cpus=2, gpus=0.5)
     assert Grid({"fit.lr": np.array([0.1, 0.2])}) == Grid({"fit.lr": [0.1, 0.2]})  # type: ignore[dict-item]
     assert len(cells_of(study(orders=np.int64(2), search=None))) == 2
 
@@ -297,7 +297,7 @@ def test_training_settings_that_mean_nothing_are_refused(values: dict[str, Any],
     ],
 )
 def test_training_settings_that_mean_something_are_taken(values: dict[str, Any]) -> None:
-    config = filled(Fit.Config, values, "fit")
+    config = make_config(Fit.Config, values, "fit")
     assert all(getattr(config, name) == value for name, value in values.items())
 
 

@@ -17,7 +17,7 @@ from raycl.archives import Artefact, DamagedArtefact
 from raycl.errors import UserError
 from raycl.runs.artefacts import mask_from_file
 from raycl.runs.build import masks_for
-from raycl.runs.player import play, train
+from raycl.runs.execution import execute, train_basis_masks
 from raycl.runs.result import Trained
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
@@ -47,9 +47,9 @@ def agenda_of(store: Path, wanted: Study | None = None, **options: Any) -> Agend
 def finish(agenda: Agenda, job: Job | MaskJob) -> None:
     """Play a job as the local player does."""
     if isinstance(job, MaskJob):
-        agenda.finish_masks(job.key, train(job.specs, agenda.store.root, ready=agenda.mask_ready))
+        agenda.finish_masks(job.key, train_basis_masks(job.specs, agenda.store.root, ready=agenda.mask_ready))
     else:
-        agenda.finish(job.key, play(job.spec, store=agenda.store.root))
+        agenda.finish(job.key, execute(job.spec, store=agenda.store.root))
 
 
 def ages(store: Path) -> dict[str, int]:
@@ -80,7 +80,7 @@ def test_a_mask_lets_a_run_begin_while_its_job_goes_on(tmp_path: Path) -> None:
     agenda = agenda_of(tmp_path, study(few={"method.k": 1}, het={}))
     job = agenda.next()
     assert isinstance(job, MaskJob) and agenda.next() is None
-    train(job.specs[:1], tmp_path, ready=agenda.mask_ready)
+    train_basis_masks(job.specs[:1], tmp_path, ready=agenda.mask_ready)
     early = agenda.next()
     assert isinstance(early, Job) and early.cell.label == "few"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from raycl.masks import TopK, annealed, kept, layers_of, pack, top_k, unpack, weights_of
+from raycl.masks import TopK, annealed, count_kept, layers_of, pack, top_k, unpack, weights_of
 from raycl.registry import network
 
 
@@ -23,11 +23,11 @@ def test_top_k_is_what_sorting_gives(shape: tuple[int, ...], density: float) -> 
     wanted[order[int((1 - density) * n) :]] = 1.0
     mask = top_k(ranks, density)
     assert torch.equal(mask.reshape(-1), wanted) and mask.shape == ranks.shape
-    assert int(mask.sum()) == kept(n, density) == n - int((1 - density) * n)
+    assert int(mask.sum()) == count_kept(n, density) == n - int((1 - density) * n)
 
 
 def test_floating_point_of_the_papers_code() -> None:
-    assert kept(10, 0.9) == 10 and kept(10, 0.8) == 9  # (1 - 0.9) * 10 is just below 1
+    assert count_kept(10, 0.9) == 10 and count_kept(10, 0.8) == 9  # (1 - 0.9) * 10 is just below 1
 
 
 def test_among_equals_the_later_is_kept() -> None:

@@ -20,7 +20,7 @@ import torch
 
 from raycl import registry, space
 from raycl.runs import sequence
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.space import Choice, Float, Int
 from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
@@ -45,15 +45,17 @@ def decayed(name: str) -> dict[str, Any]:
 
 
 @functools.cache
-def brief(name: str, seed: int = 0) -> tuple[Any, list[Report], Benchmark]:
+def brief(name: str, seed: int = 0) -> tuple[Any, list[TaskReport], Benchmark]:
     """A method after a short run; shared by tests that only look."""
     on = toys.benchmark_for(name)
     subject = toys.method(name, on, seed=seed)
     return subject, toys.learn(subject, on, toys.fit_for(name, seed, epochs=2)), on
 
 
-def accuracies(reports: list[Report]) -> list[Any]:
-    return [(r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.figures) for r in reports]
+def accuracies(reports: list[TaskReport]) -> list[Any]:
+    return [
+        (r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.diagnostics) for r in reports
+    ]
 
 
 @every_method
@@ -101,9 +103,9 @@ def test_resumed_equals_uninterrupted(name: str) -> None:
     subject, reports, on = brief(name)
     first = toys.method(name, on)
     loop = toys.fit_for(name, epochs=2)
-    done = [next(sequence.run(first, on, loop))]
+    done = [next(sequence.run_sequence(first, on, loop))]
     second = facts.reloaded(first)
-    done += sequence.run(second, on, toys.fit_for(name, epochs=2), done=done)
+    done += sequence.run_sequence(second, on, toys.fit_for(name, epochs=2), done=done)
     facts.assert_same_state(facts.state(subject), facts.state(second))
     assert accuracies(done) == accuracies(reports)
     wanted = facts.logits(subject, on, range(3))
@@ -116,14 +118,14 @@ def test_evaluation_leaves_everything_as_it_was(name: str) -> None:
     on = toys.benchmark_for(name)
     subject = toys.method(name, on)
     loop = toys.fit_for(name, epochs=1)
-    next(sequence.run(subject, on, loop))
+    next(sequence.run_sequence(subject, on, loop))
     state, generator = facts.state(subject), torch.get_rng_state()
     gradients = {n: None if p.grad is None else p.grad.clone() for n, p in subject.named_parameters()}
     mode, logits = subject.training, facts.logits(subject, on, [0])[0]
     for task in on.tasks if not subject.joint else ():
         loop.accuracy(subject, task.index, task.test)
         loop.loss(subject, task.index, task.val)
-    subject.figures(0)
+    subject.diagnostics(0)
     subject.count_parameters()
     subject.stored_bytes()
     facts.assert_same_state(state, facts.state(subject))
@@ -164,7 +166,7 @@ def test_logits_are_kept_bit_for_bit(name: str, network: str) -> None:
 @every_method
 def test_config_survives_json_and_defaults_lie_in_their_domains(name: str) -> None:
     kind = registry.method(name).Config
-    assert space.filled(kind, json.loads(json.dumps(asdict(kind()))), name) == kind()
+    assert space.make_config(kind, json.loads(json.dumps(asdict(kind()))), name) == kind()
     assert set(space.space_of(kind)) <= set(space.fields_of(kind))  # raises where a default is outside
 
 
@@ -172,8 +174,11 @@ def test_config_survives_json_and_defaults_lie_in_their_domains(name: str) -> No
 def test_presets_and_training_settings_name_what_exists(name: str) -> None:
     kind = registry.method(name)
     rooms = {"method": space.fields_of(kind.Config), "fit": space.fields_of(Fit.Config)}
-    assert set(kind.presets) <= set(PRESETS)
-    for keys in (*kind.presets.values(), {f"fit.{key}": value for key, value in kind.fit.items()}):
+    assert set(kind.preset_overrides) <= set(PRESETS)
+    for keys in (
+        *kind.preset_overrides.values(),
+        {f"fit.{key}": value for key, value in kind.fit_defaults.items()},
+    ):
         for key, value in keys.items():
             room, _, field = key.partition(".")
             assert room in rooms or room == "net", key
@@ -216,7 +221,7 @@ def test_corners(
         assert logits.isfinite().all()
 
 
-def figures_of(name: str) -> dict[str, Any]:
+def diagnostics_of(name: str) -> dict[str, Any]:
     """What a tiny run in double precision comes to."""
     on = toys.benchmark_for(name)
     subject = toys.method(name, on, "mlp(hidden=16)", seed=3)
@@ -225,7 +230,7 @@ def figures_of(name: str) -> dict[str, Any]:
     return {
         "logits": [float(v.abs().mean()) for v in logits.values()],
         "first": [v[0].tolist() for v in logits.values()],
-        "figures": json.loads(json.dumps(reports[-1].figures)),
+        "figures": json.loads(json.dumps(reports[-1].diagnostics)),
         "parameters": reports[-1].parameters,
         "stored_bytes": reports[-1].stored_bytes,
     }
@@ -236,7 +241,7 @@ def figures_of(name: str) -> dict[str, Any]:
 def test_figures_are_those_recorded_for_this_version(name: str) -> None:
     version = str(registry.method(name).version)
     recorded: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    found = figures_of(name)
+    found = diagnostics_of(name)
     if os.environ.get("RAYCL_RECORD") and version not in recorded.get(name, {}):
         recorded.setdefault(name, {})[version] = found
         FIGURES.write_text(json.dumps(dict(sorted(recorded.items())), indent=1) + "\n")

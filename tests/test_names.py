@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raycl.calls import Call, parse, written
+from raycl.calls import Call, format_call, parse
 from raycl.errors import UserError
 
 VALUES = (
@@ -53,7 +53,7 @@ VALUES = (
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_a_value_keeps_what_is_in_it(name: str, value: Any) -> None:
     kind = make_dataclass("Config", [("start", Any, "default"), ("other", Any, 3)], frozen=True)
-    text = written(name, kind(start=value))
+    text = format_call(name, kind(start=value))
     assert parse(text, "here") == Call(name, (), {"start": value})
     assert parse(f" {name} ( {value!r}, other = {value!r} ) ", "here") == Call(
         name, (value,), {"other": value}

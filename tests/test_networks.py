@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from raycl import calls, registry
 from raycl.networks import Blocks, Heads, Network, PerTaskBatchNorm, Start, _weights
-from raycl.space import filled
+from raycl.space import make_config
 from tests.helpers import facts
 
 
@@ -26,7 +26,7 @@ def build(text: str, shape: tuple[int, int, int], classes: tuple[int, ...] = (2,
 def start(text: str, shape: tuple[int, int, int], classes: tuple[int, ...] = (2, 3), seed: int = 0) -> Start:
     kind = registry.network(text)
     settings = calls.parse(text, "network").settings(kind.Config, "network")
-    return Start(kind, filled(kind.Config, settings, "network"), shape, classes, seed)
+    return Start(kind, make_config(kind.Config, settings, "network"), shape, classes, seed)
 
 
 def on_meta(text: str, shape: tuple[int, int, int], classes: tuple[int, ...] = (2, 3)) -> Network:
@@ -385,7 +385,7 @@ def test_both_kinds_of_resnet50_compute_the_same_features() -> None:
 def test_resnet50_draws_layer_after_layer() -> None:
     kind = registry.network("resnet50")
     torch.manual_seed(3)
-    net = kind((3, 16, 16), (2, 3), filled(kind.Config, {"width": 0.05}, "network"))
+    net = kind((3, 16, 16), (2, 3), make_config(kind.Config, {"width": 0.05}, "network"))
     torch.manual_seed(3)
     named = list(net.named_parameters())
     assert [name for name, _ in named[:6]] == [

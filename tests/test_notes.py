@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from raycl import Choice, Float, Grid, Int, R, Study
+from raycl import Choice, Float, Grid, Int, Resources, Study
 from raycl.cli import main
 from raycl.errors import UserError
 from raycl.study import notes
@@ -221,13 +221,17 @@ def test_a_network_that_this_machine_cannot_train_is_told() -> None:
 
 
 def test_resources_that_match_no_cell_are_told() -> None:
-    cells = cells_of(study(resources={"finetun/*": R(cpus=2), "*/digits*": R(), "x[": R()}))
+    cells = cells_of(
+        study(resources={"finetun/*": Resources(cpus=2), "*/digits*": Resources(), "x[": Resources()})
+    )
     assert lines_of(cells) == [
         "resources['finetun/*'] matches no cell, and has no effect; did you mean 'finetune'?",
         "resources['x['] matches no cell, and has no effect",
     ]
     methods: dict[str, Any] = {"finetune": {}, "ewc": {}}
-    assert lines_of(cells_of(study(methods=methods, resources={"ewc/*": R()}), only="finetune/*")) == []
+    assert (
+        lines_of(cells_of(study(methods=methods, resources={"ewc/*": Resources()}), only="finetune/*")) == []
+    )
 
 
 def test_a_line_names_the_cells_it_is_about() -> None:

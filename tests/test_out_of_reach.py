@@ -16,7 +16,7 @@ from raycl import Study
 from raycl.cli import main
 from raycl.errors import UserError
 from raycl.runs.result import Result
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.study.expand import cells_of
 from raycl.study.gc import collect_garbage
@@ -38,7 +38,7 @@ def placed(root: Path) -> tuple[Path, list[Path]]:
     for seed in (1, 2, 3):
         spec = cell.spec({}, seed)
         rows = [
-            Report(t, dict.fromkeys(range(t + 1), 0.5), dict.fromkeys(range(t + 1), 0.5), {"main": 1}, 9,
+            TaskReport(t, dict.fromkeys(range(t + 1), 0.5), dict.fromkeys(range(t + 1), 0.5), {"main": 1}, 9,
                    {"main": 1.0}, 0.1, 7, 11, 44)
             for t in range(5)
         ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raycl import Choice, Float, Grid, R, Search, Seeds, Study
+from raycl import Choice, Float, Grid, Resources, Search, Seeds, Study
 from raycl.errors import UserError
 from raycl.study.expand import cells_of
 from raycl.study.overrides import overridden
@@ -19,7 +19,7 @@ def study(**changes: Any) -> Study:
         "network": "mlp(hidden=8)",
         "name": "mine",
         "file": "mine.py",
-        "resources": {"hat/*": R(cpus=2)},
+        "resources": {"hat/*": Resources(cpus=2)},
     }
     return Study(**(base | changes))
 
@@ -30,7 +30,7 @@ def study(**changes: Any) -> Study:
         ("search.trials=4", {"search": Search(trials=4)}),
         (" search.trials = 4 ", {"search": Search(trials=4)}),
         ("search=None", {"search": None}),
-        ("search=Search(trials=3, width=1)", {"search": Search(trials=3, width=1)}),
+        ("search=Search(trials=3, concurrency=1)", {"search": Search(trials=3, concurrency=1)}),
         ("search=Grid({'fit.lr': [0.1, 1]})", {"search": Grid({"fit.lr": [0.1, 1]})}),
         ("final=3", {"final": Seeds(3)}),
         ("final=1,2,3", {"final": Seeds(1, 2, 3)}),
@@ -48,9 +48,9 @@ def study(**changes: Any) -> Study:
         ("evaluate=full", {"evaluate": "full"}),
         ("fit.lr=0.5", {"fit": {"lr": 0.5}}),
         ("fit={'lr': 1, 'milestones': (1, 2)}", {"fit": {"lr": 1, "milestones": (1, 2)}}),
-        ("resources.hat/*.cpus=0.5", {"resources": {"hat/*": R(cpus=0.5)}}),
-        ("resources.hat/*.memory=4", {"resources": {"hat/*": R(cpus=2, memory=4)}}),
-        ("resources={'*': R(gpus=0.5)}", {"resources": {"*": R(gpus=0.5)}}),
+        ("resources.hat/*.cpus=0.5", {"resources": {"hat/*": Resources(cpus=0.5)}}),
+        ("resources.hat/*.memory=4", {"resources": {"hat/*": Resources(cpus=2, memory=4)}}),
+        ("resources={'*': Resources(gpus=0.5)}", {"resources": {"*": Resources(gpus=0.5)}}),
     ],
 )
 def test_a_field_of_the_study(text: str, changes: dict[str, Any]) -> None:
@@ -77,8 +77,8 @@ def test_a_key_of_a_label(text: str, label: str, keys: dict[str, Any]) -> None:
 
 
 def test_they_are_applied_from_left_to_right() -> None:
-    made = overridden(study(search=None), ["search=Search()", "search.trials=7", "search.width=2"])
-    assert made.search == Search(trials=7, width=2)
+    made = overridden(study(search=None), ["search=Search()", "search.trials=7", "search.concurrency=2"])
+    assert made.search == Search(trials=7, concurrency=2)
     assert overridden(study(preset="spg"), ["preset=None"]).preset is None
 
 
@@ -147,13 +147,13 @@ WRONG = [
     ("methods.hat.method.lamb=Float('a', 'b')", "--set methods.hat.method.lamb="),
     ("methods.hat.method.lamb=Choice()", "needs at least one option"),
     ("resources=3", "resources = 3 should be a dictionary"),
-    ("resources={'*': 3}", "is not R(cpus"),
-    ("resources.*=3", "is not R(cpus"),
-    ("resources.hat/*=3", "is not R(cpus"),
+    ("resources={'*': 3}", "is not Resources(cpus"),
+    ("resources.*=3", "is not Resources(cpus"),
+    ("resources.hat/*=3", "is not Resources(cpus"),
     ("resources.hat/*.cpus=x", "--set resources.hat/*.cpus=x: "),
-    ("resources.hat/*.cpus=-1", "R(cpus=-1) must be"),
+    ("resources.hat/*.cpus=-1", "Resources(cpus=-1) must be"),
     ("resources.hat/*.cpu=1", "unknown field 'cpu'; did you mean 'cpus'?"),
-    ("resources={'*': R(cpus='x')}", "--set resources="),
+    ("resources={'*': Resources(cpus='x')}", "--set resources="),
     ("views=3", "views = 3 should be a list"),
     ("views=[3]", "views = [3] should be a list"),
     ("sheets=3", "sheets = 3 should be a list"),

@@ -17,7 +17,7 @@ from raycl.cli import main
 from raycl.errors import UserError
 from raycl.method import World
 from raycl.networks import Block, Blocks, Heads, Network, PerTaskBatchNorm
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.supermasks.bank import backbone_of
 from raycl.supermasks.loop import Chain
 from raycl.tasks import Batch
@@ -45,7 +45,7 @@ def method(name: str, build: Callable[[], Network], **config: Any) -> Any:
             return build()
 
     kind = registry.method(name)
-    made = filled(kind.Config, config or toys.BRIEF.get(name, {}), name)
+    made = make_config(kind.Config, config or toys.BRIEF.get(name, {}), name)
     streams.reseed(0, "method")
     return kind(World(SHAPE, CLASSES, built), made)
 
@@ -185,7 +185,7 @@ def test_networks_of_raycl_s_own_are_refused_by_needs_alone(name: str) -> None:
     kind, accepted = registry.method(name), 0
     for text, shape in BUILT_IN.items():
         net = registry.network(text)
-        config = filled(net.Config, calls.parse(text, "network").settings(net.Config, text), text)
+        config = make_config(net.Config, calls.parse(text, "network").settings(net.Config, text), text)
         with torch.device("meta"):
             built = net.variant(config)(shape, (5, 5), config)
         shared = name == "impresslearn" and text in ("vgg16_bn", "resnet50(norm='affine')")
@@ -341,7 +341,7 @@ def test_rows_are_measured_again_where_answers_do_not_stay(
     for report in toys.sequence.run(subject, on, fit):
         true = {t: fit.accuracy(subject, t, on.tasks[t].test) for t in range(report.task + 1)}
         assert report.test == true  # what was copied is what there is
-        rows.append(report.figures.get("answers_moved"))
+        rows.append(report.diagnostics.get("answers_moved"))
     assert rows == moved
 
 

@@ -18,14 +18,14 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from raycl.api import report
-from raycl.study import presence
-from raycl.study.presence import present
+from raycl.study import driver_notice
+from raycl.study.driver_notice import present
 from tests.helpers.every_kind import STUDY
 
 HOLD = """
 import sys
 from pathlib import Path
-from raycl.study.presence import present
+from raycl.study.driver_notice import present
 with present(Path(sys.argv[1]), "theirs", print):
     print("here", flush=True)
     sys.stdin.readline()
@@ -74,7 +74,9 @@ def elsewhere(store: Path, ago: float = 0.0) -> Path:
     """A file of a driver on another machine, whose last sign of life is so many seconds old."""
     path = store / "drivers" / "node7-4711-0.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    driver = presence.Driver("node7", 4711, "another machine", "1", "theirs", path.parent.stat().st_mtime)
+    driver = driver_notice.Driver(
+        "node7", 4711, "another machine", "1", "theirs", path.parent.stat().st_mtime
+    )
     path.write_text(json.dumps(vars(driver)))
     seen = path.stat().st_mtime - ago
     os.utime(path, (seen, seen))
@@ -117,7 +119,7 @@ def test_what_a_killed_driver_left_is_removed_and_not_told(tmp_path: Path) -> No
     other.process.communicate()
 
 
-@pytest.mark.skipif(not presence._place(), reason="the system does not say when a process began")
+@pytest.mark.skipif(not driver_notice._place(), reason="the system does not say when a process began")
 def test_a_number_that_another_process_has_got_since_is_no_driver(tmp_path: Path) -> None:
     with Other(tmp_path):
         (path,) = files(tmp_path)
@@ -130,7 +132,7 @@ def test_a_driver_on_another_machine_counts_by_its_signs_of_life(tmp_path: Path)
     (line,) = told(tmp_path)
     assert "theirs on node7, process 4711" in line
     assert 35 < float(re.search(r"last sign of life (\d+) s ago", line)[1]) < 100  # type: ignore[index]
-    elsewhere(tmp_path, ago=presence.GONE + 60)
+    elsewhere(tmp_path, ago=driver_notice.GONE + 60)
     assert told(tmp_path) == [] and not path.exists()
 
 
@@ -139,10 +141,10 @@ def test_clocks_that_differ_between_hosts_do_not_matter(
     tmp_path: Path, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = time.time
-    monkeypatch.setattr(presence.time, "time", lambda: clock() + 3600 * hours)
+    monkeypatch.setattr(driver_notice.time, "time", lambda: clock() + 3600 * hours)
     elsewhere(tmp_path)
     assert len(told(tmp_path)) == 1
-    elsewhere(tmp_path, ago=presence.GONE + 60)
+    elsewhere(tmp_path, ago=driver_notice.GONE + 60)
     assert told(tmp_path) == []
 
 
@@ -175,7 +177,7 @@ def test_a_file_that_is_none_of_ours_is_removed(tmp_path: Path, content: str) ->
         {"since": -float("inf")},
         {"since": 1e300},
         {"host": "\x1b[31mred\n", "study": "two\nlines"},
-        {"place": presence._place()},
+        {"place": driver_notice._place()},
     ],
 )
 def test_odd_words_of_another_driver_do_no_harm(tmp_path: Path, odd: dict[str, Any]) -> None:
@@ -186,7 +188,7 @@ def test_odd_words_of_another_driver_do_no_harm(tmp_path: Path, odd: dict[str, A
 
 def test_what_the_file_system_refuses_stops_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "drivers").write_text("a file where a folder should be")
-    monkeypatch.setattr(presence, "BEAT", 0.001)
+    monkeypatch.setattr(driver_notice, "BEAT", 0.001)
     with present(tmp_path, "mine", pytest.fail):
         until(lambda: threads() == 1)
         time.sleep(0.05)  # some beats, each of which fails
@@ -201,7 +203,7 @@ def threads() -> int:
 
 
 def test_signs_of_life_go_on_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "BEAT", 0.01)
+    monkeypatch.setattr(driver_notice, "BEAT", 0.01)
     with present(tmp_path, "mine", pytest.fail):
         (path,) = files(tmp_path)
         os.utime(path, (1.0, 1.0))

@@ -15,10 +15,10 @@ from raycl.errors import UserError
 from raycl.methods import _first
 from raycl.methods._first import BACKBONE
 from raycl.networks._backbone import adopt, state_of
-from raycl.runs import artefacts, player, sequence
+from raycl.runs import artefacts, execution, sequence
 from raycl.runs.artefacts import Pretrained
 from raycl.runs.build import parts_of, runs_for
-from raycl.runs.player import play, trained
+from raycl.runs.execution import execute, trained
 from raycl.runs.result import Result
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
@@ -46,7 +46,7 @@ def agenda_of(store: Path, wanted: Study | None = None, **options: Any) -> Agend
 
 
 def finish(agenda: Agenda, job: Any) -> Result:
-    result = play(job.spec, store=agenda.store.root)
+    result = execute(job.spec, store=agenda.store.root)
     agenda.finish(job.key, result)
     return result
 
@@ -70,7 +70,8 @@ def spec_of(method: str, **keys: Any) -> RunSpec:
 def plain(result: Result) -> list[Any]:
     """What of a result does not depend on the clock."""
     return [
-        (r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.figures) for r in result.reports
+        (r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.diagnostics)
+        for r in result.reports
     ]
 
 
@@ -80,7 +81,7 @@ def test_one_backbone_is_trained_and_its_tasks_are_handed_out_at_once(tmp_path: 
     assert (
         isinstance(first, Job)
         and first.spec.kind == "pretrain"
-        and first.role == Role(seed=1, below=("backbone",))
+        and first.role == Role(seed=1, steps=("backbone",))
     )
     assert agenda.next() is None and not agenda.over  # everything else builds on it
     finish(agenda, first)
@@ -116,13 +117,13 @@ def test_side_by_side_equals_one_after_another(method: str, tmp_path: Path) -> N
 
 def test_the_measured_rows_follow_evaluate() -> None:
     parts = [
-        sequence.Report(t, {t: 0.5}, {t: 0.1 * t}, {}, 1, {}, 0.0, 0, 7, 100 + 10 * t, {}, 9.0 - t)
+        sequence.TaskReport(t, {t: 0.5}, {t: 0.1 * t}, {}, 1, {}, 0.0, 0, 7, 100 + 10 * t, {}, 9.0 - t)
         for t in range(3)
     ]
-    assert [sorted(r.test) for r in sequence.joined(parts)] == [[0], [0, 1], [0, 1, 2]]
-    assert [sorted(r.test) for r in sequence.joined(parts, "ends")] == [[0], [1], [0, 1, 2]]
-    assert [r.stored_bytes for r in sequence.joined(parts)] == [100, 110, 130]
-    assert [r.ended for r in sequence.joined(parts)] == [9.0, 9.0, 9.0]
+    assert [sorted(r.test) for r in sequence.join_reports(parts)] == [[0], [0, 1], [0, 1, 2]]
+    assert [sorted(r.test) for r in sequence.join_reports(parts, "ends")] == [[0], [1], [0, 1, 2]]
+    assert [r.stored_bytes for r in sequence.join_reports(parts)] == [100, 110, 130]
+    assert [r.ended for r in sequence.join_reports(parts)] == [9.0, 9.0, 9.0]
 
 
 def test_a_backbone_taken_over_is_the_one_trained_here() -> None:
@@ -294,7 +295,7 @@ def test_goals_come_from_a_finished_run_of_another_method(tmp_path: Path) -> Non
     by_label = {state.cell.label: state.finals[1].result for state in agenda.states}
     goals, cpg = by_label["finetuned"], by_label["cpg"]
     assert goals is not None and cpg is not None
-    assert [r.figures["goal"] for r in cpg.reports] == [r.val[r.task] for r in goals.reports]
+    assert [r.diagnostics["goal"] for r in cpg.reports] == [r.val[r.task] for r in goals.reports]
     assert runs_for(spec_of("cpg", **CPG, **{"method.goals": ""})).keys() == {BACKBONE}
 
 
@@ -319,6 +320,6 @@ def test_a_given_network_is_not_trained() -> None:
 
 
 def test_a_run_whose_input_is_not_there_fails_and_names_it(tmp_path: Path) -> None:
-    result = player.play(spec_of("ksm"), store=tmp_path)
+    result = execution.execute(spec_of("ksm"), store=tmp_path)
     assert result.status == "failed" and "backbone" in result.message
     assert result.provenance["damaged_backbone"] == runs_for(spec_of("ksm"))[BACKBONE].key

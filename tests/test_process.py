@@ -23,12 +23,12 @@ import raycl
 from raycl import process
 from raycl.errors import UserError
 from raycl.method import Method, Task
-from raycl.runs import player
+from raycl.runs import execution
 from raycl.runs.result import Result
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
-from raycl.study.local import play_here
-from raycl.study.values import R, Seeds, Study
+from raycl.study.local import run_locally
+from raycl.study.values import Resources, Seeds, Study
 from raycl.training.fit import Fit
 from tests.helpers import rude
 
@@ -62,13 +62,13 @@ def spec_doing(what: str) -> RunSpec:
 def numbers(result: Result) -> list[Any]:
     """All that a run came to, besides times and places."""
     assert result.status == "done", result.message
-    return [(r.val, r.test, r.epochs, r.updates, r.figures) for r in result.reports]
+    return [(r.val, r.test, r.epochs, r.updates, r.diagnostics) for r in result.reports]
 
 
 @pytest.fixture(scope="module")
 def alone() -> list[Any]:
     """A decent run in a process in which nothing else was played."""
-    return numbers(player.play(spec_of("finetune")))
+    return numbers(execution.execute(spec_of("finetune")))
 
 
 @pytest.fixture(autouse=True)
@@ -81,43 +81,43 @@ def _nothing_spoilt() -> Iterator[None]:
 
 @pytest.mark.parametrize("what", rude.LEAVES)
 def test_what_a_run_leaves_behind_is_put_back_and_told(what: str, alone: list[Any]) -> None:
-    left = player.play(spec_doing(what)).provenance.get("left")
+    left = execution.execute(spec_doing(what)).provenance.get("left")
     assert left, "nothing was noticed"
     assert process.spoilt() == []
-    after = player.play(spec_of("finetune"))
+    after = execution.execute(spec_of("finetune"))
     assert numbers(after) == alone
     assert "left" not in after.provenance
 
 
 def test_decent_methods_leave_nothing(alone: list[Any]) -> None:
     for name in ("ewc", "hat", "spg", "si", "ucl", "cat", "hypernet", "agem"):
-        result = player.play(spec_of(name))
+        result = execution.execute(spec_of(name))
         assert result.status == "done", result.message
         assert "left" not in result.provenance, name
 
 
 def test_a_rude_run_is_the_same_alone_beside_others_and_resumed(tmp_path: Path, alone: list[Any]) -> None:
     spec = spec_of("rude:Function", benchmarks=["digits_permuted(tasks=4, first=1)"])
-    first = player.play(spec)
-    player.play(spec_doing("precision"))
-    assert numbers(player.play(spec)) == numbers(first)
+    first = execution.execute(spec)
+    execution.execute(spec_doing("precision"))
+    assert numbers(execution.execute(spec)) == numbers(first)
     calls = 0
 
     def stop_late() -> None:
         nonlocal calls
         calls += 1
         if calls > 120:
-            raise player.Stopped
+            raise execution.Stopped
 
-    with pytest.raises(player.Stopped):
-        player.play(spec, tmp_path, alive=stop_late)
+    with pytest.raises(execution.Stopped):
+        execution.execute(spec, tmp_path, alive=stop_late)
     assert not list(tmp_path.rglob("*.pt")), "what it would go on from is not how the process stood"
-    assert numbers(player.play(spec, tmp_path)) == numbers(first)
+    assert numbers(execution.execute(spec, tmp_path)) == numbers(first)
     assert process.spoilt() == []
 
 
 def test_generators_of_python_and_numpy_start_anew_with_each_run_and_fit() -> None:
-    draws = [player.play(spec_of(f"{__name__}:Draws")).reports[-1].figures for _ in range(2)]
+    draws = [execution.execute(spec_of(f"{__name__}:Draws")).reports[-1].diagnostics for _ in range(2)]
     assert draws[0] == draws[1]
     assert len({*draws[0]["numpy"]}) == len(draws[0]["numpy"]) == 2
 
@@ -134,7 +134,7 @@ class Draws(Method):
         self.drawn["numpy"].append(float(np.random.rand()))  # noqa: NPY002
         self.drawn["python"].append(random.random())
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         return self.drawn
 
 
@@ -155,11 +155,11 @@ def test_a_local_study_ends_where_a_thread_is_left_and_goes_on_when_started_agai
     methods = {"mine": {"method": "rude:Thread"}, "finetune": {}}
     said: list[str] = []
     with pytest.raises(UserError, match=r"mine / .* left a thread running .* give the same command again"):
-        play_here(agenda_of(study(methods), tmp_path), said.append)
+        run_locally(agenda_of(study(methods), tmp_path), said.append)
     process._spoilt.clear()
     again = agenda_of(study(methods), tmp_path)
     assert [state.done for state in again.states] == [1, 0]
-    play_here(again, said.append)
+    run_locally(again, said.append)
     assert numbers(again.states[1].results[1]) == alone
 
 
@@ -177,8 +177,8 @@ def test_a_thread_that_ends_and_one_of_a_library_do_no_harm() -> None:
 @pytest.mark.parametrize(("what", "said"), [("rounding", "arithmetic"), ("kernel", "operators of torch")])
 def test_what_no_setting_shows_is_noticed_by_what_comes_out(what: str, said: str) -> None:
     code = f"""
-from tests.test_process import player, process, spec_doing
-result = player.play(spec_doing({what!r}))
+from tests.test_process import execution, process, spec_doing
+result = execution.play(spec_doing({what!r}))
 print(result.status, process.spoilt())
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, timeout=600)
@@ -188,7 +188,7 @@ print(result.status, process.spoilt())
 def test_a_local_study_says_what_was_left_in_one_line(tmp_path: Path) -> None:
     said: list[str] = []
     agenda = agenda_of(study({"mine": {"method": "rude:Precision"}}, final=Seeds(1, 2)), tmp_path)
-    play_here(agenda, said.append)
+    run_locally(agenda, said.append)
     (line,) = said
     assert line.startswith("mine / digits_permuted(tasks=2, first=1) / seed 1 left torch's fp32 precision")
     assert line.endswith("put back, so that the next run starts as it did") and "\n" not in line
@@ -199,7 +199,7 @@ def test_a_local_study_says_what_was_left_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", rude.RAISES)
 def test_whatever_a_method_raises_is_an_outcome(what: str) -> None:
-    result = player.play(spec_doing(f"raises {what}"))
+    result = execution.execute(spec_doing(f"raises {what}"))
     assert result.status == "failed"
     last = result.message.strip().splitlines()[-1]
     wanted = {
@@ -242,7 +242,7 @@ def test_a_real_interruption_interrupts(method: str) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            player.play(spec_of(f"{__name__}:{method}"))
+            execution.execute(spec_of(f"{__name__}:{method}"))
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -271,7 +271,7 @@ def test_what_a_file_changes_when_it_is_imported_is_put_back_and_said() -> None:
 def test_a_loaded_method_predicts_and_its_notebook_is_left_alone(tmp_path: Path) -> None:
     here = study({"finetune": {}}, network="mlp(hidden=8, drop1=0.5)")
     agenda = agenda_of(here, tmp_path)
-    play_here(agenda)
+    run_locally(agenda)
     (result,) = agenda.states[0].results.values()
     torch.manual_seed(3)
     wanted = torch.rand(3)
@@ -295,9 +295,9 @@ def test_a_loaded_method_predicts_and_its_notebook_is_left_alone(tmp_path: Path)
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     said = r"resources of finetune/.* ask for a GPU \(gpus=1\), and torch sees none here: write gpus=0"
     with pytest.raises(UserError, match=said):
-        play_here(agenda_of(study({"finetune": {}}, resources={"*": R(gpus=1)}), tmp_path))
-    play_here(agenda_of(study({"finetune": {}}), tmp_path))  # finished: nothing asks any more
-    play_here(agenda_of(study({"finetune": {}}, resources={"*": R(gpus=1)}), tmp_path))
+        run_locally(agenda_of(study({"finetune": {}}, resources={"*": Resources(gpus=1)}), tmp_path))
+    run_locally(agenda_of(study({"finetune": {}}), tmp_path))  # finished: nothing asks any more
+    run_locally(agenda_of(study({"finetune": {}}, resources={"*": Resources(gpus=1)}), tmp_path))
 
 
 class WritesLabels(Method):
@@ -318,11 +318,11 @@ class SwapsSplits(Method):
 
 
 def test_what_a_method_does_to_its_tasks_does_not_reach_the_next_run(alone: list[Any]) -> None:
-    writes = player.play(spec_of(f"{__name__}:WritesLabels"))
+    writes = execution.execute(spec_of(f"{__name__}:WritesLabels"))
     assert writes.status == "failed" and "read-only" in writes.message
-    swaps = player.play(spec_of(f"{__name__}:SwapsSplits"))
+    swaps = execution.execute(spec_of(f"{__name__}:SwapsSplits"))
     assert swaps.status == "done" and numbers(swaps) != alone
-    assert numbers(player.play(spec_of("finetune"))) == alone
+    assert numbers(execution.execute(spec_of("finetune"))) == alone
 
 
 class RunsAtExit(Method):
@@ -341,8 +341,8 @@ class RunsAtExit(Method):
 
 def test_what_a_method_hands_to_atexit_does_not_outlive_its_run() -> None:
     script = (
-        "import sys; from raycl.runs import player; from tests import test_process; "
-        f"result = player.play(test_process.spec_of('{__name__}:RunsAtExit')); "
+        "import sys; from raycl.runs import execution; from tests import test_process; "
+        f"result = execution.play(test_process.spec_of('{__name__}:RunsAtExit')); "
         "assert 'a function to be called when Python ends' in result.provenance['left']; sys.exit(7)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, timeout=300)

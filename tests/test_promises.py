@@ -55,7 +55,7 @@ def test_accuracies_are_measured_where_shared_statistics_move(name: str) -> None
     on = toys.benchmark_for(name, shape=NETWORKS["vgg16_bn(width=0.01)"])
     subject = toys.method(name, on, network)
     loop = toys.fit_for(name, epochs=3, lr=0.1)
-    reports = list(sequence.run(subject, on, loop))
+    reports = list(sequence.run_sequence(subject, on, loop))
     assert not subject.answers_stay
     for task in on.tasks:
         assert reports[-1].test[task.index] == loop.accuracy(subject, task.index, task.test)

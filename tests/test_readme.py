@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 HOME = Path(__file__).parent.parent
-SMALL = ["--set", "search.trials=2", "--set", "search.startup=2", "--set", "final=1", "--set", "fit.epochs=1"]
+SMALL = [
+    "--set",
+    "search.trials=2",
+    "--set",
+    "search.startup_trials=2",
+    "--set",
+    "final=1",
+    "--set",
+    "fit.epochs=1",
+]
 ELSEWHERE = {  # a command, and the test that runs it
     "make quickstart": "test_quickstart_from_a_fresh_clone",
     "make test": "all of these",
@@ -24,7 +33,7 @@ ELSEWHERE = {  # a command, and the test that runs it
     "raycl data prepare mnist": "needs a network; from a folder: test_mnist_desk",
     "raycl data prepare cifar100 --from ~/data": "benchmarks/test_cifar.py",
     "raycl run studies/examples/mnist_desk.py": "test_mnist_desk",
-    "raycl run studies/spg/table_02.py --desk": "test_studies.py plans it; its runs take half an hour",
+    "raycl run studies/spg/table_02.py --small": "test_studies.py plans it; its runs take half an hour",
     "raycl ui": "test_tracking.py starts the same server",
 }
 

@@ -19,7 +19,7 @@ STUDY = Study(
     benchmarks=["digits_split"],
     network="mlp(hidden=16, drop1=0.0, drop2=0.0)",
     fit={"epochs": 12, "lr": 0.1, "stop": "never"},
-    search=Search(trials=6, width=3, startup=3),
+    search=Search(trials=6, concurrency=3, startup_trials=3),
     final=Seeds(1, 2, 3),
 )
 """

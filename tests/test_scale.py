@@ -57,7 +57,7 @@ def cells(labels: int) -> Study:
         methods={f"searched-{i}": wide | {"fit.epochs": 5 + i} for i in range(labels)},
         benchmarks=["digits_split"],
         network="mlp(hidden=64, drop1=0.0, drop2=0.0)",
-        search=Search(trials=5, width=2, startup=2),
+        search=Search(trials=5, concurrency=2, startup_trials=2),
         final=Seeds(1, 2),
     )
 
@@ -248,7 +248,7 @@ def test_a_failure_shows_in_every_cell_that_it_stops(tmp_path: Path) -> None:
     agenda = driver(tmp_path, wanted).agenda
     with LiveView(wanted, agenda, 4, Console(file=io.StringIO(), width=80), clock=lambda: 0.0) as view:
         job = agenda.next()
-        assert isinstance(job, Job) and job.role == Role(seed=1, below=("backbone",))
+        assert isinstance(job, Job) and job.role == Role(seed=1, steps=("backbone",))
         agenda.finish(job.key, Result(job.spec, "failed", message="out of memory"))
         assert agenda.over
         said = f"  failed: {job.name}: out of memory"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pytest
 
 from raycl.errors import UserError
-from raycl.space import Choice, Float, Int, coerce, field_of, fields_of, filled, space_of
+from raycl.space import Choice, Float, Int, coerce, field_of, fields_of, make_config, space_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +76,10 @@ def test_a_default_outside_its_domain_is_refused() -> None:
 
 
 def test_values_become_what_the_field_means() -> None:
-    config = filled(Config, {"lamb": 1, "milestones": [3, 5], "pair": [2, 3], "clip": 10}, "study")
+    config = make_config(Config, {"lamb": 1, "milestones": [3, 5], "pair": [2, 3], "clip": 10}, "study")
     assert (config.lamb, config.milestones, config.pair, config.clip) == (1.0, (3, 5), (2, 3.0), 10.0)
     assert isinstance(config.lamb, float) and isinstance(config.clip, float)
-    assert filled(Config, {"clip": None}, "study").clip is None
+    assert make_config(Config, {"clip": None}, "study").clip is None
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_values_become_what_the_field_means() -> None:
 )
 def test_errors_name_the_value_and_the_place(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        filled(Config, values, "study")
+        make_config(Config, values, "study")
 
 
 def test_fields_by_name() -> None:

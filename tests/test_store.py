@@ -15,7 +15,7 @@ from raycl import Study
 from raycl.archives import Artefact, archive
 from raycl.errors import UserError
 from raycl.runs.result import Result
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
@@ -25,7 +25,7 @@ from raycl.wholefiles import publish
 @pytest.fixture
 def result() -> Result:
     (cell,) = cells_of(Study(methods={"finetune": {}}, benchmarks=["digits_split"], search=None))
-    report = Report(
+    report = TaskReport(
         0, {0: 0.5}, {0: 0.25}, {"main": 3}, 9, {"main": 1.5, "method": 0.5}, 0.1, 7, 11, 44, {"a": [1]}, 9.0
     )
     return Result(cell.spec({}, 1), "done", (report,), "", {"seconds": 2.0})

@@ -18,7 +18,16 @@ def test_a_name_means_the_same_numbers_for_ever() -> None:
         == int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
     )
     assert streams.seed_of(1, "init") == 8597969179021078817
-    assert streams.numbers(1, "order", 0, "main", 0).permutation(8).tolist() == [7, 1, 6, 3, 4, 5, 2, 0]
+    assert streams.numpy_generator(1, "order", 0, "main", 0).permutation(8).tolist() == [
+        7,
+        1,
+        6,
+        3,
+        4,
+        5,
+        2,
+        0,
+    ]
 
 
 def test_every_part_of_the_name_counts() -> None:
@@ -33,8 +42,8 @@ def test_every_part_of_the_name_counts() -> None:
 
 def test_generators_do_not_touch_one_another() -> None:
     before = torch.get_rng_state()
-    a = streams.numbers(3, "memory")
-    np.testing.assert_array_equal(a.random(5), streams.numbers(3, "memory").random(5))
+    a = streams.numpy_generator(3, "memory")
+    np.testing.assert_array_equal(a.random(5), streams.numpy_generator(3, "memory").random(5))
     assert torch.equal(before, torch.get_rng_state())
 
 

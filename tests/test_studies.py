@@ -42,16 +42,16 @@ ONE_FORM = ("released_dropout", "subsets")  # one is for those who have the data
     ids=lambda p: f"{p.parent.name}-{p.stem}",
 )
 def test_every_item_of_a_paper_has_a_form_for_a_desk(path: Path) -> None:
-    desk, full = read_study(path, desk=True), read_study(path)
-    assert desk.name == f"{full.name}_desk" and desk.paper == full.paper
-    assert len(cells_of(desk, check=False)) <= len(cells_of(full, check=False))
+    small, full = read_study(path, small=True), read_study(path)
+    assert small.name == f"{full.name}_small" and small.paper == full.paper
+    assert len(cells_of(small, check=False)) <= len(cells_of(full, check=False))
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_papers_share_one_form(paper: str) -> None:
     """All that a file of a paper builds on stands in ``PAPER`` of common.py, beside it."""
     shared = importlib.import_module(f"studies.{paper}.common").PAPER
-    assert isinstance(shared, Form) and shared.full.paper == shared.desk.paper == paper
+    assert isinstance(shared, Form) and shared.full.paper == shared.small.paper == paper
     texts = {path.name: path.read_text() for path in (HOME / paper).glob("*.py")}
     assert any("PAPER.full.with_(" in text for text in texts.values())
     for name, text in texts.items():
@@ -61,8 +61,8 @@ def test_papers_share_one_form(paper: str) -> None:
 @pytest.mark.parametrize("name", ["ksm.table_01", "pmask.table_02", "prm.table_02", "spg.table_14"])
 def test_a_study_is_the_same_where_python_imports_it(name: str) -> None:
     module, read = importlib.import_module(f"studies.{name}"), HOME / f"{name.replace('.', '/')}.py"
-    for form in ("STUDY", "DESK"):
-        found = read_study(read, desk=form == "DESK").with_(name="", tables=(), views=())
+    for form in ("STUDY", "SMALL"):
+        found = read_study(read, small=form == "SMALL").with_(name="", tables=(), views=())
         assert found == getattr(module, form).with_(tables=(), views=())
 
 
@@ -75,22 +75,22 @@ def test_bases_of_a_figure_share_their_masks() -> None:
 
 def test_figures_share_runs() -> None:
     def keys(name: str) -> set[str]:
-        study = read_study(HOME / "impresslearn" / name, desk=True)
+        study = read_study(HOME / "impresslearn" / name, small=True)
         return {cell.spec({}, 1).key for cell in cells_of(study, check=False)}
 
     assert keys("fig_07.py") <= keys("fig_02.py") and keys("fig_08.py") <= keys("fig_03.py")
 
 
 def test_a_file_without_a_desk_form_says_so() -> None:
-    with pytest.raises(UserError, match=r"quickstart\.py: defines no DESK; write DESK = Study"):
-        read_study(HOME / "quickstart.py", desk=True)
+    with pytest.raises(UserError, match=r"quickstart\.py: defines no SMALL; write SMALL = Study"):
+        read_study(HOME / "quickstart.py", small=True)
 
 
 @pytest.fixture
 def small() -> Study:
     """A figure of ImpressLearn on digits, all kinds of basis, with basis-GN and X."""
     data = Data("digits_permuted", 5, 2)
-    return PAPER.desk.with_(
+    return PAPER.small.with_(
         methods=bases({"het": (3, 5), "hom": (3, 5), "random": (3,)}, (0.1, 0.3))
         | recovered(data, {"het": (3,)}, (0.1, 0.3))
         | own((0.1, 0.3))
@@ -153,18 +153,18 @@ def test_table_2_recounts_every_row_and_flags_the_one_that_is_wrong() -> None:
     assert len(printed.rows) == 11 and wrong == ["pre-ResNet-200"]
 
 
-def keys_of(path: str, desk: bool) -> set[str]:
+def keys_of(path: str, small: bool) -> set[str]:
     """Keys of the final runs with default settings, and of the searches behind them."""
-    cells = cells_of(read_study(HOME / path, desk=desk), check=False)
+    cells = cells_of(read_study(HOME / path, small=small), check=False)
     searches = {cell.key for cell in cells if isinstance(cell.search, Search)}
     return searches | {cell.spec({}, seed).key for cell in cells for seed in (1, 2, 3)}
 
 
 @pytest.mark.parametrize("desk", [False, True], ids=["full", "desk"])
 @pytest.mark.parametrize(("name", "own"), [("12", 4), ("14", 1)])
-def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, desk: bool) -> None:
-    both = read_study(HOME / f"spg/table_{name}.py", desk=desk)
-    first, second = keys_of("spg/table_02.py", desk), keys_of(f"spg/table_{name}.py", desk)
+def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, small: bool) -> None:
+    both = read_study(HOME / f"spg/table_{name}.py", small=small)
+    first, second = keys_of("spg/table_02.py", small), keys_of(f"spg/table_{name}.py", small)
     cells = cells_of(both, check=False)
     alone = {label for cell in cells for label in [cell.label] if cell.spec({}, 1).key not in first}
     assert len(alone) == own and second & first

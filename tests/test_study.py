@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from raycl import Choice, Float, Form, Grid, Int, R, Search, Seeds, Study
+from raycl import Choice, Float, Form, Grid, Int, Resources, Search, Seeds, Study
 from raycl.errors import Obstacle, UserError
 from raycl.method import Method
 from raycl.runs.build import make_fit
@@ -61,8 +61,8 @@ class TestForms:
             study().with_(methds={})
 
     def test_a_form_is_two_values(self) -> None:
-        form = Form(full=study(), desk=study(network="mlp(hidden=4)"))
-        assert form.full.network == "mlp(hidden=8)" and form.desk.network == "mlp(hidden=4)"
+        form = Form(full=study(), small=study(network="mlp(hidden=4)"))
+        assert form.full.network == "mlp(hidden=8)" and form.small.network == "mlp(hidden=4)"
         assert form == Form(study(), study(network="mlp(hidden=4)")) != Form(study(), study())
 
 
@@ -96,7 +96,7 @@ class TestKeys:
         assert len({spec.key for spec in [base, *others]}) == len(others) + 1
 
     def test_what_does_not_matter_is_not(self) -> None:
-        a = only_cell(search=None, name="a", resources={"*": R(cpus=2)}).spec({}, 1)
+        a = only_cell(search=None, name="a", resources={"*": Resources(cpus=2)}).spec({}, 1)
         b = only_cell(search=None, name="b", methods={"label": {"method": "finetune"}}).spec({}, 1)
         assert a.key == b.key
 
@@ -111,7 +111,7 @@ class TestKeys:
         a = only_cell(name="a", search=Search(trials=4))
         b = only_cell(name="b", search=Search(trials=9), methods={"x": {"method": "finetune"}})
         assert a.key == b.key
-        assert only_cell(search=Search(width=2)).key != a.key
+        assert only_cell(search=Search(concurrency=2)).key != a.key
         assert only_cell(search=Search(seed=2)).key != a.key
 
 
@@ -185,9 +185,9 @@ class TestCells:
         assert len(cells_of(whole, pattern)) == n
 
     def test_resources_last_match_holds(self) -> None:
-        cell = only_cell(resources={"finetune/*": R(cpus=2, gpus=0.5)})
-        assert cell.resources == R(cpus=2, gpus=0.5)
-        assert only_cell(resources={"hat/*": R(cpus=2)}).resources == R()
+        cell = only_cell(resources={"finetune/*": Resources(cpus=2, gpus=0.5)})
+        assert cell.resources == Resources(cpus=2, gpus=0.5)
+        assert only_cell(resources={"hat/*": Resources(cpus=2)}).resources == Resources()
 
     def test_grid_points(self) -> None:
         grid = Grid({"method.lamb": [1, 2.0], "fit.epochs": [3, 4]})
@@ -276,8 +276,8 @@ class TestBadInput:
             lambda: Seeds(),
             lambda: Seeds(1, 1),
             lambda: Seeds(-1),
-            lambda: R(cpus=-1),
-            lambda: R(cpus=0, gpus=0),
+            lambda: Resources(cpus=-1),
+            lambda: Resources(cpus=0, gpus=0),
             lambda: Search(trials=0),
             lambda: Grid({}),
         ],

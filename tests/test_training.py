@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.tasks import Batch, Pooled
 from raycl.training import feeding, fit
 from raycl.training import fit as fit_module
@@ -62,7 +62,7 @@ class Scripted(nn.Module):
 def played(learner: Scripted, preset: str | None = None, *, val: int = 8, **settings: Any) -> Any:
     """The fitted result, and the rate of each epoch (one batch each)."""
     values = dict(PRESETS[preset].fit) if preset else dict(toys.CALM)
-    config = filled(Fit.Config, {**values, "batch": 640, **settings}, "fit")
+    config = make_config(Fit.Config, {**values, "batch": 640, **settings}, "fit")
     on = toys.benchmark((2,), train=8, val=val)
     return Fit(config)(learner, on.tasks[0])
 
@@ -156,7 +156,7 @@ def test_steps() -> None:
 
 def test_a_fit_can_start_at_another_rate() -> None:
     on, learner = toys.benchmark((2,), train=8), Scripted([1.0] * 9)
-    config = filled(Fit.Config, {**PRESETS["prm"].fit, "epochs": 7}, "fit")
+    config = make_config(Fit.Config, {**PRESETS["prm"].fit, "epochs": 7}, "fit")
     fitted = Fit(config)(learner, on.tasks[0], lr=0.01, epochs=6)
     assert learner.rates == pytest.approx([0.01] * 6)
     assert fitted.lr == pytest.approx(0.01 / 3) and fitted.patience == 5
@@ -169,7 +169,7 @@ def test_a_fit_in_two_parts_follows_the_schedule_of_one(cut: int) -> None:
     """PathNet takes its paths a few epochs at a time, each with a schedule of its own."""
     losses = [3.0, 2.0, 2.5, 2.5, 2.5, 2.5, 2.5, 1.0, 1.5, 1.5]
     on = toys.benchmark((2,), train=8)
-    fit = Fit(filled(Fit.Config, {**PRESETS["prm"].fit, "epochs": len(losses)}, "fit"))
+    fit = Fit(make_config(Fit.Config, {**PRESETS["prm"].fit, "epochs": len(losses)}, "fit"))
     whole = Scripted(list(losses))
     at_once = fit(whole, on.tasks[0])
     first, second = Scripted(losses[:cut]), Scripted(losses[cut:])
@@ -237,7 +237,7 @@ OPTIMISERS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", OPTIMISERS, ids=str)
 def test_preview_says_what_a_step_would_do_and_leaves_all_as_it_was(settings: dict[str, Any]) -> None:
-    config = filled(Fit.Config, {"lr": 0.1, **settings}, "fit")
+    config = make_config(Fit.Config, {"lr": 0.1, **settings}, "fit")
     twins = []
     for look in (True, False):
         torch.manual_seed(0)
@@ -358,7 +358,7 @@ def test_batches_say_where_they_stand() -> None:
 def test_order_depends_on_seed_stream_and_epoch_only() -> None:
     def orders(seed: int, **kwargs: Any) -> list[Any]:
         learner, on = Scripted(), toys.benchmark((2,), train=40)
-        config = filled(Fit.Config, {**toys.CALM, "epochs": 2, "batch": 640}, "fit")
+        config = make_config(Fit.Config, {**toys.CALM, "epochs": 2, "batch": 640}, "fit")
         torch.manual_seed(len(kwargs) + 17)
         Fit(config, seed=seed)(learner, on.tasks[0], **kwargs)
         return [b.x.numpy().tobytes() for b in learner.batches]
@@ -411,7 +411,7 @@ def test_pooled_splits_are_means_over_samples() -> None:
 
 def test_pulses_come_from_inside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     pulses: list[fit.Pulse] = []
-    config = filled(Fit.Config, {**toys.CALM, "epochs": 3}, "fit")
+    config = make_config(Fit.Config, {**toys.CALM, "epochs": 3}, "fit")
     on = toys.benchmark((2,), train=8)
     Fit(config, pulse=pulses.append)(Scripted([3.0, 2.0, 1.0]), on.tasks[0])
     assert pulses == []  # not within the first seconds
@@ -433,4 +433,4 @@ def test_pulses_come_from_inside_the_loop(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        filled(Fit.Config, settings, "fit")
+        make_config(Fit.Config, settings, "fit")

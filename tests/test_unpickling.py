@@ -17,7 +17,7 @@ import torch
 
 from raycl import registry
 from raycl.method import Method
-from raycl.runs.checkpoints import Format, Notes, resume, save
+from raycl.runs.checkpoints import CheckpointFormat, TaskJournal, resume, save
 from raycl.runs.unpickling import Refused
 from tests.helpers import toys
 
@@ -110,7 +110,7 @@ class Mine(registry.method("finetune")):  # type: ignore[misc]
     """A method of this file, which makes its classes the run's own."""
 
 
-FORM = Format(None, Mine)
+FORM = CheckpointFormat(None, Mine)
 
 
 def by(call: Any, *args: Any, state: Any = None) -> Any:
@@ -124,13 +124,13 @@ def by(call: Any, *args: Any, state: Any = None) -> Any:
 
 
 def read(content: Any) -> Any:
-    return FORM.from_bytes(Format.to_bytes(content), "cpu")
+    return FORM.from_bytes(CheckpointFormat.to_bytes(content), "cpu")
 
 
 def made_of(steps: bytes) -> bytes:
     """A checkpoint with these steps in the place of its own."""
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(Format.to_bytes(1))) as old, zipfile.ZipFile(out, "w") as new:
+    with zipfile.ZipFile(io.BytesIO(CheckpointFormat.to_bytes(1))) as old, zipfile.ZipFile(out, "w") as new:
         for name in old.namelist():
             new.writestr(name, steps if name.endswith("data.pkl") else old.read(name))
     return out.getvalue()
@@ -173,7 +173,7 @@ def test_no_attribute_of_a_class_is_set(kind: type, state: Any) -> None:
 
 def test_what_was_there_before_keeps_its_state() -> None:
     on = registry.load("digits_split")
-    form = Format(on, Mine)
+    form = CheckpointFormat(on, Mine)
     inner = pickle.dumps({"classes": 99, "tasks": ()}, protocol=4)[2:-1].replace(b"\x94", b"")
     for steps in (
         pickle.dumps(on.tasks[1], protocol=2)[:-1] + inner + b"b.",
@@ -246,7 +246,7 @@ def test_a_slot_is_set_and_a_property_is_not() -> None:
     ],
 )
 def test_nothing_is_called_but_what_puts_objects_together(make: Any) -> None:
-    raw = Format.to_bytes(make())
+    raw = CheckpointFormat.to_bytes(make())
     CALLED.clear()  # of the writer
     with pytest.raises((Refused, pickle.UnpicklingError, KeyError)):
         FORM.from_bytes(raw, "cpu")
@@ -272,7 +272,7 @@ def test_steps_that_no_checkpoint_takes(steps: bytes) -> None:
 
 
 def test_a_tensor_is_as_large_as_its_bytes() -> None:
-    raw = Format.to_bytes(torch.arange(4.0))
+    raw = CheckpointFormat.to_bytes(torch.arange(4.0))
     assert b"K\x04" in raw  # how many numbers
     with zipfile.ZipFile(io.BytesIO(raw)) as old:
         steps = next(old.read(name) for name in old.namelist() if name.endswith("data.pkl"))
@@ -289,7 +289,7 @@ def test_a_tensor_is_as_large_as_its_bytes() -> None:
 def test_altered_checkpoints_cost_time_and_no_result(tmp_path: Path) -> None:
     """A file that was changed anywhere is dropped, or holds what it held."""
     on = toys.benchmark_for("finetune")
-    form, folder = Format(on, registry.method("finetune")), tmp_path / ("ab" * 32)
+    form, folder = CheckpointFormat(on, registry.method("finetune")), tmp_path / ("ab" * 32)
     fit, kept = toys.fit_for("finetune", epochs=1), list[Any]()
     reports = toys.learn(toys.method("finetune", on), on, fit)
     path = folder / "state.pt"
@@ -320,7 +320,7 @@ def test_altered_checkpoints_cost_time_and_no_result(tmp_path: Path) -> None:
     assert resume(tmp_path / "other" / "state.pt", form, "cpu") is None  # another run's
     path.mkdir()
     assert resume(path, form, "cpu") is None and not path.exists()
-    kept.append(Notes(folder, form, "cpu").recall(0))
+    kept.append(TaskJournal(folder, form, "cpu").recall(0))
     assert kept == [None]
 
 

@@ -15,7 +15,7 @@ from raycl import calls, registry, userfiles
 from raycl.cli import main
 from raycl.errors import UserError
 from raycl.method import Method
-from raycl.runs import checkpoints, player
+from raycl.runs import checkpoints, execution
 from raycl.runs.build import check_code, make_benchmark, make_method, method_of, network_of
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
@@ -139,7 +139,7 @@ class TestChanges:
         spec = cell.spec({}, 1)
         write(tmp_path, 0.2)
         userfiles.refresh()
-        result = player.play(spec)
+        result = execution.execute(spec)
         assert result.status == "failed"
         assert "the code of mine:Mine is not the one that this run was planned with" in result.message
 
@@ -199,7 +199,7 @@ class TestNames:
          ("again:Mine2", "mine:Mine"), ("again:EWC", "ewc")],
     )  # fmt: skip
     def test_a_class_has_a_name_that_finds_it(self, folder: Path, text: str, name: str) -> None:
-        with userfiles.beside(folder):
+        with userfiles.importing_from(folder):
             kind = registry.method(text)
             assert calls.name_of(kind) == name
             assert registry.method(name) is kind
@@ -246,7 +246,9 @@ class Net(Heads):
             (cell,) = cells_of(read_study(study))
             spec = cell.spec({}, 1)
             benchmark = make_benchmark(spec)
-            forms.append((checkpoints.Format(benchmark, method_of(spec), network_of(spec)), spec, benchmark))
+            forms.append(
+                (checkpoints.CheckpointFormat(benchmark, method_of(spec), network_of(spec)), spec, benchmark)
+            )
         (there, spec, benchmark), (here, other, _) = forms
         raw = there.to_bytes(make_method(spec, benchmark))
         method = here.from_bytes(raw, "cpu")

@@ -29,7 +29,9 @@ METHODS: dict[str, Any] = {
     "finetune": {"fit.lr": RATE},
     "slow": {"method": hand.OTHER},
 }
-STUDY = hand.study(methods=METHODS, search=Search(trials=3, width=2, startup=2), network="mlp(64, 0.0, 0.0)")
+STUDY = hand.study(
+    methods=METHODS, search=Search(trials=3, concurrency=2, startup_trials=2), network="mlp(64, 0.0, 0.0)"
+)
 
 EMPTY = """\
 small: 3 methods x 1 benchmark, network mlp(64, 0.0, 0.0)        store ./results
@@ -105,7 +107,7 @@ def test_a_plan_keeps_to_80_columns(store):
     methods = {
         f"a-method-with-a-very-long-name-{n}": {"method": "finetune", "fit.lr": RATE} for n in range(3)
     }
-    study = hand.study(name="n" * 50, methods=methods, search=Search(trials=1000, width=16), orders=2)
+    study = hand.study(name="n" * 50, methods=methods, search=Search(trials=1000, concurrency=16), orders=2)
     cells = [
         dataclasses.replace(c, blocked="x" * 300 if c.label.endswith("2") else "") for c in cells_of(study)
     ]
@@ -217,7 +219,7 @@ def test_where_cells_do_not_fit_the_live_ones_are_shown(store):
 
 def test_what_is_drawn_fits_80_columns_and_leaves_the_terminal_as_it_was(store):
     methods = {"m" * 60 + str(n): {"method": "finetune", "fit.lr": RATE} for n in range(2)}
-    study = hand.study(name="s" * 60, methods=methods, search=Search(trials=200, width=2))
+    study = hand.study(name="s" * 60, methods=methods, search=Search(trials=200, concurrency=2))
     live, agenda, out, clock = view(store, study, force_terminal=True)
 
     def interrupted() -> None:

@@ -103,7 +103,7 @@ class Recipe:
 
     def __str__(self) -> str:
         """The canonical text: what a study would write, defaults left out."""
-        return calls.written(calls.name_of(type(self)), self)
+        return calls.format_call(calls.name_of(type(self)), self)
 
 
 def reordered(benchmark: Benchmark, key: str, order: int) -> Benchmark:

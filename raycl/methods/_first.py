@@ -14,7 +14,7 @@ from raycl import registry
 from raycl.method import Method, World
 from raycl.networks import Heads, Network, TaskNorms
 from raycl.networks._backbone import adopt
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.specs import RunSpec
 from raycl.tasks import Task
 from raycl.training.fit import Fit
@@ -31,7 +31,7 @@ class FirstTask(Method):
             fit(self, task)
 
 
-class First:
+class FirstTaskTraining:
     """How a method comes by its network after the first task: trained here, or taken over.
 
     With a backbone among the method's inputs the network holds its weights at once, so that any later task
@@ -46,7 +46,9 @@ class First:
     def __init__(self, net: Network, world: World, preset: str, epochs: int = 0) -> None:
         self.config: Fit.Config | None = None  # the run's own
         if preset:
-            self.config = filled(Fit.Config, fit_of(preset, epochs, "method.initial"), f"preset {preset}")
+            self.config = make_config(
+                Fit.Config, fit_of(preset, epochs, "method.initial"), f"preset {preset}"
+            )
         self.took: tuple[float, int, int] | None = None
         given = world.inputs.get(BACKBONE)
         if given is not None:
@@ -55,16 +57,19 @@ class First:
         elif net.pretrained:
             self.took = 0.0, 0, 0
 
-    def learn(self, who: Method, task: Task, fit: Fit) -> None:
-        """Train `who`, which must behave as finetuning does, on the first task, or book what that took."""
+    def learn(self, learner: Method, task: Task, fit: Fit) -> None:
+        """Train `learner` on the first task, or record what that took where it was done before.
+
+        `learner` must behave as finetuning does.
+        """
         if self.took is None:
-            fit(who, task, config=self.config)
+            fit(learner, task, config=self.config)
             return
         fit.seconds["main"], fit.epochs["main"], updates = self.took
         fit.updates += updates
 
 
-class OnFirst(Method):
+class BuiltOnFirstTask(Method):
     """A method whose tasks share one network, trained on the first of them, here or beforehand.
 
     Attributes:
@@ -90,12 +95,12 @@ class OnFirst(Method):
     config: Config
 
     @classmethod
-    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+    def required_runs(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
         return backbone_for(cls, spec)
 
     def make(self) -> None:
         super().make()
-        self.first = First(self.net, self.world, self.config.initial, self.config.initial_epochs)
+        self.first = FirstTaskTraining(self.net, self.world, self.config.initial, self.config.initial_epochs)
         self.world = replace(self.world, inputs={})  # a backbone is in the network now
         self.norms = TaskNorms(self.net, self.config.bn_mode)
 
@@ -110,7 +115,7 @@ class OnFirst(Method):
 
 def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:
     """What a method builds on that trains the first task by its fields `initial` and `initial_epochs`."""
-    config: Any = filled(kind.Config, spec.config, spec.method)
+    config: Any = make_config(kind.Config, spec.config, spec.method)
     if not config.initial:
         return {}
     return {BACKBONE: wanted(spec, config.initial, config.initial_epochs)}

@@ -17,15 +17,15 @@ from torch.func import functional_call
 
 from raycl.masks import layers_of, weights_below_heads
 from raycl.method import Buffers, Task
-from raycl.methods._first import OnFirst
+from raycl.methods._first import BuiltOnFirstTask
 from raycl.networks import Network
 from raycl.networks._checks import check_maskable
-from raycl.probes.owners import bytes_of, owner_figures
+from raycl.probes.owners import bytes_of, owner_diagnostics
 from raycl.tasks import Batch
 from raycl.training.fit import Fit, Fitted
 
 
-class Owned(OnFirst):
+class Owned(BuiltOnFirstTask):
     """Sequential training of one network whose weights are handed out to tasks, in their order.
 
     A task that is not learnt yet is answered by all weights. A new task's batch normalisation starts from the
@@ -150,9 +150,9 @@ class Owned(OnFirst):
     def rewinds(self) -> Iterable[Tensor]:
         return () if self.current is None else self.norms.statistics(self.current)
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """What was free after a task, what it kept of its room, and what it adds to what is stored."""
-        return owner_figures(list(self.owners), list(self.layers), task) | {
+        return owner_diagnostics(list(self.owners), list(self.layers), task) | {
             "task_bytes": self.task_bytes(task)
         }
 

@@ -38,7 +38,7 @@ class ACL(Method):
     ignores: ClassVar[Mapping[str, str]] = {
         "lr": "ACL steps with method.e_lr and method.d_lr, which the schedule lowers in the same proportion"
     }
-    fit: ClassVar[Mapping[str, Any]] = {"momentum": 0.9, "weight_decay": 0.01}
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"momentum": 0.9, "weight_decay": 0.01}
     deviations: ClassVar[Sequence[str]] = (
         "the shared encoder is the study's network and a linear layer to the latent space",
         "no images are replayed: of all tasks the discriminator sees the present one, and noise",

@@ -29,7 +29,7 @@ class AGEM(Method):
     as the network reads them: normalised, not augmented, in its float type.
     """
 
-    mixed = True  # the memory's batches
+    mixed_batches = True  # the memory's batches
     broken_by: ClassVar[Mapping[Breaker, str]] = {
         "adaptive": "rescales the projected gradient entry by entry: a step may raise the memory's loss",
         "momentum": "adds gradients that were projected against other samples: a step may raise the memory's "
@@ -116,7 +116,7 @@ class AGEM(Method):
         rows = torch.randperm(n, device=self.labels.device)[: self.config.ref_batch]
         return Batch(self.inputs[rows], self.labels[rows], self.origins[rows])
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Samples in the memory; share of the task's updates whose gradient was projected."""
         return {"stored_samples": len(self.labels), "projected": self.projections / max(self.steps, 1)}
 

@@ -22,7 +22,7 @@ from raycl.masks import weight_factors
 from raycl.method import Buffers, Task, measuring, one_task
 from raycl.methods.hat import HAT
 from raycl.networks import Blocks
-from raycl.networks._attention import Attention, drawn
+from raycl.networks._attention import Attention, initialised_on_cpu
 from raycl.space import Choice, Float, Int
 from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
@@ -35,9 +35,9 @@ class CAT(HAT):
     no other). With `attention_weight=0` the attention head is neither trained nor asked.
     """
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {"method.attention_weight": 1.0},
-        "prm": {**HAT.presets["prm"], "method.n_head": Choice(1, 5)},
+        "prm": {**HAT.preset_overrides["prm"], "method.n_head": Choice(1, 5)},
     }
     deviations: ClassVar[Sequence[str]] = (
         "attention is over the tasks found similar; CAT's code skips those while it trains (attend=literal)",
@@ -65,9 +65,11 @@ class CAT(HAT):
     def make(self) -> None:
         super().make()
         width, tasks = self.body.units[-1], self.world.tasks
-        self.attention = drawn(lambda: Attention(width, self.config.n_head))
-        self.attention_heads = drawn(lambda: nn.ModuleList(nn.Linear(width, n) for n in self.world.classes))
-        self.queries = drawn(lambda: nn.ParameterList(torch.randn(width) for _ in range(tasks)))
+        self.attention = initialised_on_cpu(lambda: Attention(width, self.config.n_head))
+        self.attention_heads = initialised_on_cpu(
+            lambda: nn.ModuleList(nn.Linear(width, n) for n in self.world.classes)
+        )
+        self.queries = initialised_on_cpu(lambda: nn.ParameterList(torch.randn(width) for _ in range(tasks)))
         self.claimed_by = Buffers(torch.full((n,), tasks) for n in self.body.units)  # `tasks`: none has
         self.unblocked = nn.ModuleList(Buffers(torch.ones_like(m) for m in self.used) for _ in range(tasks))
         self.similar: dict[int, list[int]] = {}  # earlier tasks found similar, by task
@@ -90,11 +92,11 @@ class CAT(HAT):
         """Earlier tasks whose logits, mapped, beat a new network under the task's still random mask."""
         own = self.world.build(start=1)
         assert isinstance(own, Blocks)
-        who = LinearMap(task.classes, task.classes, own, self.masks(task.index))
-        self.transfer = {"reference": _accuracy(who, task, fit, "reference")}
+        learner = LinearMap(task.classes, task.classes, own, self.masks(task.index))
+        self.transfer = {"reference": _accuracy(learner, task, fit, "reference")}
         for k in earlier:
-            who = LinearMap(self.world.classes[k], task.classes)
-            self.transfer[str(k)] = _accuracy(who, self.seen_by(k, task, fit), fit, str(k))
+            learner = LinearMap(self.world.classes[k], task.classes)
+            self.transfer[str(k)] = _accuracy(learner, self.seen_by(k, task, fit), fit, str(k))
         return [k for k in earlier if self.transfer[str(k)] > self.transfer["reference"]]
 
     def seen_by(self, k: int, task: Task, fit: Fit) -> Task:
@@ -174,10 +176,12 @@ class CAT(HAT):
             loss = loss + weight * F.cross_entropy(logits, batch.y)
         return loss
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """HAT's (as if all tasks were dissimilar), the similarity test's, and the head that answers."""
         found = {"similar": self.similar[task], "transfer": self.transfer}
-        return super().figures(task) | found | {"head": "attention" if task in self.by_attention else "mask"}
+        return (
+            super().diagnostics(task) | found | {"head": "attention" if task in self.by_attention else "mask"}
+        )
 
     def parts(self) -> dict[str, int]:
         """Parameters of the main network, the transfer network and the attention part of CAT's code.
@@ -212,7 +216,7 @@ class LinearMap(nn.Module):
 
     def __init__(self, given: int, classes: int, net: Blocks | None = None, masks: Sequence[Tensor] = ()):
         super().__init__()
-        self.map, self.net, self.masks = drawn(lambda: nn.Linear(given, classes)), net, masks
+        self.map, self.net, self.masks = initialised_on_cpu(lambda: nn.Linear(given, classes)), net, masks
 
     def forward(self, x: Tensor, task: int) -> Tensor:
         if self.net is not None:
@@ -246,8 +250,8 @@ class Outputs:
         return self.x[rows].to(device)
 
 
-def _accuracy(who: LinearMap, task: Task, fit: Fit, name: str) -> float:
-    """What `who` comes to on the validation split, or on the training split where that is empty."""
+def _accuracy(learner: LinearMap, task: Task, fit: Fit, name: str) -> float:
+    """What `learner` comes to on the validation split, or on the training split where that is empty."""
     has_val, stream = len(task.val) > 0, f"similarity-{name}"
-    fitted = fit(who, task, train_accuracy=not has_val, stream=stream, account="similarity")
+    fitted = fit(learner, task, train_accuracy=not has_val, stream=stream, account="similarity")
     return fitted.val_accuracy if has_val else fitted.train_accuracy

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from raycl.method import Task
-from raycl.methods._first import First, backbone_for
+from raycl.methods._first import FirstTaskTraining, backbone_for
 from raycl.methods.one import One
 from raycl.networks import Network
 from raycl.specs import RunSpec
@@ -25,7 +25,7 @@ class Copies(One):
     by a network with one head at each task's end.
     """
 
-    reference = False
+    is_reference = False
 
     @dataclass(frozen=True, kw_only=True)
     class Config(One.Config):
@@ -42,7 +42,7 @@ class Copies(One):
     config: Config
 
     @classmethod
-    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+    def required_runs(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
         return backbone_for(cls, spec)
 
     def learn(self, task: Task, fit: Fit) -> None:
@@ -50,7 +50,9 @@ class Copies(One):
             super().learn(task, fit)
             return
         net = self.nets["0"] = self._fresh(0)
-        First(net, self.world, self.config.initial, self.config.initial_epochs).learn(self, task, fit)
+        FirstTaskTraining(net, self.world, self.config.initial, self.config.initial_epochs).learn(
+            self, task, fit
+        )
         self.world = replace(self.world, inputs={})  # kept once, also in checkpoints
 
     def _fresh(self, task: int) -> Network:

@@ -24,9 +24,9 @@ from raycl.methods._first import finetuned
 from raycl.methods._owned import Owned, again
 from raycl.methods._picks import Picker, Snapshot, due, judged, picked_weights
 from raycl.methods.piggyback import START, TAU
-from raycl.probes.gates import figures_of
+from raycl.probes.gates import diagnostics_of
 from raycl.probes.owners import shares_of
-from raycl.space import Choice, filled
+from raycl.space import Choice, make_config
 from raycl.specs import RunSpec
 from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
@@ -88,12 +88,12 @@ class CPG(Owned):
     config: Config
 
     @classmethod
-    def builds_on(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
-        config = filled(cls.Config, spec.config, spec.method)
+    def required_runs(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
+        config = make_config(cls.Config, spec.config, spec.method)
         if not config.goals:
-            return super().builds_on(spec)
+            return super().required_runs(spec)
         goals = finetuned(spec, config.initial, config.initial_epochs, config.goals, config.goal_epochs)
-        return {**super().builds_on(spec), "goals": goals}
+        return {**super().required_runs(spec), "goals": goals}
 
     def make(self) -> None:
         goals = self.world.inputs.get("goals", ())
@@ -184,7 +184,7 @@ class CPG(Owned):
             self.picks[t] = tuple(pack(picked) for picked in self.picked(t))
             older = [int(((owner > 0) & (owner <= t)).sum()) for owner in self.owners]
             counts = [int(picked.sum()) for picked in self.picked(t)]
-            self.notes[t] |= figures_of({"picked_share": shares_of(counts, older)}, self.layers)
+            self.notes[t] |= diagnostics_of({"picked_share": shares_of(counts, older)}, self.layers)
         self.real = []
         super().finish()
 
@@ -237,9 +237,9 @@ class CPG(Owned):
     def rewinds(self) -> Iterable[Tensor]:
         return [*super().rewinds(), *self.real]
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Those of owners; the goal, accuracies by share cut, the share chosen, and what is picked."""
-        return super().figures(task) | self.notes[task]
+        return super().diagnostics(task) | self.notes[task]
 
     def task_bytes(self, task: int) -> int:
         return super().task_bytes(task) + sum(bits.nbytes for bits in self.picks.get(task, ()))

@@ -28,11 +28,13 @@ class EWC(Method):
     The loss that is reported, and the validation loss, are the cross-entropy alone.
     """
 
-    fit: ClassVar[Mapping[str, Any]] = {"clip": 100.0}  # HAT's code; a large lamb diverges without it
+    fit_defaults: ClassVar[Mapping[str, Any]] = {
+        "clip": 100.0
+    }  # HAT's code; a large lamb diverges without it
     deviations: ClassVar[Sequence[str]] = (
         "one anchor and the mean Fisher of all tasks, clip at norm 100 (HAT); the paper keeps one per task",
     )
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {
             "method.lamb": Float(10.0, 1e5, log=True),
             "method.fisher_batch": 20,

@@ -25,7 +25,7 @@ class EWCGI(EWC):
 
     needs = (Heads,)
     splits = True
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # EWC's are about the Fisher
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # EWC's are about the Fisher
     deviations: ClassVar[Sequence[str]] = (
         "gradients are clipped at norm 100, as EWC's are: lambda lr above 2 diverges without it",
     )

@@ -31,12 +31,12 @@ class HAT(Method):
     """
 
     needs = (Blocks, Heads)
-    fit: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
     broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK  # of gates that are not quite 0 or 1
     deviations: ClassVar[Sequence[str]] = (
         "the slope reaches smax with the last batch, as in HAT's paper; its code stops short of it",
     )
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "prm": {"method.lamb": Float(0.05, 4.0, log=True), "method.smax": 400.0}
     }
 
@@ -134,7 +134,7 @@ class HAT(Method):
                 e.clamp_(-self.config.clamp, self.config.clamp)
         return loss
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Shares of blocked weights (gradient factor exactly 0 in float32) and of capacity used."""
         used = [mask.float() for mask in self.used]
         factors = [

@@ -44,8 +44,8 @@ class Hypernet(Method):
     The loss that is reported, and the validation loss, are the cross-entropy alone.
     """
 
-    fit: ClassVar[Mapping[str, Any]] = {"optimiser": "adam", "lr": 1e-3}
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "adam", "lr": 1e-3}
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "prm": {"fit.lr": Float(1e-4, 1e-2, log=True), "fit.lr_span": 25.0}  # as the preset's .025 to .001
     }
     deviations: ClassVar[Sequence[str]] = (
@@ -88,7 +88,9 @@ class Hypernet(Method):
             p.data = p.new_empty(0)  # of no use: weights are generated
         with torch.device("cpu"):  # the same draws on every device
             embeddings = nn.ParameterList(torch.randn(self.config.emb) for _ in own)
-            theta = drawn(self.config.emb, self.config.hidden, chunk, math.ceil(len(spread) / chunk))
+            theta = make_parameters(
+                self.config.emb, self.config.hidden, chunk, math.ceil(len(spread) / chunk)
+            )
         self.embeddings = embeddings.to(torch.get_default_device())  # c, by task
         self.theta = theta.to(torch.get_default_device())
         start_with(spread, self.theta, self.embeddings)
@@ -165,7 +167,7 @@ class Hypernet(Method):
         return sum(t.numel() * t.element_size() for t in kept)
 
 
-def drawn(emb: int, hidden: Sequence[int], chunk: int, pieces: int) -> nn.ParameterList:
+def make_parameters(emb: int, hidden: Sequence[int], chunk: int, pieces: int) -> nn.ParameterList:
     """theta: embeddings of the pieces [pieces, emb], then weight and bias of each layer."""
     sizes = [2 * emb, *hidden, chunk]
     layers = [nn.Linear(before, after) for before, after in itertools.pairwise(sizes)]

@@ -18,9 +18,9 @@ from raycl.method import Task, one_task
 from raycl.methods.supsup import SupSup
 from raycl.networks import Network
 from raycl.networks._checks import check_statistics
-from raycl.probes.answers import candidates_of, inference_figures, overlap_figures
+from raycl.probes.answers import candidates_of, inference_diagnostics, overlap_diagnostics
 from raycl.probes.task_inference import Candidates, normalised
-from raycl.space import Choice, filled
+from raycl.space import Choice, make_config
 from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.alpha import Basis, combine, penalty
 from raycl.supermasks.bank import BasisMask, packed
@@ -38,7 +38,7 @@ class ImpressLearn(SupSup):
     """
 
     version: ClassVar[int] = 1  # not as SupSup: where its second version differs, this method is refused
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {  # Table 3
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {  # Table 3
         "impresslearn_alpha_mnist": {"method.lamb": 0.0, "method.basis_preset": "impresslearn_basis_mnist"},
         "impresslearn_alpha_cifar": {"method.lamb": 0.005, "method.basis_preset": "impresslearn_basis_cifar"},
         "impresslearn_alpha_imagenet": {
@@ -90,8 +90,8 @@ class ImpressLearn(SupSup):
     config: Config
 
     @classmethod
-    def wants(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
-        config = filled(cls.Config, spec.config, spec.method)
+    def required_masks(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
+        config = make_config(cls.Config, spec.config, spec.method)
         return masks_of(
             spec,
             relearn=config.stage == "basis_gn",
@@ -147,15 +147,15 @@ class ImpressLearn(SupSup):
 
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
         """How often a batch's task is found, and what the masks of the basis have in common."""
-        figures: dict[str, Any] = {}
+        diagnostics: dict[str, Any] = {}
         if self.config.inference != "given" and len(self.learnt) > 1:
             how, found = self.config.inference, self.candidates()
-            figures |= inference_figures(how, found, tasks, fit.device)
+            diagnostics |= inference_diagnostics(how, found, tasks, fit.device)
             even = replace(found, coefficients=normalised(found.coefficients))  # real masks differ in scale
-            more = inference_figures(how, even, tasks, fit.device).items()
-            figures |= {f"{name}_normalised": value for name, value in more}
+            more = inference_diagnostics(how, even, tasks, fit.device).items()
+            diagnostics |= {f"{name}_normalised": value for name, value in more}
         masks = [BasisMask(packed(self.basis.mask(i))) for i in range(min(len(self.basis), 10))]
-        return figures | overlap_figures(masks, self.basis.sizes)
+        return diagnostics | overlap_diagnostics(masks, self.basis.sizes)
 
     def trainable(self, task: int) -> Iterable[Any]:
         return [self.alphas[str(task)], *self.scores] if task == self.current else []
@@ -169,7 +169,7 @@ class ImpressLearn(SupSup):
         lamb = self.config.lamb
         return loss + penalty(self.alpha(one_task(batch)), lamb) if lamb else loss  # eq. 2
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Size and sign of the coefficients by layer, bytes per task; bytes and training time of the basis.
 
         In stage `basis_gn`, where task t has mask t of its own: the share of layers whose largest coefficient
@@ -185,7 +185,7 @@ class ImpressLearn(SupSup):
             "basis_seconds": self.basis_seconds,
         }
         if self.config.hybrid:
-            found |= super().figures(task)
+            found |= super().diagnostics(task)
         if self.config.stage == "basis_gn" and task < self.config.counts.get("heterogeneous", 0):
             hits = (alpha.argmax(0) == task).double()
             mass = (alpha[task].abs() / alpha.abs().sum(0).clamp_min(1e-30)).double()

@@ -20,8 +20,8 @@ class MTL(Method):
     """One network, all tasks at once. Networks with batch statistics per task share those of the first."""
 
     joint = True
-    mixed = True
-    fit: ClassVar[Mapping[str, Any]] = {"batch": 640}
+    mixed_batches = True
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"batch": 640}
 
     @classmethod
     def samples_per_fit(cls, config: Any, sizes: Sequence[int]) -> list[int]:

@@ -17,7 +17,7 @@ class One(Method):
     """Each task trains a network of its own and is answered by it."""
 
     keeps_logits = True
-    reference = True
+    is_reference = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):

@@ -20,7 +20,7 @@ from raycl.training.fit import Fit
 class PackNet(Owned):
     """Train, cut, train again. Room shrinks geometrically: later tasks have less to learn with."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ksm_packnet": {"method.rank_over": "owned_and_free"}
     }
 

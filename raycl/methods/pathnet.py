@@ -51,7 +51,7 @@ class PathNet(Method):
 
     keeps_logits = True
     needs = (Blocks, Heads)
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "prm": {  # n_active and modules as pairs, which independent domains cannot say, are three of these
             "method.generations": Choice(5, 10, 20, 40),
             "method.n_active": Choice(3, 5),
@@ -208,7 +208,7 @@ class PathNet(Method):
         logits: Tensor = self.heads[task](x)
         return logits
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Share of the modules that are frozen after `task`, in all and by layer."""
         shares = [len(frozen) / self.config.modules for frozen in self.frozen(task + 1)]
         names = layers_of(nn.ModuleList(layer[0] for layer in self.layers))

@@ -18,10 +18,10 @@ from torch.func import functional_call
 
 from raycl.masks import layers_of, weights_below_heads
 from raycl.method import Task
-from raycl.methods._first import OnFirst
+from raycl.methods._first import BuiltOnFirstTask
 from raycl.networks import Network
 from raycl.networks._checks import check_maskable
-from raycl.probes.kernels import LayerMask, mask_figures, packed
+from raycl.probes.kernels import LayerMask, mask_diagnostics, packed
 from raycl.probes.owners import bytes_of
 from raycl.space import Choice
 from raycl.training.fit import Fit
@@ -32,7 +32,7 @@ SoftNorm = Literal["minmax05", "minmax", "absmax", "none"]
 _LR = {"fit.lr": Choice(1e-4, 2e-4, 5e-4, 1e-3)}
 
 
-class Piggyback(OnFirst):
+class Piggyback(BuiltOnFirstTask):
     """A mask per task on the network of the first task; heads are not masked, biases stay.
 
     Every later task hangs on that network alone, and is answered by it, with the task's own untrained head,
@@ -41,10 +41,13 @@ class Piggyback(OnFirst):
     """
 
     independent: ClassVar[bool] = True
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"ksm_mask_paper": _LR, "ksm_mask_code": _LR}
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "ksm_mask_paper": _LR,
+        "ksm_mask_code": _LR,
+    }
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(OnFirst.Config):
+    class Config(BuiltOnFirstTask.Config):
         granularity: Literal["element", "kernel"] = "element"  # one value per weight, or per kernel
         soft: bool = False  # what is dropped is scaled by its normalised real value, instead of 0 (KSM eq. 5)
         values: Literal["binary", "ternary"] = "binary"  # ternary: -1 where the real value is below 0
@@ -179,11 +182,11 @@ class Piggyback(OnFirst):
     def rewinds(self) -> Iterable[Tensor]:
         return () if self.current is None else self.norms.statistics(self.current)
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Of a task's mask: shares kept whole, bits, and bytes with its head and batch normalisation."""
         if task not in self.done:
             return {}
-        return mask_figures(self.done[task], self.layers) | {"task_bytes": self.task_bytes(task)}
+        return mask_diagnostics(self.done[task], self.layers) | {"task_bytes": self.task_bytes(task)}
 
     def task_bytes(self, task: int) -> int:
         """What a finished task adds to what is stored."""

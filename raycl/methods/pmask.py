@@ -23,7 +23,7 @@ from raycl.method import Breaker, Buffers, Method, Task, one_task
 from raycl.networks import Blocks, Heads, Network
 from raycl.networks._checks import check_maskable
 from raycl.networks._norms import freeze_statistics
-from raycl.probes.gates import binarised, capacity_figures, gate_figures
+from raycl.probes.gates import binarised, capacity_diagnostics, gate_diagnostics
 from raycl.probes.overlap import Bits
 from raycl.space import Float
 from raycl.tasks import Batch, Update
@@ -40,8 +40,10 @@ class PMask(Method):
     keeps_logits = True  # with store="hard"
     version: ClassVar[int] = 2  # 2: batch statistics that all tasks share stay as the first one left them
     needs = (Heads,)
-    fit: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"pmask": {"fit.lr": Float(0.01, 0.1, log=True)}}
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "pmask": {"fit.lr": Float(0.01, 0.1, log=True)}
+    }
     deviations: ClassVar[Sequence[str]] = (
         "gradients are conditioned by the parameter's own gate; eq. 3 is printed with HAT's pairs of units",
         "the cumulative mask is over all earlier tasks; eq. 2 is printed with the previous one alone",
@@ -114,7 +116,7 @@ class PMask(Method):
         self.current, self.embeddings = None, nn.ParameterList()
         self.train(self.training)
         self.free, self.factors, self.held = [], {}, {}
-        self.notes[t] = gate_figures(start, gates, self.paths)
+        self.notes[t] = gate_diagnostics(start, gates, self.paths)
         if not math.isnan(fitted.val_accuracy):  # what the cut costs
             hard = fit.accuracy(self, t, task.val)
             self.notes[t] |= {"soft_val_acc": fitted.val_accuracy, "hard_val_acc": hard}
@@ -254,9 +256,9 @@ class PMask(Method):
     def answers_stay(self) -> bool:
         return self.config.store == "hard" and super().answers_stay
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         masks = [mask for t, mask in sorted(self.masks.items()) if t <= task]
-        return capacity_figures(masks, self.sizes, self.paths) | self.notes[task]
+        return capacity_diagnostics(masks, self.sizes, self.paths) | self.notes[task]
 
     def count_parameters(self) -> int:
         """The network, and embeddings of all tasks, as if all were there from the start."""

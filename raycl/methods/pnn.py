@@ -26,7 +26,7 @@ class PNN(Method):
 
     keeps_logits = True
     needs = (Blocks, Heads)
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "pmask": {"method.expansion": 1.117, "fit.lr": Float(0.01, 0.1, log=True)}
     }
     deviations: ClassVar[Sequence[str]] = (

@@ -107,7 +107,7 @@ class PRM(HAT):
         sets = [[k for k, c in zip(earlier, of, strict=False) if c != of[-1]] for of in clusters]
         if rule == "cluster":
             return sets
-        rng = streams.numbers(fit.seed, "method", task.index, fit="dtd-random")
+        rng = streams.numpy_generator(fit.seed, "method", task.index, fit="dtd-random")
         orders = [rng.permutation(earlier) for _ in sets]
         if self.config.dtd_scope == "concat":
             orders = orders[:1] * layers
@@ -214,9 +214,9 @@ class PRM(HAT):
             found |= {name: sum(pairs) / len(pairs) for name, pairs in shares.items() if pairs}
         return found
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """HAT's (as if all tasks were dissimilar), and those of the latest task's D."""
-        return super().figures(task) | self.report
+        return super().diagnostics(task) | self.report
 
 
 @contextlib.contextmanager

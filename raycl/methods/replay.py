@@ -31,7 +31,7 @@ class Replay(Method):
     latest task for all, since its batches hold samples of all.
     """
 
-    mixed = True
+    mixed_batches = True
     deviations: ClassVar[Sequence[str]] = (
         "the paper does not say how the stored samples are chosen: here by class, once per task",
         "training stops by the current validation set and the same fraction of the older ones; "
@@ -106,7 +106,7 @@ class Replay(Method):
         """With each stored sample, a byte per input value and eight for its label."""
         return super().stored_bytes() + self.stored_samples * (math.prod(self.world.input_shape) + 8)
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         return {"stored_samples": self.stored_samples}
 
 

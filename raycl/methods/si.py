@@ -47,7 +47,9 @@ class SI(Method):
     over the weights that the path integral takes, and no second backward pass.
     """
 
-    fit: ClassVar[Mapping[str, Any]] = {"clip": 100.0}  # else a large part of the domain of c diverges
+    fit_defaults: ClassVar[Mapping[str, Any]] = {
+        "clip": 100.0
+    }  # else a large part of the domain of c diverges
     deviations: ClassVar[Sequence[str]] = (
         "an importance below 0, which the paper's formula can give, counts as 0, as in its authors' code",
         "gradients are clipped at norm 100, as EWC's are: 2 c Omega lr above 2 diverges without it",

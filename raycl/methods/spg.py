@@ -98,7 +98,7 @@ class SPG(Method):
         if cross is None:
             self.notes = {}
             return own
-        self.notes = _cross_head_figures(own, cross, list(self.accumulated))
+        self.notes = _cross_head_diagnostics(own, cross, list(self.accumulated))
         return [torch.maximum(a, b) for a, b in zip(own, cross, strict=True)]
 
     def blocking(self) -> list[Tensor]:
@@ -115,7 +115,7 @@ class SPG(Method):
             if p.grad is not None:
                 p.grad.mul_(self.head_factor)  # SPG's code; the paper treats heads like the rest
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Share of the body whose gradient factor is exactly 0 in float32; what older heads add."""
         blocked = {
             p: b.float() == 1 for p, b in zip(self.net.body.parameters(), self.blocking(), strict=True)
@@ -183,7 +183,7 @@ def standardised(g: Tensor) -> Tensor:
     return (g - g.mean()) / (g.std() + 1e-12)
 
 
-def _cross_head_figures(
+def _cross_head_diagnostics(
     own: Sequence[Tensor], cross: Sequence[Tensor], before: Sequence[Tensor]
 ) -> dict[str, float]:
     """SPG Table 8: share where older heads give more than the own head, or all tasks before; how much."""

@@ -22,7 +22,7 @@ from raycl.training.fit import Fit
 class SPGFI(SPG):
     """SPG whose importance is the Fisher information, which is EWC's."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {"method.fisher_batch": 20, "method.fisher_mode": "train"}  # HAT's code, as for EWC
     }
     deviations: ClassVar[Sequence[str]] = (

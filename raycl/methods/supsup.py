@@ -22,7 +22,7 @@ from raycl.networks._checks import check_maskable, check_statistics
 from raycl.probes import answers
 from raycl.probes.backbones import set_statistics, statistics_of
 from raycl.probes.task_inference import Candidates
-from raycl.space import Float, filled
+from raycl.space import Float, make_config
 from raycl.specs import MaskSpec, MaskValues, RunSpec
 from raycl.supermasks.bank import Backbone, BasisMask, packed
 from raycl.supermasks.basis import own_masks, rules_of
@@ -41,7 +41,7 @@ class SupSup(Method):
 
     keeps_logits = True
     version: ClassVar[int] = 2  # 2: accuracies are measured again where shared batch statistics move answers
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {"method.density": Float(0.05, 0.9), "fit.lr": Float(1e-3, 1.0, log=True)},
         "prm": {"method.density": Float(0.01, 0.8, log=True), "fit.lr": Float(1e-4, 1e-1, log=True)},
         "impresslearn_basis_mnist": _IMPRESSLEARN,
@@ -78,8 +78,8 @@ class SupSup(Method):
     config: Config
 
     @classmethod
-    def wants(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
-        config = filled(cls.Config, spec.config, spec.method)
+    def required_masks(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
+        config = make_config(cls.Config, spec.config, spec.method)
         rules = rules_of(config)
         return own_masks(spec, config.basis_preset, config.basis_epochs, **rules) if config.bank else ()
 
@@ -227,17 +227,19 @@ class SupSup(Method):
 
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
         """How often a batch's task is found; masks on other tasks ("X"), and what they have in common."""
-        figures: dict[str, Any] = {}
+        diagnostics: dict[str, Any] = {}
         if self.config.inference != "given" and len(self.learnt) > 1:
-            figures |= answers.inference_figures(self.config.inference, self.candidates(), tasks, fit.device)
+            diagnostics |= answers.inference_diagnostics(
+                self.config.inference, self.candidates(), tasks, fit.device
+            )
         if self.config.probes:
             masks = [self.kept(task) for task in self.learnt]
-            figures |= answers.wrong_mask_figures(self.backbone, masks, tasks)
-            shared = answers.overlap_figures(masks, self.backbone.sizes).items()
-            figures |= {f"task_{name}": value for name, value in shared}
-        return figures
+            diagnostics |= answers.wrong_mask_diagnostics(self.backbone, masks, tasks)
+            shared = answers.overlap_diagnostics(masks, self.backbone.sizes).items()
+            diagnostics |= {f"task_{name}": value for name, value in shared}
+        return diagnostics
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         """Share of weights that the task's masks keep, and the seconds that a mask of the bank has cost."""
         masks, about = self.masks(task), self.done[task].about if self.config.bank else {}
         kept = sum(int(mask.count_nonzero()) for mask in masks)

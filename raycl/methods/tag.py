@@ -33,8 +33,10 @@ class TAG(Method):
     ignores: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("optimiser", "momentum", "nesterov", "weight_decay", "clip"), "TAG steps by a rule of its own"
     )
-    fit: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "lr_span": 250.0}
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"spg": {"fit.lr": Float(1e-5, 5e-3, log=True)}}
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "lr_span": 250.0}
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "spg": {"fit.lr": Float(1e-5, 5e-3, log=True)}
+    }
     deviations: ClassVar[Sequence[str]] = (
         "a tensor that no earlier task moved, such as a new head, takes plain RMSProp steps; "
         "the authors' code divides 0 by 0 there",

@@ -29,7 +29,7 @@ class UCL(Method):
     """
 
     needs = (Blocks, Heads)
-    fit: ClassVar[Mapping[str, Any]] = {"clip": 100.0}
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 100.0}
     deviations: ClassVar[Sequence[str]] = (
         "trained with SGD, as SPG's paper trains its baselines; the authors train with Adam",
         "its means are drawn anew, of the variance it asks for, and not the start that other methods share",

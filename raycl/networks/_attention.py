@@ -49,7 +49,7 @@ class Attention(nn.Module):
         return found
 
 
-def drawn(make: Callable[[], M]) -> M:
+def initialised_on_cpu(make: Callable[[], M]) -> M:
     """A module with its weights drawn on the CPU, so that they are the same on every device."""
     with torch.device("cpu"):
         module = make()

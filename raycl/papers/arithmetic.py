@@ -11,14 +11,14 @@ from raycl.errors import UserError
 from raycl.papers.accounts import impresslearn
 from raycl.papers.accounts.ksm import account
 from raycl.papers.claims import Claim
-from raycl.papers.findings import Finding
+from raycl.papers.findings import ClaimFinding
 from raycl.papers.judging import HOLDS, NOT_RUN, REVERSED, satisfied
 from raycl.results.grammar import Side, Stored
 from raycl.results.numbers import setting
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 
 
-def trunk_bytes(row: Row) -> float | None:
+def trunk_bytes(row: CellRow) -> float | None:
     """The network without its heads, in float32; None where the data that shape it are not here."""
     cell = row.cell
     try:
@@ -31,10 +31,12 @@ def trunk_bytes(row: Row) -> float | None:
     return 4.0 * sum(p.numel() for name, p in net.named_parameters() if not name.startswith("heads."))
 
 
-def accounted(claim: Claim, left: Side, right: Side | None) -> Finding:
+def accounted(claim: Claim, left: Side, right: Side | None) -> ClaimFinding:
     """A claim about storage: exact, and no seed is asked; in the unit of the claim."""
     values = [_stored(side, claim) if isinstance(side, Stored) else side for side in (left, right)]
-    finding = Finding(NOT_RUN, left=str(left), right=f"{right:g}" if isinstance(right, float) else str(right))
+    finding = ClaimFinding(
+        NOT_RUN, left=str(left), right=f"{right:g}" if isinstance(right, float) else str(right)
+    )
     lacking = [
         str(side) for side, v in zip((left, right), values, strict=True) if not isinstance(v, int | float)
     ]

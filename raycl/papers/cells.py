@@ -10,7 +10,7 @@ from typing import NamedTuple
 from raycl import metrics, noise, registry
 from raycl.method import Method
 from raycl.papers.judging import ENOUGH
-from raycl.papers.matching import Reading, fields_named, reading, rows_meant, tasks_of
+from raycl.papers.matching import MetricReading, fields_named, reading, rows_meant, tasks_of
 from raycl.papers.printed import Printed
 from raycl.papers.printedplaces import (
     Key,
@@ -112,7 +112,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledTable:
     """A table with its cells, in the order of rows and columns (transposed where the table asks for it).
 
     Attributes:
@@ -143,7 +143,7 @@ class _Column(NamedTuple):
     held: str
 
 
-def filled(table: PaperTable, study: Study, sections: Sequence[Section]) -> Filled:
+def fill_table(table: PaperTable, study: Study, sections: Sequence[Section]) -> FilledTable:
     """Read a report's numbers into a table."""
     known = printed_by_place(study.paper)
     columns = [
@@ -166,7 +166,7 @@ def filled(table: PaperTable, study: Study, sections: Sequence[Section]) -> Fill
     if table.transpose:
         axes = axes[1], axes[0]
         entries = {(column, row): entry for (row, column), entry in entries.items()}
-    return Filled(
+    return FilledTable(
         table=table,
         rows=axes[0],
         columns=axes[1],
@@ -258,7 +258,7 @@ def _wanted(group: Group, metric: Metric) -> int:
     return 1 if metric.name == "ps" else group.wanted
 
 
-def _values(group: Group, read: Reading, column: _Column) -> dict[int, float]:
+def _values(group: Group, read: MetricReading, column: _Column) -> dict[int, float]:
     """By seed, or by order where there are several, of which each counts as its mean."""
     assert column.section is not None
     part = column.place.part

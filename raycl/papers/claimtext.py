@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raycl.papers.findings import Finding, Verdict
+from raycl.papers.findings import ClaimFinding, Verdict
 from raycl.papers.judging import GRAVEST, HOLDS, IN_THE_MEAN, NO_VERDICT, NOT_RUN, REVERSED, UNDECIDED
 from raycl.results.grammar import VARIANTS
-from raycl.results.numbers import written
+from raycl.results.numbers import format_metric
 from raycl.study.values import Study
 from raycl.text import Lines, counted, fraction, wrapped
 
@@ -61,7 +61,7 @@ def claims_text(study: Study, verdicts: Sequence[Verdict]) -> str:
             missing += wrapped(f"{claim.id:<{width}}not run: {_first_reason(verdict)}", indent)
             continue
         lines = wrapped(f"{claim.id:<{width}}{claim.text}", indent)
-        for text in [*told(verdict), *([f"note: {claim.note}"] if claim.note else [])]:
+        for text in [*verdict_lines(verdict), *([f"note: {claim.note}"] if claim.note else [])]:
             lines += wrapped(indent + text, indent + "  ")
         parts.append(lines)
     legend = wrapped(LEGEND) if len(parts) > 1 else []
@@ -84,7 +84,7 @@ def _tallied(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[word]} {said[word]}" for word in words if counts.get(word))
 
 
-def told(verdict: Verdict, most: int = SHOWN, word: bool = True) -> list[str]:
+def verdict_lines(verdict: Verdict, most: int = SHOWN, word: bool = True) -> list[str]:
     """The gravest comparison, then others, then how many are left.
 
     Args:
@@ -104,12 +104,12 @@ def told(verdict: Verdict, most: int = SHOWN, word: bool = True) -> list[str]:
     return lines
 
 
-def finding_text(verdict: Verdict, finding: Finding) -> str:
+def finding_text(verdict: Verdict, finding: ClaimFinding) -> str:
     """digits_split: -.172 vs -.034 (3 seeds, +-.020)."""
     claim, metric = verdict.claim, verdict.claim.metric
     if finding.word == NOT_RUN:
         return finding.reason
-    values = [written(metric, value) for value in finding.values]
+    values = [format_metric(metric, value) for value in finding.values]
     if claim.unit:
         values = [f"{value:.1f} {claim.unit}" for value in finding.values]
     left = f"{finding.left} " if len(claim.left) > 1 or not finding.right else ""
@@ -130,11 +130,11 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     seeds = counted(finding.n, "order" if verdict.orders else "seed")
     error = ""
     if finding.half_width is not None:
-        error = f", +-{written(metric, finding.half_width).removeprefix('+')}"
+        error = f", +-{format_metric(metric, finding.half_width).removeprefix('+')}"
     return f"{where}{text} ({seeds}{error})"
 
 
-def _along(finding: Finding, values: Sequence[str]) -> str:
+def _along(finding: ClaimFinding, values: Sequence[str]) -> str:
     pairs = list(zip(finding.levels, values, strict=True))
     if finding.right == VARIANTS:
         return ", ".join(f"{level} {value}" for level, value in pairs)
@@ -160,7 +160,7 @@ def claims_csv(verdicts: Sequence[Verdict]) -> str:
     return out.getvalue()
 
 
-def _line(verdict: Verdict, finding: Finding) -> dict[str, Any]:
+def _line(verdict: Verdict, finding: ClaimFinding) -> dict[str, Any]:
     claim, values = verdict.claim, finding.values
     pair = dict(zip(("left_value", "right_value"), values, strict=False)) if not finding.levels else {}
     along = (
@@ -198,7 +198,9 @@ def page_lines(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "text": v.claim.text,
             "where": v.claim.where,
             "word": v.word,
-            "told": [_first_reason(v)] if v.word == NOT_RUN else told(v, most=len(v.findings), word=False),
+            "told": [_first_reason(v)]
+            if v.word == NOT_RUN
+            else verdict_lines(v, most=len(v.findings), word=False),
             "note": v.claim.note,
         }
         for v in verdicts

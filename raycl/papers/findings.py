@@ -10,7 +10,7 @@ from raycl.results.grammar import Stored
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """One comparison of a claim.
 
     Attributes:
@@ -44,7 +44,7 @@ class Verdict:
     """A claim and all its comparisons; `word` is that of the gravest one that was run."""
 
     claim: Claim
-    findings: tuple[Finding, ...]
+    findings: tuple[ClaimFinding, ...]
     orders: bool = False  # whether orders were paired, not seeds
 
     @property

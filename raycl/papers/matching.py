@@ -18,12 +18,12 @@ from raycl.catalogue import catalogue
 from raycl.errors import UserError
 from raycl.results.grammar import Item, Metric, Place
 from raycl.results.numbers import ABSENT, number, setting
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 from raycl.study.values import Grid
 
 
 @dataclass(frozen=True)
-class Reading:
+class MetricReading:
     """What a metric of the catalogue is of a run.
 
     Attributes:
@@ -38,12 +38,12 @@ class Reading:
     asked: Mapping[str, Mapping[str, Any]] | None = None
     window: str = ""
 
-    def admits(self, row: Row) -> bool:
+    def admits(self, row: CellRow) -> bool:
         """Whether a row's tasks stand behind a basis, or are its own."""
         first = getattr(recipe_here(row.cell.benchmark), "first", 0)
         return not self.window or (first > 0) == (self.window == "behind")
 
-    def base(self, row: Row, unit: int, rows: Iterable[Row], orders: bool) -> float:
+    def base(self, row: CellRow, unit: int, rows: Iterable[CellRow], orders: bool) -> float:
         """What a gain is measured from; NaN where it was not run.
 
         Args:
@@ -66,20 +66,22 @@ class Reading:
         return sum(known) / len(known) if known else math.nan
 
 
-def reading(metric: Metric) -> Reading:
+def reading(metric: Metric) -> MetricReading:
     """As the catalogue says; most metrics are what runs have."""
     found = catalogue()["readings"].get(metric.name, {})
     own = replace(metric, name=found.get("metric", metric.name))
-    return Reading(own, found.get("less", ""), found.get("rows"), found.get("window", ""))
+    return MetricReading(own, found.get("less", ""), found.get("rows"), found.get("window", ""))
 
 
-def fields_named(items: Iterable[Item], read: Reading) -> set[str]:
+def fields_named(items: Iterable[Item], read: MetricReading) -> set[str]:
     """Fields that some of the items name, or the reading does."""
     named = {name for item in items for name, _ in item.fields}
     return named | {name for fields in (read.asked or {}).values() for name in fields}
 
 
-def rows_meant(item: Item, rows: Iterable[Row], named: set[str], read: Reading, axis: str = "") -> list[Row]:
+def rows_meant(
+    item: Item, rows: Iterable[CellRow], named: set[str], read: MetricReading, axis: str = ""
+) -> list[CellRow]:
     """Rows of the item's method that have its fields.
 
     A field that stands in `named` is at its default where the item does not ask for it, and so is a switch in
@@ -102,7 +104,7 @@ def rows_meant(item: Item, rows: Iterable[Row], named: set[str], read: Reading, 
     return found
 
 
-def _searched(row: Row, key: str) -> bool:
+def _searched(row: CellRow, key: str) -> bool:
     """Whether a row's search varies a field."""
     search, setting = row.cell.search, row.cell.settings.get(key)
     if isinstance(search, Grid):
@@ -110,7 +112,7 @@ def _searched(row: Row, key: str) -> bool:
     return search is not None and setting is not None and setting.domain is not None
 
 
-def resized(row: Row) -> bool:
+def resized(row: CellRow) -> bool:
     """Whether the network is another than its defaults make it, dropout aside."""
     net = {key: found for key, found in row.cell.settings.items() if key.startswith("net.")}
     return any(
@@ -149,13 +151,13 @@ def _same(value: Any, wanted: Any) -> bool:
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
 
 
-def _at_default(row: Row, key: str) -> bool:
+def _at_default(row: CellRow, key: str) -> bool:
     """A row whose method has no such field is at its default."""
     value = setting(row, key)
     return value is ABSENT or _same(value, row.cell.settings[key].field.default)
 
 
-def _varying(rows: Sequence[Row], numbers: bool) -> set[str]:
+def _varying(rows: Sequence[CellRow], numbers: bool) -> set[str]:
     """Fields of the method in which rows differ, but for searched ones: numbers, or everything else."""
     fields = {
         key: found.field
@@ -170,7 +172,7 @@ def _varying(rows: Sequence[Row], numbers: bool) -> set[str]:
     }
 
 
-def paired_fields(*sides: Sequence[Sequence[Row]]) -> list[str]:
+def paired_fields(*sides: Sequence[Sequence[CellRow]]) -> list[str]:
     """Fields by which to pair: every method has them, and rows of one of them differ in them."""
     methods = [rows for side in sides for rows in side if rows]
     varying = set().union(*(_varying(rows, numbers) for rows in methods for numbers in (True, False)))

@@ -59,7 +59,7 @@ def printed(paper: str, table: str, benchmark: str, method: str, metric: str) ->
         UserError: no numbers of such a paper.
     """
     wanted = (table, benchmark, method, metric)
-    found = [p for p in numbers(paper) if (p.table, p.benchmark, p.method, p.metric) == wanted]
+    found = [p for p in printed_numbers(paper) if (p.table, p.benchmark, p.method, p.metric) == wanted]
     return found[0] if len(found) == 1 else None
 
 
@@ -74,7 +74,7 @@ def datasets(paper: str) -> dict[str, str]:
 
 
 @functools.cache
-def numbers(paper: str) -> tuple[Printed, ...]:
+def printed_numbers(paper: str) -> tuple[Printed, ...]:
     """All numbers of a paper, in the order of its file.
 
     Raises:

@@ -75,7 +75,7 @@ def _averages(found: Mapping[Key, Printed]) -> dict[Key, Printed]:
 
 def _numbers(paper: str) -> tuple[Printed, ...]:
     try:
-        return printed.numbers(paper) if paper else ()
+        return printed.printed_numbers(paper) if paper else ()
     except UserError:  # of some papers none survives
         return ()
 

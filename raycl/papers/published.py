@@ -10,14 +10,14 @@ from raycl import calls, registry, userfiles
 from raycl.benchmarks.base import Recipe
 from raycl.errors import UserError
 from raycl.papers.matching import fields_named, reading, rows_meant
-from raycl.papers.printed import numbers
+from raycl.papers.printed import printed_numbers
 from raycl.results.collect import subset_of
 from raycl.results.grammar import parse_item, parse_metric, parse_place
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 from raycl.study.cells import Cell
 
 
-def published(paper: str, row: Row, rows: Sequence[Row], metric: str = "acc") -> float | None:
+def published(paper: str, row: CellRow, rows: Sequence[CellRow], metric: str = "acc") -> float | None:
     """What the paper prints of a row's method on the row's benchmark, in our units.
 
     None where it prints nothing, where its tables disagree, and where the data are a part or a substitute.
@@ -30,7 +30,7 @@ def published(paper: str, row: Row, rows: Sequence[Row], metric: str = "acc") ->
     if not paper or wanted is None or subset_of(row.cell):
         return None
     try:
-        printed = [p for p in numbers(paper) if p.metric == metric and not p.arithmetic]
+        printed = [p for p in printed_numbers(paper) if p.metric == metric and not p.arithmetic]
     except UserError:  # of some papers no table survives
         return None
     items = [(item, p) for p in printed if (item := parse_item(p.method)) is not None]
@@ -62,7 +62,7 @@ def as_printed(recipe: Recipe) -> tuple[Recipe, str]:
 
 def _is_benchmark(cell: Cell, printed: str) -> bool:
     """Whether a cell's benchmark is what the table names, in all settings but what is held out."""
-    with userfiles.beside(cell.home):
+    with userfiles.importing_from(cell.home):
         place, recipe = parse_place(printed), registry.recipe(cell.benchmark)
     if place is None or place.part or place.benchmark != calls.name_of(type(recipe)):
         return False

@@ -164,7 +164,7 @@ def known_metrics(own: Sequence[metrics.Metric] = ()) -> list[str]:
         *(metric.name for metric in own),
         *BY_TASK,
         *catalogue()["readings"],
-        *catalogue()["figures"],
+        *catalogue()["diagnostics"],
     }
     return sorted(found | {claim.metric.name for claim in claims()})
 

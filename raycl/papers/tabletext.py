@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from raycl import texttable, units
-from raycl.papers.cells import SUBSET, SUBSTITUTE, Entry, Filled, filled
+from raycl.papers.cells import SUBSET, SUBSTITUTE, Entry, FilledTable, fill_table
 from raycl.papers.judging import ENOUGH
 from raycl.papers.tables import PaperTable
 from raycl.results.collect import searched_on
@@ -58,9 +58,9 @@ class Deviation(NamedTuple):
         return f"{named}: {self.text}"
 
 
-def tables_of(study: Study, sections: Sequence[Section]) -> list[Filled]:
+def tables_of(study: Study, sections: Sequence[Section]) -> list[FilledTable]:
     """A study's tables, filled."""
-    return [filled(table, study, sections) for table in study.tables if isinstance(table, PaperTable)]
+    return [fill_table(table, study, sections) for table in study.tables if isinstance(table, PaperTable)]
 
 
 def texts(entry: Entry) -> Texts:
@@ -74,17 +74,17 @@ def texts(entry: Entry) -> Texts:
         exact = stat.std == 0 and unit == "count"
         std = None if exact else stat.std
         shown = [
-            units.written(mean, unit, places, sign),
-            "" if std is None else units.written(std, unit, places),
+            units.format_number(mean, unit, places, sign),
+            "" if std is None else units.format_number(std, unit, places),
         ]
     paper = [entry.word, ""]
     if printed is not None:
         paper = [
-            units.written(printed.value, unit, given, sign),
-            "" if printed.std is None else units.written(printed.std, unit, given),
+            units.format_number(printed.value, unit, given, sign),
+            "" if printed.std is None else units.format_number(printed.std, unit, given),
         ]
     difference = entry.difference
-    apart = "" if difference is None else units.written(difference, unit, places, sign=True)
+    apart = "" if difference is None else units.format_number(difference, unit, places, sign=True)
     return Texts(shown[0], shown[1], paper[0], paper[1], apart, BEYOND if entry.beyond else "")
 
 
@@ -94,13 +94,13 @@ def whole_word(cells: Sequence[Texts]) -> str:
     return words.pop() if len(words) == 1 and words <= {SUBSET, SUBSTITUTE} else ""
 
 
-def title(found: Filled) -> str:
+def title(found: FilledTable) -> str:
     """With the unit, where all numbers have the same."""
     used = list(dict.fromkeys(entry.unit for entry in found.all))
     return f"{found.table.title} ({used[0]})" if len(used) == 1 else found.table.title
 
 
-def caption(study: Study, found: Filled) -> list[str]:
+def caption(study: Study, found: FilledTable) -> list[str]:
     """What the numbers are."""
     have = [entry for entry in found.all if entry.values]
     lines = []
@@ -124,7 +124,7 @@ def caption(study: Study, found: Filled) -> list[str]:
     return lines
 
 
-def _about_differences(found: Filled, apart: Sequence[Entry]) -> list[str]:
+def _about_differences(found: FilledTable, apart: Sequence[Entry]) -> list[str]:
     if not apart:
         return []
     text = "diff: ours - paper"
@@ -146,7 +146,7 @@ def _about_differences(found: Filled, apart: Sequence[Entry]) -> list[str]:
     return [text + (f"; fewer than {ENOUGH} values give no {BEYOND}" if few else "")]
 
 
-def notes(found: Filled) -> list[str]:
+def notes(found: FilledTable) -> list[str]:
     """Choices, gaps, parts of data and other data; then the table's own."""
     by_text: dict[str, list[tuple[str, str]]] = {}
     for place, entry in found.entries.items():
@@ -169,7 +169,7 @@ def notes(found: Filled) -> list[str]:
     return [*lines, *found.table.notes]
 
 
-def _where(found: Filled, places: Iterable[tuple[str, str]]) -> str:
+def _where(found: FilledTable, places: Iterable[tuple[str, str]]) -> str:
     """Whole columns and whole rows by their name, other cells one by one."""
     left = set(places)
     silent = {place for place, entry in found.entries.items() if not entry.values and not entry.reason}
@@ -185,7 +185,7 @@ def _where(found: Filled, places: Iterable[tuple[str, str]]) -> str:
     return ", ".join(words)
 
 
-def deviations(tables: Sequence[Filled]) -> list[Deviation]:
+def deviations(tables: Sequence[FilledTable]) -> list[Deviation]:
     """Of all methods in the tables, numbered in the order in which they come."""
     labels: dict[str, list[list[str]]] = {}  # by text, then by table
     for found in tables:
@@ -227,7 +227,7 @@ def deviation_lines(known: Sequence[Deviation]) -> list[str]:
     return lines
 
 
-def lines(study: Study, found: Filled, known: Sequence[Deviation]) -> list[str]:
+def lines(study: Study, found: FilledTable, known: Sequence[Deviation]) -> list[str]:
     """Title, the table in blocks of columns that fit, what the numbers are, and the notes."""
     cells = {place: texts(entry) for place, entry in found.entries.items()}
     numbered = {

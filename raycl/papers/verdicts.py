@@ -17,7 +17,7 @@ import numpy as np
 from raycl.catalogue import catalogue
 from raycl.papers.arithmetic import accounted, trunk_bytes
 from raycl.papers.claims import Claim, claims
-from raycl.papers.findings import Finding, Verdict
+from raycl.papers.findings import ClaimFinding, Verdict
 from raycl.papers.judging import NOT_RUN, Values, judge, judge_trend
 from raycl.papers.matching import (
     fields_named,
@@ -42,17 +42,17 @@ from raycl.results.grammar import (
     parse_place,
 )
 from raycl.results.numbers import ABSENT, along, number, setting
-from raycl.results.rows import Row, printed_name
+from raycl.results.rows import CellRow, printed_name
 from raycl.study.values import Study
 
-Run: TypeAlias = tuple[Item, list[Row]]
+Run: TypeAlias = tuple[Item, list[CellRow]]
 """What a claim speaks of, and the rows that have it."""
 
 Sample: TypeAlias = dict[tuple[int, tuple[Any, ...]], float]
 """By (seed or order, values of the settings that are paired)."""
 
 
-def verdicts(study: Study, rows: Sequence[Row]) -> list[Verdict]:
+def verdicts(study: Study, rows: Sequence[CellRow]) -> list[Verdict]:
     """Of every claim of the study's paper; of a study without one, of every claim that its cells speak to."""
     cells = {row.cell.benchmark: row.cell for row in rows}
     subsets = {text: subset_of(cell) for text, cell in cells.items()}
@@ -61,7 +61,7 @@ def verdicts(study: Study, rows: Sequence[Row]) -> list[Verdict]:
     return [v for v in found if study.paper or v.word != NOT_RUN]
 
 
-def verdict(claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str] | None = None) -> Verdict:
+def verdict(claim: Claim, rows: Sequence[CellRow], subsets: Mapping[str, str] | None = None) -> Verdict:
     """Hold a claim against the rows of a study.
 
     Args:
@@ -71,7 +71,7 @@ def verdict(claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str] | None
         return Verdict(claim, tuple(accounted(claim, *pair) for pair in claim.pairs))
     case = _Case(claim, rows, subsets or {})
     return Verdict(
-        claim, tuple(case.findings()) or (Finding(NOT_RUN, reason="nothing to compare"),), case.orders
+        claim, tuple(case.findings()) or (ClaimFinding(NOT_RUN, reason="nothing to compare"),), case.orders
     )
 
 
@@ -82,7 +82,7 @@ COUNTED = ("params", "bytes_task", "bytes_total")
 class _Case:
     """One claim before the rows of a study."""
 
-    def __init__(self, claim: Claim, rows: Sequence[Row], subsets: Mapping[str, str]) -> None:
+    def __init__(self, claim: Claim, rows: Sequence[CellRow], subsets: Mapping[str, str]) -> None:
         self.claim, self.subsets = claim, subsets
         self.orders = any(row.cell.orders > 1 for row in rows)
         self.reading = reading(claim.metric)
@@ -96,14 +96,14 @@ class _Case:
         self.axis = catalogue()["axes"].get(claim.axis.name, claim.axis.name) if claim.axis else ""
         self.named = fields_named(claim.items, self.reading)
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[ClaimFinding]:
         """A finding for each pair of sides on each benchmark."""
         groups, missing = self.groups()
-        found: list[Finding] = []
+        found: list[ClaimFinding] = []
         for left, right in self.claim.pairs:
             for place in groups:
                 found += self.trend(left, place) if self.claim.axis else self.compared(left, right, place)
-        return found + [Finding(NOT_RUN, reason=f"needs {place}") for place in missing]
+        return found + [ClaimFinding(NOT_RUN, reason=f"needs {place}") for place in missing]
 
     # Where
 
@@ -150,7 +150,7 @@ class _Case:
 
     # Rows and samples
 
-    def rows_of(self, item: Item, place: _Where) -> list[Row]:
+    def rows_of(self, item: Item, place: _Where) -> list[CellRow]:
         """Rows that an item means."""
         texts = self.texts(item.place) if item.place else place.texts
         here = [row for row in self.rows if row.cell.benchmark in texts]
@@ -160,10 +160,10 @@ class _Case:
     def sample(
         self,
         item: Item,
-        rows: Iterable[Row],
+        rows: Iterable[CellRow],
         fields: Sequence[str],
         place: _Where,
-        read: Callable[[Row, Any, Sequence[int]], float | None] | None = None,
+        read: Callable[[CellRow, Any, Sequence[int]], float | None] | None = None,
     ) -> Sample:
         """Means over whatever is not paired."""
         values: dict[tuple[int, tuple[Any, ...]], list[float]] = {}
@@ -185,13 +185,13 @@ class _Case:
 
     # Comparisons
 
-    def compared(self, left: Side, right: Side | None, place: _Where) -> list[Finding]:
+    def compared(self, left: Side, right: Side | None, place: _Where) -> list[ClaimFinding]:
         """Left against right on one benchmark, at each value of a field where the claim says so."""
         sides = self.alternatives(left, place), self.alternatives(right, place)
         for side, rows in zip((left, right), sides, strict=True):
             if isinstance(side, Item | Best) and not rows:
                 lacking = f"{side}" + (f" on {place}" if place.texts else "")
-                return [Finding(NOT_RUN, str(place), reason=f"needs {lacking}")]
+                return [ClaimFinding(NOT_RUN, str(place), reason=f"needs {lacking}")]
         each = self.claim.each
         if not each:
             return [self.judged(*sides, right, place)]
@@ -199,7 +199,9 @@ class _Case:
         values = [{setting(row, field) for _, rows in side for row in rows} for side in sides]
         shared = sorted(values[0] & values[1])
         if not shared:
-            return [Finding(NOT_RUN, str(place), reason=f"needs a {each} that both sides have on {place}")]
+            return [
+                ClaimFinding(NOT_RUN, str(place), reason=f"needs a {each} that both sides have on {place}")
+            ]
 
         def only(side: Sequence[Run], value: Any) -> list[Run]:
             return [(item, [row for row in rows if setting(row, field) == value]) for item, rows in side]
@@ -215,7 +217,7 @@ class _Case:
 
     def judged(
         self, lefts: Sequence[Run], rights: Sequence[Run], right: Side | None, place: _Where
-    ) -> Finding:
+    ) -> ClaimFinding:
         """The word on the best of each side's alternatives."""
         fields = paired_fields([rows for _, rows in lefts], [rows for _, rows in rights])
         first, of_left = self.best(lefts, fields, place, None)
@@ -223,13 +225,15 @@ class _Case:
         if not rights:
             constant = trunk_bytes(lefts[0][1][0]) if isinstance(right, Trunk) else right
             if isinstance(right, Trunk) and constant is None:
-                return Finding(NOT_RUN, str(place), reason=f"needs the data of {place} to build its network")
+                return ClaimFinding(
+                    NOT_RUN, str(place), reason=f"needs the data of {place} to build its network"
+                )
             second = f"{right:g}" if isinstance(right, float) else str(right or "")
             of_right = dict.fromkeys(of_left, float(constant) if isinstance(constant, int | float) else 0.0)
         if isinstance(right, Best):
             second += f", the best of {len(rights)} run of {len(right.items)}"
         units = _by_unit([of_left, of_right])
-        finding = Finding(NOT_RUN, str(place), place.subset, first, second, isinstance(right, Best))
+        finding = ClaimFinding(NOT_RUN, str(place), place.subset, first, second, isinstance(right, Best))
         if not units.size:
             lacking = "" if of_left and of_right else f"{self.claim.metric} was not measured"
             return replace(finding, reason=f"{lacking or 'no seed in common'} on {place}")
@@ -257,19 +261,21 @@ class _Case:
 
         return max(samples, key=lambda named: mean(named[1]))
 
-    def trend(self, left: Side, place: _Where) -> list[Finding]:
+    def trend(self, left: Side, place: _Where) -> list[ClaimFinding]:
         """A metric along an axis."""
         assert isinstance(left, Item) and self.claim.axis is not None
         levels = self.levels(left, place)
         name, axis = str(place), self.claim.axis.name
         if len(levels) < 2:
             what = "its variants" if axis == VARIANTS else f"values of {axis}"
-            return [Finding(NOT_RUN, name, reason=f"needs two {what} of {left} on {place}")]
+            return [ClaimFinding(NOT_RUN, name, reason=f"needs two {what} of {left} on {place}")]
         units = _by_unit([sample for _, sample in levels])
         if not units.size:
-            return [Finding(NOT_RUN, name, reason=f"{self.claim.metric} has no seed in common on {place}")]
+            return [
+                ClaimFinding(NOT_RUN, name, reason=f"{self.claim.metric} has no seed in common on {place}")
+            ]
         word, difference, half_width = judge_trend(self.claim, units)
-        finding = Finding(
+        finding = ClaimFinding(
             word,
             name,
             place.subset,
@@ -295,7 +301,7 @@ class _Case:
         fields = [field for field in paired_fields([rows]) if field != f"method.{self.axis}"]
         if self.axis in RUNNING:
             return self.running(left, rows, fields, place)
-        found: dict[Any, list[Row]] = {}
+        found: dict[Any, list[CellRow]] = {}
         for row in rows:
             level = setting(row, f"method.{self.axis}")
             level = getattr(recipe_here(row.cell.benchmark), self.axis, ABSENT) if level is ABSENT else level
@@ -306,7 +312,7 @@ class _Case:
         return [(label, sample) for label, sample in samples if sample]
 
     def running(
-        self, left: Item, rows: list[Row], fields: Sequence[str], place: _Where
+        self, left: Item, rows: list[CellRow], fields: Sequence[str], place: _Where
     ) -> list[tuple[str, Sample]]:
         """Over the tasks, layers or steps that all runs have."""
         all_levels = [along(final, self.metric, self.axis) for row in rows for final in row.finals]
@@ -316,7 +322,7 @@ class _Case:
         samples = []
         for level in shared:
 
-            def read(row: Row, final: Any, tasks: Sequence[int], level: Any = level) -> float | None:
+            def read(row: CellRow, final: Any, tasks: Sequence[int], level: Any = level) -> float | None:
                 return along(final, self.metric, self.axis).get(level)
 
             samples.append((str(level), self.sample(left, rows, fields, place, read)))

@@ -68,7 +68,7 @@ def found(how: Inference, candidates: Candidates, batches: Sequence[Tensor], ste
     return (one_shot if how == "one_shot" else binary)(candidates, batches[0])
 
 
-def inference_figures(
+def inference_diagnostics(
     how: Inference, candidates: Candidates, tasks: Sequence[Task], device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
     """How often the task of a batch of test images is found, for batches of 128 and of one image.
@@ -77,7 +77,7 @@ def inference_figures(
     each (95 %, Wilson). One-shot and binary inference use a single batch.
     """
     steps = STEPS if how == "gradient" else (1,)
-    figures: dict[str, Any] = {}
+    diagnostics: dict[str, Any] = {}
 
     def ask(batches: Sequence[Tensor]) -> Found:
         answer = found(how, candidates, batches, max(steps))
@@ -88,15 +88,15 @@ def inference_figures(
             [task.test for task in tasks], size=size, batches=max(steps), repeats=REPEATS, device=device
         )
         rates = infer_tasks(ask, asked, steps)
-        figures |= {name: _by_steps(rates), f"{name}_interval": {str(r.steps): r.interval for r in rates}}
-    return figures
+        diagnostics |= {name: _by_steps(rates), f"{name}_interval": {str(r.steps): r.interval for r in rates}}
+    return diagnostics
 
 
 def _by_steps(rates: Sequence[Rate]) -> dict[str, float]:
     return {str(rate.steps): rate.rate for rate in rates}
 
 
-def overlap_figures(masks: Sequence[BasisMask], sizes: Sequence[int]) -> dict[str, Any]:
+def overlap_diagnostics(masks: Sequence[BasisMask], sizes: Sequence[int]) -> dict[str, Any]:
     """Measured over expected overlap of pairs of masks, of all layers but the last, and by layer with z.
 
     The last layer is left out of `overlap_ratio` because it is small and every mask wants the same of it.
@@ -115,7 +115,7 @@ def overlap_figures(masks: Sequence[BasisMask], sizes: Sequence[int]) -> dict[st
     }
 
 
-def wrong_mask_figures(
+def wrong_mask_diagnostics(
     backbone: Backbone, masks: Sequence[BasisMask], tasks: Sequence[Task]
 ) -> dict[str, Any]:
     """`x_acc`, the mean accuracy of a task under the mask of another, and every pair it is the mean of.
@@ -134,10 +134,10 @@ def wrong_mask_figures(
 
     crossed = wrong_masks(backbone, masks, tasks, pairs, gap=gap if turned else None)
     lines = crossed_summary(crossed, GAPS if turned else GAPS[:1])
-    figures: dict[str, Any] = {"x_acc": lines[0].accuracy, "x_acc_refreshed": lines[0].refreshed}
-    figures |= {f"x_acc_gap_{line.gap:g}": line.accuracy for line in lines[1:]}
-    figures["x_pairs"] = [[pair.mask, pair.task, pair.accuracy, pair.gap] for pair in crossed]
-    return figures
+    diagnostics: dict[str, Any] = {"x_acc": lines[0].accuracy, "x_acc_refreshed": lines[0].refreshed}
+    diagnostics |= {f"x_acc_gap_{line.gap:g}": line.accuracy for line in lines[1:]}
+    diagnostics["x_pairs"] = [[pair.mask, pair.task, pair.accuracy, pair.gap] for pair in crossed]
+    return diagnostics
 
 
 def angle_of(task: Task) -> float | None:

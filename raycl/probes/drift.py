@@ -113,7 +113,7 @@ class OwnMask:
 
 
 @dataclass(frozen=True)
-class Reading:
+class DriftReading:
     """One arm at one step of the stream.
 
     Attributes:
@@ -167,7 +167,7 @@ def follow(
     batch: int = 128,
     seed: int = 0,
     device: torch.device | str = "cpu",
-) -> Iterator[Reading]:
+) -> Iterator[DriftReading]:
     """Walk the stream; all arms see the same batches, drawn from `seed` and the step alone.
 
     Args:
@@ -184,7 +184,7 @@ def follow(
         raise UserError(f"{len(reference)} reference accuracies for {len(tasks)} steps: give one for each")
     marks = sorted({0, budget, *(count for count in readings if 0 < count < budget)})
     for step, task in enumerate(tasks):
-        rng = streams.numbers(seed, "order", step, fit="drift")
+        rng = streams.numpy_generator(seed, "order", step, fit="drift")
         rows = rows_drawn(len(task.train), batch, budget, rng)
         batches = [(task.train.take(r, device), torch.tensor(task.train.y[r]).to(device)) for r in rows]
         for name, arm in arms.items():
@@ -199,10 +199,10 @@ def follow(
                 if reference is None
                 else [count for count, value in found.items() if value >= reference[step] - WITHIN]
             )
-            yield Reading(name, step, budget, found, min(enough, default=None), arm.movement())
+            yield DriftReading(name, step, budget, found, min(enough, default=None), arm.movement())
 
 
-def summary(found: Sequence[Reading]) -> list[Summary]:
+def summary(found: Sequence[DriftReading]) -> list[Summary]:
     """One line per arm and budget."""
     lines = []
     for arm, budget in dict.fromkeys((r.arm, r.budget) for r in found):

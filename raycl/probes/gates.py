@@ -48,7 +48,7 @@ def flip_share(before: Bits, after: Bits, sizes: Sequence[int]) -> list[float]:
     return _shares([ones(a ^ b) for a, b in zip(before, after, strict=True)], sizes)
 
 
-def figures_of(shares: Mapping[str, Sequence[float]], layers: Iterable[str]) -> dict[str, Any]:
+def diagnostics_of(shares: Mapping[str, Sequence[float]], layers: Iterable[str]) -> dict[str, Any]:
     """Shares [layers + 1] as plain JSON: the last under its name, the others under ``<name>_layers``.
 
     What is undefined (NaN) is left out.
@@ -61,17 +61,19 @@ def figures_of(shares: Mapping[str, Sequence[float]], layers: Iterable[str]) -> 
     return found
 
 
-def gate_figures(start: Bits, gates: Sequence[Tensor], layers: Iterable[str]) -> dict[str, Any]:
+def gate_diagnostics(start: Bits, gates: Sequence[Tensor], layers: Iterable[str]) -> dict[str, Any]:
     """`flip_share` and `polarised_share` of gates that began on the right side of one half for `start`."""
     sizes = [gate.numel() for gate in gates]
     shares = {
         "flip_share": flip_share(start, binarised(gates), sizes),
         "polarised_share": polarised_share(gates),
     }
-    return figures_of(shares, layers)
+    return diagnostics_of(shares, layers)
 
 
-def capacity_figures(masks: Sequence[Bits], sizes: Sequence[int], layers: Iterable[str]) -> dict[str, Any]:
+def capacity_diagnostics(
+    masks: Sequence[Bits], sizes: Sequence[int], layers: Iterable[str]
+) -> dict[str, Any]:
     """`capacity_used`, `kept_share` and `reuse_lift` after the last of these masks.
 
     `reuse` says for each earlier mask what share of the last one it has too, unless that is empty.
@@ -82,7 +84,7 @@ def capacity_figures(masks: Sequence[Bits], sizes: Sequence[int], layers: Iterab
         "kept_share": kept_share(last, sizes),
         "reuse_lift": reuse_lift(masks, sizes)[-1].tolist(),
     }
-    found = figures_of(shares, layers)
+    found = diagnostics_of(shares, layers)
     if found["kept_share"]:
         found["reuse"] = [float(reuse([mask, last])[0, 1]) for mask in masks[:-1]]
     return found

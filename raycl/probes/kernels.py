@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl.masks import pack, unpack
-from raycl.probes.gates import figures_of
+from raycl.probes.gates import diagnostics_of
 from raycl.probes.overlap import ones
 
 
@@ -68,9 +68,9 @@ def packed(kept: Tensor, mask: Tensor, *, ternary: bool = False, soft: bool = Fa
     )
 
 
-def mask_figures(masks: Sequence[LayerMask], layers: Iterable[str]) -> dict[str, Any]:
+def mask_diagnostics(masks: Sequence[LayerMask], layers: Iterable[str]) -> dict[str, Any]:
     """Share of entries that are 1 and of those that are not, of all layers and by layer; bits. Plain JSON."""
     kept, sizes = [ones(mask.kept) for mask in masks], [math.prod(mask.shape) for mask in masks]
     one = [k / n for k, n in zip([*kept, sum(kept)], [*sizes, sum(sizes)], strict=True)]
-    found = figures_of({"one_share": one, "soft_share": [1 - share for share in one]}, list(layers))
+    found = diagnostics_of({"one_share": one, "soft_share": [1 - share for share in one]}, list(layers))
     return found | {"mask_bits": sum(mask.bits for mask in masks)}

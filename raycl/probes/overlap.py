@@ -152,7 +152,7 @@ def overlaps(
         )
         pairs = [(a, b) for a, b in named if a != b]
         if most is not None and len(pairs) > most:
-            rng = streams.numbers(seed, "order", fit=f"overlap of {first} and {second}")
+            rng = streams.numpy_generator(seed, "order", fit=f"overlap of {first} and {second}")
             pairs = [pairs[i] for i in sorted(rng.choice(len(pairs), most, replace=False))]
         found += [
             Pair(f"{first}-{second}", a, b, overlap(banks[first][a], banks[second][b], sizes))

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from raycl.probes.gates import figures_of
+from raycl.probes.gates import diagnostics_of
 
 
-def owner_figures(owners: Sequence[Tensor], layers: Sequence[str], task: int) -> dict[str, Any]:
+def owner_diagnostics(owners: Sequence[Tensor], layers: Sequence[str], task: int) -> dict[str, Any]:
     """Shares after `task`, over all layers and by layer, as plain JSON; later tasks change nothing about it.
 
     `free_share` and `owned_share` are of a layer's weights: free after the task, and owned by it.
@@ -31,7 +31,7 @@ def owner_figures(owners: Sequence[Tensor], layers: Sequence[str], task: int) ->
         "owned_share": shares_of(counts["owned"], counts["all"]),
         "survivor_share": shares_of(counts["owned"], room),
     }
-    return figures_of(shares, layers)
+    return diagnostics_of(shares, layers)
 
 
 def shares_of(counts: Sequence[int], of: Sequence[int]) -> list[float]:

@@ -226,7 +226,7 @@ def trials(
     """(task, batches of its inputs), `repeats` times for each split, every time in an order of its own."""
     for task, split in enumerate(splits):
         for repeat in range(repeats):
-            rng = streams.numbers(seed, "order", task, fit="task inference", epoch=repeat)
+            rng = streams.numpy_generator(seed, "order", task, fit="task inference", epoch=repeat)
             yield task, [split.take(rows, device) for rows in rows_drawn(len(split), size, batches, rng)]
 
 

@@ -53,7 +53,7 @@ def crossings(masks: int, tasks: int, most: int | None = None, seed: int = 0) ->
     pairs = [(t, u) for t, u in itertools.product(range(masks), range(tasks)) if t != u]
     if most is None or len(pairs) <= most:
         return pairs
-    chosen = streams.numbers(seed, "order", fit="wrong masks").choice(len(pairs), most, replace=False)
+    chosen = streams.numpy_generator(seed, "order", fit="wrong masks").choice(len(pairs), most, replace=False)
     return [pairs[i] for i in sorted(chosen)]
 
 
@@ -97,7 +97,7 @@ def wrong_masks(
                 with normalised_by(backbone.net, masks[t].statistics):
                     own = accuracy(logits, tasks[u].test, device)
             if normalises:
-                train, rng = tasks[u].train, streams.numbers(seed, "order", u, fit="batch statistics")
+                train, rng = tasks[u].train, streams.numpy_generator(seed, "order", u, fit="batch statistics")
                 drawn = (train.take(rows, device) for rows in rows_drawn(len(train), batch, batches, rng))
                 with normalised_by(backbone.net, estimated_statistics(backbone.net, logits, drawn)):
                     refreshed = accuracy(logits, tasks[u].test, device)

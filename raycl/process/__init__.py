@@ -26,7 +26,7 @@ from raycl.process.interrupts import interrupts
 from raycl.process.modules import Modules
 from raycl.process.parts import Left
 
-__all__ = ["Guard", "Left", "borrowed", "interrupts", "ready", "spoilt", "told", "untouched"]
+__all__ = ["Guard", "Left", "borrowed", "describe_left", "interrupts", "ready", "spoilt", "untouched"]
 
 _spoilt: list[str] = []
 _NAMED = 3  # things that a line names before it says how many more there are
@@ -37,7 +37,7 @@ def spoilt() -> list[str]:
     return list(_spoilt)
 
 
-def told(left: Iterable[str]) -> str:
+def describe_left(left: Iterable[str]) -> str:
     """Some things in a sentence: ``a, b, c and 4 more``."""
     things = list(dict.fromkeys(left))
     more = len(things) - _NAMED
@@ -153,7 +153,10 @@ def untouched(what: str, say: Callable[[str], None] = lambda line: None) -> Iter
         _spoilt.extend(thing.what for thing in found if not thing.back and thing.what not in _spoilt)
         if left:
             verb = "was" if len(left) == 1 else "were"
-            say(f"{what}: {told(left)} when it was imported, which {verb} put back: no run may depend on it")
+            say(
+                f"{what}: {describe_left(left)} when it was imported, which {verb} put back: no run may "
+                "depend on it"
+            )
 
 
 @contextlib.contextmanager

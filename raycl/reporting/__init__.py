@@ -48,7 +48,7 @@ def render(
     Raises:
         UserError: no such format, or points or tables of another format than csv, or no such file name.
     """
-    with userfiles.beside(study.folder):
+    with userfiles.importing_from(study.folder):
         text = _text(study, agenda, _Asked(format, command, times, claims, points, tables))
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
     if path is not None:

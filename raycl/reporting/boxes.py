@@ -14,8 +14,8 @@ from raycl.patterns import labels_chosen
 from raycl.reporting.shapes import Box, Styles
 from raycl.reporting.view import View
 from raycl.results.grammar import Metric, parse_metric
-from raycl.results.numbers import ABSENT, by_task, number, setting, written
-from raycl.results.rows import Final, Row, Section
+from raycl.results.numbers import ABSENT, by_task, format_metric, number, setting
+from raycl.results.rows import CellRow, FinalRun, Section
 
 _GAPS = r"\s\-_/,=@()\[\]"  # between the words of a label; not the point of a number
 
@@ -24,8 +24,8 @@ OF_A_RUN = ("seed", "order")  # what a point may go by besides settings
 
 
 class _Run(NamedTuple):
-    row: Row
-    final: Final
+    row: CellRow
+    final: FinalRun
     metric: Metric
     kind: str
     place: Any
@@ -123,7 +123,7 @@ class Boxes(View):
             found += [_Run(row, final, _metric(text), name, name) for row in chosen for final in row.finals]
         return found
 
-    def _point(self, row: Row, final: Final) -> tuple[Any, ...]:
+    def _point(self, row: CellRow, final: FinalRun) -> tuple[Any, ...]:
         own = {"seed": final.seed, "order": row.cell.order}
         return tuple(own[key] if key in own else _or_blank(setting(row, key)) for key in self.point)
 
@@ -133,7 +133,7 @@ class Boxes(View):
         for box in self.boxes(section):
             numbers = [float(np.mean(box.values)), *box.quartiles]
             place = "-" if box.place == box.kind else _place(box.place)
-            texts = [written(self.value, v, section.own) for v in numbers]
+            texts = [format_metric(self.value, v, section.own) for v in numbers]
             rows.append([box.kind, place, str(len(box.values)), *texts])
         return header, rows
 
@@ -201,7 +201,7 @@ def _place(place: Any) -> str:
     return f"{place:g}" if isinstance(place, float) else str(place)
 
 
-def _family(row: Row, rows: Sequence[Row]) -> str:
+def _family(row: CellRow, rows: Sequence[CellRow]) -> str:
     """A name for all of `rows` of the row's method: the words with which their labels begin, or the label."""
     labels = [other.cell.label for other in rows if other.cell.method is row.cell.method] or [row.cell.label]
     words = [re.findall(rf"[^{_GAPS}]+|[{_GAPS}]+", label) for label in dict.fromkeys(labels)]

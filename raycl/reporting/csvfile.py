@@ -16,7 +16,7 @@ from raycl.reporting.settings import canonical, fixed
 from raycl.reporting.view import views_of
 from raycl.results.collect import sections, subset_of
 from raycl.results.numbers import FACTS, TIMES
-from raycl.results.rows import COMPLETE, DIVERGED, MISSING, Final, Group, Row, Stat
+from raycl.results.rows import COMPLETE, DIVERGED, MISSING, CellRow, FinalRun, Group, Stat
 from raycl.study.values import Study
 from raycl.text import Lines
 
@@ -42,7 +42,7 @@ def columns(own: Sequence[Metric] = ()) -> list[str]:
     ]
 
 
-def to_csv(study: Study, rows: Sequence[Row], times: bool = True) -> str:
+def to_csv(study: Study, rows: Sequence[CellRow], times: bool = True) -> str:
     """CSV of a study's rows; floats by repr, an absent number is empty. Labels stand there as the study has
     them, also such as a spreadsheet takes for formulas: a changed one would be another label.
 
@@ -70,7 +70,7 @@ def to_csv(study: Study, rows: Sequence[Row], times: bool = True) -> str:
     return out.getvalue()
 
 
-def points_csv(study: Study, rows: Sequence[Row]) -> str:
+def points_csv(study: Study, rows: Sequence[CellRow]) -> str:
     """The raw numbers behind a study's views, a line each; a column that a view has not is empty.
 
     Raises:
@@ -94,7 +94,7 @@ def points_csv(study: Study, rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def tables_csv(study: Study, rows: Sequence[Row]) -> str:
+def tables_csv(study: Study, rows: Sequence[CellRow]) -> str:
     """The paper's tables of a study, a line for each cell, in fractions, seconds, bytes and counts.
 
     `word` is why no printed number stands there (subset, substitute), `status` why none of ours does;
@@ -138,15 +138,15 @@ def sheets_csv(study: Study) -> str:
     return out.getvalue()
 
 
-def _groups(rows: Sequence[Row]) -> list[Group]:
+def _groups(rows: Sequence[CellRow]) -> list[Group]:
     """Rows of a benchmark and label together, in the order in which they come."""
-    found: dict[tuple[str, str], list[Row]] = {}
+    found: dict[tuple[str, str], list[CellRow]] = {}
     for row in rows:
         found.setdefault((row.cell.benchmark, row.cell.label), []).append(row)
     return [Group(label, tuple(mine)) for (_, label), mine in found.items()]
 
 
-def _seed_lines(row: Row, names: Sequence[str]) -> list[dict[str, Any]]:
+def _seed_lines(row: CellRow, names: Sequence[str]) -> list[dict[str, Any]]:
     finals = {final.seed: final for final in row.finals}
     lines = []
     for seed in row.seeds:
@@ -160,14 +160,14 @@ def _seed_lines(row: Row, names: Sequence[str]) -> list[dict[str, Any]]:
     return lines
 
 
-def _numbers(final: Final, names: Sequence[str]) -> dict[str, Any]:
+def _numbers(final: FinalRun, names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {name: final.value(name) for name in names}
     found |= {"key": final.key, "peak_bytes": final.peak_bytes}
     matrix = [[None if math.isnan(value) else value for value in line] for line in final.a.tolist()]
     return found | {"matrix": json.dumps(matrix), "ct_task": json.dumps(list(final.ct_task))}
 
 
-def _mean_line(row: Row, names: Sequence[str]) -> dict[str, Any]:
+def _mean_line(row: CellRow, names: Sequence[str]) -> dict[str, Any]:
     line = _about(row) | {
         "seed": "mean",
         "status": row.status,
@@ -191,7 +191,7 @@ def _order_line(group: Group, names: Sequence[str]) -> dict[str, Any]:
     return line | _search(group.rows) | _stats({name: group.stat(name) for name in names})
 
 
-def _search(rows: Sequence[Row]) -> dict[str, Any]:
+def _search(rows: Sequence[CellRow]) -> dict[str, Any]:
     found = sensitivity(rows)
     return {"ps": found.ps, "ps_low": found.low, "ps_high": found.high, "search_seconds": found.seconds}
 
@@ -203,7 +203,7 @@ def _stats(stats: Mapping[str, Stat]) -> dict[str, Any]:
     return found
 
 
-def _about(row: Row) -> dict[str, Any]:
+def _about(row: CellRow) -> dict[str, Any]:
     cell, settings = row.cell, fixed(row.cell)
     return {
         "benchmark": cell.benchmark,
@@ -214,7 +214,7 @@ def _about(row: Row) -> dict[str, Any]:
     }
 
 
-def _config(row: Row) -> str:
+def _config(row: CellRow) -> str:
     return "" if row.best is None else json.dumps(row.best, sort_keys=True)
 
 

@@ -12,8 +12,8 @@ from raycl.errors import UserError, quoted
 from raycl.reporting.shapes import Curve, Styles, levels_of
 from raycl.reporting.view import View, groups_meant
 from raycl.results.grammar import RUNNING, Metric, parse_metric
-from raycl.results.numbers import BY_TASK, along, is_signed, of_every_run, written
-from raycl.results.rows import Final, Group, Section
+from raycl.results.numbers import BY_TASK, along, format_metric, is_signed, of_every_run
+from raycl.results.rows import FinalRun, Group, Section
 from raycl.study.values import Study
 from raycl.text import clip, one_line
 
@@ -104,7 +104,7 @@ class Curves(View):
         levels = tuple(level for level in (runs[0] if runs else {}) if all(level in run for run in runs))
         return Curve(group.label, levels, np.array([[run[level] for level in levels] for run in runs]))
 
-    def _numbers(self, final: Final) -> dict[Any, float]:
+    def _numbers(self, final: FinalRun) -> dict[Any, float]:
         """By level."""
         found = along(final, self.metric, self.axis)
         sums = np.cumsum(list(found.values())).tolist() if self.cumulative else found.values()
@@ -119,7 +119,7 @@ class Curves(View):
         rows = []
         for curve in found:
             means = dict(zip(curve.levels, curve.values.mean(0).tolist(), strict=True))
-            numbers = [written(self.metric, means.get(level), section.own) for level in levels]
+            numbers = [format_metric(self.metric, means.get(level), section.own) for level in levels]
             rows.append([one_line(curve.label), str(len(curve.values)), *numbers])
         return [f"mean at {self.axis}", "runs", *(clip(str(level), 8) for level in levels)], rows
 

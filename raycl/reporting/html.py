@@ -14,14 +14,14 @@ import jinja2
 
 from raycl.metrics import Metric, all_metrics
 from raycl.papers import claimtext, tabletext, verdicts
-from raycl.papers.cells import Filled
+from raycl.papers.cells import FilledTable
 from raycl.reporting import plots, searches, sensitivity, settings, table
 from raycl.reporting.importances import importances
 from raycl.reporting.view import View, views_of
 from raycl.results import measures
 from raycl.results.collect import collect, searched_on, sections
 from raycl.results.numbers import TIMES
-from raycl.results.rows import COMPLETE, Group, Row, Section
+from raycl.results.rows import COMPLETE, CellRow, Group, Section
 from raycl.runs.result import Result
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
@@ -102,7 +102,7 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
     return _UNSEEN.sub(" ", page)
 
 
-def _summary(rows: Sequence[Row], found: Sequence[Section]) -> str:
+def _summary(rows: Sequence[CellRow], found: Sequence[Section]) -> str:
     labels = dict.fromkeys(row.cell.label for row in rows)
     text = f"{counted(len(labels), 'method')} on {counted(len(found), 'benchmark')}, "
     runs, done = sum(row.runs for row in rows), sum(row.done for row in rows)
@@ -112,7 +112,7 @@ def _summary(rows: Sequence[Row], found: Sequence[Section]) -> str:
     return text + (f", {lost} diverged" if lost else "")
 
 
-def _what(study: Study, rows: Sequence[Row], found: Sequence[Section]) -> list[tuple[str, str]]:
+def _what(study: Study, rows: Sequence[CellRow], found: Sequence[Section]) -> list[tuple[str, str]]:
     """Facts of the study, name and text."""
     final, cells = study.final, [row.cell for row in rows]
     facts = [
@@ -139,8 +139,8 @@ def _search(study: Study) -> str:
         return "none"
     if isinstance(search, Search):
         text = (
-            f"{counted(search.trials, 'trial')} per cell, TPE after {search.startup} random ones, up to "
-            f"{search.width} at a time, seed {search.seed}"
+            f"{counted(search.trials, 'trial')} per cell, TPE after {search.startup_trials} random ones, "
+            f"up to {search.concurrency} at a time, seed {search.seed}"
         )
     else:
         text = f"grid of {counted(len(search.points()), 'point')} per cell"
@@ -223,7 +223,7 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
     }
 
 
-def _paper(study: Study, found: Filled, deviations: Sequence[tabletext.Deviation]) -> dict[str, Any]:
+def _paper(study: Study, found: FilledTable, deviations: Sequence[tabletext.Deviation]) -> dict[str, Any]:
     """A paper's table: in each cell ours, the printed number below it, and their difference below that."""
     cells = {place: tabletext.texts(entry) for place, entry in found.entries.items()}
     marks = {label: tabletext.marks(label, deviations) for label in (*found.rows, *found.columns)}
@@ -287,9 +287,9 @@ def _more_line(group: Group, section: Section) -> dict[str, Any]:
     return {"label": one_line(group.label), "pairs": pairs}
 
 
-def _order_line(row: Row, section: Section) -> dict[str, Any]:
+def _order_line(row: CellRow, section: Section) -> dict[str, Any]:
     stats = [(metric, row.stat(metric.name)) for metric in section.metrics if metric.main]
-    values = [(measures.written(m, stat.mean), measures.written_std(m, stat.std)) for m, stat in stats]
+    values = [(measures.format_value(m, stat.mean), measures.format_std(m, stat.std)) for m, stat in stats]
     return {
         "label": one_line(row.cell.label),
         "order": row.cell.order,
@@ -297,7 +297,7 @@ def _order_line(row: Row, section: Section) -> dict[str, Any]:
     }
 
 
-def _ps(rows: Sequence[Row]) -> tuple[str, str]:
+def _ps(rows: Sequence[CellRow]) -> tuple[str, str]:
     found = sensitivity.sensitivity(rows)
     return fraction(found.ps), found.printed_interval
 
@@ -325,7 +325,7 @@ def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[st
     return found
 
 
-def _configurations(rows: Sequence[Row]) -> dict[str, Any]:
+def _configurations(rows: Sequence[CellRow]) -> dict[str, Any]:
     """What each row ran with; what its label did not fix and all rows share is said once."""
     fixed = [settings.fixed(row.cell) for row in rows]
     shared = [
@@ -351,7 +351,7 @@ def _by_source(cell: Cell, found: Sequence[settings.Fixed]) -> list[tuple[str, s
     return said
 
 
-def _configuration(row: Row, fixed: Sequence[settings.Fixed]) -> dict[str, Any]:
+def _configuration(row: CellRow, fixed: Sequence[settings.Fixed]) -> dict[str, Any]:
     """The winner of a search, rounded for reading and exact for copying, and what was fixed."""
     best = row.best
     exact = "" if best is None else ", ".join(f'"{key}": {json.dumps(value)}' for key, value in best.items())

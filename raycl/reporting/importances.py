@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raycl.results.rows import Row, Tried
+from raycl.results.rows import CellRow, Tried
 from raycl.space import Choice, Domain
 from raycl.study.values import Grid
 from raycl.text import counted, fraction, plain_value
@@ -79,7 +79,7 @@ class Importances:
         )
 
 
-def searched_fields(row: Row) -> dict[str, Domain]:
+def searched_fields(row: CellRow) -> dict[str, Domain]:
     """Fields that a search varies; those of a grid are choices among its values."""
     search = row.cell.search
     if isinstance(search, Grid):
@@ -87,13 +87,13 @@ def searched_fields(row: Row) -> dict[str, Domain]:
     return row.cell.space
 
 
-def completed(row: Row) -> list[Tried]:
+def completed(row: CellRow) -> list[Tried]:
     """Trials that did not diverge, equal ones (which are one run) once."""
     done = {json.dumps(t.params, sort_keys=True): t for t in row.trials if t.objective is not None}
     return list(done.values())
 
 
-def importances(row: Row) -> Importances | None:
+def importances(row: CellRow) -> Importances | None:
     """Of a cell's searched fields on its objective; None under `ENOUGH` trials or where all came out alike.
 
     The same trials give the same bits: every draw comes from one seed.

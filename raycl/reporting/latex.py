@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raycl.papers import tabletext
-from raycl.papers.cells import Filled
+from raycl.papers.cells import FilledTable
 from raycl.reporting import table
 from raycl.results.collect import collect, sections
 from raycl.results.rows import Section
@@ -49,7 +49,7 @@ def escaped(text: str) -> str:
     return found.replace("--", "-{}-")  # which would become one dash
 
 
-def _paper(study: Study, found: Filled, known: Sequence[tabletext.Deviation]) -> str:
+def _paper(study: Study, found: FilledTable, known: Sequence[tabletext.Deviation]) -> str:
     """Two lines per row: ours, and in grey the printed number and the difference."""
     corner = "" if found.table.transpose else "method"
     bodies = []
@@ -75,7 +75,7 @@ def _paper(study: Study, found: Filled, known: Sequence[tabletext.Deviation]) ->
     return "\n\n".join([*parts, _float("" if early else caption, last, tabletext.notes(found))])
 
 
-def _title(study: Study, found: Filled) -> str:
+def _title(study: Study, found: FilledTable) -> str:
     """Accuracy (fraction), as in Table 2 of spg: LaTeX counts tables itself."""
     number, colon, rest = tabletext.title(found).partition(": ")
     if not (colon and number.startswith("Table")):

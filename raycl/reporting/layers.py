@@ -12,8 +12,8 @@ from raycl.errors import UserError
 from raycl.reporting.shapes import ALL, Panel, Styles
 from raycl.reporting.view import View, groups_meant
 from raycl.results.grammar import Metric, parse_metric
-from raycl.results.numbers import along, by_task, written
-from raycl.results.rows import Final, Group, Section
+from raycl.results.numbers import along, by_task, format_metric
+from raycl.results.rows import FinalRun, Group, Section
 from raycl.text import clip, one_line
 
 SHOWN = 8  # tasks that a table has columns for
@@ -70,10 +70,10 @@ class Layers(View):
                 values[row, column] = sum(known) / len(known) if known else np.nan
         return Panel(group.label, tuple(layers), tuple(tasks), values, len(runs))
 
-    def _numbers(self, final: Final) -> dict[tuple[str, int], float]:
+    def _numbers(self, final: FinalRun) -> dict[tuple[str, int], float]:
         """By layer and task, and of all layers where there is any; nothing where there are no layers."""
         found: dict[tuple[str, int], float] = {}
-        for task in range(1, len(final.figures) + 1):
+        for task in range(1, len(final.diagnostics) + 1):
             by_layer = along(final, Metric(self.value, (("t", str(task)),)), "layer")
             found |= {(layer, task): v for layer, v in by_layer.items() if isinstance(layer, str)}
         if not found:
@@ -92,7 +92,7 @@ class Layers(View):
             last = [n for n, layer in enumerate(panel.layers) if layer == ALL]
             for n in [*(named[place] for place in _spread(len(named), LINES)), *last]:
                 means = dict(zip(panel.tasks, panel.values[n].tolist(), strict=True))
-                numbers = [written(self.value, means.get(task)) for task in tasks]
+                numbers = [format_metric(self.value, means.get(task)) for task in tasks]
                 rows.append([one_line(panel.label), clip(one_line(panel.layers[n]), 12), *numbers])
         return ["mean after task", "layer", *map(str, tasks)], rows
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raycl import metrics
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 from raycl.study.values import Search
 from raycl.text import fraction
 
@@ -20,8 +20,8 @@ DEFINITIONS = {
     "ps interval": f"{PERCENT} bootstrap interval over the trials, each order by itself: percentiles of "
     f"{metrics.RESAMPLES} resamples; none under {metrics.FEWEST} trials. It takes trials for independent "
     "draws, which a search that learns from them does not make, and lies low where they are few",
-    "trials": "finished ones; w4: four of them are proposed at a time, none knowing the others, where the "
-    "papers propose one after another",
+    "trials": "finished ones; 4 at a time: four of them are proposed together, none knowing the others, "
+    "where the papers propose one after another",
     "search": "seconds of run time summed over the trials, diverged ones too, with data loading and "
     "evaluation; equal trials are one run",
 }
@@ -70,7 +70,7 @@ class Sensitivity:
         return f"{fraction(self.low)} to {fraction(self.high)}" if self.interval else ""
 
 
-def sensitivity(rows: Sequence[Row]) -> Sensitivity:
+def sensitivity(rows: Sequence[CellRow]) -> Sensitivity:
     """Of rows that differ in the order of the tasks alone."""
     tried = [trial for row in rows for trial in row.trials]
     spread = [row for row in rows if row.ps is not None]
@@ -89,12 +89,13 @@ def sensitivity(rows: Sequence[Row]) -> Sensitivity:
     )
 
 
-def counted_trials(rows: Sequence[Row]) -> str:
-    """``20``, or ``20 w4`` where four are proposed at a time and not one after another."""
-    widths = {row.cell.search.width for row in rows if isinstance(row.cell.search, Search)} - {1}
-    return " ".join([str(sum(len(row.trials) for row in rows)), *(f"w{width}" for width in sorted(widths))])
+def counted_trials(rows: Sequence[CellRow]) -> str:
+    """Return ``20``, or ``20, 4 at a time`` where four are proposed at a time and not one after another."""
+    together = {row.cell.search.concurrency for row in rows if isinstance(row.cell.search, Search)} - {1}
+    several = f", {' or '.join(map(str, sorted(together)))} at a time" if together else ""
+    return f"{sum(len(row.trials) for row in rows)}{several}"
 
 
-def completed(row: Row) -> list[float]:
+def completed(row: CellRow) -> list[float]:
     """Test accuracies that `ps` is the spread of."""
     return [trial.acc for trial in row.trials if trial.acc is not None]

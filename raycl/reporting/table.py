@@ -12,7 +12,7 @@ from raycl.reporting.searches import Searches
 from raycl.reporting.view import View, views_of
 from raycl.results import measures
 from raycl.results.collect import collect, searched_on, sections
-from raycl.results.rows import COMPLETE, Group, Row, Section
+from raycl.results.rows import COMPLETE, CellRow, Group, Section
 from raycl.study.agenda import Agenda
 from raycl.study.values import Seeds, Sheet, Study
 from raycl.text import (
@@ -253,13 +253,13 @@ def pair(group: Group, metric: Metric) -> tuple[str, str]:
     if group.reference and metric.blank_for_reference:
         return ABSENT, ""
     stat = group.stat(metric.name)
-    return measures.written(metric, stat.mean), measures.written_std(metric, stat.std)
+    return measures.format_value(metric, stat.mean), measures.format_std(metric, stat.std)
 
 
 def _any(section: Section) -> bool:
     return any(group.finals for group in section.groups)
 
 
-def _missing(rows: Sequence[Row]) -> str:
+def _missing(rows: Sequence[CellRow]) -> str:
     done, runs = sum(row.done for row in rows), sum(row.runs for row in rows)
     return f"not complete: {done} of {counted(runs, 'run')} done; raycl plan says what is missing"

@@ -11,7 +11,7 @@ import numpy as np
 from raycl import metrics, registry, userfiles
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.metrics import Metric, all_metrics
-from raycl.process import told
+from raycl.process import describe_left
 from raycl.results.measures import gaps, measure
 from raycl.results.rows import (
     BLOCKED,
@@ -20,9 +20,9 @@ from raycl.results.rows import (
     FAILED,
     INCOMPLETE,
     MISSING,
-    Final,
+    CellRow,
+    FinalRun,
     Group,
-    Row,
     Section,
     Tried,
 )
@@ -37,12 +37,12 @@ from raycl.text import counted
 MAIN = "main"  # the fit stream that learns the task itself
 
 
-def collect(study: Study, agenda: Agenda) -> list[Row]:
+def collect(study: Study, agenda: Agenda) -> list[CellRow]:
     """A row per cell, in the agenda's order."""
     return [row_of(state, agenda, study.metrics) for state in agenda.states]
 
 
-def sections(study: Study, rows: Sequence[Row]) -> list[Section]:
+def sections(study: Study, rows: Sequence[CellRow]) -> list[Section]:
     """The rows by benchmark, then label, in the study's order."""
     found = []
     for text in dict.fromkeys(row.cell.benchmark for row in rows):
@@ -73,7 +73,7 @@ def subset_of(cell: Cell) -> str:
 
 def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
     """Classes, similarity and subset of a benchmark; what is known of one whose data are not here."""
-    with userfiles.beside(cell.home):
+    with userfiles.importing_from(cell.home):
         try:
             benchmark = registry.load(text, cell.trial_seed, 0, cell.identity)
         except UserError:
@@ -81,7 +81,7 @@ def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
     return benchmark.classes, benchmark.similar, benchmark.subset
 
 
-def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Row:
+def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> CellRow:
     """A cell in numbers.
 
     Args:
@@ -89,7 +89,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Row:
     """
     known = all_metrics(own)
     cell, results = state.cell, state.results
-    reference = None if cell.method.reference else _reference(state, agenda)
+    reference = None if cell.method.is_reference else _reference(state, agenda)
     betas = (
         {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
         if reference
@@ -112,7 +112,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Row:
     status, reason = _status(state, agenda)
     lost = tuple(seed for seed in wanted if seed in results and results[seed].status == "diverged")
     accs = [t.acc for t in trials if t.acc is not None]
-    row = Row(
+    row = CellRow(
         cell=cell,
         finals=finals,
         seeds=wanted,
@@ -125,7 +125,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Row:
         status=status,
         reason=reason,
         notes=(),
-        reference=cell.method.reference,
+        reference=cell.method.is_reference,
     )
     return dataclasses.replace(row, notes=(*_notes(row, state, known), *_doubts(state, agenda)))
 
@@ -137,12 +137,12 @@ def _best(state: CellState) -> dict[str, Any] | None:
     return None if best is None else dict(best.params)
 
 
-def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequence[Metric]) -> Final:
+def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequence[Metric]) -> FinalRun:
     a, reports = result.matrix(), result.reports
     training = tuple(report.seconds.get(MAIN, 0.0) for report in reports)
     epochs = [report.epochs[MAIN] for report in reports if MAIN in report.epochs]
     beta = beta if beta is not None and len(beta) == len(a) else None
-    return Final(
+    return FinalRun(
         seed=seed,
         key=result.key,
         a=a,
@@ -158,7 +158,7 @@ def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequen
         peak_bytes=float(max(report.peak_bytes for report in reports)),
         transfer_task=None if beta is None else metrics.fwt_vs_one_task(a, beta),
         provenance=result.provenance,
-        figures=tuple(report.figures for report in reports),
+        diagnostics=tuple(report.diagnostics for report in reports),
     )
 
 
@@ -171,8 +171,8 @@ def _reference(state: CellState, agenda: Agenda) -> CellState | None:
     cell = state.cell
     like = [
         other
-        for other in [*agenda.states, *agenda.beside]
-        if other.cell.method.reference
+        for other in [*agenda.states, *agenda.references]
+        if other.cell.method.is_reference
         and (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
         and other.cell.network is cell.network
         and _differing(cell, other.cell, "net.") == 0
@@ -222,7 +222,7 @@ def older(state: CellState) -> int:
     )
 
 
-def _notes(row: Row, state: CellState, known: Sequence[Metric]) -> list[str]:
+def _notes(row: CellRow, state: CellState, known: Sequence[Metric]) -> list[str]:
     notes = []
     if row.status in (BLOCKED, FAILED):
         first = row.reason.strip().partition("\n")[0]
@@ -253,14 +253,14 @@ def _doubts(state: CellState, agenda: Agenda) -> list[str]:
     changed = [what for result in runs.values() for what in result.provenance.get("left", ())]
     notes = []
     if changed:
-        notes.append(f"its runs changed their process, costs of their own included: {told(changed)}")
+        notes.append(f"its runs changed their process, costs of their own included: {describe_left(changed)}")
     if unsealed := len(agenda.store.unsealed & runs.keys()):
         part = "" if unsealed == len(runs) else f"{unsealed} of {len(runs)} "
         notes.append(f"{part}results in files of an older format, whose content no digest vouches for")
     return notes
 
 
-def _search_notes(row: Row) -> list[str]:
+def _search_notes(row: CellRow) -> list[str]:
     if not row.trials:
         return []
     notes = []

@@ -103,15 +103,15 @@ def gaps(runs: Sequence[Measured], known: Sequence[Metric]) -> list[str]:
     return notes
 
 
-def written(metric: Metric, value: float | None) -> str:
+def format_value(metric: Metric, value: float | None) -> str:
     """A value as tables write it: ``.842``, ``+.006``, ``3``, or ``-`` where there is none."""
     if value is None or metric.unit == "fraction":
         return signed(value) if metric.signed else fraction(value)
-    return units.written(value, metric.unit, units.decimals(value, metric.unit), metric.signed)
+    return units.format_number(value, metric.unit, units.decimals(value, metric.unit), metric.signed)
 
 
-def written_std(metric: Metric, std: float | None) -> str:
+def format_std(metric: Metric, std: float | None) -> str:
     """A standard deviation beside it; "" where there is none."""
     if std is None or metric.unit == "fraction":
         return "" if std is None else fraction(std)
-    return units.written(std, metric.unit, units.decimals(std, metric.unit))
+    return units.format_number(std, metric.unit, units.decimals(std, metric.unit))

@@ -11,7 +11,7 @@ from raycl.catalogue import catalogue
 from raycl.metrics import mean
 from raycl.results import measures
 from raycl.results.grammar import Metric
-from raycl.results.rows import Final, Row
+from raycl.results.rows import CellRow, FinalRun
 from raycl.text import fraction, plain_value, quantity, seconds, signed
 
 FACTS = ("epochs_mean", "params", "bytes_total")  # of a run, beside the metrics of its matrices
@@ -32,13 +32,13 @@ def is_signed(name: str, own: Sequence[metrics.Metric] = ()) -> bool:
     return found.signed if found else "less" in catalogue()["readings"].get(name, {})
 
 
-def setting(row: Row, key: str) -> Any:
+def setting(row: CellRow, key: str) -> Any:
     """``method.k`` of a row, of a search that of its winner; `ABSENT` where there is no such field."""
     found = row.cell.settings.get(key)
     return ABSENT if found is None else (row.best or {}).get(key, found.value)
 
 
-def number(row: Row, final: Final, metric: Metric, tasks: Sequence[int] = ()) -> float | None:
+def number(row: CellRow, final: FinalRun, metric: Metric, tasks: Sequence[int] = ()) -> float | None:
     """`metric` of a run, None where nobody measured it.
 
     Args:
@@ -54,16 +54,16 @@ def number(row: Row, final: Final, metric: Metric, tasks: Sequence[int] = ()) ->
         return by_task(final, metric).get(_moment(moment, len(final.a)))
     if not metric.picks and metric.name in (*final.measured.values, *FACTS, *TIMES):
         return final.value(metric.name)
-    reports: Sequence[Mapping[str, Any]] = final.figures
+    reports: Sequence[Mapping[str, Any]] = final.diagnostics
     if moment is not None:
         place = _moment(moment, len(reports))
         reports = reports[place - 1 : place] if place else ()
     layered = metric.pick("layer") is not None
-    found_in = [_recorded(figures, metric.name, layered) for figures in reports]
+    found_in = [_recorded(diagnostics, metric.name, layered) for diagnostics in reports]
     return mean([_figure(value, metric) for value in found_in if value is not None])
 
 
-def by_task(final: Final, metric: Metric) -> dict[int, float]:
+def by_task(final: FinalRun, metric: Metric) -> dict[int, float]:
     """A number for each task, counted from 1, or after each task; without those that were not measured."""
     if metric.name == "acc_task":
         values: Sequence[Any] = list(final.a[-1])
@@ -75,34 +75,36 @@ def by_task(final: Final, metric: Metric) -> dict[int, float]:
         values = final.ct_train_task
     else:
         layered = metric.pick("layer") is not None
-        values = [_figure(_recorded(figures, metric.name, layered), metric) for figures in final.figures]
+        values = [
+            _figure(_recorded(diagnostics, metric.name, layered), metric) for diagnostics in final.diagnostics
+        ]
     numbers = {task: value for task, value in enumerate(values, start=1) if value is not None}
     return {task: float(value) for task, value in numbers.items() if not math.isnan(value)}
 
 
-def along(final: Final, metric: Metric, axis: str) -> dict[Any, float]:
+def along(final: FinalRun, metric: Metric, axis: str) -> dict[Any, float]:
     """The metric along an axis of one run: tasks, or the entries of a figure, mean over its reports."""
     if axis == "t":
         return dict(by_task(final, metric))
-    reports: Sequence[Mapping[str, Any]] = final.figures
+    reports: Sequence[Mapping[str, Any]] = final.diagnostics
     if (moment := metric.pick("t")) is not None:
         place = _moment(moment, len(reports))
         reports = reports[place - 1 : place] if place else ()
     found: dict[Any, list[float]] = {}
-    for figures in reports:
-        for level, value in _entries(_recorded(figures, metric.name, axis == "layer")).items():
+    for diagnostics in reports:
+        for level, value in _entries(_recorded(diagnostics, metric.name, axis == "layer")).items():
             found.setdefault(level, []).append(float(value))
     return {level: sum(values) / len(values) for level, values in found.items()}
 
 
-def written(metric: Metric | str, value: float | None, own: Sequence[metrics.Metric] = ()) -> str:
+def format_metric(metric: Metric | str, value: float | None, own: Sequence[metrics.Metric] = ()) -> str:
     """A number in the manner of its metric; `own` are those that the study adds."""
     name = metric if isinstance(metric, str) else metric.name
     if value is None:
         return "-"
     found = metrics.metric_named(name, own)
     if found is not None and (found.signed or found.unit != "fraction"):
-        return measures.written(found, value)
+        return measures.format_value(found, value)
     if is_signed(name, own):
         return signed(value)
     if found is None and name.startswith(("ct", "seconds")):
@@ -128,10 +130,10 @@ def _moment(text: str, tasks: int) -> int:
     return place if place <= tasks else 0
 
 
-def _recorded(figures: Mapping[str, Any], name: str, layered: bool) -> Any:
+def _recorded(diagnostics: Mapping[str, Any], name: str, layered: bool) -> Any:
     """A figure as a method reports it; what it is by layer stands beside it as ``NAME_layers``."""
-    by_layer = figures.get(f"{name}_layers") if layered else None
-    return figures.get(name) if by_layer is None else by_layer
+    by_layer = diagnostics.get(f"{name}_layers") if layered else None
+    return diagnostics.get(name) if by_layer is None else by_layer
 
 
 def _figure(value: Any, metric: Metric) -> float | None:
@@ -157,6 +159,6 @@ def _entries(value: Any) -> dict[Any, float]:
     return {level: number for level, v in pairs if (number := measured(v)) is not None}
 
 
-def by_layer(figures: Mapping[str, Any], name: str) -> dict[str, float]:
+def by_layer(diagnostics: Mapping[str, Any], name: str) -> dict[str, float]:
     """What a run measured of each layer; nothing where it is no mapping of names to numbers."""
-    return {layer: v for layer, v in _entries(figures.get(name)).items() if isinstance(layer, str)}
+    return {layer: v for layer, v in _entries(diagnostics.get(name)).items() if isinstance(layer, str)}

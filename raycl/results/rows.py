@@ -42,7 +42,7 @@ def stat_of(values: Sequence[float | None]) -> Stat:
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalRun:
     """A finished final run in numbers.
 
     Attributes:
@@ -73,7 +73,7 @@ class Final:
     peak_bytes: float
     transfer_task: metrics.Matrix | None
     provenance: Mapping[str, Any]
-    figures: tuple[Mapping[str, Any], ...] = ()
+    diagnostics: tuple[Mapping[str, Any], ...] = ()
 
     def value(self, name: str) -> float | None:
         """A metric of its matrices, or another number of the run such as ``ct``; None where it is absent."""
@@ -95,7 +95,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Row:
+class CellRow:
     """A cell in numbers.
 
     Attributes:
@@ -113,7 +113,7 @@ class Row:
     """
 
     cell: Cell
-    finals: tuple[Final, ...]
+    finals: tuple[FinalRun, ...]
     seeds: tuple[int, ...]
     diverged: tuple[int, ...]
     trials: tuple[Tried, ...]
@@ -127,7 +127,7 @@ class Row:
     reference: bool
 
     def stat(self, name: str) -> Stat:
-        """Over the final seeds that have the number `name`, as `Final.value` has it; of `ps` there is one."""
+        """Return the number `name` over the final seeds that have it; `ps` is one number."""
         if name == "ps":
             return stat_of([self.ps])
         return stat_of([final.value(name) for final in self.finals])
@@ -145,9 +145,10 @@ class Row:
     def random(self) -> str:
         """That the search never left its random start, or ""."""
         search = self.cell.search
-        if not (self.trials and isinstance(search, Search) and search.trials <= search.startup):
+        if not (self.trials and isinstance(search, Search) and search.trials <= search.startup_trials):
             return ""
-        return f"random search: {counted(search.trials, 'trial')}, and TPE would start after {search.startup}"
+        trials = counted(search.trials, "trial")
+        return f"random search: {trials}, and TPE would start after {search.startup_trials}"
 
 
 @dataclass(frozen=True)
@@ -155,14 +156,14 @@ class Group:
     """A method variant on a benchmark, in one order or several."""
 
     label: str
-    rows: tuple[Row, ...]
+    rows: tuple[CellRow, ...]
 
     @property
     def reference(self) -> bool:
         return self.rows[0].reference
 
     @property
-    def finals(self) -> list[Final]:
+    def finals(self) -> list[FinalRun]:
         """Of all orders."""
         return [final for row in self.rows for final in row.finals]
 
@@ -211,7 +212,7 @@ class Section:
         return printed_name(self.benchmark, self.subset)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[CellRow]:
         return [row for group in self.groups for row in group.rows]
 
     @property

@@ -15,7 +15,7 @@ from raycl import calls, registry, streams, userfiles
 from raycl.method import Method, World
 from raycl.methods._first import BACKBONE, FirstTask
 from raycl.networks import Network, Start
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.specs import MaskSpec, RunSpec, key_of
 from raycl.tasks import Benchmark
 from raycl.training import Fit
@@ -33,13 +33,13 @@ def _once(spec: RunSpec, name: str, make: Callable[[], T]) -> T:
 
 def method_of(spec: RunSpec) -> type[Method]:
     """The class of a run's method."""
-    with userfiles.beside(spec.home):
+    with userfiles.importing_from(spec.home):
         return registry.method(spec.method)
 
 
 def network_of(spec: RunSpec) -> type[Network]:
     """The class of a run's network."""
-    with userfiles.beside(spec.home):
+    with userfiles.importing_from(spec.home):
         return registry.network(spec.network)
 
 
@@ -52,8 +52,8 @@ def masks_for(spec: RunSpec) -> tuple[MaskSpec, ...]:
 
     def wanted() -> tuple[MaskSpec, ...]:
         kind = method_of(spec)
-        with userfiles.beside(spec.home), userfiles.blamed(kind):
-            return kind.wants(spec)
+        with userfiles.importing_from(spec.home), userfiles.blamed(kind):
+            return kind.required_masks(spec)
 
     return _once(spec, "masks", wanted)
 
@@ -69,8 +69,8 @@ def runs_for(spec: RunSpec) -> Mapping[str, RunSpec]:
         if spec.kind == "pretrain":
             return {}
         kind = method_of(spec)
-        with userfiles.beside(spec.home), userfiles.blamed(kind):
-            return {name: with_inputs(run) for name, run in kind.builds_on(spec).items()}
+        with userfiles.importing_from(spec.home), userfiles.blamed(kind):
+            return {name: with_inputs(run) for name, run in kind.required_runs(spec).items()}
 
     return _once(spec, "runs", wanted)
 
@@ -109,13 +109,13 @@ def check_code(spec: RunSpec | MaskSpec) -> None:
 
 def make_benchmark(spec: RunSpec) -> Benchmark:
     """The tasks, mapped from prepared data."""
-    with userfiles.beside(spec.home):
+    with userfiles.importing_from(spec.home):
         return registry.load(spec.benchmark, spec.seed, spec.order, spec.identity)
 
 
 def make_fit(spec: RunSpec, **runtime: Any) -> Fit:
     """The training loop; `runtime` is what a key does not hold: device, pulse."""
-    config: Fit.Config = filled(Fit.Config, spec.fit, "fit")
+    config: Fit.Config = make_config(Fit.Config, spec.fit, "fit")
     return Fit(config, seed=spec.seed, **runtime)
 
 
@@ -130,12 +130,12 @@ def make_method(
     world = World(benchmark.input_shape, benchmark.classes, make_start(spec, benchmark), inputs or {})
     with torch.device(device):
         streams.reseed(spec.seed, "method")
-        return kind(world, filled(kind.Config, spec.config, spec.method))
+        return kind(world, make_config(kind.Config, spec.config, spec.method))
 
 
 def make_start(spec: RunSpec, benchmark: Benchmark) -> Start:
     """What builds the network with the seed's initial weights."""
     kind = network_of(spec)
     settings = calls.parse(spec.network, "network").settings(kind.Config, "network")
-    config = filled(kind.Config, settings, spec.network)
+    config = make_config(kind.Config, settings, spec.network)
     return Start(kind, config, benchmark.input_shape, benchmark.classes, spec.seed)

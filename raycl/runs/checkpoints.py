@@ -28,10 +28,10 @@ from raycl.method import Method
 from raycl.plainfiles import Unfit, number, read_bytes
 from raycl.registry import load
 from raycl.runs.records import LATEST, check_reports
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.runs.unpickling import Refused, Unpickler, finding
 from raycl.tasks import Benchmark, Task
-from raycl.training.moments import Moment
+from raycl.training.fit_checkpoints import FitCheckpoint
 from raycl.wholefiles import publish
 
 LONG = 20.0  # seconds; a fit that took less is made again
@@ -67,7 +67,7 @@ _PLAIN = {
 }  # fmt: skip
 
 
-class Format:
+class CheckpointFormat:
     """Reads and writes the objects of one run.
 
     Args:
@@ -170,7 +170,7 @@ def _sizes(raw: bytes) -> dict[str, int]:
     """Bytes of an archive's tensors, by key.
 
     Raises:
-        Refused: it is no archive of the kind that `Format.to_bytes` writes.
+        Refused: it is no archive of the kind that `CheckpointFormat.to_bytes` writes.
     """
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         about = archive.infolist()
@@ -188,7 +188,9 @@ def _sizes(raw: bytes) -> dict[str, int]:
     }
 
 
-def save(path: Path, form: Format, method: Method, reports: Sequence[Report], seconds: float = 0.0) -> None:
+def save(
+    path: Path, form: CheckpointFormat, method: Method, reports: Sequence[TaskReport], seconds: float = 0.0
+) -> None:
     """Write down where a run stands after a task; if that cannot be done, it goes on without.
 
     Args:
@@ -199,7 +201,7 @@ def save(path: Path, form: Format, method: Method, reports: Sequence[Report], se
     _write(path, lambda: form.to_bytes(content))
 
 
-def resume(path: Path, form: Format, device: str) -> tuple[Method, list[Report], float] | None:
+def resume(path: Path, form: CheckpointFormat, device: str) -> tuple[Method, list[TaskReport], float] | None:
     """Method, reports and seconds after the last finished task; None where there is nothing to go on from.
 
     What another run left, or one whose reports none can have come to, is removed.
@@ -212,21 +214,21 @@ def resume(path: Path, form: Format, device: str) -> tuple[Method, list[Report],
             raise ValueError("it is another run's")
         check_reports(json.loads(json.dumps(state["reports"])), "diverged")
         seconds = number(state["seconds"], "seconds", LATEST)
-        return state["method"], [Report.from_json(r) for r in state["reports"]], seconds
+        return state["method"], [TaskReport.from_json(r) for r in state["reports"]], seconds
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         _drop(path)
         return None
 
 
-class Notes:
-    """A `raycl.training.moments.Journal` of files: ``fit-<task>-<number>.pt``, in a run's folder.
+class TaskJournal:
+    """A `raycl.training.fit_checkpoints.FitJournal` of files: ``fit-<task>-<number>.pt``, in a run's folder.
 
     Args:
         long, every, most: as `LONG`, `EVERY` and `MOST`, which they default to.
     """
 
     def __init__(
-        self, folder: Path, form: Format, device: str, *, long: float | None = None,
+        self, folder: Path, form: CheckpointFormat, device: str, *, long: float | None = None,
         every: float | None = None, most: int | None = None,
     ) -> None:  # fmt: skip
         self.folder, self.form, self.device = folder, form, device
@@ -243,13 +245,13 @@ class Notes:
                 if not path.name.startswith(f"fit-{task}-"):
                     path.unlink(missing_ok=True)
 
-    def recall(self, n: int) -> Moment | None:
+    def recall(self, n: int) -> FitCheckpoint | None:
         """What was noted of the task's fit number `n`; a file that cannot be read is dropped."""
         path = self._path(n)
         moment = _read(path, self.form, self.device)
         if moment is None:
             return None
-        if not isinstance(moment, Moment):
+        if not isinstance(moment, FitCheckpoint):
             _drop(path)
             return None
         with contextlib.suppress(OSError):
@@ -261,7 +263,7 @@ class Notes:
         due = seconds >= self.long if ended else time.monotonic() - self._last >= self.every
         return due and sum(self._sizes.values()) < self.most
 
-    def note(self, n: int, moment: Moment) -> None:
+    def note(self, n: int, moment: FitCheckpoint) -> None:
         """Write it down, unless it cannot be pickled, is too large, or the disk refuses."""
         self._last = time.monotonic()
         tensors = sum(t.numel() * t.element_size() for t in moment.tensors)
@@ -296,7 +298,7 @@ def _write(path: Path, content: Callable[[], bytes]) -> bool:
     return True
 
 
-def _read(path: Path, form: Format, device: str) -> Any:
+def _read(path: Path, form: CheckpointFormat, device: str) -> Any:
     """The content of a checkpoint; None where there is none, or none that can be trusted or read."""
     try:
         raw = read_bytes(path, None)

@@ -60,7 +60,7 @@ def _commit() -> str:
 HOME = Path(raycl.__file__).parent
 
 
-WORKER = "raycl.runs.player"  # what plays a run in a worker process
+WORKER = "raycl.runs.execution"  # what plays a run in a worker process
 
 
 ROOMS = ("raycl.methods", "raycl.networks", "raycl.benchmarks", "raycl.benchmarks.sources")  # found by name

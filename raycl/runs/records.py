@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl.plainfiles import Unfit, check_plain, check_seal, mapping, number, only, sealed, text, whole
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.specs import RunSpec, key_of, keyed
 
 RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # the first has no digest
@@ -153,7 +153,7 @@ def _check_last(reports: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _check_report(plain: dict[str, Any], task: int, place: str) -> None:
-    fields = dataclasses.fields(Report)
+    fields = dataclasses.fields(TaskReport)
     needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
     if wrong := sorted((needed - set(plain)) | (set(plain) - {f.name for f in fields})):
         raise Unfit(f"{place} {'lacks' if wrong[0] in needed else 'has an unknown'} {wrong[0][:40]!a}")

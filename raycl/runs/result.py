@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from raycl import metrics
 from raycl.runs.records import RUN
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.specs import RunSpec
 
 Status: TypeAlias = Literal["done", "diverged", "failed"]
@@ -26,7 +26,7 @@ class Result:
 
     spec: RunSpec
     status: Status
-    reports: tuple[Report, ...] = ()
+    reports: tuple[TaskReport, ...] = ()
     message: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Result:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Result:
-        reports = tuple(Report.from_json(report) for report in plain["reports"])
+        reports = tuple(TaskReport.from_json(report) for report in plain["reports"])
         spec = RunSpec.from_json(plain["spec"])
         return cls(spec, plain["status"], reports, plain["message"], plain["provenance"])
 

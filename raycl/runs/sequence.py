@@ -23,7 +23,7 @@ PROBE = 16  # test samples by which answers that are to stay are known again
 
 
 @dataclass(frozen=True)
-class Report:
+class TaskReport:
     """What is known after a task; plain numbers, so that it travels as JSON.
 
     Attributes:
@@ -50,35 +50,37 @@ class Report:
     peak_bytes: int
     parameters: int
     stored_bytes: int
-    figures: dict[str, Any] = field(default_factory=dict)
+    diagnostics: dict[str, Any] = field(default_factory=dict)
     ended: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Keys of dictionaries become texts."""
+        """Plain values as the store has them, where keys are strings and `diagnostics` are "figures"."""
         plain = asdict(self)
+        plain["figures"] = plain.pop("diagnostics")
         for name in ("val", "test"):
             plain[name] = {str(task): value for task, value in plain[name].items()}
         return plain
 
     @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Report:
+    def from_json(cls, plain: dict[str, Any]) -> TaskReport:
         """The inverse of `to_json`."""
         whole = dict(plain)
+        whole["diagnostics"] = whole.pop("figures", {})
         for name in ("val", "test"):
             whole[name] = {int(task): value for task, value in whole[name].items()}
         return cls(**whole)
 
 
-def run(
+def run_sequence(
     method: Method,
     benchmark: Benchmark,
     fit: Fit,
     *,
-    done: Sequence[Report] = (),
+    done: Sequence[TaskReport] = (),
     evaluate: Evaluate | None = None,
     part: int | None = None,
-    keep: Callable[[Method, list[Report]], None] | None = None,
-) -> Iterator[Report]:
+    keep: Callable[[Method, list[TaskReport]], None] | None = None,
+) -> Iterator[TaskReport]:
     """Learn the tasks of a benchmark in order, and report after each.
 
     Args:
@@ -110,7 +112,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Spent:
-    """What learning a task took, as a `Report` tells it."""
+    """What learning a task took, as a `TaskReport` tells it."""
 
     epochs: dict[str, int]
     updates: int
@@ -127,8 +129,8 @@ def _learn(method: Method, task: Task, fit: Fit) -> _Spent:
 
 
 def _reported(
-    standing: _Answers, task: int, spent: _Spent, wanted: Sequence[int], past: Sequence[Report]
-) -> Report:
+    standing: _Answers, task: int, spent: _Spent, wanted: Sequence[int], past: Sequence[TaskReport]
+) -> TaskReport:
     """Measure the method, which has just learnt a task, on the tasks wanted.
 
     Args:
@@ -139,11 +141,11 @@ def _reported(
     moved = standing.moved(index for index in wanted if index != task)
     rows = _rows(method, benchmark, fit, wanted, past, moved)
     standing.note([task, *moved])
-    figures = answers.figures(method, "figures", method.figures(task))
-    figures |= {"answers_moved": moved} if moved else {}
+    diagnostics = answers.diagnostics(method, "diagnostics", method.diagnostics(task))
+    diagnostics |= {"answers_moved": moved} if moved else {}
     if task + 1 == len(benchmark.tasks):
-        figures |= answers.figures(method, "examine", method.examine(benchmark.tasks, fit))
-    return Report(
+        diagnostics |= answers.diagnostics(method, "examine", method.examine(benchmark.tasks, fit))
+    return TaskReport(
         task=task,
         val=rows["val"],
         test=rows["test"],
@@ -154,7 +156,7 @@ def _reported(
         peak_bytes=_peak_bytes(fit.device),
         parameters=answers.number(method, "count_parameters", method.count_parameters()),
         stored_bytes=answers.number(method, "stored_bytes", method.stored_bytes()),
-        figures=figures,
+        diagnostics=diagnostics,
         ended=time.time(),
     )
 
@@ -164,7 +166,7 @@ def default_evaluate(tasks: int) -> Evaluate:
     return "learnt" if tasks <= MANY_TASKS else "ends"
 
 
-def joined(parts: Sequence[Report], evaluate: Evaluate | None = None) -> list[Report]:
+def join_reports(parts: Sequence[TaskReport], evaluate: Evaluate | None = None) -> list[TaskReport]:
     """Reports of a sequence whose tasks were learnt side by side, a report each: as if one after another.
 
     Accuracies are copied, since they cannot change any more; what must be stored adds up.
@@ -236,7 +238,7 @@ def _rows(
     benchmark: Benchmark,
     fit: Fit,
     wanted: Sequence[int],
-    past: Sequence[Report],
+    past: Sequence[TaskReport],
     moved: Sequence[int],
 ) -> dict[str, dict[int, float]]:
     """Accuracies on the tasks wanted, by split; those whose answers `moved` are measured again."""

@@ -14,7 +14,7 @@ from raycl.errors import UserError
 from raycl.method import Method
 from raycl.runs.build import make_benchmark, masks_for, parts_of, runs_for
 from raycl.runs.result import Result, Trained
-from raycl.runs.sequence import joined
+from raycl.runs.sequence import join_reports
 from raycl.runs.store import Store
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.cells import Cell
@@ -25,7 +25,7 @@ from raycl.study.proposer import Proposer
 from raycl.study.trials import Trials
 
 
-def assembled(spec: RunSpec, parts: Sequence[Result]) -> Result:
+def assemble(spec: RunSpec, parts: Sequence[Result]) -> Result:
     """The result of a run whose tasks were learnt side by side, from a finished run of each, in order."""
     about = dict(parts[-1].provenance)
     about["seconds"] = sum(float(part.provenance["seconds"]) for part in parts)
@@ -33,7 +33,7 @@ def assembled(spec: RunSpec, parts: Sequence[Result]) -> Result:
     for t, part in enumerate(parts):
         if part.status != "done":
             return Result(spec, part.status, (), f"task {t + 1}: {part.message}", about)
-    reports = joined([part.reports[0] for part in parts], spec.evaluate)
+    reports = join_reports([part.reports[0] for part in parts], spec.evaluate)
     return Result(spec, "done", tuple(reports), "", about)
 
 
@@ -44,12 +44,12 @@ class Agenda:
         propose: suggests trials; None hands out nothing and only reads what the store has (`plan`,
             `report`).
         fresh: compute again what the store has.
-        beside: cells that are not played, but read: references that a choice of cells leaves out.
+        references: cells that are not played, but read: references that a choice of cells leaves out.
 
     Attributes:
         listeners: told of each event, in the order in which they were added.
-        moved: indices of cells in the order in which they changed, for whoever remembers how far they have
-            read.
+        changed_cells: indices of cells in the order in which they changed; a reader remembers how many of
+            them it has seen.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class Agenda:
         store: Store,
         propose: Proposer | None = None,
         fresh: bool = False,
-        beside: Sequence[Cell] = (),
+        references: Sequence[Cell] = (),
     ) -> None:
         self.store = store
         self.states: list[CellState] = [CellState(cell) for cell in cells]
-        self.beside: list[CellState] = Agenda(beside, store).states if beside else []
+        self.references: list[CellState] = Agenda(references, store).states if references else []
         self.live: dict[str, Job | MaskJob] = {}
         self.masks = MaskQueue(store)
         self.listeners: list[Callable[[Event], None]] = []
-        self.moved: list[int] = []
+        self.changed_cells: list[int] = []
         self.ran = 0
         self._propose = propose
         self._trials = Trials(store, propose)
@@ -74,11 +74,11 @@ class Agenda:
         self._again = fresh
         self._ready: list[tuple[int, float, str]] = []
         self._jobs: dict[str, Job] = {}
-        self._put_together: list[tuple[Job, Result]] = []
+        self._assembled: list[tuple[Job, Result]] = []
         self._parked: dict[str, tuple[int, float, Job]] = {}  # runs that wait for masks
         # By the key of a run: the cells that wait for it, and their own runs for whose sake they do.
         self._watchers: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-        self._homes: dict[str, tuple[int, ...]] = {}
+        self._cells_of_run: dict[str, tuple[int, ...]] = {}
         self._tasks: dict[str, int | None] = {}  # of benchmarks whose results have no digest
         self._seconds: dict[type[Method], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
         for index in range(len(self.states)):
@@ -93,7 +93,7 @@ class Agenda:
         while self._ready:
             *_, key = heapq.heappop(self._ready)
             job = self._jobs.pop(key)
-            if self.store.get(key) is not None or (job.below and self._had(self._sake(key))):
+            if self.store.get(key) is not None or (job.is_part and self._all_stored(self._waiting_for(key))):
                 self._notice(key)
                 continue
             self.live[key] = job
@@ -120,21 +120,21 @@ class Agenda:
         if result.status == "failed":
             for index in self._watchers[key]:
                 self._fail(index, key, f"{job.name}: {result.message.strip()}")
-        if job.below:  # told before the run that it may complete
+        if job.is_part:  # told before the run that it may complete
             self._tell(Finished(job, result))
-            sake = self._sake(key)
+            waiting = self._waiting_for(key)
             self._notice(key)
-            if job.spec.part is not None and job.spec.kind == "sequence" and self._had(sake):
+            if job.spec.part is not None and job.spec.kind == "sequence" and self._all_stored(waiting):
                 self.store.forget(key)  # another driver may have put the whole together from its own parts
             return
         self._notice(key)
         self._tell(Finished(job, result))
 
-    def _sake(self, key: str) -> set[str]:
+    def _waiting_for(self, key: str) -> set[str]:
         """Keys of the cells' own runs for whose sake a run is played."""
         return {own for keys in self._watchers.get(key, {}).values() for own in keys}
 
-    def _had(self, keys: set[str]) -> bool:
+    def _all_stored(self, keys: set[str]) -> bool:
         """Whether all of some runs are in the store, be it from another driver."""
         return bool(keys) and all(self.store.get(key) is not None for key in keys)
 
@@ -178,9 +178,9 @@ class Agenda:
         """Cells that are not complete."""
         return (state for state in self.states if not state.complete)
 
-    def homes(self, key: str) -> Sequence[int]:
+    def cells_of_run(self, key: str) -> Sequence[int]:
         """Indices of the cells of which the run with this key is a trial or a final run."""
-        return self._homes.get(key, ())
+        return self._cells_of_run.get(key, ())
 
     def seconds_of(self, method: type[Method]) -> float | None:
         """Mean measured seconds of a method's runs in all cells; None if there are none."""
@@ -197,7 +197,7 @@ class Agenda:
 
     def _fail(self, index: int, key: str, message: str) -> None:
         self.states[index].failed[key] = message
-        self.moved.append(index)
+        self.changed_cells.append(index)
 
     def _advance(self, index: int, own: Iterable[str] | None = None) -> None:
         """Read what the store has for a cell, propose what may be proposed, emit what is ready.
@@ -206,7 +206,7 @@ class Agenda:
             own: keys of the runs of the cell that something has happened to; None: look at all.
         """
         state = self.states[index]
-        self.moved.append(index)
+        self.changed_cells.append(index)
         touched = state.waiting(own)
         for run in touched:
             if run.seed is None:
@@ -218,8 +218,8 @@ class Agenda:
             if run.seed is None and run.result is None:
                 self._emit(index, run)
         self._finals(index, [run for run in touched if run.seed is not None])
-        while self._put_together:  # told when the state has them, as of any other run
-            self._tell(Finished(*self._put_together.pop()))
+        while self._assembled:  # told when the state has them, as of any other run
+            self._tell(Finished(*self._assembled.pop()))
 
     def _finals(self, index: int, touched: list[Trial]) -> None:
         """Read and emit final runs: those that something has happened to, or all when they begin."""
@@ -241,8 +241,8 @@ class Agenda:
         """A run more of a cell; the store may have it."""
         state, key = self.states[index], run.spec.key
         state.add(run)
-        if index not in (homes := self._homes.get(key, ())):
-            self._homes[key] = (*homes, index)
+        if index not in (cells_of_run := self._cells_of_run.get(key, ())):
+            self._cells_of_run[key] = (*cells_of_run, index)
         self._read(state, run)
 
     def _read(self, state: CellState, run: Trial) -> None:
@@ -296,11 +296,11 @@ class Agenda:
         parts = [part for run in parts_of(spec) if (part := self._result(run)) is not None]
         if not parts or len(parts) < len(parts_of(spec)):
             return None
-        result = assembled(spec, parts)
+        result = assemble(spec, parts)
         self.store.put(result)
         for part in parts:
             self.store.forget(part.key)
-        self._put_together.append((Job(spec, state.cell, role), result))
+        self._assembled.append((Job(spec, state.cell, role), result))
         return result
 
     def _underway(self, key: str) -> bool:

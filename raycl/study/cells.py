@@ -13,9 +13,9 @@ from raycl.errors import Obstacle
 from raycl.method import Method
 from raycl.networks import Network
 from raycl.runs.build import with_inputs
-from raycl.space import Domain, Field, coerce, filled
+from raycl.space import Domain, Field, coerce, make_config
 from raycl.specs import Evaluate, Numerics, RunSpec, key_of
-from raycl.study.values import Final, Grid, R, Search, Seeds
+from raycl.study.values import FinalRuns, Grid, Resources, Search, Seeds
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Cell:
     network: type[Network]
     settings: Mapping[str, Setting]
     search: Search | Grid | None
-    final: Final
+    final: FinalRuns
     protocol: Literal["val", "paper"]
-    resources: R
+    resources: Resources
     numerics: Numerics
     evaluate: Evaluate | None
     identity: Mapping[str, Any]
@@ -105,10 +105,10 @@ class Cell:
             if value != setting.field.default:
                 room, _, name = key.partition(".")
                 values[room][name] = value
-        config = filled(self.network.Config, values["net"], "net")
+        config = make_config(self.network.Config, values["net"], "net")
         run = RunSpec(
             method=calls.name_of(self.method),
-            network=calls.written(calls.name_of(self.network), config),
+            network=calls.format_call(calls.name_of(self.network), config),
             benchmark=self.benchmark,
             config=values["method"],
             fit=values["fit"],
@@ -132,9 +132,9 @@ class Cell:
             {
                 "spec": self.spec({}, self.trial_seed).keyed(),
                 "space": {key: repr(domain) for key, domain in self.space.items()},
-                "width": search.width,
+                "width": search.concurrency,
                 "seed": search.seed,
-                "startup": search.startup,
+                "startup": search.startup_trials,
                 "protocol": self.protocol,
             }
         )

@@ -9,7 +9,7 @@ from raycl.catalogue import catalogue
 from raycl.errors import UserError, nearest, quoted
 from raycl.filenames import check_study_name
 from raycl.study import limits, ownmetrics, planning
-from raycl.study.values import Grid, R, Search, Seeds, Sheet, Shown, Study
+from raycl.study.values import Grid, Resources, Search, Seeds, Sheet, Shown, Study
 
 
 def check_study(study: Study, place: str) -> None:
@@ -50,9 +50,10 @@ def check_study(study: Study, place: str) -> None:
     ):
         raise UserError(f"{place}: final = {quoted(study.final)} is neither Seeds(...) nor 'best trial'")
     for pattern, request in study.resources.items():
-        if not isinstance(request, R) or not isinstance(pattern, str):
+        if not isinstance(request, Resources) or not isinstance(pattern, str):
             raise UserError(
-                f"{place}: resources[{quoted(pattern)}] = {quoted(request)} is not R(cpus=..., gpus=...)"
+                f"{place}: resources[{quoted(pattern)}] = {quoted(request)} is not "
+                "Resources(cpus=..., gpus=...)"
             )
 
 

@@ -11,7 +11,7 @@ from raycl.study.progress import CellState
 from raycl.study.values import Search
 
 
-class Outlook:
+class Estimate:
     """How long an agenda's runs will take, kept up to date by what has changed since it was asked last."""
 
     def __init__(self, agenda: Agenda) -> None:
@@ -26,7 +26,7 @@ class Outlook:
 
     def seconds(self, slots: float) -> float | None:
         """Estimated seconds to the end, on so many slots: measured seconds of like runs; None if unknown."""
-        moved = self.agenda.moved
+        moved = self.agenda.changed_cells
         for index in {*moved[self._read :]}:
             self._note(index, self.agenda.states[index])
         self._read = len(moved)
@@ -47,7 +47,7 @@ class Outlook:
             of.pop(index, None)
         if not (missing := state.missing):
             return
-        width = state.cell.search.width if isinstance(state.cell.search, Search) else missing
+        width = state.cell.search.concurrency if isinstance(state.cell.search, Search) else missing
         row, seconds = math.ceil(missing / max(1, width)), state.seconds_per_run
         if seconds is None:
             runs[index], rows[index] = missing, row
@@ -57,7 +57,7 @@ class Outlook:
 
 def seconds_left(agenda: Agenda, slots: float) -> float | None:
     """Estimated seconds to the end; None if unknown."""
-    return Outlook(agenda).seconds(slots)
+    return Estimate(agenda).seconds(slots)
 
 
 def seconds_per_run(state: CellState, agenda: Agenda) -> float | None:

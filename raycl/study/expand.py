@@ -16,9 +16,9 @@ from raycl.specs import CORE_VERSION
 from raycl.study import notes, planning
 from raycl.study.cells import Cell, Setting
 from raycl.study.checks import check_search, check_study
-from raycl.study.playable import check_benchmark, check_needs
+from raycl.study.runnable import check_benchmark, check_needs
 from raycl.study.settings import SPECIAL, settings_of
-from raycl.study.values import Grid, R, Search, Study
+from raycl.study.values import Grid, Resources, Search, Study
 from raycl.userfiles import digest
 
 
@@ -32,7 +32,7 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
     Raises:
         UserError: names the value, the place and the remedy.
     """
-    with userfiles.beside(study.folder):
+    with userfiles.importing_from(study.folder):
         return _cells_of(study, only, check)
 
 
@@ -90,9 +90,9 @@ def _chosen(only: str | None, namings: Sequence[Naming], place: str) -> set[int]
     return found
 
 
-def _requests(study: Study, namings: Sequence[Naming]) -> tuple[list[R], list[str]]:
+def _requests(study: Study, namings: Sequence[Naming]) -> tuple[list[Resources], list[str]]:
     """What each cell's runs may use: the last pattern that means it holds; and patterns that mean none."""
-    requests, lost = [R()] * len(namings), []
+    requests, lost = [Resources()] * len(namings), []
     for pattern, request in study.resources.items():
         meant, _ = chosen(pattern, namings)
         if not meant:
@@ -102,14 +102,20 @@ def _requests(study: Study, namings: Sequence[Naming]) -> tuple[list[R], list[st
     return requests, lost
 
 
-def references_beside(study: Study, cells: Sequence[Cell]) -> list[Cell]:
+def references_left_out(study: Study, cells: Sequence[Cell]) -> list[Cell]:
     """Cells of the study's reference methods that a choice leaves out: transfer is measured from them too."""
     there = {cell.name for cell in cells}
-    return [c for c in cells_of(study, check=False) if c.method.reference and c.name not in there]
+    return [c for c in cells_of(study, check=False) if c.method.is_reference and c.name not in there]
 
 
 def _cell(
-    study: Study, label: str, keys: dict[str, Any], recipe: Recipe, order: int, check: bool, resources: R
+    study: Study,
+    label: str,
+    keys: dict[str, Any],
+    recipe: Recipe,
+    order: int,
+    check: bool,
+    resources: Resources,
 ) -> Cell:
     place = f"{study.file}: methods[{label!r}]"
     special = {name: keys.pop(name) for name in SPECIAL if name in keys}

@@ -12,14 +12,14 @@ from raycl.study.overrides import overridden
 from raycl.study.values import Study
 
 
-def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = False) -> Study:
+def read_study(path: str | Path, overrides: Sequence[str] = (), small: bool = False) -> Study:
     """The STUDY of a file, ``--set`` overrides applied; the files beside it are found by its own imports.
 
     Args:
-        desk: its DESK instead, a form that one machine finishes.
+        small: read SMALL instead, the form that one machine finishes.
 
     Raises:
-        UserError: no such file, it does not run, or it defines no STUDY (no DESK).
+        UserError: no such file, it does not run, or it defines no STUDY (no SMALL).
     """
     file, place = Path(path), _place(path)
     try:
@@ -38,7 +38,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     except UserError as error:
         said = str(error)
         raise UserError(said if said.startswith(str(path)) else f"{place}: {said}") from None
-    wanted = "DESK" if desk else "STUDY"
+    wanted = "SMALL" if small else "STUDY"
     study = getattr(module, wanted, None)
     if not isinstance(study, Study):
         has = f"defines no {wanted}" if study is None else f"{wanted} is {type(study).__name__}, not a Study"
@@ -47,7 +47,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), desk: bool = Fal
     # Tables of several papers bear the same number, and their experiments must not be one.
     paper = study.paper if isinstance(study.paper, str) else ""
     named = not isinstance(study.name, str) or study.name  # what is no name is told when it is planned
-    name = study.name if named else "_".join(filter(None, (paper, file.stem, "desk" * desk)))
+    name = study.name if named else "_".join(filter(None, (paper, file.stem, "small" * small)))
     study = dataclasses.replace(study, name=name, folder=folder, file=place)
     return overridden(study, overrides)
 

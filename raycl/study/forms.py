@@ -12,13 +12,13 @@ T = TypeVar("T")
 class Form(Generic[T]):
     """A study, or any part of one, in two forms, of which a study's file takes one for each of its studies.
 
-    ``PAPER = Form(full=Study(...), desk=Study(...))`` beside the files of a paper, and in each of them
-    ``STUDY = PAPER.full.with_(...)`` and ``DESK = PAPER.desk.with_(...)``.
+    ``PAPER = Form(full=Study(...), small=Study(...))`` beside the files of a paper, and in each of them
+    ``STUDY = PAPER.full.with_(...)`` and ``SMALL = PAPER.small.with_(...)``.
 
     Attributes:
         full: as the paper has it.
-        desk: what one machine finishes.
+        small: what one machine finishes.
     """
 
     full: T
-    desk: T
+    small: T

@@ -29,9 +29,9 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
     store = Store(root, warn=print, wait=False).look()
     for file in files:
         forms = 0
-        for desk in (False, True):
+        for small in (False, True):
             try:
-                study = read_study(file, desk=desk)
+                study = read_study(file, small=small)
             except NoStudy:  # most have no small form; below ./studies, some are helpers of others
                 continue
             forms += 1

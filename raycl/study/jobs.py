@@ -19,24 +19,24 @@ class Role:
     Attributes:
         trial: number of the trial, from 0; None of a final run.
         seed: training seed of the final run; None of a trial.
-        below: empty of a trial or a final run itself; of a run that one builds on or is made of, what that
+        steps: empty of a trial or a final run itself; of a run that one builds on or is made of, what that
             run is to it, from the top downwards: ``("backbone",)``, ``("task 5",)``.
     """
 
     trial: int | None = None
     seed: int | None = None
-    below: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert (self.trial is None) != (self.seed is None), "a run is a trial or a final run"
 
     def under(self, what: str) -> Role:
         """The role of a run that this one builds on or is made of."""
-        return dataclasses.replace(self, below=(*self.below, what))
+        return dataclasses.replace(self, steps=(*self.steps, what))
 
     def __str__(self) -> str:
         own = f"seed {self.seed}" if self.trial is None else f"trial {self.trial}"
-        return ", ".join([own, *self.below])
+        return ", ".join([own, *self.steps])
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Job:
         return f"{self.cell.title} / {self.role}"
 
     @property
-    def below(self) -> bool:
+    def is_part(self) -> bool:
         """Whether it is not a run of its cell, but one that such a run builds on or is made of."""
-        return bool(self.role.below)
+        return bool(self.role.steps)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import torch
 
 from raycl import process
 from raycl.errors import UserError
-from raycl.runs import player
+from raycl.runs import execution
 from raycl.study.agenda import Agenda
 from raycl.study.jobs import Job
 from raycl.study.maskjobs import MaskJob
 
 
-def play_here(agenda: Agenda, say: Callable[[str], None] = lambda line: None) -> None:
+def run_locally(agenda: Agenda, say: Callable[[str], None] = lambda line: None) -> None:
     """Play the agenda to its end, each run on as many threads as its cell's resources name.
 
     Args:
@@ -31,13 +31,13 @@ def play_here(agenda: Agenda, say: Callable[[str], None] = lambda line: None) ->
         while (job := agenda.next()) is not None:
             before = process.spoilt()
             left = [what for what in _play(agenda, job) if what in before or what not in process.spoilt()]
-            if left and (job.cell.label, line := process.told(left)) not in said:
+            if left and (job.cell.label, line := process.describe_left(left)) not in said:
                 said.add((job.cell.label, line))
                 say(f"{job.name} left {line}: put back, so that the next run starts as it did")
             if spoilt := process.spoilt():
                 raise UserError(
-                    f"{job.name} left {process.told(spoilt)}, which nothing can put back, and which may "
-                    "change the runs after it; what is finished is kept: give the same command again"
+                    f"{job.name} left {process.describe_left(spoilt)}, which nothing can put back, and which "
+                    "may change the runs after it; what is finished is kept: give the same command again"
                 )
 
 
@@ -47,7 +47,7 @@ def _play(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
     device, threads = "cuda" if resources.gpus > 0 else "cpu", max(1, int(resources.cpus))
     pulse = functools.partial(agenda.pulse, key)
     if isinstance(job, MaskJob):
-        trained = player.train(
+        trained = execution.train_basis_masks(
             job.specs,
             agenda.store.root,
             device=device,
@@ -57,7 +57,7 @@ def _play(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
         )
         agenda.finish_masks(key, trained)
         return trained.left
-    result = player.play(
+    result = execution.execute(
         job.spec,
         agenda.store.checkpoints,
         store=agenda.store.root,
@@ -80,4 +80,4 @@ def _check_gpus(agenda: Agenda) -> None:
         return
     for state in agenda.open_cells():
         if state.cell.resources.gpus > 0 and not state.cell.blocked:
-            raise UserError(player.no_gpu(state.cell.name, state.cell.resources.gpus))
+            raise UserError(execution.no_gpu(state.cell.name, state.cell.resources.gpus))

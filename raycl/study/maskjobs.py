@@ -133,7 +133,7 @@ class MaskQueue:
 @functools.lru_cache(maxsize=4096)
 def _sequence(benchmark: str, home: Path | None) -> str:
     """The sequence of tasks that a window is cut from; its tasks have one input shape."""
-    with userfiles.beside(home):
+    with userfiles.importing_from(home):
         recipe = registry.recipe(benchmark)
     return str(recipe.window(0, 1)) if recipe.windows else benchmark
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from raycl.errors import UserError, nearest, quoted, screen_line
 from raycl.space import Choice, Float, Int
-from raycl.study.values import Grid, R, Search, Seeds, Study
+from raycl.study.values import Grid, Resources, Search, Seeds, Study
 
 _WRITABLE: Mapping[str, Callable[..., Any]] = {
-    kind.__name__: kind for kind in (Search, Grid, Seeds, R, Float, Int, Choice)
+    kind.__name__: kind for kind in (Search, Grid, Seeds, Resources, Float, Int, Choice)
 }
 _FAULTS = (ValueError, TypeError, AttributeError, OverflowError)  # of a value class that is given nonsense
 _FIXED = ("folder", "file")  # where the study stands, which no option moves
@@ -159,7 +159,7 @@ def _value(target: Any, name: str, old: Any, written: _Written) -> Any:
     if dataclasses.is_dataclass(old) and not isinstance(value, type(old) | Search | Grid | None):
         inner = ", ".join(f"{name}.{field.name}" for field in dataclasses.fields(old))
         raise UserError(f"{place}: {name} has fields of its own: set {inner}")
-    if isinstance(old, int) and not isinstance(target, R) and type(value) is not type(old):
+    if isinstance(old, int) and not isinstance(target, Resources) and type(value) is not type(old):
         wanted = {int: "a whole number", bool: "True or False"}.get(type(old), f"a {type(old).__name__}")
         raise UserError(f"{place}: {quoted(value)} is not {wanted}, as {name} = {old!r} is")
     return value

@@ -25,7 +25,7 @@ def check(own: Any, place: str) -> None:
         raise UserError(
             f"{place}: metrics = {quoted(own)} should be a list of metrics, such as [Metric(...)]"
         )
-    taken = {*RESERVED, *catalogue()["readings"], *catalogue()["figures"]}
+    taken = {*RESERVED, *catalogue()["readings"], *catalogue()["diagnostics"]}
     names: list[str] = []
     for metric in own:
         if metric.name in names:

@@ -148,8 +148,8 @@ def _refusal(kind: type, values: Mapping[str, Any]) -> str:
 
 def _check_needs_of_proposals(cell: Cell, varied: Mapping[str, tuple[Any, ...]], place: str) -> None:
     """Masks and runs that a proposal builds on can be had, where the method builds on any."""
-    own = (cell.method.wants.__func__, cell.method.builds_on.__func__)  # type: ignore[attr-defined]
-    if own == (Method.wants.__func__, Method.builds_on.__func__):  # type: ignore[attr-defined]
+    own = (cell.method.required_masks.__func__, cell.method.required_runs.__func__)  # type: ignore[attr-defined]
+    if own == (Method.required_masks.__func__, Method.required_runs.__func__):  # type: ignore[attr-defined]
         return
     for key, values in varied.items():
         for value in values:

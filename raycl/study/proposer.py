@@ -15,13 +15,13 @@ class Proposer(Protocol):
         self,
         cell: Cell,
         n: int,
-        told: Sequence[tuple[Mapping[str, Any], float | None]],
+        history: Sequence[tuple[Mapping[str, Any], float | None]],
         running: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
-        """`told`: finished trials with their objective (None: diverged); `running`: the rest below n."""
+        """`history`: finished trials with their objective (None: diverged); `running`: the rest below n."""
         ...
 
 
-def nothing_to_propose(cell: Cell, n: int, told: object, running: object) -> dict[str, Any]:
+def nothing_to_propose(cell: Cell, n: int, history: object, running: object) -> dict[str, Any]:
     """The proposer of a study that searches nothing."""
     raise AssertionError(f"{cell.name} searches nothing, and was asked for trial {n}")

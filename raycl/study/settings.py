@@ -11,7 +11,7 @@ from raycl.configs import check_owner, check_verbs
 from raycl.errors import UserError, nearest
 from raycl.method import Method
 from raycl.networks import Network
-from raycl.space import Choice, Field, Float, Int, coerce, coerced, field_of, fields_of, filled
+from raycl.space import Choice, Field, Float, Int, coerce, coerced, field_of, fields_of, make_config
 from raycl.study.cells import Setting
 from raycl.study.values import Study
 from raycl.training import presets
@@ -57,11 +57,11 @@ def _put_preset(
         fields.put({f"fit.{k}": v for k, v in found.fit.items()}, source, source, explicit=False)
         net = {f"net.{k}": v for k, v in found.net_on(benchmark, f"{place}: preset {part!r}").items()}
         fields.put(net, source, source, explicit=False, lenient=True)
-    own = {f"fit.{k}": v for k, v in method.fit.items()}
+    own = {f"fit.{k}": v for k, v in method.fit_defaults.items()}
     fields.put(own, method.__name__, "method", explicit=False)
     for part in parts:
-        where = f"{method.__name__}.presets[{part!r}]"
-        fields.put(method.presets.get(part, {}), where, f"preset {part}", explicit=False)
+        where = f"{method.__name__}.preset_overrides[{part!r}]"
+        fields.put(method.preset_overrides.get(part, {}), where, f"preset {part}", explicit=False)
 
 
 class _Fields:
@@ -122,7 +122,7 @@ class _Fields:
             own = {key: s.value for key, s in self.settings.items() if key.startswith(f"{room}.")}
             values = {key.partition(".")[2]: value for key, value in own.items()}
             with userfiles.blamed(owner.Config):
-                filled(owner.Config, values, f"{place}: {room}")
+                make_config(owner.Config, values, f"{place}: {room}")
 
 
 def _displaced(before: Setting | None, source: str) -> tuple[Any, str] | None:

@@ -35,7 +35,9 @@ class Trials:
         if isinstance(cell.search, Grid):
             point = cell.search.point(n)
             return Trial(n, point, cell.spec(point, cell.trial_seed))
-        known = max(0, n - cell.search.width + 1)  # trials 0 .. n - width must be finished, and are told
+        known = max(
+            0, n - cell.search.concurrency + 1
+        )  # trials 0 .. n - width must be finished, and are told
         if any(trial.result is None for trial in state.trials[:known]):
             return None
         if n >= cell.search.trials + _replaced(state, known):
@@ -51,8 +53,8 @@ class Trials:
                 self._store.drop_proposal(cell.key, n, str(error))
         if self._propose is None:
             return None
-        told = [(t.params, t.objective(cell)) for t in state.trials[:known]]
-        params = self._propose(cell, n, told, [t.params for t in state.trials[known:]])
+        history = [(t.params, t.objective(cell)) for t in state.trials[:known]]
+        params = self._propose(cell, n, history, [t.params for t in state.trials[known:]])
         self._store.propose(cell.key, n, params, {"method": cell.label, "benchmark": cell.benchmark})
         return params
 

@@ -24,18 +24,19 @@ class Search:
 
     Attributes:
         trials: completed trials wanted; a diverged one is replaced, up to twice as many in all.
-        width: trials of one cell that may be in flight; 1 is the papers' sequential TPE.
+        concurrency: trials of one cell that may run at a time; 1 is the sequential TPE of the papers.
         seed: of the sampler.
-        startup: random trials before TPE begins. A search with no more trials than that is random search.
+        startup_trials: random trials before TPE begins; a search with no more trials than that is a random
+            search.
     """
 
     trials: int = 20
-    width: int = 4
+    concurrency: int = 4
     seed: int = 1
-    startup: int = 10
+    startup_trials: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("trials", "width", "startup"):
+        for name in ("trials", "concurrency", "startup_trials"):
             object.__setattr__(
                 self, name, limits.whole(getattr(self, name), f"search.{name}", 1, limits.RUNS)
             )
@@ -125,36 +126,38 @@ class Seeds(tuple[int, ...]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class R:
+class Resources:
     """What one run may use; in no key.
 
     Attributes:
         cpus, gpus: processors; several runs may share a GPU, 0.25 each.
         memory: GiB of its process's own; one that takes more is ended and tried again (Linux). Ray counts it
             against a node's memory. None: as much as there is.
-        silence: minutes without a batch trained or evaluated, after which a run counts as hanging: it is
-            ended and tried again.
+        stall_minutes: minutes without a batch trained or evaluated after which a run counts as hanging; it
+            is ended and tried again.
     """
 
     cpus: float = 1
     gpus: float = 0
     memory: float | None = None
-    silence: float = 60
+    stall_minutes: float = 60
 
     def __post_init__(self) -> None:
-        above = {"memory": "above 0 GiB, or None", "silence": "above 0 minutes"}
+        above = {"memory": "above 0 GiB, or None", "stall_minutes": "above 0 minutes"}
         for name in ("cpus", "gpus", *above):
             wanted = above.get(name, "from 0")
             value = plain(getattr(self, name))
             if value is None and name == "memory":
                 continue
             if not is_number(value) or value < 0 or (not value and name in above):
-                raise UserError(f"R({name}={shown(value)}) must be a number {wanted}")
+                raise UserError(f"Resources({name}={shown(value)}) must be a number {wanted}")
             object.__setattr__(self, name, value)
         if self.cpus + self.gpus == 0:
-            raise UserError(f"R(cpus={self.cpus}, gpus={self.gpus}) needs something of at least one of them")
+            raise UserError(
+                f"Resources(cpus={self.cpus}, gpus={self.gpus}) needs something of at least one of them"
+            )
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise UserError(f"R(gpus={self.gpus}) must be a share up to 1, or whole GPUs")
+            raise UserError(f"Resources(gpus={self.gpus}) must be a share up to 1, or whole GPUs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +180,7 @@ class Sheet:
                 raise UserError(f"Sheet({self.title!r}): {row!r} has not {len(self.header)} columns")
 
 
-Final: TypeAlias = Seeds | Literal["best trial"]
+FinalRuns: TypeAlias = Seeds | Literal["best trial"]
 
 
 @runtime_checkable
@@ -223,7 +226,7 @@ class Study:
         final: seeds of the final runs, or "best trial".
         orders: how many orders of each benchmark's tasks.
         protocol: "val" searches on validation accuracy; "paper" on test accuracy, and says so everywhere.
-        resources: pattern over "label/benchmark" -> R; the last that matches holds.
+        resources: pattern over "label/benchmark" -> `Resources`; the last that matches holds.
         evaluate: how much of the accuracy matrix is measured.
         paper: key of the paper whose claims the report holds against the results; "" for none.
         views: what the report shows besides its tables, such as `raycl.Boxes`.
@@ -240,10 +243,10 @@ class Study:
     preset: str | None = None
     fit: Mapping[str, Any] = field(default_factory=dict)
     search: Search | Grid | None = field(default_factory=Search)
-    final: Final = field(default_factory=lambda: Seeds(1, 2, 3))
+    final: FinalRuns = field(default_factory=lambda: Seeds(1, 2, 3))
     orders: int = 1
     protocol: Literal["val", "paper"] = "val"
-    resources: Mapping[str, R] = field(default_factory=dict)
+    resources: Mapping[str, Resources] = field(default_factory=dict)
     numerics: Numerics = "strict"
     evaluate: Evaluate | None = None
     paper: str = ""

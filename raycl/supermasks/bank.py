@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from raycl import streams
-from raycl.masks import kept, layers_of, pack, unpack, weights_of
+from raycl.masks import count_kept, layers_of, pack, unpack, weights_of
 from raycl.networks import Network
 from raycl.specs import BackboneInit
 from raycl.supermasks.edge_popup import fixed_weight
@@ -104,7 +104,7 @@ def random_mask(sizes: Sequence[int], density: float, seed: int) -> BasisMask:
     bits = []
     for n in sizes:
         chosen = np.zeros(n, bool)
-        chosen[draw.permutation(n)[: kept(n, density)]] = True
+        chosen[draw.permutation(n)[: count_kept(n, density)]] = True
         bits.append(np.packbits(chosen))
     return BasisMask(tuple(bits))
 

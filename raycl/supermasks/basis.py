@@ -12,7 +12,7 @@ from typing import Any
 from raycl import registry, streams
 from raycl.benchmarks import Recipe
 from raycl.errors import UserError
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.rules import check_fit
 from raycl.training.presets import fit_of
@@ -139,5 +139,5 @@ def _mask(
 def _fit_of(preset: str, epochs: int, place: str) -> dict[str, Any]:
     """Fields of `Fit.Config` that the presets change, which masks can be trained with."""
     changed = fit_of(preset, epochs, f"{place}: basis_preset")
-    check_fit(filled(Config, changed, f"{place}: basis_preset"), f"{place}: basis_preset = {preset!r}")
+    check_fit(make_config(Config, changed, f"{place}: basis_preset"), f"{place}: basis_preset = {preset!r}")
     return changed

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raycl import streams
-from raycl.masks import kept
+from raycl.masks import count_kept
 from raycl.supermasks.bank import Backbone, BasisMask, packed
 from raycl.supermasks.edge_popup import density_of, draw_scores
 from raycl.supermasks.rules import Order, Rules
@@ -38,7 +38,7 @@ class Masks:
         self.largest: list[Tensor] = []
         self.selections = [
             Selection(
-                [kept(w.numel(), density_of(w, order.density, rules.density_rule)) for order in orders],
+                [count_kept(w.numel(), density_of(w, order.density, rules.density_rule)) for order in orders],
                 w.numel(),
                 w.device,
             )

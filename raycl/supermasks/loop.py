@@ -109,7 +109,7 @@ class Chain:
             and all(isinstance(layer, nn.Linear) and not altered(layer) for layer in layers)
             and not any(block.pool for block in net.blocks)
             and not any(isinstance(bias := layer.bias, Tensor) and bool(bias.any()) for layer in layers)
-            and not draws(net)
+            and not uses_random_numbers(net)
         )
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def fresh_statistics(backbone: Backbone) -> dict[str, Tensor]:
     return fresh
 
 
-def draws(net: nn.Module) -> bool:
+def uses_random_numbers(net: nn.Module) -> bool:
     """Whether the network draws dropout while it trains."""
     rates = [m.drop + m.drop_in for m in net.modules() if isinstance(m, Block)]
     return any(rates) or any(m.p > 0 for m in net.modules() if isinstance(m, nn.Dropout))
@@ -200,7 +200,7 @@ def training_mode(net: nn.Module) -> Iterator[None]:
         net.train(was)
 
 
-def run(
+def run_epochs(
     gradient: Callable[[Tensor, Tensor], Tensor],
     masks: Masks,
     feed: Feed,
@@ -239,7 +239,7 @@ def order_of(order: Order, config: Fit.Config, epoch: int) -> NDArray[np.int64]:
     """The rows of the training split in the order of an epoch."""
     n = len(order.task.train)
     return (
-        streams.numbers(order.order_seed, "order", epoch=epoch).permutation(n)
+        streams.numpy_generator(order.order_seed, "order", epoch=epoch).permutation(n)
         if config.shuffle
         else np.arange(n)
     )
@@ -250,7 +250,7 @@ def feed_of(order: Order, config: Fit.Config, device: torch.device) -> Feed:
     fit, train = Fit(config, device=device), order.task.train
 
     def feed(epoch: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
-        augment = streams.numbers(order.order_seed, "augment", epoch=epoch)
+        augment = streams.numpy_generator(order.order_seed, "augment", epoch=epoch)
         rows = order_of(order, config, epoch)
         for batch in fit.batches(train, 0, order=rows, epoch=epoch, augment=augment):
             yield batch.x, batch.y, batch.index, batch.of
@@ -258,7 +258,7 @@ def feed_of(order: Order, config: Fit.Config, device: torch.device) -> Feed:
     return feed
 
 
-def train(
+def train_in_loop(
     backbone: Backbone, orders: Sequence[Order], rules: Rules, config: Fit.Config, pulse: PulseOfMasks | None
 ) -> Iterator[tuple[int, BasisMask]]:
     """Each mask through all its epochs before the next begins; see `train_masks`."""
@@ -291,10 +291,10 @@ def _one(
         masks.through()
         return loss
 
-    drops = draws(backbone.net)
+    drops = uses_random_numbers(backbone.net)
     devices = [device] if device.type == "cuda" else []
     with training_mode(backbone.net), torch.random.fork_rng(devices, enabled=drops):
-        losses, updates = run(gradient, masks, seeded if drops else feed, config, [position], pulse)
+        losses, updates = run_epochs(gradient, masks, seeded if drops else feed, config, [position], pulse)
     seconds = time.perf_counter() - started
     about = {"train_loss": losses[0], "epochs": config.epochs, "updates": updates, "seconds": seconds}
     (mask,) = masks.finished(model.statistics(), [about])

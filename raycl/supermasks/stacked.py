@@ -26,14 +26,14 @@ from raycl.supermasks.loop import (
     Chain,
     Model,
     Single,
-    draws,
     fresh_statistics,
     order_of,
-    run,
+    run_epochs,
     training_mode,
+    uses_random_numbers,
 )
 from raycl.supermasks.rules import Order, PulseOfMasks, Rules
-from raycl.tasks import Split, augments, drawn
+from raycl.tasks import Split, augments, training_samples
 from raycl.training.fit import Fit
 
 BatchImpl: TypeAlias = Literal["bmm", "vmap", "loop"]
@@ -168,7 +168,7 @@ class Feed:
 
     def __call__(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
         rows = np.stack([order_of(order, self.config, epoch) for order in self.orders])  # [masks, n]
-        draws = [streams.numbers(order.order_seed, "augment", epoch=epoch) for order in self.orders]
+        draws = [streams.numpy_generator(order.order_seed, "augment", epoch=epoch) for order in self.orders]
         places = torch.from_numpy(rows + self.starts).to(self.device)
         size = self.config.batch
         of = -(-rows.shape[1] // size)
@@ -179,7 +179,9 @@ class Feed:
                 x = self.held.index_select(0, place.reshape(-1)).unflatten(0, place.shape)
             else:
                 each = zip(self.splits, rows[:, now], draws, strict=True)
-                x = torch.stack([drawn(split, mine, rng, self.device) for split, mine, rng in each])
+                x = torch.stack(
+                    [training_samples(split, mine, rng, self.device) for split, mine, rng in each]
+                )
             yield x, self.labels[place], index, of
 
 
@@ -211,7 +213,7 @@ def masks_that_fit(backbone: Backbone, orders: Sequence[Order], config: Fit.Conf
     return max(1, int(SHARE * free_bytes(weight.device) / bytes_each))
 
 
-def train(
+def train_stacked(
     backbone: Backbone,
     orders: Sequence[Order],
     rules: Rules,
@@ -225,7 +227,7 @@ def train(
     Raises:
         UserError: the network draws dropout, which would differ with what is trained beside a mask.
     """
-    if draws(backbone.net):
+    if uses_random_numbers(backbone.net):
         raise UserError(
             "executor = 'stacked' cannot train masks of a network with dropout; set its dropout to 0, "
             "or executor = 'loop'"
@@ -272,7 +274,7 @@ def _together(
         orders, config, masks.scores.device
     )
     with training_mode(backbone.net):
-        losses, updates = run(Gradient(masks, model), masks, feed, config, positions, pulse)
+        losses, updates = run_epochs(Gradient(masks, model), masks, feed, config, positions, pulse)
     seconds = (time.perf_counter() - started) / len(orders)
     shared = {"epochs": config.epochs, "updates": updates, "seconds": seconds}
     about = [{"train_loss": loss, **shared} for loss in losses]

@@ -42,8 +42,8 @@ def train_masks(
     if executor == "auto":
         executor = "stacked" if backbone.weights[0].is_cuda else "loop"
     if executor == "loop":
-        return loop.train(backbone, orders, rules, config, pulse)
-    return stacked.train(backbone, orders, rules, config, chunk, pulse)
+        return loop.train_in_loop(backbone, orders, rules, config, pulse)
+    return stacked.train_stacked(backbone, orders, rules, config, chunk, pulse)
 
 
 def _check(rules: Rules, config: Fit.Config, chunk: int | None) -> None:

@@ -209,7 +209,7 @@ def _studies(folder: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     for file in sorted(folder.rglob("*.py")):
         try:
             study = read_study(file)
-            with userfiles.beside(study.folder):
+            with userfiles.importing_from(study.folder):
                 recipes = [registry.recipe(text) for text in study.benchmarks]
         except (UserError, TypeError):  # a helper module, or a study that is not right
             unread.append(str(file))

@@ -15,7 +15,7 @@ from raycl.errors import UserError
 
 
 def methods(arguments: Any) -> int:
-    with userfiles.beside(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
+    with userfiles.importing_from(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
         return _show_methods(arguments)
 
 
@@ -40,7 +40,7 @@ def _show_methods(arguments: Any) -> int:
         "earlier logits never change": "yes" if kind.keeps_logits else "no",
         "tasks are learnt side by side": "yes, after the first" if kind.independent else "no",
         "needs": needs(kind),
-        **{f"fit.{name}": value for name, value in kind.fit.items()},
+        **{f"fit.{name}": value for name, value in kind.fit_defaults.items()},
     }
     print(f"{arguments.name}: {summary(kind)}")
     print("\n".join(f"  {fact}: {value}" for fact, value in facts.items()))
@@ -50,7 +50,7 @@ def _show_methods(arguments: Any) -> int:
 
 
 def benchmarks(arguments: Any) -> int:
-    with userfiles.beside(Path.cwd()):
+    with userfiles.importing_from(Path.cwd()):
         return _show_benchmarks(arguments)
 
 

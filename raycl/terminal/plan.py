@@ -89,7 +89,9 @@ def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ..
     cell, missing = state.cell, state.total - state.done
     search = "-"
     if isinstance(cell.search, Search):
-        search = f"{counted(cell.search.trials, 'trial')} w{cell.search.width}"
+        search = counted(cell.search.trials, "trial")
+        if cell.search.concurrency > 1:
+            search += f", {cell.search.concurrency} at a time"
     elif isinstance(cell.search, Grid):
         search = counted(len(cell.search), "point")
     final = counted(len(cell.final), "seed") if isinstance(cell.final, Seeds) else "best trial"
@@ -147,7 +149,7 @@ def _cell_seconds(state: CellState, agenda: Agenda, slots: float) -> float | Non
         return None
     missing = max(0, state.total - state.done)
     search = state.cell.search
-    wide = search.width if isinstance(search, Search) and not state.searched else missing
+    wide = search.concurrency if isinstance(search, Search) and not state.searched else missing
     return seconds * math.ceil(missing / max(1, min(wide, int(slots))))
 
 

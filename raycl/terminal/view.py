@@ -16,7 +16,7 @@ from raycl import registry, texttable, userfiles
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
-from raycl.study.estimate import Outlook
+from raycl.study.estimate import Estimate
 from raycl.study.jobs import Event, Finished, Job, Pulsed, Started
 from raycl.study.maskjobs import MaskJob
 from raycl.study.progress import CellState
@@ -97,7 +97,7 @@ class LiveView:
         self._counts = _Counts()
         self._done: list[int] = []  # runs of each cell
         self._total: list[int] = []
-        self._outlook = Outlook(agenda)
+        self._outlook = Estimate(agenda)
         self._read = 0  # how much of the agenda's list of changes
         self._live: Live | None = None
         self._began = 0.0
@@ -106,7 +106,7 @@ class LiveView:
         self._began = self._clock()
         self._lines = [_Line() for _ in self.agenda.states]
         self._done, self._total = [0] * len(self._lines), [0] * len(self._lines)
-        self._read = len(self.agenda.moved)
+        self._read = len(self.agenda.changed_cells)
         self._tasks = [_tasks(state) for state in self.agenda.states]
         for index in range(len(self._lines)):
             self._compose(index)
@@ -147,8 +147,8 @@ class LiveView:
                 self._finished.add(job.key)
                 told = job.key
         now, own = self._clock(), self._places.get(id(job.cell))
-        moved = {*self.agenda.moved[self._read :], *self.agenda.homes(told)} - {own}
-        self._read = len(self.agenda.moved)
+        moved = {*self.agenda.changed_cells[self._read :], *self.agenda.cells_of_run(told)} - {own}
+        self._read = len(self.agenda.changed_cells)
         for index in sorted(moved):
             self._compose(index, told=told)
         if own is not None:
@@ -284,7 +284,7 @@ def _tasks(state: CellState) -> int:
     """How many tasks a cell's benchmark has; 0 where its data are not here."""
     try:
         cell = state.cell
-        with userfiles.beside(cell.home):
+        with userfiles.importing_from(cell.home):
             return len(registry.load(cell.benchmark, cell.trial_seed, 0, cell.identity).tasks)
     except UserError:
         return 0

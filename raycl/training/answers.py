@@ -17,7 +17,7 @@ class WrongAnswer(Exception):
     """A verb of a method gave back what it must not: names the method, the verb and the remedy."""
 
 
-def figures(who: object, verb: str, answer: Any) -> dict[str, Any]:
+def diagnostics(learner: object, verb: str, answer: Any) -> dict[str, Any]:
     """The figures of a method as plain values: what JSON holds, besides NaN.
 
     Scalars and arrays of torch and NumPy become numbers and lists, tuples become lists, keys become texts.
@@ -25,14 +25,14 @@ def figures(who: object, verb: str, answer: Any) -> dict[str, Any]:
     Raises:
         WrongAnswer: names the figure and its type.
     """
-    place = place_of(who, verb)
+    place = place_of(learner, verb)
     if not isinstance(answer, Mapping):
         raise WrongAnswer(f"{place} gave back {_a(answer)}; a dictionary of plain values is expected")
     plain: dict[str, Any] = _Plain(place)(answer, "", ())
     return plain
 
 
-def number(who: object, verb: str, answer: Any) -> int:
+def number(learner: object, verb: str, answer: Any) -> int:
     """A count as a whole number.
 
     Raises:
@@ -45,12 +45,12 @@ def number(who: object, verb: str, answer: Any) -> int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise WrongAnswer(
-            f"{place_of(who, verb)} gave back {_a(answer)}; a whole number of at least 0 is expected"
+            f"{place_of(learner, verb)} gave back {_a(answer)}; a whole number of at least 0 is expected"
         )
     return int(value)
 
 
-def scalar(who: object, verb: str, answer: Any) -> Any:
+def scalar(learner: object, verb: str, answer: Any) -> Any:
     """A loss: a tensor of one number, without dimensions; a plain number will do.
 
     Raises:
@@ -60,32 +60,34 @@ def scalar(who: object, verb: str, answer: Any) -> Any:
         if not answer.dim() and not answer.is_complex():
             return answer
         raise WrongAnswer(
-            f"{place_of(who, verb)} gave back a tensor of shape {tuple(answer.shape)}; "
+            f"{place_of(learner, verb)} gave back a tensor of shape {tuple(answer.shape)}; "
             "one number is expected, such as the mean over the batch"
         )
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         return answer
-    raise WrongAnswer(f"{place_of(who, verb)} gave back {_a(answer)}; a tensor of one number is expected")
+    raise WrongAnswer(f"{place_of(learner, verb)} gave back {_a(answer)}; a tensor of one number is expected")
 
 
-def learnable(who: object, verb: str, answer: Any) -> Tensor:
+def learnable(learner: object, verb: str, answer: Any) -> Tensor:
     """A loss to go backward from: it must depend on something that learns.
 
     Raises:
         WrongAnswer: it is no loss, or depends on nothing.
     """
-    loss = scalar(who, verb, answer)
+    loss = scalar(learner, verb, answer)
     if not isinstance(loss, Tensor):
-        raise WrongAnswer(f"{place_of(who, verb)} gave back {_a(answer)}; a tensor of one number is expected")
+        raise WrongAnswer(
+            f"{place_of(learner, verb)} gave back {_a(answer)}; a tensor of one number is expected"
+        )
     if not loss.requires_grad:
         raise WrongAnswer(
-            f"{place_of(who, verb)} gave back a number that depends on no parameter that learns: "
+            f"{place_of(learner, verb)} gave back a number that depends on no parameter that learns: "
             "was it detached, or computed without gradients?"
         )
     return loss
 
 
-def logits(who: object, answer: Any, samples: int, classes: int | None) -> Tensor:
+def logits(learner: object, answer: Any, samples: int, classes: int | None) -> Tensor:
     """Logits [samples, classes]; more columns are no fault, since one head may serve tasks of several sizes.
 
     Raises:
@@ -100,18 +102,18 @@ def logits(who: object, answer: Any, samples: int, classes: int | None) -> Tenso
         got = _a(answer)
     wanted = f"[{samples}, {'classes' if classes is None else classes}]"
     raise WrongAnswer(
-        f"{place_of(who, 'forward')} gave back {got} for {samples} samples"
+        f"{place_of(learner, 'forward')} gave back {got} for {samples} samples"
         f"{'' if classes is None else f' of a task of {classes} classes'}; logits {wanted} are expected"
     )
 
 
-def groups(who: object, answer: Any) -> list[Any]:
+def groups(learner: object, answer: Any) -> list[Any]:
     """What is to be trained: parameters, or optimiser groups of them.
 
     Raises:
         WrongAnswer: it is something else.
     """
-    place = place_of(who, "trainable")
+    place = place_of(learner, "trainable")
     try:
         found = list(answer)
     except TypeError:
@@ -134,9 +136,9 @@ class _Nothing:
     """In place of what a group lacks."""
 
 
-def place_of(who: object, verb: str) -> str:
+def place_of(learner: object, verb: str) -> str:
     """The verb of a method, as a message names it."""
-    return f"{type(who).__qualname__}.{verb}"
+    return f"{type(learner).__qualname__}.{verb}"
 
 
 class _Plain:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raycl.tasks import Split, augments, drawn
+from raycl.tasks import Split, augments, training_samples
 
 RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split up to this size is normalised once per fit
 
@@ -44,7 +44,7 @@ def rows_of(
     n = len(split)
     if augment is not None and augments(split):
         return lambda rows: (
-            drawn(split, rows, augment, device),
+            training_samples(split, rows, augment, device),
             y[torch.from_numpy(rows).to(device)],
         )
     one = split.take(np.zeros(1, np.int64), device) if n else None

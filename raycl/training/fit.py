@@ -18,7 +18,7 @@ from raycl.tasks import Batch, Pooled, Split, Task, Update
 from raycl.training import answers, settings
 from raycl.training.best import Best, statistics
 from raycl.training.feeding import rows_of
-from raycl.training.moments import Journal, Moment, nodes, origins, put_back
+from raycl.training.fit_checkpoints import FitCheckpoint, FitJournal, nodes, origins, put_back
 from raycl.training.optimiser import OptimiserUpdate, groups_of, optimiser_of, tensors_of
 from raycl.training.schedule import Schedule
 
@@ -93,7 +93,7 @@ class Fit:
         seed: int = 0,
         device: torch.device | str = "cpu",
         pulse: Callable[[Pulse], None] | None = None,
-        journal: Journal | None = None,
+        journal: FitJournal | None = None,
         alive: Callable[[], None] | None = None,
     ) -> None:
         self.config, self.seed, self.device = config, seed, torch.device(device)
@@ -124,7 +124,7 @@ class Fit:
 
     def __call__(
         self,
-        who: Learner,
+        learner: Learner,
         task: Task,
         *,
         train: Split | None = None,
@@ -140,12 +140,13 @@ class Fit:
         stream: str = "main",
         account: str | None = None,
     ) -> Fitted:
-        """Train `who` on `task`.
+        """Train `learner` on `task`.
 
         Args:
             config: settings of this fit alone, instead of the run's; what follows overrides single ones.
             train, val: instead of the task's own.
-            over: tensors or optimiser groups to move; by default what ``who.trainable(task.index)`` names.
+            over: tensors or optimiser groups to move; by default those of
+                ``learner.trainable(task.index)``.
             epochs: at most so many, instead of the setting.
             lr, patience, best: go on with a schedule where an earlier fit left it; `best` is the loss that
                 counts as no improvement (its `val_loss`), and leaves alone which weights are kept.
@@ -160,11 +161,11 @@ class Fit:
         data = _Data(
             task.index, stream, task.train if train is None else train, task.val if val is None else val
         )
-        groups = groups_of(answers.groups(who, who.trainable(task.index)) if over is None else over)
+        groups = groups_of(answers.groups(learner, learner.trainable(task.index)) if over is None else over)
         started = self.clock()
         config = config or self.config
         schedule = Schedule(config, config.epochs if epochs is None else epochs, lr, patience, best)
-        loop = _Loop(self, config, who, data, groups, schedule, keep or config.keep)
+        loop = _Loop(self, config, learner, data, groups, schedule, keep or config.keep)
         fitted = self._finished(loop, started, train_accuracy)
         self._account(account or stream, fitted)
         self._next_stretch(task.index)
@@ -213,16 +214,16 @@ class Fit:
             where = task if tasks is None else torch.from_numpy(tasks[rows]).to(self.device)
             yield Batch(x, y, where, epoch, index, of, index * size, n)
 
-    def loss(self, who: Learner, task: int, split: Split) -> float:
+    def loss(self, learner: Learner, task: int, split: Split) -> float:
         """Mean validation loss over a split, without gradients and in evaluation mode; NaN where empty."""
         return self._mean(
-            who,
+            learner,
             task,
             split,
-            lambda batch, _: answers.scalar(who, "validation_loss", who.validation_loss(batch)),
+            lambda batch, _: answers.scalar(learner, "validation_loss", learner.validation_loss(batch)),
         )
 
-    def accuracy(self, who: Learner, task: int, split: Split, classes: int | None = None) -> float:
+    def accuracy(self, learner: Learner, task: int, split: Split, classes: int | None = None) -> float:
         """Accuracy on a split (fraction), without gradients and in evaluation mode; NaN where empty.
 
         Args:
@@ -230,23 +231,25 @@ class Fit:
         """
 
         def right(batch: Batch, index: int) -> Tensor:
-            logits = answers.logits(who, who(batch.x, index), len(batch), classes)
+            logits = answers.logits(learner, learner(batch.x, index), len(batch), classes)
             share = (logits.argmax(1) == batch.y).double().mean()
             return share if classes is None else share.masked_fill(logits.isnan().any(), math.nan)
 
-        return self._mean(who, task, split, right)
+        return self._mean(learner, task, split, right)
 
-    def _mean(self, who: Learner, task: int, split: Split, value: Callable[[Batch, int], Tensor]) -> float:
+    def _mean(
+        self, learner: Learner, task: int, split: Split, value: Callable[[Batch, int], Tensor]
+    ) -> float:
         """The mean over samples of `value`, a mean over a batch; a pooled split is walked task by task."""
         parts = split.parts if isinstance(split, Pooled) else [(task, split)]
-        was_training = who.training
-        who.train(False)
+        was_training = learner.training
+        learner.train(False)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         with torch.no_grad():
             for index, part in parts:
                 for batch in self.batches(part, index, EVALUATION_BATCH):
                     total += value(batch, index) * len(batch)
-        who.train(was_training)
+        learner.train(was_training)
         return float(total) / len(split) if len(split) else math.nan
 
     def clock(self) -> float:
@@ -284,21 +287,21 @@ class _Loop:
         self,
         fit: Fit,
         config: Fit.Config,
-        who: Learner,
+        learner: Learner,
         data: _Data,
         groups: list[Any],
         schedule: Schedule,
         keep: Literal["best", "last"],
     ) -> None:
-        self.fit, self.config, self.who, self.data = fit, config, who, data
+        self.fit, self.config, self.learner, self.data = fit, config, learner, data
         self.keep = "last" if not len(data.val) else keep
         self.optimiser = optimiser_of(config, groups) if groups else None
         self.update = OptimiserUpdate(self.optimiser, config.clip)
         self.schedule, self.epochs = schedule, schedule.epochs
-        rewinds: Iterable[Tensor] = getattr(who, "rewinds", tuple)()
-        self.best = Best([*tensors_of(groups), *statistics(who.modules()), *rewinds])
+        rewinds: Iterable[Tensor] = getattr(learner, "rewinds", tuple)()
+        self.best = Best([*tensors_of(groups), *statistics(learner.modules()), *rewinds])
         self.done, self.updates, self.val_loss = 0, 0, math.nan
-        self.began_with = nodes(who) if fit.journal is not None else {}
+        self.began_with = nodes(learner) if fit.journal is not None else {}
 
     def run(self, started: float, measure_train: bool) -> Fitted:
         fit, data = self.fit, self.data
@@ -306,7 +309,7 @@ class _Loop:
             watched = self._epoch(epoch)
             self.done += 1
             if len(data.val):
-                watched = self.val_loss = fit.loss(self.who, data.task, data.val)
+                watched = self.val_loss = fit.loss(self.learner, data.task, data.val)
                 self._check(watched, "validation loss", epoch)
             if self.keep == "best" and watched < self.best.val_loss:
                 self.best.save(watched)
@@ -317,8 +320,8 @@ class _Loop:
         if self.best.saved:
             self.best.restore()
             self.val_loss = self.best.val_loss
-        val_accuracy = fit.accuracy(self.who, data.task, data.val)
-        train_accuracy = fit.accuracy(self.who, data.task, data.train) if measure_train else math.nan
+        val_accuracy = fit.accuracy(self.learner, data.task, data.val)
+        train_accuracy = fit.accuracy(self.learner, data.task, data.train) if measure_train else math.nan
         seconds = fit.clock() - started
         lr, patience = self.schedule.lr, self.schedule.left
         fitted = Fitted(
@@ -332,9 +335,9 @@ class _Loop:
         journal, seconds = self.fit.journal, time.perf_counter() - started
         if journal is None or not journal.wants(seconds, fitted is not None):
             return
-        moment = Moment(
-            who=self.who,
-            origins=origins(self.began_with, self.who),
+        moment = FitCheckpoint(
+            learner=self.learner,
+            origins=origins(self.began_with, self.learner),
             tensors=[tensor.detach() for tensor in self.update.tensors],
             **self.update.standing(),
             schedule={name: value for name, value in vars(self.schedule).items() if name != "config"},
@@ -348,9 +351,9 @@ class _Loop:
         )
         journal.note(self.fit.number, moment)
 
-    def go_on(self, moment: Moment) -> None:
+    def go_on(self, moment: FitCheckpoint) -> None:
         """Stand where an earlier attempt at this fit stood."""
-        put_back(self.who, moment.who, moment.origins)
+        put_back(self.learner, moment.learner, moment.origins)
         with torch.no_grad():
             for tensor, value in zip(self.update.tensors, moment.tensors, strict=True):
                 tensor.copy_(value)
@@ -364,16 +367,16 @@ class _Loop:
         fit, data, n = self.fit, self.data, len(self.data.train)
         order = np.arange(n)
         if self.config.shuffle:
-            order = streams.numbers(fit.seed, "order", data.task, data.stream, epoch).permutation(n)
-        augment = streams.numbers(fit.seed, "augment", data.task, data.stream, epoch)
+            order = streams.numpy_generator(fit.seed, "order", data.task, data.stream, epoch).permutation(n)
+        augment = streams.numpy_generator(fit.seed, "augment", data.task, data.stream, epoch)
         streams.reseed(fit.seed, "dropout", data.task, data.stream, epoch)
-        self.who.train(True)
+        self.learner.train(True)
         total = torch.zeros((), dtype=torch.float64, device=fit.device)
         size = self.config.batch
         for batch in fit.batches(data.train, data.task, size, order=order, epoch=epoch, augment=augment):
             self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)
             self.update.clear()
-            total += answers.scalar(self.who, "step", self.who.step(batch, self.update)) * len(batch)
+            total += answers.scalar(self.learner, "step", self.learner.step(batch, self.update)) * len(batch)
             self.updates += 1
         loss = float(total) / max(n, 1)
         self._check(loss, "training loss", epoch)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raycl.errors import UserError, nearest
-from raycl.space import Float, filled
+from raycl.space import Float, make_config
 from raycl.training.settings import Config
 
 
@@ -156,6 +156,6 @@ def fit_of(preset: str, epochs: int = 0, place: str = "method.initial") -> dict[
         values |= PRESETS[part].fit
     if epochs:
         values["epochs"] = epochs
-    config = filled(Config, values, f"{place}: preset {preset!r}")
+    config = make_config(Config, values, f"{place}: preset {preset!r}")
     default = Config()
     return {name: value for name in values if (value := getattr(config, name)) != getattr(default, name)}

@@ -19,7 +19,7 @@ from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
 from raycl.study.values import Study
 from raycl.tune.fitness import facts, judging, nodes
-from raycl.tune.fitness.joining import check_address, muted, no_cluster, token_warning
+from raycl.tune.fitness.address_check import check_address, muted, no_cluster, token_warning
 
 if TYPE_CHECKING:
     from ray import tune
@@ -217,8 +217,8 @@ def _fits_nowhere(cell: Cell, wanted: Mapping[str, float], nodes: Sequence[Mappi
     if r.memory is not None:
         memory, has = f", memory={r.memory:g}", f"{has} and {largest.get('memory', 0) / 2**30:.1f} GiB"
     return UserError(
-        f"resources of {cell.name}: R(cpus={r.cpus:g}, gpus={r.gpus:g}{memory}) fits no node; the largest "
-        f"has {has}: ask for less in the study's `resources`, or start Ray on a larger machine"
+        f"resources of {cell.name}: Resources(cpus={r.cpus:g}, gpus={r.gpus:g}{memory}) fits no node; the "
+        f"largest has {has}: ask for less in the study's `resources`, or start Ray on a larger machine"
     )
 
 
@@ -243,7 +243,7 @@ def slots(cells: Sequence[Cell]) -> int:
     return most
 
 
-def play_on_ray(
+def run_on_ray(
     study: Study,
     agenda: Agenda,
     cells: Sequence[Cell],
@@ -261,7 +261,7 @@ def play_on_ray(
         at_once: runs live at a time at most; by default as many as there is room for.
         say: takes what is to be known of a run besides its result, a line each.
     """
-    from raycl.tune.lifeline import bound_to_cluster
+    from raycl.tune.cluster_watch import bound_to_cluster
     from raycl.tune.search import StudySearch
     from raycl.tune.secrets import kept_from_workers
     from raycl.tune.staging import stage
@@ -325,13 +325,13 @@ def bundle(resources: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _needs(cell: Cell) -> Sequence[str]:
-    with userfiles.beside(cell.home):
+    with userfiles.importing_from(cell.home):
         return registry.recipe(cell.benchmark).needs()
 
 
 def _prepared(cell: Cell) -> Sequence[str]:
     """Folders below the data folder from which a cell's tasks are read."""
-    with userfiles.beside(cell.home):
+    with userfiles.importing_from(cell.home):
         return registry.recipe(cell.benchmark).located(cell.identity).prepared()
 
 

@@ -13,7 +13,7 @@ from raycl import calls, metrics
 from raycl.reporting.settings import ran_with
 from raycl.results.collect import subset_of
 from raycl.results.measures import measure
-from raycl.results.rows import Final, printed_name
+from raycl.results.rows import FinalRun, printed_name
 from raycl.runs.result import Result
 from raycl.specs import key_of
 from raycl.study.cells import Cell
@@ -75,7 +75,7 @@ def shown_value(title: str) -> str:
 
 
 def points_of(
-    result: Result, final: Final | None, known: Sequence[metrics.Metric]
+    result: Result, final: FinalRun | None, known: Sequence[metrics.Metric]
 ) -> list[tuple[str, float, float, int]]:
     """(metric, value, Unix time, step): step = tasks learnt.
 

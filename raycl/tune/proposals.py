@@ -24,7 +24,7 @@ from raycl.study.values import Search
 def tpe(
     cell: Cell,
     n: int,
-    told: Sequence[tuple[Mapping[str, Any], float | None]],
+    history: Sequence[tuple[Mapping[str, Any], float | None]],
     running: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Parameters of trial `n`: a function of (search seed, cell, n, what is told) and nothing else.
@@ -39,14 +39,14 @@ def tpe(
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar
         sampler = optuna.samplers.TPESampler(
             seed=int(key_of({"cell": cell.key, "n": n})[:8], 16),
-            n_startup_trials=search.startup,
+            n_startup_trials=search.startup_trials,
             n_ei_candidates=24,
             multivariate=False,
             group=False,
-            constant_liar=search.width > 1,
+            constant_liar=search.concurrency > 1,
         )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    for params, value in told:
+    for params, value in history:
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
         study.add_trial(_trial(cell, params, space, state, value))
     for params in running:

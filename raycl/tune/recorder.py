@@ -29,7 +29,7 @@ class Recorder:
         if not isinstance(event, Finished) or not isinstance(event.job, Job):  # basis masks are no runs
             return
         if event.outcome.status != "failed" and not self._down:
-            for index in self.tracking.agenda.homes(event.job.key):
+            for index in self.tracking.agenda.cells_of_run(event.job.key):
                 try:
                     self._queue.put_nowait((self.tracking.agenda.states[index], event.job.key))
                 except queue.Full:

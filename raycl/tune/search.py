@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
-from raycl.process import told
+from raycl.process import describe_left
 from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
 from raycl.study.jobs import Job
 from raycl.study.maskjobs import MaskJob
 from raycl.training.fit import Pulse
-from raycl.tune.watch import last_words
+from raycl.tune.stall_watch import last_words
 
 
 class StudySearch(Searcher):
@@ -87,7 +87,7 @@ class StudySearch(Searcher):
 
     def _say_left(self, job: Job | MaskJob, left: Sequence[str]) -> None:
         """Say once of a label what its runs leave of a process that is not used again for that reason."""
-        if left and (job.cell.label, line := told(left)) not in self.said:
+        if left and (job.cell.label, line := describe_left(left)) not in self.said:
             self.said.add((job.cell.label, line))
             self.says[self.token](f"{job.name} left {line}: its worker process is not used again")
 

@@ -18,7 +18,7 @@ from raycl.papers.published import published
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import searched
 from raycl.results.collect import collect, row_of
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 from raycl.specs import key_of
 from raycl.study.agenda import Agenda
 from raycl.study.progress import CellState, Trial
@@ -71,7 +71,7 @@ class Tracking:
 
     def sync(self) -> None:
         """Project everything the store has of this study."""
-        with userfiles.beside(self.study.folder):
+        with userfiles.importing_from(self.study.folder):
             self._sync()
 
     def _sync(self) -> None:
@@ -88,7 +88,7 @@ class Tracking:
 
     def one(self, state: CellState, key: str) -> None:
         """Project one finished run, and what it changes in its cell's row."""
-        with userfiles.beside(self.study.folder):
+        with userfiles.importing_from(self.study.folder):
             self._one(state, key)
 
     def _one(self, state: CellState, key: str) -> None:
@@ -108,7 +108,7 @@ class Tracking:
             if trial.spec.key == key:
                 self.child(parent, state, trial, role, row, known)
 
-    def _variants(self, state: CellState) -> list[Row]:
+    def _variants(self, state: CellState) -> list[CellRow]:
         """Other rows of the cell's method on its benchmark."""
         cell = state.cell
         return [
@@ -120,7 +120,7 @@ class Tracking:
         ]
 
     def parent(
-        self, state: CellState, row: Row, paper: float | None, known: Mapping[tuple[str, str], Run]
+        self, state: CellState, row: CellRow, paper: float | None, known: Mapping[tuple[str, str], Run]
     ) -> str:
         """The run id of a cell's row, its summary up to date.
 
@@ -155,7 +155,7 @@ class Tracking:
             known,
         )
 
-    def _summary(self, row: Row, paper: float | None) -> dict[str, float | None]:
+    def _summary(self, row: CellRow, paper: float | None) -> dict[str, float | None]:
         """The numbers of a cell's row by name; None where there is none."""
         acc, spread = row.stat("acc"), sensitivity([row])
         tracked = [metric.name for metric in metrics.all_metrics(self.study.metrics) if metric.tracked]
@@ -176,7 +176,7 @@ class Tracking:
         state: CellState,
         trial: Trial,
         role: str,
-        row: Row,
+        row: CellRow,
         known: Mapping[tuple[str, str], Run],
     ) -> None:
         """Project one finished trial or seed."""

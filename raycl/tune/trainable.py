@@ -19,11 +19,11 @@ import torch
 from ray import tune
 
 from raycl import process, userfiles
-from raycl.runs import player
+from raycl.runs import execution
 from raycl.runs.result import Result, Trained
 from raycl.specs import MaskSpec, RunSpec
 from raycl.training.fit import Pulse
-from raycl.tune.watch import Watch
+from raycl.tune.stall_watch import Watch
 
 LINGER = 5.0  # seconds that a process has to end
 
@@ -40,9 +40,9 @@ def play(config: dict[str, Any]) -> None:
     checkpoints = Path(config["store"]) / "checkpoints"
     memory = config["memory"] * 2**30 if config["memory"] is not None else None
     try:
-        with Watch(checkpoints / config["key"], config["silence"] * 60, memory) as watch:
+        with Watch(checkpoints / config["key"], config["stall_minutes"] * 60, memory) as watch:
             used_up = _play(config, checkpoints, watch)
-    except player.Stopped:
+    except execution.Stopped:
         sys.exit(0)
     if used_up:
         threading.Thread(target=_end_late, name="raycl-end", daemon=True).start()
@@ -82,7 +82,7 @@ def _trained(config: dict[str, Any], home: Path | None, seat: _Seat, watch: Watc
     """What training basis masks came to."""
     if seat.blind:
         return Trained("failed", seat.blind)
-    return player.train(
+    return execution.train_basis_masks(
         [MaskSpec.from_json(spec, home) for spec in config["specs"]],
         Path(config["store"]),
         device=seat.device,
@@ -99,7 +99,7 @@ def _result(
     spec = RunSpec.from_json(config["spec"], home)
     if seat.blind:
         return Result(spec, "failed", (), seat.blind)
-    return player.play(
+    return execution.execute(
         spec,
         checkpoints,
         store=Path(config["store"]),
@@ -128,7 +128,7 @@ def _seat(config: dict[str, Any]) -> _Seat:
     if config["gpus"] <= 0:
         return _Seat("cpu", threads)
     if not torch.cuda.is_available():
-        blind = player.no_gpu(config["name"], config["gpus"], f"on {platform.node()}")
+        blind = execution.no_gpu(config["name"], config["gpus"], f"on {platform.node()}")
         return _Seat("cuda", threads, blind)
     # Ray counts fractions of a GPU and enforces nothing.
     torch.cuda.set_per_process_memory_fraction(min(1.0, float(config["gpus"])))
@@ -141,7 +141,7 @@ def _tell(watch: Watch, **what: str) -> None:
         try:
             tune.report(what)
         except SystemExit:  # how Tune ends a run that it wants no more of
-            raise player.Stopped from None
+            raise execution.Stopped from None
 
 
 def _tell_pulse(watch: Watch, sign: Pulse) -> None:

@@ -8,14 +8,13 @@ A file is loaded under a name that is made of its own folder (`folders`), and wi
 from raycl.userfiles.blame import blamed, fault, is_own, shown, where
 from raycl.userfiles.changes import changed
 from raycl.userfiles.finder import source_of
-from raycl.userfiles.folders import PREFIX, TAKEN, beside, folder_of, holds, home, short
+from raycl.userfiles.folders import PREFIX, TAKEN, folder_of, holds, home, importing_from, short
 from raycl.userfiles.loading import find, left_by, load, refresh
 from raycl.userfiles.origins import origin, remember
 
 __all__ = [
     "PREFIX",
     "TAKEN",
-    "beside",
     "blamed",
     "changed",
     "fault",
@@ -23,6 +22,7 @@ __all__ = [
     "folder_of",
     "holds",
     "home",
+    "importing_from",
     "is_own",
     "left_by",
     "load",

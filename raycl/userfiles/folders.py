@@ -29,7 +29,7 @@ _HOME: contextvars.ContextVar[Path | None] = contextvars.ContextVar("home", defa
 
 
 @contextlib.contextmanager
-def beside(folder: Path | str | None) -> Iterator[None]:
+def importing_from(folder: Path | str | None) -> Iterator[None]:
     """Let ``"mine:Mine"`` mean the class in ``mine.py`` of this folder; None: of Python's path alone."""
     token = _HOME.set(Path(folder) if folder is not None else None)
     try:

@@ -42,6 +42,6 @@ STUDY = Study(
     benchmarks=["digits_split"],
     network="mlp(hidden=64)",
     preset="spg+desk",
-    search=Search(trials=4, startup=2),
+    search=Search(trials=4, startup_trials=2),
     final=Seeds(1, 2),
 )

@@ -3,7 +3,7 @@
 A heterogeneous basis of rotated MNIST holds tasks at some angles, and a new task may lie a few degrees from
 one of them: how much of what looks like learning is that? Reads the runs of fig_02, trains nothing::
 
-    python -m studies.impresslearn.angle_gap [--desk] [--store DIR]
+    python -m studies.impresslearn.angle_gap [--small] [--store DIR]
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def rows(study: Study, store: Path) -> list[tuple[int, float, float, float, int]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--desk", action="store_true")
+    parser.add_argument("--small", action="store_true")
     parser.add_argument("--store", type=Path, default=Path("results"))
     arguments = parser.parse_args()
     print("  K  angle  gap to the nearest basis task  acc  runs")
     for k, angle, gap, accuracy, count in rows(
-        read_study(HERE / "fig_02.py", desk=arguments.desk), arguments.store
+        read_study(HERE / "fig_02.py", small=arguments.small), arguments.store
     ):
         print(f"{k:>3}  {angle:>5.0f}  {gap:>29.0f}  {accuracy:.3f}  {count:>3}")

@@ -17,7 +17,7 @@ from raycl.probes.basis_gn import CAUTION
 Methods = dict[str, dict[str, Any]]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-DENSITIES = Form(full=(0.05, 0.08, 0.10, 0.15, 0.20, 0.25, 0.30), desk=(0.05, 0.15, 0.30))
+DENSITIES = Form(full=(0.05, 0.08, 0.10, 0.15, 0.20, 0.25, 0.30), small=(0.05, 0.15, 0.30))
 KINDS = {"het": "heterogeneous", "hom": "homogeneous", "random": "random"}
 OWN = {
     "method": "supsup",
@@ -53,8 +53,8 @@ class Data:
 
 
 FEW = "val=0.0, limit_train=10000"
-ROTATED = Form(full=Data("rotated_mnist", 250, 10, "val=0.0"), desk=Data("rotated_mnist", 250, 3, FEW))
-PERMUTED = Form(full=Data("permuted_mnist", 250, 10, "val=0.0"), desk=Data("permuted_mnist", 250, 3, FEW))
+ROTATED = Form(full=Data("rotated_mnist", 250, 10, "val=0.0"), small=Data("rotated_mnist", 250, 3, FEW))
+PERMUTED = Form(full=Data("permuted_mnist", 250, 10, "val=0.0"), small=Data("permuted_mnist", 250, 3, FEW))
 CIFAR = Data("cifar100_20_fixed", 15, 5)
 CIFAR_MASKS = {"method.basis_preset": "impresslearn_basis_cifar"}
 
@@ -65,10 +65,10 @@ FULL = Study(
     final=Seeds(1, 2, 3),  # each with a backbone of its own
     paper="impresslearn",
 )
-PAPER = Form(full=FULL, desk=FULL)  # what makes a figure on MNIST small are its data and its grid
+PAPER = Form(full=FULL, small=FULL)  # what makes a figure on MNIST small are its data and its grid
 RESNET = Form(
     full=FULL.with_(network="resnet18(nf=48)", preset="impresslearn_alpha_cifar"),
-    desk=FULL.with_(network="resnet18(nf=8)", preset="impresslearn_alpha_cifar", fit={"epochs": 2}),
+    small=FULL.with_(network="resnet18(nf=8)", preset="impresslearn_alpha_cifar", fit={"epochs": 2}),
 )
 
 
@@ -151,15 +151,15 @@ def new_and_basis_tasks(data: Form[Data], title: str) -> tuple[Study, Study]:
         | own(DENSITIES.full)
         | own(DENSITIES.full, data.full.window(0, 25), "x", PROBES)
     )
-    desk = (
-        bases(small, DENSITIES.desk)
-        | recovered(data.desk, {"het": small["het"]}, DENSITIES.desk)
-        | own(DENSITIES.desk)
-        | own(DENSITIES.desk, data.desk.window(0, 10), "x", PROBES)
+    small = (
+        bases(small, DENSITIES.small)
+        | recovered(data.small, {"het": small["het"]}, DENSITIES.small)
+        | own(DENSITIES.small)
+        | own(DENSITIES.small, data.small.window(0, 10), "x", PROBES)
     )
     return (
         PAPER.full.with_(methods=full, benchmarks=[data.full.new_tasks], views=boxes(title)),
-        PAPER.desk.with_(methods=desk, benchmarks=[data.desk.new_tasks], views=boxes(title)),
+        PAPER.small.with_(methods=small, benchmarks=[data.small.new_tasks], views=boxes(title)),
     )
 
 
@@ -167,8 +167,8 @@ def random_and_homogeneous(data: Form[Data], title: str) -> tuple[Study, Study]:
     """Figures 7 and 8 and their small forms."""
     sizes, small = (5, 10, 25, 50, 100, 250), (5, 10, 25)
     full = bases({"random": sizes, "hom": sizes}, DENSITIES.full) | own(DENSITIES.full)
-    desk = bases({"random": (*small, 100), "hom": small}, DENSITIES.desk) | own(DENSITIES.desk)
+    small = bases({"random": (*small, 100), "hom": small}, DENSITIES.small) | own(DENSITIES.small)
     return (
         PAPER.full.with_(methods=full, benchmarks=[data.full.new_tasks], views=boxes(title)),
-        PAPER.desk.with_(methods=desk, benchmarks=[data.desk.new_tasks], views=boxes(title)),
+        PAPER.small.with_(methods=small, benchmarks=[data.small.new_tasks], views=boxes(title)),
     )

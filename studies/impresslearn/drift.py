@@ -52,7 +52,7 @@ class Drifting(RotatedMnist):
 class Follower(ImpressLearn):
     """Coefficients for the first task at leisure; then every arm walks the stream on the same batches."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = ImpressLearn.presets
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = ImpressLearn.preset_overrides
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ImpressLearn.Config):
@@ -115,4 +115,4 @@ def study(data: str, steps: int, deltas: tuple[int, ...], sizes: tuple[int, ...]
 
 
 STUDY = study("val=0.0", 37, (1, 5, 10), (25, 100), final=Seeds(1, 2, 3))
-DESK = study("val=0.0, limit_train=10000, limit_test=2000", 12, (10,), (10,), final=Seeds(1))
+SMALL = study("val=0.0, limit_train=10000, limit_test=2000", 12, (10,), (10,), final=Seeds(1))

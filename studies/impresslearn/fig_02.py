@@ -5,4 +5,4 @@ The control "X" answers a task under the mask of another; near angles transfer, 
 
 from .common import ROTATED, new_and_basis_tasks
 
-STUDY, DESK = new_and_basis_tasks(ROTATED, "Rotated MNIST, new tasks")
+STUDY, SMALL = new_and_basis_tasks(ROTATED, "Rotated MNIST, new tasks")

@@ -2,4 +2,4 @@
 
 from .common import PERMUTED, new_and_basis_tasks
 
-STUDY, DESK = new_and_basis_tasks(PERMUTED, "Permuted MNIST, new tasks")
+STUDY, SMALL = new_and_basis_tasks(PERMUTED, "Permuted MNIST, new tasks")

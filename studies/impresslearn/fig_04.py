@@ -17,7 +17,7 @@ STUDY = RESNET.full.with_(
     benchmarks=[CIFAR.new_tasks],
     views=boxes("Split CIFAR-100, new tasks"),
 )
-DESK = RESNET.desk.with_(
+SMALL = RESNET.small.with_(
     methods=bases(DESK_GRID, (0.15,), SHORT)
     | recovered(CIFAR, {"het": (3,)}, (0.15,), keys=SHORT, masks=CIFAR_MASKS | SHORT)
     | own((0.15,), keys=CIFAR_MASKS | SHORT)

@@ -21,7 +21,7 @@ STUDY = PAPER.full.with_(
     preset="impresslearn_alpha_imagenet",
     views=boxes("Split ImageNet, new tasks"),
 )
-DESK = PAPER.desk.with_(
+SMALL = PAPER.small.with_(
     methods=bases({"het": (3, 5)}, (0.15,), SHORT)
     | recovered(TINY, {"het": (3,)}, (0.15,), keys=SHORT, masks=MASKS | SHORT)
     | own((0.15,), keys=MASKS | SHORT),

@@ -24,8 +24,8 @@ STUDY = PAPER.full.with_(
     benchmarks=[PERMUTED.full.new_tasks],
     views=VIEWS,
 )
-DESK = PAPER.desk.with_(
-    methods=methods(PERMUTED.desk, (5, 10, 25), DENSITIES.desk),
-    benchmarks=[PERMUTED.desk.new_tasks],
+SMALL = PAPER.small.with_(
+    methods=methods(PERMUTED.small, (5, 10, 25), DENSITIES.small),
+    benchmarks=[PERMUTED.small.new_tasks],
     views=VIEWS,
 )

@@ -2,4 +2,4 @@
 
 from .common import ROTATED, random_and_homogeneous
 
-STUDY, DESK = random_and_homogeneous(ROTATED, "Rotated MNIST, random and homogeneous bases")
+STUDY, SMALL = random_and_homogeneous(ROTATED, "Rotated MNIST, random and homogeneous bases")

@@ -2,4 +2,4 @@
 
 from .common import PERMUTED, random_and_homogeneous
 
-STUDY, DESK = random_and_homogeneous(PERMUTED, "Permuted MNIST, random and homogeneous bases")
+STUDY, SMALL = random_and_homogeneous(PERMUTED, "Permuted MNIST, random and homogeneous bases")

@@ -13,7 +13,7 @@ STUDY = RESNET.full.with_(
     benchmarks=[CIFAR.new_tasks],
     views=boxes("Split CIFAR-100, random and homogeneous bases"),
 )
-DESK = RESNET.desk.with_(
+SMALL = RESNET.small.with_(
     methods=bases({"random": (3, 5), "hom": (3, 5)}, (0.15,), SHORT) | own((0.15,), keys=CIFAR_MASKS | SHORT),
     benchmarks=[CIFAR.new_tasks],
     views=boxes("Split CIFAR-100, random and homogeneous bases (path only)"),

@@ -17,8 +17,8 @@ STUDY = RESNET.full.with_(
     benchmarks=[CIFAR.new_tasks],
     views=boxes("Split CIFAR-100, plain and hybrid"),
 )
-DESK = PAPER.desk.with_(
-    methods=methods({"het": (5, 10), "hom": (5, 10)}, DENSITIES.desk),
-    benchmarks=[ROTATED.desk.new_tasks],
+SMALL = PAPER.small.with_(
+    methods=methods({"het": (5, 10), "hom": (5, 10)}, DENSITIES.small),
+    benchmarks=[ROTATED.small.new_tasks],
     views=boxes("Rotated MNIST, plain and hybrid"),
 )

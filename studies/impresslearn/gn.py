@@ -11,7 +11,7 @@ from .common import FEW, OWN, PAPER, Data
 
 DATA = Form(
     full=Data("permuted_mnist", 25, 250, "val=0.0"),
-    desk=Data("permuted_mnist", 25, 50, FEW + ", limit_test=1000"),
+    small=Data("permuted_mnist", 25, 50, FEW + ", limit_test=1000"),
 )
 HOW = ("one_shot", "binary", "gradient")
 MIXED = {"method": "impresslearn", "method.k": 25}
@@ -22,4 +22,4 @@ METHODS = {  # own masks and combinations, each by three ways of inference
 }
 
 STUDY = PAPER.full.with_(methods=METHODS, benchmarks=[DATA.full.new_tasks])
-DESK = PAPER.desk.with_(methods=METHODS, benchmarks=[DATA.desk.new_tasks], final=Seeds(1))
+SMALL = PAPER.small.with_(methods=METHODS, benchmarks=[DATA.small.new_tasks], final=Seeds(1))

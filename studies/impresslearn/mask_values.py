@@ -15,4 +15,4 @@ def methods(densities: tuple[float, ...], k: int) -> Methods:
 
 
 STUDY = PAPER.full.with_(methods=methods(DENSITIES.full, 20), benchmarks=[ROTATED.full.new_tasks])
-DESK = PAPER.desk.with_(methods=methods((0.05, 0.25), 10), benchmarks=[ROTATED.desk.new_tasks])
+SMALL = PAPER.small.with_(methods=methods((0.05, 0.25), 10), benchmarks=[ROTATED.small.new_tasks])

@@ -24,9 +24,9 @@ STUDY = PAPER.full.with_(
     benchmarks=[PERMUTED.full.new_tasks],
     views=VIEWS,
 )
-DESK = PAPER.desk.with_(
-    methods=bases({"het": (5, 10, 25)}, DENSITIES.desk) | own(DENSITIES.desk),
-    benchmarks=[PERMUTED.desk.new_tasks],
+SMALL = PAPER.small.with_(
+    methods=bases({"het": (5, 10, 25)}, DENSITIES.small) | own(DENSITIES.small),
+    benchmarks=[PERMUTED.small.new_tasks],
     views=VIEWS,
 )
 

@@ -5,10 +5,10 @@ of tasks that there could be: 784! for permuted MNIST, which nobody learns.
 """
 
 from raycl import Sheet, Study
-from raycl.papers.accounts.impresslearn import TABLE_2, Row, break_even, check, corrected
+from raycl.papers.accounts.impresslearn import TABLE_2, StorageRow, break_even, check, corrected
 
 
-def recount(row: Row) -> list[str]:
+def recount(row: StorageRow) -> list[str]:
     """Every printed number beside ours, and whether they agree within a unit of the last digit."""
     cells = {cell.quantity: cell for cell in check(row)}
     texts = []
@@ -18,7 +18,7 @@ def recount(row: Row) -> list[str]:
     return [row.name, *texts]
 
 
-def accounts(row: Row, tasks: int) -> list[str]:
+def accounts(row: StorageRow, tasks: int) -> list[str]:
     """phi and compression for tasks that somebody learns, by coding, with and without batch statistics."""
     found = corrected(row, tasks)
     texts = [f"{found[coding].phi_kb:.1f}" for coding in ("idx16", "bitmap", "entropy")]
@@ -65,4 +65,4 @@ STUDY = Study(
         ),
     ],
 )
-DESK = STUDY
+SMALL = STUDY

@@ -17,7 +17,7 @@ COLUMNS = ("lr", "ours", "lambda", "ours", "optimiser", "ours", "batch", "ours")
 def line(preset: str) -> list[str]:
     """Printed and ours, in turn."""
     fit = PRESETS[preset].fit
-    lamb = ImpressLearn.presets[preset]["method.lamb"]
+    lamb = ImpressLearn.preset_overrides[preset]["method.lamb"]
     ours = (f"{fit['lr']:g}", f"{lamb:g}", str(fit["optimiser"]), str(fit["batch"]))
     pairs = zip(PRINTED[preset], ours, strict=True)
     return [
@@ -43,4 +43,4 @@ STUDY = Study(
         )
     ],
 )
-DESK = STUDY
+SMALL = STUDY

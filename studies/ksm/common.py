@@ -15,7 +15,7 @@ from raycl import Form, Grid, PaperTable, Seeds, Study
 ROWS = {"PackNet": "packnet", "Piggyback": "piggyback", "CPG": "cpg", "Ours": "ksm"}
 TASKS = Form(
     full="cifar100_super(val=0.1)",
-    desk="cifar100_super(tasks=5, val=0.2)",  # of a subset's 500 images 400 are left, and 100 to decide by
+    small="cifar100_super(tasks=5, val=0.2)",  # of a subset's 500 images 400 are left, and 100 to decide by
 )
 
 DESK_INITIAL = {"method.initial": "ksm_initial+ksm_desk"}
@@ -24,7 +24,7 @@ MASKS: Form[dict[str, Any]] = Form(
         "preset": "ksm_mask_paper",
         "search": Grid({"fit.lr": [1e-4, 2e-4, 5e-4, 1e-3]}),
     },
-    desk={
+    small={
         "preset": "ksm_mask_paper",
         "search": Grid({"fit.lr": [1e-3, 3e-3]}),  # few steps: larger rates than the paper's
         "fit.epochs": 12,
@@ -39,14 +39,14 @@ METHODS: Form[dict[str, dict[str, Any]]] = Form(
         "cpg": {"preset": "ksm_cpg"},
         "ksm": MASKS.full,
     },
-    desk={
+    small={
         "packnet": {
             "preset": "ksm_packnet+ksm_desk",
             "method.retrain_epochs": 10,
             "method.retrain_milestone": 8,
             **DESK_INITIAL,
         },
-        "piggyback": MASKS.desk,
+        "piggyback": MASKS.small,
         "cpg": {
             "preset": "ksm_cpg+ksm_desk",
             "method.pick_milestone": 15,
@@ -58,7 +58,7 @@ METHODS: Form[dict[str, dict[str, Any]]] = Form(
             "method.goal_epochs": 12,
             **DESK_INITIAL,
         },
-        "ksm": MASKS.desk,
+        "ksm": MASKS.small,
     },
 )
 FULL = Study(
@@ -71,7 +71,7 @@ FULL = Study(
 )
 PAPER = Form(
     full=FULL,
-    desk=FULL.with_(methods=METHODS.desk, benchmarks=[TASKS.desk], network="vgg16_bn(width=.25)"),
+    small=FULL.with_(methods=METHODS.small, benchmarks=[TASKS.small], network="vgg16_bn(width=.25)"),
 )
 
 

@@ -16,4 +16,4 @@ def tables(benchmark, tasks):
 
 
 STUDY = PAPER.full.with_(tables=tables(TASKS.full, 20), views=VIEWS)
-DESK = PAPER.desk.with_(tables=tables(TASKS.desk, 5), views=VIEWS)
+SMALL = PAPER.small.with_(tables=tables(TASKS.small, 5), views=VIEWS)

@@ -55,8 +55,8 @@ STUDY = PAPER.full.with_(
     sheets=[table_2_sizes],
     views=VIEWS,
 )
-DESK = PAPER.desk.with_(
-    methods=METHODS.desk | {"finetuned": DESK_FINETUNED},
+SMALL = PAPER.small.with_(
+    methods=METHODS.small | {"finetuned": DESK_FINETUNED},
     benchmarks=[SMALL_VISUAL],
     tables=tables(SMALL_VISUAL, SMALL_PARTS),
     sheets=[table_2_sizes],

@@ -34,8 +34,8 @@ STUDY = PAPER.full.with_(
     methods=dict.fromkeys(METHODS, MASKS.full), benchmarks=list(PLACES.values()), tables=tables(PLACES)
 )
 DESK_PLACES = places((1, 10), ", tasks=5, val=0.2")
-DESK = PAPER.desk.with_(
-    methods=dict.fromkeys(METHODS, MASKS.desk),
+SMALL = PAPER.small.with_(
+    methods=dict.fromkeys(METHODS, MASKS.small),
     benchmarks=list(DESK_PLACES.values()),
     tables=tables(DESK_PLACES),
 )

@@ -70,4 +70,6 @@ STUDY = PAPER.full.with_(
     methods=methods(MASKS.full) | methods(SKETCHES, "-sketch"),
     tables=[*tables(SKETCH, PARTS, "-sketch"), *tables(TASKS.full, {"twenty tasks": TASKS.full})],
 )
-DESK = PAPER.desk.with_(methods=methods(MASKS.desk), tables=tables(TASKS.desk, {"five tasks": TASKS.desk}))
+SMALL = PAPER.small.with_(
+    methods=methods(MASKS.small), tables=tables(TASKS.small, {"five tasks": TASKS.small})
+)

@@ -34,20 +34,20 @@ FULL = Study(
     methods=METHODS,
     network="alexnet",
     preset="pmask",
-    search=Search(trials=20, width=4),
+    search=Search(trials=20, concurrency=4),
     final=Seeds(0, 1, 2),
     paper="pmask",
 )
 PAPER = Form(
     full=FULL,
-    desk=FULL.with_(
+    small=FULL.with_(
         network="alexnet(width=.25)",
         preset="pmask+desk",
         fit={"epochs": 20, "patience": 3},  # eight batches an epoch: ten are too few to learn a task
-        search=Search(trials=3, width=2, startup=3),
+        search=Search(trials=3, concurrency=2, startup_trials=3),
     ),
 )
-DIGITS = PAPER.desk.with_(
+DIGITS = PAPER.small.with_(
     benchmarks=["digits_split(size=32)"],
     network="alexnet(width=.125)",
     fit={"epochs": 30, "patience": 3},

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from raycl.probes.gates import mask_images
-from raycl.runs.player import trained
+from raycl.runs.execution import trained
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 
@@ -19,7 +19,7 @@ from raycl.study.file import read_study
 def draw(path: str, study: str = "studies/pmask/monitoring.py", label: str = "pmask") -> None:
     """Masks after the last task of one run of a study's desk form."""
     torch.set_num_threads(1)  # more threads than idle cores are slower than one
-    (cell,) = cells_of(read_study(study, desk=True), only=f"{label}/*")
+    (cell,) = cells_of(read_study(study, small=True), only=f"{label}/*")
     method, _ = trained(cell.spec({}, cell.trial_seed))
     images = mask_images(method)
     tasks, layers = (sorted({place[axis] for place in images}) for axis in (0, 1))

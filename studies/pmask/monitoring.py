@@ -44,4 +44,4 @@ def tables(benchmark):
 STUDY = PAPER.full.with_(
     methods=METHODS, benchmarks=["cifar10_5"], search=None, tables=tables("cifar10_5"), views=VIEWS
 )
-DESK = DIGITS.with_(methods=METHODS, search=None, tables=tables("digits_split(size=32)"), views=VIEWS)
+SMALL = DIGITS.with_(methods=METHODS, search=None, tables=tables("digits_split(size=32)"), views=VIEWS)

@@ -15,7 +15,7 @@ STUDY = PAPER.full.with_(
     benchmarks=["cifar10_5"],
     search=Grid({"method.smax": SMAX, "method.lamb": LAMB}),
 )
-DESK = DIGITS.with_(
+SMALL = DIGITS.with_(
     methods=METHODS,
     search=Grid({"method.smax": [25.0, 100.0, 400.0], "method.lamb": [0.1, 0.75, 2.5]}),
 )

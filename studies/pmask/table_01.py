@@ -5,4 +5,4 @@ from .common import CAPACITY, PAPER, tables
 SHOWN = {"benchmarks": ["cifar10_5"], "tables": tables("1", "cifar10_5"), "views": [CAPACITY]}
 
 STUDY = PAPER.full.with_(**SHOWN)
-DESK = PAPER.desk.with_(**SHOWN)
+SMALL = PAPER.small.with_(**SHOWN)

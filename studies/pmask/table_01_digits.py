@@ -3,4 +3,4 @@
 from .common import CAPACITY, DIGITS, tables
 
 STUDY = DIGITS.with_(tables=tables("1", "digits_split(size=32)"), views=[CAPACITY])
-DESK = STUDY
+SMALL = STUDY

@@ -5,4 +5,4 @@ from .common import PAPER, tables
 SHOWN = {"benchmarks": ["cifar100_5"], "tables": tables("2", "cifar100_5")}
 
 STUDY = PAPER.full.with_(**SHOWN)
-DESK = PAPER.desk.with_(**SHOWN)
+SMALL = PAPER.small.with_(**SHOWN)

@@ -32,15 +32,17 @@ FULL = Study(
     methods={method: {} for method in ROWS.values()},
     network="mlp",
     preset="prm",
-    search=Search(trials=20, width=1),
+    search=Search(trials=20, concurrency=1),
     final="best trial",
     orders=3,
     paper="prm",
 )
 PAPER = Form(
     full=FULL,
-    desk=FULL.with_(  # a narrow network, five trials, few epochs at four times the learning rate
-        network="mlp(hidden=128)", preset="prm+prm_desk", search=Search(trials=5, width=1, startup=4)
+    small=FULL.with_(  # a narrow network, five trials, few epochs at four times the learning rate
+        network="mlp(hidden=128)",
+        preset="prm+prm_desk",
+        search=Search(trials=5, concurrency=1, startup_trials=4),
     ),
 )
 

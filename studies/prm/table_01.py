@@ -8,4 +8,4 @@ from raycl.papers.accounts.counts import counts
 NAMES = ("cifar100_10(class_order='id')", "emnist_10", "fceleba_10", "femnist_10_prm")
 
 STUDY = Study(paper="prm", sheets=[partial(counts, "Table 1 of PRM", NAMES)])
-DESK = STUDY
+SMALL = STUDY

@@ -6,8 +6,8 @@ from .common import PAPER, tables
 
 COLUMNS = Form(
     full={"#1": "prm_1", "#2": "prm_2"},
-    desk={"omniglot": "omniglot_10", "#2, subset": "cifar100_10(class_order='id')"},
+    small={"omniglot": "omniglot_10", "#2, subset": "cifar100_10(class_order='id')"},
 )
 
 STUDY = PAPER.full.with_(benchmarks=list(COLUMNS.full.values()), tables=tables("2", COLUMNS.full))
-DESK = PAPER.desk.with_(benchmarks=list(COLUMNS.desk.values()), tables=tables("2", COLUMNS.desk))
+SMALL = PAPER.small.with_(benchmarks=list(COLUMNS.small.values()), tables=tables("2", COLUMNS.small))

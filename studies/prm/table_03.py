@@ -6,8 +6,8 @@ from .common import PAPER, tables
 
 COLUMNS = Form(
     full={"#3": "prm_3", "#4": "prm_4"},
-    desk={"#3, subset": "femnist_10_prm", "parity": "digits_writers(label='parity')"},
+    small={"#3, subset": "femnist_10_prm", "parity": "digits_writers(label='parity')"},
 )
 
 STUDY = PAPER.full.with_(benchmarks=list(COLUMNS.full.values()), tables=tables("3", COLUMNS.full))
-DESK = PAPER.desk.with_(benchmarks=list(COLUMNS.desk.values()), tables=tables("3", COLUMNS.desk))
+SMALL = PAPER.small.with_(benchmarks=list(COLUMNS.small.values()), tables=tables("3", COLUMNS.small))

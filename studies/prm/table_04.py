@@ -11,10 +11,12 @@ TIMES = [
 
 COLUMNS = Form(
     full={"#5": "prm_5", "#6": "prm_6"},
-    desk={"mixed digits": "digits_mixed"},
+    small={"mixed digits": "digits_mixed"},
 )
 
 STUDY = PAPER.full.with_(
     benchmarks=list(COLUMNS.full.values()), tables=tables("4", COLUMNS.full), views=TIMES
 )
-DESK = PAPER.desk.with_(benchmarks=list(COLUMNS.desk.values()), tables=tables("4", COLUMNS.desk), views=TIMES)
+SMALL = PAPER.small.with_(
+    benchmarks=list(COLUMNS.small.values()), tables=tables("4", COLUMNS.small), views=TIMES
+)

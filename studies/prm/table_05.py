@@ -47,6 +47,6 @@ STUDY = PAPER.full.with_(
     benchmarks=list(SEQUENCES.values()),
     tables=tables(SEQUENCES),
 )
-DESK = PAPER.desk.with_(
+SMALL = PAPER.small.with_(
     methods=METHODS, benchmarks=["digits_mixed"], tables=tables({"mixed digits": "digits_mixed"})
 )

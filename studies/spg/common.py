@@ -23,7 +23,7 @@ COLUMNS = Form(
         "FE-10": "femnist_10",
         "FE-20": "femnist_20",
     },
-    desk={"split": "digits_split(size=32)", "writers": "digits_writers(size=32)"},
+    small={"split": "digits_split(size=32)", "writers": "digits_writers(size=32)"},
 )
 FEW = [benchmark for benchmark in COLUMNS.full.values() if benchmark != "imagenet32_100"]
 
@@ -55,7 +55,7 @@ _METHODS: dict[str, dict[str, Any]] = {
 DESK_MTL = {"fit.batch": 64}  # of 640 there would be two steps an epoch
 METHODS = Form(
     full=_METHODS,
-    desk={
+    small={
         **_METHODS,
         "mtl": DESK_MTL,
         "supsup": {
@@ -71,17 +71,17 @@ PAPER = Form(
         benchmarks=list(COLUMNS.full.values()),
         network="alexnet",
         preset="spg",
-        search=Search(trials=30, width=4),
+        search=Search(trials=30, concurrency=4),
         final=Seeds(1, 2, 3, 4, 5),
         paper="spg",
     ),
-    desk=Study(
-        methods=METHODS.desk,
-        benchmarks=list(COLUMNS.desk.values()),
+    small=Study(
+        methods=METHODS.small,
+        benchmarks=list(COLUMNS.small.values()),
         network="alexnet(width=.125)",
         preset="spg+desk",
         fit={"epochs": 30, "patience": 3},  # tasks of a hundred images take two steps an epoch
-        search=Search(trials=4, width=2, startup=4),
+        search=Search(trials=4, concurrency=2, startup_trials=4),
         final=Seeds(1, 2, 3),
         paper="spg",
     ),

@@ -7,10 +7,10 @@ from .common import METHODS, PAPER, ROWS, chosen, table
 CHOSEN = {label: ROWS[label] for label in ("ONE", "NCL", "HAT", "SI", "EWC", "SupSup", "SPG")}
 COLUMNS = {"C-10": "cifar100_10", "FE-10": "femnist_10"}
 
-STUDY = PAPER.desk.with_(
-    methods=chosen(CHOSEN, METHODS.desk),
+STUDY = PAPER.small.with_(
+    methods=chosen(CHOSEN, METHODS.small),
     benchmarks=list(COLUMNS.values()),
-    search=Search(trials=3, width=2, startup=3),
+    search=Search(trials=3, concurrency=2, startup_trials=3),
     tables=[
         table("2", "accuracy", "acc", CHOSEN, COLUMNS),
         table("3", "forward transfer", "fwt_vs_one", CHOSEN, COLUMNS),

@@ -18,4 +18,4 @@ NAMES = (
 )
 
 STUDY = Study(paper="spg", sheets=[partial(counts, "Table 1 of SPG", NAMES)])
-DESK = STUDY
+SMALL = STUDY

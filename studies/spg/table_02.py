@@ -45,4 +45,4 @@ STUDY = PAPER.full.with_(
     tables=tables(COLUMNS.full),
     views=VIEWS,
 )
-DESK = PAPER.desk.with_(tables=tables(COLUMNS.desk), views=VIEWS)
+SMALL = PAPER.small.with_(tables=tables(COLUMNS.small), views=VIEWS)

@@ -36,4 +36,4 @@ def tables(columns):
 VIEWS = [Curves("Elements that older heads lift above the own head", value="f_each[t]", rows="spg")]
 
 STUDY = PAPER.full.with_(methods=METHODS, tables=tables(COLUMNS.full), views=VIEWS)
-DESK = PAPER.desk.with_(methods=METHODS, tables=tables(COLUMNS.desk), views=VIEWS)
+SMALL = PAPER.small.with_(methods=METHODS, tables=tables(COLUMNS.small), views=VIEWS)

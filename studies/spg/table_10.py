@@ -43,4 +43,4 @@ def sheet(labels):
 
 
 STUDY = Study(paper="spg", sheets=[partial(sheet, labels) for labels in BLOCKS])
-DESK = STUDY
+SMALL = STUDY

@@ -19,6 +19,6 @@ STUDY = PAPER.full.with_(
     methods=BOTH | {label: keys | {"benchmarks": FEW} for label, keys in STORED.items()},
     tables=[table("12", "accuracy", "acc", ROWS, COLUMNS.full)],
 )
-DESK = PAPER.desk.with_(
-    methods=BOTH | {"mtl": DESK_MTL}, tables=[table("12", "accuracy", "acc", ROWS, COLUMNS.desk)]
+SMALL = PAPER.small.with_(
+    methods=BOTH | {"mtl": DESK_MTL}, tables=[table("12", "accuracy", "acc", ROWS, COLUMNS.small)]
 )

@@ -7,7 +7,7 @@ from .common import DESK_MTL, PAPER, REFERENCES, table
 ROWS = {**REFERENCES, "B2": "copies", "SPG": "spg"}
 COLUMNS = Form(
     full={"T-50": "tiny_50", "T-100": "tiny_100", "I-50": "imagenet32_50", "I-200": "imagenet32_200"},
-    desk={"permuted": "digits_permuted(tasks=20)"},
+    small={"permuted": "digits_permuted(tasks=20)"},
 )
 METHODS = {method: {} for method in ROWS.values()}
 
@@ -16,10 +16,10 @@ STUDY = PAPER.full.with_(
     benchmarks=list(COLUMNS.full.values()),
     tables=[table("13", "accuracy", "acc", ROWS, COLUMNS.full)],
 )
-DESK = PAPER.desk.with_(
+SMALL = PAPER.small.with_(
     methods=METHODS | {"mtl": DESK_MTL},
-    benchmarks=list(COLUMNS.desk.values()),
+    benchmarks=list(COLUMNS.small.values()),
     network="mlp(hidden=64)",
     search=None,
-    tables=[table("13", "accuracy", "acc", ROWS, COLUMNS.desk)],
+    tables=[table("13", "accuracy", "acc", ROWS, COLUMNS.small)],
 )

@@ -9,7 +9,7 @@ STUDY = PAPER.full.with_(
     methods=chosen(ROWS) | {"hpg": {}},
     tables=[table("14", "accuracy", "acc", ROWS, COLUMNS.full, notes=NOTE)],
 )
-DESK = PAPER.desk.with_(
-    methods=chosen(ROWS, METHODS.desk) | {"hpg": {}},
-    tables=[table("14", "accuracy", "acc", ROWS, COLUMNS.desk, notes=NOTE)],
+SMALL = PAPER.small.with_(
+    methods=chosen(ROWS, METHODS.small) | {"hpg": {}},
+    tables=[table("14", "accuracy", "acc", ROWS, COLUMNS.small, notes=NOTE)],
 )

@@ -19,7 +19,7 @@ from PIL import Image
 from raycl.benchmarks import Recipe, sources
 from raycl.benchmarks.base import splits_hash
 from raycl.benchmarks.federated import FcelebaTen, FcelebaTwenty, FemnistTen, FemnistTenPrm, distinct
-from raycl.benchmarks.sources.base import Reading
+from raycl.benchmarks.sources.base import SourceFiles
 from raycl.benchmarks.sources.femnist import LeafIndex
 from raycl.errors import UserError
 from raycl.registry import load, recipe
@@ -403,7 +403,7 @@ def test_an_index_without_pictures_is_said_in_one_line(tmp_path: Path, empty: Pa
 
 
 def test_cats_own_index_is_read(real_data: Path) -> None:
-    index = LeafIndex.find(Reading(real_data, real_data), ("fceleba_index",))
+    index = LeafIndex.find(SourceFiles(real_data, real_data), ("fceleba_index",))
     assert index is not None and index.pseudo_users
     found = index.read(list, 2)
     assert found.names == tuple(str(number) for number in range(93))

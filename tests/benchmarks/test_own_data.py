@@ -20,7 +20,7 @@ from raycl.errors import UserError
 from raycl.method import Method
 from raycl.registry import load
 from raycl.runs.build import make_benchmark
-from raycl.runs.checkpoints import Format
+from raycl.runs.checkpoints import CheckpointFormat
 from raycl.specs import RunSpec
 from raycl.study.cells import Cell
 from raycl.study.expand import cells_of
@@ -149,7 +149,9 @@ def test_a_worker_needs_no_path(kind: str, mine: Path) -> None:
     assert found.name == wanted.name
     for task in (found.tasks[1], pickle.loads(packed)):
         assert torch.equal(task.test.take(slice(None)), wanted.tasks[1].test.take(slice(None)))
-    form = Format(found, Method)  # what a checkpoint says of a task is found in the run's own benchmark
+    form = CheckpointFormat(
+        found, Method
+    )  # what a checkpoint says of a task is found in the run's own benchmark
     assert form.from_bytes(form.to_bytes(found.tasks[1]), "cpu") is found.tasks[1]
 
 

@@ -190,7 +190,7 @@ def few(benchmark: Benchmark, count: int = 8) -> Benchmark:
 
 def wants_nothing(name: str) -> bool:
     """Whether the method needs no masks that another run must make first."""
-    return registry.method(name).wants.__func__ is Method.wants.__func__  # type: ignore[attr-defined]
+    return registry.method(name).required_masks.__func__ is Method.required_masks.__func__  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("mixed")
@@ -203,7 +203,7 @@ def test_every_method_learns_tasks_of_different_kinds(name: str, on: str) -> Non
     benchmark = few(load(on))
     own = {"head": "own"} if getattr(registry.method(name).Config(), "head", "own") == "shared" else {}
     subject = toys.method(name, benchmark, network, **own)
-    reports = list(sequence.run(subject, benchmark, toys.fit_for(name, epochs=1), evaluate="ends"))
+    reports = list(sequence.run_sequence(subject, benchmark, toys.fit_for(name, epochs=1), evaluate="ends"))
     accuracies = reports[-1].test
     assert sorted(accuracies) == list(range(20))
     assert all(math.isfinite(value) and 0 <= value <= 1 for value in accuracies.values())

@@ -20,7 +20,7 @@ from raycl.benchmarks.transforms import (
     Scramble,
     Style,
 )
-from raycl.tasks import ArraySplit, Augment, Pooled, Transform, augments, drawn
+from raycl.tasks import ArraySplit, Augment, Pooled, Transform, augments, training_samples
 
 PLAIN = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 SOME: list[Transform] = [
@@ -201,12 +201,12 @@ def test_augmentation_comes_before_transforms_and_only_in_training() -> None:
     plain = ArraySplit(images, rows, rows, (0.0,), (1.0,), (Permute(np.array([3, 2, 1, 0])),))
     split = replace(plain, augment=Doubled())
     assert torch.equal(split.take(rows), plain.take(rows))
-    assert torch.equal(drawn(split, rows, rng()), 2 * plain.take(rows))
-    assert torch.equal(drawn(plain, rows, rng()), plain.take(rows))
+    assert torch.equal(training_samples(split, rows, rng()), 2 * plain.take(rows))
+    assert torch.equal(training_samples(plain, rows, rng()), plain.take(rows))
     assert augments(split) and not augments(plain)
     pooled = Pooled([(0, plain), (1, split)])
     assert augments(pooled)
-    mixed = drawn(pooled, np.array([3, 0]), rng())
+    mixed = training_samples(pooled, np.array([3, 0]), rng())
     assert torch.equal(mixed, torch.cat([2 * plain.take(rows[1:]), plain.take(rows[:1])]))
     assert torch.equal(pooled.take(np.array([3, 0])), plain.take(np.array([1, 0])))
 

@@ -8,6 +8,6 @@ STUDY = Study(
     benchmarks=["digits_split"],
     network="mlp(hidden=16, drop1=0.0, drop2=0.0)",
     fit={"epochs": 2, "lr": 0.1},
-    search=Search(trials=3, width=2, startup=2),
+    search=Search(trials=3, concurrency=2, startup_trials=2),
     final=Seeds(1, 2),
 )

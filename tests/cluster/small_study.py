@@ -1,6 +1,6 @@
 """Seventy-five tasks of a moment each: what the faults strike."""
 
-from raycl import Float, R, Search, Seeds, Study
+from raycl import Float, Resources, Search, Seeds, Study
 
 STUDY = Study(
     name="faults",
@@ -12,7 +12,7 @@ STUDY = Study(
     benchmarks=["digits_split"],
     network="mlp(hidden=16, drop1=0.0, drop2=0.0)",
     fit={"epochs": 2, "lr": 0.1},
-    search=Search(trials=4, width=2, startup=2),
+    search=Search(trials=4, concurrency=2, startup_trials=2),
     final=Seeds(1, 2),
-    resources={"*": R(cpus=1, memory=1.5, silence=0.5)},
+    resources={"*": Resources(cpus=1, memory=1.5, stall_minutes=0.5)},
 )

@@ -80,7 +80,7 @@ def test_every_recipe_is_in_it() -> None:
 
 def test_targets_and_codes_are_real() -> None:
     from raycl import api
-    from raycl.tune.lifeline import GONE
+    from raycl.tune.cluster_watch import GONE
 
     makefile = (HOME / "Makefile").read_text()
     targets = re.findall(r"`make (\w+)`", GUIDE)
@@ -91,13 +91,13 @@ def test_targets_and_codes_are_real() -> None:
 
 
 def test_the_resources_in_it_are_a_studys() -> None:
-    from raycl import R, Study
+    from raycl import Resources, Study
 
     [block] = blocks("python")
-    names: dict[str, object] = {"R": R}
+    names: dict[str, object] = {"Resources": Resources}
     exec(block, names)
     study = Study(methods={"cat": {}}, benchmarks=["digits_split"], resources=names["resources"])
-    assert study.resources["*"] == R(cpus=1, gpus=0.25)
+    assert study.resources["*"] == Resources(cpus=1, gpus=0.25)
 
 
 def test_it_is_short() -> None:

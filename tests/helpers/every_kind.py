@@ -12,7 +12,7 @@ STUDY = Study(
     benchmarks=["digits_permuted(tasks=3, first=1)"],
     network="mlp(hidden=8, drop1=0.0, drop2=0.0)",
     fit={"epochs": 1, "lr": 0.1, "stop": "never"},
-    search=Search(trials=4, width=2, startup=2),
+    search=Search(trials=4, concurrency=2, startup_trials=2),
     final=Seeds(1, 2),
 )
 """

@@ -63,16 +63,16 @@ class WatchedFit(Fit):
 
     watched = 0
 
-    def __call__(self, who: Any, task: Any, **kwargs: Any) -> Any:
-        groups = kwargs.get("over") or who.trainable(task.index)
+    def __call__(self, learner: Any, task: Any, **kwargs: Any) -> Any:
+        groups = kwargs.get("over") or learner.trainable(task.index)
         free = {id(t) for group in groups for t in (group["params"] if isinstance(group, dict) else [group])}
-        whole = who if isinstance(who, nn.Module) else nn.Module()
+        whole = learner if isinstance(learner, nn.Module) else nn.Module()
         still = {n: p for n, p in whole.named_parameters() if id(p) not in free}
         before = {name: p.detach().clone() for name, p in still.items()}
         others = {n: b for n, b in whole.named_buffers() if _of_another_task(n, task.index)}
-        others = {} if getattr(who, "joint", False) else others  # one set of statistics for all
+        others = {} if getattr(learner, "joint", False) else others  # one set of statistics for all
         before |= {name: b.clone() for name, b in others.items()}
-        fitted = super().__call__(who, task, **kwargs)
+        fitted = super().__call__(learner, task, **kwargs)
         moved = [name for name, t in {**still, **others}.items() if not same_bits(before[name], t.detach())]
         assert not moved, f"moved though not trainable: {moved}"
         self.watched += len(before)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from raycl.method import Method
 from raycl.runs.result import Result
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.space import Float
 from raycl.specs import RunSpec
@@ -22,7 +22,7 @@ MiB = 2**20
 class Alone(Method):
     """Stands in for the reference of forward transfer."""
 
-    reference: ClassVar[bool] = True
+    is_reference: ClassVar[bool] = True
 
 
 class Other(Method):
@@ -42,7 +42,7 @@ def reports(
     epochs: int = 4,
     parameters: int = 9000,
     stored: int = 37_000,
-) -> tuple[Report, ...]:
+) -> tuple[TaskReport, ...]:
     """One report per row of the accuracy matrix; a row may be shorter than there are tasks.
 
     Args:
@@ -51,7 +51,7 @@ def reports(
     """
     val = test if val is None else val
     return tuple(
-        Report(
+        TaskReport(
             task=t,
             val=dict(enumerate(val[t])),
             test=dict(enumerate(test[t])),
@@ -69,7 +69,7 @@ def reports(
 
 
 def put(
-    store: Store, spec: RunSpec, rows: Sequence[Report], status: Any = "done", **provenance: Any
+    store: Store, spec: RunSpec, rows: Sequence[TaskReport], status: Any = "done", **provenance: Any
 ) -> Result:
     """A result in the store."""
     about = {"started": 1_700_000_000.0, "seconds": 2.0, "torch": "2.9", "device": "cpu", **provenance}
@@ -80,7 +80,7 @@ def put(
 
 
 def put_trials(
-    store: Store, cell: Cell, trials: Sequence[tuple[dict[str, Any], Sequence[Report] | None]]
+    store: Store, cell: Cell, trials: Sequence[tuple[dict[str, Any], Sequence[TaskReport] | None]]
 ) -> None:
     """Proposals and their results; None instead of reports is a diverged one."""
     for n, (params, rows) in enumerate(trials):
@@ -111,7 +111,7 @@ def cells(of: Study) -> dict[str, Cell]:
     return {cell.name: cell for cell in cells_of(of)}
 
 
-SEARCH = Search(trials=3, width=1, startup=2)
+SEARCH = Search(trials=3, concurrency=1, startup_trials=2)
 RATE = Float(0.001, 1.0, log=True)
 
 ONE = {1: two_tasks(0.90, 0.80, 0.90), 2: two_tasks(0.92, 0.82, 0.92)}

@@ -112,7 +112,7 @@ class Threads(Method):
     class Config(Method.Config):
         name: str = ""  # makes another run of it
 
-    def figures(self, task: int) -> dict[str, object]:
+    def diagnostics(self, task: int) -> dict[str, object]:
         return {"threads": torch.get_num_threads(), "cwd": os.getcwd()}
 
 

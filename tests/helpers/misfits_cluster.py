@@ -32,7 +32,7 @@ except UserError as error:
 JOIN = """
 import sys
 from raycl.errors import UserError
-from raycl.tune.fitness.joining import check_address
+from raycl.tune.fitness.address_check import check_address
 try:
     print(check_address(sys.argv[1]))
 except UserError as error:

@@ -114,9 +114,9 @@ Search(trials=0)
 Grid({})
 Grid({'fit.lr': [0.1]})
 Grid({'method.lamb': []})
-R(cpus=2)
-R(cpus=-1)
-R(gpus=0.5)
+Resources(cpus=2)
+Resources(cpus=-1)
+Resources(gpus=0.5)
 0x10
 1_000
 01
@@ -131,7 +131,7 @@ _FIELDS = """
 methods methods.hat methods.hat.method methods.hat.method.lamb methods.hat.search methods.a,b
 methods.hat.benchmarks methods.hat.network methods.hat.preset methods.hat.fit.lr methods.x.y
 methods.[x].fit.lr benchmarks benchmarks.0 network name preset fit fit.lr fit.epochs fit.batch
-fit.optimiser fit.milestones fit.nosuch search search.trials search.width search.x final final.0
+fit.optimiser fit.milestones fit.nosuch search search.trials search.concurrency search.x final final.0
 orders protocol resources resources.* resources.hat/*.cpus numerics evaluate paper views sheets
 tables folder file . .. search.
 """
@@ -176,8 +176,8 @@ Seeds(1, 2)
 Search()
 Search(trials=2)
 Grid({'fit.lr': [0.1, 0.2]})
-R()
-R(cpus=2)
+Resources()
+Resources(cpus=2)
 range(3)
 __import__('numpy').float64(1)
 __import__('numpy').arange(3)

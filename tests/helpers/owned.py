@@ -12,7 +12,7 @@ from raycl.method import World
 from raycl.networks import Start
 from raycl.networks._backbone import state_of
 from raycl.runs.artefacts import Pretrained
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
 from raycl.training.presets import fit_of
@@ -39,9 +39,9 @@ def made(on: Benchmark, network: str, inputs: dict[str, Any], name: str = "packn
     """As `toys.method`, with inputs."""
     kind, net = registry.method(name), registry.network(network)
     settings = calls.parse(network, "network").settings(net.Config, "network")
-    start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, 0)
+    start = Start(net, make_config(net.Config, settings, "network"), on.input_shape, on.classes, 0)
     streams.reseed(0, "method")
-    return kind(World(on.input_shape, on.classes, start, inputs), filled(kind.Config, config, name))
+    return kind(World(on.input_shape, on.classes, start, inputs), make_config(kind.Config, config, name))
 
 
 def pretrained(on: Benchmark, network: str, preset: str, epochs: int) -> Pretrained:
@@ -49,7 +49,7 @@ def pretrained(on: Benchmark, network: str, preset: str, epochs: int) -> Pretrai
     plain: Any = toys.method("finetune", on, network)
     loop = toys.fit()
     loop.begin(0)
-    loop(plain, on.tasks[0], config=filled(Fit.Config, fit_of(preset, epochs), preset))
+    loop(plain, on.tasks[0], config=make_config(Fit.Config, fit_of(preset, epochs), preset))
     return Pretrained(state_of(plain.net), 1.5, loop.epochs["main"], loop.updates)
 
 
@@ -60,9 +60,9 @@ class Noting(Fit):
         super().__init__(config)
         self.calls: list[tuple[Fit.Config, dict[str, Any]]] = []
 
-    def __call__(self, who: Any, task: Any, **how: Any) -> Any:
+    def __call__(self, learner: Any, task: Any, **how: Any) -> Any:
         self.calls.append((how.get("config") or self.config, how))
-        return super().__call__(who, task, **how)
+        return super().__call__(learner, task, **how)
 
 
 def shrinks(packnet: Any, on: Benchmark, task: int, settings: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class Rude(Method):
     def leave(self) -> None:
         """Nothing: the decent one."""
 
-    def figures(self, task: int) -> dict[str, Any]:
+    def diagnostics(self, task: int) -> dict[str, Any]:
         return {"pid": os.getpid()}
 
 

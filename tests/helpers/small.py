@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raycl import calls, registry
 from raycl.networks import Start
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.supermasks.bank import Backbone, backbone_of
 from raycl.tasks import Benchmark, Task
 
@@ -22,7 +22,7 @@ def backbone(
 ) -> Backbone:
     kind = registry.network(network)
     settings = calls.parse(network, "network").settings(kind.Config, "network")
-    start = Start(kind, filled(kind.Config, settings, "network"), shape, (classes,), 0)
+    start = Start(kind, make_config(kind.Config, settings, "network"), shape, (classes,), 0)
     return backbone_of(start(width), 0, "kaiming_normal")
 
 

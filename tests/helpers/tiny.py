@@ -21,7 +21,7 @@ def tiny(methods: dict[str, Any], **changes: Any) -> Study:
         "benchmarks": ["digits_split"],
         "network": "mlp(hidden=8, drop1=0.0, drop2=0.0)",
         "fit": {"epochs": 2, "lr": 0.1},
-        "search": Search(trials=3, width=2, startup=2),
+        "search": Search(trials=3, concurrency=2, startup_trials=2),
         "final": Seeds(1, 2),
         "folder": HERE,
     }
@@ -30,20 +30,20 @@ def tiny(methods: dict[str, Any], **changes: Any) -> Study:
 
 def on_ray(study: Study, store: Path, at_once: int | None = None) -> Agenda:
     """Play a study on the cluster that is joined."""
-    from raycl.tune.launch import play_on_ray
+    from raycl.tune.launch import run_on_ray
     from raycl.tune.proposals import tpe
 
     cells = cells_of(study)
     agenda = Agenda(cells, Store(store).open(), tpe)
-    play_on_ray(study, agenda, cells, shipped=False, at_once=at_once)
+    run_on_ray(study, agenda, cells, shipped=False, at_once=at_once)
     return agenda
 
 
 def in_process(study: Study, store: Path) -> Agenda:
     """Play a study in this process."""
-    from raycl.study.local import play_here
+    from raycl.study.local import run_locally
     from raycl.tune.proposals import tpe
 
     agenda = Agenda(cells_of(study), Store(store).open(), tpe)
-    play_here(agenda)
+    run_locally(agenda)
     return agenda

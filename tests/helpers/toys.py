@@ -16,8 +16,8 @@ from raycl import calls, registry, streams
 from raycl.method import Method, World
 from raycl.networks import Block, Blocks, Heads, Start
 from raycl.runs import sequence
-from raycl.runs.sequence import Report
-from raycl.space import filled
+from raycl.runs.sequence import TaskReport
+from raycl.space import make_config
 from raycl.supermasks.bank import backbone_of, random_mask
 from raycl.tasks import ArraySplit, Benchmark, Split, Task
 from raycl.training.fit import Fit
@@ -118,8 +118,8 @@ def method(name: str, on: Benchmark, network: str = "mlp(hidden=32)", seed: int 
     kind = registry.method(name)
     net = registry.network(network)
     settings = calls.parse(network, "network").settings(net.Config, "network")
-    start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, seed)
-    made = filled(kind.Config, config or BRIEF.get(name, {}), name)
+    start = Start(net, make_config(net.Config, settings, "network"), on.input_shape, on.classes, seed)
+    made = make_config(kind.Config, config or BRIEF.get(name, {}), name)
     world = World(on.input_shape, on.classes, start, inputs_for(kind, made, start))
     streams.reseed(seed, "method")
     return kind(world, made)
@@ -142,7 +142,7 @@ def benchmark_for(name: str, classes: Sequence[int] = CLASSES, **sizes: Any) -> 
 
 def fit(seed: int = 0, **settings: Any) -> Fit:
     """A training loop with `CALM` settings, or others."""
-    return Fit(filled(Fit.Config, CALM | settings, "fit"), seed=seed)
+    return Fit(make_config(Fit.Config, CALM | settings, "fit"), seed=seed)
 
 
 def fit_for(name: str, seed: int = 0, **settings: Any) -> Fit:
@@ -157,9 +157,9 @@ def works_on(name: str, network: str) -> bool:
 
 def learn(
     subject: Method, on: Benchmark, loop: Fit, evaluate: sequence.Evaluate | None = None
-) -> list[Report]:
+) -> list[TaskReport]:
     """Learn all tasks."""
-    return list(sequence.run(subject, on, loop, evaluate=evaluate))
+    return list(sequence.run_sequence(subject, on, loop, evaluate=evaluate))
 
 
 def learn_one(subject: Method, on: Benchmark, loop: Fit, task: int) -> None:

@@ -83,7 +83,7 @@ def test_the_memory_is_the_last_m_of_each_class() -> None:
     toys.learn_one(agem, on, toys.fit(epochs=1), 1)
     assert agem.inputs.flatten().tolist() == [2, 3, 4, 5, 6, 13, 14, 15, 16]
     assert agem.labels.tolist() == [0, 0, 1, 1, 2, 0, 0, 1, 1] and agem.origins.tolist() == [0] * 5 + [1] * 4
-    assert agem.figures(1)["stored_samples"] == 9
+    assert agem.diagnostics(1)["stored_samples"] == 9
     n = sum(p.numel() for p in agem.net.parameters())
     assert agem.stored_bytes() == 4 * n + 9 * (4 + 8 + 8) and agem.count_parameters() == n
 
@@ -164,7 +164,7 @@ def test_while_gradients_agree_it_is_finetuning_bit_for_bit() -> None:
         toys.learn_one(subject, on, loop, 0)
         equal_heads(subject)
         toys.learn_one(subject, on, loop, 1)
-    assert agem.figures(1)["projected"] == 0.0 and agem.steps == 6 * 3
+    assert agem.diagnostics(1)["projected"] == 0.0 and agem.steps == 6 * 3
     facts.assert_same_state(facts.state(agem.net), facts.state(plain.net))
 
 
@@ -180,7 +180,7 @@ def test_where_gradients_disagree_the_first_task_is_kept_longer() -> None:
         toys.learn_one(subject, on, loop, 1)
         losses[name] = loop.loss(subject, 0, on.tasks[0].train) - before
         if name == "agem":
-            assert subject.figures(1)["projected"] > 0
+            assert subject.diagnostics(1)["projected"] > 0
     assert losses["agem"] < 0.01 < losses["finetune"]
 
 

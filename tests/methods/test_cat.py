@@ -59,13 +59,13 @@ def test_a_task_like_an_earlier_one_is_found_similar_and_another_is_not() -> Non
     cat: Any = toys.method("cat", on, seed=2)
     loop = toys.fit_for("cat", 2, **toys.EAGER | {"lr": 0.03, "batch": 6, "epochs": 15})
     reports = toys.learn(cat, on, loop)
-    assert [r.figures["similar"] for r in reports] == [[], [0], []]
-    assert [sorted(r.figures["transfer"]) for r in reports] == [
+    assert [r.diagnostics["similar"] for r in reports] == [[], [0], []]
+    assert [sorted(r.diagnostics["transfer"]) for r in reports] == [
         [],
         ["0", "reference"],
         ["0", "1", "reference"],
     ]
-    second, third = (r.figures["transfer"] for r in reports[1:])
+    second, third = (r.diagnostics["transfer"] for r in reports[1:])
     assert second["0"] > second["reference"] + 0.05
     assert third["reference"] > max(third["0"], third["1"]) + 0.2
     open_to = [[bool(m.all()) for m in cat.unblocked[t].buffers()] for t in range(3)]
@@ -89,7 +89,7 @@ def test_similar_is_strictly_better_and_measured_where_samples_are(
     better = [k for k in (0, 1) if cat.transfer[str(k)] > cat.transfer["reference"]]
     assert cat.similar[2] == better
 
-    def accuracy(who: Any, task: Task, fit: Any, name: str) -> float:
+    def accuracy(learner: Any, task: Task, fit: Any, name: str) -> float:
         asked.append(name)
         return {"reference": 0.5, "0": 0.5, "1": 0.51}[name]
 
@@ -106,13 +106,15 @@ def test_the_similarity_test_trains_maps_and_a_network_of_its_own_and_nothing_el
     before, fitted = facts.state(cat), []
 
     class Noting(facts.WatchedFit):
-        def __call__(self, who: Any, task: Any, **kwargs: Any) -> Any:
-            start = facts.state(who)
-            result = super().__call__(who, task, **kwargs)
+        def __call__(self, learner: Any, task: Any, **kwargs: Any) -> Any:
+            start = facts.state(learner)
+            result = super().__call__(learner, task, **kwargs)
             moved = {
-                name for name, value in facts.state(who).items() if not facts.same_bits(value, start[name])
+                name
+                for name, value in facts.state(learner).items()
+                if not facts.same_bits(value, start[name])
             }
-            fitted.append((kwargs["stream"], kwargs["account"], who, start, moved, task))
+            fitted.append((kwargs["stream"], kwargs["account"], learner, start, moved, task))
             return result
 
     cat.find_similar([0], on.tasks[1], Noting(toys.fit_for("cat", epochs=2).config))
@@ -397,9 +399,9 @@ def test_the_chosen_head_stays_and_is_told() -> None:
     cat: Any = toys.method("cat", on)
     judging(cat, 0, 1)
     loop = toys.fit_for("cat", epochs=3)
-    figures = [report.figures for report in toys.learn(cat, on, loop)]
-    assert {t for t in range(3) if figures[t]["head"] == "attention"} == cat.by_attention
-    assert figures[2]["similar"] == [0, 1]
+    diagnostics = [report.diagnostics for report in toys.learn(cat, on, loop)]
+    assert {t for t in range(3) if diagnostics[t]["head"] == "attention"} == cat.by_attention
+    assert diagnostics[2]["similar"] == [0, 1]
     del cat.find_similar
     cat.train(False)
     x = on.tasks[2].val.take(slice(None))
@@ -438,6 +440,6 @@ def test_settings_that_make_no_sense(field: str, value: float, message: str) -> 
 
 def test_presets_say_what_the_studies_change() -> None:
     kind = registry.method("cat")
-    assert kind.presets["spg"] == {"method.attention_weight": 1.0}
-    assert set(kind.presets["prm"]) == {"method.lamb", "method.smax", "method.n_head"}
-    assert str(kind.presets["prm"]["method.n_head"]) == "{1, 5}"
+    assert kind.preset_overrides["spg"] == {"method.attention_weight": 1.0}
+    assert set(kind.preset_overrides["prm"]) == {"method.lamb", "method.smax", "method.n_head"}
+    assert str(kind.preset_overrides["prm"]["method.n_head"]) == "{1, 5}"

@@ -69,7 +69,7 @@ def test_first_task_is_learnt_from_scratch_and_later_ones_are_not() -> None:
             toys.learn_one(subject, on, toys.fit(epochs=2), task)
     left, right = (facts.logits(subject, on, (0, 1)) for subject in (copies, one))
     assert facts.same_bits(left[0], right[0]) and not facts.same_bits(left[1], right[1])
-    assert one.reference and not copies.reference  # transfer is measured from scratch, not from a copy
+    assert one.is_reference and not copies.is_reference  # transfer is measured from scratch, not from a copy
 
 
 @pytest.mark.parametrize("start", ["previous", "first"])

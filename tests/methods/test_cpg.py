@@ -13,7 +13,7 @@ from torch import Tensor
 from raycl.errors import UserError
 from raycl.masks import unpack
 from raycl.methods._picks import Picker
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.tasks import Batch, Benchmark, Task, Update
 from raycl.training.fit import Fit, Fitted
 from tests.helpers import facts, toys
@@ -28,7 +28,7 @@ LAYER = "body.0.layer.weight"
 
 def cpg_of(on: Benchmark, network: str = "mlp(hidden=16)", goals: Any = (), **config: Any) -> Any:
     """CPG with cheap settings and accuracy goals by task."""
-    reports = [Report(t, {t: goal}, {}, {}, 0, {}, 0.0, 0, 0, 0) for t, goal in enumerate(goals)]
+    reports = [TaskReport(t, {t: goal}, {}, {}, 0, {}, 0.0, 0, 0, 0) for t, goal in enumerate(goals)]
     return made(on, network, {"goals": reports} if reports else {}, "cpg", **QUICK | config)
 
 
@@ -243,10 +243,10 @@ def test_goals_come_with_the_reports_of_another_run(goal: float, cuts: list[floa
     cpg = cpg_of(on, goals=[goal] * 3)
     for task, cut in enumerate(cuts):
         toys.learn_one(cpg, on, toys.fit(epochs=1), task)
-        figures = cpg.figures(task)
-        assert (figures["goal"], figures["cut"], figures["goal_met"]) == (goal, cut, goal == 0.0)
-        assert figures["survivor_share"] == pytest.approx(1 - cut, abs=0.01)
-        assert [*figures["accuracies"]] == ["0", "0.3", "0.6"][: 3 if goal == 0 else [3, 2, 1][task]]
+        diagnostics = cpg.diagnostics(task)
+        assert (diagnostics["goal"], diagnostics["cut"], diagnostics["goal_met"]) == (goal, cut, goal == 0.0)
+        assert diagnostics["survivor_share"] == pytest.approx(1 - cut, abs=0.01)
+        assert [*diagnostics["accuracies"]] == ["0", "0.3", "0.6"][: 3 if goal == 0 else [3, 2, 1][task]]
 
 
 def test_without_reports_the_goal_is_the_tasks_own_accuracy() -> None:
@@ -264,7 +264,7 @@ def test_without_reports_the_goal_is_the_tasks_own_accuracy() -> None:
     for task in (0, 1):
         toys.learn_one(cpg, on, toys.fit(epochs=3), task)
         goal, accuracy = found[task]
-        assert goal == accuracy == cpg.figures(task)["goal"] == cpg.figures(task)["accuracies"]["0"]
+        assert goal == accuracy == cpg.diagnostics(task)["goal"] == cpg.diagnostics(task)["accuracies"]["0"]
 
 
 def test_without_validation_images_training_images_decide() -> None:
@@ -282,7 +282,7 @@ def test_what_is_reported_of_a_stage_is_of_the_weights_it_leaves() -> None:
     cpg, loop = cpg_of(on, goals=[0.0] * 3, repick_epochs=0), toys.fit(epochs=2)
     for task in (0, 1):
         toys.learn_one(cpg, on, loop, task)
-        assert loop.accuracy(cpg, task, on.tasks[task].val) == cpg.figures(task)["accuracies"]["0.6"]
+        assert loop.accuracy(cpg, task, on.tasks[task].val) == cpg.diagnostics(task)["accuracies"]["0.6"]
 
 
 def test_pruning_follows_a_cubic_and_what_is_pruned_stays_nothing() -> None:
@@ -461,7 +461,7 @@ def test_what_earlier_tasks_own_keeps_its_bits(bn_mode: str, settings: dict[str,
         assert all(facts.same_bits(now[earlier], value) for earlier, value in logits.items())
         logits = now
     assert len(cpg.picks) == 2 and not cpg.real
-    assert all(0 < cpg.figures(task)["picked_share"] <= 1 for task in (1, 2))
+    assert all(0 < cpg.diagnostics(task)["picked_share"] <= 1 for task in (1, 2))
 
 
 def test_picks_matter_and_are_learnt() -> None:
@@ -469,7 +469,7 @@ def test_picks_matter_and_are_learnt() -> None:
     cpg = cpg_of(on, repick_epochs=0)
     for task in (0, 1):
         toys.learn_one(cpg, on, toys.fit(epochs=6), task)
-    assert 0 < cpg.figures(1)["picked_share"] < 1
+    assert 0 < cpg.diagnostics(1)["picked_share"] < 1
     before = facts.logits(cpg, on, [1])[1]
     cpg.picks[1] = tuple(bits | 255 for bits in cpg.picks[1])
     assert not facts.same_bits(facts.logits(cpg, on, [1])[1], before)
@@ -505,7 +505,7 @@ def test_what_is_stored() -> None:
     for report, head in zip(toys.learn(cpg, on, toys.fit(epochs=1)), heads, strict=True):
         picks = math.ceil(36 / 8) + 512 // 8
         added = 4 * head + (4 * 16 + picks if report.task else 0)
-        assert report.figures["task_bytes"] == added == report.stored_bytes - stored
+        assert report.diagnostics["task_bytes"] == added == report.stored_bytes - stored
         stored = report.stored_bytes
         assert report.parameters == body + sum(heads) + 2 * (8 + weights)
 

@@ -46,8 +46,8 @@ def test_strength_zero_is_hat_bit_for_bit() -> None:
     assert any(bool((f > 0).any()) for f in ehat.fisher)  # type: ignore[attr-defined]
     facts.assert_same_state(facts.state(hat), {name: state[name] for name in facts.state(hat)})
     for one, other in zip(mine, theirs, strict=True):
-        assert (one.val, one.test, one.epochs, one.updates, one.parameters, one.figures) == (
-            other.val, other.test, other.epochs, other.updates, other.parameters, other.figures,
+        assert (one.val, one.test, one.epochs, one.updates, one.parameters, one.diagnostics) == (
+            other.val, other.test, other.epochs, other.updates, other.parameters, other.diagnostics,
         )  # fmt: skip
 
 

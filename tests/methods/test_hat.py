@@ -168,11 +168,11 @@ def test_figures_by_hand() -> None:
     hat: Any = toys.method("hat", on, "mlp(hidden=2)")  # 16 inputs, 2 and 2 units
     hat.used[0].copy_(torch.tensor([1.0, 0.9995]))
     hat.used[1].copy_(torch.tensor([1.0, 0.0]))
-    figures = hat.figures(0)
-    assert figures["blocked_layers"] == {"fc1": 17 / 34, "fc2": 2 / 6}  # fc2: weight (0, 0) and bias 0
-    assert figures["blocked"] == 19 / 40
-    assert figures["nearly_blocked"] == (34 + 3) / 40  # and all of unit 1, and weight (0, 1)
-    assert figures["capacity_used"] == pytest.approx(2.9995 / 4)
+    diagnostics = hat.diagnostics(0)
+    assert diagnostics["blocked_layers"] == {"fc1": 17 / 34, "fc2": 2 / 6}  # fc2: weight (0, 0) and bias 0
+    assert diagnostics["blocked"] == 19 / 40
+    assert diagnostics["nearly_blocked"] == (34 + 3) / 40  # and all of unit 1, and weight (0, 1)
+    assert diagnostics["capacity_used"] == pytest.approx(2.9995 / 4)
 
 
 def test_parameters_and_bytes() -> None:
@@ -189,5 +189,5 @@ def test_capacity_used_never_shrinks() -> None:
     on = toys.benchmark()
     hat: Any = toys.method("hat", on)
     reports = toys.learn(hat, on, toys.fit(epochs=2))
-    used = [report.figures["capacity_used"] for report in reports]
+    used = [report.diagnostics["capacity_used"] for report in reports]
     assert used == sorted(used) and 0 < used[0] <= 1

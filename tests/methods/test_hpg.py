@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from raycl import registry
-from raycl.space import filled
+from raycl.space import make_config
 from tests.helpers import facts, toys
 
 PULLING: dict[str, Any] = {"momentum": 0.9, "weight_decay": 1e-2, "epochs": 3}
@@ -28,10 +28,10 @@ def test_what_exceeds_the_threshold_is_blocked() -> None:
     blocked = hpg.blocking()
     assert blocked[0].view(-1)[:5].tolist() == [0.0, 1.0, 0.0, 1.0, 0.0]  # strictly above
     assert all(b.dtype == a.dtype for a, b in zip(hpg.accumulated, blocked, strict=True))
-    figures = hpg.figures(0)
-    assert figures["blocked"] == 2 / (64 + 4 + 16 + 4)
-    assert figures["blocked_layers"] == {"fc1": 2 / 68, "fc2": 0.0}
-    assert figures["importance"] == pytest.approx((0.3 + 0.30001 + 0.29999 + 1.0) / 88)
+    diagnostics = hpg.diagnostics(0)
+    assert diagnostics["blocked"] == 2 / (64 + 4 + 16 + 4)
+    assert diagnostics["blocked_layers"] == {"fc1": 2 / 68, "fc2": 0.0}
+    assert diagnostics["importance"] == pytest.approx((0.3 + 0.30001 + 0.29999 + 1.0) / 88)
 
 
 def test_gradients_are_taken_or_left() -> None:
@@ -62,13 +62,15 @@ def test_gradients_are_taken_or_left() -> None:
 def test_above_one_it_is_finetuning_bit_for_bit() -> None:
     on = toys.benchmark()
     kind = registry.method("hpg").Config
-    assert filled(kind, {"threshold": 1.1}, "hpg").threshold == 1.1  # no domain forbids a value that is given
+    assert (
+        make_config(kind, {"threshold": 1.1}, "hpg").threshold == 1.1
+    )  # no domain forbids a value that is given
     hpg, plain = toys.method("hpg", on, threshold=1.1), toys.method("finetune", on)
     left = toys.learn(hpg, on, toys.fit(**PULLING))
     right = toys.learn(plain, on, toys.fit(**PULLING))
     facts.assert_same_state(facts.state(hpg.net), facts.state(plain.net))
     assert [r.test for r in left] == [r.test for r in right]
-    assert [r.figures["blocked"] for r in left] == [0.0] * 3
+    assert [r.diagnostics["blocked"] for r in left] == [0.0] * 3
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
@@ -132,7 +134,7 @@ def test_the_higher_the_threshold_the_less_is_blocked() -> None:
     shares = []
     for threshold in (-0.1, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0):
         fixed(hpg, threshold)
-        shares.append(hpg.figures(0)["blocked"])
+        shares.append(hpg.diagnostics(0)["blocked"])
     assert shares == sorted(shares, reverse=True) and len(set(shares)) == 7
     assert shares[0] == 1.0 and shares[-1] == 0.0
 

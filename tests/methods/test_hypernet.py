@@ -304,5 +304,5 @@ def test_nonsense_is_refused(field: str, value: Any, text: str) -> None:
 
 def test_layers_are_given_as_a_list_or_a_tuple() -> None:
     kind = registry.method("hypernet").Config
-    assert space.filled(kind, {"hidden": [50, 50]}, "hypernet") == kind(hidden=(50, 50))  # type: ignore[call-arg]
+    assert space.make_config(kind, {"hidden": [50, 50]}, "hypernet") == kind(hidden=(50, 50))  # type: ignore[call-arg]
     assert (50, 50) in space.space_of(kind)["hidden"] and (50,) not in space.space_of(kind)["hidden"]

@@ -16,7 +16,7 @@ from raycl.method import World
 from raycl.methods.impresslearn import ImpressLearn
 from raycl.networks import Start
 from raycl.probes import answers
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.bank import BasisMask, backbone_of, packed, random_mask
 from raycl.tasks import Batch, Benchmark
@@ -30,7 +30,7 @@ NETWORKS = {"mlp(hidden=16)": (1, 4, 4), "lenet_300_100": (1, 4, 4), "resnet18(n
 def start_of(on: Benchmark, network: str = "mlp(hidden=16)", seed: int = 0) -> Start:
     kind = registry.network(network)
     settings = calls.parse(network, "network").settings(kind.Config, "network")
-    return Start(kind, filled(kind.Config, settings, "network"), on.input_shape, on.classes, seed)
+    return Start(kind, make_config(kind.Config, settings, "network"), on.input_shape, on.classes, seed)
 
 
 def random_basis(start: Start, k: int, density: float = 0.3) -> list[BasisMask]:
@@ -168,8 +168,12 @@ def test_what_is_stored(hybrid: bool) -> None:
     alphas, bits = 3 * 4 * 8 * (2 if hybrid else 3), 3 * (head // 8 if hybrid else 0)
     assert subject.stored_bytes() == 4 * (body + head) + basis + alphas + bits
     assert subject.count_parameters() == alphas // 4 + (3 * head if hybrid else 0)
-    figures = subject.figures(0)
-    assert figures["basis_bytes"] == basis and figures["alpha_bytes"] == alphas // 3 and figures["k"] == 8
+    diagnostics = subject.diagnostics(0)
+    assert (
+        diagnostics["basis_bytes"] == basis
+        and diagnostics["alpha_bytes"] == alphas // 3
+        and diagnostics["k"] == 8
+    )
 
 
 def test_checkpoints_hold_the_basis_once() -> None:
@@ -196,7 +200,7 @@ def test_hybrid_trains_a_mask_of_the_last_layer_jointly() -> None:
     (mask,) = subject.masks(0)
     assert int(mask.sum()) == 3 * 16 - int(0.75 * 3 * 16) and not bool((drawn == scores).all())
     assert torch.equal(subject.effective(0)["heads.0.weight"], mask * subject.layers(0)["heads.0.weight"])
-    assert not bool((subject.alpha(0) == 1 / 8).any()) and subject.figures(0)["density"] == 0.25
+    assert not bool((subject.alpha(0) == 1 / 8).any()) and subject.diagnostics(0)["density"] == 0.25
 
 
 @pytest.mark.parametrize("values", ["signed", "soft", "weight_norm"])
@@ -219,13 +223,15 @@ def test_figures_say_how_coefficients_lie() -> None:
         subject.start(task)
     with torch.no_grad():
         subject.alphas["1"].copy_(torch.tensor([[-3.0, 0.25, 0.0], [1.0, 0.25, 2.0], [0.0, 0.5, 0.0]]))
-    figures = subject.figures(1)
-    assert figures["alpha_l1"] == [4.0, 1.0, 2.0] and figures["alpha_negative"] == pytest.approx(1 / 9)
-    assert figures["hit_by_layer"] == [1.0, 0.0, 1.0] and figures["hit_rate"] == pytest.approx(2 / 3)
-    assert figures["alpha_mass_by_layer"] == [0.25, 0.25, 1.0] and figures["alpha_mass"] == 0.5
+    diagnostics = subject.diagnostics(1)
+    assert diagnostics["alpha_l1"] == [4.0, 1.0, 2.0] and diagnostics["alpha_negative"] == pytest.approx(
+        1 / 9
+    )
+    assert diagnostics["hit_by_layer"] == [1.0, 0.0, 1.0] and diagnostics["hit_rate"] == pytest.approx(2 / 3)
+    assert diagnostics["alpha_mass_by_layer"] == [0.25, 0.25, 1.0] and diagnostics["alpha_mass"] == 0.5
     subject.alphas["1"].data.zero_()
-    json.dumps(subject.figures(1), allow_nan=False)
-    assert "hit_rate" not in make(on).figures(1)  # new tasks have no mask of their own
+    json.dumps(subject.diagnostics(1), allow_nan=False)
+    assert "hit_rate" not in make(on).diagnostics(1)  # new tasks have no mask of their own
 
 
 def test_a_basis_task_finds_its_own_mask() -> None:
@@ -241,7 +247,7 @@ def test_a_basis_task_finds_its_own_mask() -> None:
     subject = make(on, "mlp(hidden=64)", basis, basis="mixed", k_het=3, k_hom=5, stage="basis_gn")
     for report in toys.learn(subject, on, loop):
         assert report.test[report.task] > 0.9
-        assert report.figures["alpha_mass"] > 2 / 8  # twice the share at the start
+        assert report.diagnostics["alpha_mass"] > 2 / 8  # twice the share at the start
 
 
 # ---------------------------------------------------------------------- which masks make a basis
@@ -253,7 +259,9 @@ SPEC = RunSpec(
 
 
 def wanted(spec: RunSpec = SPEC, benchmark: str | None = None, **config: Any) -> tuple[MaskSpec, ...]:
-    return ImpressLearn.wants(dataclasses.replace(spec, config=config, benchmark=benchmark or spec.benchmark))
+    return ImpressLearn.required_masks(
+        dataclasses.replace(spec, config=config, benchmark=benchmark or spec.benchmark)
+    )
 
 
 def test_a_mask_depends_on_nothing_beyond_itself() -> None:
@@ -349,13 +357,13 @@ def test_a_basis_of_another_size_is_refused() -> None:
 
 
 def test_presets_are_table_3() -> None:
-    lamb = {name: keys["method.lamb"] for name, keys in ImpressLearn.presets.items()}
+    lamb = {name: keys["method.lamb"] for name, keys in ImpressLearn.preset_overrides.items()}
     assert lamb == {"impresslearn_alpha_mnist": 0.0, "impresslearn_alpha_cifar": 0.005,
                     "impresslearn_alpha_imagenet": 0.005}  # fmt: skip
     assert [(PRESETS[name].fit["lr"], PRESETS[name].fit["batch"]) for name in lamb] == [
         (0.002, 128), (0.02, 64), (0.0025, 96)
     ]  # fmt: skip
-    assert {keys["method.basis_preset"] for keys in ImpressLearn.presets.values()} <= set(PRESETS)
+    assert {keys["method.basis_preset"] for keys in ImpressLearn.preset_overrides.values()} <= set(PRESETS)
 
 
 def test_masks_that_keep_nothing_silence_the_network() -> None:
@@ -385,5 +393,5 @@ def test_inference_mixes_the_real_masks_of_the_tasks_learnt(how: str) -> None:
         guess = subject.learnt[answers.found(how, found, [x], subject.config.steps).task]
         torch.testing.assert_close(subject(x, 1), given(x, guess))
     assert not subject.answers_stay
-    figures = subject.examine(on.tasks, toys.fit())
-    assert {"task_inference_acc", "task_inference_acc_normalised", "overlap_ratio"} <= figures.keys()
+    diagnostics = subject.examine(on.tasks, toys.fit())
+    assert {"task_inference_acc", "task_inference_acc_normalised", "overlap_ratio"} <= diagnostics.keys()

@@ -152,7 +152,7 @@ def test_kernels_of_one_weight_are_elements(soft: bool) -> None:
     left, right = subjects
     facts.assert_same_state(facts.state(left), facts.state(right))
     for task in (1, 2):
-        assert left.figures(task) == right.figures(task) and left.figures(task)["soft_share"] > 0
+        assert left.diagnostics(task) == right.diagnostics(task) and left.diagnostics(task)["soft_share"] > 0
         assert all(facts.same_bits(a, b) for a, b in zip(left.masks(task), right.masks(task), strict=True))
 
 
@@ -193,7 +193,10 @@ def test_what_differs_from_piggyback() -> None:
     ours, theirs = KSM.Config(), Piggyback.Config()
     assert (ours.granularity, ours.soft, ours.bn_mode) == ("kernel", True, "affine_stats")
     assert (theirs.granularity, theirs.soft, theirs.bn_mode) == ("element", False, "frozen")
-    assert KSM.presets == Piggyback.presets and set(KSM.presets) == {"ksm_mask_paper", "ksm_mask_code"}
+    assert KSM.preset_overrides == Piggyback.preset_overrides and set(KSM.preset_overrides) == {
+        "ksm_mask_paper",
+        "ksm_mask_code",
+    }
     assert registry.method("ksm") is KSM and KSM.independent and KSM.keeps_logits
 
 

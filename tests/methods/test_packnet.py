@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from raycl.errors import UserError
-from raycl.probes.owners import owner_figures
-from raycl.space import filled
+from raycl.probes.owners import owner_diagnostics
+from raycl.space import make_config
 from raycl.tasks import Batch
 from raycl.training.fit import Fit
 from raycl.training.presets import PRESETS
@@ -60,24 +60,26 @@ def test_three_tasks_by_hand() -> None:
     third = [0, 0, 9, 8, 0, 0, 0, 0, 7, 8, *first[10:]]
     for task, wanted in enumerate((first, second, third)):
         assert packnet.effective(task)["body.0.layer.weight"].reshape(-1).tolist() == wanted
-    assert packnet.figures(0) == {
+    assert packnet.diagnostics(0) == {
         "free_share": 0.5, "free_share_layers": {"fc1": 0.5}, "owned_share": 0.5,
         "owned_share_layers": {"fc1": 0.5}, "survivor_share": 0.5, "survivor_share_layers": {"fc1": 0.5},
         "task_bytes": 4 * (4 * 2 + 2),
     }  # fmt: skip
-    shares = [[packnet.figures(t)[f"{name}_share"] for name in ("free", "owned", "survivor")] for t in (1, 2)]
+    shares = [
+        [packnet.diagnostics(t)[f"{name}_share"] for name in ("free", "owned", "survivor")] for t in (1, 2)
+    ]
     assert shares == [[8 / 20, 2 / 20, 2 / 10], [6 / 20, 2 / 20, 2 / 8]]
 
 
 def test_figures_of_two_layers_and_of_a_task_without_room() -> None:
     layers = [torch.tensor([[1, 0], [2, 2]]), torch.tensor([1, 1])]
-    found = owner_figures(layers, ["conv1", "fc1"], 1)
+    found = owner_diagnostics(layers, ["conv1", "fc1"], 1)
     assert found == {
         "free_share": 1 / 6, "free_share_layers": {"conv1": 1 / 4, "fc1": 0.0},
         "owned_share": 2 / 6, "owned_share_layers": {"conv1": 2 / 4, "fc1": 0.0},
         "survivor_share": 2 / 3, "survivor_share_layers": {"conv1": 2 / 3},
     }  # fmt: skip
-    assert "survivor_share" not in owner_figures([torch.ones(4)], ["fc1"], 1)
+    assert "survivor_share" not in owner_diagnostics([torch.ones(4)], ["fc1"], 1)
 
 
 def test_gradients_of_what_others_own_are_nothing_and_decay_acts_on_the_own() -> None:
@@ -205,7 +207,7 @@ def test_schedules_of_training_and_retraining() -> None:
     for task in range(3):
         toys.learn_one(packnet, on, loop, task)
     configs = [config for config, _ in loop.calls]
-    initial = filled(Fit.Config, dict(PRESETS["ksm_initial"].fit), "fit")
+    initial = make_config(Fit.Config, dict(PRESETS["ksm_initial"].fit), "fit")
     run = replace(loop.config, weight_decay=0.0)
     again = replace(run, epochs=30, lr=1e-3, schedule="steps", milestones=(25,), factor=10.0, stop="never")
     assert configs == [replace(initial, epochs=1), again, run, again, run]
@@ -246,12 +248,12 @@ def test_a_backbone_taken_over_is_one_trained_here(network: str) -> None:
     left, right = (toys.learn(subject, on, toys.fit(**DECAYED)) for subject in (inline, over))
     facts.assert_same_state(facts.state(inline), facts.state(over))
     for a, b in zip(left, right, strict=True):
-        assert (a.val, a.test, a.epochs, a.updates, a.figures) == (
+        assert (a.val, a.test, a.epochs, a.updates, a.diagnostics) == (
             b.val,
             b.test,
             b.epochs,
             b.updates,
-            b.figures,
+            b.diagnostics,
         )
     assert right[0].seconds["main"] > 1.5 and sorted(left[0].seconds) == sorted(right[0].seconds)
 
@@ -307,7 +309,7 @@ def test_without_room_a_task_still_trains_its_head_and_batch_normalisation() -> 
     ]
     assert moved == ["1.weight", "1.bias"]
     assert not torch.equal(packnet.norms.named(1)["body.1.weight"], weights["1.weight"])
-    assert packnet.figures(1)["owned_share"] == 0.0 and "survivor_share" not in packnet.figures(1)
+    assert packnet.diagnostics(1)["owned_share"] == 0.0 and "survivor_share" not in packnet.diagnostics(1)
 
 
 def test_a_task_not_learnt_is_answered_by_all_weights() -> None:
@@ -360,7 +362,7 @@ def test_what_is_stored(bn_mode: str) -> None:
     stored, parameters = packnet.stored_bytes(), body + sum(heads) + 2 * later
     for report, head in zip(toys.learn(packnet, on, toys.fit(epochs=1)), heads, strict=True):
         added = 4 * (head + (norm if report.task else 0))
-        assert report.figures["task_bytes"] == added == report.stored_bytes - stored
+        assert report.diagnostics["task_bytes"] == added == report.stored_bytes - stored
         stored = report.stored_bytes
         assert report.parameters == parameters
 

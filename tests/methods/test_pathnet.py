@@ -43,17 +43,17 @@ class Scripted(Fit):
         super().__init__(toys.fit(**settings).config)
         self.losses, self.calls, self.paths = list(losses), list[dict[str, Any]](), list[Any]()
 
-    def __call__(self, who: Any, task: Any, **settings: Any) -> Fitted:
+    def __call__(self, learner: Any, task: Any, **settings: Any) -> Fitted:
         self.calls.append(settings)
-        self.paths.append([list(entries) for entries in who.path])
+        self.paths.append([list(entries) for entries in learner.path])
         number = len(self.calls)
         with torch.no_grad():
-            for p in who.trainable(task.index):
+            for p in learner.trainable(task.index):
                 p.fill_(float(number))
         loss = self.losses[number - 1] if len(task.val) else math.nan
         return Fitted(loss, 0.5, math.nan, 1, 1, 1.0 / number, 10 + number, 0.0)
 
-    def loss(self, who: Any, task: int, split: Split) -> float:
+    def loss(self, learner: Any, task: int, split: Split) -> float:
         return self.losses[len(self.calls) - 1]
 
 
@@ -194,10 +194,10 @@ class Noting(Fit):
         super().begin(task)
         self.found: Any = None
 
-    def __call__(self, who: Any, task: Any, **settings: Any) -> Fitted:
+    def __call__(self, learner: Any, task: Any, **settings: Any) -> Fitted:
         if self.found is None:
-            self.found = modules(who)
-        return super().__call__(who, task, **settings)
+            self.found = modules(learner)
+        return super().__call__(learner, task, **settings)
 
 
 def test_frozen_modules_stay_and_the_others_start_anew() -> None:
@@ -238,7 +238,7 @@ def test_when_all_modules_are_frozen_only_the_head_trains() -> None:
     reports = toys.learn(subject, on, loop)
     assert subject.frozen() == [{0, 1}, {0, 1}]
     assert [id(p) for p in subject.trainable(2)] == [id(p) for p in subject.heads[2].parameters()]
-    assert [r.figures["frozen"] for r in reports] == [1.0, 1.0, 1.0]
+    assert [r.diagnostics["frozen"] for r in reports] == [1.0, 1.0, 1.0]
     fresh = toys.method("pathnet", on, NETWORK, modules=2, n_active=2, expansion=0.25)
     assert not facts.same_bits(subject.heads[2].weight, fresh.heads[2].weight)  # type: ignore[union-attr]
 
@@ -271,8 +271,8 @@ def test_mutation_moves_one_entry_in_all_by_two_at_most() -> None:
 def test_figures_are_shares_of_frozen_modules() -> None:
     subject = pathnet(toys.benchmark())
     subject.paths = [[[0, 1], [2, 2]], [[1, 3], [2, 4]]]
-    assert subject.figures(0) == {"frozen": 3 / 12, "frozen_layers": {"fc1": 2 / 6, "fc2": 1 / 6}}
-    assert subject.figures(1)["frozen_layers"] == {"fc1": 3 / 6, "fc2": 2 / 6}
+    assert subject.diagnostics(0) == {"frozen": 3 / 12, "frozen_layers": {"fc1": 2 / 6, "fc2": 1 / 6}}
+    assert subject.diagnostics(1)["frozen_layers"] == {"fc1": 3 / 6, "fc2": 2 / 6}
 
 
 def test_parameters_and_bytes() -> None:

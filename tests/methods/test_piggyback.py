@@ -19,7 +19,7 @@ from raycl.networks import Start
 from raycl.networks._backbone import state_of
 from raycl.runs import sequence
 from raycl.runs.artefacts import Pretrained
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.specs import RunSpec
 from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
@@ -50,10 +50,10 @@ def made(
     """As `toys.method`, quick to train on the first task, with a backbone if that is given."""
     kind, net = registry.method(name), registry.network(network)
     settings = calls.parse(network, "network").settings(net.Config, "network")
-    start = Start(net, filled(net.Config, settings, "network"), on.input_shape, on.classes, 0)
+    start = Start(net, make_config(net.Config, settings, "network"), on.input_shape, on.classes, 0)
     world = World(on.input_shape, on.classes, start, inputs or {})
     streams.reseed(0, "method")
-    return kind(world, filled(kind.Config, {"initial": ""} | config, name))
+    return kind(world, make_config(kind.Config, {"initial": ""} | config, name))
 
 
 def pretrained(on: Benchmark, preset: str, epochs: int) -> Pretrained:
@@ -61,7 +61,7 @@ def pretrained(on: Benchmark, preset: str, epochs: int) -> Pretrained:
     net = registry.network(TWO_NORMED)
     world = World(on.input_shape, on.classes, Start(net, net.Config(), on.input_shape, on.classes, 0))
     first = FirstTask(world, FirstTask.Config())
-    loop = Fit(filled(Fit.Config, fit_of(preset, epochs), "fit"))
+    loop = Fit(make_config(Fit.Config, fit_of(preset, epochs), "fit"))
     toys.learn_one(first, on, loop, 0)
     return Pretrained(state_of(first.net), 1.5, loop.epochs["main"], loop.updates)
 
@@ -84,7 +84,7 @@ def test_a_task_starts_exactly_at_the_network(on: Benchmark, name: str, mode: st
     after = facts.logits(method, on, [1])[1]
     assert facts.same_bits(after, before) and facts.same_bits(after, plain)
     method.finish()
-    assert method.figures(1)["one_share"] == 1 and method.figures(1)["soft_share"] == 0
+    assert method.diagnostics(1)["one_share"] == 1 and method.diagnostics(1)["soft_share"] == 0
     assert facts.same_bits(facts.logits(method, on, [1])[1], plain)
 
 
@@ -123,7 +123,7 @@ def test_logits_stay_through_export_later_tasks_and_a_checkpoint(
         now = facts.logits(method, on, range(task + 1))
         if task:
             assert facts.same_bits(now[task], before[task])
-            assert 0 < method.figures(task)["soft_share"] < 1
+            assert 0 < method.diagnostics(task)["soft_share"] < 1
         for earlier, logits in kept.items():
             assert facts.same_bits(now[earlier], logits)
         kept = now
@@ -157,7 +157,7 @@ def test_order_of_tasks_changes_no_bit(on: Benchmark, name: str) -> None:
             toys.learn_one(method, on, toys.fit(optimiser="adam", epochs=2), task)
     for task in (1, 2):
         assert all(torch.equal(a, b) for a, b in zip(forth.masks(task), back.masks(task), strict=True))
-        assert forth.figures(task) == back.figures(task)
+        assert forth.diagnostics(task) == back.diagnostics(task)
     left, right = (facts.logits(method, on, range(3)) for method in (forth, back))
     assert all(facts.same_bits(left[task], right[task]) for task in range(3))
     assert any(not torch.equal(a, b) for a, b in zip(forth.masks(1), forth.masks(2), strict=True))
@@ -185,14 +185,14 @@ def test_a_backbone_taken_over_is_the_network_trained_here(on: Benchmark) -> Non
 @pytest.mark.parametrize("name", ["piggyback", "ksm"])
 def test_tasks_learnt_side_by_side_are_the_sequence(on: Benchmark, name: str) -> None:
     backbone = pretrained(on, "ksm_initial", 1)
-    whole = sequence.run(made(name, on, {BACKBONE: backbone}), on, toys.fit(epochs=2))
+    whole = sequence.run_sequence(made(name, on, {BACKBONE: backbone}), on, toys.fit(epochs=2))
     parts = [
-        next(sequence.run(made(name, on, {BACKBONE: backbone}), on, toys.fit(epochs=2), part=part))
+        next(sequence.run_sequence(made(name, on, {BACKBONE: backbone}), on, toys.fit(epochs=2), part=part))
         for part in range(3)
     ]
     assert registry.method(name).independent
-    for one, other in zip(whole, sequence.joined(parts), strict=True):
-        assert (one.val, one.test, one.figures) == (other.val, other.test, other.figures)
+    for one, other in zip(whole, sequence.join_reports(parts), strict=True):
+        assert (one.val, one.test, one.diagnostics) == (other.val, other.test, other.diagnostics)
         assert (one.stored_bytes, one.parameters) == (other.stored_bytes, other.parameters)
 
 
@@ -217,12 +217,12 @@ def test_first_task_is_finetuning_by_the_preset_or_as_the_other_tasks(on: Benchm
 def test_a_run_says_which_network_it_builds_on() -> None:
     spec = RunSpec(method="piggyback", network="mlp", benchmark="digits_split",
                    config={"initial_epochs": 7}, fit={"lr": 1e-4}, seed=3)  # fmt: skip
-    ((name, run),) = Piggyback.builds_on(spec).items()
+    ((name, run),) = Piggyback.required_runs(spec).items()
     assert (name, run.kind, run.part, run.seed) == (BACKBONE, "pretrain", 0, 3)
     assert run.fit == fit_of("ksm_initial", 7) and run.fit["epochs"] == 7
     other = replace(spec, config={"initial_epochs": 7, "soft": True, "bn_mode": "stats"})
-    assert Piggyback.builds_on(other)[BACKBONE] == run  # one network for all variants
-    assert Piggyback.builds_on(replace(spec, config={"initial": ""})) == {}
+    assert Piggyback.required_runs(other)[BACKBONE] == run  # one network for all variants
+    assert Piggyback.required_runs(replace(spec, config={"initial": ""})) == {}
 
 
 def test_a_task_not_learnt_is_answered_by_the_network_and_its_own_head(on: Benchmark) -> None:
@@ -233,7 +233,7 @@ def test_a_task_not_learnt_is_answered_by_the_network_and_its_own_head(on: Bench
         x = on.tasks[2].test.take(slice(None))
         wanted = fresh.net.heads[2](method.net.train(False).features(x))
     assert facts.same_bits(facts.logits(method, on, [2])[2], wanted)
-    assert method.figures(2) == {} and method.figures(0) == {}
+    assert method.diagnostics(2) == {} and method.diagnostics(0) == {}
 
 
 def gradient_case(method: Any, on: Benchmark) -> tuple[list[Tensor], list[Tensor]]:
@@ -290,8 +290,8 @@ def test_linear_layers_may_stay_as_they_are(on: Benchmark) -> None:
     method = made("piggyback", on, mask_linear="none")
     for task in (0, 1):
         toys.learn_one(method, on, toys.fit(epochs=1), task)
-    assert list(method.figures(1)["one_share_layers"]) == ["conv1", "conv2"]
-    assert method.figures(1)["mask_bits"] == WEIGHTS["conv1"] + WEIGHTS["conv2"]
+    assert list(method.diagnostics(1)["one_share_layers"]) == ["conv1", "conv2"]
+    assert method.diagnostics(1)["mask_bits"] == WEIGHTS["conv1"] + WEIGHTS["conv2"]
     with pytest.raises(ValueError, match="mask_linear = 'none' leaves nothing to mask in MLP"):
         made("piggyback", on, network="mlp(hidden=4)", mask_linear="none")
 
@@ -312,9 +312,9 @@ def test_storage_grows_by_what_a_task_adds(on: Benchmark, config: dict[str, Any]
         trained = 2 * (sum(sizes.values()) + (STATISTICS if mode == "affine_stats" else 0))
         assert report.parameters == BODY + sum(HEADS) + trained
         if not report.task:
-            assert stored == [4 * (BODY + STATISTICS + HEADS[0])] and report.figures == {}
+            assert stored == [4 * (BODY + STATISTICS + HEADS[0])] and report.diagnostics == {}
             continue
-        found = report.figures
+        found = report.diagnostics
         masks = method.masks(report.task)
         ones = {layer: int((mask == 1).sum()) for layer, mask in zip(sizes, masks, strict=True)}
         assert found["one_share_layers"] == {layer: ones[layer] / n for layer, n in sizes.items()}

@@ -445,12 +445,12 @@ def test_figures_by_hand() -> None:
         1: (np.packbits([0, 1, 1, 0, 1, 0]), np.packbits([1, 0, 1])),
     }
     pmask.notes = {0: {"flip_share": 0.25}, 1: {}}
-    assert pmask.figures(0) == {
+    assert pmask.diagnostics(0) == {
         "flip_share": 0.25, "reuse": [],
         "capacity_used": 4 / 9, "capacity_used_layers": {"fc1": 3 / 6, "fc2": 1 / 3},
         "kept_share": 4 / 9, "kept_share_layers": {"fc1": 3 / 6, "fc2": 1 / 3},
     }  # fmt: skip
-    assert pmask.figures(1) == {
+    assert pmask.diagnostics(1) == {
         "reuse": [2 / 5],
         "capacity_used": 7 / 9, "capacity_used_layers": {"fc1": 5 / 6, "fc2": 2 / 3},
         "kept_share": 5 / 9, "kept_share_layers": {"fc1": 3 / 6, "fc2": 2 / 3},
@@ -468,23 +468,23 @@ def test_what_is_measured_while_a_task_is_learnt() -> None:
     pmask.draw = lambda: (found := drawn(), start.extend(e.detach().clone() for e in found))[0]
     for subject in (pmask, soft):
         toys.learn_one(subject, on, toys.fit(epochs=3), 0)
-    figures, loop = pmask.figures(0), toys.fit()
-    assert figures == soft.figures(0)
+    diagnostics, loop = pmask.diagnostics(0), toys.fit()
+    assert diagnostics == soft.diagnostics(0)
     gates = torch.cat(soft.kept(0))
-    assert figures["polarised_share"] == float(((gates > 0.05) & (gates < 0.95)).double().mean()) > 0
+    assert diagnostics["polarised_share"] == float(((gates > 0.05) & (gates < 0.95)).double().mean()) > 0
     flips = (torch.cat(start) > 0) != (gates > 0.5)
-    assert figures["flip_share"] == float(flips.double().mean()) > 0
-    assert figures["kept_share"] == float((gates > 0.5).double().mean())
-    assert figures["soft_val_acc"] == loop.accuracy(soft, 0, on.tasks[0].val)
-    assert figures["hard_val_acc"] == loop.accuracy(pmask, 0, on.tasks[0].val)
-    assert set(figures["flip_share_layers"]) == {"fc1", "fc2"}
+    assert diagnostics["flip_share"] == float(flips.double().mean()) > 0
+    assert diagnostics["kept_share"] == float((gates > 0.5).double().mean())
+    assert diagnostics["soft_val_acc"] == loop.accuracy(soft, 0, on.tasks[0].val)
+    assert diagnostics["hard_val_acc"] == loop.accuracy(pmask, 0, on.tasks[0].val)
+    assert set(diagnostics["flip_share_layers"]) == {"fc1", "fc2"}
 
 
 def test_nothing_to_validate_on_gives_no_accuracies() -> None:
     on = toys.benchmark(val=0)
     pmask: Any = toys.method("pmask", on)
     toys.learn_one(pmask, on, toys.fit(epochs=1), 0)
-    assert not {"soft_val_acc", "hard_val_acc"} & set(pmask.figures(0))
+    assert not {"soft_val_acc", "hard_val_acc"} & set(pmask.diagnostics(0))
 
 
 def test_capacity_used_never_shrinks_and_a_larger_c_keeps_less() -> None:
@@ -492,7 +492,7 @@ def test_capacity_used_never_shrinks_and_a_larger_c_keeps_less() -> None:
     for lamb in (0.1, 0.75, 2.5):
         pmask: Any = toys.method("pmask", on, lamb=lamb, emb_lr_mult=30.0)
         reports = toys.learn(pmask, on, toys.fit(epochs=6))
-        used = [report.figures["capacity_used"] for report in reports]
+        used = [report.diagnostics["capacity_used"] for report in reports]
         assert used == sorted(used) and 0 < used[0] < used[2] <= 1
-        kept.append(reports[0].figures["kept_share"])
+        kept.append(reports[0].diagnostics["kept_share"])
     assert 0.5 > kept[0] > kept[1] + 0.05 > kept[2] + 0.1

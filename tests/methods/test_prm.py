@@ -57,10 +57,10 @@ def clustering(monkeypatch: pytest.MonkeyPatch, *labels: Sequence[int]) -> list[
 class Watching(toys.Fit):
     """A training loop that notes what stands before and after each fit."""
 
-    def __call__(self, who: Any, task: Any, **kwargs: Any) -> Any:
-        before, factors = facts.state(who), who.factors
-        fitted = super().__call__(who, task, **kwargs)
-        after = facts.state(who)
+    def __call__(self, learner: Any, task: Any, **kwargs: Any) -> Any:
+        before, factors = facts.state(learner), learner.factors
+        fitted = super().__call__(learner, task, **kwargs)
+        after = facts.state(learner)
         moved = {name for name in after if not facts.same_bits(before[name], after[name])}
         self.seen = [
             *getattr(self, "seen", []),
@@ -83,7 +83,7 @@ def test_all_dissimilar_is_hat_bit_for_bit() -> None:
         assert (one.val, one.test, one.epochs, one.updates) == (
             other.val, other.test, other.epochs, other.updates,
         )  # fmt: skip
-        assert {name: one.figures[name] for name in other.figures} == other.figures
+        assert {name: one.diagnostics[name] for name in other.diagnostics} == other.diagnostics
         assert (one.parameters, one.stored_bytes) == (other.parameters, other.stored_bytes)
 
 
@@ -224,12 +224,12 @@ def test_what_is_clustered(feature: str, scope: str, monkeypatch: pytest.MonkeyP
     assert all(np.array_equal(one, other) and one.dtype == np.float64
                for one, other in zip(seen, wanted, strict=True))  # fmt: skip
     labels = [[0, 0, 1], [0, 1, 1]] if scope == "layer" else [[0, 0, 1]] * 2
-    figures = prm.figures(2)
-    assert figures["dtd_clusters"] == dict(zip(("fc1", "fc2"), labels, strict=True))
-    assert figures["dtd_dissimilar"] == {"fc1": [0, 1], "fc2": [0] if scope == "layer" else [0, 1]}
+    diagnostics = prm.diagnostics(2)
+    assert diagnostics["dtd_clusters"] == dict(zip(("fc1", "fc2"), labels, strict=True))
+    assert diagnostics["dtd_dissimilar"] == {"fc1": [0, 1], "fc2": [0] if scope == "layer" else [0, 1]}
     for name, layer in zip(("fc1", "fc2"), layers, strict=True):
         apart = [np.linalg.norm(layer[i] - layer[2]) / np.sqrt(6) for i in (0, 1)]
-        assert figures["dtd_distances"][name] == pytest.approx(apart)
+        assert diagnostics["dtd_distances"][name] == pytest.approx(apart)
     assert ("origins.0.0" in facts.state(prm)) == (feature == "drift")
 
 
@@ -238,7 +238,7 @@ def test_two_tasks_are_as_far_apart_as_the_number_of_clusters_says() -> None:
     for k_init, size in ((1, 0.0), (2, 1.0)):
         prm = toys.method("prm", on, k_init=k_init)
         reports = toys.learn(prm, on, toys.fit_for("prm", epochs=1))
-        assert reports[1].figures["dtd_size"] == size
+        assert reports[1].diagnostics["dtd_size"] == size
 
 
 def test_planted_embeddings_make_the_sets() -> None:
@@ -427,9 +427,9 @@ def test_resumed_equals_uninterrupted(config: dict[str, Any]) -> None:
     done = []
     for _ in range(3):
         first = facts.reloaded(first)
-        done.append(next(sequence.run(first, on, toys.fit_for("prm", epochs=2), done=done)))
+        done.append(next(sequence.run_sequence(first, on, toys.fit_for("prm", epochs=2), done=done)))
     facts.assert_same_state(facts.state(whole), facts.state(first))
-    assert [r.figures for r in done] == [r.figures for r in reports]
+    assert [r.diagnostics for r in done] == [r.diagnostics for r in reports]
 
 
 def test_figures_by_hand() -> None:
@@ -439,30 +439,32 @@ def test_figures_by_hand() -> None:
     for t in range(3):
         toys.learn_one(prm, on, toys.fit_for("prm", epochs=1), t)
         binary(prm, t, [0])
-    assert "dtd_clusters" not in prm.figures(2) and prm.figures(2)["dtd_size"] == 0.0
+    assert "dtd_clusters" not in prm.diagnostics(2) and prm.diagnostics(2)["dtd_size"] == 0.0
     prm.dissimilar_tasks = lambda earlier, task, fit: [[0, 2], [2]]
     toys.learn_one(prm, on, toys.fit_for("prm", epochs=2), 3)
-    figures = prm.figures(3)
-    assert figures["dtd_size_layers"] == {"fc1": 2 / 3, "fc2": 1 / 3} and figures["dtd_size"] == 0.5
-    assert figures["dtd_agreement"] == 1.0  # task 1 is similar in both layers
-    assert figures["dtd_separation"] == 3 / 4  # 0 and 2 dissimilar in the first layer, 2 in the second
-    assert figures["blocked_by_dissimilar"] == (17 + 2) / 40  # unit 0: 16 inputs, weight (0, 0), two biases
+    diagnostics = prm.diagnostics(3)
+    assert diagnostics["dtd_size_layers"] == {"fc1": 2 / 3, "fc2": 1 / 3} and diagnostics["dtd_size"] == 0.5
+    assert diagnostics["dtd_agreement"] == 1.0  # task 1 is similar in both layers
+    assert diagnostics["dtd_separation"] == 3 / 4  # 0 and 2 dissimilar in the first layer, 2 in the second
+    assert (
+        diagnostics["blocked_by_dissimilar"] == (17 + 2) / 40
+    )  # unit 0: 16 inputs, weight (0, 0), two biases
     moved = [facts.state(prm.embeddings)[f"3.{i}"] - start[f"3.{i}"] for i in (0, 1)]
-    assert figures["drift_rms"] == pytest.approx(float(torch.cat(moved).square().mean().sqrt()))
-    assert figures["drift_rms"] > 0
+    assert diagnostics["drift_rms"] == pytest.approx(float(torch.cat(moved).square().mean().sqrt()))
+    assert diagnostics["drift_rms"] > 0
 
 
 def test_figures_say_nothing_of_what_there_is_not() -> None:
     on = toys.benchmark()
     reports = toys.learn(toys.method("prm", on), on, toys.fit_for("prm", epochs=1))
-    first, second, _ = (report.figures for report in reports)
+    first, second, _ = (report.diagnostics for report in reports)
     assert not [name for name in first if name.startswith("dtd_")]
     assert first["blocked_by_dissimilar"] == 0.0 and first["drift_rms"] > 0
     assert {name for name in second if name.startswith("dtd_")} == {
         "dtd_clusters", "dtd_distances", "dtd_dissimilar", "dtd_size", "dtd_size_layers",
     }  # fmt: skip
     alike = toys.learn(toys.method("prm", typed("ab")), typed("ab"), toys.fit_for("prm", epochs=1))
-    assert "dtd_agreement" not in alike[1].figures and alike[1].figures["dtd_separation"] == 1.0
+    assert "dtd_agreement" not in alike[1].diagnostics and alike[1].diagnostics["dtd_separation"] == 1.0
 
 
 def test_parameters_are_those_of_hat() -> None:

@@ -24,7 +24,7 @@ def test_is_pmask_whose_embeddings_do_not_move(store: str) -> None:
     facts.assert_same_state(facts.state(pmask), facts.state(control))
     for one, other in zip(pmask.masks.values(), control.masks.values(), strict=True):
         assert all((a == b).all() for a, b in zip(one, other, strict=True))
-    assert pmask.figures(2) == control.figures(2)
+    assert pmask.diagnostics(2) == control.diagnostics(2)
     wanted = facts.logits(pmask, on, range(3))
     for task, logits in facts.logits(control, on, range(3)).items():
         assert facts.same_bits(logits, wanted[task])
@@ -37,14 +37,14 @@ def test_shares_are_those_of_chance() -> None:
     n = sum(control.sizes)
     for t, report in enumerate(reports):
         share = 1 - 0.5 ** (t + 1)
-        assert report.figures["capacity_used"] == pytest.approx(
+        assert report.diagnostics["capacity_used"] == pytest.approx(
             share, abs=4 * np.sqrt(share * (1 - share) / n)
         )
-        assert report.figures["kept_share"] == pytest.approx(0.5, abs=2 / np.sqrt(n))
-        assert report.figures["flip_share"] == 0
-        assert report.figures["reuse"] == pytest.approx([0.5] * t, abs=4 / np.sqrt(2 * n))
+        assert report.diagnostics["kept_share"] == pytest.approx(0.5, abs=2 / np.sqrt(n))
+        assert report.diagnostics["flip_share"] == 0
+        assert report.diagnostics["reuse"] == pytest.approx([0.5] * t, abs=4 / np.sqrt(2 * n))
         if t:
-            assert report.figures["reuse_lift"] == pytest.approx(1, abs=0.05)
+            assert report.diagnostics["reuse_lift"] == pytest.approx(1, abs=0.05)
 
 
 def test_embeddings_are_neither_trained_nor_counted_nor_searched() -> None:
@@ -56,4 +56,4 @@ def test_embeddings_are_neither_trained_nor_counted_nor_searched() -> None:
     assert moved == {id(p) for p in control.net.trainable(0)}
     assert control.count_parameters() == sum(p.numel() for p in control.net.parameters())
     assert space.space_of(RandomMask.Config) == {}
-    assert set(RandomMask.presets["pmask"]) == {"fit.lr"}
+    assert set(RandomMask.preset_overrides["pmask"]) == {"fit.lr"}

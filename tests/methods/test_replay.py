@@ -16,7 +16,7 @@ from torch import Tensor
 from raycl import registry
 from raycl.method import Pooled
 from raycl.methods.replay import Rows
-from raycl.tasks import ArraySplit, Batch, augments, drawn
+from raycl.tasks import ArraySplit, Batch, augments, training_samples
 from tests.helpers import facts, toys
 
 QUIET = "mlp(hidden=16, drop1=0.0, drop2=0.0)"
@@ -162,7 +162,7 @@ def test_stored_samples_are_counted_as_bytes() -> None:
     reports = toys.learn(replay, on, toys.fit(epochs=1))
     for t, report in enumerate(reports):
         samples = (t + 1) * (12 + 6)
-        assert report.figures == {"stored_samples": samples}
+        assert report.diagnostics == {"stored_samples": samples}
         assert report.stored_bytes == 4 * n + samples * (16 + 8) and report.parameters == n
 
 
@@ -201,7 +201,7 @@ def test_rows_of_a_split_are_a_split() -> None:
     pooled = Pooled([(0, whole), (1, Rows(shifting, rows))])
     assert augments(pooled)
     wanted = whole.take(np.array([7])) + float(np.random.default_rng(0).random())
-    found = drawn(pooled, np.array([1, 50]), np.random.default_rng(0))
+    found = training_samples(pooled, np.array([1, 50]), np.random.default_rng(0))
     assert facts.same_bits(found[:1], whole.take(np.array([1]))) and facts.same_bits(found[1:], wanted)
 
 

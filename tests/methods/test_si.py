@@ -196,8 +196,8 @@ def test_importance_is_cut_off_below_zero_task_by_task() -> None:
     paths = ((0.2, -1.0), (0.1, 0.3))  # of two weights, after tasks 1 and 2
     for task, values in enumerate(paths):
 
-        def fitting(who: Any, _: Any, values: tuple[float, float] = values) -> None:
-            first = who.tracked[0]
+        def fitting(learner: Any, _: Any, values: tuple[float, float] = values) -> None:
+            first = learner.tracked[0]
             with torch.no_grad():
                 first.p[0, :2] += torch.tensor([0.5, -0.2])
                 first.path[0, :2] = torch.tensor(values)

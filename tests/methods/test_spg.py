@@ -96,9 +96,9 @@ def test_blocked_means_exactly_one_in_float32() -> None:
     on = toys.benchmark()
     spg: Any = toys.method("spg", on, "mlp(hidden=4)")
     spg.accumulated[0].view(-1)[:6] = z.tanh().repeat(3)  # 3 of 64 weights and 4 biases
-    figures = spg.figures(0)
-    assert figures["blocked_layers"] == {"fc1": 3 / 68, "fc2": 0.0}
-    assert figures["blocked"] == 3 / (68 + 20)
+    diagnostics = spg.diagnostics(0)
+    assert diagnostics["blocked_layers"] == {"fc1": 3 / 68, "fc2": 0.0}
+    assert diagnostics["blocked"] == 3 / (68 + 20)
 
 
 def test_gradients_are_scaled_once() -> None:
@@ -226,8 +226,8 @@ def test_what_older_heads_add_is_told() -> None:
     on = toys.benchmark()
     spg: Any = toys.method("spg", on)
     reports = toys.learn(spg, on, toys.fit(epochs=1))
-    assert not reports[0].figures.keys() & {"f_each", "g_total"}
+    assert not reports[0].diagnostics.keys() & {"f_each", "g_total"}
     for name in ("f_each", "g_each", "f_total", "g_total"):
-        assert 0 <= reports[1].figures[name] <= 1
+        assert 0 <= reports[1].diagnostics[name] <= 1
     plain: Any = toys.method("spg", on, chi=False)
-    assert "f_each" not in toys.learn(plain, on, toys.fit(epochs=1))[2].figures
+    assert "f_each" not in toys.learn(plain, on, toys.fit(epochs=1))[2].diagnostics

@@ -87,8 +87,8 @@ def test_older_heads_have_no_part() -> None:
     after = subject.importance(on.tasks[1], toys.fit())
     assert all(facts.same_bits(a, b) for a, b in zip(before, after, strict=True))
     assert not {"chi", "importance_mode"} & {f.name for f in fields(subject.config)}
-    figures = toys.learn(subject, on, toys.fit(epochs=1))[-1].figures
-    assert set(figures) == {"blocked", "blocked_layers", "importance"}
+    diagnostics = toys.learn(subject, on, toys.fit(epochs=1))[-1].diagnostics
+    assert set(diagnostics) == {"blocked", "blocked_layers", "importance"}
 
 
 def test_the_fisher_is_measured_as_the_fields_say() -> None:

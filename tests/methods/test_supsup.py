@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raycl import registry
-from raycl.masks import kept
+from raycl.masks import count_kept
 from raycl.method import World
 from raycl.methods.supsup import SupSup
 from raycl.networks import Start
@@ -27,9 +27,9 @@ def test_ones_per_layer_and_a_backbone_that_stays() -> None:
     facts.assert_same_state(before, facts.state(supsup.net))
     for t in range(3):
         masks = supsup.masks(t)
-        assert [int(m.sum()) for m in masks] == [kept(m.numel(), 0.3) for m in masks]
+        assert [int(m.sum()) for m in masks] == [count_kept(m.numel(), 0.3) for m in masks]
         assert [m.numel() - int((1 - 0.3) * m.numel()) for m in masks] == [int(m.sum()) for m in masks]
-        assert supsup.figures(t)["density"] == pytest.approx(0.3, abs=0.01)
+        assert supsup.diagnostics(t)["density"] == pytest.approx(0.3, abs=0.01)
     assert not torch.equal(supsup.masks(0)[0], supsup.masks(1)[0])
 
 
@@ -204,9 +204,9 @@ def test_kinds_of_mask_are_kept_with_their_factors(values: MaskValues) -> None:
     assert all(torch.equal(a, b) for a, b in zip(supsup.masks(0), trained, strict=True))
     sizes = [mask.numel() for mask in trained]
     whole = values.endswith("weight_norm")
-    ones = [n if whole else kept(n, 0.25) for n in sizes]
+    ones = [n if whole else count_kept(n, 0.25) for n in sizes]
     assert [int(mask.count_nonzero()) for mask in trained] == ones
-    assert supsup.figures(0)["density"] == sum(ones) / sum(sizes)
+    assert supsup.diagnostics(0)["density"] == sum(ones) / sum(sizes)
     each = {"binary": 0, "signed": 1}.get(values, 4)
     assert supsup.stored_bytes() - empty == sum(math.ceil(n / 8) for n in sizes) + each * sum(ones)
     largest = {float(mask.abs().max()) for mask in trained}

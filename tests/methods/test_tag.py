@@ -198,9 +198,9 @@ def test_the_rate_follows_the_schedule() -> None:
 
 def test_the_floor_of_the_rate_goes_with_the_rate() -> None:
     kind = registry.method("tag")
-    assert Fit.Config(**{**kind.fit, "lr": 5e-4}).floor == pytest.approx(2e-6)
-    domain = kind.presets["spg"]["fit.lr"]
-    assert kind.fit["lr"] in domain and (domain.low, domain.high, domain.log) == (1e-5, 5e-3, True)
+    assert Fit.Config(**{**kind.fit_defaults, "lr": 5e-4}).floor == pytest.approx(2e-6)
+    domain = kind.preset_overrides["spg"]["fit.lr"]
+    assert kind.fit_defaults["lr"] in domain and (domain.low, domain.high, domain.log) == (1e-5, 5e-3, True)
 
 
 def test_moments_stay_where_training_ended_when_the_best_weights_come_back() -> None:

@@ -29,34 +29,34 @@ def rates(monkeypatch: pytest.MonkeyPatch, on: Benchmark, how: Any, guesses: tup
     """What is reported if every search guesses so."""
     for name in ("one_shot", "binary", "gradient"):
         monkeypatch.setattr(answers, name, lambda *_, **__: Found(guesses))
-    return answers.inference_figures(how, candidates(2), on.tasks)
+    return answers.inference_diagnostics(how, candidates(2), on.tasks)
 
 
 def test_the_last_round_of_a_binary_search_is_its_answer(
     monkeypatch: pytest.MonkeyPatch, on: Benchmark
 ) -> None:
-    figures = rates(monkeypatch, on, "binary", (5, 5, 1))
-    assert figures["task_inference_acc"] == {"1": 0.5}  # task 1 is always found, task 0 never
+    diagnostics = rates(monkeypatch, on, "binary", (5, 5, 1))
+    assert diagnostics["task_inference_acc"] == {"1": 0.5}  # task 1 is always found, task 0 never
     assert rates(monkeypatch, on, "binary", (1, 5))["task_inference_acc"] == {"1": 0.0}
-    low, high = figures["task_inference_acc_interval"]["1"]
+    low, high = diagnostics["task_inference_acc_interval"]["1"]
     assert 0.3 < low < 0.5 < high < 0.7  # 40 trials
 
 
 def test_a_gradient_search_is_read_step_by_step(monkeypatch: pytest.MonkeyPatch, on: Benchmark) -> None:
-    figures = rates(monkeypatch, on, "gradient", (5, 5, 0))
-    assert figures["task_inference_acc"] == {"1": 0.0, "2": 0.0, "3": 0.5, "5": 0.5, "10": 0.5}
-    assert figures["task_inference_acc_1"].keys() == figures["task_inference_acc"].keys()
+    diagnostics = rates(monkeypatch, on, "gradient", (5, 5, 0))
+    assert diagnostics["task_inference_acc"] == {"1": 0.0, "2": 0.0, "3": 0.5, "5": 0.5, "10": 0.5}
+    assert diagnostics["task_inference_acc_1"].keys() == diagnostics["task_inference_acc"].keys()
 
 
 def test_overlap_leaves_the_last_layer_out() -> None:
     sizes = (4000, 800, 40)
     same = [BasisMask((*random_mask(sizes, 0.2, i).bits[:2], np.full(5, 255, np.uint8))) for i in range(4)]
-    figures = answers.overlap_figures(same, sizes)
-    assert figures["overlap_ratio"] == pytest.approx(1.0, abs=0.1)
-    assert len(figures["overlap_ratio_by_layer"]) == 3
-    alike = answers.overlap_figures([random_mask(sizes, 0.2, 0)] * 3, sizes)
+    diagnostics = answers.overlap_diagnostics(same, sizes)
+    assert diagnostics["overlap_ratio"] == pytest.approx(1.0, abs=0.1)
+    assert len(diagnostics["overlap_ratio_by_layer"]) == 3
+    alike = answers.overlap_diagnostics([random_mask(sizes, 0.2, 0)] * 3, sizes)
     assert alike["overlap_ratio"] == pytest.approx(5.0)  # ones over expected ones: 1 / density
-    assert answers.overlap_figures(same[:1], sizes) == {}
+    assert answers.overlap_diagnostics(same[:1], sizes) == {}
 
 
 def test_the_angle_of_a_task_is_that_of_its_images() -> None:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raycl.errors import UserError
-from raycl.masks import kept
+from raycl.masks import count_kept
 from raycl.probes.backbones import Network, mixture
-from raycl.probes.drift import Coefficients, OwnMask, Reading, follow, summary
+from raycl.probes.drift import Coefficients, DriftReading, OwnMask, follow, summary
 from raycl.tasks import Task
 from tests.helpers import facts, toys
 from tests.helpers.small import alike, backbone, effective, random_masks
@@ -141,7 +141,7 @@ def test_masks_of_their_own_begin_afresh_at_each_step() -> None:
     seen: list[int] = []
     on.net.register_forward_pre_hook(lambda *_: seen.append(int((on.net.body[0].layer.weight != 0).sum())))  # type: ignore[index,operator]
     arm.logits(x)
-    assert seen == [kept(on.sizes[0], 0.3)] and arm.movement() is None
+    assert seen == [count_kept(on.sizes[0], 0.3)] and arm.movement() is None
 
 
 def test_every_arm_learns_a_stream_that_stands_still() -> None:
@@ -166,9 +166,9 @@ def test_every_arm_learns_a_stream_that_stands_still() -> None:
 
 def test_summary_by_hand() -> None:
     found = [
-        Reading("a", 0, 5, {0: 0.2, 5: 0.6}, 5, 0.5),
-        Reading("a", 1, 5, {0: 0.7, 5: 0.8}, None, 0.1),
-        Reading("b", 0, 5, {0: 0.9}, 0, None),
+        DriftReading("a", 0, 5, {0: 0.2, 5: 0.6}, 5, 0.5),
+        DriftReading("a", 1, 5, {0: 0.7, 5: 0.8}, None, 0.1),
+        DriftReading("b", 0, 5, {0: 0.9}, 0, None),
     ]
     first, second = summary(found)
     assert (first.arm, first.steps, first.budget) == ("a", 2, 5)

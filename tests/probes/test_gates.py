@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from raycl.probes.gates import (
     SIDE,
     binarised,
-    capacity_figures,
-    figures_of,
+    capacity_diagnostics,
+    diagnostics_of,
     flip_share,
-    gate_figures,
+    gate_diagnostics,
     mask_images,
     picture,
     polarised_share,
@@ -43,7 +43,7 @@ def test_shares_by_hand() -> None:
     ]  # one half is closed
     before, after = bits([1, 1, 0, 0], [1, 0]), bits([0, 1, 1, 0], [1, 0])
     assert flip_share(before, after, [4, 2]) == [2 / 4, 0, 2 / 6]
-    found = gate_figures(bits([1] * 6, [1, 1]), gates, ["a", "b"])
+    found = gate_diagnostics(bits([1] * 6, [1, 1]), gates, ["a", "b"])
     assert found == {
         "flip_share": 5 / 8, "flip_share_layers": {"a": 5 / 6, "b": 0},
         "polarised_share": 3 / 8, "polarised_share_layers": {"a": 2 / 6, "b": 1 / 2},
@@ -52,17 +52,17 @@ def test_shares_by_hand() -> None:
 
 def test_figures_leave_out_what_is_undefined() -> None:
     nan = float("nan")
-    found = figures_of({"x": np.array([0.5, nan, 0.25]), "y": [nan, 1.0, nan]}, ["a", "b"])  # type: ignore[dict-item]
+    found = diagnostics_of({"x": np.array([0.5, nan, 0.25]), "y": [nan, 1.0, nan]}, ["a", "b"])  # type: ignore[dict-item]
     assert found == {"x": 0.25, "x_layers": {"a": 0.5}}
     json.dumps(found, allow_nan=False)
 
 
 def test_an_empty_mask_has_no_reuse() -> None:
     full, empty = bits([1, 1, 0, 0], [1, 0]), bits([0, 0, 0, 0], [0, 0])
-    found = capacity_figures([full, empty], [4, 2], ["a", "b"])
+    found = capacity_diagnostics([full, empty], [4, 2], ["a", "b"])
     assert "reuse" not in found and "reuse_lift" not in found
     assert found["kept_share"] == 0 and found["capacity_used"] == 3 / 6
-    assert capacity_figures([full, full], [4, 2], ["a", "b"])["reuse"] == [1.0]
+    assert capacity_diagnostics([full, full], [4, 2], ["a", "b"])["reuse"] == [1.0]
 
 
 def test_a_small_mask_is_its_own_picture() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raycl.probes.kernels import mask_figures, packed
+from raycl.probes.kernels import mask_diagnostics, packed
 
 
 def test_binary_by_hand() -> None:
@@ -51,7 +51,7 @@ def test_any_mask_comes_back(share: float) -> None:
 def test_shares_of_layers_and_of_all() -> None:
     first, second = torch.tensor([1.0, 0, 0, 0]), torch.tensor([[1.0, -1], [0, 1], [1, 1]])
     masks = [packed(first, first + 0.2 * (first == 0), soft=True), packed(second, second, ternary=True)]
-    assert mask_figures(masks, {"conv1": "body.0.weight", "fc1": "body.1.weight"}) == {
+    assert mask_diagnostics(masks, {"conv1": "body.0.weight", "fc1": "body.1.weight"}) == {
         "one_share": 5 / 10,
         "one_share_layers": {"conv1": 1 / 4, "fc1": 4 / 6},
         "soft_share": 5 / 10,

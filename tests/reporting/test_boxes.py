@@ -51,8 +51,8 @@ def filled(store: Store, of: Study) -> None:
         for seed in (1, 2):
             acc = base + seed / 50
             rows = hand.reports([[acc], [acc - 0.02, acc + 0.02]])
-            figures = {"x_acc": seed / 10} if k is None else {}
-            rows = tuple(dataclasses.replace(report, figures=figures) for report in rows)
+            diagnostics = {"x_acc": seed / 10} if k is None else {}
+            rows = tuple(dataclasses.replace(report, diagnostics=diagnostics) for report in rows)
             hand.put(store, cell.spec({}, seed), rows)
 
 

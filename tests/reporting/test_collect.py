@@ -7,19 +7,19 @@ import pytest
 
 from raycl.errors import Obstacle
 from raycl.results.collect import collect, searched_on, sections
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 from raycl.runs.provenance import fingerprint
 from raycl.study.values import Grid, Search, Seeds, Study
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, RATE, SEARCH
 
 
-def rows_of(store, study) -> dict[str, Row]:
+def rows_of(store, study) -> dict[str, CellRow]:
     return {row.cell.label: row for row in collect(study, hand.read(store, study))}
 
 
 @pytest.fixture
-def finetune(store) -> Row:
+def finetune(store) -> CellRow:
     hand.filled(store, hand.study())
     return rows_of(store, hand.study())["finetune"]
 
@@ -150,14 +150,18 @@ def test_ps_is_the_deviation_over_trials_with_ddof_0(store):
 def test_ps_needs_two_completed_trials_and_skips_diverged_ones(store):
     assert searched(store, ((0.1, 0.7), (0.2, None), (0.3, None))).ps is None
     row = searched(
-        store, ((0.11, 0.7), (0.2, None), (0.3, 0.9), (0.4, 0.7)), search=Search(trials=3, startup=2, seed=2)
+        store,
+        ((0.11, 0.7), (0.2, None), (0.3, 0.9), (0.4, 0.7)),
+        search=Search(trials=3, startup_trials=2, seed=2),
     )
     assert row.ps == pytest.approx(math.sqrt(2) / 15)  # .7 .9 .7 around 2.3/3
     assert row.notes == ("1 of 4 trials diverged",)
 
 
 def test_a_search_without_a_survivor_is_said_to_have_diverged(store):
-    row = searched(store, ((0.1, None), (0.2, None)), search=Search(trials=1, startup=1, width=1))
+    row = searched(
+        store, ((0.1, None), (0.2, None)), search=Search(trials=1, startup_trials=1, concurrency=1)
+    )
     assert row.status == "diverged" and row.mean("acc") is None and row.best is None
     assert row.notes[0] == "all 2 trials diverged"
 
@@ -172,7 +176,7 @@ def test_the_best_trial_itself(store):
 
 
 def test_a_search_that_never_leaves_its_random_start_is_called_random(store):
-    row = searched(store, search=Search(trials=3, width=1, startup=10))
+    row = searched(store, search=Search(trials=3, concurrency=1, startup_trials=10))
     assert row.random == "random search: 3 trials, and TPE would start after 10" and row.notes == ()
 
 

@@ -38,11 +38,11 @@ def filled(store: Store, of: Study) -> Section:
     cells = hand.cells(of)
     for seed, matrix in hand.TUNED.items():
         rows = hand.reports([[value + 0.01 for value in line] for line in matrix])
-        figures: list[dict[str, Any]] = [
+        diagnostics: list[dict[str, Any]] = [
             {"blocked_layers": {"conv1": 0.25, "fc": 0.5}, "blocked": 0.4},
             {"blocked_layers": {"conv1": 0.5, "fc": 0.75}, "blocked": 0.7, "f_each": seed / 10},
         ]
-        rows = tuple(dataclasses.replace(r, figures=f) for r, f in zip(rows, figures, strict=True))
+        rows = tuple(dataclasses.replace(r, diagnostics=f) for r, f in zip(rows, diagnostics, strict=True))
         hand.put(store, cells[f"ewc/{BENCHMARK}"].spec({}, seed), rows)
     (section,) = sections(of, collect(of, hand.read(store, of)))
     return section
@@ -113,9 +113,9 @@ def test_runs_without_the_number_are_left_out(store: Store) -> None:
 def test_a_place_that_one_run_lacks_has_no_mean(store: Store) -> None:
     of = hand.study(methods={"ewc": {}})
     (cell,) = hand.cells(of).values()
-    for seed, figures in ((1, [{"f_each": 0.1}, {"f_each": 0.2}]), (2, [{}, {"f_each": 0.4}])):
+    for seed, diagnostics in ((1, [{"f_each": 0.1}, {"f_each": 0.2}]), (2, [{}, {"f_each": 0.4}])):
         made = hand.reports(hand.TUNED[seed])
-        rows = tuple(dataclasses.replace(r, figures=f) for r, f in zip(made, figures, strict=True))
+        rows = tuple(dataclasses.replace(r, diagnostics=f) for r, f in zip(made, diagnostics, strict=True))
         hand.put(store, cell.spec({}, seed), rows)
     (section,) = sections(of, collect(of, hand.read(store, of)))
     (curve,) = Curves("Table 8", "f_each[t]").curves(section)

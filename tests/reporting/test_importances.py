@@ -11,7 +11,7 @@ import pytest
 from raycl.reporting import plots
 from raycl.reporting.importances import ENOUGH, Importances, completed, importances, place_of, searched_fields
 from raycl.results.collect import collect
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 from raycl.runs.store import Store
 from raycl.space import Choice, Float, Int
 from raycl.study.values import Grid, Search
@@ -31,9 +31,9 @@ def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raycl.reporting.importances.RESAMPLES", 60)
 
 
-def searched(store: Store, objective: Any, trials: int = 48, diverged: int = 0, **changes: Any) -> Row:
+def searched(store: Store, objective: Any, trials: int = 48, diverged: int = 0, **changes: Any) -> CellRow:
     """A finished search whose trials are drawn at random and come out as `objective(params, noise)` says."""
-    study = hand.study(methods={"finetune": dict(SPACE)}, search=Search(trials=trials, startup=trials))
+    study = hand.study(methods={"finetune": dict(SPACE)}, search=Search(trials=trials, startup_trials=trials))
     cell = hand.cells(study)[f"finetune/{BENCHMARK}"]
     random = np.random.default_rng(3)
     found: list[tuple[dict[str, Any], Any]] = []
@@ -53,7 +53,7 @@ def by_rate(params: dict[str, Any], noise: float) -> float:
     return 0.9 - 0.2 * distance * distance
 
 
-def found_in(row: Row) -> Importances:
+def found_in(row: CellRow) -> Importances:
     found = importances(row)
     assert found is not None
     return found

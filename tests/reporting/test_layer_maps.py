@@ -42,13 +42,15 @@ def filled(store: Store, of: Study, layers: tuple[str, ...] = NAMES, tasks: int 
             continue
         for seed in (1, 2):
             made = hand.reports([[0.5] * (t + 1) for t in range(tasks)])
-            figures: list[dict[str, Any]] = [{}]
+            diagnostics: list[dict[str, Any]] = [{}]
             for t in range(2, tasks + 1):
                 shares = {
                     layer: min((n + t) / 10, 0.9) + seed / 50 for n, layer in enumerate(layers, start=1)
                 }
-                figures.append({"soft_share": 0.5, "soft_share_layers": shares, "mask_bits": 9})
-            rows = tuple(dataclasses.replace(r, figures=f) for r, f in zip(made, figures, strict=True))
+                diagnostics.append({"soft_share": 0.5, "soft_share_layers": shares, "mask_bits": 9})
+            rows = tuple(
+                dataclasses.replace(r, diagnostics=f) for r, f in zip(made, diagnostics, strict=True)
+            )
             hand.put(store, cell.spec({}, seed), rows)
     (section,) = sections(of, collect(of, hand.read(store, of)))
     return section
@@ -92,8 +94,8 @@ def test_what_a_run_lacks_is_left_out_of_the_mean(store: Store) -> None:
     (cell,) = hand.cells(of).values()
     for seed, shares in ((1, {"conv1": 0.2, "conv2": 0.4}), (2, {"conv1": 0.4})):
         made = hand.reports(hand.TUNED[seed])
-        figures: list[dict[str, Any]] = [{}, {"soft_share_layers": shares}]
-        rows = tuple(dataclasses.replace(r, figures=f) for r, f in zip(made, figures, strict=True))
+        diagnostics: list[dict[str, Any]] = [{}, {"soft_share_layers": shares}]
+        rows = tuple(dataclasses.replace(r, diagnostics=f) for r, f in zip(made, diagnostics, strict=True))
         hand.put(store, cell.spec({}, seed), rows)
     (section,) = sections(of, collect(of, hand.read(store, of)))
     (panel,) = MAP.panels(section)

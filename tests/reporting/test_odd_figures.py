@@ -44,8 +44,8 @@ def agenda(store: Store) -> tuple[Any, Agenda]:
     cells = cells_of(study)
     for cell, odd in zip(cells, [0.25, *ODD], strict=True):
         layers = {"conv": 0.5, "fc": 0.75} if cell.label == "sane" else odd
-        figures = {"odd": odd, "odd_layers": layers, "blocked": odd, "blocked_layers": layers}
-        rows = [dataclasses.replace(row, figures=figures) for row in hand.reports(hand.TUNED[1])]
+        diagnostics = {"odd": odd, "odd_layers": layers, "blocked": odd, "blocked_layers": layers}
+        rows = [dataclasses.replace(row, diagnostics=diagnostics) for row in hand.reports(hand.TUNED[1])]
         spec = cell.spec({}, 1)
         store._known[spec.key] = Result(spec, "done", tuple(rows), "", {"started": 1.0, "seconds": 1.0})
     return study, Agenda(cells, store)

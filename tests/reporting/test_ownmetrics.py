@@ -19,7 +19,7 @@ from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.reporting.csvfile import columns
 from raycl.results.collect import collect
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 from raycl.runs.store import Store
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
@@ -41,7 +41,7 @@ def lines_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def rows_of(store: Store, study: Study) -> dict[str, Row]:
+def rows_of(store: Store, study: Study) -> dict[str, CellRow]:
     return {row.cell.label: row for row in collect(study, hand.filled(store, study))}
 
 

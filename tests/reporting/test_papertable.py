@@ -17,8 +17,8 @@ from raycl import PaperTable, units
 from raycl.errors import UserError
 from raycl.methods.spg import SPG
 from raycl.papers import tabletext
-from raycl.papers.cells import SUBSET, SUBSTITUTE, Entry, Filled, filled
-from raycl.papers.printed import numbers
+from raycl.papers.cells import SUBSET, SUBSTITUTE, Entry, FilledTable, fill_table
+from raycl.papers.printed import printed_numbers
 from raycl.papers.tables import known_metrics
 from raycl.papers.tabletext import tables_of
 from raycl.reporting import render
@@ -51,7 +51,7 @@ def study_of(*tables: PaperTable, **changes: Any) -> Study:
 
 
 def played(
-    store: Store, study: Study, accs: Mapping[str, Sequence[float]], figures: Any = None, **about: Any
+    store: Store, study: Study, accs: Mapping[str, Sequence[float]], diagnostics: Any = None, **about: Any
 ) -> Study:
     """Runs with these accuracies by seed, by label or label/benchmark; a cell that is not here was not run.
 
@@ -60,13 +60,15 @@ def played(
     for name, cell in hand.cells(study).items():
         for seed, acc in zip((1, 2, 3), accs.get(name, accs.get(cell.label, ())), strict=False):
             rows = hand.reports([[acc], [acc, acc]], **about)
-            if figures is not None:
-                rows = tuple(dataclasses.replace(row, figures=figures(cell.label, row.task)) for row in rows)
+            if diagnostics is not None:
+                rows = tuple(
+                    dataclasses.replace(row, diagnostics=diagnostics(cell.label, row.task)) for row in rows
+                )
             hand.put(store, cell.spec({}, seed), rows)
     return study
 
 
-def tables(store: Store, study: Study) -> list[Filled]:
+def tables(store: Store, study: Study) -> list[FilledTable]:
     return tables_of(study, sections(study, collect.collect(study, hand.read(store, study))))
 
 
@@ -145,7 +147,7 @@ def test_of_equal_means_one_cell_in_twenty_has_a_star() -> None:
     """Three values of ours beside a mean of five and its deviation, or beside a number that is known."""
     random = np.random.default_rng(0)
     ours, theirs = random.normal(0.7, 0.05, (2_000, 3)), random.normal(0.7, 0.05, (2_000, 5))
-    printed = numbers("spg")[0]
+    printed = printed_numbers("spg")[0]
     entry = Entry("SPG", "C-10", "spg", "cifar100_10", Metric("acc"), "fraction", 5)
 
     def starred(value: float, std: float | None, values: Sequence[float]) -> bool:
@@ -565,11 +567,11 @@ def test_a_csv_of_tables_needs_some_and_stands_alone(store: Store) -> None:
      (47.25, "count", "47.2"), (121.07 * 2**20, "MiB", "121"), (12.0, "seconds", "12.0")],
 )  # fmt: skip
 def test_units(value: float, unit: str, text: str) -> None:
-    assert units.written(value, unit, units.decimals(value, unit)) == text
+    assert units.format_number(value, unit, units.decimals(value, unit)) == text
 
 
 def test_printed_numbers_keep_their_digits() -> None:
-    found = {(p.table, p.metric, p.unit): p for p in numbers("spg")}
+    found = {(p.table, p.metric, p.unit): p for p in printed_numbers("spg")}
     fraction, minutes = found["6", "acc", "fraction"], found["9", "ct_train", "minutes"]
     assert (fraction.last_digit, minutes.last_digit) == (0.01, 60)
     assert units.decimals_of(0.01, "fraction") == 2 and units.decimals_of(0.01, "percent") == 0
@@ -621,16 +623,16 @@ def test_figures_of_a_method_of_ones_own_are_admitted() -> None:
 def test_a_filled_table_needs_no_more_than_sections(store: Store) -> None:
     study = played(store, study_of(TABLE), {"spg": (0.70, 0.72, 0.74)})
     found = sections(study, collect.collect(study, hand.read(store, study)))
-    assert filled(TABLE, study, found).entries.keys() == {("SPG", "C-10")}
+    assert fill_table(TABLE, study, found).entries.keys() == {("SPG", "C-10")}
 
 
 def test_a_table_may_name_every_number_that_a_method_reports() -> None:
     recorded = json.loads((Path(__file__).parent.parent / "golden" / "figures.json").read_text())
-    figures = {
+    diagnostics = {
         name
         for versions in recorded.values()
         for name, value in versions[max(versions, key=int)]["figures"].items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    strange = sorted(figures - set(known_metrics()))
-    assert figures and not strange, f"add to figures in raycl/catalogue.json: {strange}"
+    strange = sorted(diagnostics - set(known_metrics()))
+    assert diagnostics and not strange, f"add to figures in raycl/catalogue.json: {strange}"

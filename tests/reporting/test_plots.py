@@ -19,13 +19,13 @@ from tests.helpers import hand
 from tests.helpers.hand import BENCHMARK
 
 
-def section_of(store: Store, figures: Mapping[str, Any]) -> Section:
+def section_of(store: Store, diagnostics: Mapping[str, Any]) -> Section:
     """Methods whose reports carry these figures, label -> (seed, task) -> figures."""
     study = hand.study(methods={"finetune": {}, "ewc": {}, "si": {}})
-    for label, of in figures.items():
+    for label, of in diagnostics.items():
         for seed in (1, 2):
             rows = hand.reports(hand.TUNED[seed])
-            rows = tuple(dataclasses.replace(r, figures=of(seed, t)) for t, r in enumerate(rows))
+            rows = tuple(dataclasses.replace(r, diagnostics=of(seed, t)) for t, r in enumerate(rows))
             hand.put(store, hand.cells(study)[f"{label}/{BENCHMARK}"].spec({}, seed), rows)
     (section,) = sections(study, collect(study, hand.read(store, study)))
     return section

@@ -11,7 +11,7 @@ import pytest
 from raycl.benchmarks import sources
 from raycl.benchmarks.cifar import Cifar100Super
 from raycl.errors import UserError
-from raycl.papers.printed import DATA, datasets, numbers, printed
+from raycl.papers.printed import DATA, datasets, printed, printed_numbers
 from raycl.results.grammar import Item, parse_metric, parse_place
 
 PAPERS = ("spg", "prm", "impresslearn", "ksm")
@@ -22,7 +22,7 @@ PAPERS = ("spg", "prm", "impresslearn", "ksm")
     [("spg", 455, 0), ("prm", 335, 21), ("impresslearn", 129, 123), ("ksm", 337, 0)],
 )
 def test_every_row_is_mapped_or_arithmetic(paper: str, rows: int, arithmetic: int) -> None:
-    found = numbers(paper)
+    found = printed_numbers(paper)
     assert len(found) == rows and sum(p.arithmetic for p in found) == arithmetic
     for p in found:
         if not p.arithmetic:
@@ -71,7 +71,7 @@ def test_a_task_is_the_same_task_whatever_comes_first(monkeypatch: pytest.Monkey
 
 
 def test_minutes_are_seconds_and_what_is_not_printed_is_none() -> None:
-    minutes = next(p for p in numbers("spg") if p.unit == "minutes")
+    minutes = next(p for p in printed_numbers("spg") if p.unit == "minutes")
     assert minutes.value == pytest.approx(float(minutes.text) * 60)
     assert printed("spg", "6", "cifar100_10", "hat", "acc") is None
     assert printed("impresslearn", "text", "all", "protocol", "density") is None  # seven of them
@@ -84,4 +84,4 @@ def test_labels_of_data_sets_are_the_papers() -> None:
 
 def test_a_paper_without_numbers_is_told() -> None:
     with pytest.raises(UserError, match="no printed numbers of paper 'pmask'"):
-        numbers("pmask")
+        printed_numbers("pmask")

@@ -30,7 +30,7 @@ def study_of(methods: Sequence[str] = ("finetune",), **changes: object) -> Study
     known = {"one": {"method": ALONE, "search": None}, "finetune": {"fit.lr": RATE},
              "few": {"method": OTHER, "fit.lr": RATE}}  # fmt: skip
     plain = {"methods": {label: known[label] for label in ("one", *methods)}, "final": Seeds(1)}
-    return hand.study(**(plain | {"search": Search(trials=5, width=1, startup=2)} | changes))
+    return hand.study(**(plain | {"search": Search(trials=5, concurrency=1, startup_trials=2)} | changes))
 
 
 def put(
@@ -108,8 +108,8 @@ def test_an_order_with_too_few_trials_takes_the_interval_with_it(store: Store) -
 
 
 def test_a_width_other_than_one_stands_beside_the_trials(store: Store) -> None:
-    for width, printed in ((1, "5"), (4, "5 w4")):
-        study = study_of(search=Search(trials=5, width=width, startup=2))
+    for width, printed in ((1, "5"), (4, "5, 4 at a time")):
+        study = study_of(search=Search(trials=5, concurrency=width, startup_trials=2))
         put(store, study, f"finetune/{BENCHMARK}", TWO_OF_FIVE)
         (row,) = Searches().lines(section_of(store, study))[1]
         assert row[3] == printed

@@ -58,7 +58,9 @@ def test_a_value_that_equals_its_default_is_seen_where_the_study_wrote_it() -> N
     assert f"fit.lr={default!r}" in shown(of, "a") and "fit.lr" not in shown(of, "b")
 
 
-@pytest.mark.parametrize("search", [Search(trials=2, width=1, startup=2), Grid({"fit.lr": [0.3, 0.4]})])
+@pytest.mark.parametrize(
+    "search", [Search(trials=2, concurrency=1, startup_trials=2), Grid({"fit.lr": [0.3, 0.4]})]
+)
 def test_what_is_searched_is_not_fixed(search: Any) -> None:
     keys = {"method": "finetune"} | ({"fit.lr": Float(0.1, 1.0)} if isinstance(search, Search) else {})
     cell = hand.cells(study(methods={"a": keys}, search=search))[f"a/{BENCHMARK}"]
@@ -130,9 +132,9 @@ def test_the_page_never_prints_what_every_method_overrode(store: Any) -> None:
 
 
 def test_the_page_says_for_whom_the_studys_search_does_not_hold(store: Any) -> None:
-    search = Search(trials=8, width=1, startup=2)
+    search = Search(trials=8, concurrency=1, startup_trials=2)
     keys = {"method": "finetune", "fit.lr": Float(0.1, 1.0)}
-    methods = {"a": keys, "b": keys | {"search": Search(trials=4, width=1, startup=2)}}
+    methods = {"a": keys, "b": keys | {"search": Search(trials=4, concurrency=1, startup_trials=2)}}
     of = hand.study(methods=methods, search=search)
     assert "seed 1; searched on validation (not for b)" in words(render(of, hand.read(store, of), "html"))
     of = hand.study(methods={"b": methods["b"]}, search=search)

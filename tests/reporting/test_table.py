@@ -127,14 +127,17 @@ def test_random_searches_are_said_once_or_by_name(store):
     methods = {"one": {"method": ALONE}, "a": {"method": "finetune", "fit.lr": RATE},
                "b": {"method": hand.OTHER, "fit.lr": RATE}}  # fmt: skip
     alone = "\nrandom search: 1 trial, and TPE would start after 1"
-    for search, said in ((Search(trials=1, startup=1), alone), (Search(trials=2, startup=1), "")):
+    for search, said in (
+        (Search(trials=1, startup_trials=1), alone),
+        (Search(trials=2, startup_trials=1), ""),
+    ):
         study = hand.study(methods=methods, search=search, final=Seeds(1))
         for cell in (hand.cells(study)[f"{label}/{BENCHMARK}"] for label in "ab"):
             hand.put_trials(store, cell, [({"fit.lr": 0.1}, hand.reports(hand.ONE[1]))])
         text = render(study, hand.read(store, study))
         assert said in text and ("random" in text) == bool(said)
-    mixed = methods | {"b": methods["b"] | {"search": Search(trials=2, startup=1)}}
-    study = hand.study(methods=mixed, search=Search(trials=1, startup=1), final=Seeds(1))
+    mixed = methods | {"b": methods["b"] | {"search": Search(trials=2, startup_trials=1)}}
+    study = hand.study(methods=mixed, search=Search(trials=1, startup_trials=1), final=Seeds(1))
     assert "\na: random search: 1 trial" in render(study, hand.read(store, study))
 
 

@@ -15,7 +15,7 @@ from raycl.errors import UserError
 from raycl.papers import verdicts
 from raycl.papers.claims import COLUMNS, claims, read_claims
 from raycl.papers.claimtext import claims_csv, claims_text, finding_text
-from raycl.papers.findings import Finding, Verdict
+from raycl.papers.findings import ClaimFinding, Verdict
 from raycl.papers.judging import judge, word_of
 from raycl.papers.matching import reading, rows_meant
 from raycl.papers.printed import DATA
@@ -23,7 +23,7 @@ from raycl.papers.verdicts import verdict
 from raycl.reporting import render
 from raycl.results.collect import collect
 from raycl.results.grammar import parse_item, parse_metric
-from raycl.results.rows import Row
+from raycl.results.rows import CellRow
 from raycl.runs.store import Store
 from raycl.study.values import Search, Seeds, Study
 from tests.helpers import hand
@@ -36,8 +36,12 @@ ON = {"benchmark": "digits_permuted"}
 
 
 def filled(
-    store: Store, accs: Accs, methods: Mapping[str, Any] | None = None, figures: Any = None, **changes: Any
-) -> tuple[Study, list[Row]]:
+    store: Store,
+    accs: Accs,
+    methods: Mapping[str, Any] | None = None,
+    diagnostics: Any = None,
+    **changes: Any,
+) -> tuple[Study, list[CellRow]]:
     """A study whose runs have these accuracies by seed, on all tasks from the first moment.
 
     Args:
@@ -48,8 +52,8 @@ def filled(
     for name, cell in hand.cells(study).items():
         for seed, acc in zip((1, 2, 3), accs.get(name, accs.get(cell.label, ())), strict=False):
             rows = hand.reports([[acc], [acc, acc]])
-            if figures is not None:
-                rows = tuple(dataclasses.replace(r, figures=figures(cell.label, seed)) for r in rows)
+            if diagnostics is not None:
+                rows = tuple(dataclasses.replace(r, diagnostics=diagnostics(cell.label, seed)) for r in rows)
             hand.put(store, cell.spec({}, seed), rows)
     return study, collect(study, hand.read(store, study))
 
@@ -263,7 +267,9 @@ def test_a_trend_needs_two_places_and_variants_are_places(store: Store) -> None:
 
 def test_trends_along_a_run(store: Store) -> None:
     _, rows = filled(
-        store, {"finetune": BASE}, figures=lambda _, seed: {"blocked": {"conv1": 0.7, "conv2": 0.1 * seed}}
+        store,
+        {"finetune": BASE},
+        diagnostics=lambda _, seed: {"blocked": {"conv1": 0.7, "conv2": 0.1 * seed}},
     )
     falls = claim(kind="trend", left="finetune", right="layer", metric="blocked[t=T]", direction="down", **ON)
     (finding,) = verdict(falls, rows).findings
@@ -274,8 +280,8 @@ def test_trends_along_a_run(store: Store) -> None:
 
 
 def test_figures_are_means_over_reports_and_keys_pick(store: Store) -> None:
-    figures = {"rate": {"3": 0.9, "5": 1.0}, "ratio": 1.02}
-    _, rows = filled(store, {"finetune": BASE}, figures=lambda *_: figures)
+    diagnostics = {"rate": {"3": 0.9, "5": 1.0}, "ratio": 1.02}
+    _, rows = filled(store, {"finetune": BASE}, diagnostics=lambda *_: diagnostics)
     equal: dict[str, Any] = {"kind": "formula", "left": "finetune", "direction": "equal", **ON}
     assert verdict(claim(**equal, metric="rate[3]", right="0.9", margin="0"), rows).word == "holds"
     assert verdict(claim(**equal, metric="rate[5]", right="0.9", margin="0"), rows).word == "reversed"
@@ -326,7 +332,7 @@ def test_a_stand_in_speaks_only_where_the_benchmark_is_not_here_and_is_named(sto
 BASIS = "impresslearn_alpha_mnist"
 
 
-def basis_study(store: Store) -> tuple[Study, list[Row]]:
+def basis_study(store: Store) -> tuple[Study, list[CellRow]]:
     """Two kinds of basis and own masks, in front of the basis' tasks and behind them."""
     behind, basis = "digits_permuted(tasks=2, first=3)", BENCHMARK
     masks = {"method": "impresslearn", "network": "lenet_300_100", "preset": BASIS, "benchmarks": [behind]}
@@ -385,7 +391,7 @@ def test_no_note_steers_a_verdict(store: Store) -> None:
     _, rows = steered_study(store)
     file = DATA.joinpath("claims.csv").read_text(encoding="utf-8")
 
-    def judged(**changes: str) -> dict[str, tuple[str, tuple[Finding, ...]]]:
+    def judged(**changes: str) -> dict[str, tuple[str, tuple[ClaimFinding, ...]]]:
         out = io.StringIO()
         lines = list(csv.DictReader(file.splitlines()))
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
@@ -405,7 +411,7 @@ def test_no_note_steers_a_verdict(store: Store) -> None:
     assert judged(unit="")["ksm-16"] != shipped["ksm-16"]
 
 
-def steered_study(store: Store) -> tuple[Study, list[Row]]:
+def steered_study(store: Store) -> tuple[Study, list[CellRow]]:
     """Runs on which columns that restrict a claim make a difference."""
     behind = "digits_permuted(tasks=2, first=4)"
     common = {"network": "lenet_300_100", "preset": BASIS, "method": "impresslearn"}
@@ -433,7 +439,7 @@ def steered_study(store: Store) -> tuple[Study, list[Row]]:
         accs,
         methods,
         benchmarks=[behind],
-        figures=lambda label, seed: {"overlap_ratio": (1.0 if " 0.05 " in label else 1.5) + seed / 100},
+        diagnostics=lambda label, seed: {"overlap_ratio": (1.0 if " 0.05 " in label else 1.5) + seed / 100},
     )
 
 
@@ -486,10 +492,10 @@ def test_soft_shares_along_the_layers(store: Store, shares: Sequence[float], wor
     """KSM's Figure 6 on a stand-in; the first task has no mask. A step back of .02 is forgiven."""
     layers = dict(zip(("conv1", "conv2", "conv10"), shares, strict=True))
 
-    def figures(label: str, seed: int) -> dict[str, Any]:
+    def diagnostics(label: str, seed: int) -> dict[str, Any]:
         return {"soft_share": 0.5, "soft_share_layers": {k: v + seed / 1000 for k, v in layers.items()}}
 
-    _, rows = filled(store, {"ksm": BASE}, figures=figures, benchmarks=["small_visual"],
+    _, rows = filled(store, {"ksm": BASE}, diagnostics=diagnostics, benchmarks=["small_visual"],
                      network="vgg16_bn(width=.25)")  # fmt: skip
     claimed = {one.id: one for one in claims("ksm")}
     (finding,) = verdict(claimed["ksm-17"], rows).findings
@@ -507,8 +513,8 @@ def test_soft_shares_of_two_tasks(
     (cell,) = hand.cells(study).values()
     for seed in (1, 2, 3):
         made = hand.reports([[0.5] * (t + 1) for t in range(3)])
-        figures: list[dict[str, Any]] = [{}, {"soft_share": wikiart}, {"soft_share": flowers}]
-        rows = tuple(dataclasses.replace(r, figures=f) for r, f in zip(made, figures, strict=True))
+        diagnostics: list[dict[str, Any]] = [{}, {"soft_share": wikiart}, {"soft_share": flowers}]
+        rows = tuple(dataclasses.replace(r, diagnostics=f) for r, f in zip(made, diagnostics, strict=True))
         hand.put(store, cell.spec({}, seed), rows)
     monkeypatch.setattr(verdicts, "tasks_of", lambda text, part: {"WikiArt": (2,), "Flowers": (3,)}[part])
     claimed = {one.id: one for one in claims("ksm")}
@@ -608,7 +614,7 @@ def test_a_count_is_of_the_papers_network_and_benchmark(
 def test_a_row_that_fixes_what_another_searches_is_a_variant(store: Store) -> None:
     methods = {"literal": {"method": "ewc", "method.lamb": 5.0}, "searched": {"method": "ewc"}}
     _, rows = filled(store, {"literal": BASE, "searched": BASE}, methods)
-    searching = Search(trials=3, startup=3)
+    searching = Search(trials=3, startup_trials=3)
     rows = [dataclasses.replace(row, cell=dataclasses.replace(row.cell, search=searching)) for row in rows]
     metric = parse_metric("acc")
     assert metric is not None

@@ -19,10 +19,10 @@ from torch.func import functional_call
 
 from raycl import calls, registry, streams
 from raycl.errors import UserError
-from raycl.masks import kept, top_k
+from raycl.masks import count_kept, top_k
 from raycl.methods.supsup import SupSup
 from raycl.networks import Start
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.supermasks import flat, loop, selection, stacked
 from raycl.supermasks.bank import Backbone, BasisMask, backbone_of
 from raycl.supermasks.edge_popup import density_of, draw_scores, mask_of
@@ -58,7 +58,9 @@ def data(network: str, count: int = 5) -> Benchmark:
 
 def backbone(network: str, on: Benchmark) -> Backbone:
     kind = registry.network(network)
-    config = filled(kind.Config, calls.parse(network, "network").settings(kind.Config, "network"), network)
+    config = make_config(
+        kind.Config, calls.parse(network, "network").settings(kind.Config, "network"), network
+    )
     return backbone_of(Start(kind, config, on.input_shape, on.classes, 0)(), 0, "kaiming_normal")
 
 
@@ -111,7 +113,7 @@ def trained(
         if impl == "loop only":
             made = train_masks(net, orders, rules, config, executor="loop", **more)
         else:
-            made = stacked.train(net, orders, rules, config, more.get("chunk"), None, impl)
+            made = stacked.train_stacked(net, orders, rules, config, more.get("chunk"), None, impl)
         found = list(made)
     places = [position for position, _ in found]
     return Trained(dict(found), dict(zip(places, scores, strict=True)))
@@ -137,7 +139,7 @@ def reference(net: Backbone, orders: Sequence[Order], config: Fit.Config, rules:
             ]
 
         for epoch in range(config.epochs):
-            rows = streams.numbers(order.order_seed, "order", epoch=epoch).permutation(len(split))
+            rows = streams.numpy_generator(order.order_seed, "order", epoch=epoch).permutation(len(split))
             for batch in np.split(rows, range(config.batch, len(rows), config.batch)):
                 weights = [w * m for w, m in zip(net.weights, masks(), strict=True)]
                 named = dict(zip(net.names, weights, strict=True)) | buffers
@@ -321,7 +323,7 @@ def test_a_gpu_agrees_with_the_cpu(network: str, optimiser: str) -> None:
     wanted = trained(backbone(network, on), orders_of(on), config)
     kind = registry.network(network)
     settings = calls.parse(network, "network").settings(kind.Config, "network")
-    start = Start(kind, filled(kind.Config, settings, network), on.input_shape, on.classes, 0)
+    start = Start(kind, make_config(kind.Config, settings, network), on.input_shape, on.classes, 0)
     net = backbone_of(start().cuda(), 0, "kaiming_normal")
     steps: list[stacked.Gradient] = []
     made = stacked.Gradient.__init__
@@ -369,7 +371,7 @@ def test_selection_keeps_the_later_of_equals(levels: int) -> None:
     torch.manual_seed(0)
     ranks = (torch.rand(6, 5000) * levels).round()
     densities = [0.0, 0.1, 0.5, 0.1, 1.0, 0.37]
-    chosen = selection.Selection([kept(5000, d) for d in densities], 5000, torch.device("cpu"))
+    chosen = selection.Selection([count_kept(5000, d) for d in densities], 5000, torch.device("cpu"))
     wanted = torch.stack([top_k(row, d) for row, d in zip(ranks, densities, strict=True)])
     for select in (chosen, chosen.all_rows):
         out = torch.empty(6, 5000)
@@ -488,9 +490,9 @@ def test_what_is_said_about_a_mask() -> None:
             about, sizes = found[i].about, net.sizes
             assert set(about) == {"train_loss", "epochs", "updates", "seconds", "density"}
             assert (about["epochs"], about["updates"]) == (2, 10)
-            assert about["density"] == sum(kept(n, order.density) for n in sizes) / sum(sizes)
+            assert about["density"] == sum(count_kept(n, order.density) for n in sizes) / sum(sizes)
             masks = found[i].tensors(net.weights)
-            assert [int(m.sum()) for m in masks] == [kept(n, order.density) for n in sizes]
+            assert [int(m.sum()) for m in masks] == [count_kept(n, order.density) for n in sizes]
         places = [(0, 1), (0, 2), (1, 1), (1, 2)] if executor == "loop" else [(0, 1), (0, 2)]
         assert [(place, epoch) for place, epoch, _ in pulses] == places
         assert all(0 < loss < 10 for *_, loss in pulses)
@@ -502,7 +504,7 @@ def test_values_are_stored_in_small_types() -> None:
     for values, dtype in (("signed", np.int8), ("soft", np.float32)):
         ((_, mask),) = train_masks(net, [order], Rules(mask_values=values), config_of())  # type: ignore[arg-type]
         assert [v.dtype for v in mask.values] == [dtype] * 3
-        assert [len(v) for v in mask.values] == [kept(n, order.density) for n in net.sizes]
+        assert [len(v) for v in mask.values] == [count_kept(n, order.density) for n in net.sizes]
         whole = mask.tensors(net.weights)
         assert all(float(m.abs().max()) == 1 for m in whole)
         assert any(bool((m < 0).any()) for m in whole) == (values == "signed")

@@ -10,7 +10,7 @@ from raycl.errors import UserError
 from raycl.papers.accounts.impresslearn import (
     KB,
     TABLE_2,
-    Cell,
+    StorageCell,
     bits_per_weight,
     break_even,
     check,
@@ -70,7 +70,7 @@ def test_the_row_that_is_printed_wrongly_is_that_of_75_masks() -> None:
      ("300", 300.0, True), ("1513", 1513.67, True), ("1513", 1514.01, False)],
 )  # fmt: skip
 def test_one_unit_of_the_last_digit(printed: str, computed: float, agrees: bool) -> None:
-    assert Cell("", "", printed, computed).agrees is agrees
+    assert StorageCell("", "", printed, computed).agrees is agrees
 
 
 def test_a_small_account_by_hand() -> None:

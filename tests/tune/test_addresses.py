@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from raycl import Study
 from raycl.cli import main
 from raycl.runs.result import Result
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
@@ -26,8 +26,23 @@ from raycl.tune.database import database_file, database_uri, make_database
 from raycl.tune.experiment import tracking_uri
 from raycl.tune.tracking import Tracking
 
-ODD = ["run%20one", "a#b", "q?x=1&y", "sp ace", "\u00fcn\u00ef \u6f22", "it's", 'quo"te', "plus+at@colon:",
-       "100%", "a%2Fb", "[x]", "back\\slash", "semi;colon", "%", "~"]  # fmt: skip
+ODD = [
+    "run%20one",
+    "a#b",
+    "q?x=1&y",
+    "sp ace",
+    "\u00fcn\u00ef \u6f22",
+    "it's",
+    'quo"te',
+    "plus+at@colon:",
+    "100%",
+    "a%2Fb",
+    "[x]",
+    "back\\slash",
+    "semi;colon",
+    "%",
+    "~",
+]
 FILE = """
 from raycl import Study
 LABEL = "it's \\"a\\" `b` \\\\\\\\ %"
@@ -41,10 +56,22 @@ def filled(root: Path, study: Study) -> Store:
     for cell in cells_of(study):
         for seed in (1, 2, 3):
             rows = [
-                Report(t, dict.fromkeys(range(t + 1), 0.5), dict.fromkeys(range(t + 1), 0.5), {"main": 1}, 9,
-                       {"main": 1.0}, 0.1, 7, 11, 44, {}, 1e9 + t)
+                TaskReport(
+                    t,
+                    dict.fromkeys(range(t + 1), 0.5),
+                    dict.fromkeys(range(t + 1), 0.5),
+                    {"main": 1},
+                    9,
+                    {"main": 1.0},
+                    0.1,
+                    7,
+                    11,
+                    44,
+                    {},
+                    1e9 + t,
+                )
                 for t in range(5)
-            ]  # fmt: skip
+            ]
             store.put(Result(cell.spec({}, seed), "done", tuple(rows), "", {"seconds": 5.0, "started": 1e9}))
     return store
 
@@ -56,8 +83,17 @@ def test_a_uri_means_the_file_that_it_was_made_for(name: str, tmp_path: Path) ->
 
 
 def test_other_uris_mean_no_file() -> None:
-    for uri in ("http://127.0.0.1:5000", "postgresql://a:b@c/d", "sqlite://", "sqlite:///:memory:",
-                "file:///x", "", "nonsense", "sqlite:///file:x?uri=true", "databricks"):  # fmt: skip
+    for uri in (
+        "http://127.0.0.1:5000",
+        "postgresql://a:b@c/d",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "file:///x",
+        "",
+        "nonsense",
+        "sqlite:///file:x?uri=true",
+        "databricks",
+    ):
         assert database_file(uri) is None
         make_database(uri)  # none of its business
     assert database_file("sqlite:////a/b%20c.db") == Path("/a/b c.db")
@@ -107,8 +143,9 @@ def test_pages_of_a_store_in_a_folder_of_an_odd_name(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "raycl.cli", "ui", "--store", str(root), "--port", str(port)]
-    served = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              start_new_session=True)  # fmt: skip
+    served = subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         asked = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
         for _ in range(600):

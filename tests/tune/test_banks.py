@@ -67,13 +67,13 @@ def test_jobs_are_told_to_those_who_watch(tmp_path: Path) -> None:
     from raycl.runs.store import Store
     from raycl.study.expand import cells_of
     from raycl.study.proposer import nothing_to_propose
-    from raycl.tune.launch import play_on_ray
+    from raycl.tune.launch import run_on_ray
 
     study = bank(het={})
     cells = cells_of(study)
     agenda = Agenda(cells, Store(tmp_path).open(), nothing_to_propose)
     seen: list[tuple[str, str]] = []
     agenda.listeners.append(lambda event: seen.append((type(event).__name__, type(event.job).__name__)))
-    play_on_ray(study, agenda, cells, shipped=False, at_once=2)
+    run_on_ray(study, agenda, cells, shipped=False, at_once=2)
     assert seen.count(("Started", MaskJob.__name__)) == seen.count(("Finished", MaskJob.__name__)) == 3
     assert seen[-1] == ("Finished", "Job")

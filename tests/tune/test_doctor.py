@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from raycl.cli import main
-from raycl.tune.doctor import Report, this_machine, verdict
+from raycl.tune.doctor import DoctorReport, this_machine, verdict
 from raycl.tune.doctor.machine import look_at_data, look_at_store, look_at_token
 from raycl.tune.doctor.packages import bounds, torch_problems
 from raycl.tune.doctor.tracker import look_at_mlflow
-from raycl.tune.fitness import joining
+from raycl.tune.fitness import address_check
 from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.judging import Fault
 from tests.helpers.misfits_cluster import Cluster, Tracking, no_tracking, why_not
@@ -61,13 +61,13 @@ def alone(*words: str, **settings: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def part(fill: Callable[[Report], None]) -> Report:
-    report = Report("here")
+def part(fill: Callable[[DoctorReport], None]) -> DoctorReport:
+    report = DoctorReport("here")
     fill(report)
     return report
 
 
-def text_of(report: Report) -> str:
+def text_of(report: DoctorReport) -> str:
     return " ".join(str(report).split())
 
 
@@ -191,7 +191,7 @@ def test_a_store_on_a_disk_that_takes_no_writes(tmp_path: Path) -> None:
         'mount -t tmpfs none $0 && mkdir $0/results && mount -o remount,ro $0 && exec $1 -c "$2" $0/results'
     )
     script = (
-        "import sys; from pathlib import Path; from raycl.tune.doctor import Report; r = Report('');"
+        "import sys; from pathlib import Path; from raycl.tune.doctor import DoctorReport; r = DoctorReport('');"
         "from raycl.tune.doctor.machine import look_at_store; look_at_store(r, Path(sys.argv[1]));"
         "look_at_store(r, Path(sys.argv[1]) / 'new'); print(r)"
     )
@@ -208,7 +208,7 @@ def test_a_store_on_a_disk_that_takes_no_writes(tmp_path: Path) -> None:
 # MLflow.
 
 
-def mlflow(store: Path, mine: Facts) -> Report:
+def mlflow(store: Path, mine: Facts) -> DoctorReport:
     return part(lambda report: look_at_mlflow(report, store, mine))
 
 
@@ -251,7 +251,7 @@ def test_a_server_behind_a_password_and_its_database() -> None:
     if reason := why_not() or no_tracking():
         pytest.skip(reason)
     look = (
-        "from pathlib import Path; from raycl.tune.doctor import Report; report = Report('');"
+        "from pathlib import Path; from raycl.tune.doctor import DoctorReport; report = DoctorReport('');"
         "from raycl.tune.doctor.tracker import look_at_mlflow; from raycl.tune.fitness.facts import here;"
         "look_at_mlflow(report, Path('results').absolute(), here()); print(report)"
     )
@@ -289,7 +289,7 @@ def test_a_server_behind_a_password_and_its_database() -> None:
 # Tokens.
 
 
-def tokens() -> Report:
+def tokens() -> DoctorReport:
     return part(look_at_token)
 
 
@@ -354,13 +354,16 @@ def test_prepared_data_that_were_cut_off(clean: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_long_names_break_where_the_screen_ends() -> None:
-    report = Report("here", [("store", "/a/" + "very-long-name" * 12)])
+    report = DoctorReport("here", [("store", "/a/" + "very-long-name" * 12)])
     report.findings = [Fault("miss", "node " + "x" * 90, "lacks something", "remedy")]
     assert max(map(len, str(report).splitlines())) <= 80
 
 
 def test_the_last_line() -> None:
-    good, bad = Report("a"), Report("b", findings=[Fault("miss", "", "x"), Fault("note", "", "y")])
+    good, bad = (
+        DoctorReport("a"),
+        DoctorReport("b", findings=[Fault("miss", "", "x"), Fault("note", "", "y")]),
+    )
     assert verdict([good]) == "fit: nothing is missing"
     assert verdict([good, bad]) == "not fit: 1 thing missing"
     assert verdict([bad, bad]) == "not fit: 2 things missing"
@@ -371,4 +374,4 @@ def test_this_machine_is_looked_at_whole(clean: pytest.MonkeyPatch, tmp_path: Pa
     assert [label for label, _ in report.rows] == [
         "raycl", "Python", "packages", "GPUs", "cores", "memory", "store", "data", "MLflow", "Ray token",
     ]  # fmt: skip
-    assert joining.auth_mode() == ""
+    assert address_check.auth_mode() == ""

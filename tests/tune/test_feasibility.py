@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from raycl import R
+from raycl import Resources
 from raycl.errors import UserError
 from raycl.runs import provenance
 from raycl.study.expand import cells_of
-from raycl.tune.fitness import facts, joining, nodes
+from raycl.tune.fitness import address_check, facts, nodes
 from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.judging import Elastic, judge, judge_cluster
 from raycl.tune.fitness.nodes import Node
@@ -30,7 +30,7 @@ from tests.helpers.misfits_cluster import ASK, JOIN, Cluster, Misfits, wait_for,
 
 HOME = Path(__file__).parents[2]
 STUDY = """
-from raycl import R, Seeds, Study
+from raycl import Resources, Seeds, Study
 STUDY = Study(name="tiny", methods={"finetune": {}}, benchmarks=["digits_split"], network="mlp(hidden=8)",
               fit={"epochs": 1}, search=None, final=Seeds(1, 2), resources={"*": RESOURCES})
 """
@@ -44,7 +44,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Nothing that leads Ray anywhere."""
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USE_TLS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(joining, "SECONDS", 2.0)
+    monkeypatch.setattr(address_check, "SECONDS", 2.0)
     return monkeypatch
 
 
@@ -77,7 +77,7 @@ def direct(unset: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def refusal(address: str | None) -> str:
     with pytest.raises(UserError) as caught:
-        joining.check_address(address)
+        address_check.check_address(address)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -129,7 +129,7 @@ def test_a_token_that_is_not_there_is_said_before_ray_ends_the_process(
     (tmp_path / "none").write_text("\n")
     assert "is empty" in refusal("127.0.0.1:1")
     direct.setenv("RAY_AUTH_MODE", "disabled")
-    assert joining.check_address(None) is None
+    assert address_check.check_address(None) is None
     direct.delenv("RAY_AUTH_TOKEN_PATH")
     direct.setenv("RAY_AUTH_MODE", "token")
     direct.setenv("HOME", str(tmp_path))
@@ -244,7 +244,7 @@ def test_a_cluster_that_grows_is_not_refused_for_having_no_worker(mine: Facts) -
 
 def test_files_that_nodes_must_share_are_those_that_workers_load() -> None:
     script = (
-        "import sys; import raycl.tune.trainable, raycl.tune.staging, raycl.runs.player; "
+        "import sys; import raycl.tune.trainable, raycl.tune.staging, raycl.runs.execution; "
         "from raycl import registry; "
         "registry.recipes(), *map(registry.method, registry.method_names()); "
         "[*map(registry.network, registry.network_names())]; "
@@ -252,7 +252,7 @@ def test_files_that_nodes_must_share_are_those_that_workers_load() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     loaded = {Path(file).relative_to(HOME / "raycl").as_posix() for file in done.stdout.split()}
-    assert {"tune/trainable.py", "runs/player.py", "probes/xmeans.py", "methods/_picks.py"} <= loaded
+    assert {"tune/trainable.py", "runs/execution.py", "probes/xmeans.py", "methods/_picks.py"} <= loaded
     assert loaded <= provenance.worker_files()
     driver = {
         "cli.py",
@@ -275,7 +275,7 @@ def test_files_that_nodes_must_share_are_those_that_workers_load() -> None:
 EXECUTED = """
 import sys
 from raycl import process, registry, specs
-from raycl.runs import player
+from raycl.runs import execution
 registry.recipes()
 for name in registry.method_names():
     registry.method(name)
@@ -284,7 +284,7 @@ with process.Guard():  # it looks at all of raycl, and executes none of it
 run = specs.RunSpec(method=sys.argv[1], network="mlp", benchmark="digits_split", fit={"epochs": 1})
 seen = set()
 sys.setprofile(lambda frame, event, _: seen.add(frame.f_code.co_filename) if event == "call" else None)
-result = player.play(run)
+result = execution.play(run)
 sys.setprofile(None)
 assert result.status == "done", result.message
 print(*[file for file in seen if "/raycl/" in file])
@@ -311,22 +311,25 @@ BENCHMARKS = [
 
 
 def test_a_share_of_several_gpus_is_refused_at_once() -> None:
-    with pytest.raises(UserError, match=r"R\(gpus=1.5\)"):
-        R(cpus=1, gpus=1.5)
+    with pytest.raises(UserError, match=r"Resources\(gpus=1.5\)"):
+        Resources(cpus=1, gpus=1.5)
 
 
 @pytest.mark.parametrize(
     ("wanted", "text"),
     [
-        (R(cpus=1, gpus=0.5), r"R\(cpus=1, gpus=0.5\) fits no node; the largest has 4 CPUs and 0 GPUs"),
-        (R(cpus=5), r"R\(cpus=5, gpus=0\) fits no node; the largest has 4 CPUs"),
         (
-            R(cpus=1, memory=1e6),
+            Resources(cpus=1, gpus=0.5),
+            r"Resources\(cpus=1, gpus=0.5\) fits no node; the largest has 4 CPUs and 0 GPUs",
+        ),
+        (Resources(cpus=5), r"Resources\(cpus=5, gpus=0\) fits no node; the largest has 4 CPUs"),
+        (
+            Resources(cpus=1, memory=1e6),
             r"memory=1e\+06\) fits no node; the largest has 4 CPUs and 0 GPUs and .* GiB",
         ),
     ],
 )
-def test_a_request_that_no_node_can_meet(ray_cluster: int, wanted: R, text: str) -> None:
+def test_a_request_that_no_node_can_meet(ray_cluster: int, wanted: Resources, text: str) -> None:
     from raycl.tune.launch import check_resources
     from tests.helpers.tiny import tiny
 
@@ -455,10 +458,13 @@ def asked(misfits: Misfits, tmp_path: Path, resources: str, store: Path) -> tupl
 @pytest.mark.parametrize(
     ("resources", "text"),
     [
-        pytest.param("R(cpus=1, gpus=1)", "(worker1): Ray lends 1 GPU there", marks=pytest.mark.slow),
-        pytest.param("R(cpus=1)", "node 10.77.0.3 (worker2): its raycl", marks=pytest.mark.slow),
-        ("R(cpus=2)", "R(cpus=2, gpus=0) fits no node; the largest has 1 CPUs and 1 GPUs"),
-        ("R(cpus=1, gpus=2)", "R(cpus=1, gpus=2) fits no node; the largest has 1 CPUs and 1 GPUs"),
+        pytest.param("Resources(cpus=1, gpus=1)", "(worker1): Ray lends 1 GPU there", marks=pytest.mark.slow),
+        pytest.param("Resources(cpus=1)", "node 10.77.0.3 (worker2): its raycl", marks=pytest.mark.slow),
+        ("Resources(cpus=2)", "Resources(cpus=2, gpus=0) fits no node; the largest has 1 CPUs and 1 GPUs"),
+        (
+            "Resources(cpus=1, gpus=2)",
+            "Resources(cpus=1, gpus=2) fits no node; the largest has 1 CPUs and 1 GPUs",
+        ),
     ],
 )
 def test_a_study_is_refused_in_one_line(misfits: Misfits, tmp_path: Path, resources: str, text: str) -> None:
@@ -502,7 +508,7 @@ def test_a_store_that_only_the_head_sees_and_data_without_room(misfits: Misfits)
 
 def test_raycl_run_refuses_a_store_that_only_the_head_sees(misfits: Misfits) -> None:
     study = misfits.switch.root / "tiny.py"
-    study.write_text(STUDY.replace("RESOURCES", "R(cpus=1)"))
+    study.write_text(STUDY.replace("RESOURCES", "Resources(cpus=1)"))
     done = misfits.raycl("run", str(study), "--address", misfits.address, "--store", "/tmp/ray/results")
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "raycl: node 10.77.0.2 (worker1): store /tmp/ray/results: it sees no such folder" in done.stderr
@@ -525,7 +531,7 @@ def test_a_token_is_asked_for(misfits: Misfits) -> None:
         misfits, misfits.address, env={"RAY_AUTH_MODE": "disabled"}
     )
     study = misfits.switch.root / "tiny.py"
-    study.write_text(STUDY.replace("RESOURCES", "R(cpus=1)"))
+    study.write_text(STUDY.replace("RESOURCES", "Resources(cpus=1)"))
     words = ["run", str(study), "--address", misfits.address, "--store", str(misfits.store / "x")]
     done = misfits.raycl(*words, env=env)
     assert done.returncode == 2 and done.stderr == refused
@@ -679,7 +685,7 @@ def test_a_cluster_without_a_worker_grows_one(tmp_path: Path) -> None:
         code, out = report()
         assert code == 0 and "1 node, 0 to play on" in out and "fit: nothing is missing" in out
         study = tmp_path / "tiny.py"
-        study.write_text(STUDY.replace("RESOURCES", "R(cpus=1)"))
+        study.write_text(STUDY.replace("RESOURCES", "Resources(cpus=1)"))
         done = cluster.raycl("run", str(study), "--address", cluster.address, "--store", str(cluster.store))
         assert done.returncode == 0, done.stdout + done.stderr
         assert cluster.finished() == 2

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raycl import R, Search, Seeds, Study
+from raycl import Resources, Search, Seeds, Study
 from raycl.errors import UserError
 from raycl.study.agenda import Agenda
 from raycl.study.progress import CellState
@@ -30,14 +30,17 @@ def rogues(mark: Path) -> Study:
             "hoards": {"method": "misbehaving:Hoards", "method.mark": f"{mark}-hoards", **plain},
             "always": {"method": "misbehaving:AlwaysExits", **plain},
             "raises": {"method": "misbehaving:Raises", **plain},
-            "diverges": {"method": "misbehaving:Diverges", "search": Search(trials=8, width=2, startup=20)},
+            "diverges": {
+                "method": "misbehaving:Diverges",
+                "search": Search(trials=8, concurrency=2, startup_trials=20),
+            },
             "threads": {"method": "misbehaving:Threads", **plain},
             "twice": {"method": "misbehaving:Threads", "method.name": "twice", **plain},
         },
         resources={
-            "twice/*": R(cpus=2),
-            "hangs/*": R(silence=0.4),
-            "hoards/*": R(memory=2.5),
+            "twice/*": Resources(cpus=2),
+            "hangs/*": Resources(stall_minutes=0.4),
+            "hoards/*": Resources(memory=2.5),
         },
         final=Seeds(1),
     )
@@ -120,7 +123,7 @@ def test_nan_is_diverged_and_replaced(played: dict[str, CellState]) -> None:
 @pytest.mark.parametrize(("label", "threads"), [("threads", 1), ("twice", 2)])
 def test_a_worker_sets_its_own_threads(played: dict[str, CellState], label: str, threads: int) -> None:
     for result in played[label].results.values():
-        assert [report.figures["threads"] for report in result.reports] == [threads] * 5
+        assert [report.diagnostics["threads"] for report in result.reports] == [threads] * 5
         assert result.provenance["threads"] == threads
 
 
@@ -142,7 +145,9 @@ def test_results_say_where_they_come_from(played: dict[str, CellState]) -> None:
 def test_proposals_on_ray_do_not_depend_on_slots_and_sleeps(
     ray_cluster: int, tmp_path: Path, at_once: int
 ) -> None:
-    study = tiny({"misbehaving:Sleeps": {}}, search=Search(trials=8, width=4, startup=2), final=Seeds(1))
+    study = tiny(
+        {"misbehaving:Sleeps": {}}, search=Search(trials=8, concurrency=4, startup_trials=2), final=Seeds(1)
+    )
     on_ray(study, tmp_path / "ray", at_once)
     in_process(study, tmp_path / "here")  # one slot
     ledgers = [
@@ -153,9 +158,9 @@ def test_proposals_on_ray_do_not_depend_on_slots_and_sleeps(
 
 
 def test_a_request_that_fits_no_node_is_refused(ray_cluster: int, tmp_path: Path) -> None:
-    said = r"R\(cpus=99, gpus=0\) fits no node; the largest has 4 CPUs and 0 GPUs"
+    said = r"Resources\(cpus=99, gpus=0\) fits no node; the largest has 4 CPUs and 0 GPUs"
     with pytest.raises(UserError, match=said):
-        on_ray(tiny({"finetune": {}}, resources={"*": R(cpus=99)}), tmp_path)
+        on_ray(tiny({"finetune": {}}, resources={"*": Resources(cpus=99)}), tmp_path)
 
 
 def test_a_finished_study_starts_nothing(tmp_path: Path) -> None:

@@ -56,12 +56,12 @@ def small(methods: dict[str, Any], **changes: Any) -> Study:
 
 def play(study: Study, store: Path) -> tuple[Agenda, list[str]]:
     """One run at a time, in the order of the cells; and what was said."""
-    from raycl.tune.launch import play_on_ray
+    from raycl.tune.launch import run_on_ray
 
     said: list[str] = []
     cells = cells_of(study)
     agenda = Agenda(cells, Store(store).open(), nothing_to_propose)
-    play_on_ray(study, agenda, cells, shipped=False, at_once=1, say=said.append)
+    run_on_ray(study, agenda, cells, shipped=False, at_once=1, say=said.append)
     return agenda, said
 
 
@@ -79,7 +79,7 @@ def numbers(state: CellState) -> list[Any]:
 
 
 def pid(state: CellState) -> int:
-    return int(state.results[1].reports[-1].figures["pid"])
+    return int(state.results[1].reports[-1].diagnostics["pid"])
 
 
 def test_decent_runs_come_out_as_if_they_were_alone(
@@ -124,8 +124,8 @@ def test_a_rude_job_of_masks_ends_its_process_too(ray_cluster: int, tmp_path: Pa
     jobs: list[Any] = []
     here = Agenda(cells_of(study), Store(tmp_path / "here").open(), nothing_to_propose)
     here.listeners.append(lambda event: jobs.append(event) if isinstance(event.job, MaskJob) else None)
-    from raycl.study.local import play_here
+    from raycl.study.local import run_locally
 
-    play_here(here)
+    run_locally(here)
     assert any("basis masks left torch.nn.functional.relu replaced" in line for line in said), said
     assert numbers(agenda.states[0]) == numbers(here.states[0])

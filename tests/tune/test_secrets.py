@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from raycl import Seeds
-from raycl.tune.fitness import joining
+from raycl.tune.fitness import address_check
 from tests.helpers.tiny import on_ray, tiny
 
 CANARIES = {name: f"canary-{n}-of-the-test" for n, name in enumerate((
@@ -48,7 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_token_is_made_for_its_owner_alone(home: Path) -> None:
     before = os.umask(0o000)
     try:
-        assert joining.check_address(None) is None
+        assert address_check.check_address(None) is None
     finally:
         os.umask(before)
     file = home / ".ray" / "auth_token"
@@ -56,16 +56,16 @@ def test_a_token_is_made_for_its_owner_alone(home: Path) -> None:
     assert [p.name for p in file.parent.iterdir()] == ["auth_token"]
     written = file.read_text()
     file.chmod(0o644)  # as Ray has made it
-    assert joining.check_address(None) is None
+    assert address_check.check_address(None) is None
     assert file.stat().st_mode & 0o777 == 0o600 and file.read_text() == written
 
 
 def test_no_token_is_made_where_none_is_wanted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert joining.check_address(None) is None and not (home / ".ray").exists()
+    assert address_check.check_address(None) is None and not (home / ".ray").exists()
     monkeypatch.setenv("RAY_AUTH_MODE", "")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
-    assert joining.check_address(None) is None and not (home / ".ray").exists()
+    assert address_check.check_address(None) is None and not (home / ".ray").exists()
 
 
 def test_a_token_file_that_the_user_names_is_told_and_left(
@@ -75,9 +75,11 @@ def test_a_token_file_that_the_user_names_is_told_and_left(
     file.write_text("0" * 64)
     file.chmod(0o644)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
-    monkeypatch.setattr(joining, "open_to_others", lambda file: bool(file.stat().st_mode & 0o044))
-    joining.keep_token_private()
+    monkeypatch.setattr(address_check, "open_to_others", lambda file: bool(file.stat().st_mode & 0o044))
+    address_check.keep_token_private()
     assert file.stat().st_mode & 0o777 == 0o644
-    assert joining.token_warning().endswith(f"can be read by other users of this machine: chmod 600 {file}")
+    assert address_check.token_warning().endswith(
+        f"can be read by other users of this machine: chmod 600 {file}"
+    )
     file.chmod(0o600)
-    assert joining.token_warning() == ""
+    assert address_check.token_warning() == ""

@@ -36,7 +36,7 @@ METHODS = {"one": {"search": None}, "hat": {}, "finetune": {}}
 
 
 def study(**changes: Any) -> Study:
-    return tiny(METHODS, name="tracked", search=Search(trials=2, width=2, startup=2), **changes)
+    return tiny(METHODS, name="tracked", search=Search(trials=2, concurrency=2, startup_trials=2), **changes)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_parents_of_a_papers_study_carry_its_number_and_the_difference(tmp_path:
 
 def test_parents_carry_the_interval_of_ps_from_five_trials_on(tmp_path: Path) -> None:
     of = hand.study(name="spread", methods={"finetune": {"fit.lr": hand.RATE}, "one": {"search": None}},
-                    search=Search(trials=6, startup=6), final=Seeds(1))  # fmt: skip
+                    search=Search(trials=6, startup_trials=6), final=Seeds(1))  # fmt: skip
     store = Store(tmp_path / "store").open()
     cell = hand.cells(of)[f"finetune/{hand.BENCHMARK}"]
     accs = [0.4, 0.8, 0.5, 0.7, 0.6, 0.6]
@@ -278,7 +278,7 @@ def test_an_outage_stops_nothing_and_sync_fills_in_the_rest(
 
         from raycl.study import local
 
-        real = local.play_here
+        real = local.run_locally
 
         def cut(agenda: Agenda, *_: Any) -> None:
             def stop_server(event: Event) -> None:
@@ -290,7 +290,7 @@ def test_an_outage_stops_nothing_and_sync_fills_in_the_rest(
             agenda.listeners.insert(0, stop_server)
             real(agenda)
 
-        monkeypatch.setattr(local, "play_here", cut)
+        monkeypatch.setattr(local, "run_locally", cut)
         played = run_study(small, tmp_path / "store", local=True, console=Console(width=200))
     assert played.code == 0 and agenda_seen
     said = capsys.readouterr().out

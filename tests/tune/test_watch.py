@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from raycl.tune.watch import Watch, last_words, own_bytes
+from raycl.tune.stall_watch import Watch, last_words, own_bytes
 
 CODE = """
 import sys, time
 from pathlib import Path
-from raycl.tune import watch
-watch.GRACE = 1.0
+from raycl.tune import stall_watch
+stall_watch.GRACE = 1.0
 folder, silence, memory = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]) or None
-with watch.Watch(folder, silence, memory) as watching:
+with stall_watch.Watch(folder, silence, memory) as watching:
     {body}
 print("came to its end")
 """

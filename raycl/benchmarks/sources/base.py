@@ -38,7 +38,7 @@ from raycl.errors import UserError
 
 
 @dataclass(frozen=True)
-class Reading:
+class SourceFiles:
     """What a source's `read` is given.
 
     Attributes:
@@ -116,7 +116,7 @@ class Source:
     licence: str
     summary: str
     size: int
-    read: Callable[[Reading], Contents] = field(repr=False)
+    read: Callable[[SourceFiles], Contents] = field(repr=False)
     download: int = 0
     holds: str = ""
     origin: str = ""
@@ -152,7 +152,7 @@ class Source:
         folder = self.folder
         if given is None and not self.fetched and folder.problems():
             raise UserError(f"{self.title} is not fetched by raycl\n{self.how()}")
-        reading = Reading(given, self.downloads, progress, self.name)
+        reading = SourceFiles(given, self.downloads, progress, self.name)
         room = 2 * self.download if given is None else 0
         try:
             folder.fill(lambda: self.read(reading), room, self.licence, progress)
@@ -163,7 +163,7 @@ class Source:
         except Exception as error:  # zip, tar, their decoders and many a parser raise what they like
             raise UserError(
                 f"{self.title}: a file in {printable(reading.place)} is damaged or none of the data set's "
-                f"({type(error).__name__}: {told(error)}): fetch it again"
+                f"({type(error).__name__}: {library_message(error)}): fetch it again"
             ) from error
         if not self.shares:
             shutil.rmtree(self.downloads, ignore_errors=True)
@@ -187,7 +187,7 @@ def _reason(error: BaseException) -> str:
     return lines[-1][:100]
 
 
-def told(error: BaseException) -> str:
+def library_message(error: BaseException) -> str:
     """What a library says of a file, on one line; numpy's advice to trust a pickle is not passed on."""
     if "allow_pickle" in str(error):
         return "it holds Python objects"
@@ -195,7 +195,7 @@ def told(error: BaseException) -> str:
     return printable(lines[0])[:100].rstrip(":")
 
 
-def not_there(title: str, reading: Reading, wanted: str) -> UserError:
+def not_there(title: str, reading: SourceFiles, wanted: str) -> UserError:
     """The folder does not hold what it should."""
     return UserError(f"{reading.place} does not hold {title}: {wanted} is wanted")
 
@@ -246,14 +246,16 @@ def unpickled(data: IO[bytes], file: Path) -> dict[str, Any]:
     try:
         found = _Plain(data, encoding="latin1").load()
     except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{file} is no file of the data set ({told(error)}): fetch it again") from None
+        raise UserError(
+            f"{file} is no file of the data set ({library_message(error)}): fetch it again"
+        ) from None
     if not isinstance(found, dict):
         raise UserError(f"{file} holds no dictionary: fetch it again")
     return found
 
 
 def two_files(
-    reading: Reading,
+    reading: SourceFiles,
     kind: Any,
     files: Mapping[str, str],
     counts: tuple[int, int],

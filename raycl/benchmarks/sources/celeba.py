@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from raycl.benchmarks.files import checked
 from raycl.benchmarks.prepared import Blocks, Contents
 from raycl.benchmarks.sources._decoding import decoded, images_of
-from raycl.benchmarks.sources.base import Reading, Source, not_there, told
+from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, not_there
 from raycl.benchmarks.sources.femnist import LeafIndex
 from raycl.errors import UserError
 
@@ -46,7 +46,7 @@ class _Index(NamedTuple):
     place: Path
 
 
-def _read(reading: Reading) -> Contents:
+def _read(reading: SourceFiles) -> Contents:
     index = _leaf(reading) or _texts(reading)
     if index is None:
         wanted = f"an index, train/*.json and test/*.json in LEAF's format or {', '.join(TEXTS)},"
@@ -68,7 +68,7 @@ def _read(reading: Reading) -> Contents:
     return Contents(arrays, subset, facts)
 
 
-def _leaf(reading: Reading) -> _Index | None:
+def _leaf(reading: SourceFiles) -> _Index | None:
     index = LeafIndex.find(reading, _BELOW)
     if index is None:
         return None
@@ -85,7 +85,7 @@ def _file_names(x: list[Any]) -> list[str]:
     return x
 
 
-def _texts(reading: Reading) -> _Index | None:
+def _texts(reading: SourceFiles) -> _Index | None:
     """The data set's own index: users are its identities, its validation part counts as training."""
     from torchvision.datasets import CelebA
 
@@ -115,7 +115,7 @@ def _texts(reading: Reading) -> _Index | None:
     )
 
 
-def _pictures(reading: Reading, index: _Index) -> Blocks:
+def _pictures(reading: SourceFiles, index: _Index) -> Blocks:
     root = reading.given or reading.downloads
     for folder in (root / name for name in _BELOW):
         if (folder / FOLDER).is_dir():
@@ -142,7 +142,7 @@ def _of_archive(path: Path, index: _Index) -> Blocks:
     try:
         archive = zipfile.ZipFile(path)  # closed when the pictures have been read and nobody holds it
     except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path} is damaged ({told(error)}): fetch it again") from None
+        raise UserError(f"{path} is damaged ({library_message(error)}): fetch it again") from None
     members = {PurePosixPath(name).name: name for name in archive.namelist()}
     _check(str(path), members, index)
     facts = path.stat()
@@ -151,7 +151,7 @@ def _of_archive(path: Path, index: _Index) -> Blocks:
         try:
             data = archive.read(members[key[0]])
         except (zipfile.BadZipFile, EOFError) as error:
-            raise UserError(f"{path} is damaged ({told(error)}): fetch it again") from None
+            raise UserError(f"{path} is damaged ({library_message(error)}): fetch it again") from None
         return decoded(io.BytesIO(data), f"{path}: {key[0]}", side=SIDE)
 
     keys = [(name, facts.st_size, facts.st_mtime_ns) for name in index.files]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from raycl.benchmarks.files import checked
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, not_there, opened, told, unpickled
+from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, not_there, opened, unpickled
 from raycl.errors import UserError
 
 
@@ -63,7 +63,7 @@ _HUNDRED = _Kind(
 )
 
 
-def _read(kind: _Kind, reading: Reading) -> Contents:
+def _read(kind: _Kind, reading: SourceFiles) -> Contents:
     if reading.given is None:
         reading.fetch(kind.title, lambda root: _dataset(kind)(str(root), download=True))
     folder = _folder(kind, reading)
@@ -86,12 +86,12 @@ def _dataset(kind: _Kind) -> Any:
     return datasets.CIFAR100 if kind.coarse else datasets.CIFAR10
 
 
-def _folder(kind: _Kind, reading: Reading) -> Path | None:
+def _folder(kind: _Kind, reading: SourceFiles) -> Path | None:
     found = reading.find(*kind.train, kind.test, kind.meta, below=(kind.folder, ""))
     return found[0].parent if found else None
 
 
-def _from_archive(kind: _Kind, archive: Path, reading: Reading) -> Contents:
+def _from_archive(kind: _Kind, archive: Path, reading: SourceFiles) -> Contents:
     checked(archive)
     target = reading.downloads / "unpacked"
     shutil.rmtree(target, ignore_errors=True)
@@ -100,7 +100,7 @@ def _from_archive(kind: _Kind, archive: Path, reading: Reading) -> Contents:
         with tarfile.open(archive) as packed:
             packed.extractall(target, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{archive} is damaged ({told(error)}): fetch it again") from None
+        raise UserError(f"{archive} is damaged ({library_message(error)}): fetch it again") from None
     found = _from_pickles(kind, target / kind.folder)
     shutil.rmtree(target)
     return found
@@ -158,7 +158,9 @@ def _from_npz(kind: _Kind, file: Path) -> Contents:
             if kind.coarse:
                 facts["coarse_names"] = given["coarse_names"].tolist()
     except Exception as error:  # np.load raises what zip, zlib and its own header parser raise
-        raise UserError(f"{file} cannot be read as a part of {kind.title} ({told(error)})") from None
+        raise UserError(
+            f"{file} cannot be read as a part of {kind.title} ({library_message(error)})"
+        ) from None
     _check(kind, found, str(file))
     return Contents(found, f"{_counts(found, kind)}; its split need not be the official one", facts)
 

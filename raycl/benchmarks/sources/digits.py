@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from raycl.benchmarks.prepared import Contents
-from raycl.benchmarks.sources.base import Reading, Source
+from raycl.benchmarks.sources.base import Source, SourceFiles
 
 
-def _read(_: Reading) -> Contents:
+def _read(_: SourceFiles) -> Contents:
     from sklearn.datasets import load_digits
 
     found = load_digits()

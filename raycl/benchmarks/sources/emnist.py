@@ -20,7 +20,7 @@ from typing import IO
 import numpy as np
 
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, not_there, opened, told
+from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, not_there, opened
 from raycl.errors import UserError
 
 PUBLISHED = {  # images of the training and of the test part
@@ -34,7 +34,7 @@ _BELOW = ("EMNIST/raw", "raw", "gzip", "")
 _PARTS = ("train", "test")
 
 
-def _read(division: str, reading: Reading) -> Contents:
+def _read(division: str, reading: SourceFiles) -> Contents:
     from torchvision.datasets import EMNIST
     from torchvision.datasets.utils import download_url
 
@@ -64,7 +64,7 @@ def _title(division: str) -> str:
     return f"EMNIST {division}"
 
 
-def _unpacked(reading: Reading, stem: str, target: Path) -> bool:
+def _unpacked(reading: SourceFiles, stem: str, target: Path) -> bool:
     """Put both files of a part into `target`, from plain or gzipped files or from the archive."""
     for kind in _FILES:
         with _member(reading, f"{stem}-{kind}") as data:
@@ -76,7 +76,7 @@ def _unpacked(reading: Reading, stem: str, target: Path) -> bool:
 
 
 @contextmanager
-def _member(reading: Reading, name: str) -> Iterator[IO[bytes] | None]:
+def _member(reading: SourceFiles, name: str) -> Iterator[IO[bytes] | None]:
     files, archive = reading.find(name, below=_BELOW), reading.find(ARCHIVE, below=_BELOW)
     if files is not None:
         with opened(files[0]) as data:
@@ -94,10 +94,10 @@ def _zipped(archive: Path, name: str) -> Iterator[IO[bytes] | None]:
         with zipfile.ZipFile(archive) as packed, packed.open(name) as raw, gzip.GzipFile(fileobj=raw) as data:
             yield data  # type: ignore[misc]
     except (KeyError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{archive} is damaged ({told(error)}): fetch it again") from None
+        raise UserError(f"{archive} is damaged ({library_message(error)}): fetch it again") from None
 
 
-def _parse(division: str, part: str, root: Path, reading: Reading) -> Arrays:
+def _parse(division: str, part: str, root: Path, reading: SourceFiles) -> Arrays:
     from torchvision.datasets import EMNIST
 
     title = _title(division)

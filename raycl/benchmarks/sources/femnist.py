@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycl.benchmarks.prepared import Contents
-from raycl.benchmarks.sources.base import Reading, Source, not_there, opened
+from raycl.benchmarks.sources.base import Source, SourceFiles, not_there, opened
 from raycl.errors import UserError
 
 CLASS_NAMES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -53,7 +53,7 @@ class LeafIndex:
     files: tuple[tuple[Path, ...], tuple[Path, ...]]
 
     @classmethod
-    def find(cls, reading: Reading, below: Sequence[str]) -> LeafIndex | None:
+    def find(cls, reading: SourceFiles, below: Sequence[str]) -> LeafIndex | None:
         """The first of the folders `below` that has files of both parts, or None."""
         root = reading.given or reading.downloads
         for folder in (root / name for name in below):
@@ -118,7 +118,7 @@ def _samples(
         raise UserError(f"{file} is not in the wanted LEAF format ({error}): fetch it again") from None
 
 
-def _read(reading: Reading) -> Contents:
+def _read(reading: SourceFiles) -> Contents:
     index = LeafIndex.find(reading, ("femnist_cat", "femnist", "data", ""))
     if index is None:
         raise not_there("FEMNIST", reading, "train/*.json(.gz) and test/*.json(.gz) in LEAF's format")

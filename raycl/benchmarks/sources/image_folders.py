@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raycl.benchmarks.files import below, is_folder
 from raycl.benchmarks.prepared import Blocks, Contents, shown
 from raycl.benchmarks.sources._decoding import decoded, images_of
-from raycl.benchmarks.sources.base import Reading, Source, not_there, opened
+from raycl.benchmarks.sources.base import Source, SourceFiles, not_there, opened
 from raycl.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -92,7 +92,7 @@ class _Kind:
             return "squashed to 224 x 224 by PIL, bilinear and antialiased"
         return "shorter side to 256 by PIL, bilinear and antialiased; the middle 256 x 256"
 
-    def read(self, reading: Reading) -> Contents:
+    def read(self, reading: SourceFiles) -> Contents:
         """Training and held images, uint8 [n, 3, side, side]; labels in the order of the folders' names."""
         root = self._root(reading)
         train, held = listed(root / "train"), listed(root / self.held)
@@ -117,7 +117,7 @@ class _Kind:
             arrays[f"{part}_labels"] = listing.labels
         return Contents(arrays, "" if counts == self.counts else self._part(counts), facts)
 
-    def _root(self, reading: Reading) -> Path:
+    def _root(self, reading: SourceFiles) -> Path:
         given = reading.given or reading.downloads
         for folder in (given / name for name in self.folders):
             if (folder / "train").is_dir() and (folder / self.held).is_dir():

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycl.benchmarks.prepared import Blocks, Contents
-from raycl.benchmarks.sources.base import Reading, Source, not_there, opened, unpickled
+from raycl.benchmarks.sources.base import Source, SourceFiles, not_there, opened, unpickled
 from raycl.errors import UserError
 
 CLASSES, TRAIN, VAL = 1000, 1_281_167, 50_000  # as published
 _NAMES = "map_clsloc.txt"  # lines of: wnid label name
 
 
-def _read(reading: Reading) -> Contents:
+def _read(reading: SourceFiles) -> Contents:
     root = reading.given or reading.downloads
     below = ("", *sorted(path.name for path in root.iterdir() if path.is_dir()))
     train = [file for i in range(1, 11) for file in reading.find(f"train_data_batch_{i}", below=below) or ()]
@@ -44,7 +44,7 @@ def _read(reading: Reading) -> Contents:
     return Contents({"train_images": train_images, "val_images": val_images, **labels}, subset, facts)
 
 
-def _joined(files: Sequence[Path], reading: Reading, part: str) -> tuple[Blocks, NDArray[np.int64]]:
+def _joined(files: Sequence[Path], reading: SourceFiles, part: str) -> tuple[Blocks, NDArray[np.int64]]:
     """Images and labels of the batches; the images are read when they are wanted, one batch at a time."""
     labels = []
     for done, file in enumerate(files):

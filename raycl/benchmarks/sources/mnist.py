@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, digest, not_there, unpack
+from raycl.benchmarks.sources.base import Source, SourceFiles, digest, not_there, unpack
 from raycl.errors import UserError
 
 FILES = (
@@ -44,7 +44,7 @@ _GARMENTS = (
 )
 
 
-def _read_mnist(reading: Reading) -> Contents:
+def _read_mnist(reading: SourceFiles) -> Contents:
     found = _read(reading, "MNIST", ("", "raw", "MNIST/raw"))
     names = {"class_names": [str(digit) for digit in range(10)]}
     if {name: digest(values) for name, values in found.items()} == _MNIST:
@@ -52,7 +52,7 @@ def _read_mnist(reading: Reading) -> Contents:
     return Contents(found, _counts(found, "MNIST"), names)
 
 
-def _read_fashion(reading: Reading) -> Contents:
+def _read_fashion(reading: SourceFiles) -> Contents:
     found = _read(reading, "FashionMNIST", ("FashionMNIST/raw", "raw", ""))
     whole = all(_blob(found[name]) == blob for name, blob in _FASHION.items())
     return Contents(found, "" if whole else _counts(found, "FashionMNIST"), {"class_names": list(_GARMENTS)})
@@ -70,7 +70,7 @@ def _blob(images: NDArray[Any]) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _read(reading: Reading, kind: str, below: tuple[str, ...]) -> Arrays:
+def _read(reading: SourceFiles, kind: str, below: tuple[str, ...]) -> Arrays:
     from torchvision import datasets
 
     dataset = getattr(datasets, kind)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from raycl.benchmarks.prepared import Contents
 from raycl.benchmarks.sources._decoding import decoded, images_of
-from raycl.benchmarks.sources.base import Reading, Source, not_there, told
+from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, not_there
 from raycl.errors import UserError
 
 ZIPS = (
@@ -46,7 +46,7 @@ class _Drawing(NamedTuple):
         return self[:3]
 
 
-def _read(reading: Reading) -> Contents:
+def _read(reading: SourceFiles) -> Contents:
     if reading.given is None:
         reading.fetch("Omniglot", _download)
     zips = _zips(reading)
@@ -88,7 +88,7 @@ def _download(root: Path) -> None:
         Omniglot(str(root), background=background, download=True)
 
 
-def _zips(reading: Reading) -> list[Path]:
+def _zips(reading: SourceFiles) -> list[Path]:
     found = (reading.find(name, below=_BELOW) for name in ZIPS)
     return [files[0] for files in found if files is not None]
 
@@ -102,7 +102,7 @@ def _drawings(file: Path) -> list[_Drawing]:
                 if (match := _PLACE.fullmatch(name))
             ]
     except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise UserError(f"{file} is damaged ({told(error)}): fetch it again") from None
+        raise UserError(f"{file} is damaged ({library_message(error)}): fetch it again") from None
     if not made:
         raise UserError(f"{file} holds no drawings such as Greek/character01/0394_01.png: fetch it again")
     return made

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, told, two_files
+from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, two_files
 from raycl.errors import UserError
 
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 COUNTS = (73_257, 26_032)
 
 
-def _read(reading: Reading) -> Contents:
+def _read(reading: SourceFiles) -> Contents:
     from torchvision.datasets import SVHN
 
     if reading.given is None:
@@ -36,7 +36,7 @@ def _parse(root: Path, part: str, file: Path) -> Arrays:
         data: Any = AnySVHN(str(root), split=part)
         images, labels = np.ascontiguousarray(data.data), np.asarray(data.labels, np.int64).reshape(-1)
     except Exception as error:  # a damaged file may raise anything, from zlib's errors to scipy's own
-        raise UserError(f"{file} cannot be read ({told(error)}): fetch it again") from None
+        raise UserError(f"{file} cannot be read ({library_message(error)}): fetch it again") from None
     good = images.shape == (len(labels), 3, 32, 32) and images.dtype == np.uint8 and len(labels) > 0
     if not good or labels.min() < 0 or labels.max() > 9:
         raise UserError(f"{file}: its images and labels are not SVHN's")

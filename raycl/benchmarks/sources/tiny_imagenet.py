@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from raycl.benchmarks.files import checked
 from raycl.benchmarks.prepared import Blocks, Contents
 from raycl.benchmarks.sources._decoding import decoded, images_of
-from raycl.benchmarks.sources.base import Reading, Source, not_there, told
+from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, not_there
 from raycl.errors import UserError
 
 CLASSES, TRAIN, VAL = 200, 500, 50  # as published; images a class
@@ -46,7 +46,7 @@ class _Tree:
         return [line.strip() for line in self.read(self.files[name]).decode("utf-8", "replace").splitlines()]
 
 
-def _read(reading: Reading) -> Contents:
+def _read(reading: SourceFiles) -> Contents:
     tree = _found(reading)
     train, val = _labelled(tree)
     wnids = [name for name in tree.lines("wnids.txt") if name]
@@ -90,7 +90,7 @@ def _missing(arrays: dict[str, Any], classes: int) -> list[str]:
     ]
 
 
-def _found(reading: Reading) -> _Tree:
+def _found(reading: SourceFiles) -> _Tree:
     root = reading.given or reading.downloads
     for folder in (root, *sorted(root.glob("*tiny*imagenet*"))):
         if (folder / "train").is_dir() and (folder / "val").is_dir():
@@ -113,7 +113,7 @@ def _packed(file: Path) -> _Tree:
     try:
         held = dict(_members(file))
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{file} is damaged ({told(error)}): fetch it again") from None
+        raise UserError(f"{file} is damaged ({library_message(error)}): fetch it again") from None
     stamp = (str(file), file.stat().st_size, file.stat().st_mtime_ns)
     return _Tree(file, {name: (*stamp, name) for name in held}, lambda item: held[item[-1]])
 

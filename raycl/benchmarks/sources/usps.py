@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from raycl.benchmarks.prepared import Arrays, Contents
-from raycl.benchmarks.sources.base import Reading, Source, told, two_files
+from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, two_files
 from raycl.errors import UserError
 
 FILES = {"train": "usps.bz2", "test": "usps.t.bz2"}
 COUNTS = (7_291, 2_007)
 
 
-def _read(reading: Reading) -> Contents:
+def _read(reading: SourceFiles) -> Contents:
     from torchvision.datasets import USPS
 
     if reading.given is None:
@@ -30,7 +30,7 @@ def _parse(root: Path, part: str, file: Path) -> Arrays:
     try:
         data = USPS(str(root), part == "train")
     except (OSError, EOFError, ValueError, LookupError) as error:
-        raise UserError(f"{file} cannot be read ({told(error)}): fetch it again") from None
+        raise UserError(f"{file} cannot be read ({library_message(error)}): fetch it again") from None
     images, labels = data.data[:, None], np.asarray(data.targets, np.int64)  # ink is bright already
     if images.shape != (len(labels), 1, 16, 16) or not len(labels) or labels.min() < 0 or labels.max() > 9:
         raise UserError(f"{file}: its images and labels are not USPS's")

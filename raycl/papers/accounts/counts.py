@@ -14,7 +14,7 @@ from raycl.method import World
 from raycl.networks import Start
 from raycl.papers.printed import printed
 from raycl.registry import load, recipe
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.study.values import Sheet
 
 
@@ -66,8 +66,8 @@ def parameters(method: str, shape: Shape, network: str) -> int:
         UserError: no such method or network.
     """
     kind, net = registry.method(calls.parse(method, "method").name), registry.network(network)
-    config = filled(kind.Config, calls.parse(method, "method").settings(kind.Config, method), method)
-    about = filled(net.Config, calls.parse(network, "network").settings(net.Config, network), network)
+    config = make_config(kind.Config, calls.parse(method, "method").settings(kind.Config, method), method)
+    about = make_config(net.Config, calls.parse(network, "network").settings(net.Config, network), network)
     with torch.device("meta"):
         start = Start(net, about, shape.inputs, shape.classes, seed=0)
         return kind(World(shape.inputs, shape.classes, start), config).count_parameters()

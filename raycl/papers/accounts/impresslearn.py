@@ -143,7 +143,7 @@ def unaddressable(sizes: Sequence[int], coding: Coding) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Row:
+class StorageRow:
     """A row of Table 2: what it is computed from, and what is printed.
 
     Attributes:
@@ -192,7 +192,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Cell:
+class StorageCell:
     """A printed number beside the computed one."""
 
     row: str
@@ -208,13 +208,13 @@ class Cell:
         return abs(Decimal(str(self.computed)) - Decimal(self.printed)) <= Decimal(1).scaleb(exponent)
 
 
-def check(row: Row, masks: int | None = None) -> list[Cell]:
+def check(row: StorageRow, masks: int | None = None) -> list[StorageCell]:
     """Every printed number of a row; with `masks` computed from another K than the printed one."""
     account = row.account(masks=masks)
-    return [Cell(row.name, name, text, getattr(account, name)) for name, text in row.printed.items()]
+    return [StorageCell(row.name, name, text, getattr(account, name)) for name, text in row.printed.items()]
 
 
-def corrected(row: Row, tasks: int) -> dict[str, Storage]:
+def corrected(row: StorageRow, tasks: int) -> dict[str, Storage]:
     """The row for a number of tasks that somebody learns, under each coding and with batch statistics."""
     codings: tuple[Coding, ...] = ("idx16", "idx32", "bitmap", "entropy")
     found = {f"{coding}": row.account(coding=coding, tasks=tasks) for coding in codings}
@@ -232,28 +232,28 @@ DENSITY = 0.125  # of Table 2
 _CIFAR, _IMAGENET = 20, 2100  # tasks the paper divides by
 _LENET, _RESNET18 = "LeNet-300-100", "ResNet-18"
 
-TABLE_2: tuple[Row, ...] = (
-    Row("PermMNIST", "PermutedMNIST", _LENET, 266_000, 100, 3, math.factorial(784),
+TABLE_2: tuple[StorageRow, ...] = (
+    StorageRow("PermMNIST", "PermutedMNIST", _LENET, 266_000, 100, 3, math.factorial(784),
         _printed("64.9", "300", "1.17", "55.5"), 0),
-    Row("RotMNIST", "RotatedMNIST", _LENET, 266_000, 5, 3, 359,
+    StorageRow("RotMNIST", "RotatedMNIST", _LENET, 266_000, 5, 3, 359,
         _printed("64.9", "15", "0.96", "67.4"), 0),
-    Row("SplitCIFAR100", "SplitCIFAR100", _RESNET18, 6_200_000, 10, 21, _CIFAR,
+    StorageRow("SplitCIFAR100", "SplitCIFAR100", _RESNET18, 6_200_000, 10, 21, _CIFAR,
         _printed("1513", "210", "757.6", "1.99"), 3_600),
-    Row("WideResNet-18", "SplitCIFAR100", "WideResNet-18", 11_700_000, 10, 21, _CIFAR,
+    StorageRow("WideResNet-18", "SplitCIFAR100", "WideResNet-18", 11_700_000, 10, 21, _CIFAR,
         _printed("2856", "210", "1429", "1.99")),
-    Row("WideResNet-34", "SplitCIFAR100", "WideResNet-34", 21_800_000, 10, 37, _CIFAR,
+    StorageRow("WideResNet-34", "SplitCIFAR100", "WideResNet-34", 21_800_000, 10, 37, _CIFAR,
         _printed("5322", "370", "2662", "1.99")),
-    Row("ResNet-50", "ImageNet", "ResNet-50", 25_600_000, 75, 53, _IMAGENET,
+    StorageRow("ResNet-50", "ImageNet", "ResNet-50", 25_600_000, 75, 53, _IMAGENET,
         _printed("6250", "3975", "238.7", "26.2"), 26_560),
-    Row("ResNet-101", "ImageNet", "ResNet-101", 44_500_000, 75, 104, _IMAGENET,
+    StorageRow("ResNet-101", "ImageNet", "ResNet-101", 44_500_000, 75, 104, _IMAGENET,
         _printed("10864", "7800", "418.47", "25.9")),
-    Row("ResNet-152", "ImageNet", "ResNet-152", 60_200_000, 75, 155, _IMAGENET,
+    StorageRow("ResNet-152", "ImageNet", "ResNet-152", 60_200_000, 75, 155, _IMAGENET,
         _printed("14697", "11625", "570.31", "25.7")),
-    Row("pre-ResNet-200", "ImageNet", "pre-ResNet-200", 64_700_000, 100, 203, _IMAGENET,
+    StorageRow("pre-ResNet-200", "ImageNet", "pre-ResNet-200", 64_700_000, 100, 203, _IMAGENET,
         _printed("15795", "15225", "623.6", "25.3"),
         wrong="100 masks are printed, but its other numbers are those of 75"),
-    Row("VGG-16", "ImageNet", "VGG-16", 137_900_000, 75, 16, _IMAGENET,
+    StorageRow("VGG-16", "ImageNet", "VGG-16", 137_900_000, 75, 16, _IMAGENET,
         _printed("33667", "1200", "1207", "27.89"), 0),
-    Row("WRN-50-2", "ImageNet", "WRN-50-2-bottleneck", 68_900_000, 75, 53, _IMAGENET,
+    StorageRow("WRN-50-2", "ImageNet", "WRN-50-2-bottleneck", 68_900_000, 75, 53, _IMAGENET,
         _printed("16821", "3975", "616.28", "27.2")),
 )  # fmt: skip  # two lines for each row of the paper's table

@@ -17,7 +17,7 @@ from torch import nn
 from raycl import calls, registry
 from raycl.errors import UserError
 from raycl.papers.printed import Printed, printed
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.study.values import Sheet
 
 FLOAT, OF_A_NORM = 4, 4  # bytes; numbers per channel
@@ -82,7 +82,7 @@ def size_of(network: str, classes: tuple[int, ...] = SKETCH) -> Size:
         ValueError: its batch normalisations are not shared by all tasks, or it has no head per task.
     """
     kind, ref = registry.network(network), calls.parse(network, "network")
-    config = filled(kind.Config, ref.settings(kind.Config, network), network)
+    config = make_config(kind.Config, ref.settings(kind.Config, network), network)
     inputs = next((shape for text, shape in _INPUTS.items() if calls.parse(text, "").name == ref.name), None)
     if inputs is None:
         raise UserError(f"sizes of {network!r} are not counted (known: {', '.join(_INPUTS)})")

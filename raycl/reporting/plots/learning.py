@@ -168,7 +168,7 @@ def capacity(section: Section, styles: Styles, name: str) -> str:
     groups = [g for g in _played(section) if len(_blocked(g, None))]
     if not groups:
         return ""
-    every = [f for g in groups for final in g.finals for f in final.figures]
+    every = [f for g in groups for final in g.finals for f in final.diagnostics]
     layers = list(dict.fromkeys(layer for f in every for layer in by_layer(f, "blocked_layers")))
     panels: list[str | None] = [None, *(layers[i] for i in _spread(len(layers)))]
     with look():
@@ -197,12 +197,14 @@ def capacity(section: Section, styles: Styles, name: str) -> str:
 def _blocked(group: Group, layer: str | None) -> Matrix:
     """[runs, T] shares after each task, of the runs that measured them; NaN where they did not."""
 
-    def share(figures: Mapping[str, Any]) -> float:
-        whole, layers = measured(figures.get("blocked")), by_layer(figures, "blocked_layers")
+    def share(diagnostics: Mapping[str, Any]) -> float:
+        whole, layers = measured(diagnostics.get("blocked")), by_layer(diagnostics, "blocked_layers")
         found = whole if layer is None else layers.get(layer)
         return math.nan if found is None else found
 
-    shares: Matrix = np.array([[share(figures) for figures in final.figures] for final in group.finals])
+    shares: Matrix = np.array(
+        [[share(diagnostics) for diagnostics in final.diagnostics] for final in group.finals]
+    )
     known: Matrix = shares[~np.isnan(shares).all(1)] if group.finals else shares
     return known
 

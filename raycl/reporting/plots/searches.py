@@ -18,20 +18,20 @@ from raycl.reporting.importances import ENOUGH, Importances, completed, place_of
 from raycl.reporting.plots.look import WIDTH, grid, look, plain_ticks, svg
 from raycl.reporting.sensitivity import sensitivity as sensitivity_of
 from raycl.reporting.shapes import Style, Styles
-from raycl.results.rows import Row, Section
+from raycl.results.rows import CellRow, Section
 from raycl.space import Choice, Domain
 from raycl.text import clip, fraction, plain_value
 
 
-def _searched(section: Section) -> list[Row]:
+def _searched(section: Section) -> list[CellRow]:
     return [row for group in section.groups for row in group.rows if row.trials]
 
 
-def _objective(row: Row) -> str:
+def _objective(row: CellRow) -> str:
     return "test accuracy" if row.cell.protocol == "paper" else "validation accuracy"
 
 
-def _row_name(row: Row) -> str:
+def _row_name(row: CellRow) -> str:
     order = f", order {row.cell.order}" if row.cell.orders > 1 else ""
     return f"{clip(row.cell.label, 24)}{order}"
 
@@ -97,7 +97,7 @@ def sensitivity(section: Section, styles: Styles, name: str) -> str:
         return svg(figure, name, f"distribution of test accuracy over trials on {section.name}")
 
 
-def _cloud(ax: Axes, row: Row, place: int, style: Style) -> None:
+def _cloud(ax: Axes, row: CellRow, place: int, style: Style) -> None:
     """Density above, mean and standard deviation in the middle, trials below."""
     done = [(t, t.acc) for t in row.trials if t.acc is not None]
     values = np.array([acc for _, acc in done])
@@ -128,7 +128,7 @@ def _density(values: Matrix) -> tuple[Matrix, Matrix]:
     return at, density / density.max()
 
 
-def _spread(ax: Axes, row: Row, place: int, style: Style) -> None:
+def _spread(ax: Axes, row: CellRow, place: int, style: Style) -> None:
     """`ps` and its interval in figure and in words."""
     found = sensitivity_of([row])
     if found.interval:
@@ -140,7 +140,7 @@ def _spread(ax: Axes, row: Row, place: int, style: Style) -> None:
     ax.annotate(said, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
-def slices(row: Row, style: Style, name: str) -> str:
+def slices(row: CellRow, style: Style, name: str) -> str:
     """Objective against each searched field; darker dots are later trials, the ringed one is the best."""
     space = searched_fields(row)
     if not space or not any(t.objective is not None for t in row.trials):
@@ -155,7 +155,7 @@ def slices(row: Row, style: Style, name: str) -> str:
         return svg(figure, name, f"slices of the search of {row.cell.name}")
 
 
-def _slice(ax: Axes, row: Row, key: str, domain: Domain, style: Style) -> None:
+def _slice(ax: Axes, row: CellRow, key: str, domain: Domain, style: Style) -> None:
     done = [t for t in row.trials if t.objective is not None and key in t.params]
     xs: list[float]
     if isinstance(domain, Choice):
@@ -211,6 +211,6 @@ def importances(found: Importances, style: Style, name: str) -> str:
         return svg(figure, name, f"importance of the searched fields by {found.title}")
 
 
-def enough_trials(row: Row) -> bool:
+def enough_trials(row: CellRow) -> bool:
     """Whether a search has completed trials to judge a field's importance by."""
     return len(completed(row)) >= ENOUGH

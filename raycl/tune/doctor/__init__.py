@@ -7,12 +7,12 @@ from pathlib import Path
 
 from raycl.tune.doctor.cluster import whole_cluster
 from raycl.tune.doctor.machine import this_machine
-from raycl.tune.doctor.report import Report
+from raycl.tune.doctor.report import DoctorReport
 
-__all__ = ["Report", "examine", "this_machine", "verdict", "whole_cluster"]
+__all__ = ["DoctorReport", "examine", "this_machine", "verdict", "whole_cluster"]
 
 
-def examine(address: str | None, store: Path) -> Iterator[Report]:
+def examine(address: str | None, store: Path) -> Iterator[DoctorReport]:
     """This machine, and the cluster at an address.
 
     Args:
@@ -28,7 +28,7 @@ def examine(address: str | None, store: Path) -> Iterator[Report]:
         yield whole_cluster(address, store if usable else None)
 
 
-def verdict(reports: Sequence[Report]) -> str:
+def verdict(reports: Sequence[DoctorReport]) -> str:
     """The last line."""
     misses = sum(len(report.misses) for report in reports)
     if not misses:

@@ -10,7 +10,7 @@ from raycl import texttable
 from raycl.benchmarks.prepared import shown
 from raycl.runs.store import Store
 from raycl.texttable import Column
-from raycl.tune.doctor.report import Report, size_text
+from raycl.tune.doctor.report import DoctorReport, size_text
 from raycl.tune.fitness import facts, judging, nodes
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.fitness.judging import CLOCK_SECONDS
@@ -25,7 +25,7 @@ _OF_NODES = [
 ]
 
 
-def whole_cluster(address: str, store: Path | None) -> Report:
+def whole_cluster(address: str, store: Path | None) -> DoctorReport:
     """Join a cluster and ask all of its nodes.
 
     Args:
@@ -44,7 +44,7 @@ def whole_cluster(address: str, store: Path | None) -> Report:
             with contextlib.suppress(OSError):  # no trace of a visit
                 for folder in made:
                     folder.rmdir()
-    report = Report(_counted(address, known), table=_table(known))
+    report = DoctorReport(_counted(address, known), table=_table(known))
     asked = [node for node in known if node.facts is not None]
     if store is not None and asked:
         seen = sum(not node.store for node in asked)
@@ -86,7 +86,7 @@ def _table(known: Sequence[Node]) -> list[str]:
     return texttable.lines(cut, _OF_NODES)
 
 
-def _shared_data(report: Report, mine: Facts, asked: Sequence[Node]) -> None:
+def _shared_data(report: DoctorReport, mine: Facts, asked: Sequence[Node]) -> None:
     """How many nodes have what this machine has."""
     for name, about in mine.data.items():
         having = sum(

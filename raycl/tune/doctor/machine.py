@@ -13,24 +13,24 @@ import torch
 from raycl.benchmarks import data_root
 from raycl.benchmarks.prepared import shown
 from raycl.tune.doctor.packages import look_at_packages
-from raycl.tune.doctor.report import Report, size_text
+from raycl.tune.doctor.report import DoctorReport, size_text
 from raycl.tune.doctor.tracker import look_at_mlflow
+from raycl.tune.fitness.address_check import auth_mode, open_to_others, token_place, token_problem
 from raycl.tune.fitness.facts import Facts, here
-from raycl.tune.fitness.joining import auth_mode, open_to_others, token_place, token_problem
 from raycl.tune.fitness.judging import Fault
 from raycl.wholefiles import publish
 
 LITTLE_BYTES = 1e9  # of room in a store that are worth a word
 
 
-def this_machine(store: Path) -> Report:
+def this_machine(store: Path) -> DoctorReport:
     """Everything that a study needs of the machine it is started on; starts nothing, and no Ray.
 
     Args:
         store: the folder of results, which need not exist.
     """
     facts = here()
-    report = Report(f"this machine ({facts.host})")
+    report = DoctorReport(f"this machine ({facts.host})")
     look_at_packages(report, facts)
     look_at_hardware(report, facts)
     look_at_store(report, store)
@@ -40,7 +40,7 @@ def this_machine(store: Path) -> Report:
     return report
 
 
-def look_at_hardware(report: Report, facts: Facts) -> None:
+def look_at_hardware(report: DoctorReport, facts: Facts) -> None:
     gpus, threads = "none that torch sees", ""
     if not facts.torch_error:
         threads = f", torch threads: {torch.get_num_threads()} here, in a run as many as its CPUs"
@@ -52,7 +52,7 @@ def look_at_hardware(report: Report, facts: Facts) -> None:
     report.rows.append(("memory", f"{size_text(facts.memory)}, {size_text(facts.memory_free)} of it free"))
 
 
-def look_at_store(report: Report, store: Path) -> None:
+def look_at_store(report: DoctorReport, store: Path) -> None:
     """Whether results can be published there: written, synced, renamed."""
     remedy, place = "name another with --store DIR", store.absolute()
     if not place.is_dir():
@@ -92,7 +92,7 @@ def _can_hold_a_folder(place: Path) -> bool:
     return True
 
 
-def look_at_data(report: Report, facts: Facts) -> None:
+def look_at_data(report: DoctorReport, facts: Facts) -> None:
     root = data_root()
     named = " (RAYCL_DATA)" if os.environ.get("RAYCL_DATA") else ""
     whole = [name for name, about in facts.data.items() if about["whole"]]
@@ -106,7 +106,7 @@ def look_at_data(report: Report, facts: Facts) -> None:
         report.findings.append(Fault("note", f"data folder {root}", "cannot be written", remedy))
 
 
-def look_at_token(report: Report) -> None:
+def look_at_token(report: DoctorReport) -> None:
     mode, (called, file) = auth_mode(), token_place()
     problem = token_problem()
     strict = mode == "token" or bool(os.environ.get("RAY_AUTH_TOKEN_PATH"))

@@ -8,12 +8,12 @@ import importlib.metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from raycl.tune.doctor.report import Report
+from raycl.tune.doctor.report import DoctorReport
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.fitness.judging import Fault
 
 
-def look_at_packages(report: Report, facts: Facts) -> None:
+def look_at_packages(report: DoctorReport, facts: Facts) -> None:
     """What is installed, and what is wrong with it."""
     report.rows.append(("raycl", f"{facts.raycl}, source {facts.fingerprint}"))
     report.rows.append(("Python", f"{facts.python}, {facts.executable}"))

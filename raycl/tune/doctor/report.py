@@ -11,7 +11,7 @@ WIDTH = 80
 
 
 @dataclass
-class Report:
+class DoctorReport:
     """What was found in one place.
 
     Attributes:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from raycl.errors import redacted
 from raycl.tune.database import database_file
-from raycl.tune.doctor.report import Report
+from raycl.tune.doctor.report import DoctorReport
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.fitness.judging import Fault
 
@@ -18,7 +18,7 @@ from raycl.tune.fitness.judging import Fault
 SECONDS = 10  # for a database to answer
 
 
-def look_at_mlflow(report: Report, store: Path, facts: Facts) -> None:
+def look_at_mlflow(report: DoctorReport, store: Path, facts: Facts) -> None:
     """Whether the tracking server or database answers; makes none."""
     if "mlflow" not in facts.packages:
         return

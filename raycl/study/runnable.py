@@ -12,7 +12,7 @@ from raycl.benchmarks import Recipe, sources
 from raycl.domains import shown
 from raycl.errors import Obstacle, UserError
 from raycl.runs.build import make_method, masks_for, runs_for
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.study import limits, netcheck, notes
 from raycl.study.cells import Cell
 from raycl.study.values import Grid, Search
@@ -21,7 +21,7 @@ from raycl.tasks import Benchmark
 
 def check_needs(cell: Cell, place: str) -> None:
     settings = {k.partition(".")[2]: s.value for k, s in cell.settings.items() if k.startswith("net.")}
-    kind = cell.network.variant(filled(cell.network.Config, settings, place))
+    kind = cell.network.variant(make_config(cell.network.Config, settings, place))
     missing = [need.__name__ for need in cell.method.needs if not issubclass(kind, need)]
     if missing:
         what = {"Heads": "a head of its own for each task", "Blocks": "blocks whose units can be gated"}
@@ -80,7 +80,7 @@ def _largest_network(
             tried += [({name: option}, f" with {key} = {shown(option)}") for option in options]
     found = []
     for change, how in tried:
-        config = filled(cell.network.Config, {**values, **change}, place)
+        config = make_config(cell.network.Config, {**values, **change}, place)
         found.append(netcheck.measured(cell.network, config, input_shape, classes, place + how))
     return max(found, key=lambda network: network.parameters)
 
@@ -91,7 +91,7 @@ def _check_method(cell: Cell, benchmark: Benchmark) -> None:
     Raises:
         UserError: it would be wrong there, or cannot be built; names the layer, or the file and the line.
     """
-    config = filled(cell.network.Config, notes.values_of(cell, "net"), cell.name)
+    config = make_config(cell.network.Config, notes.values_of(cell, "net"), cell.name)
     with torch.device("meta"), userfiles.blamed(cell.network):
         net = cell.network.variant(config)(benchmark.input_shape, benchmark.classes, config)
     with userfiles.blamed(cell.method):

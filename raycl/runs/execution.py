@@ -31,14 +31,14 @@ from raycl.runs.build import (
     network_of,
     runs_for,
 )
-from raycl.runs.checkpoints import Format, Notes, resume, save
+from raycl.runs.checkpoints import CheckpointFormat, TaskJournal, resume, save
 from raycl.runs.numerics import set_numerics
 from raycl.runs.patience import patiently
 from raycl.runs.provenance import provenance
 from raycl.runs.result import Result, Status, Trained
-from raycl.runs.sequence import Report
+from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
-from raycl.space import filled
+from raycl.space import make_config
 from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.bank import BasisMask, backbone_of
 from raycl.supermasks.rules import Order, Rules
@@ -53,7 +53,7 @@ class Stopped(BaseException):
     """Whoever had a run played wants no more of it; raised by what the run was handed to call."""
 
 
-def play(
+def execute(
     spec: RunSpec,
     checkpoints: Path | None = None,
     *,
@@ -75,7 +75,7 @@ def play(
     Raises:
         KeyboardInterrupt: this process was asked to end, by a signal.
     """
-    reports: list[Report] = []
+    reports: list[TaskReport] = []
     about: dict[str, Any] = {"earlier_seconds": 0.0}
     with process.interrupts() as came, process.Guard() as guard:
         torch.set_num_threads(threads)
@@ -153,7 +153,7 @@ def _told(error: BaseException) -> str:
 
 def _learn(
     spec: RunSpec,
-    reports: list[Report],
+    reports: list[TaskReport],
     about: dict[str, Any],
     where: Path | None,
     store: Path | None,
@@ -165,26 +165,26 @@ def _learn(
     """Learn all tasks, from the start or from where an earlier attempt stood; reports as they come."""
     with process.untouched(spec.method):
         check_code(spec)
-        with userfiles.beside(spec.home):
+        with userfiles.importing_from(spec.home):
             kinds = [method_of(spec), network_of(spec), type(registry.recipe(spec.benchmark))]
     about["kinds"] = kinds
     started = time.perf_counter()
     with guard.at_work(kinds):
         benchmark = make_benchmark(spec)
-        form = Format(benchmark, *kinds)
-        stood = resume(where / "state.pt", form, device) if where else None
-        method, done, earlier = stood or (_method(spec, benchmark, device, store), [], 0.0)
+        form = CheckpointFormat(benchmark, *kinds)
+        resumed = resume(where / "state.pt", form, device) if where else None
+        method, done, earlier = resumed or (_method(spec, benchmark, device, store), [], 0.0)
         reports += done
         about["earlier_seconds"] = earlier
-        notes = _Notes(where, form, device, guard) if where else None
+        notes = _SignallingJournal(where, form, device, guard) if where else None
         fit = make_fit(spec, device=device, journal=notes, **runtime)
 
-        def keep(method: Method, reports: list[Report]) -> None:
+        def keep(method: Method, reports: list[TaskReport]) -> None:
             if where is not None and not guard.moved():
                 save(where / "state.pt", form, method, reports, earlier + time.perf_counter() - started)
 
         with torch.device(device), guard.at_work():
-            for report in sequence.run(
+            for report in sequence.run_sequence(
                 method, benchmark, fit, done=done, evaluate=spec.evaluate, part=spec.part, keep=keep
             ):
                 reports.append(report)
@@ -192,15 +192,15 @@ def _learn(
         _leave(spec, method, reports, store)
 
 
-class _Notes(Notes):
+class _SignallingJournal(TaskJournal):
     """Notes of fits, as long as the process stands as it did when the run began."""
 
-    def __init__(self, folder: Path, form: Format, device: str, guard: process.Guard) -> None:
+    def __init__(self, folder: Path, form: CheckpointFormat, device: str, guard: process.Guard) -> None:
         super().__init__(folder, form, device)
         self._guard = guard
 
     def wants(self, seconds: float, ended: bool) -> bool:
-        """As `Notes`: but what the process has become is in no note, and would be missing in a new one."""
+        """Decide as `TaskJournal` does, but never once the process differs: no checkpoint would hold that."""
         return super().wants(seconds, ended) and not self._guard.moved()
 
 
@@ -225,7 +225,7 @@ def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None
     return make_method(spec, benchmark, device, inputs)
 
 
-def _leave(spec: RunSpec, method: Method, reports: Sequence[Report], store: Path | None) -> None:
+def _leave(spec: RunSpec, method: Method, reports: Sequence[TaskReport], store: Path | None) -> None:
     """Publish the network that a run trained on the first task."""
     assert store is not None, "a backbone needs a store to be left in"
     (report,) = reports
@@ -235,7 +235,7 @@ def _leave(spec: RunSpec, method: Method, reports: Sequence[Report], store: Path
     patiently(lambda: publish(Artefact.BACKBONE.path(store, spec.key), content), store)
 
 
-def train(
+def train_basis_masks(
     specs: Sequence[MaskSpec],
     store: Path,
     *,
@@ -259,7 +259,7 @@ def train(
         def learn() -> None:
             home = missing[0].home if missing else None
             with (
-                userfiles.beside(home),
+                userfiles.importing_from(home),
                 guard.at_work(_kinds_of(missing)),
                 torch.device(device),
                 guard.at_work(),
@@ -283,7 +283,7 @@ def train(
 
 def _kinds_of(specs: Sequence[MaskSpec]) -> list[type]:
     """Classes of users' modules that a job of masks needs."""
-    with process.untouched("a job of masks"), userfiles.beside(specs[0].home if specs else None):
+    with process.untouched("a job of masks"), userfiles.importing_from(specs[0].home if specs else None):
         for spec in specs[:1]:
             check_code(spec)
         recipes = [type(registry.recipe(text)) for text in dict.fromkeys(spec.benchmark for spec in specs)]
@@ -310,19 +310,19 @@ def _trained_masks(
             pulse(Pulse(position, "masks", epoch, loss, time.perf_counter() - started))
 
     rules = Rules(first.density_rule, first.score_rank, first.mask_values)
-    config: Fit.Config = filled(Fit.Config, first.fit, "fit")
+    config: Fit.Config = make_config(Fit.Config, first.fit, "fit")
     yield from train_masks(backbone, orders, rules, config, pulse=sign)
 
 
 def _network(text: str) -> tuple[type[Network], Network.Config]:
     kind = registry.network(text)
     settings = calls.parse(text, "network").settings(kind.Config, "network")
-    return kind, filled(kind.Config, settings, text)
+    return kind, make_config(kind.Config, settings, text)
 
 
 def trained(
     spec: RunSpec, store: Path | None = None, device: str = "cpu", threads: int = 1
-) -> tuple[Method, list[Report]]:
+) -> tuple[Method, list[TaskReport]]:
     """Train again and keep the method, ready to predict; the settings of whose process it is come back.
 
     Args:
@@ -337,12 +337,14 @@ def trained(
             method = _method(spec, benchmark, device, store)
             fit = make_fit(spec, device=device)
             with torch.device(device), guard.at_work():
-                reports = list(sequence.run(method, benchmark, fit, evaluate=spec.evaluate, part=spec.part))
+                reports = list(
+                    sequence.run_sequence(method, benchmark, fit, evaluate=spec.evaluate, part=spec.part)
+                )
     method.eval()
     return method, reports
 
 
-def _finite(report: Report) -> Report:
+def _finite(report: TaskReport) -> TaskReport:
     """A report that JSON can hold: a figure that is no number becomes None."""
 
     def clean(value: Any) -> Any:
@@ -352,4 +354,4 @@ def _finite(report: Report) -> Report:
             return {str(key): clean(item) for key, item in value.items()}
         return [clean(item) for item in value] if isinstance(value, list | tuple) else value
 
-    return Report.from_json(clean(report.to_json()))
+    return TaskReport.from_json(clean(report.to_json()))

@@ -22,12 +22,12 @@ class Watch:
 
     Args:
         folder: where its last words go, a line that says why it was ended.
-        silence: seconds without a call of `alive` that count as hanging.
+        stall_seconds: seconds without a call of `alive` that count as hanging.
         memory: bytes of the process's own, at most; None for no limit.
     """
 
-    def __init__(self, folder: Path, silence: float, memory: float | None) -> None:
-        self.folder, self.silence, self.memory = folder, silence, memory
+    def __init__(self, folder: Path, stall_seconds: float, memory: float | None) -> None:
+        self.folder, self.stall_seconds, self.memory = folder, stall_seconds, memory
         self._last = self._armed = time.monotonic()
         self._over, self._paused = threading.Event(), False
         self._thread = threading.Thread(target=self._watch, name="raycl-watch", daemon=True)
@@ -62,14 +62,14 @@ class Watch:
         # Needs no interpreter lock: for a run that hangs in a call which holds it.
         self._armed = self._last
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # no stderr
-            faulthandler.dump_traceback_later(self.silence + GRACE, exit=True, file=2)
+            faulthandler.dump_traceback_later(self.stall_seconds + GRACE, exit=True, file=2)
 
     def _watch(self) -> None:
-        while not self._over.wait(min(1.0, self.silence / 4)):
+        while not self._over.wait(min(1.0, self.stall_seconds / 4)):
             if self._paused:
                 self.alive()
             quiet = time.monotonic() - self._last
-            if quiet > self.silence:
+            if quiet > self.stall_seconds:
                 self._end(f"no batch was trained or evaluated for {quiet / 60:.1f} minutes")
             if self._last - self._armed > GRACE / 2:
                 self._arm()

@@ -23,7 +23,7 @@ _WHOLE = (Task, Benchmark, np.random.Generator)
 
 
 @dataclass
-class Moment:
+class FitCheckpoint:
     """A fit after an epoch, or at its end.
 
     Attributes:
@@ -37,7 +37,7 @@ class Moment:
         fitted: what the fit came to, at its end.
     """
 
-    who: Any
+    learner: Any
     origins: dict[Path, Path]
     tensors: list[Tensor]
     state: list[dict[str, Any]]
@@ -53,14 +53,14 @@ class Moment:
     fitted: dict[str, Any] | None = None
 
 
-class Journal(Protocol):
+class FitJournal(Protocol):
     """Keeps moments of the task that is being learnt; `raycl.runs.checkpoints` has one of files."""
 
     def begin(self, task: int) -> None:
         """A task begins; moments of other tasks mean nothing any more."""
         ...
 
-    def recall(self, n: int) -> Moment | None:
+    def recall(self, n: int) -> FitCheckpoint | None:
         """What is known of the task's fit number `n`, on the device it was on."""
         ...
 
@@ -68,7 +68,7 @@ class Journal(Protocol):
         """Whether a fit that has run for so long is worth a note now."""
         ...
 
-    def note(self, n: int, moment: Moment) -> None:
+    def note(self, n: int, moment: FitCheckpoint) -> None:
         """Keep it, if that can be done; the latest of a fit is what counts."""
         ...
 
