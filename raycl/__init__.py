@@ -69,6 +69,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "R":  # as version 0.1 named it
+        from raycl import oldnames
+
+        oldnames.note("R", "Resources")
+        name = "Resources"
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'raycl' has no attribute {name!r}")

@@ -146,7 +146,10 @@ def _of_a_study(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Let a command take a study, the changes to it, and a store."""
     command.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
     command.add_argument(
-        "--small", action="store_true", help="take the file's SMALL, the form that one machine finishes"
+        "--small",
+        "--desk",
+        action="store_true",
+        help="take the file's SMALL, the form that one machine finishes",
     )
     command.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
     command.add_argument(

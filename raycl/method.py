@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raycl import oldnames
 from raycl.networks import Blocks, Heads, Network, _checks
 from raycl.specs import MaskSpec, RunSpec
 from raycl.tasks import Batch, Pooled, Task, Update
@@ -80,6 +82,17 @@ class World:
         return len(self.classes)
 
 
+_OLD_NAMES: dict[str, tuple[str, type]] = {
+    "figures": ("diagnostics", FunctionType),
+    "fit": ("fit_defaults", Mapping),
+    "presets": ("preset_overrides", Mapping),
+    "wants": ("required_masks", classmethod),
+    "builds_on": ("required_runs", classmethod),
+    "mixed": ("mixed_batches", bool),
+    "reference": ("is_reference", bool),
+}
+
+
 class Method(nn.Module):
     """Sequential finetuning, and the base of every other method."""
 
@@ -107,6 +120,10 @@ class Method(nn.Module):
         """The method's own hyperparameters; those of training live in `Fit`."""
 
     config: Config
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        oldnames.move_attributes(cls, _OLD_NAMES)
 
     @classmethod
     def required_masks(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:

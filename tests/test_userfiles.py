@@ -299,7 +299,7 @@ class TestFaults:
             (f"{CLASS}    def __init__(self):\n        pass\n", "mine.py:2 (class Mine): TypeError"),
             (f"{CLASS}    def __init__(self, world, config):\n        self.net = world.build()\n",
              "mine.py:4: AttributeError: cannot assign module before"),
-            (f"{CLASS}    @classmethod\n    def wants(cls, spec):\n        return spec.nothing\n",
+            (f"{CLASS}    @classmethod\n    def required_masks(cls, spec):\n        return spec.nothing\n",
              "mine.py:5: AttributeError"),
             (f"{CLASS}    @classmethod\n    def builds_on(cls, spec):\n        return 3\n",
              "mine.py:2 (class Mine): AttributeError"),

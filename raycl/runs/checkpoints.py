@@ -258,7 +258,7 @@ class TaskJournal:
             self._sizes[n] = path.stat().st_size
         return moment
 
-    def wants(self, seconds: float, ended: bool) -> bool:
+    def is_due(self, seconds: float, ended: bool) -> bool:
         """An end is noted if the fit was long, a moment before it every few minutes."""
         due = seconds >= self.long if ended else time.monotonic() - self._last >= self.every
         return due and sum(self._sizes.values()) < self.most

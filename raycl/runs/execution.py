@@ -199,9 +199,9 @@ class _SignallingJournal(TaskJournal):
         super().__init__(folder, form, device)
         self._guard = guard
 
-    def wants(self, seconds: float, ended: bool) -> bool:
+    def is_due(self, seconds: float, ended: bool) -> bool:
         """Decide as `TaskJournal` does, but never once the process differs: no checkpoint would hold that."""
-        return super().wants(seconds, ended) and not self._guard.moved()
+        return super().is_due(seconds, ended) and not self._guard.moved()
 
 
 def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None) -> Method:

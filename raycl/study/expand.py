@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raycl import benchmarks, calls, registry, userfiles
+from raycl import benchmarks, calls, oldnames, registry, userfiles
 from raycl.benchmarks import Recipe
 from raycl.domains import repeated, shown
 from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_line
@@ -67,6 +67,7 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
     ]
     told = [notes.unmatched(pattern, study.methods) for pattern in lost]
     told += [f"{notes.STUDY}{line}" for line in userfiles.left_by(study.folder)]
+    told += [f"{notes.STUDY}{line}" for line in oldnames.take_seen()]
     if found and told:
         found[0] = dataclasses.replace(found[0], notes=(*told, *found[0].notes))
     return found

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from raycl import userfiles
+from raycl import oldnames, userfiles
 from raycl.errors import SCREEN, NoStudy, UserError, quoted
 from raycl.study.overrides import overridden
 from raycl.study.values import Study
@@ -39,6 +39,9 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), small: bool = Fa
         said = str(error)
         raise UserError(said if said.startswith(str(path)) else f"{place}: {said}") from None
     wanted = "SMALL" if small else "STUDY"
+    if small and not hasattr(module, "SMALL") and hasattr(module, "DESK"):
+        oldnames.note("DESK", "SMALL")
+        wanted = "DESK"
     study = getattr(module, wanted, None)
     if not isinstance(study, Study):
         has = f"defines no {wanted}" if study is None else f"{wanted} is {type(study).__name__}, not a Study"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from raycl.oldnames import accept_keywords
+
 T = TypeVar("T")
 
 
+@accept_keywords(desk="small")
 @dataclass(frozen=True)
 class Form(Generic[T]):
     """A study, or any part of one, in two forms, of which a study's file takes one for each of its studies.

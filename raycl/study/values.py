@@ -13,11 +13,13 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from raycl.domains import is_number, plain, repeated, shown
 from raycl.errors import UserError, nearest
 from raycl.metrics import Metric
+from raycl.oldnames import accept_keywords
 from raycl.space import Choice, Float, Int
 from raycl.specs import Evaluate, Numerics
 from raycl.study import limits
 
 
+@accept_keywords(width="concurrency", startup="startup_trials")
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """TPE over a cell's domains.
@@ -125,6 +127,7 @@ class Seeds(tuple[int, ...]):
         return f"Seeds({', '.join(map(str, self))})"
 
 
+@accept_keywords(silence="stall_minutes")
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """What one run may use; in no key.

@@ -333,7 +333,7 @@ class _Loop:
     def _note(self, started: float, fitted: Fitted | None = None) -> None:
         """Have it written down where the fit stands, if that is worth it."""
         journal, seconds = self.fit.journal, time.perf_counter() - started
-        if journal is None or not journal.wants(seconds, fitted is not None):
+        if journal is None or not journal.is_due(seconds, fitted is not None):
             return
         moment = FitCheckpoint(
             learner=self.learner,

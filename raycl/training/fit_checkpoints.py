@@ -64,7 +64,7 @@ class FitJournal(Protocol):
         """What is known of the task's fit number `n`, on the device it was on."""
         ...
 
-    def wants(self, seconds: float, ended: bool) -> bool:
+    def is_due(self, seconds: float, ended: bool) -> bool:
         """Whether a fit that has run for so long is worth a note now."""
         ...
 

@@ -1,0 +1,60 @@
+"""Names of raycl 0.1 that studies and methods may still use: they are accepted, and said once.
+
+They will be gone in the next version.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+C = TypeVar("C", bound=type)
+
+_seen: dict[str, None] = {}  # lines, in the order in which they were first met
+
+
+def note(old: str, new: str) -> None:
+    """Remember that an old name was used."""
+    _seen[f"{old} is now named {new}; the old name will be gone in the next version of raycl"] = None
+
+
+def take_seen() -> list[str]:
+    """Return a line for each old name that was used since the last call."""
+    lines = list(_seen)
+    _seen.clear()
+    return lines
+
+
+def accept_keywords(**new_names: str) -> Callable[[C], C]:
+    """Let the constructor of a class take old keywords: ``accept_keywords(width="concurrency")``."""
+
+    def decorated(kind: C) -> C:
+        real: Any = kind.__init__  # type: ignore[misc]
+
+        @functools.wraps(real)
+        def init(self: Any, *args: Any, **given: Any) -> None:
+            for old in new_names.keys() & given.keys():
+                note(f"{kind.__name__}({old}=...)", new_names[old])
+                given.setdefault(new_names[old], given.pop(old))
+            real(self, *args, **given)
+
+        kind.__init__ = init  # type: ignore[misc]
+        return kind
+
+    return decorated
+
+
+def move_attributes(kind: type, new_names: Mapping[str, tuple[str, type]]) -> None:
+    """Give what a class defines under old names its new ones.
+
+    Args:
+        new_names: old name -> new name, and the type that the attribute had: a class may use a freed name for
+            something else.
+    """
+    for old, (new, was) in new_names.items():
+        if isinstance(vars(kind).get(old), was):
+            note(f"{kind.__name__}.{old}", new)
+            if new not in vars(kind):
+                setattr(kind, new, vars(kind)[old])
+            delattr(kind, old)
