@@ -147,10 +147,10 @@ def _of_a_study(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     command.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
     command.add_argument(
         "--small",
-        "--desk",
         action="store_true",
         help="take the file's SMALL, the form that one machine finishes",
     )
+    command.add_argument("--desk", dest="small", action="store_true", help=argparse.SUPPRESS)  # of raycl 0.1
     command.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
     command.add_argument(
         "--set",

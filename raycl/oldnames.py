@@ -5,25 +5,30 @@ They will be gone in the next version.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import queue
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 C = TypeVar("C", bound=type)
 
-_seen: dict[str, None] = {}  # lines, in the order in which they were first met
+# A queue and not a list: what a file of the user's changes in lists of raycl's when it is imported is undone.
+_seen: queue.SimpleQueue[str] = queue.SimpleQueue()
 
 
 def note(old: str, new: str) -> None:
     """Remember that an old name was used."""
-    _seen[f"{old} is now named {new}; the old name will be gone in the next version of raycl"] = None
+    _seen.put(f"{old} is now named {new}; the old name will be gone in the next version of raycl")
 
 
 def take_seen() -> list[str]:
     """Return a line for each old name that was used since the last call."""
-    lines = list(_seen)
-    _seen.clear()
-    return lines
+    lines: dict[str, None] = {}
+    with contextlib.suppress(queue.Empty):
+        while True:
+            lines[_seen.get_nowait()] = None
+    return list(lines)
 
 
 def accept_keywords(**new_names: str) -> Callable[[C], C]:

@@ -35,17 +35,17 @@ STUDY = hand.study(
 
 EMPTY = """\
 small: 3 methods x 1 benchmark, network mlp(64, 0.0, 0.0)        store ./results
-cell                                 search       final    runs  done   est.
-one      / digits_permuted(tasks=2)  -            2 seeds     2     0      ?
-finetune / digits_permuted(tasks=2)  3 trials w2  2 seeds     4     0      ?
-slow     / digits_permuted(tasks=2)  -            2 seeds     2     0      ?
+cell                                 trials  at once  final    runs  done   est.
+one      / digits_permuted(tasks=2)  -       -        2 seeds     2     0      ?
+finetune / digits_permuted(tasks=2)  3       2        2 seeds     4     0      ?
+slow     / digits_permuted(tasks=2)  -       -        2 seeds     2     0      ?
 8 runs, 0 done, 8 to do, time unknown until a run of each method is measured"""
 
 PARTLY = """\
 small: 3 methods x 1 benchmark, network mlp(64, 0.0, 0.0)        store ./results
-cell                                 search       final    runs  done   est.
-one      / digits_permuted(tasks=2)  -            2 seeds     2     2      -
-finetune / digits_permuted(tasks=2)  3 trials w2  2 seeds     4     1*  0:40
+cell                                 trials  at once  final    runs  done   est.
+one      / digits_permuted(tasks=2)  -       -        2 seeds     2     2      -
+finetune / digits_permuted(tasks=2)  3       2        2 seeds     4     1*  0:40
 slow     / digits_permuted(tasks=2)  blocked: benchmark x needs CIFAR-100, which
                                      is not in data folder ~/data
                                      -> raycl data prepare cifar100  downloads
@@ -109,7 +109,8 @@ def test_a_plan_keeps_to_80_columns(store):
     }
     study = hand.study(name="n" * 50, methods=methods, search=Search(trials=1000, concurrency=16), orders=2)
     cells = [
-        dataclasses.replace(c, blocked="x" * 300 if c.label.endswith("2") else "") for c in cells_of(study)
+        dataclasses.replace(c, blocked=Obstacle("x" * 300) if c.label.endswith("2") else None)
+        for c in cells_of(study)
     ]
     text = plan_text(study, Agenda(cells, store), "/a/" + "b" * 70, 2.0)
     assert max(map(len, text.splitlines())) <= 80

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl.plainfiles import Unfit, check_plain, check_seal, mapping, number, only, sealed, text, whole
-from raycl.runs.sequence import TaskReport
+from raycl.runs.sequence import STORED, TaskReport
 from raycl.specs import RunSpec, key_of, keyed
 
 RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # the first has no digest
@@ -155,7 +155,8 @@ def _check_last(reports: Sequence[Mapping[str, Any]]) -> None:
 def _check_report(plain: dict[str, Any], task: int, place: str) -> None:
     fields = dataclasses.fields(TaskReport)
     needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
-    if wrong := sorted((needed - set(plain)) | (set(plain) - {f.name for f in fields})):
+    known = {STORED.get(f.name, f.name) for f in fields}
+    if wrong := sorted((needed - set(plain)) | (set(plain) - known)):
         raise Unfit(f"{place} {'lacks' if wrong[0] in needed else 'has an unknown'} {wrong[0][:40]!a}")
     if whole(plain["task"], f"{place}: task", MOST_TASKS) != task:
         raise Unfit(f"{place} is of task {plain['task'] + 1}, where task {task + 1} is wanted")

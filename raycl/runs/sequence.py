@@ -22,6 +22,9 @@ MANY_TASKS = 25
 PROBE = 16  # test samples by which answers that are to stay are known again
 
 
+STORED = {"diagnostics": "figures"}  # fields whose name in the store is that of the first version
+
+
 @dataclass(frozen=True)
 class TaskReport:
     """What is known after a task; plain numbers, so that it travels as JSON.
@@ -54,9 +57,10 @@ class TaskReport:
     ended: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values as the store has them, where keys are strings and `diagnostics` are "figures"."""
+        """Plain values as the store has them, where the keys of dictionaries are strings."""
         plain = asdict(self)
-        plain["figures"] = plain.pop("diagnostics")
+        for field_name, stored in STORED.items():
+            plain[stored] = plain.pop(field_name)
         for name in ("val", "test"):
             plain[name] = {str(task): value for task, value in plain[name].items()}
         return plain
@@ -65,7 +69,9 @@ class TaskReport:
     def from_json(cls, plain: dict[str, Any]) -> TaskReport:
         """The inverse of `to_json`."""
         whole = dict(plain)
-        whole["diagnostics"] = whole.pop("figures", {})
+        for field_name, stored in STORED.items():
+            if stored in whole:
+                whole[field_name] = whole.pop(stored)
         for name in ("val", "test"):
             whole[name] = {int(task): value for task, value in whole[name].items()}
         return cls(**whole)

@@ -80,24 +80,22 @@ def _built_on(agenda: Agenda) -> set[str]:
     return found - own
 
 
-_HEADER = ("cell", "search", "final", "runs", "done ", "est.")
-_FACTS = [*[texttable.Column()] * 2, *[texttable.Column(right=True)] * 3]  # what stands behind the cell
+_HEADER = ("cell", "trials", "at once", "final", "runs", "done ", "est.")
+_FACTS = [*[texttable.Column()] * 3, *[texttable.Column(right=True)] * 3]  # what stands behind the cell
 
 
 def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ...]:
-    """Search, final, runs, done (marked where older code made some), estimated time."""
+    """Trials, how many at a time, final, runs, done (marked where older code made some), estimated time."""
     cell, missing = state.cell, state.total - state.done
-    search = "-"
+    trials = at_a_time = "-"
     if isinstance(cell.search, Search):
-        search = counted(cell.search.trials, "trial")
-        if cell.search.concurrency > 1:
-            search += f", {cell.search.concurrency} at a time"
+        trials, at_a_time = str(cell.search.trials), str(cell.search.concurrency)
     elif isinstance(cell.search, Grid):
-        search = counted(len(cell.search), "point")
+        trials = counted(len(cell.search), "point")
     final = counted(len(cell.final), "seed") if isinstance(cell.final, Seeds) else "best trial"
     left = _cell_seconds(state, agenda, slots)
     cost = "-" if not missing else "?" if left is None else clock(left)
-    return search, final, str(state.total), f"{state.done}{'*' if older(state) else ' '}", cost
+    return trials, at_a_time, final, str(state.total), f"{state.done}{'*' if older(state) else ' '}", cost
 
 
 def _heading(study: Study, agenda: Agenda, store_root: Path | str) -> list[str]:

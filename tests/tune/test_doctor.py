@@ -191,7 +191,8 @@ def test_a_store_on_a_disk_that_takes_no_writes(tmp_path: Path) -> None:
         'mount -t tmpfs none $0 && mkdir $0/results && mount -o remount,ro $0 && exec $1 -c "$2" $0/results'
     )
     script = (
-        "import sys; from pathlib import Path; from raycl.tune.doctor import DoctorReport; r = DoctorReport('');"
+        "import sys; from pathlib import Path; from raycl.tune.doctor import DoctorReport;"
+        "r = DoctorReport('');"
         "from raycl.tune.doctor.machine import look_at_store; look_at_store(r, Path(sys.argv[1]));"
         "look_at_store(r, Path(sys.argv[1]) / 'new'); print(r)"
     )
