@@ -170,7 +170,7 @@ def check_walked(net: Network, who: str) -> None:
     """
     assert isinstance(net, Blocks)
     if type(net).features is not Blocks.features:
-        raise _refusal(net, f"has features() of its own, which {who} does not call; it runs blocks itself")
+        raise _refusal(net, f"has features() of its own, which {who} does not call: it runs blocks itself")
     for place, block in enumerate(net.blocks):
         if type(block).forward is not Block.forward:
             raise _refusal(
