@@ -220,7 +220,7 @@ class CPG(Owned):
         if self.ramp is not None:
             with torch.no_grad():
                 for weight, owner in zip(self.weights, self.owners, strict=True):
-                    weight.masked_fill_(owner == 0, 0.0)  # momentum would move pruned weights
+                    weight.masked_fill_(owner == 0, 0.0)  # undoes momentum
         return loss
 
     def prune(self, batch: Batch, ramp: tuple[float, float]) -> None:
@@ -240,7 +240,7 @@ class CPG(Owned):
         return [*super().rewinds(), *self.real]
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Return the numbers on owners, the goal, accuracies by share cut, the share chosen, and the picks."""
+        """Return numbers on owners and picks, the goal, the accuracy by share cut, and the share chosen."""
         return super().diagnostics(task) | self.notes[task]
 
     def task_bytes(self, task: int) -> int:

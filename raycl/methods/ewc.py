@@ -94,7 +94,10 @@ class EWC(Method):
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield tensors of one shape together; on a CPU a few rows at a time, so that results stay in the cache."""
+    """Yield corresponding parts of tensors of one shape.
+
+    On a CPU a part has a few rows only, so that intermediate results stay in the cache.
+    """
     first = tensors[0]
     if first.device.type != "cpu" or first.numel() <= PIECE:
         yield tensors

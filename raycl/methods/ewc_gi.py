@@ -1,8 +1,8 @@
 """EWC with the importance of SPG (EWC-GI): Konishi et al., ICML 2023, arXiv 2306.14775, section 4.
 
 In the penalty of EWC, the gradient-based importance gamma in [0, 1] takes the place of the Fisher
-information. It is the largest importance for any task learnt. The penalty does not act on heads, and gradients
-are not masked.
+information. It is the largest importance for any task learnt. The penalty does not act on heads, and
+gradients are not masked.
 """
 
 from __future__ import annotations

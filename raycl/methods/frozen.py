@@ -20,8 +20,8 @@ from raycl.training.fit import Fit
 class Frozen(Method):
     """Finetuning in which tasks after the first train only their heads.
 
-    Dropout in the trunk stays active while a head is trained. Batch statistics that all tasks share are frozen
-    with the trunk; those that each task has of its own are not.
+    Dropout in the trunk stays active while a head is trained. Batch statistics that all tasks share are
+    frozen with the trunk; those that each task has of its own are not.
     """
 
     keeps_logits = True

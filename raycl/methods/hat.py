@@ -45,7 +45,7 @@ class HAT(Method):
         lamb: Annotated[float, Float(0.1, 4.0, log=True)] = 0.75  # c, weight of the regulariser
         smax: Annotated[float, Float(25.0, 800.0, log=True)] = 400.0  # s_max, end of the annealing
         clamp: float = 6.0  # embeddings stay within +-clamp
-        anneal: Literal["batch", "samples"] = "batch"  # batch: eq. 3; samples: as HAT's code, below smax
+        anneal: Literal["batch", "samples"] = "batch"  # samples: HAT's code, ends below smax
 
         def __post_init__(self) -> None:
             if self.smax <= 0 or self.clamp <= 0:
@@ -138,7 +138,10 @@ class HAT(Method):
         return loss
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Return the shares of blocked weights (gradient factor exactly 0 in float32) and of used capacity."""
+        """Return the shares of blocked weights and of used capacity.
+
+        A weight is blocked if its gradient factor is exactly 0 in float32.
+        """
         used = [mask.float() for mask in self.used]
         factors = [
             torch.cat([f.reshape(-1) for f in pair]) for pair in weight_factors(self.body.blocks, used)

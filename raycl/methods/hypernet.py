@@ -70,7 +70,7 @@ class Hypernet(Method):
                 if getattr(self, name) < 1:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
             if max(self.emb, *self.hidden, 1) > MOST:
-                raise ValueError(f"emb = {self.emb} or hidden = {self.hidden} is too large: at most {MOST} units")
+                raise ValueError(f"emb = {self.emb} and hidden = {self.hidden} must be at most {MOST} units")
             if min(self.hidden, default=1) < 1:
                 raise ValueError(f"hidden = {self.hidden}: each layer needs at least 1 unit")
 
