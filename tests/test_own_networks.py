@@ -136,7 +136,7 @@ def test_bodies_heads_and_sizes_that_are_missing_are_told() -> None:
     with pytest.raises(UserError, match=r"does not define the shape of 'body\.2\.weight'"):
         check(net, 2)
     del net.body
-    with pytest.raises(UserError, match=r"has to set self\.body"):
+    with pytest.raises(UserError, match=r"should set self\.body"):
         check(net, 2)
 
 
