@@ -237,7 +237,7 @@ def tied() -> Blocky:
 
 CHAINS: dict[str, tuple[Callable[[], Blocky], str]] = {
     "another module": (lambda: Blocky(first(), nn.LayerNorm(6)), r"has a LayerNorm as 'body\.1'"),
-    "a subclass": (lambda: Blocky(first(), Block(Scaled(6, 6))), r"has a Scaled for body\.1\.layer"),
+    "a subclass": (lambda: Blocky(first(), Block(Scaled(6, 6))), r"has a Scaled as body\.1\.layer"),
     "a parameter beside": (
         lambda: altered(lambda b: b.register_parameter("gain", nn.Parameter(torch.ones(6)))),
         r"has a parameter 'body\.1\.gain' outside the block's layer",

@@ -342,7 +342,7 @@ def test_bases_that_cannot_be_had(benchmark: str, config: dict[str, Any], messag
         ({"basis": "random", "density_rule": "er"}, "binary with uniform density"),
         ({"head": "own"}, "needs head = 'shared'"),
         ({"lamb": -1.0}, "must not be below 0"),
-        ({"density": 0.0}, "density = 0.0 lies outside"),
+        ({"density": 0.0}, "density = 0.0 must be above 0"),
     ],
 )
 def test_settings_that_mean_nothing(config: dict[str, Any], message: str) -> None:
