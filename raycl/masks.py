@@ -1,4 +1,4 @@
-"""Masks: exact top-k with straight-through gradients, annealed gates, unit gates on weights, bits."""
+"""Masks: exact top-k with straight-through gradients, annealed gates, gradient factors, bit packing."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from raycl.method import Breaker
 from raycl.networks import Block
 
 SOFT_MASK: Mapping[Breaker, str] = {
-    "adaptive": "divides each gradient by its own size, and so divides out a mask that scales it: what "
-    "earlier tasks need moves almost freely",
-    "decay": "pulls weights towards 0 past the mask, which acts on gradients alone: what earlier tasks need "
-    "fades",
+    "adaptive": "divides each gradient by its own size and thereby cancels the mask that scales it: weights "
+    "that earlier tasks need move almost freely",
+    "decay": "pulls weights towards 0 regardless of the mask, which acts on gradients alone: weights that "
+    "earlier tasks need decay",
 }
-"""What breaks a mask that multiplies gradients by numbers between 0 and 1. Momentum does not: optimisers
-start afresh with each task, and a sum of scaled gradients is the scaled sum."""
+"""Features of an optimiser that break a mask that multiplies gradients by numbers between 0 and 1. Momentum
+does not: every task starts with a new optimiser, and a sum of scaled gradients is the scaled sum."""
 
 
 def count_kept(n: int, density: float) -> int:
-    """Ones in a mask of `n` entries: n - int((1 - density) n), in floating point as the papers' code."""
+    """Return the number of ones in a mask of `n` entries.
+
+    It is n - int((1 - density) n), computed in floating point as in the code of the papers.
+    """
     return n - int((1 - density) * n)
 
 
 def top_k(ranks: Tensor, density: float) -> Tensor:
     """Return 1.0 at the `count_kept(n, density)` largest entries and 0.0 elsewhere.
 
-    Among equal entries the one with the later index is kept.
-
-    On the CPU the threshold comes from a partition, 40 times faster than sorting.
+    Among equal entries the one with the later index is kept. On the CPU the threshold comes from
+    `np.partition`, which is 40 times faster than sorting.
     """
     n, ones = ranks.numel(), count_kept(ranks.numel(), density)
     if ones <= 0:
@@ -54,7 +56,7 @@ def top_k(ranks: Tensor, density: float) -> Tensor:
 
 
 class TopK(torch.autograd.Function):
-    """`top_k` forward, the gradient of the mask straight through to the ranks backward."""
+    """`top_k` with a straight-through gradient: backward passes the mask's gradient on to the ranks."""
 
     @staticmethod
     def forward(ctx: Any, ranks: Tensor, density: float) -> Tensor:
@@ -66,17 +68,21 @@ class TopK(torch.autograd.Function):
 
 
 def annealed(step: int, of: int, smax: float) -> float:
-    """Slope of the gates for batch `step` of `of` (from 0): 1/smax to smax, reached exactly (HAT eq. 3)."""
+    """Return the slope of the gates at batch `step` of `of`, counted from 0 (HAT eq. 3).
+
+    The slope rises linearly from 1/smax to exactly smax.
+    """
     share = step / (of - 1) if of > 1 else 1.0
     return smax if share >= 1.0 else 1 / smax + (smax - 1 / smax) * share
 
 
 class Gate(torch.autograd.Function):
-    """``sigmoid(slope e)`` forward; backward the gradient at the slope `smax` would have, as HAT trains it.
+    """Gate a = ``sigmoid(slope e)`` whose backward pass gives the compensated gradient of HAT.
 
-    HAT multiplies the gradient of e by smax/slope (cosh(c) + 1)/(cosh(e) + 1), c = slope e clipped to
-    [-50, 50]. Since cosh(v) + 1 = 1/(2 sigmoid'(v)), that is smax sigmoid'(e) dL/da, times
-    sigmoid'(slope e)/sigmoid'(c) where the clip acts: nothing is lost when a rounds to 1 or 0.
+    HAT multiplies the gradient of e by smax/slope (cosh(c) + 1)/(cosh(e) + 1), where c is slope e clipped to
+    [-50, 50]. Since cosh(v) + 1 = 1/(2 sigmoid'(v)), the result is smax sigmoid'(e) dL/da, times
+    sigmoid'(slope e)/sigmoid'(c) where the clip acts. Written this way, no precision is lost when a rounds
+    to 1 or 0.
     """
 
     @staticmethod
@@ -88,17 +94,21 @@ class Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (e,) = ctx.saved_tensors
-        beyond = (ctx.slope * e.abs() - 50).clamp_min(0)  # sigmoid'(v) is exp(-|v|) out there
+        beyond = (ctx.slope * e.abs() - 50).clamp_min(0)  # for such large |v|, sigmoid'(v) is exp(-|v|)
         slope_of_e = torch.sigmoid(e) * torch.sigmoid(-e)
         return gradients[0] * ctx.smax * slope_of_e * torch.exp(-beyond), None, None
 
 
 def weight_factors(blocks: Sequence[Block], used: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """For each block, 1 - min(used[i], used[j]) for its weight and 1 - used[i] for its bias (HAT eq. 2).
+    """Return the factors of each block's weight and bias gradient (HAT eq. 2).
 
-    `used[l]` [units of block l] is in [0, 1]. The input of the first block is not masked, so its weight
-    has the factor of its bias. Where a layer reads flattened channels, each channel's value is repeated
-    over its pixels.
+    They are 1 - min(used[i], used[j]) for the weight from unit j to unit i, and 1 - used[i] for the bias of
+    unit i. The input of the first block is not masked, so its weight has the factor of its bias. Where a
+    layer reads flattened channels, each channel's value is repeated over its pixels.
+
+    Args:
+        blocks: Blocks of the network, in order.
+        used: For each block a tensor [units], with values in [0, 1].
     """
     factors = []
     before: Tensor | None = None
@@ -117,18 +127,18 @@ def weight_factors(blocks: Sequence[Block], used: Sequence[Tensor]) -> list[tupl
 
 
 def pack(mask: Tensor) -> NDArray[np.uint8]:
-    """A binary mask as bits, in C order; `unpack` needs its shape."""
+    """Return a binary mask as bits, in C order; `unpack` needs its shape."""
     return np.packbits(mask.detach().cpu().numpy().astype(bool).reshape(-1))
 
 
 def unpack(bits: NDArray[np.uint8], shape: Sequence[int]) -> Tensor:
-    """The mask again, 0.0 and 1.0 in torch's default float type."""
+    """Return the mask that `pack` made `bits` of, as 0.0 and 1.0 in torch's default float type."""
     flat = np.unpackbits(bits, count=math.prod(shape))
     return torch.from_numpy(flat).to(torch.get_default_dtype()).view(*shape)
 
 
 def layers_of(body: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """Layers with weights by kind and place: conv1, conv2, fc1, fc2."""
+    """Return the linear and convolution layers under names by kind and position: conv1, conv2, fc1, fc2."""
     found: dict[str, nn.Linear | nn.Conv2d] = {}
     counts = {"conv": 0, "fc": 0}
     for module in body.modules():
@@ -140,13 +150,16 @@ def layers_of(body: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 
 
 def weights_below_heads(net: nn.Module) -> list[str]:
-    """Names in the network of the weights of `layers_of` its body, whatever other names they have there."""
+    """Return the names, within the network, of the weights that `weights_of` finds in its body.
+
+    A weight that the network holds under several names is listed under its name in the body.
+    """
     assert isinstance(net.body, nn.Module)
     return [f"body.{name}" for name in weights_of(net.body)]
 
 
 def weights_of(net: nn.Module) -> dict[str, Tensor]:
-    """Weight tensors (of linear and convolution layers) by name, in the order of the network."""
+    """Return the weights of linear and convolution layers by name, in the order of the network."""
     return {
         f"{name}.weight" if name else "weight": module.weight
         for name, module in net.named_modules()

@@ -1,12 +1,13 @@
 """The interface of all methods; the base class is sequential finetuning.
 
-Life of a method: it is built once for a `World`. Then, task by task, `learn` is called with the task and
-the training loop (`fit`), which it may call never, once or several times. Inside the loop, for each batch,
-`step` takes one update: `loss`, backward, `edit_gradients`, `update()`. Evaluation calls `forward` alone.
-Overrides say only what differs from finetuning.
+Life cycle of a method: it is built once for a `World`. Then, for each task in turn, `learn` is called with
+the task and the training loop (`fit`). `learn` may call `fit` any number of times, including never. Inside
+the loop, `step` makes one update per batch: `loss`, backward, `edit_gradients`, `update()`. Evaluation calls
+nothing but `forward`. A subclass overrides only what differs from finetuning.
 
-A method opens no file, prints nothing, moves no device, seeds nothing: torch's generator is seeded around
-it, from streams named after (seed, task), so that two methods see the same data and the same dropout.
+A method does not open files, print, move tensors between devices or set seeds. The caller seeds torch's
+generator from streams that are named after (seed, task), so that two methods see the same data and the same
+dropout.
 """
 
 from __future__ import annotations
@@ -45,15 +46,15 @@ __all__ = [
 
 
 Breaker: TypeAlias = Literal["adaptive", "momentum", "decay"]
-"""What an optimiser may do to a gradient: divide it by its own size (Adam, RMSprop), add up those of earlier
-steps, pull weights towards 0 by itself."""
+"""What an optimiser may do besides following the gradient: "adaptive" divides each gradient by its own size
+(Adam, RMSprop), "momentum" adds up the gradients of earlier steps, "decay" pulls weights towards 0."""
 
 
 class Build(Protocol):
-    """Makes a fresh network with the initial weights of this run's seed.
+    """A function that makes a fresh network with the initial weights of this run's seed.
 
-    `width` scales the hidden layers. `start` 0 is the start that all methods of a study share for a seed;
-    other numbers are other draws of the same seed.
+    `width` scales the hidden layers. With `start` = 0 the network has the initial weights that all methods
+    of a study share for a seed; every other value gives another draw from the same seed.
     """
 
     def __call__(self, width: float = 1.0, start: int = 0) -> Network: ...
@@ -66,10 +67,10 @@ class World:
     Attributes:
         input_shape: (channels, height, width).
         classes: number of classes of each task.
-        build: ``build(width=1.0, start=0)`` returns a fresh network.
-        inputs: what the method asked for, by name: ``inputs["basis"]`` is the list of its `required_masks`;
-            of its `required_runs`, ``inputs["backbone"]`` is a `raycl.networks._backbone.Pretrained`, and any
-            other is a list of the run's reports.
+        build: function that returns a fresh network, called as ``build(width=1.0, start=0)``.
+        inputs: results of other runs that the method requested, by name. ``inputs["basis"]`` is the list of
+            its `required_masks`. Of its `required_runs`, ``inputs["backbone"]`` is a
+            `raycl.networks._backbone.Pretrained`; every other entry is the list of that run's reports.
     """
 
     input_shape: tuple[int, int, int]
@@ -79,6 +80,7 @@ class World:
 
     @property
     def tasks(self) -> int:
+        """Number of tasks."""
         return len(self.classes)
 
 
@@ -96,28 +98,29 @@ _OLD_NAMES: dict[str, tuple[str, type]] = {
 class Method(nn.Module):
     """Sequential finetuning, and the base of every other method."""
 
-    keeps_logits: ClassVar[bool] = False  # earlier tasks' logits never change, bit for bit
-    mixed_batches: ClassVar[bool] = False  # its batches may mix tasks
-    # after the first task, tasks depend on nothing but the network it left: they may be learnt side by side,
-    # figures are of their own task, and stored bytes grow by what a task alone decides
+    keeps_logits: ClassVar[bool] = False  # the logits of earlier tasks never change, bit for bit
+    mixed_batches: ClassVar[bool] = False  # a batch may mix several tasks
+    # True if every task after the first depends only on the network that the first task left. Such tasks may
+    # be learnt in parallel, each task's diagnostics concern that task alone, and each task adds to the stored
+    # bytes an amount that depends on that task alone.
     independent: ClassVar[bool] = False
-    joint: ClassVar[bool] = False  # learns everything at the last task; earlier rows mean nothing
-    is_reference: ClassVar[bool] = False  # its just-learnt accuracy is what forward transfer is measured from
-    needs: ClassVar[tuple[type, ...]] = ()  # kinds of network it works on, e.g. (Blocks,)
-    splits: ClassVar[bool] = False  # asks its network's features and head, never for logits at once
+    joint: ClassVar[bool] = False  # everything is learnt at the last task; earlier rows are undefined
+    is_reference: ClassVar[bool] = False  # forward transfer is measured from its just-learnt accuracy
+    needs: ClassVar[tuple[type, ...]] = ()  # kinds of network that the method works on, e.g. (Blocks,)
+    splits: ClassVar[bool] = False  # calls the network's `features` and `head`, never the network itself
     version: ClassVar[int] = 1  # raised when behaviour changes
-    fit_defaults: ClassVar[Mapping[str, Any]] = {}  # training settings of its own, e.g. {"clip": 100.0}
-    preset_overrides: ClassVar[
-        Mapping[str, Mapping[str, Any]]
-    ] = {}  # per paper: keys of a study that differ there
-    # what of an optimiser breaks what the method promises: what follows "optimiser = 'adam'"
+    fit_defaults: ClassVar[Mapping[str, Any]] = {}  # training settings of the method, e.g. {"clip": 100.0}
+    # For each training preset (one per paper), the settings of a study that have another value there.
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    # Features of an optimiser that break what the method promises, and what they do. The text follows
+    # "optimiser = 'adam'" in a message.
     broken_by: ClassVar[Mapping[Breaker, str]] = {}
-    ignores: ClassVar[Mapping[str, str]] = {}  # training settings without effect on it, and why
-    deviations: ClassVar[Sequence[str]] = ()  # where it is not as published, a line each; reports print them
+    ignores: ClassVar[Mapping[str, str]] = {}  # training settings without effect on the method, and why
+    deviations: ClassVar[Sequence[str]] = ()  # differences from the paper, one string each, for reports
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """The method's own hyperparameters; those of training live in `Fit`."""
+        """Hyperparameters of the method; those of training belong to `Fit`."""
 
     config: Config
 
@@ -127,33 +130,37 @@ class Method(nn.Module):
 
     @classmethod
     def required_masks(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
-        """Basis masks that must be there before the run begins, in the order of `World.inputs["basis"]`.
+        """Return the basis masks that must exist before the run starts.
+
+        Their order is the order of `World.inputs["basis"]`.
 
         Raises:
-            UserError: the run cannot have what it asks for.
+            UserError: If the settings of the run request masks that cannot be made.
         """
         return ()
 
     @classmethod
     def required_runs(cls, spec: RunSpec) -> Mapping[str, RunSpec]:
-        """Runs that must be finished before this one begins, by their name in `World.inputs`.
+        """Return the runs that must be finished before this one starts, by their name in `World.inputs`.
 
-        One of kind `pretrain` hands over the network that it trained, any other its reports.
+        A run of kind `pretrain` passes on the network that it trained, any other run its reports.
 
         Raises:
-            UserError: the run cannot have what it asks for.
+            UserError: If the settings of the run request runs that are not possible.
         """
         return {}
 
     @classmethod
     def check_network(cls, net: Network, tasks: int) -> None:
-        """Refuse a network on which the method would be wrong without a word.
+        """Raise an error for a network on which the method would silently compute something wrong.
 
         Args:
-            net: as it is built for so many tasks; it may lie on the meta device, where there are no numbers.
+            net: Network built for that many tasks. It may be on the meta device, where tensors have shapes
+                but no values.
+            tasks: Number of tasks.
 
         Raises:
-            UserError: it lacks what the method takes for granted.
+            UserError: If the network lacks something that the method relies on.
         """
         _checks.check_whole(net, tasks)
         blocks = any(issubclass(need, Blocks) for need in cls.needs)
@@ -170,32 +177,32 @@ class Method(nn.Module):
         self.make()
 
     def make(self) -> None:
-        """Build networks and state; by default one network with a head per task."""
+        """Build the networks and the state; by default one network with a head per task."""
         self.net = self.world.build()  # net(x, task) -> logits
         self.check_network(self.net, self.world.tasks)
 
     def learn(self, task: Task, fit: Fit) -> None:
-        """Learn one task; act before or after `fit`, or call it more than once."""
+        """Learn one task; an override may act before or after `fit`, or call it more than once."""
         fit(self, task)
 
     def trainable(self, task: int) -> Iterable[Any]:
-        """Parameters, or optimiser groups, that `fit` may move during `task`."""
+        """Return the parameters, or optimiser parameter groups, that `fit` may change during `task`."""
         return self.net.trainable(task)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
-        """Logits [batch, classes of `task`]; evaluation sees nothing else."""
+        """Return logits [batch, classes of `task`]; evaluation calls no other method."""
         logits: Tensor = self.net(x, task)
         return logits
 
     def loss(self, batch: Batch) -> Tensor:
-        """Scalar to minimise; penalties and replayed batches are added here."""
+        """Return the scalar to minimise; penalties and losses on stored samples are added here."""
         return F.cross_entropy(self(batch.x, one_task(batch)), batch.y)
 
     def edit_gradients(self, batch: Batch) -> None:
-        """Mask, scale or project `p.grad`, after backward and before clipping."""
+        """Mask, scale or project `p.grad`; this is called after backward and before clipping."""
 
     def step(self, batch: Batch, update: Update) -> Tensor:
-        """One update; gradients are clear before it. Returns the loss, detached."""
+        """Make one update and return the loss, detached; the caller has cleared the gradients."""
         loss = answers.learnable(self, "loss", self.loss(batch))
         loss.backward()
         self.edit_gradients(batch)
@@ -203,60 +210,76 @@ class Method(nn.Module):
         return loss.detach()
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        """What decides when to stop and which weights to keep: a mean over the batch, no gradient."""
+        """Return the mean loss of a validation batch; it decides when to stop and which weights to keep.
+
+        It is computed without gradients.
+        """
         return F.cross_entropy(self(batch.x, one_task(batch)), batch.y)
 
     def rewinds(self) -> Iterable[Tensor]:
-        """State that goes back with the weights when the best epoch is restored."""
+        """Return the tensors that are restored together with the weights of the best epoch."""
         return ()
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Numbers of the method's own after `task` (plain JSON), e.g. the share of blocked weights."""
+        """Return numbers specific to the method after `task`, e.g. the share of blocked weights.
+
+        The values are plain JSON.
+        """
         return {}
 
     @property
     def answers_stay(self) -> bool:
-        """Whether accuracies on tasks learnt earlier need not be measured again.
+        """Whether accuracies on earlier tasks stay the same, so that they need not be measured again.
 
-        Running statistics that all tasks share move with each of them, whatever becomes of the weights.
+        Running statistics that all tasks share change with every task, even if the weights do not. A network
+        that has such statistics therefore has to be measured again.
         """
         net = getattr(self, "net", None)
         return self.keeps_logits and not (isinstance(net, nn.Module) and shares_statistics(net))
 
     @classmethod
     def samples_per_fit(cls, config: Any, sizes: Sequence[int]) -> list[int]:
-        """How many samples each fit walks, task by task; `sizes` are those of the training splits."""
+        """Return the number of training samples per epoch of each fit, one fit per task.
+
+        Args:
+            config: Config of the method.
+            sizes: Sizes of the training splits, by task.
+        """
         return list(sizes)
 
     @classmethod
     def statistics_rest(cls, config: Any) -> bool:
-        """Whether batch normalisations are in evaluation mode from the second task on, even in training."""
+        """Return whether batch normalisations stay in evaluation mode while later tasks are trained.
+
+        Later tasks are all tasks from the second one on.
+        """
         return False
 
     @classmethod
     def breakers(cls, config: Any) -> Mapping[Breaker, str]:
-        """`broken_by` with these settings of the method."""
+        """Return `broken_by` for these settings of the method."""
         return cls.broken_by
 
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
-        """Numbers of the method's own that take data to measure, after the last task (plain JSON).
+        """Return numbers specific to the method that need data to measure, after the last task.
 
-        They join `diagnostics`. The time they take is no compute time, and nothing may be learnt from them.
+        They are plain JSON and are added to `diagnostics`. The time they take does not count as compute time,
+        and the method may not learn anything from the data.
         """
         return {}
 
     def count_parameters(self) -> int:
-        """Learnable parameters; buffers are not counted."""
+        """Return the number of learnable parameters; buffers are not counted."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def stored_bytes(self) -> int:
-        """Bytes to keep so that every task learnt can be used and the next one learnt."""
+        """Return the bytes that must be kept to use every learnt task and to learn the next one."""
         tensors = [*self.parameters(), *self.buffers()]
         return sum(t.numel() * t.element_size() for t in tensors)
 
 
 class Buffers(nn.Module):
-    """Tensors by position that move, save and count with a method and are never trained."""
+    """List of tensors that are moved, saved and counted with a method and are never trained."""
 
     def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
         super().__init__()
@@ -264,6 +287,7 @@ class Buffers(nn.Module):
             self.append(tensor)
 
     def append(self, tensor: Tensor) -> None:
+        """Add a tensor at the end."""
         self.register_buffer(str(len(self)), tensor)
 
     def __len__(self) -> int:
@@ -279,24 +303,32 @@ class Buffers(nn.Module):
 
 
 def shares_statistics(net: nn.Module) -> bool:
-    """Whether a network has normalisations whose running statistics all tasks move."""
+    """Return whether a network has normalisations whose running statistics are shared by all tasks."""
     return any(
         isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
-        for module in _but_per_task(net)
+        for module in _shared_modules(net)
     )
 
 
-def _but_per_task(net: nn.Module) -> Iterator[nn.Module]:
-    """The module and those below it, but for what belongs to single tasks."""
+def _shared_modules(net: nn.Module) -> Iterator[nn.Module]:
+    """Yield the module and its descendants, except those that belong to single tasks."""
     yield net
     for child in net.children():
         if not getattr(child, "per_task", False):
-            yield from _but_per_task(child)
+            yield from _shared_modules(child)
 
 
 @contextlib.contextmanager
 def measuring(net: nn.Module, dropout: bool = False) -> Iterator[None]:
-    """The network in evaluation mode, or with dropout drawn; statistics of batches stay as they are."""
+    """Put the network in evaluation mode inside a ``with`` block, or in training mode for its dropout.
+
+    Normalisations that keep running statistics are in evaluation mode either way, so that their statistics
+    do not change. Every module returns to its previous mode at the end.
+
+    Args:
+        net: Network to measure with.
+        dropout: Whether dropout is active.
+    """
     modes = {module: module.training for module in net.modules()}
     net.train(dropout)
     for module in modes:
@@ -311,11 +343,12 @@ def measuring(net: nn.Module, dropout: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(net: nn.Module) -> Iterator[None]:
-    """Afterwards every buffer of the network is what it was before, whatever a forward pass writes to it.
+    """Restore every buffer of the network at the end of a ``with`` block.
 
-    Of running statistics that evaluation mode does not stop, such as a spectral norm's vectors.
+    Some buffers, such as the vectors of a spectral norm, are written by forward passes even where evaluation
+    mode does not forbid it.
     """
-    kept = [
+    buffers = [
         (module, name, buffer, buffer.clone())
         for module in net.modules()
         for name, buffer in module._buffers.items()
@@ -325,19 +358,19 @@ def untouched(net: nn.Module) -> Iterator[None]:
         yield
     finally:
         with torch.no_grad():
-            for module, name, buffer, before in kept:
+            for module, name, buffer, before in buffers:
                 module._buffers[name] = buffer
                 buffer.copy_(before)
 
 
 def one_task(batch: Batch) -> int:
-    """The task of a batch that does not mix tasks."""
-    assert isinstance(batch.task, int), "a method that declares no `mixed_batches` was handed a mixed batch"
+    """Return the task of a batch that does not mix tasks."""
+    assert isinstance(batch.task, int), "got a batch of several tasks for a method without `mixed_batches`"
     return batch.task
 
 
 def mixed_cross_entropy(net: Network, batch: Batch) -> Tensor:
-    """Mean cross-entropy over a batch of several tasks, each row on its own task's head."""
+    """Return the mean cross-entropy of a batch of several tasks, each row through its own task's head."""
     if isinstance(batch.task, int):
         return F.cross_entropy(net(batch.x, batch.task), batch.y)
     features = net.features(batch.x)  # [n, features]

@@ -1,6 +1,7 @@
-"""From the name that a study writes to the class that it means.
+"""Look-up of the class that a name in a study refers to.
 
-A method's and a network's name is its file's name; a benchmark's is its `id`. There is no list to edit.
+The name of a method or network is the name of its file; the name of a benchmark is its `id`. There is no list
+to edit.
 """
 
 from __future__ import annotations
@@ -31,16 +32,21 @@ from raycl.userfiles import digest
 def load(
     name: str | Recipe, seed: int = 0, order: int = 0, identity: Mapping[str, Any] | None = None
 ) -> Benchmark:
-    """The benchmark that a study calls `name`, e.g. ``digits_permuted(tasks=20)``; it pickles as that text.
+    """Return the benchmark that a study calls `name`, e.g. ``digits_permuted(tasks=20)``.
+
+    The benchmark is pickled as that string, without its data.
 
     Args:
-        seed: the run's training seed, for recipes that depend on it.
-        order: 0 for the benchmark's own task order, k > 0 for its k-th shuffle; contents never depend on it.
-        identity: of a run, as `Recipe.identity` gave it when the run was planned: a user's own data are found
-            by it. None where nothing is known.
+        name: Name with settings, or a recipe.
+        seed: Training seed of the run, for recipes that depend on it.
+        order: 0 for the benchmark's own task order, k > 0 for its k-th shuffle. The contents of the tasks do
+            not depend on it.
+        identity: Identity of the data, as `Recipe.identity` returned it when the run was planned; a user's
+            own data are found by it. None if it is not known.
 
     Raises:
-        UserError: unknown name, bad setting, data that are not here, or others than a run was planned with.
+        UserError: If the name is unknown, a setting is wrong, the data are missing, or they differ from those
+            that the run was planned with.
     """
     if seed < 0 or order < 0:
         raise UserError(f"benchmark {name}: seed = {seed} and order = {order} must not be negative")
@@ -55,13 +61,13 @@ def load(
 
 
 def _other_data(recipe: Recipe, here: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
-    told = [
+    described = [
         ", ".join(f"{name}: {text}" for name, text in facts.items()) or "the published data"
         for facts in (here, planned)
     ]
     return (
-        f"benchmark {recipe}: the data here ({told[0]}) are not those of this run ({told[1]}): prepare "
-        "those, or plan again"
+        f"benchmark {recipe}: the data here ({described[0]}) differ from those of this run ({described[1]}): "
+        "prepare the data of the run, or plan again"
     )
 
 
@@ -69,13 +75,13 @@ def _other_data(recipe: Recipe, here: Mapping[str, Any], planned: Mapping[str, A
 def _loaded(
     recipe: Recipe, seed: int, order: int, root: str, facts: tuple[tuple[str, str], ...]
 ) -> Benchmark:
-    # `root` and `facts` are here for the cache alone: other data are another benchmark.
+    # `root` and `facts` only extend the key of the cache: with other data it is another benchmark.
     again = (str(recipe), seed, order, dict(facts)) if facts else (str(recipe), seed, order)
     return replace(made_of(recipe, seed, order), recipe=(load, again))
 
 
 def forget() -> None:
-    """Make benchmarks anew when they are loaded next: whoever had their tasks may have changed them."""
+    """Clear the cache of benchmarks, because a caller may have changed the tasks of a cached one."""
     _loaded.cache_clear()
 
 
@@ -84,19 +90,19 @@ T = TypeVar("T")
 
 @functools.cache
 def method_names() -> tuple[str, ...]:
-    """Ids of all methods in the package."""
+    """Return the ids of all methods in the package."""
     return _files("raycl.methods")
 
 
 @functools.cache
 def network_names() -> tuple[str, ...]:
-    """Ids of all networks in the package."""
+    """Return the ids of all networks in the package."""
     return tuple(name for name in _files("raycl.networks") if name != "base")
 
 
 @functools.cache
 def recipes() -> dict[str, type[Recipe]]:
-    """All benchmarks in the package, by id."""
+    """Return the recipes of all benchmarks in the package, by id."""
     found: dict[str, type[Recipe]] = {}
     for name in _files("raycl.benchmarks"):
         module = importlib.import_module(f"raycl.benchmarks.{name}")
@@ -105,20 +111,28 @@ def recipes() -> dict[str, type[Recipe]]:
 
 
 def method(name: str, place: str = "method") -> type[Method]:
-    """The Method class called `name`.
+    """Return the Method class called `name`.
+
+    Args:
+        name: File name, or ``file:Class`` for a user's own class.
+        place: Setting that holds the name, for error messages.
 
     Raises:
-        UserError: there is none, or it is a user's own whose file or Config is not right.
+        UserError: If there is no such class, or the file or Config of a user's own class is wrong.
     """
     found: type[Method] = _find(name, Method, "raycl.methods", method_names(), "methods", place)
     return _with_fields(found, found.Config)
 
 
 def network(name: str, place: str = "network") -> type[Network]:
-    """The Network class called `name`, which may carry settings in brackets.
+    """Return the Network class called `name`, which may have settings in brackets.
+
+    Args:
+        name: File name, or ``file:Class`` for a user's own class.
+        place: Setting that holds the name, for error messages.
 
     Raises:
-        UserError: there is none, or it is a user's own whose file or Config is not right.
+        UserError: If there is no such class, or the file or Config of a user's own class is wrong.
     """
     name = parse(name, place).name
     found: type[Network] = _find(name, Network, "raycl.networks", network_names(), "networks", place)
@@ -126,7 +140,7 @@ def network(name: str, place: str = "network") -> type[Network]:
 
 
 def recipe(text: str, place: str = "benchmark") -> Recipe:
-    """The benchmark that `text` names, settings filled in."""
+    """Return the recipe of the benchmark that `text` names, with its settings filled in."""
     call = parse(text, place)
     if ":" in call.name:
         kind: type[Recipe] = _find(call.name, Recipe, "", (), "benchmarks", place)
@@ -142,15 +156,15 @@ def recipe(text: str, place: str = "benchmark") -> Recipe:
 
 
 def check_code(known: Mapping[str, str], home: Path | None, texts: Mapping[str, str]) -> None:
-    """See that the classes which names mean in a folder are those whose code has these digests.
+    """Check that the code of the user's own classes is the code that a run was planned with.
 
     Args:
-        known: digests by part, as of `RunSpec.code`.
-        home: the folder beside whose files they are found.
-        texts: what a study writes, by part: "method", "network", "benchmark".
+        known: Digests of the code by part, as in `RunSpec.code`.
+        home: Folder in which the user's files are found.
+        texts: Names as a study writes them, by part: "method", "network", "benchmark".
 
     Raises:
-        UserError: a file of the user's has changed since the digests were made.
+        UserError: If a file of the user has changed since the digests were made.
     """
     finders: dict[str, Callable[[str], type]] = {
         "method": method,
@@ -162,13 +176,13 @@ def check_code(known: Mapping[str, str], home: Path | None, texts: Mapping[str, 
     for part, kind in kinds.items():
         if userfiles.is_own(kind) and known.get(part) != digest.digest_of(kind):
             raise UserError(
-                f"the code of {name_of(kind)} is not the one that this run was planned with: its file has "
-                "changed since, or is another one; run its study again, and it is planned anew"
+                f"the code of {name_of(kind)} differs from the code that this run was planned with: its file "
+                "has changed or is another one; run the study again to plan it anew"
             )
 
 
 def _with_fields(kind: type[T], config: type) -> type[T]:
-    """A class, when the fields of its Config can be read: a user's own may be wrong in any way."""
+    """Return the class after checking that the fields of its Config can be read, if it is a user's own."""
     if userfiles.is_own(kind):
         with userfiles.blamed(kind):
             fields_of(config)

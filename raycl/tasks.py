@@ -1,4 +1,4 @@
-"""What a method is handed: tasks, their splits, and a sequence of them with one input shape."""
+"""Data types that a method receives: tasks, splits, batches, and a benchmark, the sequence of tasks."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from torch import Tensor
 from raycl.errors import UserError
 
 Transform = Callable[[Tensor], Tensor]
-"""Pixels in [0, 1], [batch, channels, height, width], to the same: a permutation, a rotation, a style."""
+"""Function from pixels in [0, 1], [batch, channels, height, width], to pixels of the same range and layout,
+e.g. a permutation, a rotation or a style."""
 
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
-"""As a `Transform`, but each sample is changed by a draw of its own: a crop, a flip."""
+"""Function like a `Transform` that changes each sample at random, e.g. by a crop or a flip."""
 
 
 class Split(Protocol):
-    """Samples of one task, uint8 at rest and normalised floats when taken.
+    """Samples of one task, stored as uint8 and returned as normalised floats.
 
-    One that augments its samples for training has a method `augmented` besides, see `training_samples`.
+    A split that augments its samples for training also has a method `augmented`; see `training_samples`.
     """
 
     @property
     def y(self) -> NDArray[np.int64]:
-        """[n], labels 0 .. classes - 1 of the task."""
+        """Labels [n] of the task, in 0 .. classes - 1."""
         ...
 
     def __len__(self) -> int: ...
 
     def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
-        """Inputs [len(rows), channels, height, width] in torch's default float type."""
+        """Return inputs [len(rows), channels, height, width] in torch's default float type."""
         ...
 
 
@@ -48,11 +49,11 @@ class ArraySplit:
 
     Attributes:
         images: uint8 [any, channels, height, width], usually mapped from a file.
-        rows: int64 [n], which images are this split's.
-        y: int64 [n], their labels within the task.
-        mean, std: one number per channel, in units of [0, 1] pixels.
-        transforms: applied in order to pixels in [0, 1], before normalising.
-        augment: applied before the transforms where samples are drawn for training, and nowhere else.
+        rows: int64 [n], indices of the images that belong to this split.
+        y: int64 [n], labels of these images within the task.
+        mean, std: one number per channel, for pixels in [0, 1].
+        transforms: functions applied in order to pixels in [0, 1], before normalisation.
+        augment: function applied before the transforms to training samples only, or None.
     """
 
     images: NDArray[np.uint8]
@@ -65,16 +66,14 @@ class ArraySplit:
 
     def __post_init__(self) -> None:
         kind = getattr(self.images, "dtype", type(self.images).__name__)
-        if kind != np.uint8:  # floats in [0, 1] would be divided by 255 once more
+        if kind != np.uint8:  # floats in [0, 1] would be divided by 255 a second time
             raise UserError(
-                f"ArraySplit: images are {kind}; wanted: uint8 in 0..255, which raycl.benchmarks.as_images "
-                "makes of floats in [0, 1]"
+                f"ArraySplit: images are {kind} but should be uint8 in 0..255; "
+                "raycl.benchmarks.as_images converts floats in [0, 1]"
             )
-        for name in (
-            "images",
-            "rows",
-            "y",
-        ):  # runs share them: a method that writes there fails, and no other
+        # Runs share these arrays. With read-only views, a method that writes to them fails by itself instead
+        # of changing the data of other runs.
+        for name in ("images", "rows", "y"):
             object.__setattr__(self, name, _read_only(getattr(self, name)))
 
     def __len__(self) -> int:
@@ -82,25 +81,26 @@ class ArraySplit:
 
     def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
         pixels, left = self._at_rest(rows), self.transforms
-        while left and hasattr(left[0], "on_bytes"):  # a byte is moved faster than a float
+        while left and hasattr(left[0], "on_bytes"):  # bytes are moved faster than floats
             pixels, left = left[0].on_bytes(pixels), left[1:]
         return self._normalised(_floats(pixels, device), left)
 
     def augmented(
         self, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """As `take`, with a draw of `augment` for each sample."""
+        """Return inputs as `take` does, each sample changed at random by `augment`."""
         x = _floats(self._at_rest(rows), device)
         return self._normalised(x if self.augment is None else self.augment(x, rng), self.transforms)
 
     def _at_rest(self, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
-        return np.take(self.images, self.rows[rows], axis=0)  # a copy, made faster than by indexing
+        return np.take(self.images, self.rows[rows], axis=0)  # makes a copy, faster than indexing does
 
     def _normalised(self, x: Tensor, transforms: Sequence[Transform]) -> Tensor:
         for transform in transforms:
             x = transform(x)
         mean, std = _per_channel(self.mean, self.std, x.dtype, x.device)
-        # What a change hands out may be seen elsewhere, or hold a number twice: it is not written to.
+        # A transform may return a tensor that others use or whose elements share memory, so its result is
+        # not modified in place.
         return (x.sub(mean) if transforms or self.augment else x.sub_(mean)).div_(std)
 
 
@@ -108,10 +108,10 @@ _VIEWS: weakref.WeakValueDictionary[int, NDArray[Any]] = weakref.WeakValueDictio
 
 
 def _read_only(array: Any) -> Any:
-    """The same array, seen through a view that nobody can write to; one view for each array."""
+    """Return a read-only view of the array, always the same view for the same array."""
     if not isinstance(array, np.ndarray) or not array.flags.writeable:
         return array
-    known = _VIEWS.get(id(array))  # a view keeps its array, so that no other takes its place
+    known = _VIEWS.get(id(array))  # the view keeps its array alive, so its id is not reused
     if known is not None and known.base is array:
         return known
     view = array.view()
@@ -122,7 +122,7 @@ def _read_only(array: Any) -> Any:
 
 
 def _floats(pixels: NDArray[np.uint8], device: torch.device | str) -> Tensor:
-    """Pixels in [0, 1]."""
+    """Return the pixels as floats in [0, 1]."""
     return torch.from_numpy(pixels).to(device).to(torch.get_default_dtype()).div_(255)
 
 
@@ -130,14 +130,17 @@ def _floats(pixels: NDArray[np.uint8], device: torch.device | str) -> Tensor:
 def _per_channel(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Both as [1, channels, 1, 1]; making them costs as much as a pass over a small batch."""
+    """Return both as tensors [1, channels, 1, 1].
+
+    They are cached because making them costs as much as a pass over a small batch.
+    """
     first, second = (torch.tensor(v, dtype=dtype, device=device).view(1, -1, 1, 1) for v in (mean, std))
     return first, second
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: labels 0 .. classes - 1, and three splits that share no image; `val` may be empty."""
+    """One task with labels 0 .. classes - 1 and three splits that share no image; `val` may be empty."""
 
     index: int
     name: str
@@ -145,12 +148,12 @@ class Task:
     train: Split
     val: Split
     test: Split
-    kind: str = ""  # which family it comes from, in sequences that mix several
-    class_names: tuple[str, ...] = ()  # what the labels 0, 1, .. mean, where the source says
+    kind: str = ""  # the family of tasks it belongs to, in benchmarks that mix several
+    class_names: tuple[str, ...] = ()  # names of the labels 0, 1, .., if the data source has them
     home: Benchmark | None = field(default=None, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> Any:
-        """A task travels as (benchmark, index): its data stay where they are."""
+        """Pickle the task as (benchmark, index), so that its data are not copied."""
         if self.home is not None and self.home.recipe is not None:
             return _task_of, (self.home, self.index)
         return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
@@ -158,16 +161,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A sequence of tasks of one input shape.
+    """A sequence of tasks with one input shape.
 
     Attributes:
-        name: as a study writes it, e.g. ``digits_split(size=28)``.
-        tasks: in the order in which they are learnt.
+        name: name as a study writes it, e.g. ``digits_split(size=28)``.
+        tasks: tasks in the order in which they are learnt.
         input_shape: (channels, height, width).
-        subset: why its numbers must not stand beside published ones, or "".
-        similar: whether the tasks resemble one another, as the field uses the word; None if mixed.
-        recipe: how to make it again, (function, arguments), so that it pickles as a name.
-        notes: what who plans runs on it should know of its data, a sentence each; in no key.
+        subset: reason why its results must not be compared with published ones, or "".
+        similar: whether the tasks are similar to one another in the sense of the literature; None if the
+            sequence mixes similar and dissimilar tasks.
+        recipe: (function, arguments) that make the benchmark again; it is pickled as this pair, without data.
+        notes: facts about the data for whoever plans runs on it, one sentence each; they are in no key.
     """
 
     name: str
@@ -198,19 +202,19 @@ def _task_of(benchmark: Benchmark, index: int) -> Task:
 
 
 def augments(split: Split) -> bool:
-    """Whether the split draws its training samples anew each time."""
+    """Return whether the split changes its training samples at random each time they are taken."""
     return bool(getattr(split, "augment", None))
 
 
 def training_samples(
     split: Split, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Samples for a training step: augmented from `rng` where the split does that, else as they are."""
+    """Return samples for a training step, augmented with `rng` if the split augments its samples."""
     return split.augmented(rows, rng, device) if augments(split) else split.take(rows, device)  # type: ignore[attr-defined]
 
 
 class Pooled:
-    """Several tasks' splits as one, each row with its task: joint training and replay."""
+    """Splits of several tasks joined into one that knows each row's task, for joint training and replay."""
 
     def __init__(self, parts: Sequence[tuple[int, Split]]) -> None:
         self.parts = [(task, split) for task, split in parts if len(split)]
@@ -226,7 +230,7 @@ class Pooled:
 
     @functools.cached_property
     def tasks(self) -> NDArray[np.int64]:
-        """[n], the task of each row."""
+        """Task of each row, [n]."""
         return np.repeat(np.array([task for task, _ in self.parts], np.int64), np.diff(self.starts))
 
     @property
@@ -240,7 +244,7 @@ class Pooled:
     def augmented(
         self, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """As `take`, each part augmented in its own way."""
+        """Return inputs as `take` does, each part augmented in its own way."""
         return self._gathered(rows, lambda split, mine: training_samples(split, mine, rng, device))
 
     def _gathered(
@@ -255,7 +259,7 @@ class Pooled:
             if out is None:
                 out = x.new_empty((len(wanted), *x.shape[1:]))
             out[torch.from_numpy(mine).to(x.device)] = x
-        assert out is not None, "take() of no rows"
+        assert out is not None, "take() needs at least one row"
         return out
 
 
@@ -264,14 +268,14 @@ class Batch:
     """Samples for one update.
 
     Attributes:
-        x: [n, channels, height, width], normalised.
-        y: [n] labels within the task.
-        task: the task's index, or a LongTensor [n] where batches mix tasks (`Method.mixed_batches`).
-        epoch: from 0.
-        index: of this batch in the epoch, from 0.
-        of: batches in an epoch.
-        start: samples of this epoch before this batch.
-        samples: samples in an epoch.
+        x: inputs [n, channels, height, width], normalised.
+        y: labels [n] within the task.
+        task: index of the task, or a LongTensor [n] where batches mix tasks (`Method.mixed_batches`).
+        epoch: index of the epoch, from 0.
+        index: index of this batch in the epoch, from 0.
+        of: number of batches in an epoch.
+        start: number of samples of this epoch before this batch.
+        samples: number of samples in an epoch.
     """
 
     x: Tensor
@@ -291,10 +295,12 @@ class Update(Protocol):
     """One step of the optimiser: ``update()`` clips the gradients and steps."""
 
     @property
-    def lr(self) -> float: ...
+    def lr(self) -> float:
+        """Present learning rate."""
+        ...
 
     def __call__(self) -> None: ...
 
     def preview(self) -> list[Tensor]:
-        """The change ``update()`` would make to each trained tensor; leaves everything as it was."""
+        """Return the change that ``update()`` would make to each trained tensor, without making it."""
         ...

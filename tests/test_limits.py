@@ -202,7 +202,7 @@ SIZES: list[tuple[Callable[[], Study], str]] = [
     (writing(benchmarks=["digits_split(size=1000000000)"]), "size = 1000000000"),
     (keyed("method.modules", 10**9, "pathnet"), "modules = 1000000000 is too many: at most 1000"),
     (keyed("method.units", 10**12, "acl"), "units = 1000000000000 is too many: at most 10000"),
-    (keyed("method.hidden", (10**12,), "hypernet"), "at most 10000 units each"),
+    (keyed("method.hidden", (10**12,), "hypernet"), "must be at most 10000 units"),
     (keyed("method.n_head", 10**12, "cat"), "n_head = 1000000000000 is too many"),
     (
         writing(methods={"impresslearn": {"method.k": 10**9, "method.basis": "random"}}),

@@ -218,7 +218,7 @@ def test_xavier() -> None:
      ("vgg16_bn", (1, 28, 28), "square inputs of at least 32 pixels, not 28x28; .* size=32"),
      ("vgg16_bn", (3, 31, 31), "at least 32 pixels, not 31x31"),
      ("vgg16_bn", (3, 64, 32), "square inputs of at least 32 pixels, not 64x32"),
-     ("vgg16_bn(width=0.0)", (3, 32, 32), "width = 0 lies outside 0..4"),
+     ("vgg16_bn(width=0.0)", (3, 32, 32), "width = 0 must be above 0 and at most 4"),
      ("resnet50(weights='imagenet')", (3, 32, 32), "needs norm = 'affine', not 'per_task'"),
      ("resnet50(weights='imagenet', norm='affine', width=0.5)", (3, 32, 32), "needs width = 1, not 0.5"),
      ("resnet50(weights='imagenet', norm='affine')", (1, 32, 32), "3 channels, not 1; .* channels=3")],
@@ -492,5 +492,5 @@ def test_missing_or_damaged_weights_are_named(tmp_path: Path, monkeypatch: pytes
 
 
 def test_pretrained_weights_come_in_one_width() -> None:
-    with pytest.raises(ValueError, match="needs the whole width, and the method asks for"):
+    with pytest.raises(ValueError, match="needs the whole width, but the method requests"):
         start(IMAGENET, (3, 64, 64))(width=0.5)

@@ -44,7 +44,11 @@ def cell_of(**changes: Any) -> Cell:
 PROMISES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("spg", {"fit.optimiser": "adam"}, ["optimiser = 'adam' divides each gradient by its own size"]),
     ("spg", {"fit.optimiser": "rmsprop"}, ["optimiser = 'rmsprop' divides"]),
-    ("spg", {"fit.weight_decay": 0.01}, ["weight_decay = 0.01 pulls weights towards 0 past the mask"]),
+    (
+        "spg",
+        {"fit.weight_decay": 0.01},
+        ["weight_decay = 0.01 pulls weights towards 0 regardless of the mask"],
+    ),
     ("spg", {"fit.momentum": 0.9}, []),  # a sum of scaled gradients is the scaled sum
     ("spg_fi", {"fit.optimiser": "adam"}, ["optimiser = 'adam' divides"]),
     ("hpg", {"fit.optimiser": "adam", "fit.weight_decay": 0.01}, []),  # 0 or 1, and decay is undone
@@ -145,7 +149,7 @@ def test_a_setting_without_effect_is_not_told_of_a_preset() -> None:
     assert told(preset="ksm_initial", fit={"optimiser": "adam"}) == []  # its momentum is idle now
     assert told(preset="ksm_initial", fit={"epochs": 30}) != []  # and its milestones lie beyond
     tag = told(methods={"tag": {"fit.momentum": 0.9, "fit.lr": 0.01}})
-    assert tag == ["fit.momentum has no effect: TAG steps by a rule of its own"]
+    assert tag == ["fit.momentum has no effect: TAG has its own update rule"]
     assert told(methods={"tag": {}}, preset="ksm_initial") == []
 
 

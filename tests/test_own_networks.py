@@ -68,7 +68,7 @@ def loop(name: str) -> Any:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        *((body, r"makes the weight of 'body\.\d' out of other tensors") for body in MADE_OF_OTHERS),
+        *((body, r"computes the weight of 'body\.\d' from other tensors") for body in MADE_OF_OTHERS),
         *((body, "has no nn.Linear or nn.Conv2d below its heads") for body in NOTHING_TO_MASK),
         ("tied weights", r"shares 'weight' of 'body\.5' with 'body\.3'"),
     ],
@@ -112,9 +112,7 @@ def test_a_parameter_that_nothing_trains_is_told(name: str) -> None:
     def add(net: Any) -> None:
         net.scale = nn.Parameter(torch.ones(()))
 
-    with pytest.raises(
-        UserError, match=r"^network Net keeps the parameter 'scale' outside of body and heads"
-    ):
+    with pytest.raises(UserError, match=r"^network Net has the parameter 'scale' outside body and heads"):
         registry.method(name).check_network(with_heads(add), 2)
 
 
@@ -132,13 +130,13 @@ def test_what_is_frozen_or_trained_by_the_network_s_own_word_may_lie_anywhere() 
 def test_bodies_heads_and_sizes_that_are_missing_are_told() -> None:
     check = registry.method("finetune").check_network
     net = Net(flat(linear()))
-    with pytest.raises(UserError, match="has 2 heads for 3 tasks; give it a head for each of them"):
+    with pytest.raises(UserError, match="has 2 heads for 3 tasks; give it one head per task"):
         check(net, 3)
     net.body.append(nn.LazyLinear(3))  # type: ignore[operator]
-    with pytest.raises(UserError, match=r"does not know the shape of 'body\.2\.weight'"):
+    with pytest.raises(UserError, match=r"does not define the shape of 'body\.2\.weight'"):
         check(net, 2)
     del net.body
-    with pytest.raises(UserError, match=r"has to set self\.body"):
+    with pytest.raises(UserError, match=r"should set self\.body"):
         check(net, 2)
 
 
@@ -152,7 +150,7 @@ class Answers(Net):
 @pytest.mark.parametrize("name", ["agem", "replay", "mtl", "frozen", "spg", "hpg", "spg_fi", "ewc_gi", "acl"])
 def test_a_forward_that_would_be_passed_by_is_told(name: str) -> None:
     with pytest.raises(
-        UserError, match=r"^network Answers has a forward\(\) of its own, which \w+ passes by"
+        UserError, match=r"^network Answers has a forward\(\) of its own, which \w+ does not call"
     ):
         method(name, lambda: Answers(flat(linear())))
 
@@ -162,9 +160,7 @@ def test_heads_that_are_not_linear_are_told_where_it_matters() -> None:
         net.heads[1] = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 3))
 
     for name in ("acl", "supsup"):
-        with pytest.raises(
-            UserError, match=r"has a Sequential for 'heads\.1'; \w+ needs an nn\.Linear there"
-        ):
+        with pytest.raises(UserError, match=r"has a Sequential as 'heads\.1'; \w+ needs an nn\.Linear there"):
             method(name, lambda: with_heads(change))
 
 
@@ -240,11 +236,11 @@ def tied() -> Blocky:
 
 
 CHAINS: dict[str, tuple[Callable[[], Blocky], str]] = {
-    "another module": (lambda: Blocky(first(), nn.LayerNorm(6)), r"has a LayerNorm for 'body\.1'"),
-    "a subclass": (lambda: Blocky(first(), Block(Scaled(6, 6))), r"has a Scaled for body\.1\.layer"),
+    "another module": (lambda: Blocky(first(), nn.LayerNorm(6)), r"has a LayerNorm as 'body\.1'"),
+    "a subclass": (lambda: Blocky(first(), Block(Scaled(6, 6))), r"has a Scaled as body\.1\.layer"),
     "a parameter beside": (
         lambda: altered(lambda b: b.register_parameter("gain", nn.Parameter(torch.ones(6)))),
-        r"has a parameter 'body\.1\.gain' beside the block's layer",
+        r"has a parameter 'body\.1\.gain' outside the block's layer",
     ),
     "a parameter within": (
         lambda: altered(lambda b: b.layer.register_parameter("gain", nn.Parameter(torch.ones(6)))),
@@ -275,7 +271,7 @@ def test_gates_refuse_what_is_no_chain_of_plain_blocks(name: str, case: str) -> 
 def test_who_runs_the_blocks_itself_refuses_other_ways_to_run_them() -> None:
     for name in ("pnn", "pathnet"):
         kind = registry.method(name)
-        with pytest.raises(UserError, match=r"^network Blocky has a Leaky for 'body\.1' with a forward\(\)"):
+        with pytest.raises(UserError, match=r"^network Blocky has a Leaky as 'body\.1' with a forward\(\)"):
             kind.check_network(Blocky(first(), Leaky(nn.Linear(6, 6))), 2)
         with pytest.raises(UserError, match=r"^network Skips has features\(\) of its own"):
             kind.check_network(Skips(first(), Block(nn.Linear(6, 6))), 2)
@@ -428,5 +424,5 @@ def test_a_plan_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     )
     assert main(["plan", str(tmp_path / "mine.py"), "--store", str(tmp_path / "store")]) == 2
     said = capsys.readouterr().err.strip()
-    assert "network Mine keeps the parameter 'scale' outside of body and heads" in said
+    assert "network Mine has the parameter 'scale' outside body and heads" in said
     assert "Traceback" not in said

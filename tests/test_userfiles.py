@@ -141,7 +141,7 @@ class TestChanges:
         userfiles.refresh()
         result = execution.execute(spec)
         assert result.status == "failed"
-        assert "the code of mine:Mine is not the one that this run was planned with" in result.message
+        assert "the code of mine:Mine differs from the code that this run was planned with" in result.message
 
     def test_a_moved_project_finds_its_results(self, tmp_path: Path) -> None:
         study = write(tmp_path / "here", 0.1)
@@ -369,5 +369,5 @@ def test_load_imports_nothing_that_a_store_names(tmp_path: Path) -> None:
     method, matrix = raycl.load(key, tmp_path / "store", study)
     assert type(method).__name__ == "Mine" and matrix.shape == (5, 5)
     write(tmp_path / "own", 0.2)
-    with pytest.raises(UserError, match="the code of mine:Mine is not the one"):
+    with pytest.raises(UserError, match="the code of mine:Mine differs from the code"):
         raycl.load(key, tmp_path / "store", study)

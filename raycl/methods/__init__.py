@@ -1,1 +1,1 @@
-"""One file per method; the file's name is the method's."""
+"""Continual-learning methods, one per file; the name of the file is the name of the method."""

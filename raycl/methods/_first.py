@@ -1,7 +1,8 @@
-"""A network trained on the first task, of which methods and their variants take over one and the same.
+"""Methods that build on a network trained on the first task, and the runs that train this network.
 
-It is an artefact of a run of kind `pretrain`, whose key is its address. What it holds is the network's body
-and the first task's head as an archive of arrays; nothing in it is code.
+Several methods and their variants share the same network. It is an artefact of a run of kind `pretrain` and
+is stored under the key of that run. The artefact is an archive of arrays with the network's body and the
+first task's head; it contains no code.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from raycl.tasks import Task
 from raycl.training.fit import Fit
 from raycl.training.presets import fit_of
 
-BACKBONE = "backbone"  # its name among a run's inputs
+BACKBONE = "backbone"  # name of the network among the inputs of a run
 
 
 class FirstTask(Method):
-    """Trains the network on the first task; one whose weights were given is taken as it is."""
+    """Training of the network on the first task; a network with pretrained weights is not trained."""
 
     def learn(self, task: Task, fit: Fit) -> None:
         if not self.net.pretrained:
@@ -32,19 +33,21 @@ class FirstTask(Method):
 
 
 class FirstTaskTraining:
-    """How a method comes by its network after the first task: trained here, or taken over.
+    """Source of a method's network after the first task: it is trained here or loaded from another run.
 
-    With a backbone among the method's inputs the network holds its weights at once, so that any later task
-    can be learnt without the first; `learn` then only books what the training took. The same weights result
-    either way, bit for bit.
+    If a backbone is among the method's inputs, its weights are loaded into the network at once, so that any
+    later task can be learnt without the first one. `learn` then only records what the training took. Both
+    ways give the same weights, bit for bit.
 
     Args:
-        preset, epochs: how the first task is trained; 0 epochs are the preset's, and without a preset ("") it
-            is as the run's other tasks.
+        net: Network of the method.
+        world: World of the method.
+        preset: Preset by which the first task is trained; with "" it is trained like the run's other tasks.
+        epochs: Number of epochs; 0 means the number that the preset says.
     """
 
     def __init__(self, net: Network, world: World, preset: str, epochs: int = 0) -> None:
-        self.config: Fit.Config | None = None  # the run's own
+        self.config: Fit.Config | None = None  # None: training settings of the run
         if preset:
             self.config = make_config(
                 Fit.Config, fit_of(preset, epochs, "method.initial"), f"preset {preset}"
@@ -58,9 +61,9 @@ class FirstTaskTraining:
             self.took = 0.0, 0, 0
 
     def learn(self, learner: Method, task: Task, fit: Fit) -> None:
-        """Train `learner` on the first task, or record what that took where it was done before.
+        """Train `learner` on the first task, or record what the training took if it was done elsewhere.
 
-        `learner` must behave as finetuning does.
+        `learner` must train its network as finetuning does.
         """
         if self.took is None:
             fit(learner, task, config=self.config)
@@ -70,11 +73,11 @@ class FirstTaskTraining:
 
 
 class BuiltOnFirstTask(Method):
-    """A method whose tasks share one network, trained on the first of them, here or beforehand.
+    """Base of methods whose tasks share one network that is trained on the first task.
 
     Attributes:
-        first: how the network comes by what the first task taught it.
-        norms: what of its batch normalisations is a task's own, as `bn_mode` says.
+        first: source of the network's weights after the first task.
+        norms: state of batch normalisations that each task has of its own, according to `bn_mode`.
     """
 
     keeps_logits = True
@@ -82,15 +85,15 @@ class BuiltOnFirstTask(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        bn_mode: Literal["frozen", "stats", "affine_stats"] = "affine_stats"  # what of it is a task's own
-        initial: str = "ksm_initial"  # preset by which the first task is trained; none: as the other tasks
+        bn_mode: Literal["frozen", "stats", "affine_stats"] = "affine_stats"  # separate for each task
+        initial: str = "ksm_initial"  # preset for training the first task; "": trained like the other tasks
         initial_epochs: int = 0  # 0: as that preset says
 
         def __post_init__(self) -> None:
             if self.initial_epochs < 0:
                 raise ValueError(f"initial_epochs = {self.initial_epochs} must be at least 0")
             if self.initial_epochs and not self.initial:
-                raise ValueError(f"initial_epochs = {self.initial_epochs} needs a preset as initial")
+                raise ValueError(f"initial_epochs = {self.initial_epochs} needs a preset: set initial")
 
     config: Config
 
@@ -101,7 +104,7 @@ class BuiltOnFirstTask(Method):
     def make(self) -> None:
         super().make()
         self.first = FirstTaskTraining(self.net, self.world, self.config.initial, self.config.initial_epochs)
-        self.world = replace(self.world, inputs={})  # a backbone is in the network now
+        self.world = replace(self.world, inputs={})  # the network now contains the backbone
         self.norms = TaskNorms(self.net, self.config.bn_mode)
 
     @classmethod
@@ -110,11 +113,15 @@ class BuiltOnFirstTask(Method):
 
     @property
     def answers_stay(self) -> bool:
-        return self.keeps_logits  # after the first task statistics are a task's own, or at rest
+        return self.keeps_logits  # after the first task, statistics are separate for each task or frozen
 
 
 def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:
-    """What a method builds on that trains the first task by its fields `initial` and `initial_epochs`."""
+    """Return the `pretrain` run that a method requires by its settings `initial` and `initial_epochs`.
+
+    Returns:
+        The run under the name of the backbone; empty if `initial` is "".
+    """
     config: Any = make_config(kind.Config, spec.config, spec.method)
     if not config.initial:
         return {}
@@ -122,7 +129,10 @@ def backbone_for(kind: type[Method], spec: RunSpec) -> Mapping[str, RunSpec]:
 
 
 def wanted(spec: RunSpec, preset: str, epochs: int = 0) -> RunSpec:
-    """The `pretrain` run on the first task of a run's benchmark, in the same order and from the same seed."""
+    """Return the `pretrain` run on the first task of a run's benchmark.
+
+    It has the same benchmark, task order and seed as `spec`.
+    """
     versions = {part: version for part, version in spec.versions.items() if part != "method"}
     code = {part: text for part, text in spec.code.items() if part != "method"}
     return replace(
@@ -140,9 +150,10 @@ def wanted(spec: RunSpec, preset: str, epochs: int = 0) -> RunSpec:
 
 
 def finetuned(spec: RunSpec, initial: str, initial_epochs: int, preset: str, epochs: int = 0) -> RunSpec:
-    """The run that fine-tunes a copy of the network after the first task for each later one, by a preset.
+    """Return the run that fine-tunes, for each later task, a copy of the network after the first task.
 
-    It is the run of `copies` with start = "first" that a study would write, of the same benchmark and seed.
+    It equals the run of method `copies` with start = "first" that a study would define for the same
+    benchmark and seed. Copies are trained by `preset`.
     """
     copies = registry.method("copies")
     config = {"start": "first", "initial": initial, "initial_epochs": initial_epochs}

@@ -1,9 +1,9 @@
 """The diagonal of the empirical Fisher information, exact for every network.
 
-Two roads lead to it. The exact one takes each sample, or each batch of `size`, through autograd by itself.
-The fast one (see `_outer`) takes a chunk of samples in one backward pass, where that is known to be the same.
-Where it turns out not to be, the exact road is taken from the start, with the random numbers that it would
-have drawn by itself.
+There are two ways to compute it. The general way runs autograd separately for each sample, or each batch of
+`size` samples. The fast way (see `_outer`) handles a chunk of samples in one backward pass, if the result is
+known to be the same. If that turns out to be false, the computation starts again in the general way, with the
+same random numbers as if the fast way had not been tried.
 """
 
 from __future__ import annotations
@@ -30,16 +30,20 @@ def fisher(
     dropout: bool = False,
     forward: Answer | None = None,
 ) -> list[Tensor]:
-    """Diagonal of the empirical Fisher of `task`, one tensor for each parameter of the network.
+    """Return the diagonal of the empirical Fisher of `task`, one tensor for each parameter of the network.
 
-    The gradient of the mean cross-entropy over each `size` samples of the training split is squared,
-    multiplied by `size` (also where the last batch is smaller, as HAT's code does), summed and divided by
-    the number of samples. A parameter that is not trained, or that the loss does not reach, has 0.
+    The gradient of the mean cross-entropy over each batch of `size` samples of the training split is squared,
+    multiplied by `size` (even if the last batch is smaller, as in HAT's code), summed and divided by the
+    number of samples. The result is 0 for parameters that are not trained or that the loss does not depend
+    on.
 
     Args:
-        size: samples whose gradients are averaged before they are squared; 1 is the exact Fisher.
-        dropout: drawn while it is measured. Statistics of batches stay as they are either way.
-        forward: answers in the network's place where more than the network makes the logits, such as gates.
+        net: Network whose parameters are meant.
+        task: Task whose training split is used.
+        fit: Training loop, which provides batches and the device.
+        size: Number of samples whose gradients are averaged before they are squared; 1 is the exact Fisher.
+        dropout: Whether dropout is active during the measurement. Batch statistics do not change either way.
+        forward: Function that computes the logits instead of the network, e.g. with gates.
     """
     answer: Answer = net if forward is None else forward
     trained = [p for p in dict.fromkeys(net.trainable(task.index)) if p.requires_grad]
@@ -66,7 +70,7 @@ def _zeros(net: Network) -> dict[Tensor, Tensor]:
 def _gradients(
     answer: Answer, batch: Batch, task: int, trained: Sequence[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Of the mean loss of a batch, for each trained tensor that it depends on."""
+    """Return (tensor, gradient of the batch's mean loss) for each trained tensor that the loss depends on."""
     loss = F.cross_entropy(answer(batch.x, task), batch.y)
     if not (trained and loss.requires_grad):
         return []

@@ -1,13 +1,13 @@
-"""Squared gradients of single samples from one backward pass over many, where that is exact.
+"""Squared gradients of single samples from one backward pass over many samples, where this is exact.
 
-In a plain layer a sample's gradient of the weight is the outer product of what the layer received and of what
-came back to its output. That such products are all of it is known here three times over:
+In a plain layer, the gradient of the weight for one sample is the outer product of the layer's input and of
+the gradient of its output. Three checks make sure that these products are the whole gradient:
 
-- by the layers: all that is trained is the weight or bias of an unaltered ``nn.Linear`` or ``nn.Conv2d``;
-- by autograd's graph, in each chunk: a layer was called once, with one row for each sample, and nothing but
-  its own product reads its weight and bias;
-- by value, once for each call: autograd's gradients of a few samples, each for itself, are what the outer
-  products say, and a sample's logits do not depend on the others beside it.
+- Layers: every trained tensor is the weight or bias of an unmodified ``nn.Linear`` or ``nn.Conv2d``.
+- Autograd's graph, in each chunk: a layer was called once, with one row for each sample, and its weight and
+  bias are used by nothing but its own product.
+- Values, once for each call of `squares`: for a few samples, the outer products equal autograd's gradients of
+  the single sample, and the logits of a sample do not depend on the other samples in the batch.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ from raycl.tasks import Batch
 from raycl.training.fit import Fit
 
 CHUNK = 64  # samples per pass
-ROWS = 8  # samples of the pass that is checked by value; its first and its last are compared
-TOLERANCE = {"cpu": 1e-3, "cuda": 2e-2}  # of the largest entry; TF32, where it is on, rounds to three digits
+ROWS = 8  # samples of the pass that is checked by value; the first and the last are compared
+TOLERANCE = {"cpu": 1e-3, "cuda": 2e-2}  # relative to the largest entry; TF32 rounds to three digits
 
 Answer: TypeAlias = Callable[[Tensor, int], Tensor]
 
 
 class Inexact(Exception):
-    """Outer products are not the gradients of this network."""
+    """Raised if outer products are not the gradients of this network."""
 
 
 @dataclass(frozen=True)
 class Passed:
-    """A call of a plain layer.
+    """One call of a plain layer.
 
     Attributes:
-        x: what it received, [batch, inputs] or [batch, channels, height, width].
-        version: of that tensor, which rises when it is written to.
-        edge: where autograd hands back the gradient of the layer's output as the layer gave it, whatever
-            was written over that output later (an in-place ReLU).
+        layer: the layer.
+        x: input of the layer, [batch, inputs] or [batch, channels, height, width].
+        version: version counter of `x`, which increases when the tensor is modified in place.
+        edge: edge of autograd's graph at which the gradient of the layer's output arrives. It refers to the
+            output as the layer returned it, even if the tensor was later modified in place (e.g. by a ReLU).
     """
 
     layer: Any
@@ -57,15 +58,15 @@ class Passed:
 
 
 def plain_layers(net: nn.Module, trained: Sequence[Tensor]) -> list[nn.Module]:
-    """The linear and convolution layers that hold all that is trained; none if something lies elsewhere."""
+    """Return the plain layers that contain all trained tensors, or none if a tensor belongs elsewhere."""
     wanted = set(trained)
     layers = [m for m in net.modules() if _plain(m) and not wanted.isdisjoint(m.parameters(recurse=False))]
-    held = {p for layer in layers for p in layer.parameters(recurse=False)}
-    return layers if held >= wanted else []
+    contained = {p for layer in layers for p in layer.parameters(recurse=False)}
+    return layers if contained >= wanted else []
 
 
 def _plain(module: nn.Module) -> bool:
-    """Whether a layer is as torch made it, and its patches are those of `F.unfold`."""
+    """Return whether a layer is an unmodified layer of torch whose patches `F.unfold` can compute."""
     if altered(module):
         return False
     return not isinstance(module, nn.Conv2d) or (
@@ -76,13 +77,19 @@ def _plain(module: nn.Module) -> bool:
 def squares(
     answer: Answer, layers: Sequence[nn.Module], trained: Sequence[Tensor], task: Task, fit: Fit
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Trained tensors and the squared gradients of each sample's own loss, summed over a chunk, by chunks.
+    """Yield trained tensors with the squares of their gradients for single samples, summed over a chunk.
+
+    Each tensor that the loss depends on is yielded once per chunk.
 
     Args:
-        layers: as `plain_layers` finds them.
+        answer: Function that computes logits from inputs and a task.
+        layers: Layers that `plain_layers` found.
+        trained: Trained tensors.
+        task: Task whose training split is used.
+        fit: Training loop, which provides batches and the device.
 
     Raises:
-        Inexact: they would not be that.
+        Inexact: If the squares would not be exact.
     """
     if not layers:
         raise Inexact
@@ -101,7 +108,10 @@ def squares(
 
 
 def _summed_squares(layer: Any, x: Tensor, g: Tensor, wanted: set[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """A linear layer's squares sum to one product of squares, a convolution's need its patches."""
+    """Yield the weight and bias of a layer with their squared gradients, summed over the samples.
+
+    For a linear layer the sum is a single product of squares; a convolution needs its patches.
+    """
     if isinstance(layer, nn.Linear):
         if layer.weight in wanted:
             yield layer.weight, g.square().T @ x.square()
@@ -116,17 +126,17 @@ def _summed_squares(layer: Any, x: Tensor, g: Tensor, wanted: set[Tensor]) -> It
 
 
 def _patches(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """[batch, inputs times pixels of the kernel, places]."""
+    """Return the patches that a convolution reads, [batch, inputs times pixels of the kernel, places]."""
     assert not isinstance(layer.padding, str)
     return F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
 
 
 @contextlib.contextmanager
 def _watched(layers: Sequence[nn.Module]) -> Iterator[list[Passed]]:
-    """Notes the calls of these layers.
+    """Record the calls of these layers inside a ``with`` block.
 
     Raises:
-        Inexact: at the end, if a layer met anything but tensors that autograd follows.
+        Inexact: At the end, if an input was not a plain tensor, or an output was not one with a gradient.
     """
     passed: list[Passed] = []
     strange: list[nn.Module] = []
@@ -151,15 +161,16 @@ def _watched(layers: Sequence[nn.Module]) -> Iterator[list[Passed]]:
 def _returned(
     result: Tensor, passed: Sequence[Passed], trained: Sequence[Tensor], n: int, keep: bool = False
 ) -> list[tuple[Any, Tensor, Tensor]]:
-    """Each layer that `result` depends on, what it received and what came back to its output.
+    """Return (layer, input, gradient of the output) for each layer that `result` depends on.
 
     Raises:
-        Inexact: a trained tensor is read by anything but one product of its layer with a row per sample.
+        Inexact: If a trained tensor is used by anything other than a single product of its layer, with one
+            row per sample.
     """
     readers = _readers(result, trained)
     at = {call.layer: call for call in passed}
     if len(at) < len(passed):
-        raise Inexact  # a layer that is used twice
+        raise Inexact  # a layer was called more than once
     used: dict[Any, Passed] = {}
     for p, reading in readers.items():
         owners = [layer for layer in at if any(p is own for own in layer.parameters(recurse=False))]
@@ -183,9 +194,9 @@ def _returned(
 
 
 def _readers(result: Tensor, trained: Sequence[Tensor]) -> dict[Tensor, list[Node]]:
-    """What reads each trained tensor that `result` depends on, a node for each reading.
+    """Return, for each trained tensor that `result` depends on, the graph nodes that use it.
 
-    A linear layer reads its weight transposed: what does nothing but hand on is stepped over.
+    A linear layer uses its weight transposed, so nodes that only transpose are skipped.
     """
     wanted = {id(p): p for p in trained}
     above: dict[Node, list[Node]] = {}
@@ -219,14 +230,15 @@ def _prove(
     task: int,
     device: torch.device,
 ) -> None:
-    """Compare outer products with autograd's gradients, sample by sample.
+    """Compare outer products with autograd's gradients for single samples.
 
-    What is differentiated is a sum over the logits with fixed factors: the loss of a sample that is learnt
-    well is a difference of nearly equal numbers. The gradients are taken in one graph, where no ReLU turns
-    by rounding; that a sample alone has the same is seen by its logits and by the length of its gradient.
+    The function that is differentiated is a sum over the logits with fixed factors, because the loss of a
+    well-learnt sample is a difference of nearly equal numbers. Both kinds of gradient are taken in one graph,
+    where rounding cannot switch a ReLU. That a sample by itself has the same gradient is checked by its
+    logits and by the norm of its gradient.
 
     Raises:
-        Inexact: they differ by more than `TOLERANCE`.
+        Inexact: If they differ by more than `TOLERANCE`.
     """
     n, before = len(batch), random_state(device)
     with _watched(layers) as passed:
@@ -246,7 +258,8 @@ def _prove(
         if not drawn:
             _compare_alone(answer, batch, task, row, logits, trained, own)
     if drawn and n > len(rows):
-        # Draws cannot be repeated for a sample alone: with other samples beside it, they can.
+        # Random draws, e.g. of dropout, can be repeated only for a batch of the same size. So the other
+        # samples are replaced by copies of the first one, which must not change the logits.
         set_random_state(before, device)
         x = batch.x[[0] * (n - 1) + [n - 1]]
         with torch.no_grad():
@@ -254,7 +267,7 @@ def _prove(
 
 
 def _probe(logits: Tensor) -> Tensor:
-    """[batch]: of each row a sum with factors that are all different."""
+    """Return, for each row, the sum of the logits with factors that are all different, [batch]."""
     if logits.dim() != 2:
         raise Inexact
     factors = torch.linspace(0.5, 1.5, logits.shape[1], dtype=logits.dtype, device=logits.device)
@@ -270,9 +283,10 @@ def _compare_alone(
     trained: Sequence[Tensor],
     own: Sequence[Tensor | None],
 ) -> None:
-    """A sample without others has the logits it has among them, and gradients of the same length.
+    """Check that a sample without the others has the same logits, and gradients of nearly the same norm.
 
-    It stands beside a copy of itself: a network that squeezes its output has no rows where there is one.
+    The sample is paired with a copy of itself, because a network that squeezes its output would drop the
+    batch dimension of a single sample.
     """
     pair = answer(batch.x[[row, row]], task)
     _compare(pair[0], logits[row])
@@ -284,7 +298,7 @@ def _compare_alone(
 
 
 def _outer(returned: Sequence[tuple[Any, Tensor, Tensor]], row: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The gradients of one sample, as the fast road has them."""
+    """Yield weights and biases with their gradients for one sample, computed as outer products."""
     for layer, x, g in returned:
         if isinstance(layer, nn.Linear):
             whole, total = torch.outer(g[row], x[row]), g[row]
@@ -297,7 +311,11 @@ def _outer(returned: Sequence[tuple[Any, Tensor, Tensor]], row: int) -> Iterator
 
 
 def _compare(found: Tensor, wanted: Tensor | None) -> None:
-    """Equal up to `TOLERANCE` of the largest entry, or what the type of the numbers can tell."""
+    """Raise `Inexact` unless the tensors are equal up to the tolerance.
+
+    The tolerance is `TOLERANCE`, or 100 times the precision of the dtype if that is more, relative to the
+    largest entry of `wanted`.
+    """
     if wanted is None:
         wanted = torch.zeros_like(found)
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
@@ -305,17 +323,18 @@ def _compare(found: Tensor, wanted: Tensor | None) -> None:
     found, wanted = found.detach(), wanted.detach()
     share = TOLERANCE.get(wanted.device.type, TOLERANCE["cuda"])
     allowed = max(share, 100 * torch.finfo(wanted.dtype).eps) * wanted.abs().max()
-    if not (found - wanted).abs().max() <= allowed:  # NaN is no proof either
+    if not (found - wanted).abs().max() <= allowed:  # written so that NaN is refused too
         raise Inexact
 
 
 def random_state(device: torch.device) -> list[Tensor]:
-    """Of the generators that a network on this device may draw from."""
+    """Return the states of the generators that a network on this device may draw from."""
     on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return [torch.get_rng_state(), *on_device]
 
 
 def set_random_state(state: Sequence[Tensor], device: torch.device) -> None:
+    """Restore the states that `random_state` returned."""
     torch.set_rng_state(state[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(state[1], device)
@@ -327,7 +346,7 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
 
 @contextlib.contextmanager
 def _forked(device: torch.device) -> Iterator[None]:
-    """What is drawn inside leaves no trace."""
+    """Restore the states of the random generators at the end of a ``with`` block."""
     before = random_state(device)
     try:
         yield

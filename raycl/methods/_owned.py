@@ -1,7 +1,8 @@
-"""Weights that belong to tasks: what PackNet and CPG have in common (see there).
+"""Weights that belong to tasks, the common base of PackNet and CPG.
 
-Every weight of the body has an owner, a task's number from 1, or is free (0) and then 0 itself. A task trains
-what it owns, its head and its batch normalisation; all else below the heads stays from the first task on.
+Every weight of the body has an owner, the number of a task counted from 1, or is free. A free weight has
+owner 0 and value 0. A task trains the weights that it owns, its head and its batch normalisation. Everything
+else below the heads is fixed after the first task.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from raycl.training.fit import Fit, Fitted
 
 
 class Owned(BuiltOnFirstTask):
-    """Sequential training of one network whose weights are handed out to tasks, in their order.
+    """Sequential training of one network whose weights are assigned to the tasks in order.
 
-    A task that is not learnt yet is answered by all weights. A new task's batch normalisation starts from the
-    first task's, whose own is the network's.
+    A task that is not learnt yet is answered with all weights. The batch normalisation of a new task starts
+    from that of the first task, which is the network's own.
     """
 
     @classmethod
@@ -40,23 +41,23 @@ class Owned(BuiltOnFirstTask):
     def make(self) -> None:
         super().make()
         if self.world.tasks > 255:
-            raise ValueError(f"{self.world.tasks} tasks are too many: owners are numbered up to 255")
+            raise ValueError(f"{self.world.tasks} tasks are too many: at most 255 can own weights")
         weights = weights_below_heads(self.net)
-        self.layers = dict(zip(layers_of(self.net.body), weights, strict=True))  # by their names in figures
+        self.layers = dict(zip(layers_of(self.net.body), weights, strict=True))  # by names in diagnostics
         self.owners = Buffers(torch.zeros_like(w, dtype=torch.uint8) for w in self.weights)
         self.learnt: list[int] = []
         self.current: int | None = None  # the task being learnt
-        self.decay = 0.0  # weight decay of what that task owns
+        self.decay = 0.0  # weight decay of the weights that this task owns
         self._evaluated: tuple[int, dict[str, Tensor]] | None = None
 
     @property
     def weights(self) -> list[Tensor]:
-        """Of the convolutions and linear layers below the heads."""
+        """Weights of the convolution and linear layers below the heads."""
         return [self.net.get_parameter(name) for name in self.layers.values()]
 
     def begin(self, task: int) -> None:
-        """Give a task all that is free, and a batch normalisation."""
-        assert task == len(self.learnt), "tasks take what earlier ones left: learn them in their order"
+        """Assign all free weights, and a batch normalisation, to a task."""
+        assert task == len(self.learnt), "tasks use weights that earlier tasks left: learn them in order"
         self.current = task
         if task:
             self.norms.begin(task, self.net)
@@ -64,25 +65,30 @@ class Owned(BuiltOnFirstTask):
             owner.masked_fill_(owner == 0, task + 1)
 
     def dense(self, task: Task, fit: Fit) -> None:
-        """Train all that the task was given: the first task by its preset, others as the run says."""
+        """Train everything assigned to the task: the first one by its preset, others as the run says."""
         if task.index == 0:
             self.first.learn(self, task, fit)
         else:
             self.fit_owned(task, fit, fit.config)
 
     def fit_owned(self, task: Task, fit: Fit, config: Fit.Config, **how: Any) -> Fitted:
-        """Train by `config`, with its weight decay on weights that the task owns, and on nothing else."""
-        self.decay = config.weight_decay  # an optimiser's would move what belongs to others
+        """Train by `config`, with its weight decay applied only to weights that the task owns.
+
+        The optimiser has no weight decay, because it would change weights of other tasks.
+        """
+        self.decay = config.weight_decay
         fitted = fit(self, task, config=replace(config, weight_decay=0.0), account="main", **how)
         self.decay = 0.0
         return fitted
 
     @torch.no_grad()
     def cut(self, task: int, share: float, over_free: bool) -> None:
-        """Of each layer free the task's weights of least magnitude, and set them to 0.
+        """Free the task's weights of smallest magnitude in each layer, and set them to 0.
 
         Args:
-            share: of the task's weights, or with `over_free` of these and the free ones together.
+            task: Task whose weights are cut.
+            share: Share of the ranked weights that is cut.
+            over_free: Whether free weights are ranked together with the task's own.
         """
         for weight, owner in zip(self.weights, self.owners, strict=True):
             own = owner == task + 1
@@ -91,7 +97,10 @@ class Owned(BuiltOnFirstTask):
             owner.masked_fill_(gone, 0)
 
     def finish(self) -> None:
-        """The task is learnt; with the first one, biases and the network's own batch normalisation stay."""
+        """Record that the task is learnt, and freeze the biases and the network's batch normalisation.
+
+        From then on only weights are trained below the heads.
+        """
         assert self.current is not None
         self.learnt.append(self.current)
         self.current = None
@@ -106,7 +115,10 @@ class Owned(BuiltOnFirstTask):
         return [*self.weights, *self.net.heads[task].parameters(), *self.norms.trainable(task)]
 
     def edit_gradients(self, batch: Batch) -> None:
-        """Only what the task owns may move; filled, not multiplied, since 0 times infinity is no number."""
+        """Apply weight decay to the task's own weights, and set the gradients of all others to 0.
+
+        They are filled rather than multiplied by 0, because 0 times infinity is NaN.
+        """
         assert self.current is not None
         for weight, owner in zip(self.weights, self.owners, strict=True):
             if weight.grad is not None:
@@ -115,20 +127,23 @@ class Owned(BuiltOnFirstTask):
                 weight.grad.masked_fill_(owner != self.current + 1, 0.0)
 
     def masks(self, task: int) -> list[Tensor]:
-        """Which weights answer a task that is learnt, one per layer: those it could see when it was."""
+        """Return one mask per layer: the weights that existed when the task was learnt, which answer it."""
         return [(owner > 0) & (owner <= task + 1) for owner in self.owners]
 
     def effective(self, task: int) -> dict[str, Tensor]:
-        """Weights of `task` by name; none where it uses the network as it stands: free weights are 0."""
+        """Return the weights of `task` by name.
+
+        The result is empty for a task that uses the whole network, i.e. one that is not learnt yet.
+        """
         return self.masked(task) if task in self.learnt else {}
 
     def masked(self, task: int) -> dict[str, Tensor]:
-        """Weights under the masks of `task`, by name."""
+        """Return the weights under the masks of `task`, by name."""
         parts = zip(self.layers.values(), self.weights, self.masks(task), strict=True)
         return {name: torch.where(mask, weight, 0.0) for name, weight, mask in parts}
 
     def at_hand(self, task: int) -> dict[str, Tensor]:
-        """Weights of `task` by name; made once for a pass of evaluation."""
+        """Return the weights of `task` by name; evaluation computes them once and caches them."""
         if self.training or torch.is_grad_enabled():
             return self.effective(task)
         if self._evaluated is None or self._evaluated[0] != task:
@@ -142,7 +157,7 @@ class Owned(BuiltOnFirstTask):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        self._evaluated = None  # weights may have moved since
+        self._evaluated = None  # weights may have changed
         if self.learnt:
             self.norms.still(self.net)
         return self
@@ -151,39 +166,50 @@ class Owned(BuiltOnFirstTask):
         return () if self.current is None else self.norms.statistics(self.current)
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """What was free after a task, what it kept of its room, and what it adds to what is stored."""
+        """Return the share of weights free after a task, the share that it owns, and the bytes it adds."""
         return owner_diagnostics(list(self.owners), list(self.layers), task) | {
             "task_bytes": self.task_bytes(task)
         }
 
     def task_bytes(self, task: int) -> int:
-        """Bytes of a task's head and, but for the first, batch normalisation."""
+        """Return the bytes of a task's head and, except for the first task, batch normalisation."""
         return bytes_of([*self.net.heads[task].parameters(), *self.norms.named(task).values()])
 
     def count_parameters(self) -> int:
-        """The network, and what later tasks train of batch normalisations, as if all were there already."""
+        """Return the parameters of the network and of the batch normalisations that later tasks train.
+
+        All tasks are counted, including those not learnt yet.
+        """
         norms = [p for layer in self.norms.layers for p in self.net.get_submodule(layer).parameters()]
         later = sum(p.numel() for p in norms) if self.config.bn_mode == "affine_stats" else 0
         return sum(p.numel() for p in self.net.parameters()) + (self.world.tasks - 1) * later
 
     def stored_bytes(self) -> int:
-        """The body, an owner for each weight in as few bits as count up to all tasks, and what tasks add."""
+        """Return the bytes of the body, the owners and what each learnt task adds.
+
+        An owner takes as few bits as are needed to count all tasks.
+        """
         bits = self.world.tasks.bit_length() * sum(owner.numel() for owner in self.owners)
         network = bytes_of([*self.net.body.parameters(), *self.net.buffers()])
         return network + math.ceil(bits / 8) + sum(self.task_bytes(task) for task in self.learnt)
 
 
 def again(config: Fit.Config, epochs: int, lr: float, **more: Any) -> Fit.Config:
-    """Settings of a further fit of the same task: the run's, but so many epochs at a constant rate."""
+    """Return settings of a further fit of the same task: the run's, with `epochs` at a constant rate `lr`."""
     fields: dict[str, Any] = {"epochs": epochs, "lr": lr, "schedule": "constant", "stop": "never"}
     return replace(config, **fields | more)
 
 
 def lowest(weight: Tensor, ranked: Tensor, share: float) -> Tensor:
-    """Where |weight| is at most the round(share * count)-th smallest of what is `ranked`: ties go together.
+    """Return a boolean mask of the entries with |weight| at most the k-th smallest of the ranked entries.
+
+    Here k = round(share * number of ranked entries). Ties are included together. With k = 0 the mask is
+    False everywhere.
 
     Args:
-        ranked: booleans of the weight's shape. A rank of 0 is below everything.
+        weight: Weight tensor.
+        ranked: Boolean tensor of the weight's shape; True for entries that are ranked.
+        share: Share of the ranked entries.
     """
     magnitudes = weight.detach().abs()
     among = magnitudes[ranked]

@@ -1,4 +1,4 @@
-"""What CPG needs beside the weights that tasks own: picks, stages of pruning, ways back."""
+"""Helpers of CPG: training of picks, the pruning schedule of a stage, and snapshots of tensors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from raycl.training.fit import Fitted
 
 
 class Picker:
-    """Adam on real values, a fifth of the rate from epoch `milestone` on, and at rest from `stop` on."""
+    """Adam on real values, with a fifth of the rate from epoch `milestone` on and no steps from `stop` on."""
 
     def __init__(self, real: Sequence[Tensor], lr: float, milestone: float, stop: float) -> None:
         self.adam = torch.optim.Adam(real, lr=lr)
         self.lr, self.milestone, self.stop = lr, milestone, stop
 
     def step(self, epoch: int) -> None:
-        """Move them by their gradients, and clear these."""
+        """Update the real values by their gradients, and clear the gradients."""
         self.adam.param_groups[0]["lr"] = self.lr * (0.2 if epoch >= self.milestone else 1.0)
         if epoch < self.stop:
             self.adam.step()
@@ -29,21 +29,30 @@ class Picker:
 
 
 class Snapshot:
-    """Copies of tensors, to go back to."""
+    """Copies of tensors from which their values can be restored."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self.pairs = [(tensor, tensor.detach().clone()) for tensor in tensors]
 
     @torch.no_grad()
     def restore(self) -> None:
+        """Write the copies back into the tensors."""
         for tensor, copy in self.pairs:
             tensor.copy_(copy)
 
 
 def due(batch: Batch, ramp: tuple[float, float], ramp_epochs: int, epochs: int, every: int) -> float | None:
-    """The share to be cut by this step of a stage, along a cubic from the share before it to its target.
+    """Return the share that should be cut by this step of a stage, or None if no cut is made at this step.
 
-    The ramp ends with `ramp_epochs`, or with the last step but one of a shorter stage; None between cuts.
+    The share follows a cubic from the share before the stage to its target. The ramp ends after
+    `ramp_epochs`, or at the last step of a shorter stage.
+
+    Args:
+        batch: Present batch, which tells the step.
+        ramp: Shares cut before the stage and at its end.
+        ramp_epochs: Epochs in which the share rises.
+        epochs: Epochs of the stage.
+        every: Number of steps between two cuts.
     """
     steps = min(ramp_epochs * batch.of, epochs * batch.of - 1)
     now = batch.epoch * batch.of + batch.index
@@ -61,7 +70,7 @@ def picked_weights(
     real: Iterable[Tensor],
     task: int,
 ) -> dict[str, Tensor]:
-    """Weights by name while picks are trained: the task's own, and older ones under their real values."""
+    """Return weights by name while picks are trained: the task's own, and older ones masked by picks."""
     found = {}
     for name, weight, owner, value in zip(names, weights, owners, real, strict=True):
         picked: Tensor = Threshold.apply(value, False)
@@ -71,5 +80,5 @@ def picked_weights(
 
 
 def judged(fitted: Fitted) -> float:
-    """What goals are held against: accuracy on validation images, or on training images where none are."""
+    """Return the accuracy that is compared with a goal: on validation images, else on training images."""
     return fitted.train_accuracy if math.isnan(fitted.val_accuracy) else fitted.val_accuracy

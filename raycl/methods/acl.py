@@ -1,7 +1,8 @@
 """Adversarial continual learning (ACL): Ebrahimi et al., ECCV 2020, arXiv 2003.09553, without replay.
 
-A shared encoder learns what a discriminator cannot tell from noise, an encoder per task learns the rest, and
-a difference loss keeps the two apart. The shared encoder goes on learning: that is all that can be forgotten.
+A shared encoder learns features that a discriminator cannot tell from noise, a private encoder per task
+learns the rest, and a difference loss keeps the two apart. Only the shared encoder is trained by all tasks,
+so only what it has learnt can be forgotten.
 """
 
 from __future__ import annotations
@@ -23,41 +24,41 @@ from raycl.space import Choice, Float
 from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
 
-MOST = 10_000  # units of a layer
-NORM = 1e-6  # added to norms before they divide
+MOST = 10_000  # largest number of units of a layer
+NORM = 1e-6  # added to norms before division
 
 
 class ACL(Method):
-    """Shared and private latent vectors, joined, go to the task's own small head.
+    """Shared and private latent vectors that are concatenated and classified by a small head per task.
 
-    The loss that is watched on validation data is the cross-entropy alone. Learning rates follow the
-    schedule in proportion: they start at `e_lr` and `d_lr` where the schedule starts at `Fit.lr`.
+    The validation loss is the cross-entropy alone. Both learning rates follow the schedule in proportion:
+    they start at `e_lr` and `d_lr` when the schedule starts at `Fit.lr`.
     """
 
     splits = True
     ignores: ClassVar[Mapping[str, str]] = {
-        "lr": "ACL steps with method.e_lr and method.d_lr, which the schedule lowers in the same proportion"
+        "lr": "ACL uses method.e_lr and method.d_lr, which the schedule lowers in the same proportion"
     }
     fit_defaults: ClassVar[Mapping[str, Any]] = {"momentum": 0.9, "weight_decay": 0.01}
     deviations: ClassVar[Sequence[str]] = (
-        "the shared encoder is the study's network and a linear layer to the latent space",
-        "no images are replayed: of all tasks the discriminator sees the present one, and noise",
+        "the shared encoder is the study's network followed by a linear layer to the latent space",
+        "no images are replayed: the discriminator sees the present task and noise, but no earlier task",
         "the difference loss is a mean over pairs of samples, as in the authors' code; the paper's is over "
         "pairs of features",
-        "weights of other tasks' encoders and heads do not decay",
+        "weight decay does not act on the encoders and heads of other tasks",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
         lam_adv: Annotated[float, Float(0.005, 0.5, log=True)] = 0.05  # weight of the adversarial loss
         lam_diff: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1  # weight of the difference loss
-        latent: Annotated[int, Choice(64, 128, 256)] = 64  # of each encoder
+        latent: Annotated[int, Choice(64, 128, 256)] = 64  # size of each encoder's latent vector
         e_lr: Annotated[float, Float(1e-3, 0.05, log=True)] = 0.01  # learning rate of encoders and head
         d_lr: float = 0.001  # learning rate of the discriminator
         e_steps: int = 5  # updates of encoders and head on each batch
-        d_steps: int = 1  # then of the discriminator
-        units: int = 175  # of the discriminator
-        head_units: int = 32
+        d_steps: int = 1  # updates of the discriminator after them
+        units: int = 175  # units of the discriminator's hidden layers
+        head_units: int = 32  # units of the head's hidden layer
 
         def __post_init__(self) -> None:
             for name in ("lam_adv", "lam_diff", "d_steps"):
@@ -84,7 +85,7 @@ class ACL(Method):
         latent, units, inputs = self.config.latent, self.config.head_units, math.prod(self.world.input_shape)
         head = self.net.heads[0]
         assert isinstance(head, nn.Linear)
-        with torch.device("cpu"):  # the same draws on every device
+        with torch.device("cpu"):  # makes the draws the same on every device
             to_latent = nn.Linear(head.in_features, latent)
             private = nn.ModuleList(
                 nn.Sequential(nn.Flatten(), nn.Linear(inputs, latent), nn.ReLU()) for _ in self.world.classes
@@ -96,7 +97,7 @@ class ACL(Method):
         device = torch.get_default_device()
         self.net.heads = nn.ModuleList()
         self.to_latent, self.private, self.heads = to_latent.to(device), private.to(device), heads.to(device)
-        self.discriminator: nn.Module | None = None  # there only while a task is learnt
+        self.discriminator: nn.Module | None = None  # not None only while a task is learnt
         self.learnt = 0
 
     def learn(self, task: Task, fit: Fit) -> None:
@@ -120,12 +121,12 @@ class ACL(Method):
         return groups
 
     def _learners(self, task: int) -> list[nn.Parameter]:
-        """Parameters of both encoders and the head."""
+        """Return the parameters of both encoders and the head."""
         parts = (self.net, self.to_latent, self.private[task], self.heads[task])
         return [p for part in parts for p in part.parameters()]
 
     def shared(self, x: Tensor, task: int) -> Tensor:
-        """S(x) [batch, latent]; of the task it takes batch statistics only."""
+        """Return S(x) [batch, latent]; `task` only selects batch statistics."""
         z: Tensor = self.to_latent(self.net.features(x, task))
         return z
 
@@ -133,12 +134,12 @@ class ACL(Method):
         return self.answer(self.private[task](x), self.shared(x, task), task)
 
     def answer(self, private: Tensor, shared: Tensor, task: int) -> Tensor:
-        """Logits of latent vectors."""
+        """Return the logits for a private and a shared latent vector per sample."""
         logits: Tensor = self.heads[task](torch.cat([private, shared], 1))
         return logits
 
     def loss(self, batch: Batch) -> Tensor:
-        """For encoders and head; the shared encoder is driven up the discriminator's loss."""
+        """Return the loss of encoders and head; it trains the shared encoder against the discriminator."""
         task = one_task(batch)
         private, shared = self.private[task](batch.x), self.shared(batch.x, task)
         cross_entropy = F.cross_entropy(self.answer(private, shared, task), batch.y)
@@ -150,13 +151,16 @@ class ACL(Method):
         )
 
     def adversarial_loss(self, shared: Tensor, task: int) -> Tensor:
-        """How badly the discriminator, whose weights count as fixed, knows the task from S(x)."""
+        """Return the discriminator's cross-entropy on S(x), with the discriminator's weights as constants."""
         assert self.discriminator is not None
         fixed = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         return labelled(functional_call(self.discriminator, fixed, (shared,)), task + 1)
 
     def step(self, batch: Batch, update: Update) -> Tensor:
-        """Each update has gradients of encoders and head, or of the discriminator; the others rest."""
+        """Update the encoders and the head `e_steps` times, then the discriminator `d_steps` times.
+
+        An update has gradients of one of the two groups only, so that the other does not move.
+        """
         for _ in range(self.config.e_steps):
             self.zero_grad()
             loss = super().step(batch, update)
@@ -167,7 +171,10 @@ class ACL(Method):
         return loss
 
     def discriminator_loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy on S(x), labelled with the task's number from 1, and on noise, labelled 0."""
+        """Return the cross-entropy on S(x), labelled with the task's number from 1, plus that on noise.
+
+        Noise has label 0.
+        """
         assert self.discriminator is not None
         task = one_task(batch)
         with measuring(self.net, dropout=True), torch.no_grad():
@@ -186,19 +193,20 @@ class ACL(Method):
 
 
 def reversed_gradient(z: Tensor) -> Tensor:
-    """The same numbers, exactly; what comes back is negated."""
+    """Return the same values, bit for bit, with the gradient negated in the backward pass."""
     return 2 * z.detach() - z
 
 
 def labelled(logits: Tensor, label: int) -> Tensor:
-    """Mean cross-entropy where all rows have one label."""
+    """Return the mean cross-entropy of rows that all have the same label."""
     return -F.log_softmax(logits, 1)[:, label].mean()
 
 
 def difference_loss(shared: Tensor, private: Tensor) -> Tensor:
-    """Mean over all pairs of samples of the squared product of one's shared, the other's private vector.
+    """Return the mean, over all pairs of samples, of the squared inner product of shared and private vectors.
 
-    Both are [batch, ...] and divided by their norms, which count as constants.
+    The shared vector is of one sample, the private vector of the other. Both tensors are [batch, ...] and are
+    divided by their norms, which are constants for the gradient.
     """
     s, p = (
         z / (z.detach().norm(dim=1, keepdim=True) + NORM) for z in (shared.flatten(1), private.flatten(1))

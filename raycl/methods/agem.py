@@ -1,7 +1,7 @@
 """Averaged gradient episodic memory (A-GEM): Chaudhry et al., ICLR 2019, arXiv 1812.00420.
 
-A few samples of each class of every finished task are kept. Where a step would raise the mean loss over a
-draw of them, to first order, the part of the gradient that points that way is taken out.
+A few samples of each class of every finished task are kept in a memory. If a step would, to first order,
+raise the mean loss over a random batch of the memory, the gradient is projected so that it no longer does.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from raycl.training.fit import Fit
 class AGEM(Method):
     """Finetuning with gradients projected against a reference gradient of the memory.
 
-    Heads of older tasks take part in the projection, and so move where there is one. The memory holds inputs
-    as the network reads them: normalised, not augmented, in its float type.
+    Heads of older tasks are part of the projection, so they move when a gradient is projected. The memory
+    stores inputs as the network reads them: normalised, not augmented, and in the network's float type.
     """
 
-    mixed_batches = True  # the memory's batches
+    mixed_batches = True  # batches of the memory
     broken_by: ClassVar[Mapping[Breaker, str]] = {
         "adaptive": "rescales the projected gradient entry by entry: a step may raise the memory's loss",
         "momentum": "adds gradients that were projected against other samples: a step may raise the memory's "
@@ -37,8 +37,8 @@ class AGEM(Method):
         "decay": "pulls weights towards 0 after the projection: a step may raise the memory's loss",
     }
     deviations: ClassVar[Sequence[str]] = (
-        "many epochs under the protocol's stopping rule, where A-GEM's paper passes over the data once",
-        "the memory keeps the last m of each class in the order of the training split, without regard to the "
+        "training takes many epochs under the protocol's stopping rule; the paper passes over the data once",
+        "the memory keeps the last m of each class in the order of the training split, regardless of the "
         "shuffled order in which an epoch saw them",
     )
 
@@ -62,7 +62,7 @@ class AGEM(Method):
         self.register_buffer("inputs", torch.zeros(0, *self.world.input_shape))
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("origins", torch.zeros(0, dtype=torch.int64))
-        self.steps = self.projections = 0  # of the latest task
+        self.steps = self.projections = 0  # counts of the latest task
 
     def learn(self, task: Task, fit: Fit) -> None:
         self.steps = self.projections = 0
@@ -79,7 +79,10 @@ class AGEM(Method):
         self.origins = torch.cat([self.origins, torch.full_like(labels, task.index)])
 
     def trainable(self, task: int) -> Iterable[Any]:
-        """The body and the heads up to that of `task`: the older ones move with a projection alone."""
+        """Return the parameters of the body and of the heads up to that of `task`.
+
+        Older heads have a gradient, and therefore move, only when it is projected.
+        """
         return dict.fromkeys(p for t in range(task + 1) for p in self.net.trainable(t))
 
     def loss(self, batch: Batch) -> Tensor:
@@ -87,7 +90,7 @@ class AGEM(Method):
             return super().loss(batch)
         if not any(isinstance(m, nn.modules.batchnorm._NormBase) for m in self.net.modules()):
             return mixed_cross_entropy(self.net, batch)
-        with measuring(self.net, dropout=self.training):  # each task by its own statistics, as they were
+        with measuring(self.net, dropout=self.training):  # each task uses its own unchanged statistics
             losses = [
                 F.cross_entropy(self(batch.x[rows], int(task)), batch.y[rows], reduction="sum")
                 for task in batch.task.unique()
@@ -109,7 +112,7 @@ class AGEM(Method):
                 p.grad = gradient
 
     def reference_batch(self) -> Batch:
-        """`ref_batch` samples of the memory, drawn without replacement, or all if there are fewer."""
+        """Return `ref_batch` samples of the memory, drawn without replacement, or all if there are fewer."""
         n = len(self.labels)
         if n <= self.config.ref_batch:
             return Batch(self.inputs, self.labels, self.origins)
@@ -117,17 +120,17 @@ class AGEM(Method):
         return Batch(self.inputs[rows], self.labels[rows], self.origins[rows])
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Samples in the memory; share of the task's updates whose gradient was projected."""
+        """Return the number of samples in the memory and the share of updates with a projected gradient."""
         return {"stored_samples": len(self.labels), "projected": self.projections / max(self.steps, 1)}
 
 
 def project(
     gradients: Sequence[Tensor | None], reference: Sequence[Tensor | None]
 ) -> list[Tensor | None] | None:
-    """g - (g.r / r.r) r where g.r < 0 (A-GEM section 4), else None: the gradient stays as it is.
+    """Return g - (g.r / r.r) r if g.r < 0 (A-GEM section 4), else None: the gradient should not change.
 
-    g and r are the tensors of each list strung together; None stands for zeros. With r = 0 there is nothing
-    to project against. Nothing is written to.
+    g and r are the concatenations of the tensors of each list, in which None stands for zeros. The result is
+    also None for r = 0. No input is modified.
     """
     pairs = list(zip(gradients, reference, strict=True))
     dots = [_dot(g, r) for g, r in pairs if g is not None and r is not None]

@@ -1,9 +1,10 @@
 """Similar and dissimilar tasks in one sequence (CAT): Ke, Liu and Huang, NeurIPS 2020, arXiv 2112.10017.
 
-HAT that finds out which earlier tasks are similar to the new one (t small fits before task t, O(T^2) in all),
-leaves their units open to it, and gives it a second head over what those tasks make of its samples. It may
-forget: units of similar tasks are overwritten by design, and attention heads rest on one attention block that
-goes on training. Mask heads forget as little as HAT's if all earlier tasks are judged dissimilar.
+CAT extends HAT. It finds out which earlier tasks are similar to the new one (t small fits before task t,
+O(T^2) in total), does not block their units for the new task, and gives the new task a second head, which
+attends to the features that the network computes under the masks of those tasks. CAT may forget: units of
+similar tasks are overwritten by design, and all attention heads use one attention block, which later tasks
+keep training. Mask heads forget as little as HAT's if all earlier tasks are judged dissimilar.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from raycl.training.fit import Fit
 
 
 class CAT(HAT):
-    """HAT with a similarity test before each task, opened units, and an attention head beside the mask head.
+    """HAT with a similarity test before each task, unblocked units, and an attention head per task.
 
-    A task is answered by the better of its two heads on its validation split (training split, where there is
-    no other). With `attention_weight=0` the attention head is neither trained nor asked.
+    The head of HAT is called the mask head. A task is answered by whichever head is better on its validation
+    split, or on its training split if there is no validation split. With `attention_weight=0` the attention
+    head is neither trained nor used.
     """
 
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -40,17 +42,18 @@ class CAT(HAT):
         "prm": {**HAT.preset_overrides["prm"], "method.n_head": Choice(1, 5)},
     }
     deviations: ClassVar[Sequence[str]] = (
-        "attention is over the tasks found similar; CAT's code skips those while it trains (attend=literal)",
-        "masks of earlier tasks in the similarity test are taken at smax; CAT's code takes a slope of 1",
+        "attention is over the tasks found similar; CAT's code skips those in training (attend=literal)",
+        "the similarity test uses the masks of earlier tasks at smax; CAT's code uses a slope of 1",
         "earlier tasks' logits in the similarity test are computed once, without dropout and augmentation",
-        "parameters are counted with what CAT's code declares and never trains, which is not built here",
+        "the parameter count includes parameters that CAT's code declares but never trains; they are not "
+        "built here",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(HAT.Config):
-        n_head: Annotated[int, Int(1, 6)] = 1  # inner width n_head * floor(features / n_head)
-        attention_weight: Annotated[float, Float(0.25, 2.0)] = 1.0  # of the attention head's cross-entropy
-        attend: Literal["similar", "literal"] = "similar"  # literal: CAT's code, see `attended`
+        n_head: Annotated[int, Int(1, 6)] = 1  # heads of attention, each of floor(features / n_head) units
+        attention_weight: Annotated[float, Float(0.25, 2.0)] = 1.0  # weight of the attention head's loss
+        attend: Literal["similar", "literal"] = "similar"  # literal: as CAT's code, see `attended`
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -70,7 +73,7 @@ class CAT(HAT):
             lambda: nn.ModuleList(nn.Linear(width, n) for n in self.world.classes)
         )
         self.queries = initialised_on_cpu(lambda: nn.ParameterList(torch.randn(width) for _ in range(tasks)))
-        self.claimed_by = Buffers(torch.full((n,), tasks) for n in self.body.units)  # `tasks`: none has
+        self.claimed_by = Buffers(torch.full((n,), tasks) for n in self.body.units)  # `tasks`: none
         self.unblocked = nn.ModuleList(Buffers(torch.ones_like(m) for m in self.used) for _ in range(tasks))
         self.similar: dict[int, list[int]] = {}  # earlier tasks found similar, by task
         self.transfer: dict[str, float] = {}  # accuracies in the latest similarity test
@@ -89,7 +92,11 @@ class CAT(HAT):
             self.choose_head(task, fit)
 
     def find_similar(self, earlier: Sequence[int], task: Task, fit: Fit) -> list[int]:
-        """Earlier tasks whose logits, mapped, beat a new network under the task's still random mask."""
+        """Return the earlier tasks whose logits predict the new task better than a reference network does.
+
+        A linear map is fitted on the logits of each earlier task. The reference is a new network that is
+        trained under the task's still random mask.
+        """
         own = self.world.build(start=1)
         assert isinstance(own, Blocks)
         learner = LinearMap(task.classes, task.classes, own, self.masks(task.index))
@@ -100,7 +107,7 @@ class CAT(HAT):
         return [k for k in earlier if self.transfer[str(k)] > self.transfer["reference"]]
 
     def seen_by(self, k: int, task: Task, fit: Fit) -> Task:
-        """Another task whose inputs are what the frozen main network answers to them as for task `k`."""
+        """Return a copy of the task whose inputs are replaced by the frozen network's logits for task `k`."""
         found, masks, none = [], self.masks(k), torch.zeros(0, self.world.classes[k])
         with measuring(self.net), torch.no_grad():
             for split in (task.train, task.val):
@@ -109,21 +116,24 @@ class CAT(HAT):
         return replace(task, train=found[0], val=found[1])
 
     def factors_for(self, task: int) -> list[tuple[Tensor, Tensor]]:
-        """max(1 - view of the cumulative mask, view of T_sim) for each block's weight and bias."""
+        """Return max(1 - cumulative mask, T_sim) for each block's weight and bias.
+
+        Both masks are over units and are first expanded to the shapes of the parameters.
+        """
         masks = self.used, self.unblocked[task]
         blocked, closed = (weight_factors(self.body.blocks, list(mask.buffers())) for mask in masks)
         pairs = zip(blocked, closed, strict=True)
         return [(torch.maximum(w, 1 - cw), torch.maximum(b, 1 - cb)) for (w, b), (cw, cb) in pairs]
 
     def merge(self, task: int) -> None:
-        """Take the task's gates into the used units; those whose mask, rounded, rises are its claim."""
+        """Merge the task's gates into the used units; the task claims units whose rounded mask rises."""
         before = [used.round() for used in self.used]
         super().merge(task)
         for claims, old, used in zip(self.claimed_by, before, self.used, strict=True):
             claims[used.round() > old] = task
 
     def choose_head(self, task: Task, fit: Fit) -> None:
-        """Let the attention head answer from here on if it is strictly better."""
+        """Let the attention head answer the task from now on if it is strictly better than the mask head."""
         t, split = task.index, task.val if len(task.val) else task.train
         by_mask = fit.accuracy(self, t, split)
         self.by_attention.add(t)
@@ -139,9 +149,10 @@ class CAT(HAT):
         return parts
 
     def attended(self, task: int, training: bool) -> list[int]:
-        """Earlier tasks that a task attends to: the similar ones.
+        """Return the earlier tasks that a task attends to, which are the similar ones.
 
-        literal: in training the others, later all that were in any similarity when the task was learnt.
+        With attend="literal" they are the dissimilar ones in training, and in evaluation all tasks that had a
+        similar task, or were one, by the time the task was learnt.
         """
         similar = self.similar.get(task, [])
         if self.config.attend == "similar":
@@ -151,11 +162,14 @@ class CAT(HAT):
         return [k for k in known if k < task and (k not in similar if training else k in related)]
 
     def masks(self, task: int) -> list[Tensor]:
-        """Gates of a task at smax, whatever the present slope, and without gradient."""
+        """Return the gates of a task at smax, regardless of the present slope, and without gradient."""
         return [torch.sigmoid(self.config.smax * e.detach()) for e in self.embeddings[task].parameters()]
 
     def attention_logits(self, x: Tensor, task: int) -> Tensor:
-        """Logits of the attention head: over two attended tasks or more, else over features under T_sim."""
+        """Return the logits of the attention head.
+
+        It attends to two or more tasks; if there are fewer, its input is the features under T_sim.
+        """
         tasks = self.attended(task, self.training)
         if len(tasks) > 1:
             seen = torch.stack([self.body.features(x, k, self.masks(k)) for k in tasks], 1)
@@ -169,7 +183,7 @@ class CAT(HAT):
         return self.attention_logits(x, task) if task in self.by_attention else super().forward(x, task)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Both heads and the regulariser; the validation loss is the same at smax."""
+        """Return the loss of both heads plus the regulariser; the validation loss is the same at smax."""
         loss, weight = super().loss(batch), self.config.attention_weight
         if weight:
             logits = self.attention_logits(batch.x, one_task(batch))
@@ -177,17 +191,20 @@ class CAT(HAT):
         return loss
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """HAT's (as if all tasks were dissimilar), the similarity test's, and the head that answers."""
+        """Return HAT's numbers, those of the similarity test, and the head that answers the task.
+
+        HAT's numbers are computed as if all tasks were dissimilar.
+        """
         found = {"similar": self.similar[task], "transfer": self.transfer}
         return (
             super().diagnostics(task) | found | {"head": "attention" if task in self.by_attention else "mask"}
         )
 
     def parts(self) -> dict[str, int]:
-        """Parameters of the main network, the transfer network and the attention part of CAT's code.
+        """Return the parameter counts of the main network, transfer network and attention part of CAT's code.
 
-        Never trained, and so not built here: embeddings and heads in the attention part; in the transfer
-        network heads over pairs of features, and maps to earlier tasks.
+        Some of these are never trained and therefore not built here: in the attention part the embeddings and
+        heads, and in the transfer network the heads over pairs of features and the maps to earlier tasks.
         """
         body, heads, embeddings, attention, queries = (
             sum(p.numel() for p in module.parameters())
@@ -201,18 +218,18 @@ class CAT(HAT):
         }
 
     def count_parameters(self) -> int:
-        """As SPG's Table 10 counts CAT: all `parts`."""
+        """Return the sum of all `parts`, as SPG's Table 10 counts CAT."""
         return sum(self.parts().values())
 
 
 def open_units(claimed_by: Tensor, dissimilar: Sequence[int]) -> Tensor:
-    """T_sim: 1 everywhere but at units that dissimilar tasks claimed first (0)."""
+    """Return T_sim, which is 0 at units that dissimilar tasks claimed and 1 at all others."""
     theirs = torch.isin(claimed_by, torch.tensor(dissimilar, dtype=torch.long, device=claimed_by.device))
     return (~theirs).to(torch.get_default_dtype())
 
 
 class LinearMap(nn.Module):
-    """What the similarity test fits: a linear map of logits and, where `net` is given, what makes them."""
+    """Model fitted in the similarity test: a linear map of logits and, if given, the network below it."""
 
     def __init__(self, given: int, classes: int, net: Blocks | None = None, masks: Sequence[Tensor] = ()):
         super().__init__()
@@ -238,7 +255,7 @@ class LinearMap(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """A split whose inputs are logits [n, classes of an earlier task]."""
+    """Split whose inputs are logits [n, classes of an earlier task]."""
 
     x: Tensor
     y: NDArray[np.int64]
@@ -251,7 +268,7 @@ class Outputs:
 
 
 def _accuracy(learner: LinearMap, task: Task, fit: Fit, name: str) -> float:
-    """What `learner` comes to on the validation split, or on the training split where that is empty."""
+    """Fit `learner` and return its accuracy on the validation split, or the training split if it is empty."""
     has_val, stream = len(task.val) > 0, f"similarity-{name}"
     fitted = fit(learner, task, train_accuracy=not has_val, stream=stream, account="similarity")
     return fitted.val_accuracy if has_val else fitted.train_accuracy

@@ -1,7 +1,8 @@
-"""A copy of the network per task, trained on from a network that is there already: B2 and Finetune.
+"""A copy of the network per task, started from a trained network: B2 of SPG and Finetune of KSM.
 
-B2 of SPG (Konishi et al., ICML 2023, arXiv 2306.14775) goes on from the copy of the task before; Finetune of
-KSM (catalogue: `ksm`) always from the first task's. As `one`, but that tasks do not start from scratch.
+B2 (Konishi et al., ICML 2023, arXiv 2306.14775) starts each copy from the network of the previous task,
+Finetune of KSM (catalogue: `ksm`) always from that of the first task. The method equals `one` except that
+later tasks do not start from scratch.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from raycl.training.fit import Fit
 
 
 class Copies(One):
-    """Each task is answered by its own network, one not learnt yet by the network it would start from.
+    """One network per task; a task not learnt yet is answered by the network from which it would start.
 
-    Parameters are counted as those of `one`: all tasks' networks, from the start; what must be stored grows
-    by a network with one head at each task's end.
+    Parameters are counted as for `one`: the networks of all tasks, from the start. The stored bytes grow with
+    each task by a network with one head.
     """
 
     is_reference = False
 
     @dataclass(frozen=True, kw_only=True)
     class Config(One.Config):
-        """`init` is where the first network and new heads come from."""
+        """Hyperparameters; `init` says how the first network and new heads are initialised."""
 
-        start: Literal["previous", "first"] = "previous"  # the network that a later task is trained on from
-        initial: str = ""  # preset by which the first task is trained; "" as the others are
+        start: Literal["previous", "first"] = "previous"  # task whose network a later task starts from
+        initial: str = ""  # preset for training the first task; "": trained like the other tasks
         initial_epochs: int = 0  # 0: as the preset says
 
         def __post_init__(self) -> None:
@@ -53,12 +54,12 @@ class Copies(One):
         FirstTaskTraining(net, self.world, self.config.initial, self.config.initial_epochs).learn(
             self, task, fit
         )
-        self.world = replace(self.world, inputs={})  # kept once, also in checkpoints
+        self.world = replace(self.world, inputs={})  # so that checkpoints do not contain it twice
 
     def _fresh(self, task: int) -> Network:
         net = super()._fresh(task)
         if self.nets:
             source = list(self.nets)[-1 if self.config.start == "previous" else 0]
-            # not strict: with a head per task, either network has one that the other lacks
+            # It is not strict because, with a head per task, each network has a head that the other lacks.
             net.load_state_dict(self.nets[source].state_dict(), strict=False)
         return net

@@ -1,8 +1,8 @@
-"""Compacting, picking, growing (CPG): Hung et al., NeurIPS 2019, arXiv 1910.06562; KSM lets nothing grow.
+"""Compacting, picking, growing (CPG): Hung et al., NeurIPS 2019, arXiv 1910.06562; without growing, as KSM.
 
-A task trains free weights and picks, by a binary mask, weights of earlier tasks that it uses. It then gives
-back as many of its own as its accuracy goal allows: they are pruned in stages, and the farthest stage that
-still meets the goal is kept.
+A task trains the free weights and picks, by a binary mask, weights of earlier tasks to use. It then gives
+back as many of its own weights as its accuracy goal allows: they are pruned in stages, and the last stage
+that meets the goal is kept.
 """
 
 from __future__ import annotations
@@ -31,41 +31,39 @@ from raycl.specs import RunSpec
 from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
 
-_ULPS = 1e-9  # equal accuracies may differ by rounding, where they are sums over other batches
+_ULPS = 1e-9  # tolerance: equal accuracies may differ by rounding if they are sums over different batches
 
 
 class CPG(Owned):
-    """Weights with owners as in PackNet, and picks of older weights, a bit per weight and task.
+    """Weights with owners as in PackNet, plus picks of older weights, one bit per weight and task.
 
-    A task's goal is the validation accuracy of a fine-tuned copy of the first task's network; without such a
-    run it is what the task reaches itself before it is compacted.
+    A task's goal is the validation accuracy of a fine-tuned copy of the first task's network. Without such a
+    run, the goal is the accuracy that the task itself reaches before it is compacted.
     """
 
     deviations: ClassVar[Sequence[str]] = (
-        "goals and stages are judged on validation images (on training images where a task has no others); "
-        "the authors' code judges them on test images",
+        "goals and stages are judged on validation images (on training images if a task has no validation "
+        "images); the authors' code judges them on test images",
         "re-picking stops by the validation loss and keeps its best epoch",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Owned.Config):
-        lr_mask: Annotated[float, Choice(1e-4, 5e-4)] = 5e-4  # Adam's, of the picks' real values
-        pick_milestone: int = 50  # epochs until a fifth of it
-        pick_stop: int = 70  # epochs until picks stay, unless the task has no weights of its own
-        targets: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # cut by each stage
+        lr_mask: Annotated[float, Choice(1e-4, 5e-4)] = 5e-4  # Adam's rate for the picks' real values
+        pick_milestone: int = 50  # epoch from which that rate is divided by 5
+        pick_stop: int = 70  # epoch from which picks are fixed, unless the task has no weights of its own
+        targets: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # share cut by stage
         stage_epochs: int = 20
         stage_lr: float = 1e-3
-        ramp_epochs: int = 4  # of a stage, in which its cut is made
-        prune_every: int = 10  # steps
-        min_train_accuracy: float = 0.95  # no further stage once a stage ends there or below
-        allowed_loss: float = 0.0  # of accuracy, below the goal
-        repick_epochs: int = 30  # at most; 0: no re-picking
+        ramp_epochs: int = 4  # epochs of a stage in which its cut is made
+        prune_every: int = 10  # steps between cuts
+        min_train_accuracy: float = 0.95  # stages end once a stage has at most this training accuracy
+        allowed_loss: float = 0.0  # how far accuracy may lie below the goal
+        repick_epochs: int = 30  # largest number of epochs; 0: no re-picking
         repick_lr: float = 1e-3
         repick_lr_mask: float = 1e-4
         repick_patience: int = 5
-        goals: str = (
-            "ksm_finetune"  # preset of the fine-tuning whose accuracies are goals; none: the task's own
-        )
+        goals: str = "ksm_finetune"  # preset of the fine-tuning that sets goals; "": the task's own accuracy
         goal_epochs: int = 0  # 0: as that preset says
 
         def __post_init__(self) -> None:
@@ -99,10 +97,10 @@ class CPG(Owned):
         goals = self.world.inputs.get("goals", ())
         super().make()
         self.goals: dict[int, float] = {r.task: r.val[r.task] for r in goals if r.task in r.val}
-        self.real: list[Tensor] = []  # R of the current task's picks; not Fit's to move
-        self.picker: Picker | None = None  # while they are trained
-        self.ramp: tuple[float, float] | None = None  # during a stage: shares cut before it and at its end
-        self.picks: dict[int, tuple[NDArray[np.uint8], ...]] = {}  # bits of finished tasks but the first
+        self.real: list[Tensor] = []  # real values R of the current task's picks; `Fit` does not train them
+        self.picker: Picker | None = None  # not None while picks are trained
+        self.ramp: tuple[float, float] | None = None  # in a stage: shares cut before it and at its end
+        self.picks: dict[int, tuple[NDArray[np.uint8], ...]] = {}  # bits of finished tasks after the first
         self.notes: dict[int, dict[str, Any]] = {}
 
     def learn(self, task: Task, fit: Fit) -> None:
@@ -120,17 +118,17 @@ class CPG(Owned):
         self.finish()
 
     def pick(self, lr: float, milestone: float = math.inf, stop: float = math.inf) -> None:
-        """Begin to train picks, from all older weights."""
+        """Start to train picks; at first all older weights are picked."""
         self.real = [torch.full_like(w, START).requires_grad_() for w in self.weights]
-        # without weights of its own a task has little but its picks to learn by
+        # A task without weights of its own has little to train but its picks, so these are never fixed.
         owns = any(bool((owner == (self.current or 0) + 1).any()) for owner in self.owners)
         self.picker = Picker(self.real, lr, milestone, stop if owns else math.inf)
 
     def compact(self, task: Task, fit: Fit, accuracy: float, goal: float) -> float:
-        """Prune in stages and go back to the farthest that meets the goal; its accuracy.
+        """Prune in stages, return to the last stage that meets the goal, and return its accuracy.
 
-        While nothing has met it, not even the task before its first stage, pruning goes on to the share that
-        leaves room for the tasks to come, and stays there.
+        If neither a stage nor the unpruned task has met the goal, pruning continues up to the share that
+        leaves room for later tasks (see `limit`), and this stage is kept.
         """
         t, need = task.index, goal - self.config.allowed_loss - _ULPS
         met, chosen, kept = accuracy >= need, 0.0, self.snapshot()
@@ -150,21 +148,25 @@ class CPG(Owned):
         return accuracy
 
     def limit(self, task: int) -> float:
-        """The share to give back where a goal is out of reach: room for each task to come, to one digit."""
+        """Return the share to give back if the goal is not reached, rounded to one digit.
+
+        It leaves equal room for this task and each later one.
+        """
         return round(1 - 1 / (self.world.tasks - task), 1)
 
     def stage(self, number: int, task: Task, fit: Fit) -> tuple[float, float]:
-        """Prune gradually while training on, picks as they are; accuracy, and that on training images."""
+        """Prune gradually in further training with fixed picks; return the accuracy and training accuracy."""
         targets = self.config.targets
         self.ramp = targets[number - 1] if number else 0.0, targets[number]
         config = again(fit.config, self.config.stage_epochs, self.config.stage_lr)
-        name = f"stage {number + 1}"  # of which the last epoch is kept: earlier ones have pruned less
+        name = f"stage {number + 1}"
+        # The last epoch is kept because earlier ones have pruned less.
         fitted = self.fit_owned(task, fit, config, train_accuracy=True, keep="last", stream=name)
         self.ramp = None
         return judged(fitted), fitted.train_accuracy
 
     def repick(self, task: Task, fit: Fit, accuracy: float) -> None:
-        """Pick again for the compacted task; keep that if it is better."""
+        """Train the picks of the compacted task again, and keep the result if it is better."""
         before, picked = self.snapshot(), self.real
         self.pick(self.config.repick_lr_mask)
         stop: dict[str, Any] = {"stop": "first_plateau", "patience": self.config.repick_patience}
@@ -189,7 +191,7 @@ class CPG(Owned):
         super().finish()
 
     def picked(self, task: int) -> list[Tensor]:
-        """Which weights of earlier tasks the current one picks, one per layer."""
+        """Return which weights of earlier tasks the current task picks, one mask per layer."""
         parts = zip(self.owners, self.real, strict=True)
         return [(owner > 0) & (owner <= task) & (real > TAU) for owner, real in parts]
 
@@ -218,18 +220,18 @@ class CPG(Owned):
         if self.ramp is not None:
             with torch.no_grad():
                 for weight, owner in zip(self.weights, self.owners, strict=True):
-                    weight.masked_fill_(owner == 0, 0.0)  # momentum would move what has just been pruned
+                    weight.masked_fill_(owner == 0, 0.0)  # undoes momentum
         return loss
 
     def prune(self, batch: Batch, ramp: tuple[float, float]) -> None:
-        """Cut what is due at this step, along a cubic from the share before the stage to its target."""
+        """Cut weights if a cut is due at this step (see `due`)."""
         assert self.current is not None
         c = self.config
         if (share := due(batch, ramp, c.ramp_epochs, c.stage_epochs, c.prune_every)) is not None:
             self.cut(self.current, share, over_free=True)
 
     def snapshot(self) -> Snapshot:
-        """What training and pruning of the current task change."""
+        """Return a snapshot of all tensors that training and pruning of the current task change."""
         assert self.current is not None
         trained = [*self.trainable(self.current), *self.rewinds(), *self.owners]
         return Snapshot([*trained, *self.net.buffers()] if self.current == 0 else trained)
@@ -238,13 +240,13 @@ class CPG(Owned):
         return [*super().rewinds(), *self.real]
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Those of owners; the goal, accuracies by share cut, the share chosen, and what is picked."""
+        """Return numbers on owners and picks, the goal, the accuracy by share cut, and the share chosen."""
         return super().diagnostics(task) | self.notes[task]
 
     def task_bytes(self, task: int) -> int:
         return super().task_bytes(task) + sum(bits.nbytes for bits in self.picks.get(task, ()))
 
     def count_parameters(self) -> int:
-        """With a real value per weight for the picks of each later task."""
+        """Return the base class's count plus a real value per weight for the picks of each later task."""
         later = (self.world.tasks - 1) * sum(weight.numel() for weight in self.weights)
         return super().count_parameters() + later

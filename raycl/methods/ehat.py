@@ -1,7 +1,8 @@
-"""EWC in HAT (EHAT), a baseline of PRM (anonymous, submitted to ICLR 2022), which only names it "EWC in the
-HAT package": HAT (Serra et al., ICML 2018) with the penalty of EWC (Kirkpatrick et al., PNAS 2017).
+"""EWC in HAT (EHAT), a baseline of PRM (anonymous, submitted to ICLR 2022).
 
-The penalty holds the weights that HAT's gates leave open near their values after the previous task.
+PRM only names it "EWC in the HAT package". It is read here as HAT (Serra et al., ICML 2018) with the penalty
+of EWC (Kirkpatrick et al., PNAS 2017), which keeps the weights that HAT's gates do not block near their
+values after the previous task.
 """
 
 from __future__ import annotations
@@ -22,20 +23,21 @@ from raycl.training.fit import Fit
 
 
 class EHAT(HAT):
-    """HAT whose trunk is held by EWC's penalty as well, with the Fisher under the gates of each task at smax.
+    """HAT with EWC's penalty on the trunk; the Fisher is measured under the gates of each task at smax.
 
-    The loss that is reported, and the validation loss, are HAT's alone.
+    The reported loss and the validation loss are those of HAT, without the penalty.
     """
 
     deviations: ClassVar[Sequence[str]] = (
-        "read as EWC on top of HAT: its printed backward transfer is 0 everywhere, plain EWC's cannot be",
+        "read as EWC on top of HAT, because its printed backward transfer is 0 everywhere, which plain EWC's "
+        "cannot be",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(HAT.Config):
         ewc_lamb: Annotated[float, Float(1.0, 5e4, log=True)] = 5000.0  # lambda of EWC
-        fisher_batch: int = 1  # as EWC's
-        fisher_mode: Literal["eval", "train"] = "eval"  # as EWC's
+        fisher_batch: int = 1  # as in `ewc`
+        fisher_mode: Literal["eval", "train"] = "eval"  # as in `ewc`
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -56,7 +58,7 @@ class EHAT(HAT):
         self.consolidate(task, fit)
 
     def consolidate(self, task: Task, fit: Fit) -> None:
-        """Move the anchor here and take the Fisher of the task just learnt into the running mean."""
+        """Set the anchor to the present weights and add the Fisher of the task to the running mean."""
         dropout = self.config.fisher_mode == "train"
         found = fisher(self.net, task, fit, self.config.fisher_batch, dropout=dropout, forward=self)
         new = dict(zip(self.net.parameters(), found, strict=True))
@@ -66,7 +68,10 @@ class EHAT(HAT):
                 anchor.copy_(p)
 
     def edit_gradients(self, batch: Batch) -> None:
-        """Add ewc_lamb F (theta - theta*), then block: what earlier tasks use does not move back either."""
+        """Add ewc_lamb F (theta - theta*), then block gradients as HAT does.
+
+        In this order the penalty does not move weights that earlier tasks use.
+        """
         if self.learnt:
             with torch.no_grad():
                 for p, anchor, mean in zip(self.net.body.parameters(), self.anchor, self.fisher, strict=True):

@@ -1,7 +1,7 @@
-"""Elastic weight consolidation: Kirkpatrick et al., PNAS 2017, arXiv 1612.00796.
+"""Elastic weight consolidation (EWC): Kirkpatrick et al., PNAS 2017, arXiv 1612.00796.
 
-A quadratic penalty, weighted by the diagonal of the empirical Fisher information, holds each weight near its
-value after the previous task. One anchor and one Fisher are kept: the running mean over the tasks learnt.
+A quadratic penalty, weighted by the diagonal of the empirical Fisher information, keeps each weight near its
+value after the previous task. There is one anchor and one Fisher, the running mean over the tasks learnt.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from raycl.space import Float
 from raycl.tasks import Batch
 from raycl.training.fit import Fit
 
-PIECE = 2**17  # entries of a tensor that are worked on at once
+PIECE = 2**17  # number of entries of a tensor that are processed at once
 
 
 class EWC(Method):
-    """Finetuning with a penalty; its gradient is written down, so the cost does not grow with the tasks.
+    """Finetuning with a quadratic penalty on the change of important weights.
 
-    The loss that is reported, and the validation loss, are the cross-entropy alone.
+    The gradient of the penalty is computed in closed form, and its cost does not grow with the number of
+    tasks. The reported loss and the validation loss are the cross-entropy alone.
     """
 
-    fit_defaults: ClassVar[Mapping[str, Any]] = {
-        "clip": 100.0
-    }  # HAT's code; a large lamb diverges without it
+    # The value of HAT's code; training with a large lamb diverges without clipping.
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 100.0}
     deviations: ClassVar[Sequence[str]] = (
-        "one anchor and the mean Fisher of all tasks, clip at norm 100 (HAT); the paper keeps one per task",
+        "one anchor and the mean Fisher of all tasks, gradients clipped at norm 100 (HAT's code); the paper "
+        "keeps one penalty per task",
     )
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {
@@ -44,9 +45,9 @@ class EWC(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        lamb: Annotated[float, Float(50.0, 5e4, log=True)] = 5000.0  # lambda
-        fisher_batch: int = 1  # gradients are squared per so many samples; 1 is exact, 20 is HAT's code
-        fisher_mode: Literal["eval", "train"] = "eval"  # dropout off, or on, while it is measured
+        lamb: Annotated[float, Float(50.0, 5e4, log=True)] = 5000.0  # lambda, strength of the penalty
+        fisher_batch: int = 1  # samples averaged before gradients are squared; 1: exact, 20: HAT's code
+        fisher_mode: Literal["eval", "train"] = "eval"  # measure the Fisher without or with dropout
 
         def __post_init__(self) -> None:
             if self.lamb < 0:
@@ -69,7 +70,7 @@ class EWC(Method):
         self.consolidate(task, fit)
 
     def consolidate(self, task: Task, fit: Fit) -> None:
-        """Move the anchor here and take the task's Fisher into the running mean."""
+        """Set the anchor to the present weights and add the task's Fisher to the running mean."""
         new = fisher(
             self.net, task, fit, self.config.fisher_batch, dropout=self.config.fisher_mode == "train"
         )
@@ -86,14 +87,17 @@ class EWC(Method):
             return
         with torch.no_grad():
             for p, anchor, strength in zip(self.net.parameters(), self.anchor, self.fisher, strict=True):
-                if p.grad is None:  # heads of other tasks do not move
+                if p.grad is None:  # heads of other tasks have no gradient
                     continue
                 for gradient, weight, here, there in _pieces(p.grad, strength, p, anchor):
                     gradient.addcmul_(weight, here - there, value=self.config.lamb)
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors of one shape; on a CPU a few rows at a time: what is made of them stays in its cache."""
+    """Yield corresponding parts of tensors of one shape.
+
+    On a CPU a part has a few rows only, so that intermediate results stay in the cache.
+    """
     first = tensors[0]
     if first.device.type != "cpu" or first.numel() <= PIECE:
         yield tensors

@@ -1,7 +1,8 @@
 """EWC with the importance of SPG (EWC-GI): Konishi et al., ICML 2023, arXiv 2306.14775, section 4.
 
-The penalty of EWC holds each weight of the body by its gradient-based importance, gamma in [0, 1], the
-largest of the tasks learnt, where EWC has the Fisher information. Heads are not held, gradients not masked.
+In the penalty of EWC, the gradient-based importance gamma in [0, 1] takes the place of the Fisher
+information. It is the largest importance for any task learnt. The penalty does not act on heads, and
+gradients are not masked.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from raycl.training.fit import Fit
 
 
 class EWCGI(EWC):
-    """EWC whose `fisher` is gamma^{<=t}, 0 for the heads."""
+    """EWC with gamma^{<=t} as `fisher`, which is 0 for the heads."""
 
     needs = (Heads,)
     splits = True
-    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # EWC's are about the Fisher
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # those of EWC concern the Fisher
     deviations: ClassVar[Sequence[str]] = (
         "gradients are clipped at norm 100, as EWC's are: lambda lr above 2 diverges without it",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        lamb: Annotated[float, Float(1e-3, 1e3, log=True)] = 1.0  # lambda
-        chi: bool = True  # cross-head importance: also through the heads of older tasks
+        lamb: Annotated[float, Float(1e-3, 1e3, log=True)] = 1.0  # lambda, strength of the penalty
+        chi: bool = True  # cross-head importance: use the heads of older tasks as well
 
         def __post_init__(self) -> None:
             if self.lamb < 0:
                 raise ValueError(f"lamb = {self.lamb} must be at least 0")
 
-    config: Config  # type: ignore[assignment]  # the fields of EWC's that are about the Fisher are gone
+    config: Config  # type: ignore[assignment]  # without EWC's fields on the Fisher
 
     def consolidate(self, task: Task, fit: Fit) -> None:
         own, cross = gradient_importance(self.net, task, fit, chi=self.config.chi)

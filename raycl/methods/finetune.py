@@ -1,7 +1,7 @@
-"""Sequential finetuning (NCL): each task starts from the weights of the one before, nothing else."""
+"""Sequential finetuning (NCL): each task starts from the weights after the previous one, and no more."""
 
 from raycl.method import Method
 
 
 class Finetune(Method):
-    """The base class as it is: the reference that shows what forgetting costs."""
+    """The base class without changes, a baseline that shows the full extent of forgetting."""

@@ -1,4 +1,4 @@
-"""The trunk is trained on the first task only, each later task trains its head: SGD-F in HAT's comparison.
+"""A trunk trained on the first task only, with a head trained per later task (SGD-F in HAT's comparison).
 
 Serra et al., ICML 2018, arXiv 1801.01423.
 """
@@ -18,9 +18,10 @@ from raycl.training.fit import Fit
 
 
 class Frozen(Method):
-    """Finetuning of the heads alone after the first task; dropout in the trunk stays on while they train.
+    """Finetuning in which tasks after the first train only their heads.
 
-    Statistics of batches that all tasks share are frozen with the trunk; those of a task's own are not.
+    Dropout in the trunk stays active while a head is trained. Batch statistics that all tasks share are
+    frozen with the trunk; those that each task has of its own are not.
     """
 
     keeps_logits = True
@@ -42,7 +43,7 @@ class Frozen(Method):
 
     @property
     def answers_stay(self) -> bool:
-        return True  # statistics are frozen with the trunk
+        return True  # shared statistics are frozen with the trunk
 
     def trainable(self, task: int) -> Iterable[Any]:
         return self.net.heads[task].parameters() if self.learnt else self.net.trainable(task)

@@ -1,8 +1,8 @@
-"""Hard attention to the task: Serra et al., ICML 2018, arXiv 1801.01423.
+"""Hard attention to the task (HAT): Serra et al., ICML 2018, arXiv 1801.01423.
 
-Each task learns a gate in [0, 1] for every unit, steep sigmoids of embeddings. Gates of finished tasks block
-the gradients of the weights between the units they use, so those weights stay as they are, up to gates that
-are not quite 0 or 1: old logits drift a little, which is why `keeps_logits` is not declared.
+Each task learns a gate in [0, 1] for every unit, a steep sigmoid of an embedding. Gates of finished tasks
+block the gradients of the weights between the units that they use. Since gates are not exactly 0 or 1, these
+weights still change a little and old logits drift, which is why `keeps_logits` is not set.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from raycl.training.fit import Fit
 class HAT(Method):
     """Gates on units, annealed within each epoch; blocked weights need an optimiser without weight decay.
 
-    An embedding's gradient is computed in its stable form (`raycl.masks.Gate`): HAT's code in float32 loses
-    it where a gate rounds to 1, equation 4 does not.
+    The gradient of an embedding is computed in a numerically stable form (`raycl.masks.Gate`). HAT's code
+    loses it in float32 where a gate rounds to 1, although equation 4 does not.
     """
 
     needs = (Blocks, Heads)
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
-    broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK  # of gates that are not quite 0 or 1
+    broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK  # because gates are not exactly 0 or 1
     deviations: ClassVar[Sequence[str]] = (
         "the slope reaches smax with the last batch, as in HAT's paper; its code stops short of it",
     )
@@ -45,7 +45,7 @@ class HAT(Method):
         lamb: Annotated[float, Float(0.1, 4.0, log=True)] = 0.75  # c, weight of the regulariser
         smax: Annotated[float, Float(25.0, 800.0, log=True)] = 400.0  # s_max, end of the annealing
         clamp: float = 6.0  # embeddings stay within +-clamp
-        anneal: Literal["batch", "samples"] = "batch"  # eq. 3, or HAT's code, which stops short of smax
+        anneal: Literal["batch", "samples"] = "batch"  # samples: HAT's code, ends below smax
 
         def __post_init__(self) -> None:
             if self.smax <= 0 or self.clamp <= 0:
@@ -58,7 +58,7 @@ class HAT(Method):
     def make(self) -> None:
         super().make()
         units = self.body.units
-        self.embeddings = nn.ModuleList(  # a tensor per task: rows of one tensor would decay with it
+        self.embeddings = nn.ModuleList(  # a tensor per task, since weight decay acts on whole tensors
             nn.ParameterList(torch.randn(n, device="cpu").to(torch.get_default_device()) for n in units)
             for _ in range(self.world.tasks)
         )
@@ -79,7 +79,7 @@ class HAT(Method):
         self.merge(task.index)
 
     def merge(self, task: int) -> None:
-        """Take the task's gates into the used units (eq. 1)."""
+        """Merge the task's gates into the used units (eq. 1)."""
         with torch.no_grad():
             for used, gate in zip(self.used, self.gates(task), strict=True):
                 torch.maximum(used, gate, out=used)
@@ -89,11 +89,11 @@ class HAT(Method):
         return [*self.net.trainable(task), *self.embeddings[task].parameters()]
 
     def gates(self, task: int) -> list[Tensor]:
-        """One [units] per block, at the present slope."""
+        """Return the gates of a task at the present slope, one tensor [units] per block."""
         return [Gate.apply(e, self.slope, self.config.smax) for e in self.embeddings[task].parameters()]
 
     def logits(self, x: Tensor, task: int, gates: list[Tensor]) -> Tensor:
-        """Logits with the gates given."""
+        """Return the logits under the given gates."""
         return self.net.head(self.body.features(x, task, gates), task)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
@@ -107,15 +107,18 @@ class HAT(Method):
         ) + self.config.lamb * self.regulariser(gates)
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        return self.loss(batch)  # with the regulariser, as HAT's code
+        return self.loss(batch)  # includes the regulariser, as in HAT's code
 
     def regulariser(self, gates: list[Tensor]) -> Tensor:
-        """R = sum a (1 - used) / sum (1 - used), one ratio over all blocks (eq. 5)."""
+        """Return R = sum a (1 - used) / sum (1 - used), a single ratio over all blocks (eq. 5)."""
         free = 1 - torch.cat(list(self.used))
         return (torch.cat(gates) * free).sum() / free.sum().clamp_min(1e-12)
 
     def edit_gradients(self, batch: Batch) -> None:
-        """Block what finished tasks use (eq. 2); embeddings come compensated out of the gate."""
+        """Scale gradients so that weights used by finished tasks do not move (eq. 2).
+
+        The gradients of embeddings are already compensated by `Gate`.
+        """
         for block, (weight, bias) in zip(self.body.blocks, self.factors, strict=False):
             for p, factor in ((block.layer.weight, weight), (block.layer.bias, bias)):
                 if p is not None and p.grad is not None:
@@ -135,7 +138,10 @@ class HAT(Method):
         return loss
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Shares of blocked weights (gradient factor exactly 0 in float32) and of capacity used."""
+        """Return the shares of blocked weights and of used capacity.
+
+        A weight is blocked if its gradient factor is exactly 0 in float32.
+        """
         used = [mask.float() for mask in self.used]
         factors = [
             torch.cat([f.reshape(-1) for f in pair]) for pair in weight_factors(self.body.blocks, used)

@@ -1,6 +1,6 @@
 """SPG with a threshold (HPG), an ablation of SPG: Konishi et al., ICML 2023, arXiv 2306.14775.
 
-A parameter whose importance to any task before exceeds the threshold is blocked; the others move freely.
+A parameter is blocked if its importance for any earlier task exceeds the threshold; others move freely.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from raycl.training.fit import Fit
 
 
 class HPG(SPG):
-    """SPG whose gradients are multiplied by 0 or 1. Blocked parameters stay bit for bit."""
+    """SPG with gradients multiplied by 0 or 1; blocked parameters keep their values bit for bit."""
 
-    broken_by: ClassVar[Mapping[Breaker, str]] = {}  # 0 stays 0 in any optimiser, and decay is undone
+    # A gradient of 0 stays 0 in every optimiser, and `step` undoes weight decay.
+    broken_by: ClassVar[Mapping[Breaker, str]] = {}
     deviations: ClassVar[Sequence[str]] = (
         "the head's gradient is scaled by the share of the body that is free, as SPG's code does; "
         "the paper does not say",
@@ -36,14 +37,14 @@ class HPG(SPG):
 
     def make(self) -> None:
         super().make()
-        self.held: list[tuple[Tensor, Tensor]] = []  # within a fit: what is blocked, and its values
+        self.held: list[tuple[Tensor, Tensor]] = []  # within a fit: blocked entries and their values
 
     def blocking(self) -> list[Tensor]:
-        """1 where the importance exceeds the threshold, else 0."""
+        """Return 1 where the importance exceeds the threshold and 0 elsewhere."""
         return [(a > self.config.threshold).to(a.dtype) for a in self.accumulated]
 
     def learn(self, task: Task, fit: Fit) -> None:
-        if self.learnt and fit.config.weight_decay:  # which moves what has no gradient
+        if self.learnt and fit.config.weight_decay:  # weight decay moves weights without gradient
             body = [p.detach().clone() for p in self.net.body.parameters()]
             self.held = [(b > 0, p) for b, p in zip(self.blocking(), body, strict=True)]
         super().learn(task, fit)
@@ -58,7 +59,7 @@ class HPG(SPG):
         return loss
 
     def stored_bytes(self) -> int:
-        """A bit for each parameter of the body: its importance is over the threshold, or is not."""
+        """Return the bytes with one bit, instead of a number, for the importance of each body parameter."""
         numbers = sum(a.numel() for a in self.accumulated)
         floats = sum(a.numel() * a.element_size() for a in self.accumulated)
         return super().stored_bytes() - floats + (numbers + 7) // 8

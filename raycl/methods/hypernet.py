@@ -1,7 +1,8 @@
 """Task-conditioned hypernetworks: von Oswald et al., ICLR 2020, arXiv 1906.00695, chunked.
 
-A small network h(c; theta) generates the weights of the network that answers, piece by piece, from an
-embedding c per task. What must be remembered of an old task is then one point of h, which a penalty holds.
+A small network h(c; theta) generates the weights of the main network in chunks, from an embedding c per task.
+To remember an old task, h only has to give the same output for the task's embedding, which a penalty ensures.
+A chunk is called a piece in this file, because `chunk` is its length.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from raycl.space import Choice, Float
 from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
 
-MOST = 10_000  # units of a layer
+MOST = 10_000  # largest number of units of a layer
 
 
 class Place(NamedTuple):
-    """Where a task's own weights lie among the generated ones, which come in pieces of equal length.
+    """Position of a task's own weights among the generated ones, which come in pieces of equal length.
 
     Attributes:
-        whole: ranges of pieces that are the task's from end to end.
-        parts: (piece, first, last) of pieces that are the task's from `first` to before `last`.
+        whole: ranges of pieces that belong to the task completely.
+        parts: (piece, first, last) for pieces that belong to the task from `first` to before `last`.
     """
 
     whole: list[slice]
@@ -39,27 +40,28 @@ class Place(NamedTuple):
 
 
 class Hypernet(Method):
-    """Weights below the heads and the heads of all tasks are generated; a task uses and keeps its own head.
+    """Generated weights for the body and for the heads of all tasks; a task uses only its own head.
 
-    The loss that is reported, and the validation loss, are the cross-entropy alone.
+    The penalty covers, for each earlier task, the body and that task's head. The reported loss and the
+    validation loss are the cross-entropy alone.
     """
 
     fit_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "adam", "lr": 1e-3}
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "prm": {"fit.lr": Float(1e-4, 1e-2, log=True), "fit.lr_span": 25.0}  # as the preset's .025 to .001
+        "prm": {"fit.lr": Float(1e-4, 1e-2, log=True), "fit.lr_span": 25.0}  # 25 as in .025 to .001
     }
     deviations: ClassVar[Sequence[str]] = (
-        "generated weights start with the spread of the network's own initial weights; with layers as torch "
-        "starts them, wide networks begin with logits in the hundreds",
+        "generated weights start with the spread of the network's own initial weights; with torch's default "
+        "initialisation of the hypernetwork, wide networks start with logits in the hundreds",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
         beta: Annotated[float, Float(1e-3, 1.0, log=True)] = 0.01  # strength of the penalty
-        emb: Annotated[int, Choice(32, 96)] = 96  # of a task's embedding, and of a piece's
-        chunk: Annotated[int, Choice(8000, 42000)] = 42000  # weights in a piece; all of them where fewer
+        emb: Annotated[int, Choice(32, 96)] = 96  # size of the embeddings of tasks and of pieces
+        chunk: Annotated[int, Choice(8000, 42000)] = 42000  # weights per piece, at most all weights
         hidden: Annotated[tuple[int, ...], Choice((10, 10), (50, 50))] = (10, 10)  # units of h's layers
-        lookahead: bool = True  # penalise where the optimiser's next step would lead (eq. 2)
+        lookahead: bool = True  # apply the penalty at theta after the optimiser's next step (eq. 2)
 
         def __post_init__(self) -> None:
             if not self.beta >= 0:
@@ -68,7 +70,7 @@ class Hypernet(Method):
                 if getattr(self, name) < 1:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
             if max(self.emb, *self.hidden, 1) > MOST:
-                raise ValueError(f"emb = {self.emb} and hidden = {self.hidden}: at most {MOST} units each")
+                raise ValueError(f"emb = {self.emb} and hidden = {self.hidden} must be at most {MOST} units")
             if min(self.hidden, default=1) < 1:
                 raise ValueError(f"hidden = {self.hidden}: each layer needs at least 1 unit")
 
@@ -85,8 +87,8 @@ class Hypernet(Method):
         spread = torch.cat([p.detach().square().mean().expand(p.numel()) for p in named.values()])
         for p in named.values():
             p.requires_grad_(False)
-            p.data = p.new_empty(0)  # of no use: weights are generated
-        with torch.device("cpu"):  # the same draws on every device
+            p.data = p.new_empty(0)  # the stored weights are not needed, as weights are generated
+        with torch.device("cpu"):  # makes the draws the same on every device
             embeddings = nn.ParameterList(torch.randn(self.config.emb) for _ in own)
             theta = make_parameters(
                 self.config.emb, self.config.hidden, chunk, math.ceil(len(spread) / chunk)
@@ -94,7 +96,8 @@ class Hypernet(Method):
         self.embeddings = embeddings.to(torch.get_default_device())  # c, by task
         self.theta = theta.to(torch.get_default_device())
         start_with(spread, self.theta, self.embeddings)
-        # while a task is learnt: theta* after the task before, as its last layer and what that receives
+        # While a task is learnt: weight and bias of the last layer of theta*, which is theta after the
+        # previous task, and the inputs of that layer by task.
         self.old: tuple[Tensor, Tensor, list[Tensor]] | None = None
         self.learnt = 0
 
@@ -105,7 +108,7 @@ class Hypernet(Method):
         self.learnt += 1
 
     def remember(self) -> None:
-        """Let the generated weights of all tasks learnt be what the penalty holds."""
+        """Record the weights now generated for all tasks learnt, as targets of the penalty."""
         with torch.no_grad():
             weight, bias = (p.clone() for p in list(self.theta)[-2:])
             received = [activations(list(self.theta), c) for c in list(self.embeddings)[: self.learnt]]
@@ -119,11 +122,14 @@ class Hypernet(Method):
         return logits
 
     def weights(self, task: int) -> dict[str, Tensor]:
-        """h(c; theta) by the names of the network's parameters; of the heads, only the task's is its own."""
+        """Return h(c; theta) by the names of the network's parameters.
+
+        The heads of other tasks are generated too, but their values mean nothing.
+        """
         sizes = [shape.numel() for shape in self.shapes.values()]
         flat = generated(list(self.theta), self.embeddings[task])[: sum(sizes)]
         parts = zip(self.shapes.items(), flat.split(sizes), strict=True)
-        like = dict(self.net.named_parameters())  # empty, but of the type of number that is wanted
+        like = dict(self.net.named_parameters())  # empty tensors, but they have the right dtype
         found = {name: part.view(shape).to(like[name].dtype) for (name, shape), part in parts}
         return found | {name: found[first] for name, first in self.shared}
 
@@ -142,11 +148,12 @@ class Hypernet(Method):
         return loss.detach()
 
     def regulariser(self, theta: Sequence[Tensor]) -> Tensor:
-        """Mean of |h(c_j; theta*) - h(c_j; theta)|^2 over the tasks j learnt, on j's own weights (eq. 2).
+        """Return the mean of |h(c_j; theta*) - h(c_j; theta)|^2 over the tasks j learnt (eq. 2).
 
-        The last layer is linear: what it receives turns from a* into a, its outputs move by M v, where
-        M = [W - W*, W*, b - b*] [chunk, 2h + 1] and v = [a, a - a*, 1]. Over a whole piece |M v|^2 is
-        v' (M'M) v, so that no weights are generated and the cost hardly grows with tasks and pieces.
+        The norm is over the weights that task j uses. The last layer is linear: when its input changes from
+        a* to a, its output changes by M v, where M = [W - W*, W*, b - b*] [chunk, 2h + 1] and
+        v = [a, a - a*, 1]. For a whole piece |M v|^2 = v' (M'M) v, so that no weights need to be generated
+        and the cost hardly grows with the numbers of tasks and pieces.
         """
         assert self.old is not None
         weight, bias, received = self.old
@@ -168,7 +175,7 @@ class Hypernet(Method):
 
 
 def make_parameters(emb: int, hidden: Sequence[int], chunk: int, pieces: int) -> nn.ParameterList:
-    """theta: embeddings of the pieces [pieces, emb], then weight and bias of each layer."""
+    """Return theta: the embeddings of the pieces [pieces, emb], then weight and bias of each layer."""
     sizes = [2 * emb, *hidden, chunk]
     layers = [nn.Linear(before, after) for before, after in itertools.pairwise(sizes)]
     return nn.ParameterList([torch.randn(pieces, emb), *(p for layer in layers for p in layer.parameters())])
@@ -177,7 +184,7 @@ def make_parameters(emb: int, hidden: Sequence[int], chunk: int, pieces: int) ->
 def start_with(spread: Tensor, theta: nn.ParameterList, embeddings: Iterable[Tensor]) -> None:
     """Scale the last layer so that outputs start around 0 with the mean squares `spread` [outputs].
 
-    A row of the layer makes an output of every piece; it takes the mean over the pieces.
+    Each row of the layer computes one output of every piece, so it is scaled by the mean over the pieces.
     """
     weight, bias = list(theta)[-2:]
     chunk, inputs = weight.shape
@@ -191,7 +198,7 @@ def start_with(spread: Tensor, theta: nn.ParameterList, embeddings: Iterable[Ten
 
 
 def activations(theta: Sequence[Tensor], c: Tensor) -> Tensor:
-    """What the last layer receives [pieces, units], for the embedding c of a task."""
+    """Return the input of the last layer [pieces, units] for the embedding c of a task."""
     pieces, *layers = theta
     x = torch.cat([c.expand(len(pieces), -1), pieces], 1)
     for weight, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
@@ -200,12 +207,17 @@ def activations(theta: Sequence[Tensor], c: Tensor) -> Tensor:
 
 
 def generated(theta: Sequence[Tensor], c: Tensor) -> Tensor:
-    """h(c; theta) [pieces times chunk]; what is beyond the weights wanted is cut off by the caller."""
+    """Return h(c; theta) [pieces times chunk]; the caller cuts off the surplus of the last piece."""
     return F.linear(activations(theta, c), theta[-2], theta[-1]).view(-1)
 
 
 def place(sizes: Sequence[tuple[int, bool]], chunk: int) -> Place:
-    """The pieces that hold a task's own tensors; `sizes` are (entries, whether its own) of all, in order."""
+    """Return the pieces, whole or in part, that contain a task's own tensors.
+
+    Args:
+        sizes: (number of entries, whether the task owns it) for every tensor, in order.
+        chunk: Length of a piece.
+    """
     found = Place([], [])
     for start, stop in _stretches(sizes):
         first, last = math.ceil(start / chunk), stop // chunk  # pieces that begin, and end, inside
@@ -222,7 +234,7 @@ def place(sizes: Sequence[tuple[int, bool]], chunk: int) -> Place:
 
 
 def _stretches(sizes: Sequence[tuple[int, bool]]) -> list[tuple[int, int]]:
-    """From where to where neighbouring tensors are a task's own."""
+    """Return (start, stop) of each run of neighbouring tensors that the task owns."""
     found: list[tuple[int, int]] = []
     at = 0
     for size, own in sizes:

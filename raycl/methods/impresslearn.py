@@ -1,8 +1,8 @@
 """ImpressLearn: continual learning by linear combinations of supermasks (catalogue: `impresslearn`).
 
-On a frozen random backbone W stands a basis of K masks, trained as SupSup's or drawn at random. A new task
+A basis of K masks for a frozen random backbone W is trained as in SupSup or drawn at random. A new task
 learns nothing but coefficients alpha [K, layers], and its weights are V_i = W_i * sum_t alpha[t, i] M_i^t
-(eq. 1). What stays of a task is K floats per layer, and its batch statistics.
+(eq. 1). K floats per layer and the batch statistics are stored for each task.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from raycl.supermasks.basis import masks_of, rules_of
 from raycl.tasks import Batch
 from raycl.training.fit import Fit
 
-MASKS = 10_000  # of a kind; the paper has 250
+MASKS = 10_000  # largest number of masks of one kind; the paper uses at most 250
 
 
 class ImpressLearn(SupSup):
-    """Coefficients per task on a basis of masks, all layers included; heads are one for all tasks.
+    """Coefficients per task for a basis of masks of all layers, with one head for all tasks.
 
-    A task that is not learnt yet is answered by the mean of the basis, which is where its coefficients start.
+    A task that is not learnt yet is answered by the mean of the basis, where its coefficients start.
     """
 
-    version: ClassVar[int] = 1  # not as SupSup: where its second version differs, this method is refused
+    # SupSup is at version 2, but this method does not accept the networks for which that version differs.
+    version: ClassVar[int] = 1
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {  # Table 3
         "impresslearn_alpha_mnist": {"method.lamb": 0.0, "method.basis_preset": "impresslearn_basis_mnist"},
         "impresslearn_alpha_cifar": {"method.lamb": 0.005, "method.basis_preset": "impresslearn_basis_cifar"},
@@ -49,22 +50,22 @@ class ImpressLearn(SupSup):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(SupSup.Config):
-        """Fields of `supsup` say what the masks of the basis are, and the last layer's of `hybrid`."""
+        """Hyperparameters; those of `supsup` apply to the basis masks and to the last layer in `hybrid`."""
 
         basis: Literal["heterogeneous", "homogeneous", "random", "mixed"] = "heterogeneous"
-        k: int = 10  # masks; of a mixed basis `k_het` and `k_hom` say how many
-        k_het: int = 0  # of as many tasks
-        k_hom: int = 0  # of one task, which differ by scores and order
-        density: float = 0.1  # of each mask of the basis; from the figures' grid, not searched
+        k: int = 10  # number of masks; a mixed basis uses `k_het` and `k_hom` instead
+        k_het: int = 0  # number of masks trained on a different task each
+        k_hom: int = 0  # number of masks trained on one task, with different scores and data order
+        density: float = 0.1  # of each basis mask; a value of the grid in the paper's figures, not searched
         backbone_init: Literal["signed_constant", "kaiming_normal"] = "kaiming_normal"
         head: Literal["own", "shared"] = "shared"
-        hybrid: bool = False  # the last layer trains a mask of its own instead (A.5)
+        hybrid: bool = False  # the last layer trains a mask of its own instead of coefficients (A.5)
         lamb: Annotated[float, Choice(0.0, 0.005)] = 0.0  # eq. 2, pulls the L1 norm of a layer's alpha to 1
-        stage: Literal["new", "basis_gn"] = "new"  # basis_gn: the tasks are those of the basis
+        stage: Literal["new", "basis_gn"] = "new"  # basis_gn: learn the tasks of the basis again
 
         @property
         def counts(self) -> dict[str, int]:
-            """Masks by kind."""
+            """Number of masks by kind."""
             if self.basis == "mixed":
                 return {"heterogeneous": self.k_het, "homogeneous": self.k_hom}
             return {self.basis: self.k}
@@ -79,13 +80,13 @@ class ImpressLearn(SupSup):
             if self.basis != "mixed" and (self.k_het or self.k_hom):
                 raise ValueError(f"k_het and k_hom are for basis = 'mixed'; basis = {self.basis!r} takes k")
             if self.basis == "random" and (self.density_rule, self.mask_values) != ("uniform", "binary"):
-                raise ValueError("basis = 'random' is binary and of uniform density; choose another basis")
+                raise ValueError("basis = 'random' is binary with uniform density; choose another basis")
             if self.head != "shared" or self.start != "none":
-                raise ValueError("masks are combined under head = 'shared' and start = 'none' only")
+                raise ValueError("combining masks needs head = 'shared' and start = 'none'")
             if self.lamb < 0:
                 raise ValueError(f"lamb = {self.lamb} must not be below 0")
             if self.bank or self.probes or (self.hybrid and self.inference != "given"):
-                raise ValueError("bank and probes are for supsup; inference mixes no hybrid tasks")
+                raise ValueError("bank and probes are for supsup; hybrid needs inference = 'given'")
 
     config: Config
 
@@ -111,11 +112,11 @@ class ImpressLearn(SupSup):
         masks, wanted = self.world.inputs.get("basis", ()), sum(self.config.counts.values())
         if len(masks) != wanted:
             raise ValueError(
-                f"a basis of {wanted} masks is wanted, and world.inputs['basis'] has {len(masks)}"
+                f"the basis should have {wanted} masks, but world.inputs['basis'] has {len(masks)}"
             )
         self.basis = Basis(tuple(self.layers(0).values()), masks)
         self.basis_seconds = sum(mask.about.get("seconds", 0.0) for mask in masks)
-        self.world = replace(self.world, inputs={})  # the basis has them: kept once, also in checkpoints
+        self.world = replace(self.world, inputs={})  # so that checkpoints do not contain the masks twice
         self.alphas = nn.ParameterDict()  # [K, combined layers] by task
 
     def popped(self, task: int) -> dict[str, Tensor]:
@@ -130,7 +131,7 @@ class ImpressLearn(SupSup):
         return weights[0].new_full((masks, len(weights) - self.config.hybrid), 1 / masks)
 
     def alpha(self, task: int) -> Tensor:
-        """[K, combined layers]."""
+        """Return the coefficients of a task, [K, combined layers]."""
         learnt = str(task) in self.alphas
         return self.alphas[str(task)] if learnt else self._uniform()
 
@@ -139,19 +140,20 @@ class ImpressLearn(SupSup):
         return sorted(int(task) for task in self.alphas)
 
     def candidates(self) -> Candidates:
-        """Their real masks R^u = sum_t alpha^u[t] M^t (section 6.2)."""
+        """Return the tasks learnt as real masks R^u = sum_t alpha^u[t] M^t (section 6.2)."""
         if self._candidates is None:
             alphas = torch.stack([self.alphas[str(task)].detach() for task in self.learnt])
             self._candidates = candidates_of(self.backbone, self.basis, alphas)
         return self._candidates
 
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
-        """How often a batch's task is found, and what the masks of the basis have in common."""
+        """Return how often the task of a batch is inferred correctly, and how basis masks overlap."""
         diagnostics: dict[str, Any] = {}
         if self.config.inference != "given" and len(self.learnt) > 1:
             how, found = self.config.inference, self.candidates()
             diagnostics |= inference_diagnostics(how, found, tasks, fit.device)
-            even = replace(found, coefficients=normalised(found.coefficients))  # real masks differ in scale
+            # Real masks differ in scale, so the inference is also measured with normalised ones.
+            even = replace(found, coefficients=normalised(found.coefficients))
             more = inference_diagnostics(how, even, tasks, fit.device).items()
             diagnostics |= {f"{name}_normalised": value for name, value in more}
         masks = [BasisMask(packed(self.basis.mask(i))) for i in range(min(len(self.basis), 10))]
@@ -170,10 +172,11 @@ class ImpressLearn(SupSup):
         return loss + penalty(self.alpha(one_task(batch)), lamb) if lamb else loss  # eq. 2
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Size and sign of the coefficients by layer, bytes per task; bytes and training time of the basis.
+        """Return the size and sign of the coefficients by layer, and the cost of task and basis.
 
-        In stage `basis_gn`, where task t has mask t of its own: the share of layers whose largest coefficient
-        is that mask's, and the share of |alpha| that lies on it (section 6.3).
+        The cost is the bytes of a task's coefficients, and the bytes and training time of the basis. In stage
+        `basis_gn`, where mask t was trained on task t, the result also has the share of layers whose largest
+        coefficient belongs to that mask, and the share of |alpha| on it (section 6.3).
         """
         alpha = self.alpha(task).detach()
         found = {
@@ -198,11 +201,14 @@ class ImpressLearn(SupSup):
         return found
 
     def count_parameters(self) -> int:
-        """Of every task its coefficients, and the last layer's scores in a hybrid; the basis is given."""
+        """Return the number of coefficients of all tasks, plus the last layer's scores in a hybrid.
+
+        The basis is not counted, because the method does not train it.
+        """
         scores = sum(w.numel() for task in range(self.world.tasks) for w in self.popped(task).values())
         return self.world.tasks * self._uniform().numel() + scores
 
     def stored_bytes(self) -> int:
-        """The basis once, and of each task its coefficients, besides what SupSup stores."""
+        """Return the bytes that SupSup stores plus those of the basis and of each task's coefficients."""
         alphas = sum(a.numel() * a.element_size() for a in self.alphas.values())
         return super().stored_bytes() + self.basis.nbytes + int(alphas)

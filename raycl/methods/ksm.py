@@ -1,7 +1,8 @@
 """Kernel-wise soft masks (KSM): Yang et al., CVPR 2021.
 
-As `piggyback`, with a value per kernel instead of per weight, with factors for the kernels that are dropped,
-and with the gradient of a sigmoid instead of one straight through.
+KSM differs from `piggyback` in that masks have a value per kernel instead of per weight, kernels below the
+threshold are scaled instead of dropped, and the gradient is that of a sigmoid instead of a straight-through
+gradient.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from raycl.space import Choice
 
 
 class KSM(Piggyback):
-    """Kernels at or above the threshold are kept whole, the others are scaled."""
+    """Masks that keep kernels at or above the threshold unchanged and scale the others."""
 
     deviations: ClassVar[Sequence[str]] = (
-        "large real values are kept, as in the released code; eq. 8 is printed with the other class",
-        "slope 12 of the sigmoid is the code's k/T; the paper prints neither",
-        "the normalisation of eq. 5 is the code's, halved; a layer of equal values gets 0, not NaN",
-        "scales, shifts and statistics of batch normalisations are a task's own, as in the code",
-        "the presets keep the weights of the last epoch, the code those that are best on the test data",
+        "kernels with large real values are kept, as in the released code; eq. 8 is printed with the other "
+        "class",
+        "slope 12 of the sigmoid is the code's k/T; the paper prints neither k nor T",
+        "the normalisation of eq. 5 is that of the code, halved; a layer of equal values gets 0, not NaN",
+        "each task has its own scales, shifts and statistics of batch normalisations, as in the code",
+        "the presets keep the weights of the last epoch; the code keeps those that are best on the test data",
     )
 
     @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class KSM(Piggyback):
             if self.slope <= 0:
                 raise ValueError(f"slope = {self.slope} must be above 0")
             if self.values == "ternary":
-                raise ValueError("values = 'ternary' has no sigmoid: take piggyback for it")
+                raise ValueError("values = 'ternary' is not possible with ksm's sigmoid: use piggyback")
 
     config: Config
 
@@ -50,15 +52,18 @@ class KSM(Piggyback):
 
 
 def kept_probability(real: Tensor, slope: float) -> Tensor:
-    """pi = sigmoid(slope (R - tau)), of R's shape.
+    """Return pi = sigmoid(slope (R - tau)), of the shape of R.
 
-    That is class 1 of eq. 8 over eq. 6: the logit of q is k (R - tau), and a temperature T divides it.
+    This is class 1 of eq. 8 applied to eq. 6: the logit of q is k (R - tau), divided by a temperature T.
     """
     return torch.sigmoid(slope * (real - TAU))
 
 
 class SigmoidThreshold(torch.autograd.Function):
-    """1 where R >= tau, that is pi >= 0.5; the gradient is that of pi, slope pi (1 - pi) (eq. 9, 10)."""
+    """Threshold that is 1 where R >= tau (pi >= 0.5), with the gradient of pi (eq. 9, 10).
+
+    That gradient is slope pi (1 - pi).
+    """
 
     @staticmethod
     def forward(ctx: Any, real: Tensor, slope: float) -> Tensor:
@@ -70,4 +75,4 @@ class SigmoidThreshold(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (real,) = ctx.saved_tensors
         away = torch.sigmoid((real - TAU).abs_().mul_(-ctx.slope))  # the smaller of pi and 1 - pi
-        return (1 - away).mul_(away).mul_(gradients[0]).mul_(ctx.slope), None  # no digits lost near 1
+        return (1 - away).mul_(away).mul_(gradients[0]).mul_(ctx.slope), None  # precise near pi = 1

@@ -1,7 +1,7 @@
-"""Multi-task learning, all tasks at once (MTL): the reference that forgets nothing.
+"""Multi-task learning of all tasks at once (MTL), a reference without forgetting.
 
-Nothing is learnt until the last task; then one network is trained once on all data, in batches that mix the
-tasks (SPG section 4.1; batches of 640). Rows of the accuracy matrix before the end do not exist.
+Nothing is learnt until the last task. Then one network is trained once on all data, in batches that mix the
+tasks (SPG section 4.1; batches of 640). The accuracy matrix therefore has no rows before the last one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from raycl.training.fit import Fit
 
 
 class MTL(Method):
-    """One network, all tasks at once. Networks with batch statistics per task share those of the first."""
+    """One network trained on all tasks at once; of batch statistics per task only the first are used."""
 
     joint = True
     mixed_batches = True
@@ -42,7 +42,7 @@ class MTL(Method):
         return self.net.parameters()
 
     def forward(self, x: Tensor, task: int) -> Tensor:
-        return self.net.head(self.net.features(x), task)  # as in training, where a batch has no one task
+        return self.net.head(self.net.features(x), task)  # as in training, where batches mix tasks
 
     def loss(self, batch: Batch) -> Tensor:
         return mixed_cross_entropy(self.net, batch)

@@ -1,4 +1,4 @@
-"""One network per task, from scratch (ONE): what others are measured against."""
+"""One network per task, trained from scratch (ONE): the reference for forward transfer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from raycl.training.fit import Fit
 
 
 class One(Method):
-    """Each task trains a network of its own and is answered by it."""
+    """A separate network for each task, which is trained on that task alone."""
 
     keeps_logits = True
     is_reference = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        init: Literal["shared", "fresh"] = "shared"  # every task from the same weights, or each from its own
+        init: Literal["shared", "fresh"] = "shared"  # same initial weights for every task, or not
 
     config: Config
 
@@ -32,7 +32,7 @@ class One(Method):
         self.total = sum(p.numel() for task in range(self.world.tasks) for p in net.trainable(task))
 
     def _fresh(self, task: int) -> Network:
-        """The untrained network of `task`, without the heads of the others."""
+        """Return the untrained network of `task`, without the heads of other tasks."""
         net = self.world.build(start=task + 1 if self.config.init == "fresh" else 0)
         if isinstance(net, Heads):
             for other in range(len(net.heads)):
@@ -55,4 +55,4 @@ class One(Method):
         return logits
 
     def count_parameters(self) -> int:
-        return self.total  # of all tasks, as if every network were there from the start
+        return self.total  # counts the networks of all tasks, including those not trained yet

@@ -1,8 +1,8 @@
 """Packing tasks into one network by pruning (PackNet): Mallya and Lazebnik, CVPR 2018, arXiv 1711.05769.
 
-A task trains all weights that are free, gives back those of least magnitude and trains the rest once more.
-Its weights then stay as they are; later tasks use them and fill the room. Schedules are those of KSM's
-comparison on CIFAR-100 (CVPR 2021), which follows CPG's code.
+A task trains all free weights, gives back those of smallest magnitude and trains the rest again. After that
+its weights are fixed; later tasks use them and train the weights that were given back. The schedules are
+those of KSM's comparison on CIFAR-100 (CVPR 2021), which follows CPG's code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from raycl.training.fit import Fit
 
 
 class PackNet(Owned):
-    """Train, cut, train again. Room shrinks geometrically: later tasks have less to learn with."""
+    """Training, pruning and retraining of each task; the number of free weights falls geometrically."""
 
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ksm_packnet": {"method.rank_over": "owned_and_free"}
@@ -26,14 +26,15 @@ class PackNet(Owned):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Owned.Config):
-        prune: Annotated[float, Float(0.4, 0.8)] = 0.6  # share that a task gives back; CIFAR's in CPG's code
-        prune_first: float | None = None  # of the first task, if another: the paper's are .5 and .75
-        last_pruned: bool = True  # as CPG's code does with CIFAR; the paper leaves the last task whole
-        # what is ranked; PackNet's one cut comes when a task owns all that was free, so both cut alike
+        prune: Annotated[float, Float(0.4, 0.8)] = 0.6  # share that a task gives back (CPG's code, CIFAR)
+        prune_first: float | None = None  # share of the first task, if different; the paper has .5 and .75
+        last_pruned: bool = True  # as in CPG's code for CIFAR; the paper does not prune the last task
+        # Which weights are ranked by magnitude. Both values cut the same weights here, because at PackNet's
+        # only cut the task owns all weights that were free.
         rank_over: Literal["owned", "owned_and_free"] = "owned"
         retrain_epochs: int = 30
         retrain_lr: float = 1e-3
-        retrain_milestone: int = 25  # epochs until a tenth of that rate; 0: never
+        retrain_milestone: int = 25  # epoch from which that rate is divided by 10; 0: never
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -60,14 +61,14 @@ class PackNet(Owned):
         self.finish()
 
     def share(self, task: int) -> float:
-        """What a task gives back."""
+        """Return the share of its weights that a task gives back."""
         if task + 1 == self.world.tasks and not self.config.last_pruned:
             return 0.0
         first = self.config.prune_first
         return first if task == 0 and first is not None else self.config.prune
 
     def retraining(self, config: Fit.Config) -> Fit.Config:
-        """How survivors are trained once more: as the run says, by a schedule of their own."""
+        """Return settings for retraining: those of the run, except for epochs, rate and schedule."""
         at = self.config.retrain_milestone
         steps: dict[str, Any] = {"schedule": "steps", "milestones": (at,), "factor": 10.0} if at else {}
         return again(config, self.config.retrain_epochs, self.config.retrain_lr, **steps)

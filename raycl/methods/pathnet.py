@@ -1,8 +1,8 @@
 """PathNet: Fernando et al., 2017, arXiv 1701.08734, in the form of HAT's code.
 
-Every layer is a set of narrow modules; a path names a few of them per layer, whose outputs are summed. For
-each task two paths compete over generations of training, the winner answers the task, and its modules are
-frozen for good.
+Every layer is a set of narrow modules. A path names a few modules per layer, whose outputs are summed. For
+each task, two paths compete over several generations of training. The winning path answers the task, and its
+modules are frozen permanently.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from raycl.space import Choice, Int
 from raycl.training.fit import Fit
 
 PATHS = 2
-MODULES = 1_000  # each is a network
+MODULES = 1_000  # largest number of modules per layer; a whole network is built for each index
 
 Path: TypeAlias = list[list[int]]
-"""For each layer the modules; one that mutation named twice is active once."""
+"""Modules of each layer; a module that mutation named twice is active once."""
 
 
 @dataclass
 class _Entrant:
-    """A path in the tournament, and where its place stands in the schedule."""
+    """A path in the tournament and the present state of its learning-rate schedule."""
 
     path: Path
     lr: float | None = None
@@ -42,17 +42,20 @@ class _Entrant:
 
 
 class PathNet(Method):
-    """Tournaments over paths through shared modules; free modules start anew with every task.
+    """Tournaments between paths through shared modules; free modules are reset before every task.
 
-    A generation trains each path for ``epochs // generations`` epochs, the second on the weights that the
-    first leaves; then the best weights so far are restored. A plateau schedule goes on from generation to
-    generation, separately for the two; other schedules run their whole course in each generation.
+    A generation trains each path for ``epochs // generations`` epochs. The second path starts from the
+    weights that the first one leaves. At the end of a generation the best weights so far are restored. A
+    plateau schedule continues from one generation to the next, separately for the two paths; any other
+    schedule runs completely in each generation.
     """
 
     keeps_logits = True
     needs = (Blocks, Heads)
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "prm": {  # n_active and modules as pairs, which independent domains cannot say, are three of these
+        # The paper has three pairs of (n_active, modules). Independent domains cannot express pairs, so all
+        # combinations are searched.
+        "prm": {
             "method.generations": Choice(5, 10, 20, 40),
             "method.n_active": Choice(3, 5),
             "method.modules": Choice(10, 16, 20),
@@ -60,18 +63,18 @@ class PathNet(Method):
         "pmask": {"method.generations": Int(5, 200), "method.n_active": 3, "method.modules": 16},
     }
     deviations: ClassVar[Sequence[str]] = (
-        "two paths per task, compared by validation loss (HAT); the paper plays pairs out of many",
-        "a generation's second path starts from the first one's best weights, in HAT's code from its last",
+        "two paths per task compete by validation loss (HAT); the paper draws pairs from many paths",
+        "a generation's second path starts from the first one's best weights; in HAT's code from its last",
         "a module that mutation names twice in a layer is active once",
-        "no more generations than epochs",
+        "there are at most as many generations as epochs",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
         generations: Annotated[int, Choice(5, 10, 20, 50)] = 20  # G
-        n_active: Annotated[int, Int(2, 5)] = 3  # N, modules of a path in each layer
-        modules: Annotated[int, Choice(10, 16, 20)] = 16  # M, in each layer
-        expansion: float = 0.258  # e, width of a module over the width of the network's layer
+        n_active: Annotated[int, Int(2, 5)] = 3  # N, active modules per layer
+        modules: Annotated[int, Choice(10, 16, 20)] = 16  # M, modules per layer
+        expansion: float = 0.258  # e, width of a module relative to the network's layer
 
         def __post_init__(self) -> None:
             for name in ("generations", "n_active"):
@@ -98,15 +101,15 @@ class PathNet(Method):
             nn.ModuleList(blocks) for blocks in zip(*(net.blocks for net in nets), strict=True)
         )
         self.heads = nets[0].heads
-        self.drop_in = [block.drop_in for block in nets[0].blocks]  # drawn once for all modules of a layer
+        self.drop_in = [block.drop_in for block in nets[0].blocks]  # drawn once per layer, not per module
         for block in (block for net in nets for block in net.blocks):
             block.drop_in = 0.0
-        self.paths: list[Path] = []  # of the tasks learnt
-        self.path: Path = [list(range(self.config.n_active)) for _ in self.layers]  # of all other tasks
+        self.paths: list[Path] = []  # paths of the tasks learnt
+        self.path: Path = [list(range(self.config.n_active)) for _ in self.layers]  # path of all other tasks
 
     def _narrow(self, index: int) -> Blocks:
-        """A network of which each layer is the module `index`, with its initial weights."""
-        width = self.config.expansion * (1 + 2**-50)  # so that rounding loses no whole unit
+        """Return a network whose layers are the modules number `index`, with their initial weights."""
+        width = self.config.expansion * (1 + 2**-50)  # the factor keeps rounding from losing a unit
         net = self.world.build(width, index)
         assert isinstance(net, Blocks)
         return net
@@ -118,19 +121,19 @@ class PathNet(Method):
         self.paths.append(self.path)
         for layer, frozen in zip(self.layers, self.frozen(), strict=True):
             for module in frozen:
-                layer[module].requires_grad_(False)  # spares the backward pass
+                layer[module].requires_grad_(False)  # saves their backward pass
 
     def restart(self) -> None:
-        """Free modules get their initial weights back."""
+        """Reset free modules to their initial weights."""
         frozen = self.frozen()
         for index in range(self.config.modules):
             start = self._narrow(index)
-            for layer, block, kept in zip(self.layers, start.blocks, frozen, strict=True):
-                if index not in kept:
+            for layer, block, taken in zip(self.layers, start.blocks, frozen, strict=True):
+                if index not in taken:
                     layer[index].load_state_dict(block.state_dict())
 
     def tournament(self, task: Task, fit: Fit) -> Path:
-        """Train paths in generations; the winner, with the weights of its best epoch in place."""
+        """Train paths in generations and return the winner, with the weights of its best epoch restored."""
         generations = min(self.config.generations, fit.config.epochs)
         entrants = [_Entrant(self.drawn()) for _ in range(PATHS)]
         tensors = [*self._free(), *self.heads[task.index].parameters()]
@@ -149,7 +152,10 @@ class PathNet(Method):
         return entrants[winner].path
 
     def _train(self, entrant: _Entrant, task: Task, fit: Fit, epochs: int, generation: int) -> float:
-        """One generation of one path; its validation loss, or on an empty split the loss in training."""
+        """Train one path for one generation and return its validation loss.
+
+        If there are no validation data, it is the loss on the training split.
+        """
         self.path = entrant.path
         fitted = fit(
             self,
@@ -170,12 +176,16 @@ class PathNet(Method):
         return fitted.val_loss
 
     def drawn(self) -> Path:
-        """A random path; the modules of a layer are distinct."""
+        """Return a random path with distinct modules in each layer."""
         n, modules = self.config.n_active, self.config.modules
         return [torch.randperm(modules, device="cpu")[:n].tolist() for _ in self.layers]
 
     def mutated(self, path: Path) -> Path:
-        """A copy, in which one entry in all is expected to move, by -2..2 modulo the number of modules."""
+        """Return a mutated copy of the path.
+
+        Each entry is shifted by -2..2, modulo the number of modules, with a probability such that one entry
+        of the whole path is expected to be chosen.
+        """
         found, n = [], self.config.n_active
         for entries in path:
             moves = torch.rand(n, device="cpu") < 1 / (n * len(path))
@@ -185,12 +195,12 @@ class PathNet(Method):
         return found
 
     def frozen(self, tasks: int | None = None) -> list[set[int]]:
-        """For each layer the modules on the paths of the first `tasks`, or of all that are learnt."""
+        """Return, for each layer, the modules on the paths of the first `tasks` tasks, or of all tasks."""
         paths = self.paths[:tasks]
         return [{m for path in paths for m in path[layer]} for layer in range(len(self.layers))]
 
     def _free(self, path: Path | None = None) -> list[nn.Parameter]:
-        """Parameters of the modules that no task has taken, on a path or in all."""
+        """Return the parameters of modules that are not frozen, on a path or, with None, in all layers."""
         found: list[nn.Parameter] = []
         for index, (layer, frozen) in enumerate(zip(self.layers, self.frozen(), strict=True)):
             named = range(len(layer)) if path is None else dict.fromkeys(path[index])
@@ -209,7 +219,7 @@ class PathNet(Method):
         return logits
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Share of the modules that are frozen after `task`, in all and by layer."""
+        """Return the share of modules that are frozen after `task`, in total and by layer."""
         shares = [len(frozen) / self.config.modules for frozen in self.frozen(task + 1)]
         names = layers_of(nn.ModuleList(layer[0] for layer in self.layers))
         return {
@@ -218,7 +228,7 @@ class PathNet(Method):
         }
 
     def count_parameters(self) -> int:
-        return sum(p.numel() for p in self.parameters())  # frozen modules were learnt
+        return sum(p.numel() for p in self.parameters())  # includes frozen modules, as they were learnt
 
     def stored_bytes(self) -> int:
         indices = sum(len(entries) for path in self.paths for entries in path)

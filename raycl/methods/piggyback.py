@@ -1,8 +1,8 @@
-"""Masks on a trained backbone (Piggyback): Mallya et al., ECCV 2018, arXiv 1801.06519; soft and kernel-wise
-masks are those that KSM (CVPR 2021) compares with: see `ksm`.
+"""Masks on a trained backbone (Piggyback): Mallya et al., ECCV 2018, arXiv 1801.06519.
 
 The network is trained on the first task and then frozen. Each later task trains a real value per weight or
-per kernel, and what lies above a threshold is kept. What stays of a task is bits and a head.
+per kernel, and weights whose value is above a threshold are kept. Bits and a head are stored for each task.
+Soft and kernel-wise masks are the variants that KSM (CVPR 2021) compares with; see `ksm`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from raycl.space import Choice
 from raycl.training.fit import Fit
 
 TAU = 5e-3  # threshold of the real values
-START = 1e-2  # where they start: everything is kept
+START = 1e-2  # initial real value, above the threshold so that everything is kept
 SoftNorm = Literal["minmax05", "minmax", "absmax", "none"]
 _LR = {"fit.lr": Choice(1e-4, 2e-4, 5e-4, 1e-3)}
 
 
 class Piggyback(BuiltOnFirstTask):
-    """A mask per task on the network of the first task; heads are not masked, biases stay.
+    """A mask per task on the network of the first task; heads are not masked, and biases are fixed.
 
-    Every later task hangs on that network alone, and is answered by it, with the task's own untrained head,
-    until it is learnt. Stored are the network with the first head, and of each later task, once it is learnt,
-    its bits, factors, batch normalisation and head.
+    Every later task depends only on that network. Until a task is learnt, it is answered by that network with
+    the task's own untrained head. The network is stored with the first head; each later task that is learnt
+    adds its bits, factors, batch normalisation and head.
     """
 
     independent: ClassVar[bool] = True
@@ -49,17 +49,17 @@ class Piggyback(BuiltOnFirstTask):
     @dataclass(frozen=True, kw_only=True)
     class Config(BuiltOnFirstTask.Config):
         granularity: Literal["element", "kernel"] = "element"  # one value per weight, or per kernel
-        soft: bool = False  # what is dropped is scaled by its normalised real value, instead of 0 (KSM eq. 5)
+        soft: bool = False  # scale dropped weights by their normalised real value, not by 0 (KSM eq. 5)
         values: Literal["binary", "ternary"] = "binary"  # ternary: -1 where the real value is below 0
-        start: Literal["constant", "uniform"] = "constant"  # at 1e-2, or in [0, 2e-2): a quarter is dropped
-        mask_linear: Literal["element", "none"] = "element"  # none: linear layers stay as they are
-        bn_mode: Literal["frozen", "stats", "affine_stats"] = "frozen"  # what of it is a task's own
-        soft_norm: SoftNorm = "minmax05"
+        start: Literal["constant", "uniform"] = "constant"  # 1e-2, or in [0, 2e-2) so that 1/4 is dropped
+        mask_linear: Literal["element", "none"] = "element"  # none: linear layers are not masked
+        bn_mode: Literal["frozen", "stats", "affine_stats"] = "frozen"  # separate for each task
+        soft_norm: SoftNorm = "minmax05"  # normalisation of the real values, see `soft_part`
 
         def __post_init__(self) -> None:
             super().__post_init__()
             if self.soft and self.values == "ternary":
-                raise ValueError("soft = True has no factors for values = 'ternary': choose one of them")
+                raise ValueError("soft = True cannot be combined with values = 'ternary': choose one of them")
             if self.soft_norm != "minmax05" and not self.soft:
                 raise ValueError(f"soft_norm = {self.soft_norm!r} needs soft = True")
 
@@ -74,14 +74,14 @@ class Piggyback(BuiltOnFirstTask):
         super().make()
         weights = weights_below_heads(self.net)
         linear = self.config.mask_linear == "element"
-        self.layers = {  # by their names in figures, the weights' names in the network
+        self.layers = {  # names of layers in diagnostics -> names of their weights in the network
             layer: name
             for (layer, module), name in zip(layers_of(self.net.body).items(), weights, strict=True)
             if linear or isinstance(module, nn.Conv2d)
         }
         if not self.layers:
             raise ValueError(f"mask_linear = 'none' leaves nothing to mask in {type(self.net).__name__}")
-        self.real = nn.ParameterList()  # R of the task being learnt, layer by layer
+        self.real = nn.ParameterList()  # real values R of the task being learnt, layer by layer
         self.current: int | None = None  # that task
         self.done: dict[int, tuple[LayerMask, ...]] = {}  # masks of finished tasks
         self.frozen = False
@@ -90,7 +90,7 @@ class Piggyback(BuiltOnFirstTask):
             self.freeze()
 
     def freeze(self) -> None:
-        """From here on the network below the heads stays as it is."""
+        """Fix the network below the heads from now on."""
         self.net.body.requires_grad_(False)
         self.frozen = True
         self.train(self.training)
@@ -105,8 +105,8 @@ class Piggyback(BuiltOnFirstTask):
         self.finish()
 
     def begin(self, task: int) -> None:
-        """Real values and a batch normalisation for a task."""
-        assert self.frozen, "there is no network yet: learn the first task before, or hand over a backbone"
+        """Make real values and a batch normalisation for a task."""
+        assert self.frozen, "there is no trained network yet: learn the first task or provide a backbone"
         self.current, self._evaluated = task, None
         self.norms.begin(task, self.net)
         shapes = [self.shape(weight) for weight in self.weights()]
@@ -116,7 +116,7 @@ class Piggyback(BuiltOnFirstTask):
         self.real = nn.ParameterList(r.to(self.weights()[0]) for r in drawn)
 
     def finish(self) -> None:
-        """Keep bits, and factors where there are any; drop the real values."""
+        """Store the bits of the masks, and factors if there are any; discard the real values."""
         assert self.current is not None
         ternary, soft = self.config.values == "ternary", self.config.soft
         with torch.no_grad():
@@ -126,33 +126,36 @@ class Piggyback(BuiltOnFirstTask):
         self.train(self.training)
 
     def weights(self) -> list[Tensor]:
-        """Weights under the masks, fixed: no gradient is computed for them."""
+        """Return the masked weights, detached because no gradient is needed for them."""
         return [self.net.get_parameter(name).detach() for name in self.layers.values()]
 
     def shape(self, weight: Tensor) -> tuple[int, ...]:
-        """Of a layer's mask; a linear layer's kernels have one weight."""
+        """Return the shape of a layer's mask; each kernel of a linear layer is a single weight."""
         if self.config.granularity == "kernel" and weight.dim() == 4:
             return (*weight.shape[:2], 1, 1)
         return tuple(weight.shape)
 
     def kept(self, real: Tensor) -> Tensor:
-        """B, whose gradient goes to R."""
+        """Return B, whose gradient is passed on to R."""
         kept: Tensor = Threshold.apply(real, self.config.values == "ternary")
         return kept
 
     def mask(self, real: Tensor) -> Tensor:
-        """M = B + A (KSM eq. 4), of R's shape; nothing flows through A."""
+        """Return M = B + A (KSM eq. 4), of the shape of R; no gradient flows through A."""
         kept = self.kept(real)
         return kept + soft_part(real, kept, self.config.soft_norm) if self.config.soft else kept
 
     def masks(self, task: int) -> list[Tensor]:
-        """One per masked layer, of a finished task from its bits; none of a task that is not begun."""
+        """Return one mask per masked layer, or none for a task that has not been started.
+
+        The masks of a finished task are made from its bits.
+        """
         if task in self.done:
             return [mask.tensor(weight) for mask, weight in zip(self.done[task], self.weights(), strict=True)]
         return [self.mask(real) for real in self.real] if task == self.current else []
 
     def masked(self, task: int) -> dict[str, Tensor]:
-        """Masked weights (KSM eq. 3) by name; made once for a pass of evaluation."""
+        """Return the masked weights (KSM eq. 3) by name; evaluation computes them once and caches them."""
         if self._evaluated is not None and self._evaluated[0] == task and not torch.is_grad_enabled():
             return self._evaluated[1]
         named = zip(self.layers.values(), self.weights(), self.masks(task), strict=False)
@@ -168,7 +171,7 @@ class Piggyback(BuiltOnFirstTask):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        self._evaluated = None  # real values may move
+        self._evaluated = None  # real values may have changed
         if self.frozen:
             self.norms.still(self.net)
         return self
@@ -183,18 +186,21 @@ class Piggyback(BuiltOnFirstTask):
         return () if self.current is None else self.norms.statistics(self.current)
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Of a task's mask: shares kept whole, bits, and bytes with its head and batch normalisation."""
+        """Return numbers on a task's mask, and the bytes of the task including head and normalisation."""
         if task not in self.done:
             return {}
         return mask_diagnostics(self.done[task], self.layers) | {"task_bytes": self.task_bytes(task)}
 
     def task_bytes(self, task: int) -> int:
-        """What a finished task adds to what is stored."""
+        """Return the bytes that a finished task adds to the stored bytes."""
         own = [*self.net.heads[task].parameters(), *self.norms.named(task).values()]
         return sum(mask.nbytes for mask in self.done[task]) + bytes_of(own)
 
     def count_parameters(self) -> int:
-        """The network, and of all later tasks the real values and what is trained of batch normalisations."""
+        """Return the parameters of the network plus those that all later tasks train.
+
+        These are their real values and, with mode "affine_stats", scales and shifts.
+        """
         later = sum(math.prod(self.shape(weight)) for weight in self.weights())
         if self.config.bn_mode == "affine_stats":
             norms = [self.net.get_submodule(layer) for layer in self.norms.layers]
@@ -207,7 +213,10 @@ class Piggyback(BuiltOnFirstTask):
 
 
 class Threshold(torch.autograd.Function):
-    """1 where R > tau (KSM eq. 1), -1 in a ternary mask where R < 0; gradient straight through (eq. 2)."""
+    """Threshold that is 1 where R > tau (KSM eq. 1), with a straight-through gradient (eq. 2).
+
+    In a ternary mask it is also -1 where R < 0.
+    """
 
     @staticmethod
     def forward(ctx: Any, real: Tensor, ternary: bool) -> Tensor:
@@ -221,11 +230,16 @@ class Threshold(torch.autograd.Function):
 
 @torch.no_grad()
 def soft_part(real: Tensor, kept: Tensor, norm: SoftNorm) -> Tensor:
-    """A (KSM eq. 5): factors of what is dropped, 0 where `kept` is 1; both of a layer's mask, [same shape].
+    """Return A (KSM eq. 5), the factors of dropped weights or kernels; A is 0 where `kept` is 1.
 
-    KSM's text leaves its normalisation open. Its code takes, of a = (1 - B) R over the whole layer with the
-    zeros of what is kept, (a - min a) / (max a - min a) / 2 where a is not 0 ("minmax05"). "minmax" does not
-    halve, "absmax" is a / max |a|, "none" is a itself. A is 0 where this would divide by 0.
+    KSM's text does not define its normalisation. With a = (1 - B) R over the whole layer, including the zeros
+    of what is kept, its code uses (a - min a) / (max a - min a) / 2 where a is not 0 ("minmax05"). "minmax"
+    does not halve, "absmax" is a / max |a|, and "none" is a itself. A is 0 where this would divide by 0.
+
+    Args:
+        real: Real values R of a layer.
+        kept: B, of the same shape.
+        norm: Kind of normalisation.
     """
     a = (1 - kept) * real
     if norm == "none":

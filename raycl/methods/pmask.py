@@ -1,9 +1,11 @@
-"""Hard attention on parameters (PMASK): Raskoti and Ghimire, "Continual learning with hard attention
-parameter masking", Tribhuvan University; what its text leaves out is as in HAT (arXiv 1801.01423).
+"""Hard attention on parameters (PMASK): Raskoti and Ghimire, Tribhuvan University.
+
+The title is "Continual learning with hard attention parameter masking". Details that its text omits are as in
+HAT (arXiv 1801.01423).
 
 Each task learns a gate in [0, 1] for every parameter below the heads, a steep sigmoid of an embedding. When
-the task is learnt, its gates become bits. What masks of finished tasks use is blocked, and what they do not
-use counts for nothing to them: their logits stay as they are.
+the task is learnt, its gates become bits. Parameters that masks of finished tasks use are blocked, and
+parameters that they do not use have no effect on those tasks, so the logits of finished tasks do not change.
 """
 
 from __future__ import annotations
@@ -33,12 +35,13 @@ from raycl.training.fit import Fit
 class PMask(Method):
     """Gates on parameters, or with `granularity="unit"` on the rows of layers, which is HAT.
 
-    Gates of a layer are one vector, its weight's before its bias's. Parameters below the heads that have none
-    are learnt with the first task and stay. A task that is yet to be learnt is answered without gates.
+    The gates of a layer are one vector, with those of the weight before those of the bias. Parameters below
+    the heads without gates are learnt with the first task and then fixed. A task that is not learnt yet is
+    answered without gates.
     """
 
     keeps_logits = True  # with store="hard"
-    version: ClassVar[int] = 2  # 2: batch statistics that all tasks share stay as the first one left them
+    version: ClassVar[int] = 2  # 2: batch statistics that all tasks share are fixed after the first task
     needs = (Heads,)
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -48,8 +51,8 @@ class PMask(Method):
         "gradients are conditioned by the parameter's own gate; eq. 3 is printed with HAT's pairs of units",
         "the cumulative mask is over all earlier tasks; eq. 2 is printed with the previous one alone",
         "finished tasks keep and use their gates cut at one half (store=hard)",
-        "biases have gates, and embeddings HAT's compensated gradient: the text mentions neither",
-        "SGD as in section 4.4; section 4.1 speaks of Adam, an EWC penalty and growing layers",
+        "biases have gates, and embeddings have HAT's compensated gradient; the text mentions neither",
+        "training uses SGD as in section 4.4; section 4.1 mentions Adam, an EWC penalty and growing layers",
     )
 
     @dataclass(frozen=True, kw_only=True)
@@ -57,12 +60,13 @@ class PMask(Method):
         smax: Annotated[float, Float(25.0, 800.0, log=True)] = 400.0  # s_max, end of the annealing
         lamb: Annotated[float, Float(0.1, 2.5, log=True)] = 0.75  # c, weight of the regulariser
         clamp: float = 6.0  # embeddings stay within +-clamp
-        emb_lr_mult: Annotated[float, Float(1.0, 1e4, log=True)] = 1.0  # learning rate of embeddings over lr
+        emb_lr_mult: Annotated[float, Float(1.0, 1e4, log=True)] = 1.0  # embeddings' learning rate over lr
         granularity: Literal["parameter", "unit"] = "parameter"
         mask_bias: bool = True  # False: biases have no gates
-        compensate: bool = True  # the embeddings' gradient as at smax (HAT eq. 4), or as it comes
-        store: Literal["hard", "soft"] = "hard"  # of a finished task: bits, or its gates as they are
-        # of the free gates the mean, or that times gates per unit, which pushes each as HAT pushes a unit's
+        compensate: bool = True  # compensate the embeddings' gradient (HAT eq. 4)
+        store: Literal["hard", "soft"] = "hard"  # a finished task keeps bits, or its gates unchanged
+        # Regulariser: the mean of the free gates, or that times the number of gates per unit, so that it acts
+        # on each gate as strongly as HAT's regulariser acts on the gate of a unit.
         reg_norm: Literal["mean", "sum_per_unit"] = "mean"
         embedding_init: Literal["normal", "open"] = "normal"  # N(0, 1), or uniform in (0, 2]
 
@@ -73,7 +77,7 @@ class PMask(Method):
                 if getattr(self, name) < 0:
                     raise ValueError(f"{name} = {getattr(self, name)} must be at least 0")
             if self.granularity == "unit" and not self.mask_bias:
-                raise ValueError("granularity = 'unit' gates a unit's bias too: it needs mask_bias = True")
+                raise ValueError("granularity = 'unit' also gates a unit's bias: set mask_bias = True")
 
     config: Config
 
@@ -92,19 +96,19 @@ class PMask(Method):
         biased = self.config.mask_bias and not unit
         biases = [0 if layer.bias is None or not biased else len(layer.bias) for layer in self.layers]
         shapes = [layer.weight.shape[:1] if unit else layer.weight.shape for layer in self.layers]
-        self.shapes = dict(zip(layers, shapes, strict=True))  # of gates, but for those of a bias
-        self.sizes = [shape.numel() + n for shape, n in zip(shapes, biases, strict=True)]  # of all gates
+        self.shapes = dict(zip(layers, shapes, strict=True))  # shapes of gates, without those of a bias
+        self.sizes = [shape.numel() + n for shape, n in zip(shapes, biases, strict=True)]  # numbers of gates
         gated = self.spread([torch.zeros(n) for n in self.sizes])
         self.ungated = [n for n, _ in self.net.body.named_parameters(prefix="body") if n not in gated]
-        self.embeddings = nn.ParameterList()  # e, [gates] of each layer, of the task being learnt
+        self.embeddings = nn.ParameterList()  # e of the task being learnt, [gates] for each layer
         self.current: int | None = None  # that task
-        self.masks: dict[int, Bits] = {}  # of finished tasks
-        self.soft = nn.ModuleDict()  # their gates, with store="soft"
-        self.notes: dict[int, dict[str, Any]] = {}  # what was measured while they were learnt
+        self.masks: dict[int, Bits] = {}  # masks of finished tasks
+        self.soft = nn.ModuleDict()  # gates of finished tasks, with store="soft"
+        self.notes: dict[int, dict[str, Any]] = {}  # numbers measured while these tasks were learnt
         self.slope = self.config.smax  # below smax only inside `step`
-        self.free: list[Tensor] = []  # 1 - A^{<=t-1}, [gates] of each layer
-        self.factors: dict[str, Tensor] = {}  # of gradients, by parameter; none before the second task
-        self.held: dict[str, tuple[Tensor, Tensor]] = {}  # under weight decay: what is blocked, its values
+        self.free: list[Tensor] = []  # 1 - A^{<=t-1}, [gates] for each layer
+        self.factors: dict[str, Tensor] = {}  # gradient factors by parameter; none before the second task
+        self.held: dict[str, tuple[Tensor, Tensor]] = {}  # with weight decay: blocked entries, their values
 
     def learn(self, task: Task, fit: Fit) -> None:
         t = task.index
@@ -117,14 +121,14 @@ class PMask(Method):
         self.train(self.training)
         self.free, self.factors, self.held = [], {}, {}
         self.notes[t] = gate_diagnostics(start, gates, self.paths)
-        if not math.isnan(fitted.val_accuracy):  # what the cut costs
+        if not math.isnan(fitted.val_accuracy):  # compare accuracy with gates and with bits
             hard = fit.accuracy(self, t, task.val)
             self.notes[t] |= {"soft_val_acc": fitted.val_accuracy, "hard_val_acc": hard}
         if self.config.store == "soft":
             self.soft[str(t)] = Buffers(gates)
 
     def begin(self, task: int, decays: bool) -> None:
-        """Draw embeddings for a task, and block what finished tasks use."""
+        """Draw embeddings for a task, and block the parameters that finished tasks use."""
         self.current, self.embeddings = task, self.draw()
         used = self.used()
         self.free = [1 - a for a in used]
@@ -133,7 +137,7 @@ class PMask(Method):
         self.held = {name: (self.factors[name] == 0, value) for name, value in values.items()}
 
     def draw(self) -> nn.ParameterList:
-        """Embeddings of a new task, drawn on the CPU, so that they are the same on every device."""
+        """Return embeddings of a new task, drawn on the CPU so that they are the same on every device."""
         open_ = self.config.embedding_init == "open"
         drawn = [
             2 - 2 * torch.rand(n, device="cpu") if open_ else torch.randn(n, device="cpu") for n in self.sizes
@@ -141,7 +145,7 @@ class PMask(Method):
         return nn.ParameterList(e.to(self.layers[0].weight) for e in drawn)
 
     def groups(self, task: int, lr: float) -> list[dict[str, Any]]:
-        """Optimiser groups: parameters with `lr`, embeddings with `emb_lr_mult` times that."""
+        """Return two optimiser groups: parameters with `lr`, embeddings with `emb_lr_mult` times `lr`."""
         fixed = {self.net.get_parameter(name) for name in self.ungated if self.masks}
         params = [p for p in self.net.trainable(task) if p not in fixed]
         return [{"params": params}, {"params": list(self.embeddings), "lr": lr * self.config.emb_lr_mult}]
@@ -150,27 +154,27 @@ class PMask(Method):
         return [p for group in self.groups(task, 1.0) for p in group["params"]]
 
     def gates(self) -> list[Tensor]:
-        """a^t of the task being learnt at the present slope, [gates] of each layer (eq. 1)."""
+        """Return a^t of the task being learnt at the present slope, [gates] for each layer (eq. 1)."""
         if self.config.compensate:
             return [Gate.apply(e, self.slope, self.config.smax) for e in self.embeddings]
         return [torch.sigmoid(self.slope * e) for e in self.embeddings]
 
     def kept(self, task: int) -> list[Tensor]:
-        """Gates of a finished task: its bits, as booleans, or what it had."""
+        """Return the gates of a finished task: its bits as booleans, or with store="soft" its gates."""
         if str(task) in self.soft:
             return list(self.soft[str(task)].buffers())
         like, mask = self.layers[0].weight, zip(self.masks[task], self.sizes, strict=True)
         return [unpack(bits, (n,)).to(like) > 0.5 for bits, n in mask]
 
     def used(self) -> list[Tensor]:
-        """A^{<=t}, the largest gate of any finished task (eq. 2)."""
+        """Return A^{<=t}, the largest gate of any finished task (eq. 2)."""
         used = [torch.zeros_like(e) for e in self.embeddings]
         for task in self.masks:
             used = list(map(torch.maximum, used, self.kept(task)))
         return used
 
     def spread(self, values: Iterable[Tensor]) -> dict[str, Tensor]:
-        """[gates] of each layer by parameter, in shapes that broadcast to the parameter's."""
+        """Return values [gates] of each layer by parameter, in shapes that broadcast to the parameter's."""
         found = {}
         for path, layer, value in zip(self.paths.values(), self.layers, values, strict=True):
             weight, bias = layer.weight, value
@@ -184,7 +188,7 @@ class PMask(Method):
         return found
 
     def conditioning(self, used: Sequence[Tensor]) -> dict[str, Tensor]:
-        """1 - A^{<=t-1} of each parameter's own entry (eq. 3), or of its two units (HAT eq. 2)."""
+        """Return 1 - A^{<=t-1} for each parameter's own gate (eq. 3), or for its two units (HAT eq. 2)."""
         own = self.spread(1 - a for a in used)
         if self.config.granularity == "parameter":
             return own
@@ -193,12 +197,12 @@ class PMask(Method):
         return own | {f"{path}.weight": weight for path, (weight, _) in pairs}
 
     def effective(self, task: int) -> tuple[dict[str, Tensor], Tensor | float]:
-        """Parameters times gates by name, and the regulariser of the task being learnt."""
+        """Return the gated parameters by name, and the regulariser if the task is being learnt."""
         if task != self.current and task not in self.masks:
             return {}, 0.0
         gates = self.gates() if task == self.current else self.kept(task)
         found = {name: self.net.get_parameter(name).detach() for name in self.ungated if self.masks}
-        for name, gate in self.spread(gates).items():  # a closed bit gives 0 whatever becomes of p
+        for name, gate in self.spread(gates).items():  # a bit of 0 gives 0 even if p is NaN
             p = self.net.get_parameter(name)
             found[name] = torch.where(gate, p, 0.0) if gate.dtype == torch.bool else p * gate
         return found, self.regulariser(gates) if task == self.current else 0.0
@@ -209,7 +213,7 @@ class PMask(Method):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.masks:  # statistics that tasks share stay, as parameters without gates do
+        if self.masks:  # shared statistics are fixed, like parameters without gates
             freeze_statistics(self.net.body)
         return self
 
@@ -220,17 +224,20 @@ class PMask(Method):
         return F.cross_entropy(logits, batch.y) + self.config.lamb * penalty
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        return self.loss(batch)  # with the regulariser, as HAT's code
+        return self.loss(batch)  # includes the regulariser, as in HAT's code
 
     def regulariser(self, gates: Sequence[Tensor]) -> Tensor:
-        """R = sum a (1 - A) / sum (1 - A) over all gates (HAT eq. 5), times gates per unit if so asked."""
+        """Return R = sum a (1 - A) / sum (1 - A) over all gates (HAT eq. 5), scaled as `reg_norm` says."""
         taken = torch.stack([(a * free).sum() for a, free in zip(gates, self.free, strict=True)]).sum()
         mean = taken / torch.stack([free.sum() for free in self.free]).sum().clamp_min(1e-12)
         units = sum(layer.weight.shape[0] for layer in self.layers)
         return mean * (sum(self.sizes) / units) if self.config.reg_norm == "sum_per_unit" else mean
 
     def edit_gradients(self, batch: Batch) -> None:
-        """Block what finished tasks use (eq. 3); embeddings come compensated out of the gate."""
+        """Scale gradients so that parameters used by finished tasks do not move (eq. 3).
+
+        The gradients of embeddings are already compensated by `Gate`.
+        """
         for name, factor in self.factors.items():
             p = self.net.get_parameter(name)
             if p.grad is not None:
@@ -250,7 +257,7 @@ class PMask(Method):
 
     @classmethod
     def breakers(cls, config: Any) -> Mapping[Breaker, str]:
-        return {} if config.store == "hard" else SOFT_MASK  # bits leave no gradient to divide
+        return {} if config.store == "hard" else SOFT_MASK  # bits make gradients exactly 0
 
     @property
     def answers_stay(self) -> bool:
@@ -261,7 +268,7 @@ class PMask(Method):
         return capacity_diagnostics(masks, self.sizes, self.paths) | self.notes[task]
 
     def count_parameters(self) -> int:
-        """The network, and embeddings of all tasks, as if all were there from the start."""
+        """Return the parameters of the network plus the embeddings of all tasks, learnt or not."""
         return sum(p.numel() for p in self.net.parameters()) + self.world.tasks * sum(self.sizes)
 
     def stored_bytes(self) -> int:

@@ -1,7 +1,7 @@
-"""Progressive neural networks: Rusu et al., 2016, arXiv 1606.04671, in the form of HAT's code.
+"""Progressive neural networks (PNN): Rusu et al., 2016, arXiv 1606.04671, in the form of HAT's code.
 
-Every task has a narrow column of its own, and laterals through which the column reads what the layers of the
-earlier columns receive. Columns of finished tasks never change, so nothing is forgotten.
+Every task has its own narrow column, and lateral connections through which the column reads the inputs of the
+layers of earlier columns. Columns of finished tasks never change, so nothing is forgotten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from raycl.training.fit import Fit
 
 
 class PNN(Method):
-    """A column per task, all there from the start; task t is answered by column t, which runs t columns."""
+    """A column per task, all built at the start; column t, which reads all earlier ones, answers task t."""
 
     keeps_logits = True
     needs = (Blocks, Heads)
@@ -30,14 +30,15 @@ class PNN(Method):
         "pmask": {"method.expansion": 1.117, "fit.lr": Float(0.01, 0.1, log=True)}
     }
     deviations: ClassVar[Sequence[str]] = (
-        "columns are fixed in advance, expansion/T as wide as the network (HAT); the paper adds full ones",
+        "all columns have a width of expansion/T times the network's, fixed in advance (HAT); the paper adds "
+        "columns of full width",
         "a layer of a column has at least one unit; the formula gives none for many tasks",
-        "the head's lateral is part of a task's own logits (paper); HAT's code leaves it out",
+        "the head's lateral connection contributes to a task's logits (paper); HAT's code leaves it out",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        expansion: Annotated[float, Float(0.8, 1.5)] = 1.117  # a column's widths times the number of tasks
+        expansion: Annotated[float, Float(0.8, 1.5)] = 1.117  # width of a column times tasks
 
         def __post_init__(self) -> None:
             if not 0 < self.expansion <= 1_000:
@@ -52,17 +53,17 @@ class PNN(Method):
 
     def make(self) -> None:
         tasks = self.world.tasks
-        width = self.config.expansion / tasks * (1 + 2**-50)  # so that rounding loses no whole unit
+        width = self.config.expansion / tasks * (1 + 2**-50)  # the factor keeps rounding from losing a unit
         device = torch.get_default_device()
         self.columns: Any = nn.ModuleList()  # [column][block]
-        self.laterals: Any = nn.ModuleList()  # [column][block, from the second, then the head]
+        self.laterals: Any = nn.ModuleList()  # [column][blocks from the second on, then the head]
         self.heads = nn.ModuleList()
         for task in range(tasks):
             column, across = self.world.build(width, task), self.world.build(width, tasks + task)
             assert isinstance(column, Blocks) and isinstance(across, Blocks)
             self.check_network(column, tasks)
             layers = [*(block.layer for block in across.blocks[1:]), across.heads[task]] if task else []
-            with torch.device("cpu"):  # the same draws on every device
+            with torch.device("cpu"):  # makes the draws the same on every device
                 laterals = nn.ModuleList(Lateral(layer, task) for layer in layers)
             self.columns.append(nn.ModuleList(column.blocks))
             self.laterals.append(laterals.to(device))
@@ -91,10 +92,15 @@ class PNN(Method):
         return logits
 
     def received(self, x: Tensor, column: int, earlier: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """What the blocks of a column, then its head, receive; `earlier` is the same of all columns before.
+        """Return the inputs of the blocks of a column, and last the input of its head.
 
-        The steps are those of `Block.forward`; a lateral is added before the ReLU. Dropout acts in frozen
-        columns too, as in HAT's code.
+        The steps are those of `Block.forward`, with the lateral connections added before the ReLU. Dropout is
+        also active in frozen columns, as in HAT's code.
+
+        Args:
+            x: Input of the network.
+            column: Index of the column.
+            earlier: The result of this method for all earlier columns.
         """
         found = []
         for index, block in enumerate(self.columns[column]):
@@ -111,16 +117,16 @@ class PNN(Method):
         return [*found, x]
 
     def stored_bytes(self) -> int:
-        """Of the columns learnt: later ones are still as they were drawn."""
+        """Return the bytes of the learnt columns; later ones can be drawn again and need not be stored."""
         learnt = [p for task in range(self.learnt) for p in self.trainable(task)]
         return sum(p.numel() * p.element_size() for p in learnt)
 
 
 class Lateral(nn.Module):
-    """What a layer receives in each of `columns` earlier columns, on its way into the same layer of the next.
+    """Lateral connection from the inputs of a layer in `columns` earlier columns to that layer in a new one.
 
-    Each is multiplied by a scalar of its own, all are joined and projected to the width of one column, and
-    `onward`, a layer like that which it is added to, maps this to the layer's outputs.
+    Each input is multiplied by its own scalar. The results are concatenated and projected to the width of one
+    column. The layer `onward`, which is like the layer of the new column, maps them to the layer's outputs.
     """
 
     def __init__(self, onward: nn.Module, columns: int) -> None:
@@ -136,7 +142,12 @@ class Lateral(nn.Module):
         self.onward = onward
 
     def forward(self, received: Sequence[Tensor], rectify: bool = True) -> Tensor:
-        """`received` [batch, inputs, ...] of each column; without `rectify` there is no ReLU (the head's)."""
+        """Return what is added to the layer's outputs.
+
+        Args:
+            received: Input [batch, inputs, ...] of the layer in each earlier column.
+            rectify: Whether to apply a ReLU after the projection; the head's connection has none.
+        """
         joined = torch.cat([scale * h for scale, h in zip(self.scales, received, strict=True)], 1)
         h = self.project(joined)
         y: Tensor = self.onward(F.relu(h) if rectify else h)

@@ -1,9 +1,9 @@
-"""Partially relaxed masks (PRM): anonymous, submitted to ICLR 2022, no code known.
+"""Partially relaxed masks (PRM): anonymous, submitted to ICLR 2022; no code is known.
 
-HAT whose gates block only for earlier tasks that are dissimilar to the new one. Which these are is found by
-learning the task on trial, as HAT does, and clustering the embeddings of all tasks; the trial is undone, and
-the task learnt again. Units of similar tasks stay open to it, so what those tasks know moves, for better or
-worse: it may forget.
+PRM extends HAT: only units of earlier tasks that are dissimilar to the new one are blocked. To find these
+tasks, the new task is first learnt as HAT does, and the embeddings of all tasks are clustered. Then this
+trial is undone and the task is learnt again. Units of similar tasks are not blocked, so what those tasks have
+learnt may change, for better or worse, and PRM may forget.
 """
 
 from __future__ import annotations
@@ -27,35 +27,36 @@ from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
 
 Sets = list[list[int]]
-"""D_l^t: for each block, the earlier tasks that are dissimilar to the new one."""
+"""Sets D_l^t: for each block, the earlier tasks that are dissimilar to the new one."""
 
 
 class PRM(HAT):
-    """HAT with a trial before each task but the first (DTD), and gates of dissimilar tasks alone (LwPRM).
+    """HAT that blocks only the gates of dissimilar tasks (LwPRM), found in a trial before each task (DTD).
 
-    `dissimilar` says what is dissimilar: "cluster" is the paper's; "none", "all" (HAT, bit for bit) and
-    "type" (tasks of another `Task.kind`) are its PRM(S), PRM(D) and PRM(T), which need no trial; "random" is
-    a control, as many tasks as the clusters would name, drawn blindly.
+    The hyperparameter `dissimilar` selects the rule. "cluster" is the paper's. "none", "all" (which is HAT,
+    bit for bit) and "type" (tasks of another `Task.kind`) are the paper's PRM(S), PRM(D) and PRM(T), which
+    need no trial. "random" is a control: it draws as many tasks at random as the clusters contain.
     """
 
     deviations: ClassVar[Sequence[str]] = (
-        "nothing is tried before the first task: there is nothing to compare it with",
-        "clusters are sought layer by layer (dtd_scope), two at least (k_init); the paper says neither",
-        "the regulariser spares units of all earlier tasks (reg_mask); the paper does not say which",
-        "the first stage of a trial holds the embeddings as well as the trunk",
+        "there is no trial before the first task, because there is nothing to compare it with",
+        "tasks are clustered layer by layer (dtd_scope) into at least two clusters (k_init); the paper says "
+        "neither",
+        "the regulariser does not count units of any earlier task (reg_mask); the paper does not say which",
+        "the first stage of a trial fixes the embeddings as well as the trunk",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(HAT.Config):
         dissimilar: Literal["cluster", "none", "all", "type", "random"] = "cluster"
-        two_stage: bool = True  # the head alone first, section 3.2.1
+        two_stage: bool = True  # a trial first trains the head alone (section 3.2.1)
         embedding_init: Literal["normal", "shared"] = "normal"  # a draw per task, or one for all
-        dtd_feature: Literal["raw", "drift"] = "raw"  # clustered are embeddings, or how far they went
-        dtd_scope: Literal["layer", "concat"] = "layer"
-        k_init: int = 2  # clusters that X-means begins with; with 1 it hardly ever finds a second
-        bic: Literal["spherical", "pelleg"] = "spherical"  # criterion of X-means, or as its paper prints it
-        reg_mask: Literal["all", "dissimilar"] = "all"  # whose units are free of charge
-        stage1_s: Literal["anneal", "smax"] = "anneal"  # slope of the gates while the head is alone
+        dtd_feature: Literal["raw", "drift"] = "raw"  # cluster embeddings, or their change in training
+        dtd_scope: Literal["layer", "concat"] = "layer"  # cluster each layer separately, or all together
+        k_init: int = 2  # initial number of clusters of X-means; with 1 it hardly ever finds a second
+        bic: Literal["spherical", "pelleg"] = "spherical"  # criterion of X-means; pelleg: as in its paper
+        reg_mask: Literal["all", "dissimilar"] = "all"  # tasks whose units the regulariser does not count
+        stage1_s: Literal["anneal", "smax"] = "anneal"  # slope of the gates while the head is trained alone
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -71,15 +72,13 @@ class PRM(HAT):
                 for own in list(self.embeddings)[1:]:
                     for e, first in zip(own.parameters(), self.embeddings[0].parameters(), strict=True):
                         e.copy_(first)
-        self.origins = (
-            nn.ModuleDict()
-        )  # embeddings of tasks learnt, as they began; only if drift is clustered
-        self.kinds: dict[int, str] = {}  # of tasks learnt
-        self.blocked: list[Tensor] = []  # p_l [units], inside `learn`
+        self.origins = nn.ModuleDict()  # initial embeddings of tasks learnt; filled if drift is clustered
+        self.kinds: dict[int, str] = {}  # kinds of the tasks learnt
+        self.blocked: list[Tensor] = []  # p_l [units] for each block, inside `learn`
         self.head_alone = False
         self.report: dict[str, Any] = {}
         if self.config.dissimilar in ("cluster", "random"):
-            xmeans.load()  # here: to load it is no compute
+            xmeans.load()  # loaded here, so that loading does not count as compute time
 
     def learn(self, task: Task, fit: Fit) -> None:
         t, earlier = task.index, list(self.kinds)
@@ -89,7 +88,7 @@ class PRM(HAT):
         self.kinds[t], self.report = task.kind, {}
         sets = self.dissimilar_tasks(earlier, task, fit)
         self.block(self.gates_of(sets))
-        self.report |= self.told(sets, earlier, task.kind)
+        self.report |= self.set_diagnostics(sets, earlier, task.kind)
         fit(self, task)
         self.block([])
         self.merge(t)
@@ -97,7 +96,7 @@ class PRM(HAT):
         self.report["drift_rms"] = float(torch.cat(moved).square().mean().sqrt())
 
     def dissimilar_tasks(self, earlier: list[int], task: Task, fit: Fit) -> Sets:
-        """D_l^t for each block."""
+        """Return D_l^t for each block."""
         rule, layers = self.config.dissimilar, len(self.body.units)
         if rule == "type":
             return [[k for k in earlier if self.kinds[k] != task.kind]] * layers
@@ -114,7 +113,10 @@ class PRM(HAT):
         return [sorted(order[: len(d)].tolist()) for order, d in zip(orders, sets, strict=True)]
 
     def clusters(self, earlier: list[int], task: Task, fit: Fit) -> list[list[int]]:
-        """Learn the task on trial, as HAT does: clusters of the earlier tasks and of this one, by block."""
+        """Learn the task as HAT does, undo this, and return cluster labels by block.
+
+        Each block has the labels of the earlier tasks and last that of this task.
+        """
         t, config = task.index, self.config
         self.block(list(self.used))
         with undone(self):
@@ -135,14 +137,14 @@ class PRM(HAT):
         return found
 
     def features(self, task: int) -> list[NDArray[np.float64]]:
-        """What is clustered: for each block the task's embedding, or how far it is from where it began."""
+        """Return what is clustered: for each block, the task's embedding or its change since the start."""
         es = [e.detach() for e in self.embeddings[task].parameters()]
         if self.config.dtd_feature == "drift":
             es = [e - start for e, start in zip(es, self.origins[str(task)].buffers(), strict=True)]
         return [e.numpy(force=True).astype(np.float64) for e in es]
 
     def gates_of(self, sets: Sets) -> list[Tensor]:
-        """p_l, the largest gate of any task in D_l (eq. 5); empty where no task is in any."""
+        """Return p_l, the largest gate of any task in D_l (eq. 5); empty if all D_l are empty."""
         if not any(sets):
             return []
         with torch.no_grad():
@@ -153,7 +155,7 @@ class PRM(HAT):
             ]
 
     def block(self, masks: list[Tensor]) -> None:
-        """Let these gates, a [units] per block, block gradients from here on (eq. 6); none: an empty list."""
+        """Set the gates, [units] per block, that block gradients from now on (eq. 6); [] blocks none."""
         self.blocked = masks
         self.factors = weight_factors(self.body.blocks, masks) if masks else []
 
@@ -165,7 +167,10 @@ class PRM(HAT):
 
     @contextlib.contextmanager
     def only_head(self, task: int) -> Iterator[list[nn.Parameter]]:
-        """The head's parameters, and no gradients for any other: they would cost time and go nowhere."""
+        """Train nothing but the task's head inside a ``with`` block, and return its parameters.
+
+        No other parameter has a gradient there, because computing it would only cost time.
+        """
         head = list(self.net.heads[task].parameters())
         others = [p for p in self.parameters() if all(p is not mine for mine in head)]
         for p in others:
@@ -183,19 +188,20 @@ class PRM(HAT):
         if not self.head_alone:
             return super().step(batch, update)
         if self.config.stage1_s == "smax":
-            batch = replace(batch, index=batch.of - 1, start=batch.samples)  # where the annealing ends
-        with undone(self.embeddings[one_task(batch)]):  # a step of HAT's clamps them
+            batch = replace(batch, index=batch.of - 1, start=batch.samples)  # the end of annealing
+        with undone(self.embeddings[one_task(batch)]):  # because a step of HAT clamps the embeddings
             return super().step(batch, update)
 
     def named(self, by_block: Sequence[Any]) -> dict[str, Any]:
-        """Numbers by block under the names of their layers."""
+        """Return values by block under the names of the blocks' layers."""
         return dict(zip(layers_of(self.net.body), by_block, strict=True))
 
-    def told(self, sets: Sets, earlier: Sequence[int], kind: str) -> dict[str, Any]:
-        """Numbers about D and about what it blocks.
+    def set_diagnostics(self, sets: Sets, earlier: Sequence[int], kind: str) -> dict[str, Any]:
+        """Return numbers about the sets D and about what they block.
 
-        dtd_size: |D|/(t - 1). dtd_agreement: share of the earlier tasks of the same type that are not in D;
-        dtd_separation: share of those of other types that are; where tasks have types, over all layers.
+        dtd_size is |D| divided by the number of earlier tasks. If tasks have types, dtd_agreement is the
+        share of earlier tasks of the same type that are not in D, and dtd_separation the share of those of
+        other types that are in D, both over all layers.
         """
         blocked = [factor == 0 for pair in self.factors for factor in pair]
         found: dict[str, Any] = {
@@ -215,17 +221,17 @@ class PRM(HAT):
         return found
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """HAT's (as if all tasks were dissimilar), and those of the latest task's D."""
+        """Return HAT's numbers, as if all tasks were dissimilar, and those of the latest task's sets D."""
         return super().diagnostics(task) | self.report
 
 
 @contextlib.contextmanager
 def undone(module: nn.Module) -> Iterator[None]:
-    """Afterwards every parameter and buffer is what it was before, bit for bit."""
+    """Restore every parameter and buffer, bit for bit, at the end of a ``with`` block."""
     tensors = list(module.state_dict().values())
     before = [tensor.clone() for tensor in tensors]
     try:
         yield
     finally:
-        for tensor, kept in zip(tensors, before, strict=True):
-            tensor.copy_(kept)
+        for tensor, copy in zip(tensors, before, strict=True):
+            tensor.copy_(copy)

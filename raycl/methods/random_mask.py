@@ -1,6 +1,7 @@
-"""PMASK's control: masks as its embeddings are drawn, which never move.
+"""Random masks, a control for PMASK: embeddings are drawn and never trained.
 
-Half of the parameters at random for each task; whatever PMASK is better by, it has learnt in its masks.
+Each task uses a random half of the parameters. The difference to PMASK shows what PMASK gains by learning its
+masks.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from raycl.methods.pmask import PMask
 
 
 class RandomMask(PMask):
-    """PMASK of which only the parameters under the gates and the heads are trained."""
+    """PMASK that trains parameters and heads but not the embeddings of its gates."""
 
-    deviations: ClassVar[Sequence[str]] = ()  # it is no paper's
+    deviations: ClassVar[Sequence[str]] = ()  # the method is in no paper
 
     @dataclass(frozen=True, kw_only=True)
     class Config(PMask.Config):
-        smax: float = 400.0  # nothing of the gates is worth a search
+        smax: float = 400.0  # declared again without a domain: gates are not trained, so nothing is searched
         lamb: float = 0.75
         emb_lr_mult: float = 1.0
 

@@ -1,7 +1,7 @@
 """Sequential learning with stored data: B1 of Konishi et al., ICML 2023, arXiv 2306.14775.
 
-A fraction of each finished task's samples is kept, and every later task is learnt on batches that mix its own
-samples with all that was kept.
+A fraction of each finished task's samples is stored, and every later task is learnt on batches that mix its
+own samples with all stored ones.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from raycl.training.fit import Fit
 
 
 class Replay(Method):
-    """Each task starts from the previous weights; the heads of older tasks go on learning.
+    """Sequential training on new and stored samples, in which the heads of older tasks continue to learn.
 
-    What is kept is drawn once, when a task ends: of each class the fraction, at least one sample, of the
-    training split and of the validation split. Networks with batch statistics per task use those of the
-    latest task for all, since its batches hold samples of all.
+    The stored samples are drawn once, at the end of a task: from each class of the training split and of the
+    validation split the given fraction, but at least one sample. Networks with batch statistics per task use
+    those of the latest task for all tasks, because its batches contain samples of all tasks.
     """
 
     mixed_batches = True
     deviations: ClassVar[Sequence[str]] = (
-        "the paper does not say how the stored samples are chosen: here by class, once per task",
+        "stored samples are drawn by class, once per task; the paper does not say how they are chosen",
         "training stops by the current validation set and the same fraction of the older ones; "
-        "the paper does not say by what",
+        "the paper does not say on which data",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        fraction: float = 0.5  # r, share of a finished task's samples that is kept
+        fraction: float = 0.5  # r, share of a finished task's samples that is stored
 
         def __post_init__(self) -> None:
             if not 0 < self.fraction <= 1:
@@ -70,9 +70,9 @@ class Replay(Method):
         self.kept.append(Kept(task, self.drawn(task.train.y), self.drawn(task.val.y)))
 
     def drawn(self, y: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows that are kept of a split with labels `y`, in ascending order."""
+        """Return the rows to store of a split with labels `y`, in ascending order."""
         labels, sizes = np.unique(y, return_counts=True)
-        # Shares are rounded on the running total, so that the small errors of the classes do not add up.
+        # The running total is rounded, so that the rounding errors of the classes do not add up.
         shares = np.diff(np.rint(self.config.fraction * np.cumsum(sizes)), prepend=0)
         parts = [np.empty(0, np.int64)]
         for label, share in zip(labels, shares, strict=True):
@@ -81,11 +81,11 @@ class Replay(Method):
         return np.sort(np.concatenate(parts))
 
     def trainable(self, task: int) -> Iterable[Any]:
-        """The body and all heads up to that of `task`."""
+        """Return the parameters of the body and of all heads up to that of `task`."""
         return dict.fromkeys(p for t in range(task + 1) for p in self.net.trainable(t))
 
     def features(self, x: Tensor) -> Tensor:
-        """As a network's, with the batch statistics of the latest task."""
+        """Return the network's features with the batch statistics of the latest task."""
         return self.net.features(x, self.latest)
 
     def head(self, h: Tensor, task: int) -> Tensor:
@@ -95,15 +95,15 @@ class Replay(Method):
         return self.head(self.features(x), task)
 
     def loss(self, batch: Batch) -> Tensor:
-        return mixed_cross_entropy(self, batch)  # type: ignore[arg-type]  # it has what a network has
+        return mixed_cross_entropy(self, batch)  # type: ignore[arg-type]  # it has features() and head()
 
     @property
     def stored_samples(self) -> int:
-        """Samples that must be kept, of training and of validation."""
+        """Number of stored samples, for training and validation together."""
         return sum(len(kept.train) + len(kept.val) for kept in self.kept)
 
     def stored_bytes(self) -> int:
-        """With each stored sample, a byte per input value and eight for its label."""
+        """Return the bytes including stored samples: a byte per input value and eight per label."""
         return super().stored_bytes() + self.stored_samples * (math.prod(self.world.input_shape) + 8)
 
     def diagnostics(self, task: int) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Replay(Method):
 
 
 class Kept(NamedTuple):
-    """What stays of a finished task: rows of its splits, whose data lie where the benchmark's do."""
+    """Stored samples of a finished task, as rows of its splits; the data are not copied."""
 
     task: Task
     train: NDArray[np.int64]
@@ -134,7 +134,7 @@ class Rows:
 
     @property
     def augment(self) -> Any:
-        """What the whole split says of augmenting its samples, see `raycl.tasks.augments`."""
+        """Attribute `augment` of the whole split, if it has one; see `raycl.tasks.augments`."""
         return getattr(self.split, "augment", None)
 
     def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
@@ -143,6 +143,6 @@ class Rows:
     def augmented(
         self, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """As `take`, augmented as the whole split does it."""
+        """Return inputs as `take` does, augmented in the same way as the whole split."""
         x: Tensor = self.split.augmented(self.rows[rows], rng, device)  # type: ignore[attr-defined]
         return x

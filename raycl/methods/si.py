@@ -1,8 +1,8 @@
 """Synaptic intelligence (SI): Zenke, Poole and Ganguli, ICML 2017, arXiv 1703.04200.
 
-While a task is learnt, each weight adds up how much its own movement lowered the loss: the path integral of
-the gradient. At the task's end that becomes its importance, and a quadratic penalty holds important weights
-near their values. Only sums over the tasks are kept.
+While a task is learnt, SI adds up for each weight how much its own movement lowered the loss, which is the
+path integral of the gradient. At the end of the task, importances are computed from these integrals, and a
+quadratic penalty keeps important weights near their values. Only sums over the tasks are stored.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from raycl.training.fit import Fit
 
 @dataclass(frozen=True)
 class Tracked:
-    """A parameter that the present task trains, and what belongs to it; all of its shape.
+    """A parameter that the present task trains, with further tensors of the same shape.
 
     Attributes:
-        anchor: theta_ref, the value where the task began.
-        omega: the importance that the tasks before gave it.
+        p: the parameter.
+        anchor: theta_ref, the value at the start of the task.
+        omega: importance for earlier tasks.
         path: w, the path integral so far.
-        before: room for the value before a step.
-        penalised: room for the gradient that the optimiser gets.
+        before: buffer for the value before a step.
+        penalised: buffer for the gradient that the optimiser uses.
     """
 
     p: Tensor
@@ -41,18 +42,18 @@ class Tracked:
 
 
 class SI(Method):
-    """Finetuning with a penalty; its gradient is written down, so the cost does not grow with the tasks.
+    """Finetuning with a quadratic penalty on the change of important weights.
 
-    The loss that is reported, and the validation loss, are the cross-entropy alone. A step costs the passes
-    over the weights that the path integral takes, and no second backward pass.
+    The gradient of the penalty is computed in closed form, so that a step needs no second backward pass, and
+    its cost does not grow with the number of tasks. The reported loss and the validation loss are the
+    cross-entropy alone.
     """
 
-    fit_defaults: ClassVar[Mapping[str, Any]] = {
-        "clip": 100.0
-    }  # else a large part of the domain of c diverges
+    # Without clipping, training diverges in a large part of the domain of c.
+    fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 100.0}
     deviations: ClassVar[Sequence[str]] = (
         "an importance below 0, which the paper's formula can give, counts as 0, as in its authors' code",
-        "gradients are clipped at norm 100, as EWC's are: 2 c Omega lr above 2 diverges without it",
+        "gradients are clipped at norm 100, as for EWC; without clipping, 2 c Omega lr above 2 diverges",
     )
 
     @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class SI(Method):
         self.learnt = 0
         self.anchor = Buffers(p.detach().clone() for p in self.net.parameters())  # theta_ref
         self.omega = Buffers(torch.zeros_like(p) for p in self.net.parameters())
-        self.tracked: list[Tracked] = []  # there only while a task is learnt
+        self.tracked: list[Tracked] = []  # not empty only while a task is learnt
 
     def learn(self, task: Task, fit: Fit) -> None:
         trained = set(self.net.trainable(task.index))
@@ -87,14 +88,14 @@ class SI(Method):
         self.tracked = []
 
     def rewinds(self) -> Iterable[Tensor]:
-        return [each.path for each in self.tracked]  # the path ends where the weights that are kept stand
+        return [each.path for each in self.tracked]  # the path must end at the restored weights
 
     def consolidate(self) -> None:
-        """Omega += max(0, w / ((theta - theta_ref)^2 + xi)), and the anchor moves here (eq. 5)."""
+        """Add max(0, w / ((theta - theta_ref)^2 + xi)) to Omega, and set the anchor to theta (eq. 5)."""
         with torch.no_grad():
             for each in self.tracked:
-                moved = each.p - each.anchor
-                each.omega.add_((each.path / (moved.square() + self.config.xi)).clamp_min_(0))
+                change = each.p - each.anchor
+                each.omega.add_((each.path / (change.square() + self.config.xi)).clamp_min_(0))
                 each.anchor.copy_(each.p)
         self.learnt += 1
 
@@ -102,18 +103,21 @@ class SI(Method):
         loss = self.loss(batch)
         loss.backward()
         moving = [each for each in self.tracked if each.p.grad is not None]
-        own = [each.p.grad for each in self.tracked if each.p.grad is not None]  # of cross-entropy alone
+        own = [each.p.grad for each in self.tracked if each.p.grad is not None]  # no penalty yet
         self.edit_gradients(batch)
         with torch.no_grad():
             before, after = [each.before for each in moving], [each.p for each in moving]
             torch._foreach_copy_(before, after)
             update()
-            torch._foreach_sub_(before, after)  # what the step really took away, momentum and clip included
+            torch._foreach_sub_(before, after)  # old - new, with momentum and clipping
             torch._foreach_addcmul_([each.path for each in moving], own, before)  # w -= g (new - old)
         return loss.detach()
 
     def edit_gradients(self, batch: Batch) -> None:
-        """Hand on g + 2 c Omega (theta - theta_ref) in other tensors, which may be clipped in place."""
+        """Replace gradients g by g + 2 c Omega (theta - theta_ref).
+
+        The result is in other tensors, because gradients may be clipped in place, and `step` still needs g.
+        """
         with torch.no_grad():
             for each in self.tracked:
                 if each.p.grad is None:

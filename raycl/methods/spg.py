@@ -1,9 +1,10 @@
 """Soft-masked gradient flow (SPG): Konishi et al., ICML 2023, arXiv 2306.14775.
 
-After each task, every parameter of the body gets an importance in [0, 1] from the gradients of the task's
-own loss and, through the heads of older tasks, from those of the sum of their logits. Later tasks scale its
-gradient by one minus that. Meant for plain SGD, with or without momentum: weight decay moves blocked
-parameters all the same, and Adam and RMSprop divide a factor between 0 and 1 out again.
+After each task, every parameter of the body gets an importance in [0, 1]. It is computed from the gradients
+of the task's own loss and, through the heads of older tasks, from the gradients of the sum of their logits.
+In later tasks the parameter's gradient is multiplied by one minus the importance. The method is meant for
+plain SGD, with or without momentum: weight decay moves blocked parameters too, and Adam and RMSprop divide
+each gradient by its size, which cancels the factor.
 """
 
 from __future__ import annotations
@@ -23,32 +24,34 @@ from raycl.networks import Heads, Network
 from raycl.tasks import Batch
 from raycl.training.fit import Fit
 
-GROUP = 16  # heads whose gradients are summed side by side, each as large as the body
+GROUP = 16  # number of heads whose gradients, each as large as the body, are summed at the same time
 
 
 class SPG(Method):
-    """Finetuning with gradients times (1 - importance).
+    """Finetuning with gradients multiplied by (1 - importance).
 
-    With `importance_epoch=n` the importance is that of the weights at the end of epoch n, from a copy fitted
-    that far on the same random streams (time and epochs are kept under "importance"); where training ends
-    earlier, that of the final weights. A cosine schedule runs its whole course within the copy's n epochs,
-    so there, and only there, the copy is not the start of the real fit.
+    With `importance_epoch=n` the importance is that of the weights at the end of epoch n. They come from a
+    copy that is trained for n epochs on the same random streams, with its time and epochs booked under
+    "importance". If training ends earlier, the importance of the final weights is used. The copy is identical
+    to the first n epochs of the real fit, except with a cosine schedule, which the copy runs completely in n
+    epochs.
     """
 
     needs = (Heads,)
     splits = True
     broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK
     deviations: ClassVar[Sequence[str]] = (
-        "a task's head learns at 1 - mean importance, as in SPG's code; the paper masks it like the rest",
+        "gradients of a task's head are multiplied by 1 - mean importance, as in SPG's code; the paper masks "
+        "the head like the rest",
         "importance is measured with dropout on, as in SPG's code; the paper does not say",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        chi: bool = True  # cross-head importance: also through the heads of older tasks
-        importance_epoch: int | None = None  # None: of the weights that the fit ends with
-        importance_mode: Literal["train", "eval"] = "train"  # dropout on, as SPG's code, or off
-        head_scale: Literal["mean", "none"] = "mean"  # head's gradient times 1 - mean importance, or as it is
+        chi: bool = True  # cross-head importance: use the heads of older tasks as well
+        importance_epoch: int | None = None  # epoch whose weights are measured; None: the final weights
+        importance_mode: Literal["train", "eval"] = "train"  # with dropout, as in SPG's code, or without
+        head_scale: Literal["mean", "none"] = "mean"  # mean: head's gradient times 1 - mean importance
 
         def __post_init__(self) -> None:
             if self.importance_epoch is not None and self.importance_epoch < 1:
@@ -79,7 +82,10 @@ class SPG(Method):
         self.learnt += 1
 
     def _early(self, task: Task, fit: Fit) -> list[Tensor] | None:
-        """Importance after epoch `importance_epoch`; None if it is not asked for or training ends before."""
+        """Return the importance after epoch `importance_epoch`.
+
+        The result is None if that setting is None or training ends before that epoch.
+        """
         epochs = self.config.importance_epoch
         if epochs is None or epochs > fit.config.epochs:
             return None
@@ -92,7 +98,7 @@ class SPG(Method):
         return found
 
     def importance(self, task: Task, fit: Fit) -> list[Tensor]:
-        """gamma^t in [0, 1] for each parameter of the body, measured on the training split."""
+        """Return gamma^t in [0, 1] for each parameter of the body, measured on the training split."""
         dropout = self.config.importance_mode == "train"
         own, cross = gradient_importance(self.net, task, fit, chi=self.config.chi, dropout=dropout)
         if cross is None:
@@ -102,7 +108,7 @@ class SPG(Method):
         return [torch.maximum(a, b) for a, b in zip(own, cross, strict=True)]
 
     def blocking(self) -> list[Tensor]:
-        """What is taken away from each gradient of the body, in [0, 1]."""
+        """Return the share in [0, 1] that is removed from each gradient of the body."""
         return list(self.accumulated)
 
     def edit_gradients(self, batch: Batch) -> None:
@@ -116,7 +122,10 @@ class SPG(Method):
                 p.grad.mul_(self.head_factor)  # SPG's code; the paper treats heads like the rest
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Share of the body whose gradient factor is exactly 0 in float32; what older heads add."""
+        """Return the share of the body that is blocked, the mean importance, and what older heads add.
+
+        A parameter is blocked if its gradient factor is exactly 0 in float32.
+        """
         blocked = {
             p: b.float() == 1 for p, b in zip(self.net.body.parameters(), self.blocking(), strict=True)
         }
@@ -134,10 +143,21 @@ class SPG(Method):
 def gradient_importance(
     net: Network, task: Task, fit: Fit, *, chi: bool = True, dropout: bool = True
 ) -> tuple[list[Tensor], list[Tensor] | None]:
-    """Importance through the task's own head, and the largest through the older ones (eqs. 1 to 3).
+    """Return the importance through the task's own head and the largest through older heads (eqs. 1 to 3).
 
-    One forward pass per batch serves up to `GROUP` heads, which so see the same dropout; each head takes one
-    backward pass.
+    One forward pass per batch serves up to `GROUP` heads, which therefore share the same dropout. Each head
+    takes one backward pass.
+
+    Args:
+        net: Network whose body is measured.
+        task: Task whose training split is used.
+        fit: Training loop, which provides batches.
+        chi: Whether older heads are used.
+        dropout: Whether dropout is active.
+
+    Returns:
+        Importance through the own head, and through older heads (None if there are none), one tensor for each
+        parameter of the body.
     """
     own, cross = task.index, None
     heads = [*range(own if chi else 0), own]
@@ -152,9 +172,9 @@ def gradient_importance(
 
 
 def summed_gradients(net: Network, task: Task, fit: Fit, heads: Sequence[int]) -> list[list[Tensor]]:
-    """For each head the gradients of the body, summed over the batches of the training split.
+    """Return, for each head, the gradients of the body summed over the batches of the training split.
 
-    What is frozen, or what a head does not depend on, has 0.
+    Gradients of frozen parameters, and of those that the head does not depend on, are 0.
     """
     body = list(net.body.parameters())
     places = [place for place, p in enumerate(body) if p.requires_grad]
@@ -177,7 +197,7 @@ def summed_gradients(net: Network, task: Task, fit: Fit, heads: Sequence[int]) -
 
 
 def standardised(g: Tensor) -> Tensor:
-    """(g - mean) / standard deviation (unbiased) over the tensor; 0 where nothing varies."""
+    """Return (g - mean) / standard deviation (unbiased) over the tensor; 0 if all entries are equal."""
     if g.numel() < 2:
         return torch.zeros_like(g)
     return (g - g.mean()) / (g.std() + 1e-12)
@@ -186,7 +206,11 @@ def standardised(g: Tensor) -> Tensor:
 def _cross_head_diagnostics(
     own: Sequence[Tensor], cross: Sequence[Tensor], before: Sequence[Tensor]
 ) -> dict[str, float]:
-    """SPG Table 8: share where older heads give more than the own head, or all tasks before; how much."""
+    """Return the numbers of SPG's Table 8 on the gain through older heads.
+
+    They are the share of parameters for which older heads give a larger importance, and the mean gain there,
+    compared with the own head ("each") and with all earlier tasks ("total").
+    """
     found = {}
     for name, other in (("each", own), ("total", before)):
         gain = torch.cat([(m - o).reshape(-1) for m, o in zip(cross, other, strict=True)]).double()
@@ -197,6 +221,6 @@ def _cross_head_diagnostics(
 
 
 def _mean(tensors: Sequence[Tensor]) -> float:
-    """Mean over the elements of all tensors together."""
+    """Return the mean over the elements of all tensors together."""
     total = sum(float(t.double().sum()) for t in tensors)
     return total / sum(t.numel() for t in tensors)

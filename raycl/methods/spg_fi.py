@@ -1,7 +1,7 @@
 """SPG with Fisher importance (SPG-FI), an ablation of SPG: Konishi et al., ICML 2023, arXiv 2306.14775.
 
-The diagonal of the empirical Fisher of each task, brought into [0, 1] tensor by tensor, takes the place of
-SPG's gradients; older heads have no part in it.
+The importance is the diagonal of the empirical Fisher of each task, scaled to [0, 1] tensor by tensor,
+instead of SPG's gradient-based importance. Older heads are not used.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from raycl.training.fit import Fit
 
 
 class SPGFI(SPG):
-    """SPG whose importance is the Fisher information, which is EWC's."""
+    """SPG with the Fisher information, as in EWC, as importance."""
 
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {"method.fisher_batch": 20, "method.fisher_mode": "train"}  # HAT's code, as for EWC
     }
     deviations: ClassVar[Sequence[str]] = (
-        "the Fisher is brought into [0, 1] as SPG does with gradients; the paper does not say how",
+        "the Fisher is scaled to [0, 1] as SPG does with gradients; the paper does not say how",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        """Not SPG's, whose `chi` and `importance_mode` mean nothing here."""
+        """Hyperparameters; SPG's `chi` and `importance_mode` are left out, as they have no meaning here."""
 
         fi_norm: Literal["tanh_std", "max"] = "tanh_std"  # |tanh| of the standardised Fisher, or F / max F
-        fisher_batch: int = 1  # gradients are squared per so many samples; 1 is exact, 20 is HAT's code
-        fisher_mode: Literal["eval", "train"] = "eval"  # dropout off, or on, while it is measured
-        importance_epoch: int | None = None  # as SPG's
-        head_scale: Literal["mean", "none"] = "mean"  # as SPG's
+        fisher_batch: int = 1  # samples averaged before gradients are squared; 1: exact, 20: HAT's code
+        fisher_mode: Literal["eval", "train"] = "eval"  # measure the Fisher without or with dropout
+        importance_epoch: int | None = None  # as in `spg`
+        head_scale: Literal["mean", "none"] = "mean"  # as in `spg`
 
         def __post_init__(self) -> None:
             if self.fisher_batch < 1:
@@ -48,17 +48,18 @@ class SPGFI(SPG):
     config: Config  # type: ignore[assignment]
 
     def importance(self, task: Task, fit: Fit) -> list[Tensor]:
-        """gamma^t in [0, 1] for each parameter of the body, from the Fisher of the training split."""
+        """Return gamma^t in [0, 1] for each parameter of the body, from the Fisher of the training split."""
         dropout = self.config.fisher_mode == "train"
         found = fisher(self.net, task, fit, self.config.fisher_batch, dropout=dropout)
         by_parameter = dict(zip(self.net.parameters(), found, strict=True))
         shares = [_share_of_largest(by_parameter[p]) for p in self.net.body.parameters()]
         if self.config.fi_norm == "max":
             return shares
-        # Squares of small gradients are near the guard of the standard deviation; shares are not.
+        # Squares of small gradients can be as small as the constant that `standardised` adds to the standard
+        # deviation. Dividing by the largest first avoids this.
         return [standardised(share).tanh_().abs_() for share in shares]
 
 
 def _share_of_largest(f: Tensor) -> Tensor:
-    """f / max f, 0 where all are 0."""
+    """Return f / max f, or 0 if all entries are 0."""
     return f / f.max().clamp_min(torch.finfo(f.dtype).tiny)

@@ -1,7 +1,8 @@
 """Supermasks in superposition (SupSup): Wortsman et al., NeurIPS 2020, arXiv 2006.14769.
 
 The network's weights are random and never trained. Each task trains a score per weight, and its mask keeps
-the highest of each layer. What stays of a task is its masks, one bit per weight, and its batch statistics.
+the weights with the highest scores of each layer. The masks, one bit per weight, and the batch statistics are
+stored for each task.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ _IMPRESSLEARN = {"method.backbone_init": "kaiming_normal", "method.head": "share
 
 
 class SupSup(Method):
-    """A mask per task on one frozen backbone, heads included; biases are zero.
+    """A mask per task for one frozen random backbone including the heads; biases are zero.
 
-    Networks with one head for all tasks mask that one. A task that is not learnt yet is answered by the whole
-    backbone.
+    If a network has one head for all tasks, each task masks that head. A task that is not learnt yet is
+    answered by the whole backbone.
     """
 
     keeps_logits = True
-    version: ClassVar[int] = 2  # 2: accuracies are measured again where shared batch statistics move answers
+    version: ClassVar[int] = 2  # 2: accuracies are measured again if shared batch statistics change them
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {"method.density": Float(0.05, 0.9), "fit.lr": Float(1e-3, 1.0, log=True)},
         "prm": {"method.density": Float(0.01, 0.8, log=True), "fit.lr": Float(1e-4, 1e-1, log=True)},
@@ -53,25 +54,27 @@ class SupSup(Method):
     class Config(Method.Config):
         density: Annotated[float, Float(0.01, 0.9, log=True)] = 0.3  # share of ones in each layer
         backbone_init: Literal["signed_constant", "kaiming_normal"] = "signed_constant"
-        score_rank: Literal["abs", "raw"] = "abs"  # what the highest is: of |score|, or of the score
+        score_rank: Literal["abs", "raw"] = "abs"  # rank weights by |score|, or by score
         density_rule: Literal["uniform", "er", "threshold"] = "uniform"  # threshold: score >= 0, no density
-        head: Literal["own", "shared"] = "own"  # weights under the head's mask: the task's, or one for all
+        head: Literal["own", "shared"] = "own"  # weights below the head's mask, per task or for all tasks
         mask_values: MaskValues = "binary"
-        # where a new task's scores start: drawn, or at the mean of the final scores of all tasks before it
+        # Initial scores of a new task: "none" draws them, "mean" uses the mean final scores of earlier tasks.
         start: Literal["none", "mean"] = "none"
-        bank: bool = False  # masks are trained beforehand, side by side, and shared with bases
-        basis_preset: str = "impresslearn_basis_mnist"  # how masks of a bank or of a basis are trained
+        bank: bool = False  # masks are trained beforehand, in parallel, and shared with bases
+        basis_preset: str = "impresslearn_basis_mnist"  # preset for training masks of a bank or a basis
         basis_epochs: int = 0  # 0: as the preset says
-        # which mask answers in evaluation: the given task's, or that of the task a batch is found to be of
+        # The mask used in evaluation: that of the given task, or that of the task inferred for a batch.
         inference: answers.Inference = "given"
-        steps: int = 10  # of inference by gradient
-        probes: bool = False  # measure masks on other tasks, and how they overlap, after the last task
+        steps: int = 10  # steps of inference by gradient
+        probes: bool = False  # after the last task, measure masks on other tasks and their overlap
 
         def __post_init__(self) -> None:
             if not 0 < self.density <= 1:
-                raise ValueError(f"density = {self.density} lies outside 0..1")
+                raise ValueError(f"density = {self.density} must be above 0 and at most 1")
             if self.basis_epochs < 0 or self.steps < 1:
-                raise ValueError(f"basis_epochs = {self.basis_epochs} or steps = {self.steps} is too small")
+                raise ValueError(
+                    f"basis_epochs = {self.basis_epochs} must be at least 0, steps = {self.steps} at least 1"
+                )
             if (self.bank or self.inference != "given" or self.probes) and self.head != "shared":
                 raise ValueError("bank, inference and probes need head = 'shared': one head for all tasks")
 
@@ -91,7 +94,9 @@ class SupSup(Method):
     def make(self) -> None:
         super().make()
         if self._one_head and len(set(self.world.classes)) > 1:
-            raise ValueError(f"head = 'shared' needs tasks of equally many classes, not {self.world.classes}")
+            raise ValueError(
+                f"head = 'shared' needs the same number of classes in all tasks, not {self.world.classes}"
+            )
         if self.config.bank:
             check_statistics(self.net, type(self).__name__)
         with torch.no_grad():
@@ -100,10 +105,10 @@ class SupSup(Method):
                 if layer.bias is not None:
                     layer.bias.zero_()
         self.net.requires_grad_(False)
-        self.scores = nn.ParameterList()  # of the task being learnt, layer by layer
+        self.scores = nn.ParameterList()  # scores of the task being learnt, layer by layer
         self.current: int | None = None  # that task
         self.done: dict[int, BasisMask] = {}  # masks of finished tasks
-        self.mean = Buffers()  # scores of finished tasks, without heads of their own
+        self.mean = Buffers()  # mean scores of finished tasks, without those of separate heads
         self._evaluated: tuple[int, dict[str, Tensor]] | None = None
         self._candidates: Candidates | None = None
 
@@ -112,7 +117,7 @@ class SupSup(Method):
         return self.config.head == "shared" and isinstance(self.net, Heads)
 
     def layers(self, task: int) -> dict[str, Tensor]:
-        """Fixed weights under the masks of `task`, by the name under which the network looks them up."""
+        """Return the fixed weights that `task` masks, by the names that the network uses for this task."""
         weights = weights_of(self.net)
         found = {name: weight for name, weight in weights.items() if not name.startswith("heads.")}
         head = f"heads.{task if len(self.net.heads) > 1 else 0}.weight"
@@ -130,18 +135,18 @@ class SupSup(Method):
         self.finish()
 
     def popped(self, task: int) -> dict[str, Tensor]:
-        """The layers of `task` that have scores and a mask of the task's own."""
+        """Return the layers for which `task` trains scores and has its own mask."""
         return self.layers(task)
 
     def start(self, task: int) -> None:
-        """Draw scores for a task, or take the mean where there is one."""
+        """Draw scores for a task, or use the mean scores for layers that have them."""
         self.current = task
         drawn = [draw_scores(weight) for weight in self.popped(task).values()]
         drawn[: len(self.mean)] = [mean.clone() for mean in self.mean]
         self.scores = nn.ParameterList(drawn)
 
     def finish(self) -> None:
-        """Keep the bits of the masks, and the factors of what they keep; drop the scores."""
+        """Store the bits of the masks, and factors if masks are not binary; discard the scores."""
         assert self.current is not None
         with torch.no_grad():
             masks = self.masks(self.current)
@@ -154,7 +159,7 @@ class SupSup(Method):
         self.current, self.scores = None, nn.ParameterList()
 
     def _remember(self) -> None:
-        """Move the mean towards the scores of the task just learnt."""
+        """Update the mean with the scores of the task just learnt."""
         if self.config.start == "none":
             return
         shared = self.scores if self._one_head or len(self.net.heads) == 1 else list(self.scores)[:-1]
@@ -167,7 +172,7 @@ class SupSup(Method):
         return list(self.scores) if task == self.current else []
 
     def masks(self, task: int) -> list[Tensor]:
-        """One per layer, of the weight's shape; of a finished task from its bits."""
+        """Return one mask per layer, of the weight's shape; a finished task's are made from its bits."""
         weights = list(self.popped(task).values())
         if task in self.done:
             return self.done[task].tensors(weights)
@@ -178,7 +183,7 @@ class SupSup(Method):
         return [mask_of(s, d, rank, rule, values) for s, d in zip(self.scores, densities, strict=True)]
 
     def masked(self, task: int) -> dict[str, Tensor]:
-        """Effective weights by name; made once for a pass of evaluation."""
+        """Return the effective weights by name; evaluation computes them once and caches them."""
         if self.training or torch.is_grad_enabled():
             return self.effective(task)
         if self._evaluated is None or self._evaluated[0] != task:
@@ -186,12 +191,12 @@ class SupSup(Method):
         return self._evaluated[1]
 
     def effective(self, task: int) -> dict[str, Tensor]:
-        """Weights times masks by name."""
+        """Return the weights times the masks, by name."""
         layers = self.popped(task).items()
         return {name: w * mask for (name, w), mask in zip(layers, self.masks(task), strict=True)}
 
     def train(self, mode: bool = True) -> Self:
-        self._evaluated = None  # scores may have moved since
+        self._evaluated = None  # scores may have changed
         return super().train(mode)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
@@ -203,7 +208,7 @@ class SupSup(Method):
         return logits
 
     @property
-    def answers_stay(self) -> bool:  # else an old task may be taken for a new one
+    def answers_stay(self) -> bool:  # inference may take an old task for a new one
         return self.config.inference == "given" and super().answers_stay
 
     @property
@@ -211,11 +216,11 @@ class SupSup(Method):
         return sorted(self.done)
 
     def kept(self, task: int) -> BasisMask:
-        """The mask of a finished task, as a bank would keep it."""
+        """Return the mask of a finished task in the form that a bank stores."""
         return replace(self.done[task], statistics=statistics_of(self.net, task))
 
     def candidates(self) -> Candidates:
-        """The tasks learnt so far as mixtures of masks, for inference."""
+        """Return the tasks learnt so far as mixtures of masks, for inference."""
         if self._candidates is None:
             masks = [self.kept(task) for task in self.learnt]
             self._candidates = answers.candidates_of(self.backbone, masks)
@@ -226,7 +231,10 @@ class SupSup(Method):
         return Backbone(self.net, tuple(self.layers(0)), tuple(self.layers(0).values()))
 
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
-        """How often a batch's task is found; masks on other tasks ("X"), and what they have in common."""
+        """Return how often the task of a batch is inferred correctly, and with `probes` more numbers.
+
+        These are the accuracies of masks on other tasks ("X") and the overlap of masks.
+        """
         diagnostics: dict[str, Any] = {}
         if self.config.inference != "given" and len(self.learnt) > 1:
             diagnostics |= answers.inference_diagnostics(
@@ -240,7 +248,7 @@ class SupSup(Method):
         return diagnostics
 
     def diagnostics(self, task: int) -> dict[str, Any]:
-        """Share of weights that the task's masks keep, and the seconds that a mask of the bank has cost."""
+        """Return the share of weights that the task's masks keep and, for a bank, the seconds of training."""
         masks, about = self.masks(task), self.done[task].about if self.config.bank else {}
         kept = sum(int(mask.count_nonzero()) for mask in masks)
         seconds = {"mask_seconds": about["seconds"]} if about else {}
@@ -250,7 +258,7 @@ class SupSup(Method):
         return sum(w.numel() for task in range(self.world.tasks) for w in self.layers(task).values())
 
     def stored_bytes(self) -> int:
-        """The backbone and the mean once, of each task its bits and factors, and all batch statistics."""
+        """Return the bytes of backbone, mean scores, batch statistics, and each task's bits and factors."""
         backbone = {w for task in range(self.world.tasks) for w in self.layers(task).values()}
         tensors: list[Tensor] = [*backbone, *self.net.buffers(), *self.mean]
         kept = [layer for mask in self.done.values() for layer in (*mask.bits, *mask.values)]

@@ -1,7 +1,8 @@
-"""Task-based accumulated gradients: Malviya, Ravindran and Chandar, CoLLAs 2022, arXiv 2105.05155.
+"""Task-based accumulated gradients (TAG): Malviya, Ravindran and Chandar, CoLLAs 2022, arXiv 2105.05155.
 
-RMSProp whose denominator remembers every task: second moments of the gradients of finished tasks are added to
-those of the present one, the more the further the present gradient points away from theirs.
+TAG is RMSProp with a denominator that depends on all tasks. The second moments of the gradients of finished
+tasks are added to those of the present task, with a weight that is the larger, the more the present gradient
+points away from theirs.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from raycl.space import Choice, Float
 from raycl.tasks import Batch, Update
 from raycl.training.fit import Fit
 
-FIRST, SECOND = 0.9, 0.99  # decay of the moments
+FIRST, SECOND = 0.9, 0.99  # decay rates of the first and second moments
 EPSILON = 1e-8
 
 
 class TAG(Method):
-    """Finetuning by an update rule of its own, in the RMSProp form of the paper.
+    """Finetuning with its own update rule, in the RMSProp form of the paper.
 
-    Of the training settings it takes the learning rate and its schedule; optimiser, momentum, weight decay
-    and clipping do not apply. Putting the best weights back leaves the moments where training ended.
+    The learning rate and its schedule are those of the training settings; optimiser, momentum, weight decay
+    and clipping do not apply. Restoring the best weights does not restore the moments.
     """
 
     ignores: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("optimiser", "momentum", "nesterov", "weight_decay", "clip"), "TAG steps by a rule of its own"
+        ("optimiser", "momentum", "nesterov", "weight_decay", "clip"), "TAG has its own update rule"
     )
     fit_defaults: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "lr_span": 250.0}
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -40,14 +41,14 @@ class TAG(Method):
     deviations: ClassVar[Sequence[str]] = (
         "a tensor that no earlier task moved, such as a new head, takes plain RMSProp steps; "
         "the authors' code divides 0 by 0 there",
-        "the best weights of a task are put back, and the moments stay those of its last step; "
+        "the best weights of a task are restored, while the moments remain those of its last step; "
         "the authors' code keeps the last weights",
-        "the learning rate comes down to 1/250 of its start, as SPG's does, instead of to SPG's 0.001",
+        "the learning rate falls to 1/250 of its initial value, the ratio in SPG, instead of to SPG's 0.001",
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
-        b: Annotated[int, Choice(1, 3, 5, 7)] = 5  # how sharply earlier tasks are weighed
+        b: Annotated[int, Choice(1, 3, 5, 7)] = 5  # sharpness of the weights of earlier tasks
 
         def __post_init__(self) -> None:
             if self.b < 0:
@@ -69,11 +70,11 @@ class TAG(Method):
         self.rule = None
         others = {p for t in range(self.world.tasks) if t != task.index for p in self.net.trainable(t)}
         for p, m, v in zip(tensors, rule.m, rule.v, strict=True):
-            if p in others:  # nobody will ask what moved a head of one task's own
+            if p in others:  # no later task trains a head that belongs to this task alone
                 histories[p].append(m, v)
 
     def step(self, batch: Batch, update: Update) -> Tensor:
-        assert self.rule is not None, "TAG takes its steps inside `learn`"
+        assert self.rule is not None, "`step` of TAG can be called inside `learn` only"
         loss = self.loss(batch)
         loss.backward()
         self.edit_gradients(batch)
@@ -82,11 +83,11 @@ class TAG(Method):
 
 
 class History(nn.Module):
-    """What finished tasks left of the gradients of one tensor of n elements.
+    """Moments of the gradients of one tensor of n elements at the end of each finished task.
 
     Attributes:
-        directions: [tasks, n], the first moments at the end of each task, of norm 1.
-        squares: [tasks, n], the second moments there.
+        directions: first moments [tasks, n], scaled to norm 1.
+        squares: second moments [tasks, n].
     """
 
     directions: Tensor
@@ -101,19 +102,19 @@ class History(nn.Module):
         return len(self.squares)
 
     def append(self, m: Tensor, v: Tensor) -> None:
-        """Freeze a task's moments; one whose gradients were all zero has no direction and leaves nothing."""
+        """Add the moments of a finished task, unless its gradients were all zero and have no direction."""
         norm = m.norm()
         if norm > 0:
             self.directions = torch.cat([self.directions, (m / norm).reshape(1, -1)])
             self.squares = torch.cat([self.squares, v.reshape(1, -1)])
 
     def weights(self, m: Tensor, norm: Tensor, b: float) -> Tensor:
-        """exp(-b cosine of `m` and each finished task's direction), [tasks]."""
+        """Return exp(-b cosine) for the angle of `m` and each finished task's direction, [tasks]."""
         cosines = torch.mv(self.directions, m.reshape(-1)) / norm.clamp_min(torch.finfo(m.dtype).tiny)
         return torch.exp(-b * cosines.clamp_(-1, 1))
 
     def joined(self, m: Tensor, norm: Tensor, v: Tensor, b: float) -> Tensor:
-        """exp(-b) v + sum of weights times squares over finished tasks; v alone where there are none."""
+        """Return exp(-b) v + the sum of weights times squares over finished tasks, or v if there are none."""
         if not len(self):
             return v.clone()
         flat = torch.addmv(v.reshape(-1), self.squares.T, self.weights(m, norm, b), beta=math.exp(-b))
@@ -121,12 +122,13 @@ class History(nn.Module):
 
 
 class Rule:
-    """The steps of one task.
+    """Update rule of TAG with its state for one task.
 
     Attributes:
-        tensors: what is moved, by the gradients in their `grad`; one without a gradient stays as it is.
-        histories: of each tensor.
-        m, v: first and second moments of each tensor, within this task.
+        tensors: tensors to update by the gradients in their `grad`; those without a gradient do not change.
+        histories: history of each tensor.
+        b: hyperparameter b.
+        m, v: first and second moments of each tensor within this task.
     """
 
     def __init__(self, tensors: Sequence[Tensor], histories: Sequence[History], b: float) -> None:
@@ -136,7 +138,7 @@ class Rule:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """theta -= lr g / (sqrt(sum over tasks of a_tau v_tau) + epsilon), without correction of bias."""
+        """Subtract lr g / (sqrt(sum over tasks of a_tau v_tau) + epsilon), without bias correction."""
         live = [i for i, p in enumerate(self.tensors) if p.grad is not None]
         p, m, v = ([tensors[i] for i in live] for tensors in (self.tensors, self.m, self.v))
         g = [tensor.grad for tensor in p if tensor.grad is not None]
@@ -145,7 +147,7 @@ class Rule:
         torch._foreach_mul_(v, SECOND)
         torch._foreach_addcmul_(v, g, g, value=1 - SECOND)
         moments = zip(live, m, torch._foreach_norm(m), v, strict=True)
-        below = [self.histories[i].joined(m_i, norm, v_i, self.b) for i, m_i, norm, v_i in moments]
-        torch._foreach_sqrt_(below)
-        torch._foreach_add_(below, EPSILON)
-        torch._foreach_addcdiv_(p, g, below, value=-lr)
+        divisors = [self.histories[i].joined(m_i, norm, v_i, self.b) for i, m_i, norm, v_i in moments]
+        torch._foreach_sqrt_(divisors)
+        torch._foreach_add_(divisors, EPSILON)
+        torch._foreach_addcdiv_(p, g, divisors, value=-lr)

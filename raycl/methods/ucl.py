@@ -1,7 +1,8 @@
-"""Uncertainty-regularised continual learning: Ahn et al., NeurIPS 2019, arXiv 1905.11614.
+"""Uncertainty-regularised continual learning (UCL): Ahn et al., NeurIPS 2019, arXiv 1905.11614.
 
-A variational network with a mean per weight and one standard deviation per unit. What a unit was certain of
-holds its weights near their means after the previous task; uncertain units are free to move.
+The network is variational, with a mean per weight and one standard deviation per unit. Weights of units with
+a small standard deviation are kept near their means after the previous task; weights of uncertain units are
+free to move.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ from raycl.training.fit import Fit
 
 
 class UCL(Method):
-    """Noise on the weights below the heads while training, their means in evaluation.
+    """Weights below the heads with Gaussian noise in training; evaluation uses their means.
 
-    The network holds the means; sigma = log(1 + exp(rho)), one rho per unit. Biases and heads are ordinary.
+    The network holds the means. Each unit has one rho, with sigma = log(1 + exp(rho)). Biases and heads have
+    no noise.
     """
 
     needs = (Blocks, Heads)
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 100.0}
     deviations: ClassVar[Sequence[str]] = (
-        "trained with SGD, as SPG's paper trains its baselines; the authors train with Adam",
-        "its means are drawn anew, of the variance it asks for, and not the start that other methods share",
+        "training uses SGD, as in SPG's paper for its baselines; the authors use Adam",
+        "its means are drawn anew with the variance that UCL requires, so its initial weights differ from "
+        "those that other methods share",
     )
 
     @dataclass(frozen=True, kw_only=True)
@@ -58,10 +61,10 @@ class UCL(Method):
         names: dict[Tensor, str] = {p: name for name, p in self.net.named_parameters()}
         self.places = [names[block.layer.weight] for block in self.body.blocks]
         self.rho = nn.ParameterList()  # [units] per block
-        self.sigma0: list[float] = []  # per block, at the start
+        self.sigma0: list[float] = []  # initial sigma of each block
         for block in self.body.blocks:
             mu, bias, variance = block.layer.weight, block.layer.bias, 2 / fan(block.layer)
-            bound = math.sqrt(3 * (1 - self.config.ratio) * variance)  # of a uniform draw of that variance
+            bound = math.sqrt(3 * (1 - self.config.ratio) * variance)  # of a uniform distribution
             sigma = math.sqrt(self.config.ratio * variance)
             with torch.no_grad():
                 mu.copy_(torch.empty(mu.shape, device="cpu").uniform_(-bound, bound))
@@ -79,7 +82,7 @@ class UCL(Method):
         return self.net
 
     def _means(self) -> list[nn.Parameter]:
-        """Weight and bias of each block in turn."""
+        """Return the weight and bias of each block, in order."""
         return [p for block in self.body.blocks for p in block.layer.parameters()]
 
     def learn(self, task: Task, fit: Fit) -> None:
@@ -96,7 +99,7 @@ class UCL(Method):
         ]
 
     def sampled(self) -> dict[str, Tensor]:
-        """mu + sigma times standard normal noise, one draw for each weight, by the weight's name."""
+        """Return mu + sigma times standard normal noise, with one draw for each weight, by name."""
         found = {}
         for place, block, rho in zip(self.places, self.body.blocks, self.rho, strict=True):
             mu = block.layer.weight
@@ -114,11 +117,11 @@ class UCL(Method):
         return cross_entropy + self.regulariser() / len(batch)
 
     def regulariser(self) -> Tensor:
-        """Mean term, L1 term (from the second task on) and sigma term, not yet divided by the batch size.
+        """Return mean term, L1 term (from the second task on) and sigma term, not divided by batch size.
 
         a/2 sum (S (mu - mu_old))^2 + sum (s0 mu_old / sigma_old)^2 |mu - mu_old|
         + beta/2 sum (q - log q + sigma^2 - log sigma^2), where q = (sigma / sigma_old)^2, s0 is sigma at the
-        start and a is alpha in the first task, 1 afterwards. Biases count among the mu.
+        start, and a is alpha in the first task and 1 afterwards. Biases are treated like the means mu.
         """
         pull = 0.5 if self.learnt else self.config.alpha / 2
         terms: list[Tensor] = []
@@ -143,21 +146,30 @@ class UCL(Method):
 
 
 def fan(layer: nn.Conv2d | nn.Linear) -> int:
-    """Inputs of a linear layer; outputs times pixels of the kernel of a convolution, as the authors' code."""
+    """Return the number of inputs of a linear layer, or of outputs times kernel pixels of a convolution.
+
+    This is how the authors' code computes it.
+    """
     each = layer.weight[0] if isinstance(layer, nn.Linear) else layer.weight[:, 0]
     return each.numel()
 
 
 def per_unit(values: Tensor, p: Tensor) -> Tensor:
-    """`values` [units], shaped to meet a weight [units, inputs, ...] or a bias [units]."""
+    """Return `values` [units] in a shape that broadcasts to a weight [units, inputs, ...] or bias [units]."""
     return values.view(-1, *[1] * (p.dim() - 1))
 
 
 def strength(p: Tensor, after: Tensor, before: Tensor | None) -> Tensor:
-    """S, which meets `p`: of a weight the larger strength of the two units it joins, of a bias its unit's.
+    """Return S in a shape that broadcasts to `p`.
 
-    `after` [units] and `before` [units of the block below]: s0 / sigma_old. The network's input has strength
-    0. Where a layer reads flattened channels, each channel's strength is repeated over its pixels.
+    A weight has the larger strength of the two units that it connects, a bias the strength of its unit. The
+    network's input has strength 0. If a layer reads flattened channels, each channel's strength is repeated
+    over its pixels.
+
+    Args:
+        p: Weight or bias.
+        after: Strengths s0 / sigma_old [units] of the block.
+        before: Strengths [units] of the previous block, or None for the first block.
     """
     own = per_unit(after, p)
     if p.dim() == 1 or before is None:

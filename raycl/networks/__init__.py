@@ -1,4 +1,7 @@
-"""Networks: a body that makes features, and heads. They know no method; masks attach from outside."""
+"""Networks, each a body that computes features and heads that classify.
+
+A network does not depend on any method; methods attach masks from outside.
+"""
 
 from raycl.networks._norms import TaskNorms
 from raycl.networks.base import Block, Blocks, Heads, Network, PerTaskBatchNorm, Start

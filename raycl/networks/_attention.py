@@ -1,4 +1,4 @@
-"""Attention of one learnt query over a few feature vectors of each sample (Vaswani et al., NeurIPS 2017)."""
+"""Attention of a learnt query over several feature vectors per sample (Vaswani et al., NeurIPS 2017)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Attention(nn.Module):
-    """An encoder layer whose query is the same for all samples: [batch, items, width] to [batch, width].
+    """Encoder layer whose query is the same for all samples; maps [batch, items, width] to [batch, width].
 
-    Multi-head attention of inner width heads * floor(width / heads), then two linear layers, a residual
-    around each, layer norms before both (the query's and the second's input) and at the end.
+    It consists of multi-head attention with inner width heads * floor(width / heads), then two linear layers,
+    with a residual connection around each of these two parts. Layer norms are applied to the query, to the
+    input of the linear layers, and to the output.
     """
 
     def __init__(self, width: int, heads: int, drop: float = 0.1) -> None:
         super().__init__()
         if not 1 <= heads <= width:
-            raise ValueError(f"{heads} heads of attention need as many features, not {width}")
+            raise ValueError(
+                f"attention with {heads} heads needs at least 1 head and as many features as heads; "
+                f"there are {width} features"
+            )
         self.heads, self.drop = heads, drop
         inner = heads * (width // heads)
         self.query, self.key, self.value = (nn.Linear(width, inner, bias=False) for _ in range(3))
@@ -32,10 +36,15 @@ class Attention(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-6) for _ in range(3))
 
     def forward(self, query: Tensor, items: Tensor) -> Tensor:
-        """`query` [width], `items` [batch, items, width]; dropout is on the attention's weights.
+        """Return the attended features [batch, width]; dropout acts on the attention weights.
 
-        Keys and values are linear and the query is one, so the key's matrix is applied to the query and the
-        value's to the weighted mean of the items: its cost does not grow with their number.
+        Keys and values are linear in the items and there is a single query. Therefore the key matrix can be
+        applied to the query, and the value matrix to the weighted mean of the items, so that the cost of both
+        matrices does not grow with the number of items.
+
+        Args:
+            query: [width].
+            items: [batch, items, width].
         """
         q = self.query(self.norms[0](query)).view(self.heads, -1)  # [heads, inner / heads]
         key, value = (layer.weight.view(self.heads, q.shape[1], -1) for layer in (self.key, self.value))
@@ -50,7 +59,7 @@ class Attention(nn.Module):
 
 
 def initialised_on_cpu(make: Callable[[], M]) -> M:
-    """A module with its weights drawn on the CPU, so that they are the same on every device."""
+    """Return a module whose weights were drawn on the CPU, so that they are the same on every device."""
     with torch.device("cpu"):
         module = make()
     return module.to(torch.get_default_device())

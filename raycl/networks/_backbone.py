@@ -1,4 +1,4 @@
-"""A network after the first task, which methods and their variants take over one and the same."""
+"""The state of a network trained on the first task, which several methods and variants can share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from raycl.networks.base import Network
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network after the first task.
+    """Tensors of a network after the first task, and the cost of its training.
 
     Attributes:
-        tensors: of the body and the first head, by name in the network; batch statistics are among them.
-        seconds, epochs, updates: what its training took.
+        tensors: tensors of the body and the first head, by name in the network, including batch statistics.
+        seconds, epochs, updates: duration of the training, its epochs and its updates.
     """
 
     tensors: Mapping[str, Tensor]
@@ -30,7 +30,7 @@ def adopt(net: Network, tensors: Mapping[str, Tensor]) -> None:
     """Load a backbone into a network that may have more heads.
 
     Raises:
-        DamagedArtefact: it is of another network.
+        DamagedArtefact: If the backbone belongs to another network.
     """
     own = net.state_dict()
     wrong = [
@@ -46,7 +46,7 @@ def adopt(net: Network, tensors: Mapping[str, Tensor]) -> None:
 
 
 def state_of(net: Network) -> dict[str, Tensor]:
-    """What a backbone is: the body and the first head."""
+    """Return the tensors that make up a backbone: those of the body and of the first head."""
     return {
         name: tensor.detach().cpu()
         for name, tensor in net.state_dict().items()

@@ -1,7 +1,7 @@
-"""What methods take for granted of a network: each check refuses, in one line, where it does not hold.
+"""Checks of what methods assume about a network; each raises an error of one line if it does not hold.
 
-They look at layers and parameters alone, so that a network on the meta device can be checked when a study is
-planned.
+The checks look at layers and parameters only, so that a network on the meta device can be checked when a
+study is planned.
 """
 
 from __future__ import annotations
@@ -18,52 +18,52 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def check_whole(net: Network, tasks: int) -> None:
-    """There are a body and heads enough, all shapes are known, and what is to be trained lies in them.
+    """Check that the network has a body, enough heads, known shapes and no trained parameter elsewhere.
 
     Raises:
-        UserError: otherwise.
+        UserError: If one of these does not hold.
     """
     body, heads = getattr(net, "body", None), getattr(net, "heads", None)
     if not isinstance(body, nn.Module) or not isinstance(heads, nn.ModuleList):
-        raise _refusal(net, "has to set self.body, a module, and self.heads, an nn.ModuleList")
-    usual = type(net).head in (Network.head, Heads.head)  # else it says itself which head answers
+        raise _refusal(net, "should set self.body to a module and self.heads to an nn.ModuleList")
+    usual = type(net).head in (Network.head, Heads.head)  # otherwise the network itself chooses the head
     if usual and len(heads) < tasks and (isinstance(net, Heads) or len(heads) != 1):
-        wanted = "a head for each of them" + ("" if isinstance(net, Heads) else ", or one for all")
+        wanted = "one head per task" + ("" if isinstance(net, Heads) else ", or one for all tasks")
         raise _refusal(net, f"has {len(heads)} heads for {tasks} tasks; give it {wanted}")
     for name, p in net.named_parameters():
         if is_lazy(p):
-            raise _refusal(net, f"does not know the shape of {name!r}; give the lazy layer its sizes")
+            raise _refusal(net, f"does not define the shape of {name!r}; give the lazy layer its sizes")
     if type(net).trainable not in (Network.trainable, Heads.trainable):
-        return  # it says itself what is trained
+        return  # the network itself chooses what is trained
     inside = set(body.parameters()) | set(heads.parameters())
     for name, p in net.named_parameters():
         if p.requires_grad and p not in inside:
             raise _refusal(
                 net,
-                f"keeps the parameter {name!r} outside of body and heads, where nothing trains it; move it "
-                "into self.body, or freeze it with requires_grad_(False)",
+                f"has the parameter {name!r} outside body and heads, where it is not trained; move it into "
+                "self.body, or freeze it with requires_grad_(False)",
             )
 
 
 def check_split(net: Network, who: str) -> None:
-    """The network answers by `head` of `features`, which is what `who` asks of it.
+    """Check that the network computes its logits as `head` of `features`, because `who` calls these two.
 
     Raises:
-        UserError: it has a `forward` of its own.
+        UserError: If the network has a `forward` of its own.
     """
     if type(net).forward is not Network.forward:
         raise _refusal(
             net,
-            f"has a forward() of its own, which {who} passes by: it asks features() and head(); "
-            "write it there",
+            f"has a forward() of its own, which {who} does not call: it calls features() and head(); "
+            "move the code there",
         )
 
 
 def check_apart(net: Network, who: str) -> None:
-    """Heads share no parameter with each other or with the body.
+    """Check that heads share no parameter with each other or with the body.
 
     Raises:
-        UserError: two of them do.
+        UserError: If a parameter is shared.
     """
     owners: dict[nn.Parameter, str] = {p: f"body.{name}" for name, p in net.body.named_parameters()}
     for task, head in enumerate(net.heads):
@@ -77,29 +77,32 @@ def check_apart(net: Network, who: str) -> None:
 
 
 def check_heads(net: Network, who: str) -> None:
-    """Heads are linear layers.
+    """Check that every head is a linear layer.
 
     Raises:
-        UserError: one is not.
+        UserError: If a head is another module.
     """
     for task, head in enumerate(net.heads):
         if not isinstance(head, nn.Linear):
             kind = type(head).__name__
-            raise _refusal(net, f"has a {kind} for 'heads.{task}'; {who} needs an nn.Linear there")
+            raise _refusal(net, f"has a {kind} as 'heads.{task}'; {who} needs an nn.Linear there")
 
 
 def check_maskable(net: Network, who: str, *, heads: bool = False) -> None:
-    """There are linear layers or convolutions to mask, whose weights are parameters of their own.
+    """Check that the network has linear layers or convolutions to mask, each with a weight of its own.
 
     Args:
-        heads: whether `who` masks the heads as well.
+        net: Network to check.
+        who: Name of the method, for the message.
+        heads: Whether the method masks the heads as well.
 
     Raises:
-        UserError: there are none, or a weight is made of others, or two layers share one.
+        UserError: If there are no such layers, a weight is computed from other tensors, or two layers share
+            a parameter.
     """
     layers = {f"body.{name}".rstrip("."): m for name, m in net.body.named_modules() if _weighs(m)}
     if not layers:
-        raise _refusal(net, f"has no nn.Linear or nn.Conv2d below its heads, and {who} masks nothing else")
+        raise _refusal(net, f"has no nn.Linear or nn.Conv2d below its heads; {who} masks nothing else")
     if heads:
         check_heads(net, who)
         layers |= {f"heads.{task}": head for task, head in enumerate(net.heads)}
@@ -109,8 +112,8 @@ def check_maskable(net: Network, who: str, *, heads: bool = False) -> None:
         if name in layers and not isinstance(layer._parameters.get("weight"), nn.Parameter):
             raise _refusal(
                 net,
-                f"makes the weight of {name!r} out of other tensors (a parametrization or pruning), where "
-                f"the masks of {who} do not reach; take a plain {_plain_name(layer)}",
+                f"computes the weight of {name!r} from other tensors (a parametrization or pruning), which "
+                f"the masks of {who} do not reach; use a plain {_plain_name(layer)}",
             )
         for own, p in layer._parameters.items():
             if p is None:
@@ -123,10 +126,12 @@ def check_maskable(net: Network, who: str, *, heads: bool = False) -> None:
 
 
 def check_chain(net: Network, who: str) -> None:
-    """A chain of blocks: all that is trained below the heads is their layers, each fed by the one before.
+    """Check that the network is a chain of blocks, each block reading the output of the previous one.
+
+    Below the heads, nothing but the layers of the blocks may have parameters.
 
     Raises:
-        UserError: otherwise.
+        UserError: If the network is anything else.
     """
     assert isinstance(net, Blocks)
     seen: dict[nn.Parameter, str] = {}
@@ -134,7 +139,7 @@ def check_chain(net: Network, who: str) -> None:
     for place, block in enumerate(net.body):
         name = f"body.{place}"
         if not isinstance(block, Block):
-            raise _refusal(net, f"has a {type(block).__name__} for {name!r}; {who} needs a chain of Blocks")
+            raise _refusal(net, f"has a {type(block).__name__} as {name!r}; {who} needs a chain of Blocks")
         layer = block.layer
         if reason := altered(layer):
             raise _refusal(net, f"{reason} {name}.layer; {who} needs a plain {_plain_name(layer)} there")
@@ -143,7 +148,7 @@ def check_chain(net: Network, who: str) -> None:
         for own, p in block.named_parameters(name):
             if p not in set(layer.parameters()):
                 raise _refusal(
-                    net, f"has a parameter {own!r} beside the block's layer, which {who} would not protect"
+                    net, f"has a parameter {own!r} outside the block's layer, which {who} would not protect"
                 )
             if p in seen:
                 raise _refusal(net, f"shares {own!r} with {seen[p]!r}; {who} needs layers that share nothing")
@@ -152,47 +157,47 @@ def check_chain(net: Network, who: str) -> None:
             raise _refusal(
                 net,
                 f"feeds {layer.weight.shape[1]} inputs to {name!r} from {before} units; {who} needs each "
-                "block to read the units of the one before",
+                "block to read the units of the previous block",
             )
         before = block.units
 
 
 def check_walked(net: Network, who: str) -> None:
-    """The network is its blocks, one after another, and its blocks are raycl's: `who` runs them itself.
+    """Check that the network only runs plain blocks in sequence, because `who` runs the blocks itself.
 
     Raises:
-        UserError: otherwise.
+        UserError: If `features` or the `forward` of a block is overridden.
     """
     assert isinstance(net, Blocks)
     if type(net).features is not Blocks.features:
-        raise _refusal(net, f"has features() of its own, which {who} passes by: it runs the blocks itself")
+        raise _refusal(net, f"has features() of its own, which {who} does not call: it runs blocks itself")
     for place, block in enumerate(net.blocks):
         if type(block).forward is not Block.forward:
             raise _refusal(
                 net,
-                f"has a {type(block).__name__} for 'body.{place}' with a forward() of its own, which {who} "
-                "passes by; take a plain Block",
+                f"has a {type(block).__name__} as 'body.{place}' with a forward() of its own, which {who} "
+                "does not call; use a plain Block",
             )
 
 
 def check_statistics(net: Network, who: str) -> None:
-    """Batch normalisations have statistics for each task of its own.
+    """Check that batch normalisations keep separate statistics for each task.
 
     Raises:
-        UserError: all tasks share some.
+        UserError: If tasks share running statistics.
     """
     own = {norm for m in net.modules() if isinstance(m, PerTaskBatchNorm) for norm in m.norms}
     for name, module in net.named_modules():
         if module not in own and keeps_statistics(module):
             raise _refusal(
                 net,
-                f"shares the running statistics of {name!r} among its tasks, and {who} keeps some for each; "
-                "take raycl.networks.PerTaskBatchNorm",
+                f"shares the running statistics of {name!r} among its tasks, but {who} needs them separate "
+                "for each task; use raycl.networks.PerTaskBatchNorm",
             )
 
 
 def keeps_statistics(module: nn.Module) -> bool:
-    """Whether it is a normalisation of torch's (batch or instance) that moves running statistics."""
+    """Return whether a module is a batch or instance normalisation of torch with running statistics."""
     return (
         isinstance(module, nn.modules.batchnorm._NormBase)
         and getattr(module, "running_mean", None) is not None
@@ -200,9 +205,12 @@ def keeps_statistics(module: nn.Module) -> bool:
 
 
 def altered(layer: nn.Module) -> str:
-    """What keeps a layer from being a linear layer or convolution as torch made it; "" where nothing does."""
+    """Return why a layer is not an unmodified linear layer or convolution of torch, or "" if it is one.
+
+    The result is the beginning of a message and is followed by the name of the layer.
+    """
     if type(layer) not in (nn.Linear, nn.Conv2d):
-        return "has a " + type(layer).__name__ + " for"
+        return "has a " + type(layer).__name__ + " as"
     if any(getattr(layer, name, None) for name in _HOOKS):
         return "has hooks on"
     if "forward" in layer.__dict__:
@@ -217,7 +225,7 @@ def altered(layer: nn.Module) -> str:
 
 
 def shared_names(net: nn.Module) -> Iterator[tuple[str, str]]:
-    """(further name, first name) of each parameter that a network holds under several."""
+    """Yield (further name, first name) for each parameter that a network holds under several names."""
     first: dict[nn.Parameter, str] = {}
     for name, p in net.named_parameters(remove_duplicate=False):
         if p in first:

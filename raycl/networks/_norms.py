@@ -1,4 +1,4 @@
-"""Batch normalisations whose state is a task's own, while the network around them is shared."""
+"""Batch normalisation with separate state for each task in a network that the tasks share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _AFFINE, _STATISTICS = ("weight", "bias"), ("running_mean", "running_var", "num_
 
 
 class TaskNorms(nn.Module):
-    """A state per task for every batch normalisation of a network, kept beside the network.
+    """State of every batch normalisation of a network for each task, stored outside the network.
 
-    A task's state starts as a copy of the network's own. Mode "frozen" gives tasks no state: they use the
-    network's, whose statistics stay as they are; "stats" gives them running statistics; "affine_stats" also
-    scales and shifts, which are trained.
+    A task's state starts as a copy of the network's own. With mode "frozen" tasks have no state: they use
+    the network's, whose statistics do not change. With "stats" each task has its own running statistics, and
+    with "affine_stats" also its own scales and shifts, which are trained.
 
     Args:
-        net: whose `BatchNorm` layers are meant; not kept as a submodule.
+        net: Network that contains the normalisations; it is not kept as a submodule.
+        mode: What each task has of its own.
     """
 
     def __init__(self, net: nn.Module, mode: Mode) -> None:
@@ -35,7 +36,7 @@ class TaskNorms(nn.Module):
         self.states = nn.ModuleDict()  # by task
 
     def begin(self, task: int, net: nn.Module) -> None:
-        """Give `task` a state of its own, a copy of the network's present one."""
+        """Give `task` its own state, a copy of the network's present one."""
         if self.mode == "frozen" or str(task) in self.states:
             return
         state = nn.Module()
@@ -52,7 +53,10 @@ class TaskNorms(nn.Module):
         self.states[str(task)] = state
 
     def named(self, task: int) -> dict[str, Tensor]:
-        """The task's tensors by the network's names, for `functional_call`; none where it has no state."""
+        """Return the task's tensors by their names in the network, for `functional_call`.
+
+        The result is empty if the task has no state of its own.
+        """
         if str(task) not in self.states:
             return {}
         state = self.states[str(task)]
@@ -65,22 +69,25 @@ class TaskNorms(nn.Module):
         return found
 
     def trainable(self, task: int) -> list[nn.Parameter]:
-        """Scales and shifts of the task, with mode "affine_stats"."""
+        """Return the scales and shifts of the task; there are some with mode "affine_stats" only."""
         return list(self.states[str(task)].parameters()) if str(task) in self.states else []
 
     def statistics(self, task: int) -> list[Tensor]:
-        """Running statistics of the task: what goes back with the weights of a best epoch."""
+        """Return the running statistics of the task; they are restored with the weights of the best epoch."""
         return list(self.states[str(task)].buffers()) if str(task) in self.states else []
 
     def still(self, net: nn.Module) -> None:
-        """With mode "frozen": the network's normalisations into evaluation mode; call it in `train`."""
+        """Put the network's normalisations in evaluation mode if the mode is "frozen".
+
+        A method calls this at the end of its `train`, which would otherwise undo it.
+        """
         if self.mode == "frozen":
             for layer in self.layers:
                 net.get_submodule(layer).train(False)
 
 
 def freeze_statistics(module: nn.Module) -> None:
-    """Normalisations into evaluation mode where they keep statistics, but for those of a task's own."""
+    """Put normalisations with running statistics in evaluation mode, except those with state per task."""
     for child in module.children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm) or keeps_statistics(child):
             child.train(False)

@@ -13,7 +13,7 @@ from raycl.space import Float
 
 
 class AlexNet(Blocks, Heads):
-    """Three convolutions (64, 128, 256) with pooling, two layers of 2048, a head per task."""
+    """Three convolutions (64, 128, 256) with pooling, two layers of 2048 units, and a head per task."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Heads.Config):
@@ -24,7 +24,7 @@ class AlexNet(Blocks, Heads):
 
         def __post_init__(self) -> None:
             if not 0 < self.width <= 16:
-                raise ValueError(f"width = {self.width} lies outside 0..16")
+                raise ValueError(f"width = {self.width} must be above 0 and at most 16")
             check_rates(drop1=self.drop1, drop2=self.drop2)
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What all networks share: features, heads, and blocks whose outputs can be gated."""
+"""Base classes of all networks, and blocks whose outputs can be gated."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from raycl import streams
 
 
 class Network(nn.Module):
-    """``net(x, task)`` gives logits: ``head(features(x), task)``.
+    """Base class of networks; ``net(x, task)`` returns the logits ``head(features(x), task)``.
 
     Attributes:
-        body: everything below the heads.
+        body: module that contains everything below the heads.
         heads: one linear layer per task, or a single one that all tasks share.
     """
 
     version: ClassVar[int] = 1
-    pretrained = False  # its weights, the first head's among them, were given and are not trained
+    pretrained = False  # weights, including the first head's, were loaded, so the first task is not trained
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Settings of the network, dropout rates among them."""
+        """Settings of the network, including dropout rates."""
 
     @classmethod
     def variant(cls, config: Config) -> type[Network]:
-        """The class that these settings make, for a network that comes with heads of several kinds."""
+        """Return the class to build for these settings.
+
+        A network whose settings decide what kind of heads it has returns a different class for each kind.
+        """
         return cls
 
     body: nn.Module
@@ -42,12 +45,12 @@ class Network(nn.Module):
         super().__init__()
 
     def features(self, x: Tensor, task: int = 0) -> Tensor:
-        """[batch, features]; `task` matters only to layers with state per task."""
+        """Return features [batch, features]; only layers with state per task use `task`."""
         h: Tensor = self.body(x)
         return h
 
     def head(self, h: Tensor, task: int) -> Tensor:
-        """Logits [batch, classes of `task`] of features [batch, features]."""
+        """Return logits [batch, classes of `task`] for features [batch, features]."""
         logits: Tensor = self.heads[task if len(self.heads) > 1 else 0](h)
         return logits
 
@@ -55,19 +58,22 @@ class Network(nn.Module):
         return self.head(self.features(x, task), task)
 
     def trainable(self, task: int) -> list[nn.Parameter]:
-        """The body and the head of `task`; heads of other tasks would only decay."""
+        """Return the parameters of the body and of the head of `task`.
+
+        Heads of other tasks are left out, because weight decay would change them.
+        """
         return self._body_and(self.heads[task if len(self.heads) > 1 else 0])
 
     def _body_and(self, head: nn.Module) -> list[nn.Parameter]:
-        """Each parameter once, also where the head shares some with the body."""
+        """Return each parameter once, even if the head shares some with the body."""
         return list(dict.fromkeys([*self.body.parameters(), *head.parameters()]))
 
 
 class Heads(Network):
-    """A network with a head of its own for every task."""
+    """A network with a separate head for every task."""
 
     def make_heads(self, features: int, classes: Sequence[int]) -> None:
-        """One linear layer with bias per task."""
+        """Make one linear layer with bias per task."""
         self.heads = nn.ModuleList(nn.Linear(features, n) for n in classes)
 
     def head(self, h: Tensor, task: int) -> Tensor:
@@ -79,11 +85,11 @@ class Heads(Network):
 
 
 class Block(nn.Module):
-    """Layer, ReLU, dropout, pool, in that order; a gate multiplies what comes out.
+    """A layer followed by ReLU, dropout and pooling, in that order; a gate multiplies the output.
 
     Attributes:
         layer: Conv2d or Linear.
-        units: channels or neurons.
+        units: number of output channels or neurons.
     """
 
     def __init__(
@@ -99,7 +105,7 @@ class Block(nn.Module):
         self.units = layer.weight.shape[0]
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """`gate` [units] multiplies each output unit."""
+        """Return the output of the block, each unit multiplied by its entry of `gate` [units], if given."""
         if self.flatten:
             x = x.flatten(1)
         x = F.dropout(x, self.drop_in, self.training)
@@ -112,29 +118,29 @@ class Block(nn.Module):
 
 
 class Blocks(Network):
-    """A network that is a chain of blocks; ``features(x, gates=[...])`` gates each block's output."""
+    """A network that is a chain of blocks; ``features(x, gates=[...])`` gates the output of each block."""
 
     body: nn.ModuleList
 
     def features(self, x: Tensor, task: int = 0, gates: Sequence[Tensor] | None = None) -> Tensor:
-        """[batch, features]; `gates[i]` [units of block i] multiplies the output of block i."""
+        """Return features [batch, features]; `gates[i]` [units of block i] multiplies block i's output."""
         for i, block in enumerate(self.body):
             x = block(x, None if gates is None else gates[i])
         return x
 
     @property
     def units(self) -> list[int]:
-        """Gated units of each block."""
+        """Number of units of each block that a gate multiplies."""
         return [block.units for block in self.blocks]
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks, in order."""
+        """Blocks in order."""
         return [block for block in self.body if isinstance(block, Block)]
 
 
 class PerTaskBatchNorm(nn.Module):
-    """Batch normalisation without affine parameters and with running statistics of each task's own."""
+    """Batch normalisation without affine parameters and with separate running statistics for each task."""
 
     per_task = True
 
@@ -149,10 +155,10 @@ class PerTaskBatchNorm(nn.Module):
 
 @dataclass(frozen=True)
 class Start:
-    """Builds a network with the initial weights that belong to a seed: `World.build`.
+    """Builder of networks with the initial weights that belong to a seed; it is used as `World.build`.
 
-    Weights are drawn on the CPU, so that they are the same on every device, then moved to torch's default
-    device; torch's generator is left as it was.
+    Weights are drawn on the CPU, so that they are the same on every device, and then moved to torch's default
+    device. The state of torch's generator does not change.
     """
 
     kind: type[Network]
@@ -174,20 +180,20 @@ def check_rates(**rates: float) -> None:
     """Check dropout rates.
 
     Raises:
-        ValueError: one is no share, or leaves nothing.
+        ValueError: If a rate is not in [0, 1).
     """
     for name, rate in rates.items():
         if not 0 <= rate < 1:
-            raise ValueError(f"{name} = {rate} must lie in [0, 1): the share that is dropped")
+            raise ValueError(f"{name} = {rate} must lie in [0, 1): it is the share of units that is dropped")
 
 
 def scaled(units: int, width: float) -> int:
-    """`units` times `width`, at least one."""
+    """Return `units` times `width`, rounded down, but at least one."""
     return max(1, int(units * width))
 
 
 def xavier(layers: Iterable[nn.Module]) -> None:
-    """Xavier-uniform weights and zero biases."""
+    """Draw the weights of linear and convolution layers Xavier-uniformly and set their biases to zero."""
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

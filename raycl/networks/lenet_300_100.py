@@ -1,4 +1,4 @@
-"""LeNet-300-100 without biases, one head for all tasks (ImpressLearn section 3, MNIST)."""
+"""LeNet-300-100 without biases and with one head for all tasks (ImpressLearn section 3, MNIST)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raycl.networks.base import Block, Blocks, Network, scaled
 
 
 class LeNet300100(Blocks):
-    """Two hidden layers of 300 and 100 units and a shared head; no biases, no dropout."""
+    """Two hidden layers of 300 and 100 units and a shared head, without biases and dropout."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Two hidden layers (PRM section 4.1; 2000 units is the default of HAT's and CAT's code)."""
+"""MLP with two hidden layers (PRM section 4.1); 2000 units is the default of HAT's and CAT's code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raycl.space import Float
 
 
 class MLP(Blocks, Heads):
-    """Flatten, dropout, twice (linear, ReLU, dropout), a head per task."""
+    """Dropout on the flattened input, two hidden layers (linear, ReLU, dropout), and a head per task."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Heads.Config):

@@ -1,4 +1,4 @@
-"""ResNet-18 for 32-pixel images with batch statistics per task (ImpressLearn section 3, CIFAR-100)."""
+"""ResNet-18 for 32-pixel images with batch statistics for each task (ImpressLearn section 3, CIFAR-100)."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ class _Residual(nn.Module):
         y = self.norm2(self.conv2(y), task)
         if self.shortcut is None:
             return F.relu(y + x)
-        # Strided by hand: torch 2.15 can crash in the backward pass of a strided 1x1 convolution on a CPU.
+        # The stride is applied by indexing, because torch 2.15 can crash in the backward pass of a strided
+        # 1x1 convolution on a CPU.
         past = self.shortcut(x[:, :, :: self.stride, :: self.stride])
         return F.relu(y + self.norm3(past, task))
 
 
 class ResNet18(Network):
-    """Stem, four stages of two blocks (nf, 2nf, 4nf, 8nf), average pool, one head for all tasks."""
+    """A stem, four stages of two blocks (nf, 2nf, 4nf, 8nf channels), average pooling and a shared head."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Network.Config):
-        nf: int = 20  # channels of the first stage
+        nf: int = 20  # number of channels of the first stage
 
         def __post_init__(self) -> None:
             if self.nf < 1:

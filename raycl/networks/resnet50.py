@@ -1,4 +1,4 @@
-"""ResNet-50 in torchvision's shape (ImpressLearn section 3, ImageNet; KSM section 4, ImageNet-to-Sketch)."""
+"""ResNet-50 as in torchvision (ImpressLearn section 3, ImageNet; KSM section 4, ImageNet-to-Sketch)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _normed(norm: nn.Module, x: Tensor, task: int) -> Tensor:
 
 
 class _Bottleneck(nn.Module):
-    """1x1, 3x3 (which carries the stride), 1x1 to four times as many channels."""
+    """Convolutions 1x1, 3x3 with the stride, and 1x1 to four times as many channels."""
 
     def __init__(self, inputs: int, middle: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -45,18 +45,18 @@ class _Bottleneck(nn.Module):
         y = _normed(self.norm3, self.conv3(y), task)
         if self.shortcut is None:
             return F.relu(y + x)
-        # Strided by hand, as in `resnet18`.
+        # The stride is applied by indexing for the reason given in `resnet18`.
         past = self.shortcut(x[:, :, :: self.stride, :: self.stride])
         return F.relu(y + _normed(self.norm4, past, task))
 
 
 class _Residual(nn.Module):
-    """What every ResNet-50 has below its heads, whatever normalises it; beside a `Network`."""
+    """The part below the heads, with any normalisation; a class inherits it together with `Network`."""
 
     body: nn.Module
 
     def make_body(self, channels: int, base: int, norm: Norm) -> int:
-        """Stem and stages, from `base` channels on; gives the number of features."""
+        """Make the stem, with `base` channels, and the stages; return the number of features."""
         stem = nn.ModuleList([nn.Conv2d(channels, base, 7, 2, padding=3, bias=False), norm(base)])
         stages, inputs = nn.ModuleList(), base
         for stage, blocks in enumerate(_STAGES):
@@ -78,20 +78,20 @@ class _Residual(nn.Module):
 
 
 class ResNet50(_Residual, Network):
-    """Stem with pooling, stages of 3, 4, 6 and 3 bottlenecks, average pool, one head for all tasks.
+    """A stem with pooling, stages of 3, 4, 6 and 3 bottlenecks, average pooling and a shared head.
 
-    With ``norm="affine"`` it is torchvision's network with a head for each task: see `variant`.
+    With ``norm="affine"`` it is torchvision's network with a separate head for each task; see `variant`.
     """
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Network.Config):
         width: float = 1.0  # multiplies the channels of every layer
-        norm: Literal["per_task", "affine"] = "per_task"  # affine: scaled, shifted and shared by all tasks
-        weights: Literal["none", "imagenet"] = "none"  # imagenet: pretrained, from torchvision's file
+        norm: Literal["per_task", "affine"] = "per_task"  # affine: scaled, shifted, shared by all tasks
+        weights: Literal["none", "imagenet"] = "none"  # imagenet: pretrained weights from torchvision's file
 
         def __post_init__(self) -> None:
             if not 0 < self.width <= 4:
-                raise ValueError(f"width = {self.width:g} is outside 0..4")
+                raise ValueError(f"width = {self.width:g} must be above 0 and at most 4")
             if self.weights == "imagenet" and self.norm != "affine":
                 raise ValueError(f"weights = 'imagenet' needs norm = 'affine', not {self.norm!r}")
             if self.weights == "imagenet" and self.width != 1:
@@ -99,7 +99,7 @@ class ResNet50(_Residual, Network):
 
     @classmethod
     def variant(cls, config: Network.Config) -> type[Network]:
-        """With ``norm="affine"`` a `Heads`, because its tasks share everything below their heads."""
+        """Return a `Heads` class for ``norm="affine"``, where tasks share everything below their heads."""
         assert isinstance(config, cls.Config)
         return cls._Affine if config.norm == "affine" else cls
 
@@ -107,14 +107,14 @@ class ResNet50(_Residual, Network):
         self, input_shape: tuple[int, int, int], classes: Sequence[int], config: Config, width: float = 1.0
     ) -> None:
         super().__init__(input_shape, classes, config, width)
-        assert config.norm == "per_task", "built from the class that `variant` gives"
+        assert config.norm == "per_task", "build the class that `variant` returns"
         base = scaled(64, width * config.width)
         features = self.make_body(input_shape[0], base, lambda n: PerTaskBatchNorm(n, len(classes)))
         self.heads = nn.ModuleList([nn.Linear(features, max(classes), bias=False)])
 
-    # Nested, so that the file defines one network and a pickle still finds this one.
+    # The class is nested because a file must define exactly one network, and pickle can still find it here.
     class _Affine(_Residual, Heads):
-        """Scales, shifts and running statistics shared by all tasks, and a head with bias for each."""
+        """ResNet-50 with normalisations that all tasks share and a head with bias for each task."""
 
         def __init__(
             self,
@@ -135,17 +135,19 @@ class ResNet50(_Residual, Network):
             if channels != 3:
                 raise ValueError(
                     f"weights = 'imagenet' needs inputs of 3 channels, not {channels}; "
-                    "digits benchmarks take channels=3"
+                    "digits benchmarks accept channels=3"
                 )
             if width != 1:
                 raise ValueError(
-                    f"weights = 'imagenet' needs the whole width, and the method asks for {width:g} of it; "
+                    f"weights = 'imagenet' needs the whole width, but the method requests {width:g} of it; "
                     "write weights = 'none'"
                 )
-            _weights.resnet50_file()  # must be there; on the meta device, where plans build, that is all
+            # Plans build the network on the meta device, where nothing is loaded, so this call makes a
+            # missing file an error at once.
+            _weights.resnet50_file()
 
         def _load(self) -> None:
-            """torchvision's body, and its head where the first task has ImageNet's 1000 classes."""
+            """Load torchvision's body, and its head if the first task has ImageNet's 1000 classes."""
             head = self.heads[0]
             assert isinstance(head, nn.Linear)
             self.pretrained = head.out_features == _weights.RESNET50_CLASSES

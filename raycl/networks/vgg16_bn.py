@@ -1,4 +1,4 @@
-"""VGG-16 with batch normalisation for small images (KSM section 4, CIFAR-100, after CPG)."""
+"""VGG-16 with batch normalisation for small images, after CPG (KSM section 4, CIFAR-100)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from torch import nn
 
 from raycl.networks.base import Heads, scaled
 
-_STAGES = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)  # a max-pool after each
+_STAGES = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)  # a max-pool follows each stage
 _HIDDEN = (4096, 4096)
 
 
 class VGG16BN(Heads):
-    """Thirteen 3x3 convolutions in five pooled stages, two hidden layers of 4096, a head per task.
+    """Thirteen 3x3 convolutions in five pooled stages, two hidden layers of 4096 units, and a head per task.
 
-    Convolutions have no bias; all tasks share the batch normalisations. There is no dropout.
+    Convolutions have no bias, all tasks share the batch normalisations, and there is no dropout.
     """
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Heads.Config):
-        width: float = 1.0  # multiplies channels and hidden units
+        width: float = 1.0  # multiplies the numbers of channels and hidden units
 
         def __post_init__(self) -> None:
             if not 0 < self.width <= 4:
-                raise ValueError(f"width = {self.width:g} lies outside 0..4; 1 is the paper's network")
+                raise ValueError(
+                    f"width = {self.width:g} must be above 0 and at most 4; 1 is the paper's network"
+                )
 
     body: nn.Sequential
 
@@ -58,25 +60,31 @@ class VGG16BN(Heads):
             inputs = outputs
         self.body = nn.Sequential(*layers)
         _draw(self.body, width)
-        self.make_heads(inputs, classes)  # after the body's draws, so that these do not depend on the tasks
+        self.make_heads(inputs, classes)  # drawn last, so that the body does not depend on the tasks
 
 
 def _undrawn(layer: nn.Module) -> nn.Module:
-    """A layer made on the meta device, with memory: PyTorch's own first weights would only be drawn over."""
+    """Give memory to a layer made on the meta device, and return it.
+
+    This saves the time to draw PyTorch's own initial weights, which `_draw` would overwrite.
+    """
     for name, parameter in list(layer.named_parameters()):
         setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
     return layer
 
 
 def _draw(body: nn.Sequential, width: float) -> None:
-    """First weights: Kaiming normal by fan-out for convolutions, N(0, .01^2 / width) for hidden layers."""
+    """Draw the initial weights of the body.
+
+    They are Kaiming normal by fan-out for convolutions and N(0, .01^2 / width) for hidden layers.
+    """
     for layer in body:
         if any(parameter.is_meta for parameter in layer.parameters()):
-            continue  # nothing to draw, and `normal_` there would first load seconds of PyTorch
+            continue  # there is nothing to draw, and `normal_` would spend seconds on importing PyTorch code
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(layer, nn.Linear):
-            # At width 1 CPG's .01, which KSM takes over. A narrow layer sums over fewer inputs: divided by
-            # sqrt(width), its signal starts at the same level.
+            # At width 1 the standard deviation is CPG's .01, which KSM uses too. A narrower layer sums over
+            # fewer inputs; dividing by sqrt(width) keeps its signal at the same level.
             nn.init.normal_(layer.weight, 0.0, 0.01 / math.sqrt(width))
             nn.init.zeros_(layer.bias)

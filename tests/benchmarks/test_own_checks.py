@@ -168,7 +168,7 @@ def test_equal_pixels_share_a_number() -> None:
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.bool_])
 def test_images_that_would_be_divided_once_more_are_refused(kind: Any) -> None:
-    with pytest.raises(UserError, match=r"ArraySplit: images are .*; wanted: uint8 in 0..255"):
+    with pytest.raises(UserError, match=r"ArraySplit: images are .* but should be uint8 in 0..255"):
         ArraySplit(np.zeros((4, 1, 2, 2), kind), np.arange(4), np.arange(4))
 
 

@@ -170,9 +170,11 @@ def test_where_nothing_is_prepared_a_line_says_what_is(
 
 
 def test_the_identity_of_a_run_is_compared_with_what_is_here(mine: Path, kind: str) -> None:
-    with pytest.raises(UserError, match=r"the data here \(sha256: .*\) are not those of this run \(the pub"):
+    with pytest.raises(UserError, match=r"the data here \(sha256: .*\) differ .* of this run \(the pub"):
         load(registry.recipe(text(kind, mine)), identity={})
-    with pytest.raises(UserError, match=r"the data here \(the published data\) are not those of this run"):
+    with pytest.raises(
+        UserError, match=r"the data here \(the published data\) differ from those of this run"
+    ):
         load("digits_split", identity={"subset": "a few digits"})
 
 

@@ -339,10 +339,10 @@ def test_bases_that_cannot_be_had(benchmark: str, config: dict[str, Any], messag
         ({"k": 0}, "k must be at least 1"),
         ({"basis": "mixed", "k_het": 3}, "k_het and k_hom must be at least 1"),
         ({"k_hom": 3}, "k_het and k_hom are for basis = 'mixed'"),
-        ({"basis": "random", "density_rule": "er"}, "binary and of uniform density"),
-        ({"head": "own"}, "under head = 'shared'"),
+        ({"basis": "random", "density_rule": "er"}, "binary with uniform density"),
+        ({"head": "own"}, "needs head = 'shared'"),
         ({"lamb": -1.0}, "must not be below 0"),
-        ({"density": 0.0}, "density = 0.0 lies outside"),
+        ({"density": 0.0}, "density = 0.0 must be above 0"),
     ],
 )
 def test_settings_that_mean_nothing(config: dict[str, Any], message: str) -> None:
@@ -352,7 +352,7 @@ def test_settings_that_mean_nothing(config: dict[str, Any], message: str) -> Non
 
 def test_a_basis_of_another_size_is_refused() -> None:
     on = toys.benchmark(CLASSES)
-    with pytest.raises(ValueError, match=r"a basis of 5 masks is wanted, and world.inputs\['basis'\] has 2"):
+    with pytest.raises(ValueError, match=r"the basis should have 5 masks, but world.inputs\['basis'\] has 2"):
         make(on, masks=random_basis(start_of(on), 2), k=5)
 
 

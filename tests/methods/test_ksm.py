@@ -220,8 +220,8 @@ def test_the_slope_matters_and_the_binarisation_alone_tells_ours_from_theirs() -
     ("config", "message"),
     [
         ({"slope": 0.0}, "slope = 0.0 must be above 0"),
-        ({"values": "ternary", "soft": False}, "values = 'ternary' has no sigmoid"),
-        ({"values": "ternary"}, "soft = True has no factors"),
+        ({"values": "ternary", "soft": False}, "values = 'ternary' is not possible"),
+        ({"values": "ternary"}, "soft = True cannot be combined"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(config: dict[str, Any], message: str) -> None:

@@ -319,7 +319,7 @@ def test_a_task_not_learnt_is_answered_by_all_weights() -> None:
     packnet.train(False)
     x = on.tasks[2].test.take(slice(None))
     assert facts.same_bits(packnet(x, 2), packnet.net(x, 2))
-    with pytest.raises(AssertionError, match="in their order"):
+    with pytest.raises(AssertionError, match="learn them in order"):
         packnet.begin(2)
 
 

@@ -197,7 +197,7 @@ def test_tasks_learnt_side_by_side_are_the_sequence(on: Benchmark, name: str) ->
 
 
 def test_no_masks_without_a_network(on: Benchmark) -> None:
-    with pytest.raises(AssertionError, match="learn the first task before, or hand over a backbone"):
+    with pytest.raises(AssertionError, match="learn the first task or provide a backbone"):
         toys.learn_one(made("piggyback", on), on, toys.fit(), 1)
 
 
@@ -382,7 +382,7 @@ def test_the_best_epoch_comes_back_with_its_statistics(on: Benchmark, mode: str)
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"soft": True, "values": "ternary"}, "soft = True has no factors for values = 'ternary'"),
+        ({"soft": True, "values": "ternary"}, "soft = True cannot be combined with values = 'ternary'"),
         ({"soft_norm": "absmax"}, "soft_norm = 'absmax' needs soft = True"),
         ({"initial_epochs": -1}, "initial_epochs = -1 must be at least 0"),
         ({"initial": "", "initial_epochs": 3}, "initial_epochs = 3 needs a preset"),

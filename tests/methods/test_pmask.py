@@ -406,7 +406,7 @@ def test_any_network_with_heads_will_do() -> None:
     ("settings", "message"),
     [({"smax": 0.0}, "smax = 0.0"), ({"clamp": -1.0}, "clamp = -1.0"),
      ({"lamb": -1.0}, "lamb = -1.0 must be at least 0"), ({"emb_lr_mult": -2.0}, "emb_lr_mult = -2.0"),
-     ({"granularity": "unit", "mask_bias": False}, "it needs mask_bias = True")],
+     ({"granularity": "unit", "mask_bias": False}, "set mask_bias = True")],
 )  # fmt: skip
 def test_nonsense_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -131,7 +131,7 @@ def test_shared_head() -> None:
     toys.learn(supsup, on, toys.fit(epochs=2, lr=1.0))
     own: Any = toys.method("supsup", on)
     assert own.layers(0)["heads.0.weight"] is not own.layers(1)["heads.1.weight"]
-    with pytest.raises(ValueError, match="equally many classes, not \\(2, 3, 2\\)"):
+    with pytest.raises(ValueError, match="same number of classes in all tasks, not \\(2, 3, 2\\)"):
         toys.method("supsup", toys.benchmark(), head="shared")
 
 
