@@ -29,12 +29,11 @@ from raycl.training.fit import Diverged, Fit
 from raycl.training.schedule import Schedule
 
 Feed: TypeAlias = Callable[[int], Iterable[tuple[Tensor, Tensor, int, int]]]
-"""Function from an epoch to its batches: x [*lead, batch, ...], y [*lead, batch], the index of the batch, and the
-number of batches."""
+"""Function from an epoch to its batches: x [*lead, batch, ...], y [*lead, batch], index, and their number."""
 
 
 class Elementwise:
-    """PyTorch's SGD, RMSprop or Adam on one flat tensor, in place; on a CPU it gives bit-identical results."""
+    """PyTorch's SGD, RMSprop or Adam on one flat tensor, in place; on a CPU its results are bit-identical."""
 
     def __init__(self, config: Fit.Config, masks: Masks) -> None:
         self.config, self.masks = config, masks
