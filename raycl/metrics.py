@@ -388,4 +388,4 @@ RESERVED = frozenset(
         "x_acc",
     }
 )
-"""Names that reports, MLflow and the papers' claims use for other numbers, so that no metric can have them."""
+"""Names that reports, MLflow and the papers' claims use for other numbers; a study's metric cannot have one."""
