@@ -329,7 +329,7 @@ def scale(jobs: int = JOBS) -> list[Line]:
         cells, ended = half["cells"], half["ended"] + full["ended"]
         share = ("--only", f"*/{FIRST}", "--format", "html")
         return [
-            Line(f"jobs of {cells:.0f} cells, which have {full['runs']:.0f} runs", ended, ""),
+            Line(f"jobs of {cells:.0f} cells, with {full['runs']:.0f} finished runs", ended, ""),
             *_costs("first half, table on a terminal", half, half["ended"]),
             *_costs("second half, plain lines", full, ended),
             Line("start of a driver, half of the jobs done", full["resumed"], "s", "under 60"),

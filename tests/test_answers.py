@@ -131,9 +131,7 @@ def test_counts_become_whole_numbers(given: Any) -> None:
 
 @pytest.mark.parametrize("given", [None, -1, 2.5, math.nan, math.inf, True, "3", torch.ones(2), [3], 2**70])
 def test_what_is_no_count_is_refused(given: Any) -> None:
-    with pytest.raises(
-        WrongAnswer, match=r"stored_bytes returned .*; expected an integer of at least 0"
-    ):
+    with pytest.raises(WrongAnswer, match=r"stored_bytes returned .*; expected an integer of at least 0"):
         answers.number(toys_method(), "stored_bytes", given)
 
 
@@ -164,7 +162,11 @@ def detached(self: Any, batch: Batch) -> Tensor:
     [
         ("loss", vectors, r"Wrong.loss returned a tensor of shape \(16,\); expected a single number"),
         ("loss", lambda self, batch: None, "Wrong.loss returned None"),
-        ("loss", lambda self, batch: 0.5, "Wrong.loss returned a float; expected a tensor with a single number"),
+        (
+            "loss",
+            lambda self, batch: 0.5,
+            "Wrong.loss returned a float; expected a tensor with a single number",
+        ),
         ("loss", detached, "Wrong.loss returned a loss that depends on no trainable parameter"),
         (
             "step",

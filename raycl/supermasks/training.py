@@ -61,6 +61,4 @@ def _check(rules: Rules, config: Fit.Config, chunk: int | None) -> None:
             "non-negative scores; set mask_values = 'binary' or density_rule = 'uniform'"
         )
     if chunk is not None and chunk < 1:
-        raise UserError(
-            f"chunk = {chunk} masks at once must be at least 1; leave it out to use all memory"
-        )
+        raise UserError(f"chunk = {chunk} masks at once must be at least 1; leave it out to use all memory")

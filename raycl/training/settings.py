@@ -66,9 +66,7 @@ class Config:
                 f"momentum = {self.momentum} must lie in [0, 1): from 1 on, past gradients never fade"
             )
         if self.nesterov and self.optimiser == "sgd" and not self.momentum:
-            raise ValueError(
-                "nesterov = True needs momentum above 0; set momentum = 0.9 or nesterov = False"
-            )
+            raise ValueError("nesterov = True needs momentum above 0; set momentum = 0.9 or nesterov = False")
 
     def _check_schedule(self) -> None:
         if self.schedule == "plateau" and not 1 < self.factor < math.inf:
