@@ -388,4 +388,4 @@ RESERVED = frozenset(
         "x_acc",
     }
 )
-"""Names that reports, MLflow and the papers' claims use for other numbers; metrics cannot have such a name."""
+"""Names that reports, MLflow and the papers' claims use for other numbers; metrics cannot have such names."""

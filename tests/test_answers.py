@@ -181,7 +181,7 @@ def detached(self: Any, batch: Batch) -> Tensor:
         ("trainable", lambda self, task: [{"lr": 1}], "returned a dict; expected parameters"),
         ("count_parameters", lambda self: None, "Wrong.count_parameters returned None"),
         ("stored_bytes", lambda self: 2.5, "Wrong.stored_bytes returned a float"),
-        ("figures", lambda self, task: {"f": object()}, "Wrong.figures: 'f' is an object"),
+        ("diagnostics", lambda self, task: {"f": object()}, "Wrong.diagnostics: 'f' is an object"),
         ("examine", lambda self, tasks, fit: None, "Wrong.examine returned None"),
     ],
 )

@@ -30,7 +30,7 @@ def test_forgetting_looks_at_learnt_rows_or_at_all() -> None:
     assert metrics.forgetting(a, rows="all") == pytest.approx((0.2 + 0.15) / 2)  # 0.95 before it was learnt
     assert metrics.forgetting_matrix(a).tolist() == [[0, 0, 0], pytest.approx([-0.4, 0, 0]),
                                                      pytest.approx([0.2, -0.2, 0])]  # fmt: skip
-    with pytest.raises(ValueError, match="neither 'learnt' nor 'all'"):
+    with pytest.raises(ValueError, match="should be 'learnt' or 'all'"):
         metrics.forgetting_matrix(a, rows="some")
 
 
