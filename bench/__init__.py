@@ -1,1 +1,1 @@
-"""How fast raycl is on this machine: ``python -m bench``, from a clone of the repository."""
+"""Measurements of the speed of raycl on this machine: ``python -m bench``, in a clone of the repository."""

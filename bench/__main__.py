@@ -1,4 +1,4 @@
-"""The command line: ``python -m bench [NAME]``."""
+"""The command line of the speed measurements, ``python -m bench [NAME]``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from raycl.terminal.ending import ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure one thing, or everything; the exit code is 2 for a name that is not known."""
+    """Run one measurement or all of them, and return the exit code, which is 2 for an unknown name."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measures how fast raycl is on this machine."
+        prog="python -m bench", description="Measure how fast raycl is on this machine."
     )
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", help=f"one of {', '.join(KNOWN)}; by default, all of them"
+        "name", metavar="NAME", nargs="?", help=f"what to measure, one of {', '.join(KNOWN)} (default: all)"
     )
     arguments = parser.parse_args(argv)
     try:
@@ -27,5 +27,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # of the libraries below
+    warnings.simplefilter("ignore")  # warnings come from the libraries that raycl uses
     sys.exit(main())

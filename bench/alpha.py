@@ -1,4 +1,4 @@
-"""How fast masks are combined: the alpha part of an ImpressLearn step, forwards and backwards."""
+"""Speed of combining masks, which is the alpha part of an ImpressLearn step, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDS = 5
 
 
 def alpha() -> list[Line]:
-    """Combining basis masks of LeNet-300-100, against stacked float masks under autograd; density 0.1."""
+    """Compare combining basis masks of LeNet-300-100 to autograd with stacked float masks; density 0.1."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     lines: list[Line] = []
@@ -83,7 +83,7 @@ def _with(k: int) -> list[Line]:
 
 
 def _exact(stacked: list[Tensor], weights: list[Tensor], outside: list[Tensor]) -> Tensor:
-    """The gradient in double precision, written out: <M_i^t * W_i, dL/dV_i>, [K, layers]."""
+    """Compute the gradient <M_i^t * W_i, dL/dV_i> [K, layers] directly, in double precision."""
     columns = [
         masks.flatten(1).double() @ (w.double() * g.double()).flatten()
         for masks, w, g in zip(stacked, weights, outside, strict=True)

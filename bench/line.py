@@ -1,4 +1,4 @@
-"""One measured figure, as it is printed."""
+"""A measured value, as it is printed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Line:
-    """One measured thing: what, how much, and in which unit.
+    """Measured value with its description and unit.
 
     Attributes:
-        goal: what the value should be, as text; "" if there is no goal.
+        what: Description of the value.
+        value: The value.
+        unit: Unit of the value.
+        goal: What the value should be, in words; "" if there is no goal.
     """
 
     what: str

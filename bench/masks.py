@@ -1,4 +1,4 @@
-"""Speed of training basis masks, against edge-popup as it is commonly written in plain PyTorch."""
+"""Speed of training basis masks, compared to edge-popup as it is commonly written in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ DENSITY = 0.1
 
 
 class Case(NamedTuple):
-    """A network on data of its usual shape."""
+    """Network with data of its usual shape."""
 
     network: str
     settings: dict[str, Any]
     shape: tuple[int, int, int]
     batch: int
     optimiser: dict[str, Any]
-    steps: tuple[int, int]  # that are timed in one round: plain, and the loop's
+    steps: tuple[int, int]  # numbers of steps timed in one round: plain PyTorch, and the loop executor
     goal: str
 
 
@@ -60,7 +60,7 @@ CASES = {
 
 
 def masks() -> list[Line]:
-    """Training basis masks, against edge-popup in plain PyTorch; on a GPU, many at once."""
+    """Compare training of basis masks to edge-popup in plain PyTorch; on a GPU, also train many at once."""
     lines: list[Line] = []
     try:
         for name, case in CASES.items():
@@ -81,11 +81,11 @@ def masks() -> list[Line]:
     return lines
 
 
-# --------------------------------------------------------------------------- edge-popup as it is written
+# ------------------------------------------------------------------ edge-popup as it is commonly written
 
 
 class _Popup(torch.autograd.Function):
-    """Sort all scores, write zeros and ones at their indices; gradient straight through."""
+    """Mask made by sorting all scores, with a straight-through gradient."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, density: float) -> Tensor:
@@ -103,7 +103,7 @@ class _Popup(torch.autograd.Function):
 
 
 class Plain(nn.Module):
-    """A network whose layers are masked by their scores."""
+    """Network whose layers are masked by their scores."""
 
     def __init__(self, backbone: Backbone, seed: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Plain(nn.Module):
 
 
 class Samples(Dataset[tuple[Tensor, int]]):
-    """Images one by one through torchvision's transforms."""
+    """Dataset of single images, which pass through torchvision's transforms."""
 
     def __init__(self, split: ArraySplit) -> None:
         self.split = split
@@ -139,7 +139,7 @@ class Samples(Dataset[tuple[Tensor, int]]):
 
 
 def _plain_steps(plain: Plain, case: Case, split: ArraySplit, steps: int) -> float:
-    """Seconds per step."""
+    """Return the seconds per step of plain PyTorch."""
     kind: Any = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam}[case.optimiser["optimiser"]]
     optimiser = kind(plain.parameters(), lr=case.optimiser["lr"])
     batches: Iterator[Any] = iter(DataLoader(Samples(split), batch_size=case.batch, shuffle=True))
@@ -176,7 +176,7 @@ def _fit(case: Case) -> Fit.Config:
 
 
 def _compared(name: str, case: Case, numerics: Numerics) -> list[Line]:
-    """Rates of both in turn, their ratio, and that they compute the same."""
+    """Measure the rates of both implementations alternately, their ratio, and whether their results agree."""
     path = set_numerics(numerics)
     if "oneDNN" not in path:
         path += ": MKL" if torch.backends.mkl.is_available() else ": torch's own products"
@@ -184,7 +184,7 @@ def _compared(name: str, case: Case, numerics: Numerics) -> list[Line]:
     plain, fit = Plain(backbone, 0), _fit(case)
     order = Order(_task(case.shape, steps * case.batch), DENSITY, 0, 0)
     assert isinstance(order.task.train, ArraySplit)
-    _plain_steps(plain, case, order.task.train, 1)  # warm
+    _plain_steps(plain, case, order.task.train, 1)  # warm up
     slow, quick = [], []
     for _ in range(ROUNDS):
         slow.append(_plain_steps(plain, case, order.task.train, plain_steps))
@@ -202,9 +202,10 @@ def _compared(name: str, case: Case, numerics: Numerics) -> list[Line]:
 
 
 def _equality(case: Case) -> tuple[float, int]:
-    """Largest difference of one step's score gradients, relative to the largest; differing mask entries.
+    """Return how much the score gradients of one step differ, and how many mask entries differ.
 
-    In double precision, where nothing but a mistake can make them differ by more than rounding.
+    The first number is the largest absolute difference relative to the largest gradient. Both are computed in
+    double precision, in which only a mistake could cause differences beyond rounding errors.
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -228,13 +229,13 @@ def _equality(case: Case) -> tuple[float, int]:
 
 
 def peak(name: str, what: str) -> None:
-    """Write to stderr, as JSON, by how many KiB a few steps raise this process's peak memory (Linux)."""
+    """Write to stderr, as JSON, by how many KiB a few steps raise the peak memory of this process (Linux)."""
     torch.set_num_threads(1)
     case = CASES[name]
     backbone, task = _backbone(case), _task(case.shape, 2 * case.batch)
     assert isinstance(task.train, ArraySplit)
-    F.linear(torch.ones(8, 8), torch.ones(8, 8))  # libraries are loaded
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again from here
+    F.linear(torch.ones(8, 8), torch.ones(8, 8))  # load the libraries before measuring
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # reset the peak to the present memory
     before = _peak_kib()
     if what == "plain":
         _plain_steps(Plain(backbone, 0), case, task.train, 2)
@@ -253,7 +254,7 @@ def _peak_kib() -> int:
 
 
 def _on_gpu(counts: Sequence[int] = (1, 16, 64, 250)) -> list[Line]:
-    """All at once against one at a time, both on the GPU; samples times masks per second."""
+    """Compare training of many masks at once to one at a time, in samples times masks per second."""
     set_numerics("strict")
     case = CASES["LeNet-300-100"]
     with torch.device("cuda"):

@@ -1,7 +1,7 @@
-"""What a step of a regularised or masked method costs, against a step of finetuning.
+"""Cost of a training step of regularised and masked methods, relative to a step of finetuning.
 
-Times are CPU seconds of this process, which computes on one thread: on a machine that others use as well,
-waiting for a turn does not count.
+Times are CPU seconds of this process, which uses one thread, so that on a shared machine the time during
+which other processes run does not count.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from raycl.training.optimiser import OptimiserUpdate, optimiser_of
 
 TASKS, CLASSES, BATCH = 10, 10, 64
 GOALS = {"SPG": "1.05 or less", "EWC": "1.10 or less", "SI": "1.10 or less", "HAT": "1.15 or less"}
-MASKED = {"Piggyback": "1.10 or less", "KSM": "1.10 or less"}  # on a trained backbone
-MASKS = 10  # tasks whose masks are kept
-SOFT = 0.121  # share of KSM's kernels with a factor, as its printed model size implies
-STEPS = 3  # of one method in one round
-HEADS = 6  # of cross-head importance
+MASKED = {"Piggyback": "1.10 or less", "KSM": "1.10 or less"}  # methods on a trained backbone
+MASKS = 10  # the number of tasks whose masks are stored
+SOFT = 0.121  # the share of KSM's kernels that have a factor, inferred from the model size in the paper
+STEPS = 3  # the number of steps of one method in one round
+HEADS = 6  # the number of heads of SPG's cross-head importance
 SETTINGS: dict[str, Any] = {"epochs": 1, "schedule": "constant", "stop": "never", "lr": 0.01}
 
 
 class Case(NamedTuple):
-    """A network, its input, how often everything is measured, and the methods with their goals."""
+    """Network with its input shape, number of rounds, methods with their goals, and number of tasks."""
 
     network: str
     shape: tuple[int, int, int]
@@ -54,7 +54,7 @@ VGG = Case("vgg16_bn(width=.25)", (3, 32, 32), 11, MASKED, tasks=1 + MASKS)
 
 
 def methods() -> list[Line]:
-    """Steps of regularised and masked methods, against steps of finetuning; and heads together or in turn."""
+    """Compare steps of regularised and masked methods to steps of finetuning, and joint to separate heads."""
     path = "MKL" if torch.backends.mkl.is_available() else "torch's own products"
     numerics = f"{set_numerics('strict')} numerics, {path}, {torch.get_default_dtype()}, torch's dropout"
     lines = [Line(numerics, torch.get_num_threads(), "thread")]
@@ -70,11 +70,11 @@ def methods() -> list[Line]:
 
 
 class _Measured(Exception):
-    """All has been measured; what methods do after training is left out."""
+    """All measurements are done; it is raised to skip what methods do after training."""
 
 
 class _Inside(Fit):
-    """Trains nothing: calls `then` where a method's training would begin, in the state it then has."""
+    """Fit that does not train, but calls `then` at the point at which a method would begin to train."""
 
     def __init__(self, config: Fit.Config, then: Callable[[], None]) -> None:
         super().__init__(config)
@@ -85,7 +85,7 @@ class _Inside(Fit):
 
 
 class _Runner:
-    """A method that has learnt the first task."""
+    """Method that has learnt the first task."""
 
     def __init__(self, kind: type[Method], case: Case) -> None:
         self.method = kind(_world(case), _config(kind))
@@ -107,7 +107,7 @@ class _Runner:
         self.method.learn(task, _Inside(self.config, ready))
 
     def seconds(self, batches: Sequence[Batch]) -> float:
-        """Of a step, the median over the batches."""
+        """Return the median over the batches of the seconds of a step."""
         found = []
         for batch in batches:
             started = time.process_time()
@@ -118,7 +118,7 @@ class _Runner:
 
 
 def _steps(case: Case) -> list[Line]:
-    """Real steps of all methods in turn, while every one of them is in the midst of its second task."""
+    """Measure steps of all methods alternately, while every method is in the middle of its second task."""
     known = {name: goal for name, goal in case.goals.items() if name.lower() in registry.method_names()}
     plain = _Runner(Method, case)
     runners = {name: _Runner(registry.method(name.lower()), case) for name in known}
@@ -129,7 +129,7 @@ def _steps(case: Case) -> list[Line]:
 
     def measure() -> None:
         for number in range(1 + case.rounds):
-            first = number % len(every)  # each comes first in turn
+            first = number % len(every)  # a different method comes first in each round
             seconds = {runner: runner.seconds(batches) for runner in every[first:] + every[:first]}
             if number:  # the first round warms up
                 base.append(seconds[plain])
@@ -152,18 +152,18 @@ def _steps(case: Case) -> list[Line]:
     return lines
 
 
-# ------------------------------------------------------------------------------------- masks that are kept
+# --------------------------------------------------------------------------------------------- stored masks
 
 
 def _kept(name: str, case: Case) -> list[Line]:
-    """Bytes of the masks of `MASKS` tasks as bits, and factors where the method has them, against floats."""
+    """Measure the bytes of the stored masks of `MASKS` tasks, relative to masks of floats."""
     kind = registry.method(name)
     runner = _Runner(kind, case)
     method = runner.method
     assert isinstance(method, Piggyback)
 
     def drawn() -> None:
-        """The share `SOFT` of the real values to below the threshold: without training all are kept."""
+        """Set the share `SOFT` of the real values below the threshold; without training, all are above it."""
         for real in method.real:
             real.data.copy_(torch.where(torch.rand_like(real) < SOFT, 0.0, 1.0))
 
@@ -186,7 +186,7 @@ def _kept(name: str, case: Case) -> list[Line]:
 
 
 def _heads(case: Case) -> list[Line]:
-    """Gradients through `HEADS` heads: one forward pass a batch for all of them, and one for each."""
+    """Compare gradients through `HEADS` heads by one forward pass per batch to one forward pass per head."""
     net, task = _world(case).build(), _task(case, HEADS - 1)
     fit, heads = Fit(Fit.Config(batch=BATCH, **SETTINGS)), range(HEADS)
 
@@ -229,7 +229,7 @@ def _difference(
 
 
 def _task(case: Case, index: int) -> Task:
-    """Noise, a few batches of it."""
+    """Return a task of a few batches of noise."""
     rng = np.random.Generator(np.random.PCG64(index))
     n, channels = STEPS * BATCH, case.shape[0]
     noise = rng.integers(0, 256, (n, *case.shape), dtype=np.uint8)
@@ -240,7 +240,7 @@ def _task(case: Case, index: int) -> Task:
 
 
 def _config(kind: type[Method]) -> Method.Config:
-    """The method's defaults; the first task, which nobody measures, is trained as the others are."""
+    """Return the method's defaults, with the first task, which is not measured, trained like the others."""
     found = fields_of(kind.Config)
     return kind.Config(**({"initial": ""} if "initial" in found else {}))
 

@@ -1,4 +1,4 @@
-"""Processes of their own, in which something is measured."""
+"""The environment of the processes that measurements start."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _HOME = Path(__file__).parent.parent
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, with the folder of `bench` on Python's path."""
+    """Return the environment of this process, with the parent folder of `bench` added to PYTHONPATH."""
     places = [str(_HOME), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}

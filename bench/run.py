@@ -1,6 +1,7 @@
-"""What can be measured, and measuring it.
+"""The list of measurements, and the function that runs them.
 
-Ratios are taken within one run, interleaved, as medians.
+Ratios are medians over alternating measurements within one run, so that they depend little on the load of the
+machine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from bench.line import Line
 from raycl.errors import UserError, nearest
 
-KNOWN = {  # name of a benchmark, which is that of a function: the module that defines it
+KNOWN = {  # name of a measurement, which is also that of its function: module that defines the function
     "start": "start",
     "data": "training",
     "epoch": "training",
@@ -29,36 +30,37 @@ KNOWN = {  # name of a benchmark, which is that of a function: the module that d
 
 
 def function_of(name: str) -> Callable[[], list[Line]]:
-    """The function that measures a benchmark.
+    """Return the function of a measurement.
 
-    Its module is imported when it is asked for, since this process's memory is among the figures.
+    The module of the function is imported only now, because some measurements report the memory of this
+    process.
 
     Raises:
-        UserError: there is no benchmark of that name.
+        UserError: There is no measurement of that name.
     """
     if name not in KNOWN:
-        raise UserError(f"unknown bench {name!r}{nearest(name, KNOWN)} (known: {', '.join(KNOWN)})")
+        raise UserError(f"unknown measurement {name!r}{nearest(name, KNOWN)} (known: {', '.join(KNOWN)})")
     function: Callable[[], list[Line]] = getattr(importlib.import_module(f"bench.{KNOWN[name]}"), name)
     return function
 
 
 def run_benchmarks(name: str | None) -> int:
-    """Run and print one benchmark, or all.
+    """Run one measurement, or all of them, and print the results.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: There is no measurement of that name.
     """
     chosen = [name] if name is not None else list(KNOWN)
-    function_of(chosen[0])  # an unknown name is told before anything is printed
+    function_of(chosen[0])  # raise for an unknown name before anything is printed
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     print(
         f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} CPUs, "
-        "1 thread unless said"
+        "1 thread unless stated otherwise"
     )
-    for benchmark in chosen:
-        function = function_of(benchmark)
-        print(f"{benchmark}: {(function.__doc__ or '').splitlines()[0]}")
+    for measurement in chosen:
+        function = function_of(measurement)
+        print(f"{measurement}: {(function.__doc__ or '').splitlines()[0]}")
         for line in function():
             print(line, flush=True)
     torch.set_num_threads(threads)

@@ -1,8 +1,8 @@
-"""What a study of many jobs costs its driver, played in simulation: everything is real but the training.
+"""Cost of a study of many jobs for its driver, measured in a simulation in which nothing is trained.
 
-Cells, agenda, store on disk, proposals by TPE, the Tune searcher's methods as Tune calls them and the live
-view are those of a study; a worker is replaced by a function that gives back numbers made up from the run's
-key, as the JSON that a worker sends. Ray's own share of a trial is measured by `trials`.
+Cells, agenda, store on disk, proposals by TPE, the methods of the Tune searcher and the live view are those
+of a real study. The workers are replaced by a function that returns numbers derived from the run's key, as
+the JSON that a worker would send. The overhead of Ray itself is measured by `trials`.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from raycl.training.fit import Pulse
 from raycl.wholefiles import publish
 
 JOBS = 20_000
-SLOTS = 16  # runs that are live at once
-TASKS = {  # of each benchmark
+SLOTS = 16  # the number of concurrent runs
+TASKS = {  # the number of tasks of each benchmark
     "digits_split": 5,
     "digits_rotated": 5,
     "digits_permuted(first=1)": 5,
@@ -61,7 +61,7 @@ DOMAINS = {"method": PLAIN, "fit.lr": Float(1e-3, 1, log=True), "fit.weight_deca
 
 
 class Searcher(Protocol):
-    """What Tune calls, as far as it is called here."""
+    """Interface of Ray Tune's searchers, as far as it is used here."""
 
     def suggest(self, trial_id: str) -> Any: ...
 
@@ -71,11 +71,11 @@ class Searcher(Protocol):
 
 
 def study(jobs: int = JOBS) -> Study:
-    """About so many jobs of all kinds.
+    """Return a study of about `jobs` jobs of all kinds.
 
-    A fifth is one grid, 3 % searches of up to 100 trials, 5 % runs on basis masks and the jobs of those, 15 %
-    runs that are made of parts on a backbone; the rest searches of 20 trials as papers have them. Every cell
-    has five final seeds.
+    One fifth of the jobs belongs to one grid, 3 % to searches of up to 100 trials, 5 % are runs on basis
+    masks and the jobs that train these, and 15 % are runs that consist of parts on a backbone. The rest
+    belongs to searches of 20 trials, as in papers. Every cell has five final seeds.
     """
     return Study(
         name="scale",
@@ -139,12 +139,12 @@ def _searches(jobs: int) -> dict[str, dict[str, Any]]:
 
 
 def _of(*words: object) -> float:
-    """A number from 0 to 1, made up from words; always the same."""
+    """Return a number from 0 to 1 that depends only on the arguments."""
     return zlib.crc32("/".join(map(str, words)).encode()) / 2**32
 
 
 def reports(spec: RunSpec) -> tuple[TaskReport, ...]:
-    """What a run of this spec might have measured, as much as a real one does."""
+    """Return simulated reports of a run with this spec, which contain as much as those of a real run."""
     if spec.kind == "pretrain":
         return (_report(spec, 0, [0]),)
     if spec.part is not None:
@@ -173,7 +173,7 @@ def _report(spec: RunSpec, task: int, measured: list[int]) -> TaskReport:
 
 
 def worked(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a worker reports of a job, the outcome last; files that it leaves in the store are left there."""
+    """Return what a worker reports about a job, ending with the outcome, and write its files to the store."""
     store = Path(config["store"])
     if "specs" in config:
         masks = [MaskSpec.from_json(plain) for plain in config["specs"]]
@@ -197,7 +197,7 @@ def worked(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _archive() -> bytes:
-    """A file that can be told from a torn one."""
+    """Return the bytes of a valid zip file, which can be told from a truncated one."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("nothing", b"0" * 1000)
@@ -205,7 +205,7 @@ def _archive() -> bytes:
 
 
 class _Watch:
-    """Adds up the seconds that are spent within it."""
+    """Stopwatch that adds up the seconds spent inside its context."""
 
     def __init__(self) -> None:
         self.seconds = self.cpu = 0.0
@@ -222,10 +222,16 @@ class _Watch:
 def play(
     search: Searcher, jobs: int | None = None, slots: int = SLOTS, seed: int = 0
 ) -> tuple[int, float, float]:
-    """Play jobs, or all, as Tune would with so many slots; they end in random order.
+    """Run jobs as Ray Tune would with a number of slots; they end in random order.
+
+    Args:
+        search: The searcher that provides the jobs.
+        jobs: Number of jobs to run; by default all.
+        slots: Number of concurrent jobs.
+        seed: Seed of the order in which jobs end.
 
     Returns:
-        How many have ended, and the seconds that the driver took for them: by the clock, and of processors.
+        The number of jobs that ended, and the wall and CPU seconds that the driver took for them.
     """
     live: list[tuple[str, dict[str, Any]]] = []
     rng, ended, watch = random.Random(seed), 0, _Watch()
@@ -250,7 +256,7 @@ def play(
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory now, or at most were where the system does not say."""
+    """Return the resident bytes of this process, or their peak where the present value is not available."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except OSError:
@@ -266,7 +272,7 @@ def stretch(
     propose: Proposer,
     terminal: bool,
 ) -> dict[str, float]:
-    """Start a driver on a store as it is, play jobs, or all, and tell what that took."""
+    """Start a driver on an existing store, run `jobs` jobs (or all), and return the costs."""
     wanted = read_study(file)
     cells = cells_of(wanted)
     place = Store(store).open()
@@ -304,12 +310,12 @@ print(json.dumps(stretch(file, store, int(jobs) or None, StudySearch, tpe, termi
 
 
 def scale(jobs: int = JOBS) -> list[Line]:
-    """What a study of 20,000 trivial jobs costs its driver; nothing is trained. Minutes.
+    """Measure the cost of a study of 20,000 simulated jobs for its driver; this takes minutes.
 
-    Drivers are processes of their own; the store is on disk.
+    Each driver runs in a separate process, and the store is on disk.
 
     Args:
-        jobs: about how many.
+        jobs: Approximate number of jobs.
     """
     with tempfile.TemporaryDirectory(prefix="raycl-bench-") as name:
         folder = Path(name)
@@ -319,30 +325,30 @@ def scale(jobs: int = JOBS) -> list[Line]:
         half = _stretch(folder, jobs // 2, terminal=True)
         full = _stretch(folder, 0, terminal=False)
         again = _stretch(folder, 0, terminal=False)
-        assert not again["ended"], "a finished study was played again"
-        cells, played = half["cells"], half["ended"] + full["ended"]
+        assert not again["ended"], "a finished study was run again"
+        cells, ended = half["cells"], half["ended"] + full["ended"]
         share = ("--only", f"*/{FIRST}", "--format", "html")
         return [
-            Line(f"jobs of {cells:.0f} cells, {full['runs']:.0f} runs of their own", played, ""),
+            Line(f"jobs of {cells:.0f} cells, with {full['runs']:.0f} finished runs", ended, ""),
             *_costs("first half, table on a terminal", half, half["ended"]),
-            *_costs("second half, plain lines", full, played),
-            Line("start of a driver, half is done", full["resumed"], "s", "under 60"),
-            Line("start of a driver, all is done", again["resumed"], "s", "under 60"),
-            Line("  of it on a processor", again["resumed_cpu"], "s"),
-            Line("raycl plan, nothing is done", empty, "s"),
-            Line("raycl plan, all is done", _seconds(folder, "plan"), "s"),
+            *_costs("second half, plain lines", full, ended),
+            Line("start of a driver, half of the jobs done", full["resumed"], "s", "under 60"),
+            Line("start of a driver, all jobs done", again["resumed"], "s", "under 60"),
+            Line("  CPU time in it", again["resumed_cpu"], "s"),
+            Line("raycl plan, no jobs done", empty, "s"),
+            Line("raycl plan, all jobs done", _seconds(folder, "plan"), "s"),
             Line("raycl report", _seconds(folder, "report"), "s"),
             Line("raycl report --format csv", _seconds(folder, "report", "--format", "csv"), "s"),
-            Line("raycl report --format html, of one benchmark", _seconds(folder, "report", *share), "s"),
+            Line("raycl report --format html, one benchmark", _seconds(folder, "report", *share), "s"),
         ]
 
 
-def _costs(name: str, of: Mapping[str, float], held: float) -> list[Line]:
-    """What a job costs; `held`: jobs whose results the driver has in memory."""
+def _costs(name: str, found: Mapping[str, float], in_memory: float) -> list[Line]:
+    """Return the costs per job; `in_memory` is the number of jobs whose results the driver has in memory."""
     return [
-        Line(f"{name}: time a job", 1e3 * of["took"] / of["ended"], "ms", "15"),
-        Line("  of it on a processor", 1e3 * of["cpu"] / of["ended"], "ms"),
-        Line("  memory a job", of["grown"] / held / 1e3, "kB", "30"),
+        Line(f"{name}: time per job", 1e3 * found["took"] / found["ended"], "ms", "15"),
+        Line("  CPU time in it", 1e3 * found["cpu"] / found["ended"], "ms"),
+        Line("  memory per job", found["grown"] / in_memory / 1e3, "kB", "30"),
     ]
 
 
@@ -353,7 +359,7 @@ def _stretch(folder: Path, jobs: int, terminal: bool) -> dict[str, float]:
 
 
 def _seconds(folder: Path, command: str, *options: str) -> float:
-    """Wall seconds of a command of raycl's, Python's start included."""
+    """Run a command of raycl, and return its wall seconds, including the start of Python."""
     words = [command, str(folder / "scale.py"), *options, "--store", str(folder / "results")]
     started = time.perf_counter()
     _printed(folder, "-m", "raycl.cli", *words)
@@ -361,7 +367,7 @@ def _seconds(folder: Path, command: str, *options: str) -> float:
 
 
 def _printed(folder: Path, *words: str) -> str:
-    """What a process of Python's prints that is started in a folder."""
+    """Run Python in a folder, and return what it prints."""
     done = subprocess.run(
         [sys.executable, *words],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""How long the command line takes."""
+"""Start-up time of the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.line import Line
 
 
 def start() -> list[Line]:
-    """How long the command line takes to say something."""
+    """Measure how long `raycl --help` takes."""
     command = [sys.executable, "-m", "raycl.cli", "--help"]
     seconds = []
     for _ in range(5):

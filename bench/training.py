@@ -1,4 +1,4 @@
-"""How fast a small network is trained, and what of it is the data pipeline."""
+"""Speed of training a small network, and the share of the data pipeline in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from raycl.training.fit import Fit
 
 
 def _images(n: int) -> ArraySplit:
-    """MNIST's training images where they are prepared, else noise of the same shape."""
+    """Return MNIST's training images if they are prepared, and noise of the same shape otherwise."""
     if sources.status("mnist") == "present":
         images = sources.arrays("mnist")["train_images"][:n]
         labels = sources.arrays("mnist")["train_labels"][:n]
@@ -35,27 +35,27 @@ def _images(n: int) -> ArraySplit:
 
 
 def one_task(n: int) -> Benchmark:
-    """A single task of `n` training images, without validation or test images."""
+    """Return a benchmark of a single task with `n` training images, without validation or test images."""
     split = _images(n)
     empty = ArraySplit(split.images, split.rows[:0], split.y[:0], split.mean, split.std)
     return Benchmark("bench", (Task(0, "mnist", 10, split, empty, empty),), (1, 28, 28))
 
 
 def world_of(benchmark: Benchmark, network: str) -> World:
-    """What a method is given of a benchmark, with a network in its default settings."""
+    """Return the `World` of a benchmark, with a network in its default settings."""
     kind = registry.network(network)
     start = Start(kind, kind.Config(), benchmark.input_shape, benchmark.classes, 0)
     return World(benchmark.input_shape, benchmark.classes, start)
 
 
 def data() -> list[Line]:
-    """The data pipeline's share of a step of LeNet-300-100, batch 128."""
+    """Measure the share of the data pipeline in a step of LeNet-300-100, batch 128."""
     benchmark = one_task(12_800)
     fit = Fit(Fit.Config(batch=128, epochs=1, schedule="constant", stop="never", lr=0.01))
     kind = registry.method("raycl.method:Method")
     method = kind(world_of(benchmark, "lenet_300_100"), kind.Config())
     task = benchmark.tasks[0]
-    fit(method, task)  # warm: imports, and the split made resident
+    fit(method, task)  # warm up: modules are imported, and the split is cached
     whole, feeding = [], []
     for _ in range(7):
         started = time.perf_counter()
@@ -70,8 +70,8 @@ def data() -> list[Line]:
     share = statistics.median(d / w for d, w in zip(feeding, whole, strict=True))
     return [
         Line("one step", statistics.median(whole) / steps * 1e3, "ms"),
-        Line("of it data", statistics.median(feeding) / steps * 1e3, "ms"),
-        Line("share of data", 100 * share, "%", "under 10"),
+        Line("  data pipeline in it", statistics.median(feeding) / steps * 1e3, "ms"),
+        Line("share of the data pipeline", 100 * share, "%", "under 10"),
         Line("take of 128 images", _take_seconds(task.train) * 1e6, "us", "under 100"),
         Line("take of 128 images, permuted", _take_seconds(_permuted(task.train)) * 1e6, "us", "under 100"),
     ]
@@ -84,7 +84,7 @@ def _permuted(split: Split) -> ArraySplit:
 
 
 def _take_seconds(split: Split) -> float:
-    """Median seconds of `take` of 128 rows from all over the split."""
+    """Return the median seconds of `take` for 128 random rows of the split."""
     order, seconds = shuffled(len(split), 0, 1), []
     for _ in range(5):
         for start in range(0, len(split) - 127, 128):
@@ -95,7 +95,7 @@ def _take_seconds(split: Split) -> float:
 
 
 def epoch() -> list[Line]:
-    """One epoch of finetune over MNIST's 60,000 images, batch 64."""
+    """Measure one epoch of finetuning on MNIST's 60,000 images, batch 64."""
     lines = []
     benchmark = one_task(60_000)
     for network, repeats in (("lenet_300_100", 3), ("mlp", 1)):
@@ -107,7 +107,7 @@ def epoch() -> list[Line]:
             (report,) = run_sequence(method, benchmark, fit)
             seconds.append(report.seconds["main"])
         lines.append(
-            Line(f"{network}, first epochs included", 60_000 / statistics.median(seconds), "samples/s")
+            Line(f"{network}, including the first epoch", 60_000 / statistics.median(seconds), "samples/s")
         )
         lines.append(Line("peak memory of the process", report.peak_bytes / 2**20, "MiB"))
     return lines
@@ -134,7 +134,7 @@ for line in sys.stdin:
 
 
 def pair() -> list[Line]:
-    """Two one-thread processes at once against one, LeNet-300-100."""
+    """Compare two one-thread processes at once to a single one, LeNet-300-100."""
     command = [sys.executable, "-c", _WORK, "20"]
     workers = [
         subprocess.Popen(
@@ -147,7 +147,7 @@ def pair() -> list[Line]:
         assert worker.stdout is not None
         return worker.stdout.readline()
 
-    def play(chosen: list[subprocess.Popen[str]]) -> float:
+    def seconds(chosen: list[subprocess.Popen[str]]) -> float:
         started = time.perf_counter()
         for worker in chosen:
             assert worker.stdin is not None
@@ -160,9 +160,9 @@ def pair() -> list[Line]:
     try:
         for worker in workers:
             read(worker)
-        ratios = [2 * play(workers[:1]) / play(workers) for _ in range(5)]
+        ratios = [2 * seconds(workers[:1]) / seconds(workers) for _ in range(5)]
     finally:
         for worker in workers:
             worker.terminate()
             worker.wait()
-    return [Line("throughput of two against one", statistics.median(ratios), "x", "1.8 or more")]
+    return [Line("throughput of two relative to one", statistics.median(ratios), "x", "1.8 or more")]

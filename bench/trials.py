@@ -1,4 +1,4 @@
-"""What Ray Tune costs per trial, and how a bank of masks is trained by several workers."""
+"""Overhead of Ray Tune per trial, and speed of training a bank of masks with several workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from raycl.tune.launch import cluster, run_on_ray
 
 
 def bank() -> list[Line]:
-    """A bank of 64 LeNet masks, trained by one worker and by as many as there are CPUs."""
+    """Compare training of a bank of 64 LeNet masks by one worker to training by two and by one per CPU."""
     lines, alone = [], 0.0
     for workers in sorted({1, 2, os.cpu_count() or 1}):
         with tempfile.TemporaryDirectory(prefix="raycl-bench-") as folder:
@@ -31,29 +31,32 @@ def bank() -> list[Line]:
         lines.append(Line(f"{workers} worker{'s' if workers > 1 else ''}", seconds, "s"))
         if workers > 1:
             goal = "0.6 or less" if workers == 2 else ""
-            lines.append(Line(f"  of one worker's time, with {workers}", seconds / alone, "x", goal))
+            lines.append(Line(f"  time with {workers} workers relative to one", seconds / alone, "x", goal))
     return lines
 
 
 def trials() -> list[Line]:
-    """Overhead of Ray Tune per trivial trial, actors reused; and memory of a worker."""
+    """Measure the overhead of Ray Tune per trivial trial, with reused actors, and the memory of a worker."""
     with tempfile.TemporaryDirectory(prefix="raycl-bench-") as folder:
         registry.load("digits_split")
         first, each, live, peak = trivial_trials(Path(folder))
     return [
-        Line("until the first trial has ended (Ray and worker start)", first, "s"),
-        Line("wall time per trial from then on", each, "s", "under 0.35"),
-        Line("of it inside the trial", live, "s"),
+        Line("time to the end of the first trial, with Ray's start", first, "s"),
+        Line("wall time per trial after that", each, "s", "under 0.35"),
+        Line("  inside the trial", live, "s"),
         Line("peak memory of a worker", peak / 2**20, "MiB"),
     ]
 
 
 def bank_seconds(folder: Path, workers: int, masks: int = 64, epochs: int = 43) -> float:
-    """Seconds from the first job of masks to the last mask, trained by so many workers.
+    """Train a bank of masks, and return the seconds from the start of the first job to the end of the last.
 
     Args:
-        epochs: of each LeNet mask, on the 1,078 digits at 28 pixels: about as many samples as an epoch of
-            46,000 images.
+        folder: Folder of the store.
+        workers: Number of workers.
+        masks: Number of LeNet masks.
+        epochs: Number of epochs for each mask, on the 1,078 digits at 28 pixels; the default makes about as
+            many samples as one epoch of 46,000 images.
     """
     method = {
         "method": "raycl.methods.impresslearn:ImpressLearn",
@@ -87,11 +90,11 @@ def bank_seconds(folder: Path, workers: int, masks: int = 64, epochs: int = 43) 
 
 
 def trivial_trials(folder: Path, many: int = 60) -> tuple[float, float, float, float]:
-    """Play as many trials of one epoch on digits.
+    """Run `many` trials of one epoch on digits.
 
     Returns:
-        Seconds to the end of the first trial, wall seconds per trial from then on (all slots together),
-        mean seconds inside a trial, and peak bytes of a worker.
+        The seconds to the end of the first trial, the wall seconds per trial after that (all slots together),
+        the mean seconds inside a trial, and the peak bytes of a worker.
     """
     study = Study(
         name="bench",
@@ -117,7 +120,7 @@ def trivial_trials(folder: Path, many: int = 60) -> tuple[float, float, float, f
     started = time.perf_counter()
     with cluster(None, None):
         run_on_ray(study, agenda, cells, shipped=False)
-    warm = ended[len(ended) // 4 :]  # the first ones wait for workers that start
+    warm = ended[len(ended) // 4 :]  # the first trials wait for workers to start
     each = (warm[-1] - warm[0]) / (len(warm) - 1)
     live = statistics.mean(float(r.provenance["seconds"]) for r in results[len(results) // 4 :])
     peak = max(report.peak_bytes for r in results for report in r.reports)

@@ -1,11 +1,8 @@
-"""Pure functions of the accuracy matrix A[learnt, tested], and `METRICS`, the table of what reports show.
+"""Metrics of the accuracy matrix A[learnt, tested], and `METRICS`, the table of those that reports show.
 
-An entry that was not measured is NaN, and a metric that needs it is None: absent, never zero. Accuracies
-and transfers are fractions. Names are those of the catalogue.
-
-The functions on noise are the one rule by which the package calls a difference more than noise: it exceeds
-the half-width of its 95 % confidence interval by Student's t at the number of values (seeds, orders) that
-there are. Where nothing can be said, as of a single value, the half-width is None.
+An entry that was not measured is NaN, and a metric that needs such an entry is None: absent, and never zero.
+Accuracies and transfers are fractions. Names are those of the catalogue. When a difference is more than noise
+is decided in `raycl.noise`.
 """
 
 from __future__ import annotations
@@ -23,17 +20,20 @@ from raycl.errors import UserError, nearest, quoted
 Matrix: TypeAlias = NDArray[np.float64]
 
 
-FEWEST = 5  # trials under which their spread has no interval
+FEWEST = 5  # the smallest number of trials for which `ps` has an interval
 
 
-LEVEL = 0.9  # of that interval
+LEVEL = 0.9  # the confidence level of that interval
 
 
-RESAMPLES = 1000
+RESAMPLES = 1000  # the number of bootstrap samples
 
 
 def matrix(rows: Sequence[Mapping[int, float]], tasks: int | None = None) -> Matrix:
-    """[T, T] from one mapping (tested task -> accuracy) per learnt task; NaN where nothing stands."""
+    """Return the matrix A [T, T] from one mapping (tested task -> accuracy) per learnt task.
+
+    Entries that are missing in the mappings are NaN.
+    """
     tasks = tasks or len(rows)
     a = np.full((tasks, tasks), np.nan)
     for learnt, row in enumerate(rows):
@@ -43,50 +43,69 @@ def matrix(rows: Sequence[Mapping[int, float]], tasks: int | None = None) -> Mat
 
 
 def acc(a: ArrayLike) -> float | None:
-    """Mean accuracy after the last task: mean_i A[T, i]."""
+    """Return the mean accuracy after the last task, mean_i A[T, i]."""
     return _mean(_square(a)[-1])
 
 
 def acc_just(a: ArrayLike) -> float | None:
-    """Mean accuracy on each task just learnt: mean_i A[i, i]."""
+    """Return the mean accuracy on each task right after it was learnt, mean_i A[i, i]."""
     return _mean(np.diagonal(_square(a)))
 
 
 def fwt_vs_one(a: ArrayLike, one: ArrayLike) -> float | None:
-    """Forward transfer: mean_i (A[i, i] - beta[i]), beta the accuracy of a network of the task's own."""
+    """Return the forward transfer, mean_i (A[i, i] - beta[i]).
+
+    beta[i] is the accuracy of a separate network that learns task i alone.
+    """
     return _mean(fwt_vs_one_task(a, one))
 
 
 def fwt_vs_one_task(a: ArrayLike, one: ArrayLike) -> Matrix:
-    """[T], A[t, t] - beta[t]."""
+    """Return the forward transfer of each task as [T], A[t, t] - beta[t].
+
+    Raises:
+        ValueError: The numbers of tasks differ.
+    """
     diagonal, beta = np.diagonal(_square(a)), np.asarray(one, float)
     if diagonal.shape != beta.shape:
-        raise ValueError(f"{len(diagonal)} tasks against {beta.shape} reference accuracies")
+        raise ValueError(
+            f"reference accuracies of shape {beta.shape} should be one for each of {len(diagonal)} tasks"
+        )
     difference: Matrix = diagonal - beta
     return difference
 
 
 def bwt(a: ArrayLike) -> float | None:
-    """Backward transfer, divisor T - 1 (SPG): sum_{i<T} (A[T, i] - A[i, i]) / (T - 1); None for T = 1."""
+    """Return the backward transfer with divisor T - 1 (SPG), sum_{i<T} (A[T, i] - A[i, i]) / (T - 1).
+
+    It is None for T = 1.
+    """
     a = _square(a)
     return _mean((a[-1] - np.diagonal(a))[:-1])
 
 
 def bwt_T(a: ArrayLike) -> float | None:
-    """Backward transfer, divisor T (PRM)."""
+    """Return the backward transfer with divisor T (PRM)."""
     a = _square(a)
     return _mean(a[-1] - np.diagonal(a))
 
 
 def forgetting(a: ArrayLike, rows: str = "learnt") -> float | None:
-    """mean_{i<T} (max_{i<=j<T} A[j, i] - A[T, i]); `rows="all"`: the maximum is over all j < T (FACIL)."""
+    """Return the forgetting, mean_{i<T} (max_{i<=j<T} A[j, i] - A[T, i]).
+
+    With ``rows="all"`` the maximum is over all j < T, as in FACIL.
+    """
     return _mean(forgetting_matrix(a, rows)[-1, :-1])
 
 
 def forgetting_matrix(a: ArrayLike, rows: str = "learnt") -> Matrix:
-    """[T, T]: best earlier accuracy on task u minus that after task t, for u < t; 0 elsewhere."""
+    """Return [T, T]: the best earlier accuracy on task u minus that after task t for u < t, and 0 elsewhere.
+
+    Raises:
+        ValueError: `rows` is neither "learnt" nor "all".
+    """
     if rows not in ("learnt", "all"):
-        raise ValueError(f"rows = {rows!r} is neither 'learnt' nor 'all'")
+        raise ValueError(f"rows = {rows!r} should be 'learnt' or 'all'")
     a = _square(a)
     out = np.zeros_like(a)
     for t in range(len(a)):
@@ -96,7 +115,10 @@ def forgetting_matrix(a: ArrayLike, rows: str = "learnt") -> Matrix:
 
 
 def forgetting_ratio(a: ArrayLike, random: ArrayLike, joint: ArrayLike) -> float | None:
-    """HAT's rho after the last task: mean over tasks of (A - A_random) / (A_joint - A_random) - 1."""
+    """Return HAT's rho after the last task, the mean over tasks of (A - A_random) / (A_joint - A_random) - 1.
+
+    It is None if A_joint equals A_random for any task.
+    """
     last = _square(a)[-1]
     random, joint = np.asarray(random, float), np.asarray(joint, float)
     if np.any(joint == random):
@@ -105,25 +127,29 @@ def forgetting_ratio(a: ArrayLike, random: ArrayLike, joint: ArrayLike) -> float
 
 
 def gain_over_ncl(a: ArrayLike, ncl: ArrayLike) -> float | None:
-    """mean_i (A[T, i] - A_ncl[T, i]): what a method gains over sequential finetuning."""
+    """Return the gain of a method over sequential finetuning (NCL), mean_i (A[T, i] - A_ncl[T, i])."""
     return _mean(_square(a)[-1] - _square(ncl)[-1])
 
 
 def ps(accuracies: Sequence[float]) -> float | None:
-    """Parameter sensitivity: standard deviation (ddof 0) of test `acc` over the completed trials (PRM)."""
+    """Return the parameter sensitivity (PRM), the standard deviation (ddof 0) of test `acc` over trials.
+
+    Only trials that were completed count. It is None for fewer than two.
+    """
     return float(np.std(accuracies)) if len(accuracies) > 1 else None
 
 
 def ps_interval(*searches: Sequence[float]) -> tuple[float, float] | None:
-    """Percentile bootstrap interval (B. Efron, Annals of Statistics 7, 1979) of the mean `ps` of searches.
+    """Return a percentile bootstrap interval (B. Efron, Annals of Statistics 7, 1979) of the mean `ps`.
 
-    A resample draws each search's trials anew, from that search; every draw comes from one seed, and the
-    order of the trials does not matter. None if there is no search, or one of fewer than `FEWEST` trials. Of
-    few trials it lies low: a resample of n has (n - 1) / n of their variance.
+    Each argument holds the accuracies of the trials of one search, and each bootstrap sample resamples the
+    trials within each search. The random seed is fixed, and the order of the trials does not matter. The
+    result is None if there are no searches, or any has fewer than `FEWEST` trials. For few trials the
+    interval is biased downwards, because a resample of n trials has (n - 1) / n of their variance on average.
     """
     if not searches or any(len(trials) < FEWEST for trials in searches):
         return None
-    from scipy import stats  # here, because it takes a second to load
+    from scipy import stats  # imported here, because it takes a second to load
 
     def mean_ps(*trials: Matrix, axis: int) -> Matrix:
         spreads: Matrix = np.mean([np.std(each, axis=axis) for each in trials], axis=0)
@@ -142,12 +168,12 @@ def ps_interval(*searches: Sequence[float]) -> tuple[float, float] | None:
 
 
 def std(values: Sequence[float]) -> float | None:
-    """Standard deviation over seeds, ddof 1; None for fewer than two."""
+    """Return the standard deviation over seeds (ddof 1); None for fewer than two values."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Mean of values that are all there; None where there is none, or one is absent."""
+    """Return the mean of the values; None if there are none, or any of them is None."""
     if not values or any(value is None for value in values):
         return None
     return float(np.mean([value for value in values if value is not None]))
@@ -161,12 +187,12 @@ def _mean(values: ArrayLike) -> float | None:
 def _square(a: ArrayLike) -> Matrix:
     out = np.asarray(a, float)
     if out.ndim != 2 or out.shape[0] != out.shape[1] or not len(out):
-        raise ValueError(f"an accuracy matrix is [tasks, tasks], not {out.shape}")
+        raise ValueError(f"an accuracy matrix of shape {out.shape} should have the shape [tasks, tasks]")
     return out
 
 
 INPUTS = ("test", "val", "reference")
-"""What a metric's function may receive, in `Metric.inputs`."""
+"""Names in `Metric.inputs` of the arrays that a metric's function may receive."""
 
 
 LONGEST_NAME = 40  # characters
@@ -174,31 +200,34 @@ LONGEST_NAME = 40  # characters
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of one final run, computed from its accuracy matrices.
+    """Metric of a final run, computed from its accuracy matrices.
 
-    `METRICS` holds those of raycl; a study adds its own with ``Study(metrics=[Metric(...)])``. A metric is
-    computed from stored results and is in no run's key, so it can be added to a study that has been run.
+    `METRICS` contains the metrics of raycl, and a study adds its own by ``Study(metrics=[Metric(...)])``. A
+    metric is computed from stored results and is not part of the key of a run, so it can be added to a study
+    that has already been run.
 
     Example:
         ``Metric("worst", lambda a: a[-1].min(), "lowest final accuracy of a task, min_i A[T, i]")``
 
     Attributes:
-        name: letters, digits and underscores, at most 40.
-        function: receives an array for each of `inputs`, as positional arguments, and gives a number, or None
-            or NaN where there is none. The arrays are copies in float64, and accuracies are fractions.
-        definition: one line, printed under "What the numbers mean".
-        inputs: "test", "val" for the matrix A [T, T] of accuracies on test or validation, rows = tasks
-            learnt, columns = tasks tested, NaN where nothing was measured; "reference" for the accuracies [T]
-            on each task of a network of the task's own (method `one`), of the same seed. Where the study has
-            no such run, or one of another number of tasks, the metric is absent, and its function is not
-            called.
-        signed: whether it is a difference, written with its sign.
-        unit: how it is written, one of `raycl.units.UNITS`; its value is in fractions or counts.
-        main: whether the main table of a report has a column for it; otherwise "More numbers" has one.
-        blank_for_reference: whether it says nothing of the reference method, which learns each task with a
-            network of its own and so forgets nothing; tables then leave it blank.
-        tracked: what MLflow has of it: the "end" of a run, or its "curve" too, with a value after each task
-            computed from the tasks so far, or "" for nothing.
+        name: Name of at most 40 letters, digits and underscores.
+        function: Function that receives one array for each of `inputs`, as positional arguments, and returns
+            a number, or None or NaN if the metric is undefined. The arrays are copies in float64, and
+            accuracies are fractions.
+        definition: Definition in one line, which is printed under "What the numbers mean".
+        inputs: Names of the arrays. "test" and "val" stand for the matrix A [T, T] of accuracies on test and
+            validation data; its rows are the learnt tasks, its columns are the tested tasks, and entries that
+            were not measured are NaN. "reference" stands for the accuracies [T] of separate networks that
+            each learn one task (method `one`), with the same seed. If the study does not have such a run, or
+            its number of tasks differs, the function is not called, and the metric is absent.
+        signed: Whether the metric is a difference, which is written with its sign.
+        unit: Unit in which the metric is written, one of `raycl.units.UNITS`; the value itself is a fraction
+            or a count.
+        main: Whether the metric has a column in the main table of a report, instead of in "More numbers".
+        blank_for_reference: Whether tables leave the metric blank for the reference method, which learns
+            each task with a separate network and so forgets nothing.
+        tracked: What MLflow records: the value at the "end" of a run; its "curve" as well, which has a value
+            after each task, computed from the tasks so far; or "" for nothing.
     """
 
     name: str
@@ -221,16 +250,16 @@ class Metric:
         place = f"Metric({name[:LONGEST_NAME]!r})"
         if len(name) > LONGEST_NAME or name.endswith("_std"):
             raise UserError(
-                f"{place}: take a name of at most {LONGEST_NAME} characters that does not end in _std, as "
+                f"{place}: choose a name of at most {LONGEST_NAME} characters that does not end in _std, as "
                 "columns of standard deviations do"
             )
         if not callable(self.function):
             raise UserError(
-                f"{place}: function = {quoted(self.function)} is no function, such as lambda a: ..."
+                f"{place}: function = {quoted(self.function)} should be a function, such as lambda a: ..."
             )
         if not isinstance(self.definition, str) or not self.definition.strip():
             raise UserError(
-                f"{place}: definition = {quoted(self.definition)} should say in a line what it is"
+                f"{place}: definition = {quoted(self.definition)} should define the metric in one line"
             )
         self._check_options(place)
 
@@ -242,7 +271,7 @@ class Metric:
         for field, value, known in [*asked, ("tracked", self.tracked, ("curve", "end", ""))]:
             if not isinstance(value, str) or value not in known:
                 raise UserError(
-                    f"{place}: {field}: {quoted(value)} is none of {', '.join(map(repr, known))}"
+                    f"{place}: {field}: {quoted(value)} should be one of {', '.join(map(repr, known))}"
                     f"{nearest(value, known)}"
                 )
         for field in ("signed", "main", "blank_for_reference"):
@@ -261,7 +290,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "fwt_vs_one",
         fwt_vs_one,
-        "forward transfer, mean_i (A[i, i] - b[i]); b[i] is a network of the task's own, same seed",
+        "forward transfer, mean_i (A[i, i] - b[i]); b[i] is that of a separate network for task i, same seed",
         inputs=("test", "reference"),
         signed=True,
         main=True,
@@ -292,16 +321,16 @@ METRICS: tuple[Metric, ...] = (
         tracked="curve",
     ),
 )
-"""In the order of the columns of a report in csv."""
+"""The metrics of raycl, in the order of the columns of a csv report."""
 
 
 def all_metrics(own: Sequence[Metric] = ()) -> tuple[Metric, ...]:
-    """Those of raycl, then a study's own."""
+    """Return the metrics of raycl, followed by those of a study."""
     return (*METRICS, *own)
 
 
 def metric_named(name: str, own: Sequence[Metric] = ()) -> Metric | None:
-    """The metric of that name, None where there is none."""
+    """Return the metric of that name, or None if there is none."""
     return next((metric for metric in all_metrics(own) if metric.name == name), None)
 
 
@@ -359,4 +388,4 @@ RESERVED = frozenset(
         "x_acc",
     }
 )
-"""Names that reports, MLflow and the papers' claims give to other numbers: no metric of a study has them."""
+"""Names that reports, MLflow and the papers' claims use for other numbers; metrics cannot have such names."""

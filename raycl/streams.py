@@ -1,7 +1,8 @@
-"""Named random streams: every draw of a run comes from one, so nothing shifts when something is added.
+"""Named random streams, from which all random numbers of a run are drawn.
 
-A stream is named by (seed, purpose, task, fit, epoch). Two methods that use the same names see the same
-batches; a method that measures a Fisher in between moves no later draw of its own.
+A stream is named by (seed, purpose, task, fit, epoch). Since streams are independent of each other,
+additional draws from one do not change the numbers of any other: two methods that use the same names see the
+same batches, and a method that estimates a Fisher matrix between two tasks does not change its later batches.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Purpose: TypeAlias = Literal["init", "split", "order", "dropout", "augment", "me
 
 
 def seed_of(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch: int = -1) -> int:
-    """A 63-bit integer that depends on nothing but the stream's name (SHA-256, the same everywhere)."""
+    """Return a 63-bit seed that depends only on the stream's name, by SHA-256, on every machine alike."""
     assert purpose in get_args(Purpose), purpose
     name = f"raycl/{seed}/{purpose}/{task}/{fit}/{epoch}".encode()
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
@@ -26,17 +27,17 @@ def seed_of(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoc
 def numpy_generator(
     seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch: int = -1
 ) -> np.random.Generator:
-    """The stream as a NumPy generator: orders, splits, subsets."""
+    """Return the stream as a NumPy generator, for orders, splits and subsets."""
     return np.random.Generator(np.random.PCG64(seed_of(seed, purpose, task, fit, epoch)))
 
 
 def reseed(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch: int = -1) -> None:
-    """Let torch's own generators (all devices) draw from the stream from here on: dropout, initial scores.
+    """Seed PyTorch's global generators on all devices from the stream, for dropout and initial scores.
 
-    Python's and NumPy's too, which no method of raycl's draws from: in a user's method they would go on from
-    where the run before this one left them, or from anywhere in a new process.
+    The global generators of Python and NumPy are seeded as well. The methods of raycl do not use them, but in
+    a user's method they would otherwise continue from where the previous run of the process left them.
     """
     number = seed_of(seed, purpose, task, fit, epoch)
     torch.manual_seed(number)
     random.seed(number)
-    np.random.seed(number % 2**32)  # noqa: NPY002 - it is the one that is meant
+    np.random.seed(number % 2**32)  # noqa: NPY002 - the global generator is meant

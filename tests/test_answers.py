@@ -87,7 +87,7 @@ for _ in range(50):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"f": Colour.RED}, "'f' is a tests.test_answers.Colour, which is no plain value"),
+        ({"f": Colour.RED}, "'f' is a tests.test_answers.Colour, which is not a plain value"),
         ({"f": Pair()}, "'f' is a tests.test_answers.Pair"),
         ({"f": {1, 2}}, "'f' is a set"),
         ({"f": b"x"}, "'f' is a bytes"),
@@ -100,20 +100,20 @@ for _ in range(50):
         ({"f": np.datetime64("2020-01-01")}, "'f' is a numpy.datetime64"),
         (
             {"f": torch.ones(2, device="meta")},
-            "torch tensor of float32, shape .2,. that has no plain numbers",
+            "torch tensor of float32, shape .2,. that cannot be converted to numbers",
         ),
-        ({"f": torch.ones(2).to_sparse()}, "that has no plain numbers"),
+        ({"f": torch.ones(2).to_sparse()}, "that cannot be converted to numbers"),
         ({"f": Loop()}, "contains itself"),
         ({"f": deep}, "is nested deeper than 20 levels"),
-        ({"f": 10**30}, "is a whole number of more than 64 bits"),
-        ({"f": torch.zeros(10**6)}, "is too much: the figures of a task hold 100000 values at most"),
-        ({"f": "x" * 10**8}, "is too much"),
-        ({"f": {1: 2, "1": 3}}, "'f' has two keys that read '1'"),
-        ({(1, 2): 3}, "its answer has a tuple for a key"),
-        ({"f": {None: 3}}, "'f' has nothing .None. for a key"),
-        (None, r"Finetune.figures gave back nothing \(None\); a dictionary of plain values is expected"),
-        ([1], "gave back a list"),
-        (3, "gave back an int"),
+        ({"f": 10**30}, "is an integer of more than 64 bits"),
+        ({"f": torch.zeros(10**6)}, "is too large: the diagnostics of a task may hold at most 100000 values"),
+        ({"f": "x" * 10**8}, "is too large"),
+        ({"f": {1: 2, "1": 3}}, "'f' has two keys that both become '1'"),
+        ({(1, 2): 3}, "its return value has a tuple as a key"),
+        ({"f": {None: 3}}, "'f' has None as a key"),
+        (None, "Finetune.figures returned None; expected a dictionary of plain values"),
+        ([1], "returned a list"),
+        (3, "returned an int"),
     ],
 )
 def test_what_is_no_plain_value_is_named(given: Any, said: str) -> None:
@@ -131,9 +131,7 @@ def test_counts_become_whole_numbers(given: Any) -> None:
 
 @pytest.mark.parametrize("given", [None, -1, 2.5, math.nan, math.inf, True, "3", torch.ones(2), [3], 2**70])
 def test_what_is_no_count_is_refused(given: Any) -> None:
-    with pytest.raises(
-        WrongAnswer, match=r"stored_bytes gave back .*; a whole number of at least 0 is expected"
-    ):
+    with pytest.raises(WrongAnswer, match=r"stored_bytes returned .*; expected an integer of at least 0"):
         answers.number(toys_method(), "stored_bytes", given)
 
 
@@ -162,25 +160,29 @@ def detached(self: Any, batch: Batch) -> Tensor:
 @pytest.mark.parametrize(
     ("verb", "answer", "said"),
     [
-        ("loss", vectors, r"Wrong.loss gave back a tensor of shape \(16,\); one number is expected"),
-        ("loss", lambda self, batch: None, r"Wrong.loss gave back nothing \(None\)"),
-        ("loss", lambda self, batch: 0.5, "Wrong.loss gave back a float; a tensor of one number is expected"),
-        ("loss", detached, "Wrong.loss gave back a number that depends on no parameter that learns"),
+        ("loss", vectors, r"Wrong.loss returned a tensor of shape \(16,\); expected a single number"),
+        ("loss", lambda self, batch: None, "Wrong.loss returned None"),
+        (
+            "loss",
+            lambda self, batch: 0.5,
+            "Wrong.loss returned a float; expected a tensor with a single number",
+        ),
+        ("loss", detached, "Wrong.loss returned a loss that depends on no trainable parameter"),
         (
             "step",
             lambda self, batch, update: torch.ones(16),
-            r"Wrong.step gave back a tensor of shape \(16,\)",
+            r"Wrong.step returned a tensor of shape \(16,\)",
         ),
-        ("step", lambda self, batch, update: None, "Wrong.step gave back nothing"),
-        ("validation_loss", vectors, r"Wrong.validation_loss gave back a tensor of shape"),
-        ("trainable", lambda self, task: None, "Wrong.trainable gave back nothing"),
-        ("trainable", lambda self, task: [1], "Wrong.trainable gave back an int; parameters are expected"),
-        ("trainable", lambda self, task: self.named_parameters(), "gave back names with parameters"),
-        ("trainable", lambda self, task: [{"lr": 1}], "gave back a dict; parameters are expected"),
-        ("count_parameters", lambda self: None, "Wrong.count_parameters gave back nothing"),
-        ("stored_bytes", lambda self: 2.5, "Wrong.stored_bytes gave back a float"),
-        ("figures", lambda self, task: {"f": object()}, "Wrong.figures: 'f' is an object"),
-        ("examine", lambda self, tasks, fit: None, "Wrong.examine gave back nothing"),
+        ("step", lambda self, batch, update: None, "Wrong.step returned None"),
+        ("validation_loss", vectors, r"Wrong.validation_loss returned a tensor of shape"),
+        ("trainable", lambda self, task: None, "Wrong.trainable returned None"),
+        ("trainable", lambda self, task: [1], "Wrong.trainable returned an int; expected parameters"),
+        ("trainable", lambda self, task: self.named_parameters(), "returned pairs of names and parameters"),
+        ("trainable", lambda self, task: [{"lr": 1}], "returned a dict; expected parameters"),
+        ("count_parameters", lambda self: None, "Wrong.count_parameters returned None"),
+        ("stored_bytes", lambda self: 2.5, "Wrong.stored_bytes returned a float"),
+        ("diagnostics", lambda self, task: {"f": object()}, "Wrong.diagnostics: 'f' is an object"),
+        ("examine", lambda self, tasks, fit: None, "Wrong.examine returned None"),
     ],
 )
 def test_a_wrong_answer_names_method_verb_and_remedy(verb: str, answer: Any, said: str) -> None:
@@ -194,10 +196,10 @@ def test_a_wrong_answer_names_method_verb_and_remedy(verb: str, answer: Any, sai
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda self, x, task: None, r"Wrong.forward gave back nothing \(None\) for \d+ samples"),
+        (lambda self, x, task: None, r"Wrong.forward returned None for \d+ samples"),
         (lambda self, x, task: self.net(x, task)[:, 0], r"a tensor of shape \(\d+,\)"),
         (lambda self, x, task: self.net(x, task).T, r"a tensor of shape \(\d, \d+\)"),
-        (lambda self, x, task: self.net(x, task)[:, :1], "of a task of 2 classes; logits"),
+        (lambda self, x, task: self.net(x, task)[:, :1], "of a task with 2 classes; expected logits"),
         (lambda self, x, task: self.net(x, task)[:1], "for 24 samples"),
     ],
 )

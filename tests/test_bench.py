@@ -68,7 +68,7 @@ def test_an_unknown_name_is_one_line_and_exit_code_2(
     assert main([name]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
-    assert said.err.startswith(f"raycl: unknown bench {name!r}") and hint in said.err
+    assert said.err.startswith(f"raycl: unknown measurement {name!r}") and hint in said.err
 
 
 def test_processes_find_bench_and_what_was_on_the_path_before(
@@ -89,7 +89,7 @@ def test_it_is_a_command_of_a_clone_and_no_part_of_the_package() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench", "epok"], cwd=HOME, env=os.environ, capture_output=True, text=True
     )
-    assert done.returncode == 2 and "unknown bench 'epok'" in done.stderr
+    assert done.returncode == 2 and "unknown measurement 'epok'" in done.stderr
     settings = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
     folders = [path.parent.name for path in HOME.glob("*/__init__.py")]
     packed = {name for name in folders if any(fnmatch.fnmatch(name, p) for p in settings["include"])}

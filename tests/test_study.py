@@ -159,7 +159,7 @@ class TestPrecedence:
         assert (cell.settings["net.drop1"].value, cell.settings["net.drop2"].value) == (0.4922, 0.4847)
         assert cell.search is None  # finetune has nothing else to vary
         text = complaint(preset="spg+spg_dropout")
-        assert "preset 'spg_dropout' is of other benchmarks than 'digits_split'" in text
+        assert "preset 'spg_dropout' is for other benchmarks than 'digits_split'" in text
 
     def test_a_domain_of_a_preset_leaves_the_value_for_where_nothing_is_searched(self) -> None:
         cell = only_cell(methods={"supsup": {}}, preset="spg", search=None)

@@ -1,1 +1,1 @@
-"""Analyses of trained masks: they measure, train next to nothing, and leave what they look at as it was."""
+"""Analyses of trained masks, which measure and train little, and do not change the objects they look at."""

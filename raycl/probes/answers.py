@@ -1,6 +1,6 @@
-"""Probes as a method of masks asks them: which task is a batch of, and what masks have in common.
+"""Diagnostics that methods with masks report: task inference, overlap of masks, and masks on other tasks.
 
-Each function gives figures, plain JSON that travels in a run's report.
+Each of the functions that end in ``_diagnostics`` returns plain JSON, which becomes part of a run's report.
 """
 
 from __future__ import annotations
@@ -35,15 +35,18 @@ from raycl.supermasks.bank import Backbone, BasisMask
 from raycl.tasks import Task
 
 Inference: TypeAlias = Literal["given", "one_shot", "binary", "gradient"]
-PAIRS = 45  # of masks, or of a mask and a task, at most
-REPEATS = 20  # batches of each task that are asked for their task
-GAPS = (0.0, 10.0, 30.0, 60.0)  # degrees between turned tasks, at which accuracies are read
+PAIRS = 45  # the largest number of pairs of masks, or of a mask and a task, that are measured
+REPEATS = 20  # the number of trials of task inference for each task
+GAPS = (0.0, 10.0, 30.0, 60.0)  # smallest angles in degrees between rotated tasks, for means over pairs
 
 
 def candidates_of(
     backbone: Backbone, masks: Sequence[BasisMask] | Basis, coefficients: Tensor | None = None
 ) -> Candidates:
-    """Tasks with coefficients [U, K, layers] on K masks; by default each mask is a task's own."""
+    """Return the candidate tasks, given by coefficients [U, K, layers] of K masks.
+
+    By default, each mask is that of one task.
+    """
     basis = masks if isinstance(masks, Basis) else Basis(backbone.weights, masks)
     if coefficients is None:
         coefficients = one_hot(len(basis), len(backbone.weights))
@@ -52,7 +55,7 @@ def candidates_of(
 
 @dataclass(frozen=True)
 class Mixed:
-    """`backbones.mixture` of a basis, as a value that a checkpoint can hold."""
+    """The function `backbones.mixture` of a basis, as an object that a checkpoint can contain."""
 
     backbone: Backbone
     basis: Basis
@@ -62,7 +65,7 @@ class Mixed:
 
 
 def found(how: Inference, candidates: Candidates, batches: Sequence[Tensor], steps: int) -> Found:
-    """The task of these batches."""
+    """Infer the task of these batches by the method `how`."""
     if how == "gradient":
         return gradient(candidates, batches, steps=steps)
     return (one_shot if how == "one_shot" else binary)(candidates, batches[0])
@@ -71,17 +74,18 @@ def found(how: Inference, candidates: Candidates, batches: Sequence[Tensor], ste
 def inference_diagnostics(
     how: Inference, candidates: Candidates, tasks: Sequence[Task], device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """How often the task of a batch of test images is found, for batches of 128 and of one image.
+    """Measure how often the task of a batch of test images is found, for batches of 128 images and of one.
 
-    `task_inference_acc` and `task_inference_acc_1` hold the rates by number of steps, and the interval of
-    each (95 %, Wilson). One-shot and binary inference use a single batch.
+    `task_inference_acc` and `task_inference_acc_1` are the rates by number of steps. The same names with
+    ``_interval`` appended are their 95 % Wilson intervals. One-shot and binary inference use a single batch.
     """
     steps = STEPS if how == "gradient" else (1,)
     diagnostics: dict[str, Any] = {}
 
     def ask(batches: Sequence[Tensor]) -> Found:
         answer = found(how, candidates, batches, max(steps))
-        return answer if how == "gradient" else Found((answer.task,))  # rounds on one batch are no steps
+        # The rounds of binary inference all use the same batch, so they do not count as steps.
+        return answer if how == "gradient" else Found((answer.task,))
 
     for name, size in (("task_inference_acc", 128), ("task_inference_acc_1", 1)):
         asked = trials(
@@ -97,9 +101,10 @@ def _by_steps(rates: Sequence[Rate]) -> dict[str, float]:
 
 
 def overlap_diagnostics(masks: Sequence[BasisMask], sizes: Sequence[int]) -> dict[str, Any]:
-    """Measured over expected overlap of pairs of masks, of all layers but the last, and by layer with z.
+    """Measure the ratio of measured to expected overlap of pairs of masks, and the z-score of each layer.
 
-    The last layer is left out of `overlap_ratio` because it is small and every mask wants the same of it.
+    `overlap_ratio` is the mean over all layers but the last, which is left out because it is small and all
+    masks tend to keep the same weights in it. The result is empty for fewer than two masks.
     """
     chosen = masks[: math.isqrt(2 * PAIRS) + 1]
     if len(chosen) < 2:
@@ -118,10 +123,11 @@ def overlap_diagnostics(masks: Sequence[BasisMask], sizes: Sequence[int]) -> dic
 def wrong_mask_diagnostics(
     backbone: Backbone, masks: Sequence[BasisMask], tasks: Sequence[Task]
 ) -> dict[str, Any]:
-    """`x_acc`, the mean accuracy of a task under the mask of another, and every pair it is the mean of.
+    """Measure `x_acc`, the mean accuracy on a task under the mask of another one, over pairs of both.
 
-    Where tasks are turned images also over the pairs that lie at least so many degrees apart; where there is
-    batch normalisation, `x_acc_refreshed` with statistics estimated anew on the task.
+    `x_pairs` lists the pairs. If the tasks are rotations of images, there are also means over the pairs that
+    differ by at least each of `GAPS` degrees. With batch normalisation, `x_acc_refreshed` is the mean with
+    statistics estimated anew on the task. The result is empty if there are no pairs.
     """
     pairs = crossings(len(masks), len(tasks), PAIRS)
     if not pairs:
@@ -141,6 +147,6 @@ def wrong_mask_diagnostics(
 
 
 def angle_of(task: Task) -> float | None:
-    """Degrees by which a task's images are turned; None where they are not a turned set of images."""
+    """Return the angle in degrees by which the images of a task are rotated, or None if they are not."""
     turns = [t.degrees for t in getattr(task.test, "transforms", ()) if hasattr(t, "degrees")]
     return float(turns[0]) if turns else None

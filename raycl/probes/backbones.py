@@ -1,4 +1,4 @@
-"""What probes do with a frozen backbone: mix its masks, choose batch statistics, draw batches, measure."""
+"""Tools for probes of a frozen backbone: mixtures of masks, batch statistics, random batches and accuracy."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from raycl.supermasks.bank import Backbone
 from raycl.tasks import Split
 
 Effective: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
-"""Coefficients [K, d] to the d effective weights V_i = W_i * sum_t c[t, i] M_i^t, differentiable."""
+"""Differentiable function from coefficients c [K, d] to the d effective weights W_i * sum_t c[t, i] M_i^t."""
 
 Network: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""``network(coefficients [K, d], x [n, ...])`` gives logits [n, classes], differentiable in the first."""
+"""Function from coefficients [K, d] and inputs [n, ...] to logits [n, classes]; the former get gradients."""
 
 Statistics: TypeAlias = Literal["running", "batch"] | Sequence[NDArray[Any]]
-"""What batch normalisation divides by: the network's own running statistics, those of the batch at hand, or
-given ones, (mean, variance) of every normalisation in the network's order as in `BasisMask.statistics`."""
+"""Statistics that batch normalisation uses: the network's running ones, those of the current batch, or given
+ones (mean and variance of every normalisation in the network's order, as in `BasisMask.statistics`)."""
 
 EVALUATION_BATCH = 256
 
 
 def mixture(backbone: Backbone, effective: Effective, statistics: Statistics = "batch") -> Network:
-    """The backbone under a mixture of masks.
+    """Return the backbone under a mixture of masks, as a function of coefficients and inputs.
 
-    Where no single mask is meant there are no running statistics that belong to the mixture, so the batch's
-    own are the default; SupSup's code does the same by staying in training mode.
+    The statistics of the batch are the default, because running statistics belong to a single mask and not to
+    a mixture. SupSup's code does the same by staying in training mode.
     """
 
     def logits(coefficients: Tensor, x: Tensor) -> Tensor:
@@ -44,19 +44,19 @@ def mixture(backbone: Backbone, effective: Effective, statistics: Statistics = "
 
 
 def norms_of(net: nn.Module, task: int = 0) -> list[nn.BatchNorm2d]:
-    """The batch normalisations that serve `task`, in the network's order."""
+    """Return the batch normalisations of `task`, in the network's order."""
     found = [module.norms[task] for module in net.modules() if isinstance(module, PerTaskBatchNorm)]
     return [norm for norm in found if isinstance(norm, nn.BatchNorm2d)]
 
 
 def statistics_of(net: nn.Module, task: int) -> tuple[NDArray[Any], ...]:
-    """Running mean and variance of every batch normalisation that serves `task`, in the network's order."""
+    """Return a copy of running mean and variance of every batch normalisation of `task`, in order."""
     found = [t for norm in norms_of(net, task) for t in (norm.running_mean, norm.running_var)]
     return tuple(t.numpy(force=True).copy() for t in found if t is not None)
 
 
 def set_statistics(net: nn.Module, task: int, statistics: Sequence[NDArray[Any]]) -> None:
-    """The inverse of `statistics_of`."""
+    """Set running means and variances to what `statistics_of` returned."""
     owned = [t for norm in norms_of(net, task) for t in (norm.running_mean, norm.running_var)]
     for own, given in zip(owned, statistics, strict=True):
         assert own is not None
@@ -65,20 +65,21 @@ def set_statistics(net: nn.Module, task: int, statistics: Sequence[NDArray[Any]]
 
 @contextlib.contextmanager
 def normalised_by(net: nn.Module, statistics: Statistics, task: int = 0) -> Iterator[None]:
-    """The network in evaluation mode with these batch statistics; afterwards all is as it was.
+    """Put the network into evaluation mode with these batch statistics, and restore its state afterwards.
 
     Raises:
-        UserError: given statistics are not two per normalisation.
+        UserError: The number of given statistics is not two per normalisation.
     """
     with _put_back(net, task) as norms:
         if isinstance(statistics, str):
             for norm in norms if statistics == "batch" else ():
-                norm.training, norm.track_running_stats = True, False  # neither reads nor moves the running
+                # Batch statistics are used, and running statistics are neither read nor updated.
+                norm.training, norm.track_running_stats = True, False
         else:
             if len(statistics) != 2 * len(norms):
                 raise UserError(
-                    f"{len(statistics)} batch statistics were given, the network has 2 x {len(norms)}: "
-                    "take those of a mask trained on it, or estimate them"
+                    f"{len(statistics)} batch statistics were given, but the network has 2 x {len(norms)}: "
+                    "use those of a mask that was trained on it, or estimate them"
                 )
             for norm, mean, variance in zip(norms, statistics[::2], statistics[1::2], strict=True):
                 norm.running_mean, norm.running_var = (
@@ -91,13 +92,13 @@ def normalised_by(net: nn.Module, statistics: Statistics, task: int = 0) -> Iter
 def estimated_statistics(
     net: nn.Module, forward: Callable[[Tensor], Tensor], batches: Iterable[Tensor], task: int = 0
 ) -> tuple[NDArray[Any], ...]:
-    """Statistics of `forward` on these inputs: the mean over batches of each batch's, from scratch."""
+    """Estimate the batch statistics of `forward` on these inputs, as plain means over the batches."""
     with _put_back(net, task) as norms, torch.no_grad():
         for norm in norms:
             norm.running_mean, norm.running_var = norm.running_mean.clone(), norm.running_var.clone()  # type: ignore[union-attr]
             norm.num_batches_tracked = norm.num_batches_tracked.clone()  # type: ignore[union-attr]
             norm.reset_running_stats()
-            norm.training, norm.momentum = True, None  # None: the plain mean of all batches
+            norm.training, norm.momentum = True, None  # None stands for the plain mean over all batches
         for x in batches:
             forward(x)
         found = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
@@ -106,7 +107,7 @@ def estimated_statistics(
 
 @contextlib.contextmanager
 def _put_back(net: nn.Module, task: int) -> Iterator[list[nn.BatchNorm2d]]:
-    """Evaluation mode inside; modes and statistics are restored, the tensors themselves included."""
+    """Enter evaluation mode, and restore modes and statistics afterwards, including the tensor objects."""
     fields = ("running_mean", "running_var", "num_batches_tracked", "momentum", "track_running_stats")
     norms = norms_of(net, task)
     modes = [(module, module.training) for module in net.modules()]
@@ -123,7 +124,14 @@ def _put_back(net: nn.Module, task: int) -> Iterator[list[nn.BatchNorm2d]]:
 
 
 def rows_drawn(n: int, size: int, batches: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Rows of so many batches of `size`, epoch after epoch: all rows come once before any comes again."""
+    """Draw the rows of a number of batches of `size`; each row is used once before any is used again.
+
+    Args:
+        n: Number of rows.
+        size: Size of a batch; it is reduced to `n` if it is larger.
+        batches: Number of batches.
+        rng: Source of random numbers.
+    """
     if batches == 0:
         return []
     size = min(size, n)
@@ -132,7 +140,7 @@ def rows_drawn(n: int, size: int, batches: int, rng: np.random.Generator) -> lis
 
 
 def accuracy(logits: Callable[[Tensor], Tensor], split: Split, device: torch.device | str = "cpu") -> float:
-    """Share of a split that is classified right (fraction), without gradients; NaN where empty."""
+    """Return the accuracy on a split as a fraction, computed without gradients; NaN if the split is empty."""
     right = 0
     with torch.no_grad():
         for start in range(0, len(split), EVALUATION_BATCH):

@@ -1,6 +1,7 @@
-"""Basis-GN: does the alpha stage find a basis task's own mask (ImpressLearn, right panels of Figs. 2 to 5)?
+"""Basis-GN: whether the alpha stage finds a basis task's own mask (ImpressLearn, Figs. 2 to 5, right panels).
 
-Pure measures of coefficients [K, d] that were trained from 1/K on a task whose own mask stands in the basis.
+These are pure functions of coefficients [K, d] that were trained from the initial value 1/K on a task whose
+own mask is part of the basis.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ CAUTION = (
     "Basis-GN trains its coefficients on the class labels of a whole training set; entropy-based inference "
     "(SupSup GN) sees one unlabelled batch. They are not equally informed."
 )
-MOST_TASKS = 25  # the paper presents the first min(K, 25) basis tasks
+MOST_TASKS = 25  # the paper shows the first min(K, 25) basis tasks
 
 
 def hits(alpha: Tensor, true: int) -> list[bool]:
-    """Of each layer, whether its largest coefficient (with its sign) is that of mask `true`."""
+    """Return, for each layer, whether its largest coefficient (with its sign) is that of mask `true`."""
     _check(alpha, true)
     return [int(layer.argmax()) == true for layer in alpha.T]
 
 
 def alpha_mass(alpha: Tensor, true: int) -> list[float]:
-    """|alpha_true| / sum_t |alpha_t| of each layer (fraction); NaN where all are 0."""
+    """Return |alpha_true| / sum_t |alpha_t| for each layer, as a fraction; NaN if all coefficients are 0."""
     _check(alpha, true)
     size = alpha.detach().double().abs()
     return [float(share) for share in size[true] / size.sum(0)]
@@ -36,15 +37,17 @@ def alpha_mass(alpha: Tensor, true: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One basis task, presented without saying which it is.
+    """Results for one basis task that was learnt without its identity being given.
 
     Attributes:
-        basis: kind of the basis. In a homogeneous one only task 0 has masks, so others hit nothing.
-        masks: K.
-        accuracy: of the coefficients trained from 1/K, on test (fraction).
-        given: of the task's own mask: SupSup GG; None where not measured.
-        inferred: of the mask that entropy finds: SupSup GN; None where not measured.
-        hits, mass: per layer; empty where the basis has no mask of the task.
+        basis: Kind of the basis. In a homogeneous basis only task 0 has masks, so other tasks have no hits.
+        masks: Number of masks K.
+        task: Number of the task.
+        accuracy: Test accuracy with the coefficients that were trained from 1/K, as a fraction.
+        given: Accuracy of the task's own mask (SupSup GG); None if it was not measured.
+        inferred: Accuracy of the mask that is found by entropy (SupSup GN); None if it was not measured.
+        hits: Result of the function `hits`; empty if the basis does not have a mask of the task.
+        mass: Result of `alpha_mass`; empty if the basis does not have a mask of the task.
     """
 
     basis: str
@@ -58,7 +61,7 @@ class Comparison:
 
     @property
     def recovered(self) -> bool | None:
-        """Whether every layer points to the true mask, or the accuracy is at least that mask's own."""
+        """Whether every layer hits the true mask, or the accuracy is at least that of the true mask."""
         if self.given is not None and self.accuracy >= self.given:
             return True
         if self.hits:
@@ -68,12 +71,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over tasks; None where a task lacks the number.
+    """Means over tasks for one kind and size of basis; None if the number is missing for any task.
 
     Attributes:
-        hit_rate, alpha_mass: per layer.
-        recovered: share of tasks.
-        caution: to be printed wherever `accuracy` stands beside `inferred`.
+        basis: Kind of the basis.
+        masks: Number of masks K.
+        tasks: Number of tasks.
+        accuracy, given, inferred: Means of the fields of `Comparison`.
+        recovered: Share of tasks whose mask was recovered.
+        hit_rate, alpha_mass: Means per layer, over the tasks that have a mask in the basis.
+        caution: Note to be printed wherever `accuracy` is compared with `inferred`.
     """
 
     basis: str
@@ -98,14 +105,17 @@ def compared(
     given: float | None = None,
     inferred: float | None = None,
 ) -> Comparison:
-    """The record of one task; `true` is the place of its mask in the basis, None where it has none."""
+    """Return the results for one task.
+
+    `true` is the position of the task's mask in the basis, or None if the basis does not have one.
+    """
     found = () if true is None else tuple(hits(alpha, true))
     mass = () if true is None else tuple(alpha_mass(alpha, true))
     return Comparison(basis, len(alpha), task, accuracy, given, inferred, found, mass)
 
 
 def summary(records: Sequence[Comparison]) -> list[Summary]:
-    """One line per kind and size of basis."""
+    """Return one summary for each kind and size of basis."""
     lines = []
     for basis, masks in dict.fromkeys((r.basis, r.masks) for r in records):
         mine = [r for r in records if (r.basis, r.masks) == (basis, masks)]
@@ -135,5 +145,5 @@ def _check(alpha: Tensor, true: int) -> None:
     if alpha.dim() != 2 or not 0 <= true < len(alpha):
         raise UserError(
             f"mask {true} is not among coefficients of shape {tuple(alpha.shape)}: "
-            f"give [masks, layers] and the place of the task's mask"
+            f"give [masks, layers] and the position of the task's mask"
         )

@@ -1,7 +1,7 @@
-"""How much of a backbone a sequence of masks takes, and how much of it they share (PMASK section 7).
+"""Capacity of a backbone that a sequence of masks uses, and reuse of weights among masks (PMASK section 7).
 
-A mask per task, packed layer by layer, all of one backbone. Random masks of density s leave the share
-(1 - s)^t of the weights untouched after t tasks, and have a lift of 1.
+There is one mask per task, packed layer by layer, and all masks belong to one backbone. Random masks of
+density s leave the share (1 - s)^t of the weights unused after t tasks, and have a lift of 1.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from raycl.probes.overlap import Bits, ones
 
 
 def kept_share(mask: Bits, sizes: Sequence[int]) -> list[float]:
-    """|M| / n of each layer, and last of all layers together."""
+    """Return the share of weights that a mask keeps, |M| / n, for each layer and finally for all layers."""
     counts = [ones(layer) for layer in mask]
     return [*(k / n for k, n in zip(counts, sizes, strict=True)), sum(counts) / sum(sizes)]
 
 
 def unions(masks: Sequence[Bits]) -> list[list[NDArray[np.uint8]]]:
-    """Weights that tasks 0 .. t use, for every t, packed."""
+    """Return, for every t, packed bits of the weights that tasks 0, ..., t use."""
     found: list[list[NDArray[np.uint8]]] = []
     for mask in masks:
         before = found[-1] if found else [np.zeros_like(layer) for layer in mask]
@@ -30,14 +30,14 @@ def unions(masks: Sequence[Bits]) -> list[list[NDArray[np.uint8]]]:
 
 
 def capacity_used(masks: Sequence[Bits], sizes: Sequence[int]) -> NDArray[np.float64]:
-    """[T, layers + 1]: share of weights that some task up to t uses; the last column is of all layers."""
+    """Return [T, layers + 1]: the share of weights that any task up to t uses; the last column is overall."""
     return np.array([kept_share(union, sizes) for union in unions(masks)])
 
 
 def reuse(masks: Sequence[Bits]) -> NDArray[np.float64]:
-    """[T, T]: share of the weights of mask t (column) that mask i (row) has too, |M^t and M^i| / |M^t|.
+    """Return [T, T]: the share of the weights of mask t (column) that mask i (row) keeps as well.
 
-    NaN where mask t is empty.
+    This is |M^t and M^i| / |M^t|, and NaN if mask t is empty.
     """
     out = np.full((len(masks), len(masks)), np.nan)
     for t, mask in enumerate(masks):
@@ -49,9 +49,10 @@ def reuse(masks: Sequence[Bits]) -> NDArray[np.float64]:
 
 
 def reuse_lift(masks: Sequence[Bits], sizes: Sequence[int]) -> NDArray[np.float64]:
-    """[T, layers + 1]: share of mask t that earlier tasks use, over the share of all weights they use.
+    """Return [T, layers + 1]: the share of mask t that earlier tasks use, over their share of all weights.
 
-    1 for random masks; NaN for the first task and wherever either share is undefined or nothing.
+    The expected value is 1 for random masks. The lift is NaN for the first task, where mask t is empty, and
+    where earlier tasks use no weights.
     """
     out = np.full((len(masks), len(sizes) + 1), np.nan)
     used = unions(masks)

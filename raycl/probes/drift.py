@@ -1,7 +1,8 @@
-"""Following a task that drifts: coefficients against masks trained anew, a few labelled batches at a time.
+"""Adaptation to a drifting task: coefficients of a basis against newly trained masks, on few batches.
 
-ImpressLearn suggests it and does not run it. The stream is one task that moves, such as RotatedMNIST at the
-angles a0 + k delta; the basis was trained at a0. At each step an arm gets the same `budget` batches.
+ImpressLearn suggests this experiment, but does not report it. The stream is a task that changes step by step,
+such as RotatedMNIST at the angles a0 + k delta, and the basis was trained at a0. At each step every arm of
+the experiment gets the same `budget` labelled batches.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from raycl.supermasks.bank import Backbone
 from raycl.supermasks.edge_popup import draw_scores, mask_of
 from raycl.tasks import Task
 
-READINGS = (0, 1, 2, 5, 10, 20, 50, 100)  # batches after which accuracy is measured
-WITHIN = 0.01  # of the reference accuracy: "within 1 point"
+READINGS = (0, 1, 2, 5, 10, 20, 50, 100)  # the numbers of batches after which accuracy is measured
+WITHIN = 0.01  # the accuracy counts as reached within 1 percentage point of the reference
 
 
 class Arm(Protocol):
-    """One way to follow the stream; `moves` says whether it learns at all."""
+    """One way to follow the stream; `moves` is false for an arm that does not learn."""
 
     moves: bool
 
     def begin(self, step: int) -> None:
-        """A new step: choose where to start, with a fresh optimiser."""
+        """Begin a step of the stream: set the initial values, and create a fresh optimiser."""
         ...
 
     def update(self, x: Tensor, y: Tensor) -> None:
@@ -42,21 +43,27 @@ class Arm(Protocol):
     def logits(self, x: Tensor) -> Tensor: ...
 
     def movement(self) -> float | None:
-        """How far the coefficients of this step lie from the last step's; None where there are none."""
+        """Return how far the coefficients moved from the last step; None for an arm without coefficients."""
         ...
 
 
 class Coefficients:
-    """Coefficients [K, d] of the basis: frozen, started from the last step's ("warm"), or from 1/K each time.
+    """Arm that trains the coefficients [K, d] of the basis.
 
-    RMSprop with torch's defaults, without a penalty, as ImpressLearn's Table 3 has it for MNIST. Its first
-    update is about 10 lr in every coefficient.
+    Coefficients are kept fixed ("frozen"), start from those of the last step ("warm"), or start from 1/K at
+    each step ("uniform"). They are trained by RMSprop with PyTorch's defaults and without a penalty, as in
+    ImpressLearn's Table 3 for MNIST. The first update of RMSprop changes every coefficient by about 10 lr.
+
+    Args:
+        network: The backbone as a function of coefficients and inputs; see `backbones.mixture`.
+        start: Coefficients [K, d] before step 0.
+        kind: Where each step starts.
+        lr: Learning rate.
     """
 
     def __init__(
         self, network: Network, start: Tensor, kind: Literal["frozen", "warm", "uniform"], lr: float = 0.002
     ) -> None:
-        """`start` [K, d] is where step 0 comes from; for `network` see `backbones.mixture`."""
         self.network, self.kind, self.lr = network, kind, lr
         self.moves = kind != "frozen"
         self.alpha = start.detach().clone().requires_grad_()
@@ -78,17 +85,19 @@ class Coefficients:
         return self.network(self.alpha, x)
 
     def movement(self) -> float | None:
-        """Frobenius norm of the difference."""
+        """Return the Frobenius norm of the difference from the coefficients of the last step."""
         return float((self.alpha.detach() - self.before).norm())
 
 
 class OwnMask:
-    """A SupSup mask from fresh scores at every step, trained on the same batches."""
+    """Arm that trains a SupSup mask from fresh scores at every step, on the same batches.
+
+    It uses RMSprop with PyTorch's defaults, and the learning rate of SupSup for masks on MNIST.
+    """
 
     moves = True
 
     def __init__(self, backbone: Backbone, density: float, lr: float = 1e-4, seed: int = 0) -> None:
-        """RMSprop with torch's defaults, and the rate that SupSup uses for masks on MNIST."""
         self.backbone, self.density, self.lr, self.seed = backbone, density, lr, seed
 
     def begin(self, step: int) -> None:
@@ -102,7 +111,7 @@ class OwnMask:
         self.optimiser.step()
 
     def logits(self, x: Tensor) -> Tensor:
-        """Batch normalisation, where there is any, is by the batch, as in `backbones.mixture`."""
+        """Return logits; batch normalisation uses the statistics of the batch, as in `backbones.mixture`."""
         pairs = zip(self.backbone.weights, self.scores, strict=True)
         effective = [weight * mask_of(scores, self.density) for weight, scores in pairs]
         with normalised_by(self.backbone.net, "batch"):
@@ -114,14 +123,16 @@ class OwnMask:
 
 @dataclass(frozen=True)
 class DriftReading:
-    """One arm at one step of the stream.
+    """Results of one arm at one step of the stream.
 
     Attributes:
-        budget: labelled batches it was given.
-        accuracies: on test after so many of them (fraction), by their number.
-        reached: the first of these numbers whose accuracy is within a point of the reference; None where
-            none is, or where there is no reference.
-        movement: of the coefficients since the last step.
+        arm: Name of the arm.
+        step: Number of the step.
+        budget: Number of labelled batches that were available.
+        accuracies: Test accuracies as fractions, by the number of batches after which they were measured.
+        reached: Smallest of these numbers at which the accuracy is within one percentage point of the
+            reference; None if there is none, or no reference.
+        movement: Distance of the coefficients from those of the last step; None if there are none.
     """
 
     arm: str
@@ -133,19 +144,22 @@ class DriftReading:
 
     @property
     def accuracy(self) -> float:
-        """After the whole budget."""
+        """Accuracy after the whole budget."""
         return self.accuracies[max(self.accuracies)]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One arm over the stream.
+    """Means of one arm over the stream.
 
     Attributes:
-        accuracy: mean over steps.
-        reached: share of steps at which it came within a point of the reference.
-        batches: mean number of batches that took, over those steps; None where there is none.
-        movement: mean over steps; None where an arm has no coefficients.
+        arm: Name of the arm.
+        budget: Number of labelled batches per step.
+        steps: Number of steps.
+        accuracy: Mean accuracy after the whole budget.
+        reached: Share of steps at which the accuracy came within one percentage point of the reference.
+        batches: Mean number of batches that this took, over those steps; None if there are none.
+        movement: Mean movement of the coefficients; None for an arm without coefficients.
     """
 
     arm: str
@@ -168,20 +182,27 @@ def follow(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[DriftReading]:
-    """Walk the stream; all arms see the same batches, drawn from `seed` and the step alone.
+    """Run all arms over the stream, and yield the results of each arm at each step.
+
+    All arms see the same batches, which depend only on `seed` and the step.
 
     Args:
-        tasks: steps of the stream, in order.
-        budget: labelled batches at each step, 0 for none.
-        reference: test accuracy at each step of a mask that was trained in full there (fraction).
+        arms: The arms by name.
+        tasks: The task at each step of the stream, in order.
+        budget: Number of labelled batches at each step; may be 0.
+        reference: For each step, the test accuracy, as a fraction, of a mask that was fully trained there.
+        readings: Numbers of batches after which accuracy is measured, besides 0 and the budget.
+        batch: Size of a batch.
+        seed: Seed of the batches.
+        device: Device of the arms.
 
     Raises:
-        UserError: the budget is negative, or there is not one reference for each step.
+        UserError: The budget is negative, or the number of references is not that of the steps.
     """
     if budget < 0:
         raise UserError(f"budget = {budget} batches of a drift study must be at least 0")
     if reference is not None and len(reference) != len(tasks):
-        raise UserError(f"{len(reference)} reference accuracies for {len(tasks)} steps: give one for each")
+        raise UserError(f"{len(reference)} reference accuracies for {len(tasks)} steps: give one per step")
     marks = sorted({0, budget, *(count for count in readings if 0 < count < budget)})
     for step, task in enumerate(tasks):
         rng = streams.numpy_generator(seed, "order", step, fit="drift")
@@ -203,7 +224,7 @@ def follow(
 
 
 def summary(found: Sequence[DriftReading]) -> list[Summary]:
-    """One line per arm and budget."""
+    """Return one summary for each arm and budget."""
     lines = []
     for arm, budget in dict.fromkeys((r.arm, r.budget) for r in found):
         mine = [r for r in found if (r.arm, r.budget) == (arm, budget)]

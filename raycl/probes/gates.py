@@ -1,6 +1,6 @@
-"""What training makes of gates, and pictures of the masks that come of them (PMASK section 4.6 and Fig. 5).
+"""Measures of trained gates, and images of the masks that they become (PMASK section 4.6 and Fig. 5).
 
-Gates are soft, in [0, 1]; a mask keeps those above one half, packed layer by layer.
+Gates are soft values in [0, 1]. A mask keeps those above 0.5, and is packed layer by layer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from raycl.masks import pack
 from raycl.probes.capacity import capacity_used, kept_share, reuse, reuse_lift
 from raycl.probes.overlap import Bits, ones
 
-SIDE = 256  # pixels, at most
+SIDE = 256  # the largest height and width of an image, in pixels
 
 
 class Masked(Protocol):
-    """A method with a mask per finished task; `shapes` is that of each layer's gates, by the layer's name."""
+    """Method with a mask per finished task; `shapes` holds the shape of each layer's gates by layer name."""
 
     masks: Mapping[int, Bits]
 
@@ -30,28 +30,30 @@ class Masked(Protocol):
 
 
 def binarised(gates: Sequence[Tensor]) -> tuple[NDArray[np.uint8], ...]:
-    """Bits of the gates above one half."""
+    """Return packed bits that mark the gates above 0.5."""
     return tuple(pack(gate > 0.5) for gate in gates)
 
 
 def polarised_share(gates: Sequence[Tensor]) -> list[float]:
-    """Share of gates in (0.05, 0.95), of each layer and last of all: small where training has polarised them.
+    """Return the share of gates in (0.05, 0.95) for each layer and finally for all layers.
 
-    The name is the catalogue's; 0 means that every gate is nearly open or nearly closed.
+    The name is that of the catalogue, although the share is small if training has polarised the gates: 0
+    means that every gate is nearly open or nearly closed.
     """
     between = [int(((gate > 0.05) & (gate < 0.95)).sum()) for gate in gates]
     return _shares(between, [gate.numel() for gate in gates])
 
 
 def flip_share(before: Bits, after: Bits, sizes: Sequence[int]) -> list[float]:
-    """Share of gates that open or close between two masks, of each layer and last of all."""
+    """Return the share of gates that differ between two masks, for each layer and finally for all layers."""
     return _shares([ones(a ^ b) for a, b in zip(before, after, strict=True)], sizes)
 
 
 def diagnostics_of(shares: Mapping[str, Sequence[float]], layers: Iterable[str]) -> dict[str, Any]:
-    """Shares [layers + 1] as plain JSON: the last under its name, the others under ``<name>_layers``.
+    """Convert shares [layers + 1] to plain JSON: the last one as ``<name>``, the rest as ``<name>_layers``.
 
-    What is undefined (NaN) is left out.
+    Undefined shares (NaN) are left out. If the overall share is undefined, those of the layers are left out
+    as well.
     """
     found: dict[str, Any] = {}
     for name, (*parts, whole) in shares.items():
@@ -62,7 +64,7 @@ def diagnostics_of(shares: Mapping[str, Sequence[float]], layers: Iterable[str])
 
 
 def gate_diagnostics(start: Bits, gates: Sequence[Tensor], layers: Iterable[str]) -> dict[str, Any]:
-    """`flip_share` and `polarised_share` of gates that began on the right side of one half for `start`."""
+    """Return `flip_share` and `polarised_share` of gates that initially gave the mask `start`."""
     sizes = [gate.numel() for gate in gates]
     shares = {
         "flip_share": flip_share(start, binarised(gates), sizes),
@@ -74,9 +76,10 @@ def gate_diagnostics(start: Bits, gates: Sequence[Tensor], layers: Iterable[str]
 def capacity_diagnostics(
     masks: Sequence[Bits], sizes: Sequence[int], layers: Iterable[str]
 ) -> dict[str, Any]:
-    """`capacity_used`, `kept_share` and `reuse_lift` after the last of these masks.
+    """Return `capacity_used`, `kept_share` and `reuse_lift` after the last of these masks.
 
-    `reuse` says for each earlier mask what share of the last one it has too, unless that is empty.
+    `reuse` is, for each earlier mask, the share of the last mask's weights that it keeps as well. It is left
+    out if the last mask is empty.
     """
     last = masks[-1]
     shares = {
@@ -91,10 +94,11 @@ def capacity_diagnostics(
 
 
 def mask_images(method: Masked) -> dict[tuple[int, str], NDArray[np.uint8]]:
-    """For each task and layer a picture of the mask of the weights, [at most 256, at most 256].
+    """Return an image of the mask for each task and layer, as uint8 of at most 256 by 256 pixels.
 
-    A row is an output unit, a column an input (of a convolution: one entry of its kernel); a mask of units is
-    a single row. Where a layer is larger, a pixel is the mean over its rectangle: 255 where all is kept.
+    A row stands for an output unit, and a column for an input (in a convolution, for an entry of the kernel);
+    a mask of units is a single row. In larger layers a pixel is the mean over a rectangle of the mask. White
+    (255) means that all weights are kept.
     """
     return {
         (task, layer): picture(bits, shape)
@@ -104,7 +108,7 @@ def mask_images(method: Masked) -> dict[tuple[int, str], NDArray[np.uint8]]:
 
 
 def picture(bits: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """The first entries of a packed mask, as many as `shape` has, as a picture of at most `SIDE` a side."""
+    """Return an image of a packed mask of this shape, with at most `SIDE` pixels per side."""
     mask = np.unpackbits(bits, count=math.prod(shape))
     return np.rint(255 * _shrunk(_shrunk(mask.reshape(shape[0] if len(shape) > 1 else 1, -1)).T).T).astype(
         np.uint8
@@ -112,7 +116,7 @@ def picture(bits: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def _shrunk(values: NDArray[Any]) -> NDArray[np.float64]:
-    """At most `SIDE` rows, each the mean of neighbouring ones; their numbers differ by one at most."""
+    """Average neighbouring rows so that at most `SIDE` are left; group sizes differ by at most one."""
     rows = len(values)
     starts = np.arange(min(rows, SIDE)) * rows // min(rows, SIDE)
     counts = np.diff(starts, append=rows)

@@ -1,4 +1,4 @@
-"""Masks of kernels or of weights as they are stored, and what share of a layer they keep (KSM, Fig. 6)."""
+"""Stored form of masks of kernels or weights, and the share of a layer that they keep (KSM, Fig. 6)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from raycl.probes.overlap import ones
 
 @dataclass(frozen=True, eq=False)
 class LayerMask:
-    """The mask of one layer of a finished task.
+    """Mask of one layer of a finished task.
 
     Attributes:
-        shape: of the mask: the weight's, or with a value per kernel (out, in, 1, 1).
-        kept: bits of the entries that are kept whole, which are 1.
-        minus: bits of the entries that are -1, in a ternary mask.
-        rest: of a soft mask the factors of all other entries, in C order; `kept` says where they belong.
+        shape: Shape of the mask: that of the weight, or (out, in, 1, 1) if there is one value per kernel.
+        kept: Packed bits of the entries that are 1.
+        minus: Packed bits of the entries that are -1, in a ternary mask.
+        rest: In a soft mask, the factors of all entries that are not in `kept`, in C order.
     """
 
     shape: tuple[int, ...]
@@ -35,16 +35,16 @@ class LayerMask:
 
     @property
     def bits(self) -> int:
-        """One for each entry, two if an entry may also be -1."""
+        """Number of bits: one for each entry, or two in a ternary mask."""
         return math.prod(self.shape) * (1 if self.minus is None else 2)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of bits and factors."""
+        """Number of bytes of bits and factors."""
         return sum(part.nbytes for part in (self.kept, self.minus, self.rest) if part is not None)
 
     def tensor(self, like: Tensor) -> Tensor:
-        """The mask again, [shape], of the type and on the device of `like`."""
+        """Return the mask as a tensor [shape], with the dtype and device of `like`."""
         mask = unpack(self.kept, self.shape).to(like)
         if self.minus is not None:
             mask -= unpack(self.minus, self.shape).to(like)
@@ -54,11 +54,13 @@ class LayerMask:
 
 
 def packed(kept: Tensor, mask: Tensor, *, ternary: bool = False, soft: bool = False) -> LayerMask:
-    """A mask as it is stored.
+    """Return the stored form of a mask.
 
     Args:
-        kept: B: 1 where an entry is kept whole, 0 elsewhere, or -1 in a ternary mask.
-        mask: M, of the same shape: that and, with `soft`, the factors of all other entries.
+        kept: Binary part B: 1 where an entry is kept whole, and 0 elsewhere; in a ternary mask also -1.
+        mask: Mask M of the same shape: B, and for soft masks the factors of all entries that are not 1.
+        ternary: Whether entries may be -1.
+        soft: Whether the mask has factors.
     """
     return LayerMask(
         tuple(mask.shape),
@@ -69,7 +71,7 @@ def packed(kept: Tensor, mask: Tensor, *, ternary: bool = False, soft: bool = Fa
 
 
 def mask_diagnostics(masks: Sequence[LayerMask], layers: Iterable[str]) -> dict[str, Any]:
-    """Share of entries that are 1 and of those that are not, of all layers and by layer; bits. Plain JSON."""
+    """Return the share of entries that are 1, that of all others, and the number of bits, as plain JSON."""
     kept, sizes = [ones(mask.kept) for mask in masks], [math.prod(mask.shape) for mask in masks]
     one = [k / n for k, n in zip([*kept, sum(kept)], [*sizes, sum(sizes)], strict=True)]
     found = diagnostics_of({"one_share": one, "soft_share": [1 - share for share in one]}, list(layers))

@@ -1,7 +1,7 @@
-"""How much two masks of one layer share, against two drawn independently (ImpressLearn section 4.1).
+"""Overlap of pairs of masks, compared with that of independent random masks (ImpressLearn section 4.1).
 
-Masks stay packed: a pair costs one AND and one count of bits per layer. Of two independent masks with k and l
-ones among n weights the common ones are hypergeometric.
+Masks stay packed, so that a pair costs one AND and one count of bits per layer. For two independent masks
+with k and l ones among n weights, the number of common ones has a hypergeometric distribution.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from raycl import streams
 from raycl.errors import UserError
 
 Bits: TypeAlias = Sequence[NDArray[np.uint8]]
-"""A mask, packed layer by layer: `BasisMask.bits`."""
+"""A mask, packed layer by layer as in `BasisMask.bits`."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two masks of a layer of n weights: how many each keeps, and how many both. None is undefined."""
+    """Overlap of two masks in one layer; a property that is undefined is None.
+
+    Attributes:
+        n: Number of weights of the layer.
+        first, second: Numbers of weights that each mask keeps.
+        both: Number of weights that both masks keep.
+    """
 
     n: int
     first: int
@@ -33,12 +39,12 @@ class Overlap:
 
     @property
     def over_n(self) -> float:
-        """Share of all weights that both keep."""
+        """Share of all weights that both masks keep."""
         return self.both / self.n
 
     @property
     def over_ones(self) -> float | None:
-        """Share of the ones that are common; of the mean number of ones where the masks differ in it."""
+        """Number of common ones over the mean number of ones of the two masks."""
         return _ratio(2 * self.both, self.first + self.second)
 
     @property
@@ -48,34 +54,37 @@ class Overlap:
 
     @property
     def expected(self) -> float:
-        """Mean of `both` for independent masks, k l / n."""
+        """Expected value of `both` for independent masks, k l / n."""
         return self.first * self.second / self.n
 
     @property
     def expected_jaccard(self) -> float | None:
-        """That of the expected intersection: s / (2 - s) at density s."""
+        """Intersection over union at the expected intersection; at density s it is s / (2 - s)."""
         return _ratio(self.expected, self.first + self.second - self.expected)
 
     @property
     def variance(self) -> float:
-        """Of `both` for independent masks, k l (n - k) (n - l) / (n^2 (n - 1))."""
+        """Variance of `both` for independent masks, k l (n - k) (n - l) / (n^2 (n - 1))."""
         n, k, j = self.n, self.first, self.second
         return k * j * (n - k) * (n - j) / (n * n * (n - 1)) if n > 1 else 0.0
 
     @property
     def ratio(self) -> float | None:
-        """Measured over expected intersection: 1 for independent masks."""
+        """Measured over expected intersection; its mean is 1 for independent masks."""
         return _ratio(self.both, self.expected)
 
     @property
     def z(self) -> float | None:
-        """(measured - expected) / standard deviation."""
+        """z-score of the intersection: (measured - expected) / standard deviation."""
         return _ratio(self.both - self.expected, math.sqrt(self.variance))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two masks by name, with their overlap in each layer; `kinds` such as "heterogeneous-homogeneous"."""
+    """Overlap of two masks, named by `first` and `second`, in each layer.
+
+    `kinds` joins the kinds of the two masks, as in "heterogeneous-homogeneous".
+    """
 
     kinds: str
     first: str
@@ -85,11 +94,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over the pairs of one kind in one layer; None where undefined for a pair.
+    """Means over the pairs of one kind in one layer; a mean is None if it is undefined for any pair.
 
     Attributes:
-        pairs: how many.
-        worst_z: the z-score farthest from 0.
+        pairs: Number of pairs.
+        worst_z: The z-score that is farthest from 0.
     """
 
     kinds: str
@@ -105,15 +114,15 @@ class Summary:
 
 
 def ones(bits: NDArray[np.uint8]) -> int:
-    """Set bits; padding at the end is zero."""
+    """Return the number of bits that are set; padding at the end is zero and so does not count."""
     return int(np.bitwise_count(bits).sum(dtype=np.int64))
 
 
 def overlap(first: Bits, second: Bits, sizes: Sequence[int]) -> tuple[Overlap, ...]:
-    """Overlap of two masks, layer by layer; `sizes` are the weights of each.
+    """Return the overlap of two masks, layer by layer; `sizes` are the numbers of weights of the layers.
 
     Raises:
-        UserError: a mask does not belong to layers of these sizes.
+        UserError: A mask does not fit layers of these sizes.
     """
     for mask in (first, second):
         if [len(layer) for layer in mask] != [(n + 7) // 8 for n in sizes]:
@@ -134,14 +143,16 @@ def overlaps(
     most: int | None = None,
     seed: int = 0,
 ) -> list[Pair]:
-    """Overlaps of all pairs within each kind, and between each two kinds.
+    """Return the overlaps of all pairs of masks within each kind, and between any two kinds.
 
-    A mask that stands in two kinds under one name (task 0's first mask is homogeneous and heterogeneous) is
+    A mask that has the same name in two kinds (the first mask of task 0 is homogeneous and heterogeneous) is
     never paired with itself.
 
     Args:
-        banks: kind -> name of a mask, its key for instance -> its bits.
-        most: of each two kinds only so many pairs, a fixed sample drawn from `seed`.
+        banks: The masks of each kind, by name (for example by key).
+        sizes: Numbers of weights of the layers.
+        most: Largest number of pairs for each combination of kinds; beyond it, a fixed sample is drawn.
+        seed: Seed of that sample.
     """
     found = []
     for first, second in itertools.combinations_with_replacement(banks, 2):
@@ -162,7 +173,7 @@ def overlaps(
 
 
 def summary(pairs: Sequence[Pair]) -> list[Summary]:
-    """One line per kind and layer."""
+    """Return one summary for each kind of pair and each layer."""
     lines = []
     for kinds in dict.fromkeys(pair.kinds for pair in pairs):
         mine = [pair for pair in pairs if pair.kinds == kinds]

@@ -1,6 +1,7 @@
-"""Which weights belong to which task of a pruned network: shares by layer, and bytes (PackNet, CPG).
+"""Ownership of the weights of a pruned network by tasks: shares by layer, and bytes (PackNet, CPG).
 
-An owner is a task's number from 1, as a tensor of the weight's shape; 0 is free.
+Owners are tensors of the shape of a weight. An entry is the number of a task, counted from 1, or 0 for a free
+weight.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from raycl.probes.gates import diagnostics_of
 
 
 def owner_diagnostics(owners: Sequence[Tensor], layers: Sequence[str], task: int) -> dict[str, Any]:
-    """Shares after `task`, over all layers and by layer, as plain JSON; later tasks change nothing about it.
+    """Return shares of weights after `task`, overall and by layer, as plain JSON.
 
-    `free_share` and `owned_share` are of a layer's weights: free after the task, and owned by it.
-    `survivor_share` is what it owns of what it was given, and left out where that was nothing.
+    Later tasks do not change the result. `free_share` and `owned_share` are the shares of a layer's weights
+    that are free after the task and owned by it. `survivor_share` is the share that the task owns of the
+    weights that were free before it; it is left out if there were none.
     """
     counts = {
         "all": [owner.numel() for owner in owners],
@@ -35,11 +37,11 @@ def owner_diagnostics(owners: Sequence[Tensor], layers: Sequence[str], task: int
 
 
 def shares_of(counts: Sequence[int], of: Sequence[int]) -> list[float]:
-    """count / of, of each layer and last of all together; NaN where that is of nothing."""
+    """Return counts / of for each layer and finally for all layers; NaN where `of` is 0."""
     pairs = zip([*counts, sum(counts)], [*of, sum(of)], strict=True)
     return [count / whole if whole else math.nan for count, whole in pairs]
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Of all but counters of batches, which nothing reads."""
+    """Return the number of bytes of all tensors but batch counters, which nothing reads."""
     return sum(t.numel() * t.element_size() for t in tensors if t.is_floating_point())

@@ -1,8 +1,9 @@
-"""Which task is this batch of? Found among U learnt tasks by the entropy of the mixed network's answers.
+"""Task inference: finding the task of a batch among U learnt tasks, by the entropy under mixtures of masks.
 
-SupSup (Wortsman et al., NeurIPS 2020, arXiv 2006.14769) section 3.3 mixes one binary mask per task;
-ImpressLearn mixes the tasks' linear combinations of K basis masks. Everything is linear in the masks, so only
-the [K, d] matrix c[t, i] = sum_u b_u A[u, t, i] goes through the network, and U costs one small product.
+SupSup (Wortsman et al., NeurIPS 2020, arXiv 2006.14769, section 3.3) mixes one binary mask per task;
+ImpressLearn mixes the tasks' linear combinations of K basis masks. Since everything is linear in the masks,
+the network only needs the [K, d] matrix c[t, i] = sum_u b_u A[u, t, i], and the number of tasks U only
+affects the cost of one small product.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from raycl.errors import UserError
 from raycl.probes.backbones import Effective, Network, rows_drawn
 from raycl.tasks import Split
 
-STEPS = (1, 2, 3, 5, 10)  # at which the curve of the paper's "epochs" is read
+STEPS = (1, 2, 3, 5, 10)  # the points of the paper's curve over "epochs" that are measured
 
 
 @dataclass(frozen=True)
 class Found:
-    """An answer.
+    """Result of task inference.
 
     Attributes:
-        task: the last guess.
-        guesses: the guess after each step; a search that is sure stops early.
+        guesses: The inferred task after each step; a search that is certain stops early.
+        task: The last guess.
     """
 
     guesses: tuple[int, ...]
@@ -38,22 +39,22 @@ class Found:
         return self.guesses[-1]
 
     def after(self, steps: int) -> int:
-        """The guess after so many steps, or the last one where the search had stopped."""
+        """Return the guess after a number of steps, or the last one if the search had stopped before."""
         return self.guesses[min(steps, len(self.guesses)) - 1]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The tasks that come into question.
+    """Tasks among which the task of a batch is searched.
 
     Attributes:
-        network: mixes the K masks; it decides about batch statistics, see `backbones.mixture`.
-        coefficients: A [U, K, d], of each learnt task; see `one_hot` for binary masks of their own.
-        samples: of each batch, only so many enter the objective (SupSup's code: 1 for PermutedMNIST, 128
-            for RotatedMNIST); None for all.
+        network: Function that mixes the K masks and decides about batch statistics; see `backbones.mixture`.
+        coefficients: Coefficients A [U, K, d] of the learnt tasks; see `one_hot` for one mask per task.
+        samples: Number of samples of each batch that enter the objective (in SupSup's code 1 for
+            PermutedMNIST and 128 for RotatedMNIST); None for all.
 
     Raises:
-        UserError: `coefficients` are not [U, K, d], or there is no task among them.
+        UserError: `coefficients` do not have the shape [U, K, d], or there are no tasks.
     """
 
     network: Network
@@ -63,20 +64,20 @@ class Candidates:
     def __post_init__(self) -> None:
         if self.coefficients.dim() != 3 or not len(self.coefficients):
             shape = tuple(self.coefficients.shape)
-            raise UserError(f"coefficients of shape {shape} name no tasks: give [tasks, masks, layers]")
+            raise UserError(f"coefficients of shape {shape} should have the shape [tasks, masks, layers]")
 
     def __len__(self) -> int:
         return len(self.coefficients)
 
     def uniform(self, among: Sequence[int] | None = None) -> Tensor:
-        """b [U], equal shares of the tasks `among`, or of all."""
+        """Return b [U] with equal shares of the tasks `among`, or of all tasks."""
         b = self.coefficients.new_zeros(len(self))
         rows = range(len(self)) if among is None else among
         b[list(rows)] = 1 / len(rows)
         return b
 
     def slope(self, b: Tensor, x: Tensor) -> Tensor:
-        """dH/db [U] at b: one forward and one backward pass of the network, however many tasks."""
+        """Return dH/db [U] at b, by one forward and one backward pass, whatever the number of tasks."""
         flat = self.coefficients.detach().flatten(1)
         mixed = (b @ flat).view(self.coefficients.shape[1:]).requires_grad_()
         with torch.enable_grad():
@@ -86,32 +87,36 @@ class Candidates:
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """H = mean over the batch of -sum_c p_c log p_c, in nats."""
+    """Return the entropy H, the mean over the batch of -sum_c p_c log p_c, in nats."""
     log_p = logits.log_softmax(1)
     return -(log_p.exp() * log_p).sum(1).mean()
 
 
 def one_hot(masks: int, layers: int) -> Tensor:
-    """A [K, K, d] of K tasks each of which has a mask of the bank to itself: SupSup."""
+    """Return the coefficients A [K, K, d] of K tasks each of which has its own mask, as in SupSup."""
     return torch.eye(masks).unsqueeze(2).repeat(1, 1, layers)
 
 
 def normalised(coefficients: Tensor, sizes: Tensor | None = None) -> Tensor:
-    """A [U, K, d] with every task's real mask R_i^u = sum_t A[u, t, i] M_i^t at L1 norm one in each layer.
+    """Scale A [U, K, d] so that each task's combined mask R_i^u = sum_t A[u, t, i] M_i^t has L1 norm 1.
 
     Args:
-        sizes: [U, d], the norms in units of one binary mask: `mask_sizes`. Without it sum_t |A[u, t, i]| is
-            taken, which is the same where no coefficient is negative and all masks have as many ones.
+        coefficients: Coefficients A [U, K, d].
+        sizes: Norms [U, d] in units of the norm of one binary mask, from `mask_sizes`. By default they are
+            sum_t |A[u, t, i]|, which is the same if no coefficient is negative and all masks have equally
+            many ones.
     """
     sizes = coefficients.abs().sum(1) if sizes is None else sizes
     return coefficients / torch.where(sizes > 0, sizes, 1).unsqueeze(1)
 
 
 def mask_sizes(coefficients: Tensor, mixed: Effective) -> Tensor:
-    """||R_i^u||_1 [U, d] over the mean norm of the layer's own K masks.
+    """Return the norms ||R_i^u||_1 [U, d] of combined masks, relative to the mean norm of the K masks.
 
     Args:
-        mixed: mixes the masks themselves: a basis whose weights are all one. Called U + K times.
+        coefficients: Coefficients A [U, K, d].
+        mixed: Function that mixes the masks themselves, such as that of a basis whose weights are all 1. It
+            is called U + K times.
     """
 
     def norms(tasks: Tensor) -> Tensor:
@@ -123,17 +128,18 @@ def mask_sizes(coefficients: Tensor, mixed: Effective) -> Tensor:
 
 
 def one_shot(candidates: Candidates, x: Tensor) -> Found:
-    """The task whose share would lower the entropy most: argmin of the slope at equal shares."""
+    """Infer the task whose share lowers the entropy most: the argmin of the slope at equal shares."""
     return Found((int(candidates.slope(candidates.uniform(), x).argmin()),))
 
 
 def binary(candidates: Candidates, x: Tensor, base: float = 2.0) -> Found:
-    """Keep the 1/`base` of the tasks with the lowest slopes, rounded up, until one is left.
+    """Infer the task by keeping the 1/`base` of the tasks with the lowest slopes, until one is left.
 
-    With base 2 those above the (lower) median are dropped; log2 of U rounds at most, all on the same batch.
+    The number of tasks that are kept is rounded up. With base 2, the tasks above the (lower) median are
+    dropped. All rounds use the same batch, and there are about log2(U) of them.
 
     Raises:
-        UserError: `base` is below 2, with which two tasks would never become one.
+        UserError: `base` is below 2, with which the search might never end.
     """
     if base < 2:
         raise UserError(f"base = {base} of the binary search must be at least 2")
@@ -157,20 +163,25 @@ def gradient(
     steps: int = max(STEPS),
     start: float | None = None,
 ) -> Found:
-    """b <- b - eta dH/db on one batch after another, until max softmax(b / temperature) > `stop`.
+    """Infer the task by gradient descent, b <- b - eta dH/db, on one batch after another.
 
-    The first guess is that of `one_shot`, if all start alike.
+    The search stops when max softmax(b / temperature) > `stop`. The first guess is that of `one_shot`, since
+    all b_u start from the same value.
 
     Args:
-        batches: unlabelled inputs of one task; walked again where there are fewer than steps.
-        steps: at most so many.
-        start: of every b_u; 1/U by default. SupSup's text starts from ones.
+        candidates: The tasks to choose from.
+        batches: Unlabelled inputs of one task; they are used again if there are fewer than `steps`.
+        eta: Step size.
+        temperature: Temperature of the softmax that decides when to stop.
+        stop: Probability above which the search stops.
+        steps: Largest number of steps.
+        start: Initial value of every b_u; 1/U by default. SupSup's text starts from 1.
 
     Raises:
-        UserError: there is no batch, or no step to take.
+        UserError: There are no batches, or `steps` is below 1.
     """
     if not batches or steps < 1:
-        raise UserError(f"{len(batches)} batches and {steps} steps infer no task: give at least one of each")
+        raise UserError(f"{len(batches)} batches and {steps} steps are too few: give at least one of each")
     b = candidates.uniform() if start is None else torch.full_like(candidates.uniform(), start)
     guesses: list[int] = []
     for step in range(steps):
@@ -184,12 +195,15 @@ def gradient(
 def classified(
     found: Found, answer: Callable[[int], Tensor], y: Tensor, task: int, *, disjoint: bool = False
 ) -> float:
-    """Accuracy on a batch of `task` when it is answered as the task that was found (fraction).
+    """Return the accuracy, as a fraction, on a batch of `task` that is classified as the task that was found.
 
     Args:
-        answer: ``answer(task)`` gives the batch's logits [n, classes] under that task's own mask.
-        disjoint: label spaces differ from task to task, so a wrong task is wrong for every sample, as
-            SupSup's code counts it.
+        found: Result of task inference.
+        answer: Function from a task to the batch's logits [n, classes] under that task's own mask.
+        y: Labels [n].
+        task: True task of the batch.
+        disjoint: Whether the tasks have different label spaces, so that with a wrong task every sample is
+            wrong, as SupSup's code counts it.
     """
     if disjoint and found.task != task:
         return 0.0
@@ -199,7 +213,15 @@ def classified(
 
 @dataclass(frozen=True)
 class Rate:
-    """Share of trials whose task was found after `steps` steps, with its 95 % Wilson interval."""
+    """Rate of success of task inference after `steps` steps.
+
+    Attributes:
+        steps: Number of steps.
+        hits: Number of trials whose task was found.
+        n: Number of trials.
+        rate: Share of trials whose task was found.
+        interval: 95 % Wilson interval of that share.
+    """
 
     steps: int
     hits: int
@@ -223,7 +245,7 @@ def trials(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, list[Tensor]]]:
-    """(task, batches of its inputs), `repeats` times for each split, every time in an order of its own."""
+    """Yield (task, batches of its inputs), `repeats` times for each split, each time in a different order."""
     for task, split in enumerate(splits):
         for repeat in range(repeats):
             rng = streams.numpy_generator(seed, "order", task, fit="task inference", epoch=repeat)
@@ -235,26 +257,28 @@ def infer_tasks(
     asked: Iterable[tuple[int, Sequence[Tensor]]],
     steps: Sequence[int] = STEPS,
 ) -> list[Rate]:
-    """How often the right task is found, by the number of steps.
+    """Measure how often the right task is found, by the number of steps.
 
     Args:
-        infer: from batches of one task; ``lambda batches: one_shot(candidates, batches[0])``.
-        asked: (task, batches), see `trials`.
+        infer: Function from batches of one task to the result of task inference, such as
+            ``lambda batches: one_shot(candidates, batches[0])``.
+        asked: Pairs (task, batches), as `trials` yields them.
+        steps: Numbers of steps after which to measure.
 
     Raises:
-        UserError: nothing was asked.
+        UserError: There are no trials.
     """
     answers = [(task, infer(batches)) for task, batches in asked]
     if not answers:
-        raise UserError("a rate of task inference over no batches is undefined: give at least one trial")
+        raise UserError("the rate of task inference is undefined without trials: give at least one trial")
     return [Rate(k, sum(found.after(k) == task for task, found in answers), len(answers)) for k in steps]
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share; (0, 1) where n = 0."""
+    """Return Wilson's 95 % score interval of the share hits / n; (0, 1) if n = 0."""
     if n == 0:
         return 0.0, 1.0
-    from scipy import stats  # here, because it takes a second to load
+    from scipy import stats  # imported here, because it takes a second to load
 
     found = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
     return float(found.low), float(found.high)

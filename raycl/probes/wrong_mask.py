@@ -1,6 +1,7 @@
-"""The control "X", `x_acc`: a mask of one task, alone, on another task (ImpressLearn section 4.2).
+"""The control experiment "X", `x_acc`: the mask of one task alone on another task (ImpressLearn section 4.2).
 
-The paper finds chance. Neighbouring angles of RotatedMNIST cannot be at chance, so each pair carries its gap.
+The paper finds accuracies at chance level. Neighbouring angles of RotatedMNIST cannot be at chance level, so
+the gap between the two tasks is recorded for each pair.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from raycl.tasks import Task
 
 @dataclass(frozen=True)
 class Crossing:
-    """Mask `mask` on task `task`.
+    """Accuracy of mask number `mask` on task number `task`.
 
     Attributes:
-        accuracy: with the batch statistics that were collected under the mask on its own task; None where it
-            has none, though the network wants them.
-        refreshed: with statistics estimated anew on images of `task`; None without batch normalisation.
-        gap: how far the two tasks lie apart, where the caller says.
+        accuracy: Accuracy with the batch statistics that were collected under the mask on its own task; None
+            if the mask does not have any, although the network needs them.
+        refreshed: Accuracy with statistics estimated anew on images of `task`; None without batch
+            normalisation.
+        gap: Distance between the two tasks, if the caller provides it.
     """
 
     mask: int
@@ -38,7 +40,7 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over pairs whose gap is at least `gap`, with the standard deviation (ddof 1) over pairs."""
+    """Means over the pairs whose gap is at least `gap`, with the standard deviation (ddof 1) over pairs."""
 
     gap: float
     pairs: int
@@ -49,7 +51,7 @@ class Summary:
 
 
 def crossings(masks: int, tasks: int, most: int | None = None, seed: int = 0) -> list[tuple[int, int]]:
-    """(mask, task) for all mask != task, or a sample of `most` of them that is fixed by `seed`."""
+    """Return (mask, task) for all mask != task, or a sample of `most` of them that is fixed by `seed`."""
     pairs = [(t, u) for t, u in itertools.product(range(masks), range(tasks)) if t != u]
     if most is None or len(pairs) <= most:
         return pairs
@@ -58,7 +60,7 @@ def crossings(masks: int, tasks: int, most: int | None = None, seed: int = 0) ->
 
 
 def angle_gap(first: float, second: float) -> float:
-    """Degrees between two rotations, 0 to 180."""
+    """Return the angle between two rotations in degrees, from 0 to 180."""
     turn = abs(first - second) % 360
     return min(turn, 360 - turn)
 
@@ -74,12 +76,17 @@ def wrong_masks(
     batch: int = 128,
     seed: int = 0,
 ) -> list[Crossing]:
-    """Accuracy of mask t alone on the test images of task u.
+    """Measure the accuracy of mask t alone on the test images of task u, for pairs (t, u).
 
     Args:
-        pairs: (t, u), see `crossings`.
-        gap: of (t, u).
-        batches, batch: of task u's training images (without labels) for statistics of the second reading.
+        backbone: The frozen network.
+        masks: The masks.
+        tasks: The tasks.
+        pairs: Pairs (t, u), as `crossings` returns them.
+        gap: Function from (t, u) to the distance between the two tasks.
+        batches, batch: Number and size of batches of task u's training images (without labels) on which
+            statistics are estimated for `Crossing.refreshed`.
+        seed: Seed of these batches.
     """
     device = backbone.weights[0].device
     normalises = bool(norms_of(backbone.net))
@@ -106,7 +113,7 @@ def wrong_masks(
 
 
 def summary(found: Sequence[Crossing], gaps: Sequence[float] = (0.0,)) -> list[Summary]:
-    """One line for each of `gaps`: over the pairs at least so far apart; a pair without a gap counts as 0."""
+    """Return a summary for each of `gaps`, over pairs with at least that gap; a missing gap counts as 0."""
     lines = []
     for least in gaps:
         mine = [pair for pair in found if (pair.gap or 0.0) >= least]

@@ -1,7 +1,8 @@
-"""X-means: k-means that finds the number of its clusters (Pelleg and Moore, ICML 2000).
+"""X-means: k-means that determines the number of its clusters (Pelleg and Moore, ICML 2000).
 
-Starting from a few clusters, each is split in two where the Bayesian information criterion of its own rows
-rises, until none is. For few rows in many dimensions, as PRM has them, much hangs on the form of `bic`.
+Starting from a few clusters, each cluster is split in two if that increases the Bayesian information
+criterion of its own rows, until none is split. For few rows in many dimensions, as in PRM, the result depends
+much on the form of `bic`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ Rows = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Criterion = Literal["spherical", "pelleg"]
 
-MOST = 20  # clusters, unless the caller says
-NOTHING = 1e-12  # a sum of squares up to this is one point; also the least variance
+MOST = 20  # the default largest number of clusters
+NOTHING = 1e-12  # rows with a sum of squares up to this count as a single point; also the smallest variance
 
 
 def xmeans(
@@ -29,22 +30,26 @@ def xmeans(
     criterion: Criterion = "spherical",
     seed: int = 0,
 ) -> Labels:
-    """Clusters of `rows` [rows, dimensions]: labels [rows] from 0 in the order in which they first occur.
+    """Cluster rows, and return their labels [rows], numbered from 0 in the order of first occurrence.
 
-    There are at least `k_init` of them, as far as there are so many different rows, and at most `k_max`
-    (default: as many as rows, and 20).
+    Args:
+        rows: Rows to cluster, [rows, dimensions].
+        k_init: Initial and smallest number of clusters; it is reduced to the number of distinct rows.
+        k_max: Largest number of clusters; by default the number of rows, but at most 20.
+        criterion: Form of the criterion; see `bic`.
+        seed: Seed of k-means.
 
     Raises:
-        ValueError: there are no rows, or `k_init` is below 1.
+        ValueError: There are no rows, or `k_init` is below 1.
     """
     if rows.ndim != 2 or not len(rows):
-        raise ValueError(f"rows of shape {rows.shape} should be [rows, dimensions], one at least")
+        raise ValueError(f"rows of shape {rows.shape} should be [rows, dimensions], with at least one row")
     if k_init < 1:
         raise ValueError(f"k_init = {k_init} must be at least 1")
     most = min(len(rows), MOST) if k_max is None else k_max
-    start = min(k_init, len(np.unique(rows, axis=0)))  # equal rows can make no more
+    start = min(k_init, len(np.unique(rows, axis=0)))  # equal rows belong to the same cluster
     labels = _fitted(rows, start, seed)
-    for _ in range(start, most):  # each pass but the last makes one cluster more, or several
+    for _ in range(start, most):  # each pass but the last adds at least one cluster
         centres = _improved(rows, labels, most, criterion, seed)
         if len(centres) == labels.max() + 1:
             break
@@ -53,11 +58,12 @@ def xmeans(
 
 
 def bic(rows: Rows, labels: Labels, criterion: Criterion = "spherical") -> float:
-    """Bayesian information criterion of spherical Gaussians with one variance and hard assignment.
+    """Return the Bayesian information criterion of spherical Gaussians with one variance and hard assignment.
 
-    Larger is better; -inf where the clusters are as many as the rows. "pelleg" is the criterion as the paper
-    prints it, whose variance lacks the number of dimensions: it asks for groups farther apart. "spherical"
-    splits three rows of nothing but noise in one draw of four at 2000 dimensions, in one of two at 500.
+    Larger values are better; the value is -inf if there are as many clusters as rows. "pelleg" is the
+    criterion as printed in the paper, whose variance is not divided by the number of dimensions, so that only
+    groups that are farther apart are split. "spherical" splits three rows of pure noise in one draw out of
+    four at 2000 dimensions, and in one out of two at 500.
     """
     n, m = len(rows), int(rows.shape[1])
     sizes = np.bincount(labels)
@@ -68,19 +74,19 @@ def bic(rows: Rows, labels: Labels, criterion: Criterion = "spherical") -> float
     variance = max(_scatter(rows, labels) / freedom, NOTHING)
     members = float(np.sum(sizes * np.log(sizes / n)))
     likelihood = members - n * m / 2 * math.log(2 * math.pi * variance) - freedom / 2
-    parameters = (k - 1) + k * m + 1  # shares, centres, the variance
+    parameters = (k - 1) + k * m + 1  # shares, centres and the variance
     return likelihood - parameters / 2 * math.log(n)
 
 
 def load() -> Any:
-    """scikit-learn's KMeans; apart, because it takes seconds to load and is seldom needed."""
+    """Import and return scikit-learn's KMeans, which takes seconds to load and is seldom needed."""
     from sklearn.cluster import KMeans
 
     return KMeans
 
 
 def _improved(rows: Rows, labels: Labels, most: int, criterion: Criterion, seed: int) -> list[Rows]:
-    """Centres after each cluster that is better as two has been split; the largest have their turn first."""
+    """Return the centres after splitting each cluster that is better as two, beginning with the largest."""
     centres: list[Rows] = []
     clusters = list(_clusters(labels))
     count = len(clusters)
@@ -96,7 +102,7 @@ def _improved(rows: Rows, labels: Labels, most: int, criterion: Criterion, seed:
 
 
 def _halves(rows: Rows, criterion: Criterion, seed: int) -> Labels | None:
-    """One cluster as two, if the criterion is for it."""
+    """Split one cluster in two, or return None if the criterion does not improve."""
     whole = np.zeros(len(rows), np.int64)
     if len(rows) < 3 or _scatter(rows, whole) <= NOTHING:
         return None
@@ -105,7 +111,7 @@ def _halves(rows: Rows, criterion: Criterion, seed: int) -> Labels | None:
 
 
 def _fitted(rows: Rows, k: int, seed: int, centres: Rows | None = None) -> Labels:
-    """k-means: the best of ten, or from given centres."""
+    """Run k-means from given centres, or take the best of ten random initialisations."""
     start: dict[str, Any] = {"n_init": 10} if centres is None else {"n_init": 1, "init": centres}
     found = load()(k, random_state=seed, **start).fit_predict(rows)
     _, first, labels = np.unique(found, return_index=True, return_inverse=True)
@@ -114,11 +120,11 @@ def _fitted(rows: Rows, k: int, seed: int, centres: Rows | None = None) -> Label
 
 
 def _clusters(labels: Labels) -> Iterator[NDArray[np.intp]]:
-    """The rows of each cluster, in order."""
+    """Yield the rows of each cluster, in order."""
     for label in range(int(labels.max()) + 1):
         yield np.flatnonzero(labels == label)
 
 
 def _scatter(rows: Rows, labels: Labels) -> float:
-    """Sum of squared distances from the means of the clusters."""
+    """Return the sum of squared distances from the means of the clusters."""
     return float(sum(np.square(rows[c] - rows[c].mean(0)).sum() for c in _clusters(labels)))

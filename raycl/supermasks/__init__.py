@@ -1,1 +1,1 @@
-"""Many masks on one frozen backbone."""
+"""Training, storage and combination of many masks on one frozen backbone."""

@@ -1,7 +1,7 @@
 """Linear combinations of masks: V_i = W_i * sum_t alpha[t, i] M_i^t (ImpressLearn eq. 1, section 5).
 
-The combination is linear in alpha, so its gradient is <M_i^t * W_i, dL/dV_i>: a product with the masks one
-way and with their transpose the other. Nothing is saved for the backward pass.
+The combination is linear in alpha, so its gradient is <M_i^t * W_i, dL/dV_i>. The forward pass is a product
+with the masks, and the backward pass one with their transpose. No tensor is saved for the backward pass.
 """
 
 from __future__ import annotations
@@ -20,33 +20,46 @@ from raycl.errors import UserError
 from raycl.supermasks.bank import BasisMask
 
 Engine: TypeAlias = Literal["auto", "float", "table", "chunks"]
-LIMIT = 2**28  # bytes that "auto" lets the masks take as floats
-WORD = 16  # masks that share a word of bits
-WIDE = 2**14  # weights of a layer from which a table of 2^16 sums pays
-CHUNK = 2**20  # entries of masks unpacked at a time
-PIECE = 2**16  # weights summed at a time: rounding grows with the length of a sum
+LIMIT = 2**28  # the largest number of bytes for which "auto" stores the masks as floats
+WORD = 16  # the number of masks whose bits share a word
+WIDE = 2**14  # the number of weights of a layer from which a table of 2^16 sums is worth its cost
+CHUNK = 2**20  # the number of entries of masks that are unpacked at a time
+PIECE = 2**16  # the number of weights summed at a time, because rounding errors grow with the length of a sum
 
 
 class Basis:
-    """K masks of one backbone side by side, read-only. A binary mask takes a bit per weight and no more.
+    """Read-only store of K masks of one backbone, in which a binary mask takes one bit per weight.
 
-    Sixteen masks share a word per weight, so that one look into a table of sums answers for all of them.
-    For K masks of n weights in a layer, P in all layers, and floats of f bytes, the engines take besides the
-    bits (2 P ceil(K / 16) bytes) and the result (n f for each of U combinations at once)
+    For each weight, the bits of sixteen masks form a word, so that a single look-up in a table of sums covers
+    sixteen masks. For K masks of n weights in a layer and P in all layers, and floats of f bytes, the engines
+    need the following memory in bytes, in addition to the bits (2 P ceil(K / 16)) and to the result (n f for
+    each of U combinations at once).
 
-    - "table": for a moment 2^16 f + n (4 + f), in layers below 2^14 weights n ceil(K / 16) (16 + 2 f): tables
-      of the sums of sixteen coefficients; on the way back gradients are added up by word. Binary masks only;
-      on a GPU the order of its sums is not fixed.
-    - "float": K P f, kept between calls; matrix products both ways.
-    - "chunks": for a moment (f + 5) max(n, 2^20), a few masks as floats; matrix products both ways.
+    - "table" temporarily needs 2^16 f + n (4 + f), and n ceil(K / 16) (16 + 2 f) in layers of fewer than 2^14
+      weights. The forward pass looks up sums of sixteen coefficients in tables; the backward pass adds up
+      gradients by word. It works for binary masks only, and on a GPU the order of its sums is not fixed.
+    - "float" needs K P f, which it keeps between calls. Both passes are matrix products.
+    - "chunks" temporarily needs (f + 5) max(n, 2^20), for a few masks as floats. Both passes are matrix
+      products.
 
-    "auto" is "table" for binary masks on a CPU; else "float" where K P f bytes fit `limit`, else "chunks".
+    "auto" chooses "table" for binary masks on a CPU; otherwise "float" if K P f bytes are within `limit`, and
+    "chunks" if not.
+
+    Args:
+        weights: Weights of the masked layers.
+        masks: Masks of the basis.
+        engine: Engine that combines the masks.
+        limit: Limit for "auto", in bytes.
 
     Attributes:
-        weights: of the masked layers, frozen.
-        bits: int16 [ceil(K / 16), n] of each layer; bit b of word g belongs to mask 16 g + b.
-        values: of each layer the factors of kept weights, mask after mask, in C order; empty if binary.
-        engine: the one in use.
+        weights: Frozen weights of the masked layers.
+        bits: Tensor int16 [ceil(K / 16), n] for each layer; bit b of word g belongs to mask 16 g + b.
+        values: For each layer, the factors of kept weights, mask after mask in C order; empty if binary.
+        engine: Engine in use.
+
+    Raises:
+        UserError: There are no masks, they are of another network or of different kinds, or the engine is
+            unknown or does not support them.
     """
 
     def __init__(
@@ -56,12 +69,11 @@ class Basis:
         engine: Engine = "auto",
         limit: int = LIMIT,
     ) -> None:
-        """Raises UserError: no masks, masks of another network or of mixed kinds, or no such engine."""
         self.weights = tuple(weight.detach() for weight in weights)
         _check(masks, self.sizes)
         self.bits = tuple(_words(masks, layer, w) for layer, w in enumerate(self.weights))
         self.values: tuple[Tensor, ...] = ()
-        self._ends: tuple[NDArray[np.int64], ...] = ()  # of each mask's values
+        self._ends: tuple[NDArray[np.int64], ...] = ()  # where the values of each mask end
         if masks[0].values:
             layers = [[mask.values[layer] for mask in masks] for layer in range(len(self.weights))]
             self.values = tuple(
@@ -78,24 +90,24 @@ class Basis:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Weights of each layer."""
+        """Number of weights of each layer."""
         return tuple(weight.numel() for weight in self.weights)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of bits and values."""
+        """Number of bytes of bits and values."""
         return sum(t.numel() * t.element_size() for t in (*self.bits, *self.values))
 
     def statistics(self, i: int) -> tuple[NDArray[np.float32], ...]:
-        """Running mean and variance of every batch normalisation under mask `i`, in the network's order."""
+        """Return mean and variance of every batch normalisation under mask `i`, in the network's order."""
         return self._statistics[i]
 
     def mask(self, i: int) -> list[Tensor]:
-        """Mask `i`, a tensor per layer in the shape, type and place of its weight."""
+        """Return mask `i` as one tensor per layer, with the shape, dtype and device of its weight."""
         return [self.rows(layer, i, i + 1).view_as(w) for layer, w in enumerate(self.weights)]
 
     def rows(self, layer: int, start: int, stop: int) -> Tensor:
-        """Masks start .. stop - 1 of a layer as floats [stop - start, n]."""
+        """Return masks start, ..., stop - 1 of a layer as floats [stop - start, n]."""
         which = torch.arange(start, stop, dtype=torch.int32, device=self.bits[layer].device)
         shifts = (which % WORD).to(torch.int16)[:, None]
         kept = (self.bits[layer].index_select(0, which // WORD) >> shifts).bitwise_and_(1)
@@ -108,7 +120,7 @@ class Basis:
 
     @property
     def combiner(self) -> _Combiner:
-        """The engine, made on first use; it stays out of checkpoints."""
+        """Implementation of the engine, which is created on first use and not saved in checkpoints."""
         if self._combiner is None:
             engines: dict[str, type[_Combiner]] = {"table": _Tables, "float": _Floats, "chunks": _Chunks}
             self._combiner = engines[self.engine](self)
@@ -121,7 +133,7 @@ class Basis:
         if engine not in get_args(Engine):
             raise UserError(f"engine = {engine!r} of a basis is not one of {', '.join(get_args(Engine))}")
         if engine == "table" and self.values:
-            raise UserError("engine = 'table' of a basis takes binary masks only; use 'float' or 'chunks'")
+            raise UserError("engine = 'table' of a basis takes only binary masks; use 'float' or 'chunks'")
         if engine != "auto":
             return engine
         if not self.values and self.weights[0].device.type == "cpu":
@@ -131,13 +143,14 @@ class Basis:
 
 
 def combine(basis: Basis, alpha: Tensor) -> list[Tensor]:
-    """Effective weights V_i = W_i * sum_t alpha[t, i] M_i^t of the layers that have a column in alpha.
+    """Return the effective weights V_i = W_i * sum_t alpha[t, i] M_i^t of the layers with a column in alpha.
 
     Args:
-        alpha: [K, columns], or [U, K, columns] for U tasks at once; column i belongs to layer i.
+        basis: The K masks.
+        alpha: Coefficients [K, columns], or [U, K, columns] for U tasks at once; column i belongs to layer i.
 
     Returns:
-        A tensor per column in the shape of its layer's weight, with U in front if alpha has it.
+        One tensor per column, with the shape of the weight of its layer, and U as first axis if alpha has it.
     """
     assert alpha.shape[-2] == len(basis), f"alpha {tuple(alpha.shape)} for {len(basis)} masks"
     assert alpha.shape[-1] <= len(basis.weights), f"alpha {tuple(alpha.shape)} has too many columns"
@@ -145,7 +158,12 @@ def combine(basis: Basis, alpha: Tensor) -> list[Tensor]:
 
 
 def penalty(alpha: Tensor, lamb: float) -> Tensor:
-    """Eq. 2: lamb sum_i (sum_t |alpha[t, i]| - 1)^2, summed over the tasks of a [U, K, d] alpha."""
+    """Return the penalty of eq. 2, lamb sum_i (sum_t |alpha[t, i]| - 1)^2, summed over the tasks of alpha.
+
+    Args:
+        alpha: Coefficients [K, d], or [U, K, d] for U tasks.
+        lamb: Weight of the penalty.
+    """
     excess = alpha.abs().sum(-2) - 1
     return lamb * excess.square().sum()
 
@@ -173,27 +191,27 @@ class _Combine(torch.autograd.Function):
 
 
 class _Combiner(Protocol):
-    """Sums of a layer's masks."""
+    """Products with the masks of a layer, and with their transpose."""
 
     def __init__(self, basis: Basis) -> None: ...
 
     def mix(self, layer: int, coefficients: Tensor) -> Tensor:
-        """[U, K] to [U, n]: sum_t c[u, t] M^t."""
+        """Return sum_t c[u, t] M^t as [U, n] for coefficients c [U, K]."""
         ...
 
     def project(self, layer: int, gradient: Tensor) -> Tensor:
-        """[U, n] to [U, K]: <M^t, gradient[u]>."""
+        """Return <M^t, gradient[u]> as [U, K] for gradients [U, n]."""
         ...
 
 
 class _Chunks:
-    """Unpacks a few masks at a time."""
+    """Combiner that unpacks a few masks at a time."""
 
     def __init__(self, basis: Basis) -> None:
         self.basis = basis
 
     def parts(self, layer: int) -> Iterator[tuple[int, int, Tensor]]:
-        """First mask, the one after the last, and the masks as floats [masks, n]."""
+        """Yield the start and end of each range of masks, and its masks as floats [masks, n]."""
         count = len(self.basis)
         step = max(1, CHUNK // self.basis.sizes[layer])
         for start in range(0, count, step):
@@ -215,7 +233,7 @@ class _Chunks:
 
 
 class _Floats(_Chunks):
-    """All masks unpacked once; the product then reads each of them once."""
+    """Combiner that unpacks all masks once and keeps them."""
 
     def __init__(self, basis: Basis) -> None:
         super().__init__(basis)
@@ -226,9 +244,10 @@ class _Floats(_Chunks):
 
 
 class _Tables:
-    """Looks the sum of sixteen coefficients up by a weight's word; adds gradients up by word.
+    """Combiner that looks up the sum of sixteen coefficients by the word of a weight.
 
-    A table of 2^16 sums is made of two of 2^8. Layers too small for that use the two as they are.
+    The backward pass adds up gradients by word. A table of 2^16 sums is built from two tables of 2^8, one per
+    byte of the word. For layers of fewer than `WIDE` weights this is not worth it, and the two are used.
     """
 
     def __init__(self, basis: Basis) -> None:
@@ -270,12 +289,12 @@ class _Tables:
 
 
 def _unsigned(word: Tensor) -> Tensor:
-    """A word per weight as numbers 0 .. 65535, [n] int32, which a look-up wants."""
+    """Return the words of all weights as numbers from 0 to 65535, [n] int32, as indexing needs them."""
     return word.view(torch.uint16).to(torch.int32)
 
 
 def _places(bits: Tensor) -> Tensor:
-    """Where the low and the high byte of each word stand in tables [words, 2, 256], flat [words 2 n]."""
+    """Return flat indices [words 2 n] of both bytes of each word, low and high, in tables [words, 2, 256]."""
     words = _unsigned(bits)
     tables = torch.arange(0, 512 * len(bits), 256, dtype=torch.int32, device=bits.device).view(-1, 2, 1)
     return (torch.stack([words & 255, words >> 8], 1) + tables).view(-1)
@@ -284,15 +303,17 @@ def _places(bits: Tensor) -> Tensor:
 def _check(masks: Sequence[BasisMask], sizes: Sequence[int]) -> None:
     if not masks:
         raise UserError("a basis needs at least one mask; raise k")
-    wanted = [(n + 7) // 8 for n in sizes]
+    expected = [(n + 7) // 8 for n in sizes]
     for number, mask in enumerate(masks):
-        if [len(layer) for layer in mask.bits] != wanted:
+        if [len(layer) for layer in mask.bits] != expected:
             raise UserError(
-                f"basis mask {number} has layers of {[len(layer) for layer in mask.bits]} bytes, and the "
-                f"network wants {wanted}; train it on this network"
+                f"basis mask {number} has layers of {[len(layer) for layer in mask.bits]} bytes, but the "
+                f"network needs {expected}; train it on this network"
             )
         if bool(mask.values) != bool(masks[0].values):
-            raise UserError(f"basis mask {number} and mask 0 differ in kind: one is binary, one has values")
+            raise UserError(
+                f"basis mask {number} and mask 0 differ in kind: one is binary, and the other has values"
+            )
 
 
 def _words(masks: Sequence[BasisMask], layer: int, weight: Tensor) -> Tensor:

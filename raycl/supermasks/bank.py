@@ -1,7 +1,7 @@
-"""A bank of basis masks: the backbone they share, what one mask depends on, and what is kept of it.
+"""Basis masks and the frozen backbone that they share (ImpressLearn, sections 2 to 4).
 
-ImpressLearn, sections 2 to 4. A mask is addressed by its content: the key of its `MaskSpec` says all that
-it depends on, and neither how many were trained beside it nor where.
+A mask is addressed by its content: the key of its `MaskSpec` covers everything that the mask depends on. How
+many masks were trained at the same time, and where, is not part of the key.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from raycl.supermasks.edge_popup import fixed_weight
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen random network, of which every layer is masked: the body, and the first head for all tasks.
+    """Frozen random network in which every layer is masked: those of the body, and the first head.
+
+    All tasks share the first head.
 
     Attributes:
-        net: on some device, nothing in it is trained.
-        names: of the masked weights, as `functional_call` knows them.
-        weights: in the same order.
+        net: Network, none of whose parameters is trained.
+        names: Names of the masked weights, as `functional_call` takes them.
+        weights: Masked weights, in the same order.
     """
 
     net: Network
@@ -39,20 +41,24 @@ class Backbone:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Weights of each masked layer."""
+        """Number of weights of each masked layer."""
         return tuple(weight.numel() for weight in self.weights)
 
     def __call__(self, effective: Sequence[Tensor], x: Tensor, task: int = 0) -> Tensor:
-        """Logits with these weights instead of its own; `task` chooses the batch statistics alone."""
+        """Return logits computed with `effective` in place of the network's own weights.
+
+        `task` only chooses the batch statistics.
+        """
         named = dict(zip(self.names, effective, strict=True))
         logits: Tensor = functional_call(self.net, named, (x, task), tie_weights=False)
         return logits
 
 
 def backbone_of(net: Network, seed: int, init: BackboneInit) -> Backbone:
-    """Freeze `net` at fixed random weights, biases zero; draws nothing from torch's current stream.
+    """Freeze `net` at random weights, with zero biases.
 
-    The weights are those that the SupSup method gives a network of this seed.
+    The weights are the same as those that the method SupSup gives to a network of this seed. The current
+    random state of PyTorch is not changed.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         streams.reseed(seed, "method")
@@ -67,15 +73,15 @@ def backbone_of(net: Network, seed: int, init: BackboneInit) -> Backbone:
 
 @dataclass(frozen=True)
 class BasisMask:
-    """What is kept of a trained mask.
+    """Stored form of a mask.
 
     Attributes:
-        bits: which weights are kept, a layer each, packed in C order.
-        values: factors of the kept weights, layer by layer in C order, float32 (int8 for `signed`); empty for
-            binary masks.
-        statistics: running mean and variance of every batch normalisation in the network's order; empty
-            where there is none.
-        about: figures of its training, plain JSON.
+        bits: For each layer, which weights are kept, as packed bits in C order.
+        values: For each layer, the factors of the kept weights in C order, in float32 (int8 for `signed`);
+            empty for binary masks.
+        statistics: Running mean and variance of every batch normalisation in the network's order; empty if
+            there is none.
+        about: Information on its training, as plain JSON.
     """
 
     bits: tuple[NDArray[np.uint8], ...]
@@ -84,7 +90,7 @@ class BasisMask:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def tensors(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        """The mask of each layer in the shape, type and place of its weight."""
+        """Return the mask of each layer, with the shape, dtype and device of its weight."""
         masks = [unpack(bits, w.shape).to(w) for bits, w in zip(self.bits, weights, strict=True)]
         for mask, values in zip(masks, self.values, strict=False):
             mask[mask != 0] = torch.from_numpy(values).to(mask)
@@ -92,14 +98,14 @@ class BasisMask:
 
 
 def masked_weights(net: Network) -> dict[str, Tensor]:
-    """Weights under a mask, by name: the body's, and the first head's, which all tasks share."""
+    """Return the masked weights by name: those of the body and that of the first head."""
     found = weights_of(net)
     body = {name: weight for name, weight in found.items() if not name.startswith("heads.")}
     return body | {"heads.0.weight": found["heads.0.weight"]}
 
 
 def random_mask(sizes: Sequence[int], density: float, seed: int) -> BasisMask:
-    """Exactly as many ones as a trained mask has, in places drawn layer by layer without replacement."""
+    """Return a mask with as many ones per layer as a trained mask has, at places drawn at random."""
     draw = np.random.Generator(np.random.PCG64(streams.seed_of(seed, "init", fit="random mask")))
     bits = []
     for n in sizes:
@@ -110,5 +116,5 @@ def random_mask(sizes: Sequence[int], density: float, seed: int) -> BasisMask:
 
 
 def packed(masks: Sequence[Tensor]) -> tuple[NDArray[np.uint8], ...]:
-    """Bits of the entries that are not zero."""
+    """Return packed bits that mark the entries that are not zero."""
     return tuple(pack(mask != 0) for mask in masks)

@@ -1,7 +1,7 @@
-"""Which masks a basis is made of (ImpressLearn section 4), as specs that say all that each depends on.
+"""The specs of the masks that form a basis (ImpressLearn section 4).
 
-A mask's spec names neither the basis nor its size, so nested bases share masks, and so do kinds of basis:
-mask 0 of a heterogeneous and of a homogeneous one are the same.
+The spec of a mask covers all that the mask depends on, but not the basis or its size. So a basis shares masks
+with the larger ones that contain it, and mask 0 of a heterogeneous basis is that of a homogeneous one.
 """
 
 from __future__ import annotations
@@ -32,21 +32,26 @@ def masks_of(
     epochs: int = 0,
     **rules: Any,
 ) -> tuple[MaskSpec, ...]:
-    """The masks of a basis in order: heterogeneous, homogeneous, random.
+    """Return the specs of the masks of a basis, in the order heterogeneous, homogeneous, random.
 
-    Scores, order of the data and backbone have streams of their own, all derived from the run's seed and the
-    mask's number. In a basis of two kinds the homogeneous masks go on at number 1, since mask 0 is there.
+    Scores, order of the data and backbone have random streams of their own; those of scores and order are
+    derived from the run's seed and the mask's number. In a basis of both kinds the homogeneous masks are
+    numbered from 1, because mask 0 is the same in both kinds.
 
     Args:
-        heterogeneous: masks of tasks 0, 1, .. of the benchmark's fixed sequence, one each.
-        homogeneous: masks of task 0 that differ by scores and order.
-        random: masks in random places.
-        relearn: the run learns the basis tasks themselves, and not tasks behind them.
-        preset, epochs: how they are trained; 0 epochs are the preset's.
+        spec: The run that uses the basis.
+        heterogeneous: Number of masks that are trained on tasks 0, 1, ... of the benchmark's fixed sequence,
+            one mask per task.
+        homogeneous: Number of masks that are trained on task 0 and differ in initial scores and data order.
+        random: Number of masks with ones at random places, which are not trained.
+        relearn: Whether the run learns the basis tasks themselves, instead of the tasks that follow them.
+        preset: Training preset of the masks.
+        epochs: Number of epochs, or 0 for that of the preset.
         rules: density, density_rule, score_rank, mask_values and backbone_init, as in `MaskSpec`.
 
     Raises:
-        UserError: the benchmark has no such tasks, or not in front of those that the run learns.
+        UserError: The benchmark does not have these tasks, or does not have them before the tasks that the
+            run learns.
     """
     recipe = registry.recipe(spec.benchmark)
     _check_tasks(spec, recipe, heterogeneous, homogeneous, relearn)
@@ -63,33 +68,35 @@ def masks_of(
 
 
 def _check_tasks(spec: RunSpec, recipe: Recipe, heterogeneous: int, homogeneous: int, relearn: bool) -> None:
-    """See that the benchmark has the tasks of a basis where `masks_of` takes them from."""
+    """Raise UserError unless the benchmark has the basis tasks where `masks_of` takes them from."""
     needed = max(heterogeneous, min(homogeneous, 1))
-    recipe.window(0, max(needed, 1))  # refuses a benchmark without a fixed sequence, or with a shorter one
+    recipe.window(0, max(needed, 1))  # raises if the benchmark has no fixed sequence, or a shorter one
     first: int = getattr(recipe, "first", 0)
     if relearn and (first or spec.order):
         raise UserError(
-            f"{spec.method}: stage = 'basis_gn' learns the basis tasks in their own order, and benchmark "
+            f"{spec.method}: stage = 'basis_gn' learns the basis tasks in their own order, but benchmark "
             f"{recipe} starts at task {first} in order {spec.order}; set first=0 and orders=1"
         )
     if not relearn and needed > first:
         lower = f" or lower k to {first}" if heterogeneous and first else ""
         raise UserError(
-            f"{spec.method}: k = {heterogeneous or homogeneous} takes basis tasks 0..{needed - 1}, and "
-            f"benchmark {recipe} has {first} in front of its new tasks; set first={needed}{lower}"
+            f"{spec.method}: k = {heterogeneous or homogeneous} takes basis tasks 0..{needed - 1}, but "
+            f"benchmark {recipe} has {first} before its new tasks; set first={needed}{lower}"
         )
 
 
 def own_masks(spec: RunSpec, preset: str, epochs: int, **rules: Any) -> tuple[MaskSpec, ...]:
-    """The mask of each task that the run learns; a heterogeneous basis of these tasks has the same.
+    """Return the spec of a mask for each task that the run learns.
+
+    A heterogeneous basis of the same tasks has the same masks.
 
     Raises:
-        UserError: the benchmark has no fixed sequence of tasks, or the run shuffles it.
+        UserError: The benchmark does not have a fixed sequence of tasks, or the run shuffles it.
     """
     recipe = registry.recipe(spec.benchmark)
     if spec.order:
         raise UserError(
-            f"{spec.method}: bank = True takes tasks in their own order, and this is order {spec.order}; set "
+            f"{spec.method}: bank = True needs tasks in their own order, but this is order {spec.order}; set "
             "orders=1"
         )
     recipe.window(0, 1)
@@ -101,7 +108,7 @@ def own_masks(spec: RunSpec, preset: str, epochs: int, **rules: Any) -> tuple[Ma
 
 
 def rules_of(config: Any) -> dict[str, Any]:
-    """The fields of a method's Config that say what its masks are."""
+    """Return the fields of a method's Config that define its masks."""
     return {name: getattr(config, name) for name in _RULES}
 
 
@@ -115,7 +122,7 @@ def _mask(
     epochs: int,
     rules: Mapping[str, Any],
 ) -> MaskSpec:
-    """Mask `number` of a basis, of task `task` of the sequence: a window of one task, whatever the basis."""
+    """Return the spec of mask `number`, whose benchmark is the single task `task` of the sequence."""
     score_seed = streams.seed_of(spec.seed, "init", task=number, fit="basis scores")
     order_seed = streams.seed_of(spec.seed, "order", task=number, fit="basis order")
     return MaskSpec(
@@ -137,7 +144,7 @@ def _mask(
 
 
 def _fit_of(preset: str, epochs: int, place: str) -> dict[str, Any]:
-    """Fields of `Fit.Config` that the presets change, which masks can be trained with."""
+    """Return the fields of `Fit.Config` that the presets change, after checking that they suit masks."""
     changed = fit_of(preset, epochs, f"{place}: basis_preset")
     check_fit(make_config(Config, changed, f"{place}: basis_preset"), f"{place}: basis_preset = {preset!r}")
     return changed

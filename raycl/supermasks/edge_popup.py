@@ -1,7 +1,7 @@
-"""Edge-popup: a fixed random weight, a score per weight, and the mask that keeps the best of them.
+"""Edge-popup: fixed random weights, a trained score per weight, and the mask of the weights with top scores.
 
-Ramanujan et al., CVPR 2020, arXiv 1911.13299; many tasks on one backbone: Wortsman et al., NeurIPS 2020,
-arXiv 2006.14769.
+Edge-popup is by Ramanujan et al., CVPR 2020, arXiv 1911.13299; its use for many tasks on one backbone is by
+Wortsman et al., NeurIPS 2020, arXiv 2006.14769.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from raycl.specs import BackboneInit, DensityRule, MaskValues, ScoreRank
 
 
 def fan_in(weight: Tensor) -> int:
-    """Inputs of a unit of a linear or convolution weight."""
+    """Return the number of inputs of a unit, from the weight of a linear or convolutional layer."""
     return math.prod(weight.shape[1:])
 
 
 def fixed_weight(initial: Tensor, kind: BackboneInit) -> Tensor:
-    """A weight to freeze: the signs of the initial one at a constant size, or drawn anew from a normal.
+    """Return a weight to freeze.
 
-    Both have the spread sqrt(2 / fan_in). Numbers are drawn on the CPU, the same for every device.
+    It has either the signs of the initial weight and a constant magnitude ("signed_constant"), or is drawn
+    from a normal distribution. In both cases the standard deviation is sqrt(2 / fan_in). Random numbers are
+    drawn on the CPU, so that they are the same on every device.
     """
     size = math.sqrt(2 / fan_in(initial))
     if kind == "signed_constant":
@@ -34,10 +36,11 @@ def fixed_weight(initial: Tensor, kind: BackboneInit) -> Tensor:
 
 
 def draw_scores(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Initial scores, Kaiming uniform with a = sqrt(5): U(-b, b) with b = 1 / sqrt(fan_in).
+    """Draw initial scores, Kaiming uniform with a = sqrt(5): U(-b, b) with b = 1 / sqrt(fan_in).
 
     Args:
-        generator: of the CPU; by default torch's own stream.
+        weight: Weight whose shape, dtype and device the scores take.
+        generator: A generator on the CPU; by default PyTorch's global one.
     """
     bound = 1 / math.sqrt(fan_in(weight))
     drawn = torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
@@ -45,10 +48,11 @@ def draw_scores(weight: Tensor, generator: torch.Generator | None = None) -> Ten
 
 
 def density_of(weight: Tensor, density: float, rule: DensityRule) -> float:
-    """Share of ones in a layer. Erdős–Rényi: min(0.5, c (out + in)/(out in area)) with c = 100 density.
+    """Return the share of ones in a layer.
 
-    The budget c is in hundredths because the figures of ImpressLearn write {5, 8, .., 30}e-2 for what its
-    code passes on as {5, 8, .., 30}.
+    With the rule "er" (Erdős–Rényi) it is min(0.5, c (out + in) / (out in area)) with c = 100 density; with
+    any other it is the density. The factor 100 is there because the plots of ImpressLearn write
+    {5, 8, .., 30}e-2 for the values {5, 8, .., 30} that its code uses as c.
     """
     if rule != "er":
         return density
@@ -63,12 +67,13 @@ def mask_of(
     rule: DensityRule = "uniform",
     values: MaskValues = "binary",
 ) -> Tensor:
-    """The layer's mask in the shape of its scores.
+    """Return the mask of a layer in the shape of its scores.
 
-    Binary masks are 0.0 and 1.0, and their gradient goes straight through to the ranks. The others are
-    variants (ImpressLearn A.5): `signed` has the sign of each kept score, `soft` its |S| / max|S|, and
-    `signed_soft` both; `weight_norm` and `signed_weight_norm` are the soft ones of all scores, whatever the
-    density. Their gradient goes to dropped scores as well, and takes the maximum for a constant.
+    The entries of binary masks are 0.0 and 1.0, and their gradient is passed straight through to the ranks
+    (the scores or their absolute values). The other kinds are variants (ImpressLearn A.5): `signed` has the
+    sign of each kept score S, `soft` has |S| / max|S|, and `signed_soft` has S / max|S|; `weight_norm` and
+    `signed_weight_norm` are like the two soft kinds, but keep all scores, whatever the density. Their
+    gradient reaches dropped scores as well, and treats the maximum as a constant.
     """
     mask: Tensor
     if values in ("weight_norm", "signed_weight_norm"):
@@ -89,7 +94,7 @@ def mask_of(
 
 
 class Through(torch.autograd.Function):
-    """The second tensor forward, the gradient straight through to the first."""
+    """Straight-through estimator: the second tensor forwards; the gradient goes to the first unchanged."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, mask: Tensor) -> Tensor:
@@ -101,7 +106,7 @@ class Through(torch.autograd.Function):
 
 
 class Positive(torch.autograd.Function):
-    """1.0 where a score is at least 0, the gradient straight through."""
+    """Straight-through step function: 1.0 where a score is at least 0; the gradient is passed unchanged."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Scores of one mask or of many in flat buffers, and the effective weights under their masks."""
+"""Scores of one or many masks as flat tensors, and the effective weights under these masks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from raycl.supermasks.selection import Selection
 
 
 class Masks:
-    """The masks of an executor: [*lead, ..] has nothing in front for one mask and one axis for many.
+    """Masks that an executor trains, as flat tensors over all layers.
+
+    Shapes are written [*lead, ...], where `lead` is empty for a single mask and holds one axis for many.
 
     Attributes:
-        scores, effective, gradient: [*lead, weights of all layers], in the order of the backbone.
-            `gradient` is of the effective weights until `through` makes it that of the scores.
+        scores: Scores [*lead, weights of all layers], in the order of the backbone.
+        effective: Effective weights, of the same shape.
+        gradient: Gradient, of the same shape. It is that of the effective weights until `through` turns it
+            into that of the scores.
     """
 
     def __init__(
@@ -50,21 +54,21 @@ class Masks:
         return torch.cat([draw_scores(w, generator).cpu().view(-1) for w in self.backbone.weights])
 
     def layers(self, flat: Tensor) -> list[Tensor]:
-        """[*lead, n] of each layer."""
+        """Split a flat tensor into views [*lead, n], one per layer."""
         return list(flat.tensor_split(self.ends[:-1], dim=-1))
 
     def shaped(self, flat: Tensor) -> list[Tensor]:
-        """[*lead, *shape of the weight] of each layer."""
+        """Split a flat tensor into views [*lead, *shape of the weight], one per layer."""
         parts = zip(self.layers(flat), self.backbone.weights, strict=True)
         return [part.unflatten(-1, w.shape) for part, w in parts]
 
     def write(self) -> None:
-        """The effective weights of the present scores."""
+        """Compute the effective weights of the present scores."""
         self.write_factors()
         self.effective.mul_(self.weights)
 
     def write_factors(self) -> None:
-        """The masks themselves, in place of the effective weights."""
+        """Compute the masks themselves, and store them in place of the effective weights."""
         rules, scores, out = self.rules, self.scores, self.effective
         if rules.keeps_all:
             out.fill_(1)
@@ -84,7 +88,7 @@ class Masks:
                 layer.div_(largest)
 
     def through(self) -> None:
-        """From the gradient of the effective weights to that of the scores."""
+        """Turn the gradient of the effective weights into that of the scores, in place."""
         self.gradient.mul_(self.weights)
         if self.rules.through_abs:
             self.gradient.mul_(torch.sign(self.scores, out=self.scratch))
@@ -93,17 +97,17 @@ class Masks:
                 layer.div_(largest)
 
     def clip(self, most: float) -> None:
-        """Scale each mask's gradient to a norm of at most this."""
+        """Scale the gradient of each mask so that its norm is at most `most`."""
         norm = self.gradient.norm(dim=-1, keepdim=True)
         self.gradient.mul_((most / (norm + 1e-6)).clamp_max(1.0))
 
     def finished(
         self, statistics: Sequence[Sequence[Tensor]], about: Sequence[dict[str, Any]]
     ) -> list[BasisMask]:
-        """What is kept of each mask, its share of ones added to what is said about it."""
+        """Return the stored form of each mask, and add its share of ones to its entry in `about`."""
         self.write_factors()
         made = []
-        for row, stats, said in zip(
+        for row, stats, facts in zip(
             self.effective.view(-1, self.ends[-1]).cpu(), statistics, about, strict=True
         ):
             layers = row.tensor_split(self.ends[:-1])
@@ -113,5 +117,5 @@ class Masks:
                 values = tuple(layer[layer != 0].to(kind).numpy() for layer in layers)
             share = int(row.count_nonzero()) / row.numel()
             running = tuple(t.cpu().to(torch.float32).numpy().copy() for t in stats)
-            made.append(BasisMask(packed(layers), values, running, {**said, "density": share}))
+            made.append(BasisMask(packed(layers), values, running, {**facts, "density": share}))
         return made

@@ -1,7 +1,7 @@
-"""One mask after another: exact selection without a sort, updates in place.
+"""The loop executor, which trains one mask after another, and the parts it shares with the stacked executor.
 
-The parts are written for tensors [*lead, ..], with nothing in front for one mask and one axis for many, so
-that the stacked executor is made of them as well.
+The shared parts work on tensors [*lead, ...], where `lead` is empty for a single mask and holds one axis for
+many masks.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from raycl.training.fit import Diverged, Fit
 from raycl.training.schedule import Schedule
 
 Feed: TypeAlias = Callable[[int], Iterable[tuple[Tensor, Tensor, int, int]]]
-"""Batches of an epoch: x [*lead, batch, ..], y [*lead, batch], index, of."""
+"""Function from an epoch to its batches: x [*lead, batch, ...], y [*lead, batch], index, and their number."""
 
 
 class Elementwise:
-    """torch's SGD, RMSprop or Adam, on one flat tensor and in place: the same bits on the CPU."""
+    """PyTorch's SGD, RMSprop or Adam on one flat tensor, in place; on a CPU its results are bit-identical."""
 
     def __init__(self, config: Fit.Config, masks: Masks) -> None:
         self.config, self.masks = config, masks
@@ -45,7 +45,7 @@ class Elementwise:
         self.steps = 0
 
     def __call__(self, lr: float) -> None:
-        """Move the scores against their gradient, which is used up."""
+        """Make one update of the scores; the gradient is overwritten."""
         scores, g, config = self.masks.scores, self.masks.gradient, self.config
         self.steps += 1
         if config.weight_decay:
@@ -75,17 +75,20 @@ class Elementwise:
 
 
 class Model(Protocol):
-    """Losses [*lead] of x [*lead, batch, ..] and y [*lead, batch]; the gradient is left in `masks`."""
+    """Network under masks, called with x [*lead, batch, ...] and y [*lead, batch].
+
+    It returns the losses [*lead], and writes the gradient of the effective weights into `Masks.gradient`.
+    """
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor: ...
 
     def statistics(self) -> list[list[Tensor]]:
-        """Of each mask, running mean and variance of every batch normalisation."""
+        """Return, for each mask, the running mean and variance of every batch normalisation."""
         ...
 
 
 class Chain:
-    """Linear layers with ReLU between them and cross-entropy, forward and backward written out."""
+    """Linear layers with ReLU between them and cross-entropy, whose passes are written without autograd."""
 
     def __init__(self, masks: Masks) -> None:
         self.layers = list(zip(masks.shaped(masks.effective), masks.shaped(masks.gradient), strict=True))
@@ -94,7 +97,7 @@ class Chain:
 
     @staticmethod
     def fits(backbone: Backbone) -> bool:
-        """Whether the network is no more than this."""
+        """Return whether the network consists of such layers and nothing else."""
         net = backbone.net
         if not isinstance(net, Blocks) or len(net.blocks) < len(net.body):
             return False
@@ -113,7 +116,7 @@ class Chain:
         )
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        h = x.flatten(len(self.lead) + 1).mT  # [*lead, units, batch] here: these products are the fastest
+        h = x.flatten(len(self.lead) + 1).mT  # [*lead, units, batch], for which matrix products are fastest
         seen = [h]
         for weight, _ in self.layers[:-1]:
             h = self.product(weight, h).relu_()
@@ -126,7 +129,7 @@ class Chain:
         for (weight, gradient), h in zip(reversed(self.layers), reversed(seen), strict=True):
             self.product(back, h.mT, out=gradient)
             if h is not seen[0]:
-                back = self.product(weight.mT, back).mul_(h.sign_())  # h is at least 0
+                back = self.product(weight.mT, back).mul_(h.sign_())  # ReLU's derivative, since h >= 0
         return losses
 
     def statistics(self) -> list[list[Tensor]]:
@@ -134,7 +137,7 @@ class Chain:
 
 
 class Single:
-    """Any network under one mask, by autograd; its batch statistics start afresh and are its own."""
+    """Any network under one mask, differentiated by autograd, with fresh batch statistics of its own."""
 
     def __init__(self, backbone: Backbone, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         self.backbone, self.gradients = backbone, gradients
@@ -159,7 +162,7 @@ class Single:
 
 
 def fresh_statistics(backbone: Backbone) -> dict[str, Tensor]:
-    """Mean 0 and variance 1 for each batch normalisation that task 0 passes, by the name of the buffer."""
+    """Return initial buffers, by name, of the batch normalisations of task 0: mean 0 and variance 1."""
     net, weight = backbone.net, backbone.weights[0]
     others = {
         f"{name}.norms.{i}"
@@ -177,13 +180,13 @@ def fresh_statistics(backbone: Backbone) -> dict[str, Tensor]:
 
 
 def uses_random_numbers(net: nn.Module) -> bool:
-    """Whether the network draws dropout while it trains."""
+    """Return whether the network applies dropout in training mode."""
     rates = [m.drop + m.drop_in for m in net.modules() if isinstance(m, Block)]
     return any(rates) or any(m.p > 0 for m in net.modules() if isinstance(m, nn.Dropout))
 
 
 def model_of(backbone: Backbone, masks: Masks) -> Model:
-    """The network under one mask."""
+    """Return the network under one mask, as a `Chain` if it is one."""
     if Chain.fits(backbone):
         return Chain(masks)
     return Single(backbone, masks.shaped(masks.effective), masks.shaped(masks.gradient))
@@ -191,7 +194,7 @@ def model_of(backbone: Backbone, masks: Masks) -> Model:
 
 @contextlib.contextmanager
 def training_mode(net: nn.Module) -> Iterator[None]:
-    """The network in training mode, and as it was afterwards."""
+    """Put the network into training mode inside the context, and restore its mode afterwards."""
     was = net.training
     net.train(True)
     try:
@@ -208,11 +211,22 @@ def run_epochs(
     position: Sequence[int],
     pulse: PulseOfMasks | None,
 ) -> tuple[list[float], int]:
-    """All epochs; the mean training loss of each mask in the last one, and the number of updates.
+    """Train for all epochs.
 
     Args:
-        gradient: losses [*lead] of a batch, and the score gradient into `masks.gradient`.
-        position: of each mask, for messages.
+        gradient: Function that returns the losses [*lead] of a batch, and writes the gradient of the scores
+            into `masks.gradient`.
+        masks: The masks to train.
+        feed: Function that returns the batches of an epoch.
+        config: Settings of the training loop.
+        position: Position of each mask, for messages.
+        pulse: Called after each epoch; see `PulseOfMasks`.
+
+    Returns:
+        The mean training loss of each mask in the last epoch, and the number of updates.
+
+    Raises:
+        Diverged: The mean loss of a mask over an epoch is NaN or infinite.
     """
     schedule, update = Schedule(config, config.epochs), Elementwise(config, masks)
     losses: list[float] = []
@@ -236,7 +250,7 @@ def run_epochs(
 
 
 def order_of(order: Order, config: Fit.Config, epoch: int) -> NDArray[np.int64]:
-    """The rows of the training split in the order of an epoch."""
+    """Return the rows of the training split in the order of an epoch."""
     n = len(order.task.train)
     return (
         streams.numpy_generator(order.order_seed, "order", epoch=epoch).permutation(n)
@@ -246,7 +260,7 @@ def order_of(order: Order, config: Fit.Config, epoch: int) -> NDArray[np.int64]:
 
 
 def feed_of(order: Order, config: Fit.Config, device: torch.device) -> Feed:
-    """The batches of one mask's task."""
+    """Return a function that yields the batches of an epoch for one mask."""
     fit, train = Fit(config, device=device), order.task.train
 
     def feed(epoch: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
@@ -261,7 +275,7 @@ def feed_of(order: Order, config: Fit.Config, device: torch.device) -> Feed:
 def train_in_loop(
     backbone: Backbone, orders: Sequence[Order], rules: Rules, config: Fit.Config, pulse: PulseOfMasks | None
 ) -> Iterator[tuple[int, BasisMask]]:
-    """Each mask through all its epochs before the next begins; see `train_masks`."""
+    """Train each mask for all its epochs before the next; see `train_masks`."""
     for position, order in enumerate(orders):
         yield position, _one(backbone, position, order, rules, config, pulse)
 

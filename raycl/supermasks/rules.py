@@ -1,4 +1,4 @@
-"""What masks are trained: their orders, the rules by which scores become masks, and what a fit must be."""
+"""Inputs of mask training: the masks to train, the rules for masks, and checks of the training settings."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from raycl.tasks import Task
 from raycl.training.fit import Fit
 
 PulseOfMasks: TypeAlias = Callable[[int, int, float], None]
-"""Called after an epoch: position of the mask (of the first of a chunk), epochs done, mean training loss."""
+"""Called after each epoch with the position of the mask (of the first one in a stacked chunk), the number of
+finished epochs, and the mean training loss."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """One mask that is to be trained.
+    """Order for one mask to be trained.
 
     Attributes:
-        task: its training split is what the scores are trained on.
-        density: share of ones in each layer.
-        score_seed, order_seed: of the initial scores, and of the order of the data and its augmentation.
+        task: Task on whose training split the scores are trained.
+        density: Share of ones in each layer.
+        score_seed: Seed of the initial scores.
+        order_seed: Seed of the order of the data, of augmentation and of dropout.
     """
 
     task: Task
@@ -33,7 +35,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Rules:
-    """How scores become masks; fields as in `MaskSpec`."""
+    """Rules by which scores become masks; the fields are those of `MaskSpec`."""
 
     density_rule: DensityRule = "uniform"
     score_rank: ScoreRank = "abs"
@@ -41,27 +43,27 @@ class Rules:
 
     @property
     def keeps_all(self) -> bool:
-        """Whether no weight is dropped, whatever the density."""
+        """Whether all weights are kept, whatever the density."""
         return self.mask_values in ("weight_norm", "signed_weight_norm")
 
     @property
     def soft(self) -> bool:
-        """Whether values are shares of the layer's largest score."""
+        """Whether the values of a mask are scores divided by the largest score of the layer."""
         return self.mask_values not in ("binary", "signed")
 
     @property
     def through_abs(self) -> bool:
-        """Whether the gradient reaches a score through its absolute value."""
+        """Whether the gradient reaches a score through its absolute value, and is multiplied by its sign."""
         if self.mask_values == "binary":
             return self.score_rank == "abs" and self.density_rule != "threshold"
         return self.mask_values in ("soft", "weight_norm")
 
 
 def check_fit(config: Fit.Config, place: str = "fit") -> None:
-    """Refuse what a mask cannot be trained with: it has no validation.
+    """Refuse settings that need validation data, which basis masks do not have.
 
     Raises:
-        UserError: names the setting and the remedy.
+        UserError: There is such a setting. The message names it and the remedy.
     """
     for name, wanted in (("stop", "never"), ("keep", "last")):
         if getattr(config, name) != wanted:

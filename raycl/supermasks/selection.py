@@ -1,4 +1,4 @@
-"""Which scores a mask keeps, found without sorting them."""
+"""Selection of the top scores of a mask, without sorting them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SAMPLED = 4096  # layers with more weights are selected from by way of a sample
+SAMPLED = 4096  # in layers with more weights the threshold is bracketed with the help of a sample
 
 
-REACH = 0.004  # share of a layer's ranks that is looked through on either side of the last threshold
+REACH = 0.004  # the share of a layer's ranks that is searched on either side of the last threshold
 
 
 class Threshold:
-    """Finds the smallest rank in a mask, exactly and without a sort, and best where ranks move little.
+    """Exact search for the smallest rank that a mask keeps.
 
-    Only what lies between two brackets is partitioned. They are where the threshold was the last time or, if
-    that misses, come from a sample (Floyd and Rivest, SELECT, 1975); if that misses too, all is partitioned.
+    It is fastest if ranks change little between calls, because only ranks between two brackets are
+    partitioned. The brackets first lie around the threshold of the last call. If the threshold is not between
+    them, they are estimated from a sample (Floyd and Rivest, SELECT, 1975). If it is not between those
+    either, all ranks are partitioned.
     """
 
     def __init__(self, n: int) -> None:
@@ -29,7 +31,12 @@ class Threshold:
         self.near: tuple[float, float] | None = None
 
     def __call__(self, ranks: NDArray[Any], ones: int) -> tuple[float, int]:
-        """The threshold of a mask of `ones`, and how many ranks [n] equal to it are too many."""
+        """Return the threshold of a mask with `ones` ones, and how many of the ranks equal to it to drop.
+
+        Args:
+            ranks: The ranks [n] of a layer.
+            ones: The number of ranks to keep.
+        """
         n = len(ranks)
         if ones <= 0:
             return math.inf, 0
@@ -43,7 +50,7 @@ class Threshold:
     def _between(
         self, ranks: NDArray[Any], ones: int, brackets: tuple[float, float]
     ) -> tuple[float, int] | None:
-        """The same if it lies between the brackets."""
+        """Return the same as `__call__` if the threshold lies between the brackets, else None."""
         (low, high), (up, down) = brackets, self.work
         np.greater_equal(ranks, high, out=up)
         np.greater_equal(ranks, low, out=down)
@@ -65,8 +72,9 @@ def _largest(ranks: NDArray[Any], ones: int) -> tuple[float, int]:
 
 
 def _brackets(ranks: NDArray[Any], density: float) -> tuple[float, float]:
-    """Two ranks that nearly always have the threshold between them."""
-    step = round(len(ranks) ** (1 / 3)) | 1  # odd: no walk along a column or a corner of the kernels
+    """Return two ranks between which the threshold lies with high probability."""
+    # An odd step avoids sampling a single column, or a single position of all kernels.
+    step = round(len(ranks) ** (1 / 3)) | 1
     sample = ranks[::step].copy()
     size = len(sample)
     middle, margin = (1 - density) * size, 3 * math.sqrt(size * density * (1 - density)) + 1
@@ -76,11 +84,15 @@ def _brackets(ranks: NDArray[Any], density: float) -> tuple[float, float]:
 
 
 class Selection:
-    """Writes 1.0 where a rank is among the largest of its row, else 0.0; among equals the later is kept.
+    """Operation that writes 1.0 where a rank is among the largest of its row, and 0.0 elsewhere.
+
+    Among equal ranks, later ones are kept first.
 
     Args:
-        ones: how many are kept in each row of `n`.
-        device: on a GPU nothing waits for the device, and all shapes are known beforehand.
+        ones: Number of ranks to keep in each row.
+        n: Length of a row.
+        device: Device of the ranks. On a GPU, only operations that do not wait for the device are used, with
+            shapes that do not depend on values, so that the selection can be captured in a CUDA graph.
     """
 
     def __init__(self, ones: Sequence[int], n: int, device: torch.device) -> None:
@@ -89,7 +101,7 @@ class Selection:
         self.at_once = device.type != "cpu"
         count = torch.tensor(ones).unsqueeze(1)
         self.count = count.to(device)
-        bounds = torch.where(count <= 0, math.inf, -math.inf)  # of rows that keep nothing, or all
+        bounds = torch.where(count <= 0, math.inf, -math.inf)  # thresholds of rows that keep nothing, or all
         self.bounds = bounds.to(device, torch.get_default_dtype())
         inside = sorted({k for k in ones if 0 < k < n})
         self.groups = [
@@ -97,7 +109,7 @@ class Selection:
         ]
 
     def __call__(self, ranks: Tensor, out: Tensor) -> None:
-        """`ranks` and `out`: [rows, n]."""
+        """Select from `ranks` [rows, n] and write the result to `out` [rows, n]."""
         if self.at_once:
             self.all_rows(ranks, out)
             return
@@ -108,7 +120,7 @@ class Selection:
                 mask[(row == least).nonzero()[:surplus, 0]] = 0
 
     def all_rows(self, ranks: Tensor, out: Tensor) -> None:
-        """The same by batched operations alone."""
+        """Compute the same with batched operations only."""
         least = self.bounds.to(ranks.dtype)
         for wanted, rows in self.groups:
             whole = len(rows) == len(ranks)

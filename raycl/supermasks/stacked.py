@@ -1,8 +1,8 @@
-"""Many masks at once (ImpressLearn, specification 14): one axis more in front of every tensor.
+"""The stacked executor, which trains many masks at once (ImpressLearn, specification 14).
 
-A loss is the sum over masks of the mean over each one's batch, every update is elementwise, and the order of
-the data, the batch statistics and the gradient's norm are each mask's own: so what is trained beside a mask
-changes nothing but rounding.
+Every tensor has an additional first axis over masks. The loss is the sum over masks of the mean over the
+batch of each mask, every update is elementwise, and each mask has its own order of the data, batch statistics
+and gradient norm. So the other masks of a chunk influence a mask only by rounding.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ from raycl.tasks import Split, augments, training_samples
 from raycl.training.fit import Fit
 
 BatchImpl: TypeAlias = Literal["bmm", "vmap", "loop"]
-BYTES = {"cpu": 2**30}  # that a chunk may take; on a GPU a share of what is free
-SHARE = 0.7
+BYTES = {"cpu": 2**30}  # the memory to plan with; on a GPU it is the free memory
+SHARE = 0.7  # the share of that memory that a chunk may take
 
 
 class Rows:
-    """Any network: forward and backward of one mask after another, all the rest at once.
+    """Any network, with forward and backward passes of one mask after another, and all other work at once.
 
-    The default where there are convolutions: a grouped one is slower than these in turn.
+    This is the default for convolutional networks, because one grouped convolution is slower than separate
+    ones.
     """
 
     def __init__(self, backbone: Backbone, masks: Masks) -> None:
@@ -62,7 +63,7 @@ class Rows:
 
 
 class Vmapped:
-    """Any network, vectorised over masks: convolutions and batch normalisations become grouped ones."""
+    """Any network, vectorised over masks by `vmap`, which turns convolutions into grouped convolutions."""
 
     def __init__(self, backbone: Backbone, masks: Masks) -> None:
         self.backbone, self.gradients = backbone, masks.shaped(masks.gradient)
@@ -89,7 +90,7 @@ class Vmapped:
 
 
 def model_of(backbone: Backbone, masks: Masks, batch_impl: BatchImpl | None = None) -> Model:
-    """The network under all masks; by default the fastest that fits it."""
+    """Return the network under all masks; by default in the fastest implementation that supports it."""
     if batch_impl is None:
         batch_impl = "bmm" if Chain.fits(backbone) else "loop"
     if batch_impl == "bmm":
@@ -98,17 +99,19 @@ def model_of(backbone: Backbone, masks: Masks, batch_impl: BatchImpl | None = No
 
 
 class Gradient:
-    """Losses and score gradients of a step; on a GPU replayed from a graph where batches have one size.
+    """Losses and score gradients of a step.
+
+    On a GPU the step is captured in a CUDA graph, which is replayed for batches of the size of the first one.
 
     Attributes:
-        eager: why there is no graph, or "".
+        eager: Why there is no graph, or "" if there is one or it has not been captured yet.
     """
 
     def __init__(self, masks: Masks, model: Model) -> None:
         self.masks, self.model = masks, model
         self.eager = "" if masks.scores.is_cuda else "graphs need a GPU"
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._x, self._y, self._losses = masks.scores, masks.scores, masks.scores  # until a graph is captured
+        self._x, self._y, self._losses = masks.scores, masks.scores, masks.scores  # for now
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         if self._graph is None and not self.eager:
@@ -127,7 +130,7 @@ class Gradient:
         return losses
 
     def _capture(self, x: Tensor, y: Tensor) -> None:
-        """Record the step. It moves no score, and the batch statistics it moves are put back."""
+        """Capture the step in a graph, and restore the batch statistics afterwards; scores do not change."""
         running = [t for row in self.model.statistics() for t in row]
         before = [t.clone() for t in running]
         self._x, self._y = x.clone(), y.clone()
@@ -136,7 +139,7 @@ class Gradient:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
-                for _ in range(3):  # libraries choose and load their kernels
+                for _ in range(3):  # warm up: libraries choose and load their kernels
                     self._work(self._x, self._y)
             torch.cuda.current_stream().wait_stream(side)
             with torch.cuda.graph(graph):
@@ -149,9 +152,10 @@ class Gradient:
 
 
 class Feed:
-    """Batches of all masks, x [masks, batch, ..] and y [masks, batch], each in the order of its own task.
+    """Batches of all masks, x [masks, batch, ...] and y [masks, batch], each in the order of its own task.
 
-    Splits lie on the device once each, and one gather makes a batch, where they fit and are not augmented.
+    If the splits fit in memory and are not augmented, each is kept on the device once, and a batch is
+    gathered in one operation.
     """
 
     def __init__(self, orders: Sequence[Order], config: Fit.Config, device: torch.device) -> None:
@@ -186,22 +190,22 @@ class Feed:
 
 
 def sample_bytes(split: Split) -> int:
-    """Of one normalised sample."""
+    """Return the number of bytes of one normalised sample."""
     one = split.take(np.zeros(1, np.int64))
     return one.numel() * one.element_size()
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that training may plan with."""
+    """Return the number of bytes of memory with which training may plan."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else BYTES["cpu"]
 
 
 def masks_that_fit(backbone: Backbone, orders: Sequence[Order], config: Fit.Config) -> int:
-    """How many masks to train at once: an estimate of what one takes against the memory there is.
+    """Return how many masks to train at once, from the available memory and an estimate of that of one mask.
 
-    Scores, gradient, effective weights and a scratch tensor, the optimiser's one or two, what selecting in
-    the largest layer needs in passing; batches; activations of a chain (other networks run one by one); and
-    the task's data where each mask has its own.
+    The estimate covers scores, gradient, effective weights and a scratch tensor, the one or two tensors of
+    the optimiser, and the temporary memory of selection in the largest layer; the batches; the activations of
+    a `Chain` (other networks run for one mask at a time); and the task's data if each mask has its own task.
     """
     sizes, weight = backbone.sizes, backbone.weights[0]
     state = (4 + 2) * sum(sizes) + 4 * max(sizes)
@@ -222,15 +226,15 @@ def train_stacked(
     pulse: PulseOfMasks | None,
     batch_impl: BatchImpl | None = None,
 ) -> Iterator[tuple[int, BasisMask]]:
-    """Masks in chunks that take the same steps; see `train_masks`.
+    """Train masks in chunks that make their steps together; see `train_masks`.
 
     Raises:
-        UserError: the network draws dropout, which would differ with what is trained beside a mask.
+        UserError: The network applies dropout, which would depend on the other masks of a chunk.
     """
     if uses_random_numbers(backbone.net):
         raise UserError(
             "executor = 'stacked' cannot train masks of a network with dropout; set its dropout to 0, "
-            "or executor = 'loop'"
+            "or use executor = 'loop'"
         )
     return _chunks(backbone, orders, rules, config, chunk, pulse, batch_impl)
 
@@ -248,7 +252,7 @@ def _chunks(
     for size in sorted(set(sizes), key=sizes.index):
         alike = [i for i, n in enumerate(sizes) if n == size]
         most = chunk or masks_that_fit(backbone, [orders[i] for i in alike], config)
-        even = math.ceil(len(alike) / math.ceil(len(alike) / most))  # no small rest at the end
+        even = math.ceil(len(alike) / math.ceil(len(alike) / most))  # chunks of about equal size
         for start in range(0, len(alike), even):
             positions = alike[start : start + even]
             yield from _together(
@@ -266,7 +270,7 @@ def _together(
     pulse: PulseOfMasks | None,
     batch_impl: BatchImpl | None,
 ) -> list[tuple[int, BasisMask]]:
-    """One chunk; each mask's seconds are its share of the chunk's."""
+    """Train one chunk; the time of a chunk is divided evenly among its masks."""
     started = time.perf_counter()
     masks = Masks(backbone, orders, rules, (len(orders),))
     model = model_of(backbone, masks, batch_impl)

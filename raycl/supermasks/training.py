@@ -1,4 +1,4 @@
-"""Training of basis masks: what is to be trained, by which rules, and which executor does it."""
+"""Training of basis masks, by the loop executor or by the stacked one."""
 
 from __future__ import annotations
 
@@ -24,19 +24,26 @@ def train_masks(
     chunk: int | None = None,
     pulse: PulseOfMasks | None = None,
 ) -> Iterator[tuple[int, BasisMask]]:
-    """Train masks on the device of the backbone: (position in `orders`, mask) as soon as each is finished.
+    """Train masks on the device of the backbone, and yield (position in `orders`, mask) as each is finished.
 
-    A mask depends on its order alone. The loop executor gives the same bits whatever is trained beside it;
-    the stacked one agrees with it mathematically (ImpressLearn, specification 14.3).
+    A mask depends on its own order alone, and not on the other orders. The loop executor gives bit-identical
+    masks whatever else is trained; the stacked executor computes the same up to rounding (ImpressLearn,
+    specification 14.3).
 
     Args:
-        executor: "loop" trains one mask after another; "stacked" trains `chunk` of them at once, which wins
-            on a GPU and never on a CPU; "auto" chooses by the device.
-        chunk: masks at once; by default as many as fit in memory. The loop has no use for it.
+        backbone: The frozen network.
+        orders: The masks to train.
+        rules: How scores become masks.
+        config: Settings of the training loop.
+        executor: "loop" trains one mask after another; "stacked" trains `chunk` of them at once, which is
+            faster on a GPU and never on a CPU; "auto" chooses by the device.
+        chunk: Number of masks that are trained at once by the stacked executor; by default as many as fit in
+            memory. The loop executor ignores it.
+        pulse: Called after each epoch; see `PulseOfMasks`.
 
     Raises:
-        UserError: settings that a mask cannot be trained with.
-        raycl.training.fit.Diverged: a loss is no number any more. Of a stacked chunk nothing is yielded then.
+        UserError: Masks cannot be trained with these settings.
+        raycl.training.fit.Diverged: A loss is NaN or infinite. A stacked chunk then yields none of its masks.
     """
     _check(rules, config, chunk)
     if executor == "auto":
@@ -51,7 +58,7 @@ def _check(rules: Rules, config: Fit.Config, chunk: int | None) -> None:
     if rules.density_rule == "threshold" and rules.mask_values != "binary":
         raise UserError(
             f"mask_values = {rules.mask_values!r} does not go with density_rule = 'threshold', which keeps "
-            "positive scores; set mask_values = 'binary' or density_rule = 'uniform'"
+            "non-negative scores; set mask_values = 'binary' or density_rule = 'uniform'"
         )
     if chunk is not None and chunk < 1:
-        raise UserError(f"chunk = {chunk} masks at once must be at least 1; leave it out to fill the memory")
+        raise UserError(f"chunk = {chunk} masks at once must be at least 1; leave it out to use all memory")

@@ -1,4 +1,4 @@
-"""The training loop that a method's `learn` receives, and its settings."""
+"""The training loop that `Method.learn` receives, and the settings of that loop."""
 
 from raycl.training.fit import Diverged, Fit, Fitted, Pulse
 

@@ -1,4 +1,4 @@
-"""The best epoch of a fit, which comes back at its end."""
+"""The best epoch of a fit, whose weights are restored at the end of the fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 @dataclass
 class Best:
-    """The best epoch so far, and a copy of all that goes back with it."""
+    """Best epoch so far, with copies of the tensors to restore.
+
+    Attributes:
+        tensors: The live tensors, which training changes in place.
+        saved: Copies of these tensors at the best epoch; empty until `save` is called.
+        val_loss: Validation loss of the best epoch.
+    """
 
     tensors: list[Tensor]
     saved: list[Tensor] = field(default_factory=list)
@@ -33,7 +39,7 @@ class Best:
 
 
 def statistics(modules: Iterable[nn.Module]) -> list[Tensor]:
-    """Running statistics of all batch and instance normalisations."""
+    """Return the running statistics of all batch and instance normalisations among the modules."""
     return [
         tensor
         for module in modules

@@ -1,4 +1,4 @@
-"""Inputs of a split on the device, kept while fits of the same data follow one another."""
+"""Access to the samples of a split on the device, with a cache for consecutive fits on the same data."""
 
 from __future__ import annotations
 
@@ -11,36 +11,43 @@ from torch import Tensor
 
 from raycl.tasks import Split, augments, training_samples
 
-RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split up to this size is normalised once per fit
+RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split of up to this size is kept on the device as a whole
 
 _CACHE: list[tuple[Split, torch.device, torch.dtype, Tensor]] = []
 
 
 def forget_inputs() -> None:
-    """Let go of the inputs that are remembered."""
+    """Empty the cache of inputs."""
     _CACHE.clear()
 
 
 def cached(split: Split, device: torch.device) -> Tensor:
-    """All inputs of a split; recent ones are remembered, since fits and trials walk the same ones again."""
+    """Return all normalised inputs of a split on a device, from the cache where possible.
+
+    The most recently used splits are cached, because consecutive fits and trials read the same ones again.
+    """
     dtype = torch.get_default_dtype()
-    for i, (known, where, kind, held) in enumerate(_CACHE):
+    for i, (known, where, kind, inputs) in enumerate(_CACHE):
         if known is split and where == device and kind == dtype:
             _CACHE.append(_CACHE.pop(i))
-            return held
-    held = split.take(slice(None), device)
-    _CACHE.append((split, device, dtype, held))
+            return inputs
+    inputs = split.take(slice(None), device)
+    _CACHE.append((split, device, dtype, inputs))
     budget = 2 * RESIDENT_BYTES.get(device.type, RESIDENT_BYTES["cuda"])
     while sum(t.numel() * t.element_size() for *_, t in _CACHE) > budget:
         del _CACHE[0]
-    return held
+    return inputs
 
 
 def rows_of(
     split: Split, device: torch.device, augment: np.random.Generator | None
 ) -> Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]:
-    """Rows of the split on the device: all of them at once where they fit, else as they are asked for."""
-    y = torch.from_numpy(np.array(split.y)).to(device)  # a copy: the labels are shared by runs
+    """Return a function from row numbers to inputs and labels of the split, on the device.
+
+    All inputs are normalised and moved to the device at once if they fit in `RESIDENT_BYTES`; otherwise each
+    batch is when it is requested. Samples are augmented if `augment` is given and the split supports it.
+    """
+    y = torch.from_numpy(np.array(split.y)).to(device)  # A copy, because several runs share the labels.
     n = len(split)
     if augment is not None and augments(split):
         return lambda rows: (
@@ -52,9 +59,9 @@ def rows_of(
         device.type, RESIDENT_BYTES["cuda"]
     )
     if fits:
-        held = cached(split, device)
+        inputs = cached(split, device)
         return lambda rows: (
-            held.index_select(0, t := torch.from_numpy(rows).to(device)),
+            inputs.index_select(0, t := torch.from_numpy(rows).to(device)),
             y.index_select(0, t),
         )
     return lambda rows: (split.take(rows, device), y[torch.from_numpy(rows).to(device)])

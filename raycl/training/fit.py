@@ -1,4 +1,4 @@
-"""The one loop over epochs. Stopping rules and schedules of all papers are settings of it."""
+"""The one training loop over epochs, of which the stopping rules and schedules of all papers are settings."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ EVALUATION_BATCH = 256
 
 
 class Diverged(Exception):
-    """The loss is no number any more: an outcome of these hyperparameters, not a fault."""
+    """A loss is NaN or infinite; this is an outcome of the hyperparameters, not an error of the program."""
 
 
 @dataclass(frozen=True)
 class Pulse:
-    """A sign of life from inside a fit."""
+    """Progress report from inside a fit, which also shows that the run is alive."""
 
     task: int
     stream: str
     epoch: int
     val_loss: float
-    seconds: float  # since the run began
+    seconds: float  # since the `Fit` was made
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit came to.
+    """Outcome of one call of `Fit`.
 
     Attributes:
-        val_loss: the lowest, whose weights are restored (`keep="best"`), or the last; NaN without `val`.
-        val_accuracy: of the same weights, fraction.
-        train_accuracy: of the same weights, where the fit was asked to measure it, else NaN.
-        epochs, updates: how many were made.
-        lr, patience: where the schedule stands; handed back, they continue it.
-        seconds: wall time.
+        val_loss: Lowest validation loss, whose weights were restored (`keep="best"`), or the last one; NaN
+            without validation data.
+        val_accuracy: Validation accuracy of the same weights, as a fraction.
+        train_accuracy: Training accuracy of the same weights, or NaN if it was not requested.
+        epochs, updates: Numbers of epochs and of updates that were made.
+        lr, patience: Final state of the schedule; a later fit that is given both continues the schedule.
+        seconds: Wall-clock time.
     """
 
     val_loss: float
@@ -65,7 +66,7 @@ class Fitted:
 
 
 class Learner(Protocol):
-    """What `Fit` trains: a Method, or any small model with these."""
+    """Interface of what `Fit` trains: a `Method`, or a small model with these members."""
 
     training: bool
 
@@ -78,10 +79,10 @@ class Learner(Protocol):
 
 
 class Fit:
-    """The training loop, as a method's `learn` receives it.
+    """The training loop, as `Method.learn` receives it.
 
-    ``fit(self, task)`` trains with a fresh optimiser until the stopping rule says so, then restores the
-    best weights. ``fit.batches(...)`` walks a split once, for passes of the method's own.
+    ``fit(self, task)`` trains with a fresh optimiser until the stopping rule ends training, and then restores
+    the best weights. ``fit.batches(...)`` iterates once over a split, for passes of the method's own.
     """
 
     Config: TypeAlias = settings.Config
@@ -104,10 +105,10 @@ class Fit:
         self._pulse, self._started = pulse, time.perf_counter()
         self._last_pulse = self._started
         self._stretch = 0
-        self.recalled = 0.0  # seconds of this task's fits that an earlier attempt spent
+        self.recalled = 0.0  # the seconds that an earlier, interrupted attempt spent on fits of this task
 
     def begin(self, task: int) -> None:
-        """A new task: clocks to zero, torch's generator to the task's own stream."""
+        """Begin a new task: reset the clocks and counts, and seed PyTorch with the task's own stream."""
         self.seconds, self.epochs, self.updates, self._stretch, self.recalled = {}, {}, 0, 0, 0.0
         if self.journal is not None:
             self.journal.begin(task)
@@ -115,7 +116,7 @@ class Fit:
 
     @property
     def number(self) -> int:
-        """Of the fit in progress, among those of its task; the same in every attempt."""
+        """Number of the fit in progress among those of its task; it is the same in every attempt."""
         return self._stretch - 1
 
     def _next_stretch(self, task: int) -> None:
@@ -143,20 +144,20 @@ class Fit:
         """Train `learner` on `task`.
 
         Args:
-            config: settings of this fit alone, instead of the run's; what follows overrides single ones.
-            train, val: instead of the task's own.
-            over: tensors or optimiser groups to move; by default those of
-                ``learner.trainable(task.index)``.
-            epochs: at most so many, instead of the setting.
-            lr, patience, best: go on with a schedule where an earlier fit left it; `best` is the loss that
-                counts as no improvement (its `val_loss`), and leaves alone which weights are kept.
-            keep: instead of the setting.
-            train_accuracy: measure it afterwards.
-            stream: names the random streams of this fit: data order and dropout.
-            account: name under which seconds and epochs are kept, if not the stream's.
+            train, val: Splits to use instead of those of the task.
+            over: Tensors or optimiser groups to train; by default ``learner.trainable(task.index)``.
+            epochs: Largest number of epochs, instead of the setting.
+            lr, patience, best: State in which an earlier fit left the schedule, to continue it. `best` is the
+                loss below which an epoch counts as better (the earlier `val_loss`). It does not affect which
+                weights are kept.
+            keep: Which weights to keep, instead of the setting.
+            config: Settings of this fit, instead of the run's; the arguments above override single ones.
+            train_accuracy: Whether to measure the training accuracy afterwards.
+            stream: Name of the random streams of this fit, which draw data order, augmentation and dropout.
+            account: Name under which seconds and epochs are added up; by default that of the stream.
 
         Raises:
-            Diverged: a loss became NaN or infinite.
+            Diverged: A loss is NaN or infinite.
         """
         data = _Data(
             task.index, stream, task.train if train is None else train, task.val if val is None else val
@@ -166,16 +167,16 @@ class Fit:
         config = config or self.config
         schedule = Schedule(config, config.epochs if epochs is None else epochs, lr, patience, best)
         loop = _Loop(self, config, learner, data, groups, schedule, keep or config.keep)
-        fitted = self._finished(loop, started, train_accuracy)
+        fitted = self._run_or_resume(loop, started, train_accuracy)
         self._account(account or stream, fitted)
         self._next_stretch(task.index)
         return fitted
 
-    def _finished(self, loop: _Loop, started: float, train_accuracy: bool) -> Fitted:
-        """What a fit comes to: from its beginning, or from where an earlier attempt at it stood."""
+    def _run_or_resume(self, loop: _Loop, started: float, train_accuracy: bool) -> Fitted:
+        """Run a fit from its beginning, or resume it from a checkpoint of an earlier attempt."""
         known = self.journal.recall(self.number) if self.journal else None
         if known is not None:
-            loop.go_on(known)
+            loop.resume(known)
             started -= known.seconds
             self.recalled += known.seconds
             if known.fitted:
@@ -197,25 +198,26 @@ class Fit:
         epoch: int = 0,
         augment: np.random.Generator | None = None,
     ) -> Iterator[Batch]:
-        """The split once, in `order` (default: as it stands), in batches of `size` (default: `batch`).
+        """Yield each sample of a split once, in batches of `size` (default: the setting `batch`).
 
-        Samples are augmented, where the split does that, if `augment` gives the draws.
+        The samples come in `order` (default: that of the split). They are augmented if the split supports it
+        and `augment`, from which the random numbers are drawn, is given.
         """
         size, n = size or self.config.batch, len(split)
         order = np.arange(n) if order is None else order
         of = -(-n // size)
-        held = rows_of(split, self.device, augment)
+        samples = rows_of(split, self.device, augment)
         alive = self._alive or _nothing
         tasks = split.tasks if isinstance(split, Pooled) else None
         for index in range(of):
             alive()
             rows = order[index * size : (index + 1) * size]
-            x, y = held(rows)
+            x, y = samples(rows)
             where = task if tasks is None else torch.from_numpy(tasks[rows]).to(self.device)
             yield Batch(x, y, where, epoch, index, of, index * size, n)
 
     def loss(self, learner: Learner, task: int, split: Split) -> float:
-        """Mean validation loss over a split, without gradients and in evaluation mode; NaN where empty."""
+        """Return the mean validation loss over a split, in evaluation mode; NaN if the split is empty."""
         return self._mean(
             learner,
             task,
@@ -224,10 +226,11 @@ class Fit:
         )
 
     def accuracy(self, learner: Learner, task: int, split: Split, classes: int | None = None) -> float:
-        """Accuracy on a split (fraction), without gradients and in evaluation mode; NaN where empty.
+        """Return the accuracy on a split as a fraction, in evaluation mode; NaN if the split is empty.
 
         Args:
-            classes: what the logits must be of, where that is known; a logit that is NaN then makes all NaN.
+            classes: Number of classes that the logits must cover, if it is to be checked. In that case the
+                accuracy is also NaN if any logit is.
         """
 
         def right(batch: Batch, index: int) -> Tensor:
@@ -240,7 +243,7 @@ class Fit:
     def _mean(
         self, learner: Learner, task: int, split: Split, value: Callable[[Batch, int], Tensor]
     ) -> float:
-        """The mean over samples of `value`, a mean over a batch; a pooled split is walked task by task."""
+        """Return the mean over samples of `value`, which is a mean over a batch; pooled splits go by task."""
         parts = split.parts if isinstance(split, Pooled) else [(task, split)]
         was_training = learner.training
         learner.train(False)
@@ -253,13 +256,13 @@ class Fit:
         return float(total) / len(split) if len(split) else math.nan
 
     def clock(self) -> float:
-        """Seconds, with the device at rest."""
+        """Return the time in seconds, after the device has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     def pulse(self, task: int, stream: str, epoch: int, val_loss: float) -> None:
-        """Say that the run is alive, at most every `PULSE_SECONDS`."""
+        """Report progress, at most once every `PULSE_SECONDS`."""
         now = time.perf_counter()
         if self._pulse is not None and now - self._last_pulse >= PULSE_SECONDS:
             self._last_pulse = now
@@ -267,12 +270,12 @@ class Fit:
 
 
 def _nothing() -> None:
-    """For a fit that nobody watches."""
+    """Do nothing; stands for `alive` in a fit that is not watched."""
 
 
 @dataclass(frozen=True)
 class _Data:
-    """What a fit learns from, and the name of its random streams."""
+    """Data of a fit, and the name of its random streams."""
 
     task: int
     stream: str
@@ -316,7 +319,7 @@ class _Loop:
             fit.pulse(data.task, data.stream, epoch, watched)
             if self.schedule.after(epoch, watched):
                 break
-            self._note(started)
+            self._save_checkpoint(started)
         if self.best.saved:
             self.best.restore()
             self.val_loss = self.best.val_loss
@@ -327,15 +330,15 @@ class _Loop:
         fitted = Fitted(
             self.val_loss, val_accuracy, train_accuracy, self.done, self.updates, lr, patience, seconds
         )
-        self._note(started, fitted)
+        self._save_checkpoint(started, fitted)
         return fitted
 
-    def _note(self, started: float, fitted: Fitted | None = None) -> None:
-        """Have it written down where the fit stands, if that is worth it."""
+    def _save_checkpoint(self, started: float, fitted: Fitted | None = None) -> None:
+        """Save the state of the fit to the journal, if the journal considers it due."""
         journal, seconds = self.fit.journal, time.perf_counter() - started
         if journal is None or not journal.is_due(seconds, fitted is not None):
             return
-        moment = FitCheckpoint(
+        checkpoint = FitCheckpoint(
             learner=self.learner,
             origins=origins(self.began_with, self.learner),
             tensors=[tensor.detach() for tensor in self.update.tensors],
@@ -349,21 +352,21 @@ class _Loop:
             seconds=seconds,
             fitted=asdict(fitted) if fitted else None,
         )
-        journal.note(self.fit.number, moment)
+        journal.note(self.fit.number, checkpoint)
 
-    def go_on(self, moment: FitCheckpoint) -> None:
-        """Stand where an earlier attempt at this fit stood."""
-        put_back(self.learner, moment.learner, moment.origins)
+    def resume(self, saved: FitCheckpoint) -> None:
+        """Resume from a checkpoint of this fit."""
+        put_back(self.learner, saved.learner, saved.origins)
         with torch.no_grad():
-            for tensor, value in zip(self.update.tensors, moment.tensors, strict=True):
+            for tensor, value in zip(self.update.tensors, saved.tensors, strict=True):
                 tensor.copy_(value)
-        self.update.stand(moment.state, moment.lrs, moment.lr)
-        vars(self.schedule).update(moment.schedule)
-        self.best.saved, self.best.val_loss = moment.best, moment.best_loss
-        self.done, self.updates, self.val_loss = moment.epochs, moment.updates, moment.val_loss
+        self.update.stand(saved.state, saved.lrs, saved.lr)
+        vars(self.schedule).update(saved.schedule)
+        self.best.saved, self.best.val_loss = saved.best, saved.best_loss
+        self.done, self.updates, self.val_loss = saved.epochs, saved.updates, saved.val_loss
 
     def _epoch(self, epoch: int) -> float:
-        """One pass over the training split; the mean loss."""
+        """Train for one epoch and return the mean training loss."""
         fit, data, n = self.fit, self.data, len(self.data.train)
         order = np.arange(n)
         if self.config.shuffle:

@@ -1,9 +1,9 @@
-"""Where a fit stands, so that a run that was cut off goes on in the middle of a long task.
+"""Checkpoints of a fit, from which an interrupted run resumes in the middle of a long task.
 
-After a crash `learn` runs again from the start of the task. Everything it does is drawn from named streams,
-so it comes to the same fits in the same order; one that was written down is not made again, but gives back
-what it came to, and leaves every object in the state it left it in. One that was cut off goes on after its
-last epoch noted.
+After a crash, `learn` is called again from the start of the task. Since all its random numbers come from
+named streams, it makes the same fits in the same order. A fit whose end was saved is not run again: it
+returns the saved outcome, and every object is brought into the state in which that fit left it. A fit that
+was interrupted resumes after the last epoch that was saved.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ _WHOLE = (Task, Benchmark, np.random.Generator)
 
 @dataclass
 class FitCheckpoint:
-    """A fit after an epoch, or at its end.
+    """State of a fit after an epoch, or at its end.
 
     Attributes:
-        who: what is trained, as it stands.
-        origins: of its objects that were there when the fit began, by `origins`.
-        tensors: values of what the optimiser moves, in its order.
-        state: of the optimiser, for each of these.
-        lrs: of its groups; `lr` is the base rate.
-        schedule: attributes of the schedule.
-        best: the tensors that go back at the end, and their validation loss; empty where none were better.
-        fitted: what the fit came to, at its end.
+        learner: The learner in its present state.
+        origins: Result of the function `origins` for the objects that existed when the fit began.
+        tensors: Values of the tensors that the optimiser changes, in its order.
+        state: State of the optimiser for each of these tensors.
+        lrs: Learning rates of the groups of the optimiser.
+        lr: Base learning rate.
+        schedule: Attributes of the schedule.
+        best: Tensors of the best epoch, to be restored at the end; empty if no epoch was recorded as best.
+        best_loss: Validation loss of the best epoch.
+        epochs, updates: Numbers of epochs and of updates so far.
+        val_loss: Validation loss of the last epoch.
+        seconds: Wall-clock time so far.
+        fitted: Fields of the outcome of the fit if it has ended, else None.
     """
 
     learner: Any
@@ -54,27 +59,27 @@ class FitCheckpoint:
 
 
 class FitJournal(Protocol):
-    """Keeps moments of the task that is being learnt; `raycl.runs.checkpoints` has one of files."""
+    """Keeper of the checkpoints of the current task; `raycl.runs.checkpoints` implements it with files."""
 
     def begin(self, task: int) -> None:
-        """A task begins; moments of other tasks mean nothing any more."""
+        """Begin a task; checkpoints of other tasks are no longer valid."""
         ...
 
     def recall(self, n: int) -> FitCheckpoint | None:
-        """What is known of the task's fit number `n`, on the device it was on."""
+        """Return the latest checkpoint of fit number `n` of the task, on its original device, or None."""
         ...
 
     def is_due(self, seconds: float, ended: bool) -> bool:
-        """Whether a fit that has run for so long is worth a note now."""
+        """Return whether a checkpoint is worth its cost now, `seconds` after the fit began."""
         ...
 
     def note(self, n: int, moment: FitCheckpoint) -> None:
-        """Keep it, if that can be done; the latest of a fit is what counts."""
+        """Save a checkpoint of fit number `n` if possible; it replaces earlier ones of the same fit."""
         ...
 
 
-def nodes(of: Any) -> dict[Path, Any]:
-    """Every tensor and container within an object, by the first path that leads there."""
+def nodes(root: Any) -> dict[Path, Any]:
+    """Return every tensor and container within an object, by the first path that leads to it."""
     found: dict[Path, Any] = {}
     seen: set[int] = set()
 
@@ -87,18 +92,21 @@ def nodes(of: Any) -> dict[Path, Any]:
         for name, part in parts.items():
             walk(part, (*path, name))
 
-    walk(of, ())
+    walk(root, ())
     return found
 
 
-def origins(before: Mapping[Path, Any], of: Any) -> dict[Path, Path]:
-    """Of every object in `of` that was in `before` already: its path now, and its path then."""
+def origins(before: Mapping[Path, Any], root: Any) -> dict[Path, Path]:
+    """Map the present path of every object within `root` that is also in `before` to its path there."""
     then = {id(node): path for path, node in before.items()}
-    return {path: then[id(node)] for path, node in nodes(of).items() if id(node) in then}
+    return {path: then[id(node)] for path, node in nodes(root).items() if id(node) in then}
 
 
 def put_back(live: Any, saved: Any, origins: Mapping[Path, Path]) -> None:
-    """Bring `live` into the state of `saved`; what has an origin is changed in place, so that all see it."""
+    """Bring `live` into the state of `saved`.
+
+    Objects that have an origin are changed in place, because other parts of the program refer to them.
+    """
     known = nodes(live)
     done: dict[int, Any] = {}
 
@@ -139,7 +147,7 @@ def _copy(live: Tensor, saved: Tensor) -> None:
 
 
 def _parts(node: Any) -> dict[Any, Any] | None:
-    """Parts of a container by name, nothing of a tensor; None of what is neither."""
+    """Return the parts of a container by name, {} for a tensor, and None for any other value."""
     if isinstance(node, Tensor):
         return {}
     if isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""An optimiser as one object that clips, steps, previews and stands still."""
+"""The optimiser of a fit, as an object that clips gradients, takes steps and can be checkpointed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from raycl.training.settings import Config
 
 
 class OptimiserUpdate:
-    """`Update` over a torch optimiser: clips, then steps."""
+    """Implementation of `Update` that clips the gradients and then steps a PyTorch optimiser.
+
+    Args:
+        optimiser: The optimiser, or None if there is nothing to train; a step then does nothing.
+        clip: The largest global gradient norm, or None for no clipping.
+    """
 
     def __init__(self, optimiser: torch.optim.Optimizer | None, clip: float | None) -> None:
         self.optimiser, self.clip = optimiser, clip
@@ -24,7 +29,7 @@ class OptimiserUpdate:
 
     @property
     def lr(self) -> float:
-        """The current base rate; a group with a rate of its own keeps its ratio to it."""
+        """Current base learning rate; a group with its own rate keeps its ratio to the base rate."""
         return self._lr
 
     @lr.setter
@@ -36,13 +41,13 @@ class OptimiserUpdate:
         self._lr = value
 
     def standing(self) -> dict[str, Any]:
-        """All that the next step depends on besides the tensors: state of each, and rates."""
+        """Return what the next step depends on besides the tensors: optimiser state and learning rates."""
         optimiser = self.optimiser
         state = [] if optimiser is None else [dict(optimiser.state.get(t, {})) for t in self.tensors]
         return {"state": state, "lrs": [float(group["lr"]) for group in self.groups], "lr": self._lr}
 
     def stand(self, state: Sequence[Mapping[str, Any]], lrs: Sequence[float], lr: float) -> None:
-        """Go on from what `standing` gave."""
+        """Restore the state that `standing` returned."""
         for group, rate in zip(self.groups, lrs, strict=True):
             group["lr"] = rate
         for tensor, known in zip(self.tensors, state, strict=False):
@@ -51,7 +56,7 @@ class OptimiserUpdate:
         self._lr = lr
 
     def clear(self) -> None:
-        """Gradients to None, before each step."""
+        """Set all gradients to None; called before each step."""
         for tensor in self.tensors:
             tensor.grad = None
 
@@ -63,15 +68,19 @@ class OptimiserUpdate:
         self.optimiser.step()
 
     def _clip(self, most: float) -> None:
-        """Scale all gradients so that their norm is at most `most`."""
+        """Scale all gradients so that their global norm is at most `most`."""
         grads = [t.grad for t in self.tensors if t.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
-        # On a device the question would wait for it; on a CPU the pass that multiplies by 1 costs more.
+        # On a GPU, comparing the norm would wait for the device. On a CPU the comparison is cheaper than the
+        # multiplication of all gradients by 1 that it avoids.
         if norm.is_cuda or not norm + 1e-6 <= most:
             torch.nn.utils.clip_grads_with_norm_(self.tensors, most, norm)
 
     def preview(self) -> list[Tensor]:
-        """The change a step would make to each tensor; weights, gradients and moments stay as they were."""
+        """Return the change that a step would make to each tensor, without making it.
+
+        Weights, gradients and the state of the optimiser are left as they were.
+        """
         if self.optimiser is None:
             return []
         before = [t.detach().clone() for t in self.tensors]
@@ -92,7 +101,7 @@ class OptimiserUpdate:
 
 
 def optimiser_of(config: Config, groups: list[Any]) -> torch.optim.Optimizer:
-    """A fresh optimiser over parameters or groups."""
+    """Return a fresh optimiser over parameters or groups."""
     if config.optimiser == "adam":
         return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
     if config.optimiser == "rmsprop":
@@ -109,7 +118,7 @@ def optimiser_of(config: Config, groups: list[Any]) -> torch.optim.Optimizer:
 
 
 def groups_of(named: Iterable[Any]) -> list[Any]:
-    """Parameters or optimiser groups, with every generator walked."""
+    """Return parameters or optimiser groups as a list, with every generator in them turned into a list."""
     found = list(named)
     if not any(isinstance(g, Mapping) for g in found):
         return found
@@ -117,7 +126,7 @@ def groups_of(named: Iterable[Any]) -> list[Any]:
 
 
 def tensors_of(groups: Iterable[Any]) -> list[Tensor]:
-    """The tensors of parameters or optimiser groups."""
+    """Return the tensors of parameters or optimiser groups as a flat list."""
     found: list[Tensor] = []
     for group in groups:
         if isinstance(group, Mapping):

@@ -1,9 +1,9 @@
-"""The training protocols of the papers, as values (catalogue, section e).
+"""The training protocols of the papers as named sets of settings (catalogue, section e).
 
-A preset says how to train (`fit`) and what differs in the network (`net`: a value, or the domain that a
-search varies; `on` gives them by benchmark). What a preset changes in a method stands in the method's own
-file. Presets add up from left to right: ``"spg+desk"`` is SPG's protocol cut down to what a desk machine does
-in minutes.
+A preset changes settings of the training loop (`fit`) and of the network (`net`, or `on` by benchmark); a
+setting of the network is a value or the domain that a search varies. What a preset changes in a method is
+defined in the method's own file. Presets are joined by "+" and applied from left to right: ``"spg+desk"`` is
+SPG's protocol, shortened so that a desktop computer finishes in minutes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class Preset:
     """Training settings and network settings of a paper.
 
     Attributes:
-        on: benchmark -> what differs in the network there; on any other benchmark the preset is refused.
+        fit: Settings of the training loop.
+        net: Settings of the network, on every benchmark.
+        on: Settings of the network by benchmark. If any are given, the preset is refused on other benchmarks.
     """
 
     fit: Mapping[str, Any] = field(default_factory=dict)
@@ -30,14 +32,14 @@ class Preset:
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def net_on(self, benchmark: str, place: str) -> Mapping[str, Any]:
-        """Settings of the network on a benchmark.
+        """Return the settings of the network on a benchmark.
 
         Raises:
-            UserError: the preset says nothing of that benchmark.
+            UserError: The preset does not cover that benchmark.
         """
         if self.on and benchmark not in self.on:
             known = ", ".join(self.on)
-            raise UserError(f"{place} is of other benchmarks than {benchmark!r} (they are: {known})")
+            raise UserError(f"{place} is for other benchmarks than {benchmark!r} (it covers: {known})")
         return {**self.net, **self.on.get(benchmark, {})}
 
 
@@ -102,16 +104,16 @@ PRESETS: Mapping[str, Preset] = {
          "stop": "never", "batch": 32, "epochs": 30, "keep": "last"},
     ),
     "ksm_mask_code": Preset(_cosine("adam", 2e-4, 32, 30) | {"schedule": "cosine_iter"}),
-    "ksm_packnet": Preset(  # weight decay acts on a task's own weights alone
+    "ksm_packnet": Preset(  # weight decay acts only on the weights of the current task
         _NESTEROV | {"lr": 1e-2, "weight_decay": 4e-5, "milestones": (50, 80), "epochs": 100}
     ),
     "ksm_cpg": Preset(
         _NESTEROV | {"lr": 1e-2, "weight_decay": 4e-5, "milestones": (50, 80), "epochs": 100}
     ),
-    "ksm_finetune": Preset(  # Piggyback's recipe for a whole network
+    "ksm_finetune": Preset(  # Piggyback's protocol for finetuning a whole network
         _NESTEROV | {"nesterov": False, "lr": 1e-3, "milestones": (15,), "epochs": 30}
     ),
-    "spg_dropout": Preset(  # as SPG's code releases them: what its searches found for SPG, rounded
+    "spg_dropout": Preset(  # the rounded results of the authors' searches, as published in SPG's code
         on={
             "cifar100_10": _dropout(0.3135, 0.4093), "cifar100_20": _dropout(0.4956, 0.4850),
             "tiny_10": _dropout(0.1249, 0.4344), "tiny_20": _dropout(0.3875, 0.4423),
@@ -121,16 +123,21 @@ PRESETS: Mapping[str, Preset] = {
         }
     ),
     "desk": Preset({"epochs": 10, "patience": 2, "batch": 64}),
-    "ksm_desk": Preset({"epochs": 30, "milestones": (15, 24)}),  # what 100 epochs do, on a desk
-    "prm_desk": Preset({"lr": 0.1, "epochs": 60, "patience": 3}),  # a tenth of the images: .025 takes 200
+    "ksm_desk": Preset({"epochs": 30, "milestones": (15, 24)}),  # the 100 epochs of KSM, shortened
+    "prm_desk": Preset(  # for a tenth of the images, on which lr = 0.025 would need 200 epochs
+        {"lr": 0.1, "epochs": 60, "patience": 3}),
 }  # fmt: skip  # each preset reads as a table of constants
 
 
 def parts_of(name: str | None, place: str) -> list[str]:
-    """The presets that ``"spg+desk"`` adds up.
+    """Split the name of a combined preset, such as ``"spg+desk"``, into the names of its presets.
+
+    Args:
+        name: The combined name, or None for no preset.
+        place: Where the preset was requested, for the message.
 
     Raises:
-        UserError: one of them does not exist.
+        UserError: One of the presets does not exist.
     """
     parts = [part.strip() for part in name.split("+")] if name else []
     for part in parts:
@@ -141,15 +148,15 @@ def parts_of(name: str | None, place: str) -> list[str]:
 
 
 def fit_of(preset: str, epochs: int = 0, place: str = "method.initial") -> dict[str, Any]:
-    """Fields of the training loop's Config that presets change from their defaults.
+    """Return the fields of the training loop's Config that presets change from their defaults.
 
     Args:
-        preset: of the catalogue, several joined by "+".
-        epochs: instead of the presets', if above 0.
-        place: where the preset was asked for, for the message.
+        preset: Names of presets, joined by "+".
+        epochs: The number of epochs to set instead of that of the presets, if above 0.
+        place: Where the preset was requested, for the message.
 
     Raises:
-        UserError: no such preset.
+        UserError: One of the presets does not exist.
     """
     values: dict[str, Any] = {}
     for part in parts_of(preset, place):

@@ -1,4 +1,4 @@
-"""The learning rate over the epochs, and when a fit ends."""
+"""The learning rate schedule and the stopping rule of a fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from raycl.training.settings import Config
 
 
 class Schedule:
-    """The learning rate over epochs, and when to stop."""
+    """Learning rate schedule and stopping rule of one fit.
+
+    Args:
+        config: The settings that name the schedule and the stopping rule.
+        epochs: The number of epochs over which a cosine schedule extends.
+        lr: The rate to start from, if another than that of the settings.
+        patience: The number of epochs left before the first plateau, if another than that of the settings.
+        best: The loss that an epoch must be below to count as better; infinite by default.
+    """
 
     def __init__(
         self,
@@ -27,7 +35,7 @@ class Schedule:
         self.at_floor = 0
 
     def rate(self, epoch: int, index: int, of: int) -> float:
-        """The rate for batch `index` of `of` in `epoch`."""
+        """Return the learning rate for batch `index` out of `of` in `epoch`."""
         config = self.config
         if config.schedule == "cosine":
             self.lr = self.start * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
@@ -38,7 +46,7 @@ class Schedule:
         return self.lr
 
     def after(self, epoch: int, loss: float) -> bool:
-        """Take note of an epoch's loss; True when training is over."""
+        """Record the loss of an epoch, update the rate, and return whether training should stop."""
         config = self.config
         if config.stop == "floor_then_patience":
             self._count_at_floor(loss)

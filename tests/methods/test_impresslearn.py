@@ -320,7 +320,7 @@ def test_how_masks_are_trained() -> None:
     ("benchmark", "config", "message"),
     [
         ("permuted_mnist(first=4)", {"k": 5},
-         r"k = 5 takes basis tasks 0..4, and benchmark permuted_mnist\(first=4\) has 4 in front of its new "
+         r"k = 5 takes basis tasks 0..4, but benchmark permuted_mnist\(first=4\) has 4 before its new "
          "tasks; set first=5 or lower k to 4"),
         ("permuted_mnist", {"basis": "homogeneous"}, r"k = 10 takes basis tasks 0..0, .* has 0 .* first=1$"),
         ("permuted_mnist(first=4)", {"stage": "basis_gn"}, "starts at task 4 in order 0; set first=0"),

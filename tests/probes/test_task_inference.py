@@ -324,5 +324,5 @@ def test_what_cannot_be() -> None:
         binary(candidates, x, base=1.5)
     with pytest.raises(UserError, match="0 batches and 10 steps"):
         gradient(candidates, [])
-    with pytest.raises(UserError, match=r"shape \(3, 2\)"):
+    with pytest.raises(UserError, match=r"shape \(3, 2\) should have the shape \[tasks"):
         Candidates(candidates.network, torch.zeros(3, 2))

@@ -190,7 +190,7 @@ def test_which_engine_is_taken() -> None:
     assert Basis(layers, binary).engine == "table"
     assert Basis(layers, soft, limit=floats).engine == "float"
     assert Basis(layers, soft, limit=floats - 1).engine == "chunks"
-    with pytest.raises(UserError, match="'table' of a basis takes binary masks only"):
+    with pytest.raises(UserError, match="'table' of a basis takes only binary masks"):
         Basis(layers, soft, "table")
     with pytest.raises(UserError, match="engine = 'quick' of a basis is not one of auto, float"):
         Basis(layers, binary, "quick")  # type: ignore[arg-type]
@@ -238,7 +238,7 @@ def test_masks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="a basis needs at least one mask; raise k"):
         Basis(layers, [])
     with pytest.raises(
-        UserError, match=r"basis mask 0 has layers of \[2064, 14, 5\] bytes, and the network wan"
+        UserError, match=r"basis mask 0 has layers of \[2064, 14, 5\] bytes, but the network nee"
     ):
         Basis(layers[:2], masks)
     with pytest.raises(UserError, match="basis mask 1 and mask 0 differ in kind"):
