@@ -17,7 +17,7 @@ from raycl.tasks import Benchmark, Transform
 
 Numbers = Sequence[float] | None  # one number per channel; None: measure them on the training images
 NAMES = ("x_train", "y_train", "x_test", "y_test")
-_BLOCK_BYTES = 2**24  # of floats that are rounded at once
+_BLOCK_BYTES = 2**24  # how many bytes of floats are rounded at once
 
 
 def split_by_class(

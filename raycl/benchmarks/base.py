@@ -37,7 +37,7 @@ class Recipe:
     similar: ClassVar[bool | None] = None  # whether the tasks resemble one another; None if mixed or unknown
     summary: ClassVar[str] = ""  # the line that `raycl benchmarks` prints
     windows: ClassVar[bool] = False  # `first` and `tasks` cut a window from one fixed sequence
-    settings_order: ClassVar[tuple[str, ...]] = ()  # fields that come first in its string
+    settings_order: ClassVar[tuple[str, ...]] = ()  # fields that come first in the recipe's string
 
     def __post_init__(self) -> None:
         check_ranges(self)

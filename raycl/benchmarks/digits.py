@@ -73,7 +73,7 @@ class DigitsSplit(_Digits):
 
     id: ClassVar[str] = "digits_split"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "digits, two a task (5 tasks)"
+    summary: ClassVar[str] = "digits, two per task (5 tasks)"
 
     def build(self, seed: int) -> Benchmark:
         return self.sequence(split_tasks(self.pool(), 5, self.id))
@@ -86,7 +86,7 @@ class DigitsPermuted(_Digits):
     id: ClassVar[str] = "digits_permuted"
     windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "digits, pixels permuted anew in each task"
+    summary: ClassVar[str] = "digits, pixels permuted differently in each task"
     settings_order: ClassVar[tuple[str, ...]] = ("tasks", "size", "channels", "data_seed", "first")
 
     tasks: Annotated[int, Range(1, 1000)] = 5
@@ -104,7 +104,7 @@ class DigitsRotated(_Digits):
     id: ClassVar[str] = "digits_rotated"
     windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = True
-    summary: ClassVar[str] = "digits, each task turned a step further"
+    summary: ClassVar[str] = "digits, each task rotated one step further"
     settings_order: ClassVar[tuple[str, ...]] = ("tasks", "step", "size", "channels", "first")
 
     tasks: Annotated[int, Range(1, 360)] = 5
@@ -133,7 +133,7 @@ class DigitsWriters(_Digits):
 
     id: ClassVar[str] = "digits_writers"
     similar: ClassVar[bool | None] = True
-    summary: ClassVar[str] = "digits, a pseudo-writer a task: digit or parity"
+    summary: ClassVar[str] = "digits, one pseudo-writer per task: digit or parity"
     settings_order: ClassVar[tuple[str, ...]] = ("tasks", "label", "size", "channels", "data_seed")
 
     tasks: Annotated[int, Range(1, 30)] = 10  # with more tasks some writer would lack a digit
@@ -165,5 +165,5 @@ class DigitsMixed(_Digits):
     def build(self, seed: int) -> Benchmark:
         pool = self.pool()
         tasks = split_tasks(pool, 5, "split") + writer_tasks(pool, 5, EACH, self.data_seed, "writers")
-        places = shuffled(len(tasks), 0, crc32(self.id.encode()), 0)  # the own order is shuffled too
+        places = shuffled(len(tasks), 0, crc32(self.id.encode()), 0)  # order 0 is shuffled too
         return self.sequence([replace(tasks[place], index=index) for index, place in enumerate(places)])

@@ -185,9 +185,7 @@ class _Federated(FirstTasks):
         for part in (0, 1):
             rows = people.of(part)
             order = rows[by_class(people.kinds[rows], *self._words(b"iid", part))]
-            hands.append(
-                [order[index :: self.count] for index in range(self.count)]
-            )  # deal the rows like cards
+            hands.append([order[index :: self.count] for index in range(self.count)])  # as cards are dealt
         shards = [Shard(f"shard {i}", *hand) for i, hand in enumerate(zip(*hands, strict=True))]
         return shards, self._scaled(self._share(people))
 
@@ -318,7 +316,7 @@ class FemnistTen(_Femnist):
     """FEMNIST in 10 tasks of all 62 classes, with 3,410 training images per task drawn as they come (SPG)."""
 
     id: ClassVar[str] = "femnist_10"
-    summary: ClassVar[str] = "FEMNIST, 10 tasks of other writers, 62 classes each"
+    summary: ClassVar[str] = "FEMNIST, 10 tasks of different writers, 62 classes each"
     count: ClassVar[int] = 10
 
     tasks: int = 10
@@ -329,7 +327,7 @@ class FemnistTwenty(_Femnist):
     """FEMNIST in 20 tasks of all 62 classes (SPG); CAT's files are enough for ``femnist_20(tasks=15)``."""
 
     id: ClassVar[str] = "femnist_20"
-    summary: ClassVar[str] = "FEMNIST, 20 tasks of other writers, 62 classes each"
+    summary: ClassVar[str] = "FEMNIST, 20 tasks of different writers, 62 classes each"
     count: ClassVar[int] = 20
 
     tasks: int = 20
@@ -340,7 +338,7 @@ class FemnistTenPrm(_Femnist):
     """FEMNIST in 10 tasks of all 62 classes, with 20 + 5 + 5 images of each class (PRM)."""
 
     id: ClassVar[str] = "femnist_10_prm"
-    summary: ClassVar[str] = "FEMNIST, 10 tasks of other writers, classes balanced"
+    summary: ClassVar[str] = "FEMNIST, 10 tasks of different writers, classes balanced"
     count: ClassVar[int] = 10
     sizes: ClassVar[Sizes] = (1240, 310, 310)
     balanced: ClassVar[bool] = True
@@ -379,7 +377,7 @@ class FcelebaTen(_Celeba):
     """CelebA in 10 tasks of other people each, smiling or not (SPG; PRM with ``norm='cifar'``)."""
 
     id: ClassVar[str] = "fceleba_10"
-    summary: ClassVar[str] = "CelebA, 10 tasks of other people: smiling or not"
+    summary: ClassVar[str] = "CelebA, 10 tasks of different people: smiling or not"
     count: ClassVar[int] = 10
 
     tasks: int = 10
@@ -390,7 +388,7 @@ class FcelebaTwenty(_Celeba):
     """CelebA in 20 tasks of other people each, smiling or not (SPG)."""
 
     id: ClassVar[str] = "fceleba_20"
-    summary: ClassVar[str] = "CelebA, 20 tasks of other people: smiling or not"
+    summary: ClassVar[str] = "CelebA, 20 tasks of different people: smiling or not"
     count: ClassVar[int] = 20
 
     tasks: int = 20

@@ -50,7 +50,7 @@ class OwnFolder(OwnData):
 
     id: ClassVar[str] = "folder"
     version: ClassVar[int] = 2  # 2: levels of more than 8 bits, transparency, EXIF
-    summary: ClassVar[str] = "your own pictures, a folder a class, split by class"
+    summary: ClassVar[str] = "your own pictures in one folder per class, split by class"
     example: ClassVar[str] = "folder(path='mine')"
     settings_order: ClassVar[tuple[str, ...]] = ("path", "size", "tasks", "val", "test", "data_seed", "name")
 
@@ -82,9 +82,8 @@ class OwnFolder(OwnData):
             if f"{part}_labels" in arrays
         }
         labels, rest = arrays["train_labels"], all_rows["train"]
-        parts = {
-            part: (part, rows) for part, rows in all_rows.items()
-        }  # the part that contains the images, and their rows
+        # For each part, the part whose arrays contain its images, and their rows.
+        parts = {part: (part, rows) for part, rows in all_rows.items()}
         if "test" not in parts:
             rest, _, rows = stratified(labels, 0.0, self.test, self.data_seed, crc32(b"test"))
             parts["test"] = "train", rows

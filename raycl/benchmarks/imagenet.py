@@ -208,7 +208,7 @@ class ImagenetToSketch(Recipe):
 
     id: ClassVar[str] = "imagenet_to_sketch"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "ImageNet, CUBS, Cars, Flowers, WikiArt, Sketch: a data set a task"
+    summary: ClassVar[str] = "ImageNet, CUBS, Cars, Flowers, WikiArt, Sketch: one data set per task"
 
     imagenet: bool = True
     val: HeldOut = 0.0

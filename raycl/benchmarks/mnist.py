@@ -97,7 +97,7 @@ class PermutedMnist(_Sequence):
 
     id: ClassVar[str] = "permuted_mnist"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "MNIST, pixels permuted anew in each task"
+    summary: ClassVar[str] = "MNIST, pixels permuted differently in each task"
 
     tasks: Annotated[int, Range(1, 1000)] = 10
     first: Annotated[int, Range(0, 1_000_000)] = 0
@@ -113,7 +113,7 @@ class RotatedMnist(_Sequence):
     id: ClassVar[str] = "rotated_mnist"
     version: ClassVar[int] = 2  # 2: nearest pixel instead of bilinear
     similar: ClassVar[bool | None] = True
-    summary: ClassVar[str] = "MNIST, each task turned by another angle"
+    summary: ClassVar[str] = "MNIST, each task rotated by a different angle"
 
     tasks: Annotated[int, Range(1, 359)] = 10
 
@@ -139,7 +139,7 @@ class MnistSplit(_Mnist):
 
     id: ClassVar[str] = "mnist_split"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "MNIST, two digits a task (5 tasks)"
+    summary: ClassVar[str] = "MNIST, two digits per task (5 tasks)"
 
     def build(self, seed: int) -> Benchmark:
         return self.sequence(split_tasks(self.pool(), 5, self.id))

@@ -74,9 +74,8 @@ def _places(root: Path, folders: Sequence[str]) -> dict[str, str]:
         if named:
             found[part] = named[0]
     if "train" not in found or len(found) == 1:
-        if (
-            set(found.values()) == set(folders) and found
-        ):  # next to other folders, "train" is a class like "bus"
+        # Next to other folders, "train" is taken for a class, as "bus" would be.
+        if set(found.values()) == set(folders) and found:
             raise UserError(
                 f"{shown(root)} contains only {', '.join(f'{name}/' for name in folders)}: expected "
                 "train/<class>/* and test/<class>/*, or <class>/*"

@@ -198,6 +198,6 @@ class Pool:
 
         def dealt(part: Part) -> Part:
             order = by_class(part.labels[part.rows], *words)
-            return part._replace(rows=np.sort(part.rows[order[index::of]]))  # like cards
+            return part._replace(rows=np.sort(part.rows[order[index::of]]))  # as cards are dealt
 
         return replace(self, train=dealt(self.train), val=dealt(self.val), test=dealt(self.test))

@@ -167,7 +167,7 @@ class Folder:
             file = self.path / entry["file"]
             stamp = _stamp(file)
             if stamp is None or stamp[0] != entry["bytes"]:
-                wrong = f"holds {stamp[0]} bytes instead of {entry['bytes']}" if stamp else "is missing"
+                wrong = f"has {stamp[0]} bytes instead of {entry['bytes']}" if stamp else "is missing"
                 found.append(f"{self.title}: {shown(file)} {wrong}")
             elif stamps.get(entry["file"]) == stamp and not deep:
                 good[entry["file"]] = stamp

@@ -50,7 +50,7 @@ class SmallVisual(Recipe):
 
     id: ClassVar[str] = "small_visual"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "CIFAR-100, CIFAR-10, Fashion, MNIST, Omniglot, Tiny ImageNet: a set a task"
+    summary: ClassVar[str] = "CIFAR-100, CIFAR-10, Fashion, MNIST, Omniglot, Tiny ImageNet: one per task"
 
     val: HeldOut = 0.0
     data_seed: DataSeed = 0

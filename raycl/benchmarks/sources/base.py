@@ -230,11 +230,8 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     with data:
         try:
             yield data  # type: ignore[misc]
-        except (
-            gzip.BadGzipFile,
-            EOFError,
-            zlib.error,
-        ):  # no other: the caller's own errors pass through here too
+        # No other errors are caught, because those of the caller's block are raised here too.
+        except (gzip.BadGzipFile, EOFError, zlib.error):
             raise UserError(f"{file} is damaged: fetch it again") from None
 
 

@@ -98,7 +98,7 @@ SOURCES = (
         summary="1,281,167 + 50,000 pictures of 1,000 classes, downsampled to 32 x 32 pixels",
         size=4_100_000_000,
         read=_read,
-        holds=f"train_data_batch_1 .. train_data_batch_10 and val_data, and {_NAMES} for the names of classes",
+        holds=f"train_data_batch_1 .. train_data_batch_10 and val_data, and {_NAMES} for the class names",
         origin="image-net.org/download-images (Imagenet32_train.zip and Imagenet32_val.zip, for registered "
         "users), under ImageNet's terms of access: non-commercial research and education only",
     ),
