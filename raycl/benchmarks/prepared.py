@@ -50,7 +50,7 @@ def shown(path: Path) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return the string with line breaks and bytes that are not UTF-8 written as ``\\n`` and ``\\xe9``."""
+    r"""Return the string with line breaks and bytes that are not UTF-8 written as ``\n`` and ``\xe9``."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)

@@ -67,7 +67,8 @@ def _title(division: str) -> str:
 def _unpacked(reading: SourceFiles, stem: str, target: Path) -> bool:
     """Copy both files of a part into `target`, from plain or gzipped files or from the archive.
 
-    Returns False if a file is missing.
+    Returns:
+        Whether both files were found.
     """
     for kind in _FILES:
         with _member(reading, f"{stem}-{kind}") as data:
