@@ -189,7 +189,7 @@ def test_what_is_half_here_is_called_partial(run: Run) -> None:
         (["verify", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["prepare"], "raycl data prepare NAME: which data set?"),
         (["prepare", "mnist", "--from", "no/where"], "--from no/where: the folder does not exist"),
-        (["prepare", "mnist", "--from", "."], "does not contain MNIST: train-images-idx3-ubyte"),
+        (["prepare", "mnist", "--from", "."], "does not contain MNIST: expected train-images-idx3-ubyte"),
     ],
 )
 def test_mistakes_are_one_line(run: Run, words: list[str], message: str) -> None:

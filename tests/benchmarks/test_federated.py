@@ -276,7 +276,7 @@ def test_foreign_leaf_files_are_said_in_one_line(
     with pytest.raises(UserError, match=r"^[^\n]*is not in the expected LEAF format[^\n]*$"):
         sources.prepare("femnist", tmp_path)
     shutil.rmtree(tmp_path / "test")
-    with pytest.raises(UserError, match="does not contain FEMNIST: train/"):
+    with pytest.raises(UserError, match="does not contain FEMNIST: expected train/"):
         sources.prepare("femnist", tmp_path)
 
 
@@ -423,7 +423,7 @@ def test_lacking_and_foreign_faces_are_said_in_one_line(tmp_path: Path, empty: P
     with pytest.raises(UserError, match=r"^[^\n]*000002.jpg cannot be read [^\n]*fetch it again$"):
         sources.prepare("celeba", tmp_path)
     shutil.rmtree(tmp_path / "test")
-    with pytest.raises(UserError, match="does not contain CelebA: an index"):
+    with pytest.raises(UserError, match="does not contain CelebA: expected an index"):
         sources.prepare("celeba", tmp_path)
     shutil.rmtree(tmp_path / "img_align_celeba")
     write_celeba(tmp_path, people=3, each=2)

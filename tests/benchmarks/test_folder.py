@@ -131,7 +131,7 @@ def test_a_task_of_it_travels_as_a_name(mine: Path, tmp_path: Path, monkeypatch:
         ("folder(path='hollow')", "hollow/bee does not contain an image (.jpg"),
         (
             "folder(path='few', tasks=2)",
-            "class ant has too few images, none is left for train; set val and test",
+            "class ant has too few images, so none is left for train; set val and test",
         ),
         ("folder(path='mine', tasks=3)", "tasks = 3: 4 classes make 1..2 tasks"),
         ("folder(path='mine', size=4)", "size = 4 is outside 8..1024"),

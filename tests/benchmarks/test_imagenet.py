@@ -129,7 +129,7 @@ def test_unfit_batches_are_refused_in_one_line(
 
 
 def test_a_folder_without_batches_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not contain ImageNet at 32 x 32: train_data_batch_1"):
+    with pytest.raises(UserError, match="does not contain ImageNet at 32 x 32: expected train_data_batch_1"):
         sources.prepare("imagenet32", tmp_path)
 
 
@@ -254,7 +254,8 @@ def test_cut_pictures_are_squashed(tmp_path: Path) -> None:
 
 def test_unfit_folders_are_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"does not contain Cars: stanford_cars_cropped/\{train,test\}/<class>/\*\.jpg"
+        UserError,
+        match=r"does not contain Cars: expected stanford_cars_cropped/\{train,test\}/<class>/\*\.jpg",
     ):
         sources.prepare("cars", tmp_path)
     folders(tmp_path / "cars", {"train": 1}, 3)

@@ -100,7 +100,7 @@ KINDS: list[tuple[Callable[[], Any], str]] = [
     (split_with(rows=np.ones(30, bool)), "task 2: train: rows must be a one-dimensional array of integers"),
     (split_with(images=IMAGES[:, 0]), "task 2: train: images have shape (60, 4, 4); expected: [n, channels"),
     (split_with(std=(0.0,)), "task 2: train: std = (0.0,) must be a tuple of numbers, above 0"),
-    (split_with(std=(1.0, 1.0)), "task 2: train: mean and std hold 1 and 2 numbers for 1 channels"),
+    (split_with(std=(1.0, 1.0)), "task 2: train: mean and std have 1 and 2 numbers for 1 channels"),
     (split_with(mean=(float("nan"),)), "task 2: train: mean = (nan,) must be a tuple of numbers, one per"),
     (split_with(mean=0.5), "task 2: train: mean = 0.5 must be a tuple of numbers"),
     (lambda: benchmark(test=Odd(torch.zeros(4, 1, 3, 3))), "test: a sample has shape (1, 3, 3); expected"),

@@ -209,7 +209,7 @@ def test_bad_mnist_folders_are_said_in_one_line(tmp_path: Path) -> None:
             sources.prepare("mnist", given)
         assert sources.status("mnist") == "absent"
     images.unlink()
-    with pytest.raises(UserError, match="does not contain MNIST: train-images-idx3-ubyte"):
+    with pytest.raises(UserError, match="does not contain MNIST: expected train-images-idx3-ubyte"):
         sources.prepare("mnist", given)
 
 

@@ -137,7 +137,7 @@ def test_without_the_list_of_classes_their_order_is_owned_up_to(original: Path, 
 def test_unfit_folders_are_said_in_one_line(original: Path, tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.mkdir()
-    with pytest.raises(UserError, match=r"does not contain Tiny ImageNet: tiny-imagenet-200\.zip"):
+    with pytest.raises(UserError, match=r"does not contain Tiny ImageNet: expected tiny-imagenet-200\.zip"):
         sources.prepare("tiny_imagenet", given)
     (given / "tiny-imagenet-200.zip").write_bytes(b"PK\3\4 cut off")
     with pytest.raises(UserError, match=r"^[^\n]*tiny-imagenet-200\.zip is damaged [^\n]*: fetch it again$"):
