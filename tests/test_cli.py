@@ -129,7 +129,7 @@ def test_data_is_listed_prepared_and_verified(
         (["methods", "hatt"], ["unknown method 'hatt'; did you mean 'hat'"]),
         (["benchmarks", "digit_split"], ["did you mean 'digits_split'"]),
         (["data", "prepare", "mnits"], ["unknown data set 'mnits'; did you mean 'mnist'"]),
-        (["data", "prepare", "mnist", "--from", "."], ["does not hold MNIST", "train-images-idx3-ubyte"]),
+        (["data", "prepare", "mnist", "--from", "."], ["does not contain MNIST", "train-images-idx3-ubyte"]),
         (["bench", "scale"], ["raycl bench: ", "`python -m bench`", "`make bench`"]),
         (["ui"], ["mlflow.db", "raycl run"]),
     ],

@@ -90,7 +90,7 @@ def test_a_benchmark_in_detail(run: Run) -> None:
     code, out, _ = run("benchmarks", "digits_split(size=28)")
     lines = out.splitlines()
     assert code == 0
-    assert lines[0] == "digits_split(size=28): digits, two a task (5 tasks)"
+    assert lines[0] == "digits_split(size=28): digits, two per task (5 tasks)"
     assert "  size = 28 (one of 8, 28, 32, default 8)" in lines
     assert "  input 1x28x28, 5 tasks, dissimilar" in lines
     assert f"     3  classes 4 5{'':35}2     218      72      73" in lines
@@ -131,7 +131,7 @@ def test_a_part_of_a_data_set_is_called_one_everywhere(run: Run, tmp_path: Path)
 
 def test_absent_data_are_said_with_the_remedy(run: Run) -> None:
     code, out, _ = run("benchmarks", "mnist_split")
-    assert code == 0 and "  needs MNIST, which is not here -> raycl data prepare mnist" in out
+    assert code == 0 and "  needs MNIST, which is not prepared -> raycl data prepare mnist" in out
     out = run("benchmarks", "mnist_split", "digits_split")[1]
     assert "mnist_split   blocked: raycl data prepare mnist\n" in out
     code, _, err = run("benchmarks", "mnist_split", "--show")
@@ -188,8 +188,8 @@ def test_what_is_half_here_is_called_partial(run: Run) -> None:
         (["prepare", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["verify", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["prepare"], "raycl data prepare NAME: which data set?"),
-        (["prepare", "mnist", "--from", "no/where"], "--from no/where: there is no such folder"),
-        (["prepare", "mnist", "--from", "."], "does not hold MNIST: train-images-idx3-ubyte"),
+        (["prepare", "mnist", "--from", "no/where"], "--from no/where: the folder does not exist"),
+        (["prepare", "mnist", "--from", "."], "does not contain MNIST: expected train-images-idx3-ubyte"),
     ],
 )
 def test_mistakes_are_one_line(run: Run, words: list[str], message: str) -> None:
@@ -203,8 +203,8 @@ def test_what_may_not_be_fetched_is_said_with_what_to_place_where(run: Run) -> N
     for source in held:
         code, _, err = run("data", "prepare", source.name)
         assert code == 2
-        assert err == f"raycl: {source.title} is not fetched by raycl\n{source.how()}\n"
-        assert f"--from DIR reads a folder that holds {source.holds}" in err
+        assert err == f"raycl: {source.title} is not downloaded by raycl\n{source.how()}\n"
+        assert f"--from DIR reads a folder that contains {source.holds}" in err
         assert source.origin in err and source.origin
 
 
@@ -256,7 +256,7 @@ def test_absent_and_damaged_data_stop_only_the_cells_that_need_them(run: Run, tm
     assert code == 1
     said = err.splitlines()
     assert len(said) == 2
-    assert "mnist_split: blocked: MNIST, which is not here -> raycl data prepare mnist" in said[0]
+    assert "mnist_split: blocked: MNIST, which is not prepared -> raycl data prepare mnist" in said[0]
     assert "digits_split: blocked: " in said[1] and "raycl data prepare digits" in said[1]
     assert len(list((tmp_path / "results" / "runs").glob("??/*.json"))) == 1
     sources.prepare("digits")
@@ -272,7 +272,7 @@ def test_a_study_goes_on_beside_a_source_that_is_absent(run: Run, tmp_path: Path
     code, out, err = run("run", "study_of_two.py", "--local")
     assert code == 1 and "digits_split" in out
     assert err.splitlines() == [
-        "raycl: finetune / cifar10_5: blocked: CIFAR-10, which is not here -> raycl data prepare cifar10"
+        "raycl: finetune / cifar10_5: blocked: CIFAR-10, which is not prepared -> raycl data prepare cifar10"
     ]
     code, out, _ = run("plan", "study_of_two.py")
     assert code == 0 and "1 done" in out and "1 blocked" in out

@@ -288,7 +288,7 @@ class TestBadInput:
 
     def test_data_that_are_not_here_block_a_cell_and_say_how_to_get_them(self) -> None:
         cell = only_cell(benchmarks=["permuted_mnist(tasks=2)"])
-        assert cell.blocked == Obstacle("MNIST, which is not here", ("raycl data prepare mnist",))
+        assert cell.blocked == Obstacle("MNIST, which is not prepared", ("raycl data prepare mnist",))
 
     def test_a_search_needs_validation_samples(self, tmp_path: Path) -> None:
         import numpy as np

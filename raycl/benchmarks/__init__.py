@@ -1,13 +1,13 @@
-"""Benchmarks: data sources, and ways to make task sequences of them.
+"""This package reads data sources and makes benchmarks, which are sequences of tasks, from them.
 
-One of your own is a class in your own file, named ``"my_file:Mine"`` in a study::
+To add a benchmark, write a class in your own file and name it ``"my_file:Mine"`` in a study::
 
     @dataclass(frozen=True, kw_only=True)
     class Mine(Recipe):
         tasks: int = 5
 
         def build(self, seed: int) -> Benchmark:
-            x_train, y_train, x_test, y_test = ...  # uint8 images and whole-number labels
+            x_train, y_train, x_test, y_test = ...  # uint8 images and integer labels
             return split_by_class("mine", x_train, y_train, x_test, y_test, tasks=self.tasks)
 """
 

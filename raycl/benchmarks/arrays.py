@@ -1,4 +1,4 @@
-"""Benchmarks from a user's own arrays: helpers for recipes in a user's own file, and for `npz`."""
+"""This module makes benchmarks from a user's own arrays, for recipes in a user's own file and for `npz`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from raycl.benchmarks.pools import Pool, statistics, three_parts
 from raycl.errors import UserError
 from raycl.tasks import Benchmark, Transform
 
-Numbers = Sequence[float] | None  # one per channel, or measured on the training images
+Numbers = Sequence[float] | None  # one number per channel; None: measure them on the training images
 NAMES = ("x_train", "y_train", "x_test", "y_test")
-_BLOCK_BYTES = 2**24  # of floats that are rounded in one piece
+_BLOCK_BYTES = 2**24  # how many bytes of floats are rounded at once
 
 
 def split_by_class(
@@ -33,20 +33,24 @@ def split_by_class(
     mean: Numbers = None,
     std: Numbers = None,
 ) -> Benchmark:
-    """The classes in blocks of consecutive labels, a block a task; labels start at 0 in each.
+    """Return a benchmark with one task for each block of consecutive labels; labels start at 0 in each task.
+
+    Test images that are also training images are reported in the benchmark's `notes`.
 
     Args:
-        x_train, x_test: images or features as `as_images` takes them.
-        y_train, y_test: whole numbers [n], any that are not negative.
-        tasks: how many blocks; where they cannot be equal the first ones are larger.
-        val: share of the training images, per class, that becomes validation.
-        seed: which images these are.
-        mean, std: per channel, in units of [0, 1] pixels; measured on all training images if not given.
-
-    Test images that are training images too are told in the benchmark's `notes`.
+        name: The name of the benchmark.
+        x_train: Training images or features, in any form that `as_images` accepts.
+        y_train: Training labels [n], which are integers and not negative.
+        x_test: Test images or features, in any form that `as_images` accepts.
+        y_test: Test labels [n], which are integers and not negative.
+        tasks: The number of blocks; if they cannot be equal, the first ones are larger.
+        val: The share of each class's training images that becomes validation.
+        seed: The seed that selects these images.
+        mean: The mean of each channel in units of [0, 1] pixels, by default measured on all training images.
+        std: The standard deviation of each channel, in the same units and with the same default.
 
     Raises:
-        UserError: arrays that do not fit together, or fewer than two classes a task.
+        UserError: The arrays do not fit together, or there are fewer than two classes per task.
     """
     pool = pool_of((x_train, y_train, x_test, y_test), val, seed, mean, std)
     notes = compared(pool.train.images, pool.test.images)
@@ -54,7 +58,7 @@ def split_by_class(
 
 
 def split(name: str, pool: Pool, tasks: int) -> Benchmark:
-    """As `split_by_class`, of images that are divided already."""
+    """Return a benchmark as `split_by_class` does, from images that are already divided."""
     if not isinstance(tasks, int | np.integer) or not 1 <= tasks <= len(pool.classes) // 2:
         raise UserError(
             f"tasks = {tasks}: {len(pool.classes)} classes make 1..{len(pool.classes) // 2} tasks"
@@ -75,33 +79,34 @@ def whole(
     mean: Numbers = None,
     std: Numbers = None,
 ) -> Benchmark:
-    """All classes in every task, task i seen through ``transforms[i]``; the tasks share one set of arrays.
+    """Return a benchmark with all classes in every task, where task i is seen through ``transforms[i]``.
 
-    Other arguments and errors as for `split_by_class`.
+    The tasks share one set of arrays. The other arguments and the errors are those of `split_by_class`.
     """
     pool = pool_of((x_train, y_train, x_test, y_test), val, seed, mean, std)
     cut = pool.cut([(label,) for label in pool.classes])
     made = [
-        task(index, f"{name} {index}", cut, len(pool.classes), name, list(changes))
-        for index, changes in enumerate(transforms)
+        task(index, f"{name} {index}", cut, len(pool.classes), name, list(own))
+        for index, own in enumerate(transforms)
     ]
     if not made:
         raise UserError(
-            "transforms is empty: give a sequence of changes for each task, such as [[], [Rotate(90)]]"
+            "transforms is empty: give a list of transforms for each task, such as [[], [Rotate(90)]]"
         )
     notes = compared(pool.train.images, pool.test.images)
     return replace(_benchmark(name, pool, made, similar=None), notes=notes)
 
 
 def as_images(x: ArrayLike, name: str = "x") -> NDArray[np.uint8]:
-    """Whatever a user has as uint8 [n, channels, height, width].
+    """Return images or features as a uint8 array [n, channels, height, width].
 
-    Taken are [n, channels, h, w], [n, h, w, channels] (1 or 3 channels, looked for in this order), [n, h, w]
-    and features [n, d], which become [n, 1, 1, d]. Floats must lie in [0, 1] and are rounded to 255ths; False
-    and True become 0 and 255.
+    Accepted shapes are [n, channels, h, w] and [n, h, w, channels] with 1 or 3 channels (tested in this
+    order), [n, h, w], and features [n, d], which become [n, 1, 1, d]. Floats must lie in [0, 1] and are
+    rounded to 255ths; False and True become 0 and 255.
 
     Raises:
-        UserError: another shape, type or range; names both.
+        UserError: The shape, type or range is not supported; the message contains both what was given and
+            what is expected.
     """
     found = _array(x, name)
     if found.ndim == 4 and found.shape[1] not in (1, 3) and found.shape[3] in (1, 3):
@@ -112,7 +117,7 @@ def as_images(x: ArrayLike, name: str = "x") -> NDArray[np.uint8]:
         found = found[:, None, None]
     if found.ndim != 4 or found.shape[1] not in (1, 3) or not found.size:
         raise UserError(
-            f"{name} has shape {np.shape(x)}; wanted: [n, height, width], [n, height, width, 1 or 3], "
+            f"{name} has shape {np.shape(x)}; expected: [n, height, width], [n, height, width, 1 or 3], "
             "[n, 1 or 3, height, width] or [n, features]"
         )
     if found.dtype == np.bool_:
@@ -126,26 +131,26 @@ def _array(x: ArrayLike, name: str) -> NDArray[Any]:
     try:
         found: NDArray[Any] = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors on a GPU or with gradients
-        raise UserError(f"{name} is no array of numbers ({str(error).splitlines()[0][:100]})") from None
+        raise UserError(f"{name} is not an array of numbers ({str(error).splitlines()[0][:100]})") from None
     if np.ma.is_masked(x):
-        raise UserError(f"{name} is a masked array, and what is masked would be used: fill it first")
+        raise UserError(f"{name} is a masked array, whose masked values would be used: fill it first")
     return found
 
 
 def _quantised(x: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if not np.issubdtype(x.dtype, np.floating):
-        raise UserError(f"{name} is {x.dtype}; wanted: uint8 in 0..255, or floats in [0, 1]")
+        raise UserError(f"{name} is {x.dtype}; expected: uint8 in 0..255, or floats in [0, 1]")
     low, high = float(x.min()), float(x.max())
-    if not (low >= 0 and high <= 1):  # refuses NaN too
-        raise UserError(f"{name} holds floats in [{low:g}, {high:g}]; scale them to [0, 1], or give uint8")
+    if not (low >= 0 and high <= 1):  # the negation also rejects NaN
+        raise UserError(f"{name} contains floats in [{low:g}, {high:g}]; scale them to [0, 1], or use uint8")
     if 0 < high <= 2 / 255:
         raise UserError(
-            f"{name} holds floats in [{low:g}, {high:g}], of which rounding to 255ths leaves three levels "
-            "at most; were they divided by 255 twice? scale them to [0, 1]"
+            f"{name} contains floats in [{low:g}, {high:g}], which become at most three levels when they are "
+            "rounded to 255ths; were they divided by 255 twice? scale them to [0, 1]"
         )
     made = np.empty(x.shape, np.uint8)
     rows = max(1, _BLOCK_BYTES // max(1, x[:1].nbytes))
-    for start in range(0, len(x), rows):  # the floats in between take eight times the room
+    for start in range(0, len(x), rows):  # the intermediate floats need up to eight times the memory
         made[start : start + rows] = np.rint(x[start : start + rows] * 255)
     return made
 
@@ -153,14 +158,17 @@ def _quantised(x: NDArray[Any], name: str) -> NDArray[np.uint8]:
 def _labels(y: ArrayLike, name: str, count: int) -> NDArray[np.int64]:
     found = _array(y, name)
     if found.shape != (count,):
-        raise UserError(f"{name} has shape {found.shape}; wanted: one label for each of {count} samples")
+        raise UserError(f"{name} has shape {found.shape}; expected: one label for each of {count} samples")
     if not np.issubdtype(found.dtype, np.integer) or found.min() < 0 or found.max() > 1_000_000:
-        raise UserError(f"{name} is {found.dtype} and must be whole numbers from 0 to 1000000")
+        raise UserError(f"{name} is {found.dtype} and must contain integers from 0 to 1000000")
     return found.astype(np.int64)
 
 
 def pool_of(given: Sequence[ArrayLike], val: float, seed: int, mean: Numbers, std: Numbers) -> Pool:
-    """The images divided into train, val and test; arguments and errors as for `split_by_class`."""
+    """Return the images divided into train, val and test.
+
+    Arguments and errors are those of `split_by_class`.
+    """
     x_train, y_train, x_test, y_test = as_arrays(given)
     if not 0 <= val < 1:
         raise UserError(f"val = {val:g} is outside 0..1")
@@ -169,7 +177,7 @@ def pool_of(given: Sequence[ArrayLike], val: float, seed: int, mean: Numbers, st
         mean, std = measured[0] if mean is None else mean, measured[1] if std is None else std
     fits = np.shape(mean) == np.shape(std) == (x_train.shape[1],) and np.isfinite([*mean, *std]).all()
     if not fits or min(std) <= 0:
-        raise UserError(f"mean = {mean} and std = {std} must hold {x_train.shape[1]} numbers, std above 0")
+        raise UserError(f"mean = {mean} and std = {std} must have {x_train.shape[1]} numbers, std above 0")
     parts = three_parts((x_train, y_train), (x_test, y_test), val, seed)
     rare = np.setdiff1d(y_train, y_train[parts[0].rows])
     if len(rare):
@@ -178,15 +186,18 @@ def pool_of(given: Sequence[ArrayLike], val: float, seed: int, mean: Numbers, st
 
 
 def as_arrays(given: Sequence[ArrayLike]) -> tuple[NDArray[Any], ...]:
-    """The four arrays `NAMES` as uint8 images and int64 labels.
+    """Return the four arrays `NAMES` as uint8 images and int64 labels.
 
     Raises:
-        UserError: one is not what `as_images` takes, or they do not fit together.
+        UserError: `as_images` does not accept one of them, or they do not fit together.
     """
     x_train, x_test = (as_images(given[i], NAMES[i]) for i in (0, 2))
     y_train, y_test = _labels(given[1], NAMES[1], len(x_train)), _labels(given[3], NAMES[3], len(x_test))
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise UserError(f"x_train holds {x_train.shape[1:]} and x_test {x_test.shape[1:]}: they must agree")
+        raise UserError(
+            f"x_train contains samples of shape {x_train.shape[1:]} and x_test of {x_test.shape[1:]}: "
+            "they must agree"
+        )
     missing = np.setxor1d(y_train, y_test)
     if len(missing):
         raise UserError(f"label {missing[0]} occurs in only one of y_train and y_test")

@@ -1,4 +1,4 @@
-"""What a benchmark's recipe is, and `load`, which turns what a study writes into tasks."""
+"""This module defines `Recipe`, the base class of all benchmarks, and operations on finished benchmarks."""
 
 from __future__ import annotations
 
@@ -19,56 +19,68 @@ from raycl.tasks import ArraySplit, Benchmark
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A way to make a task sequence; its fields are the settings a study may write.
+    """A way to make a task sequence, whose fields are the settings that a study may write.
 
-    Life cycle: a study's text becomes a recipe, which checks its settings in `__post_init__` (ValueError for
-    nonsense); `needs` and `identity` are asked while planning, `make` where the run is played. A subclass
-    writes `build`; every field has a plain type and a default, and may have a `Range` beside its type.
+    A recipe has the following life cycle. The string in a study becomes a recipe, which checks its settings
+    in `__post_init__` and raises ValueError for values that make no sense. `needs` and `identity` are called
+    while the study is planned; `make` is called where the run is executed. A subclass defines `build`. Every
+    field has a plain type and a default, and its type may be annotated with a `Range`.
 
-    The order of the fields is that of the settings in the recipe's text, which is part of the keys of its
-    runs. A dataclass has the fields of its bases first; a recipe that writes them otherwise states so in
+    The order of the fields is the order of the settings in the recipe's string, which is part of the keys of
+    its runs. A dataclass lists the fields of its bases first; a recipe that needs another order states it in
     `settings_order`.
     """
 
-    id: ClassVar[str] = ""  # what a study writes; "" for one found as "module:Class"
-    version: ClassVar[int] = 1  # raised when the tasks it makes change
-    source: ClassVar[str] = ""  # the data source it needs, "" if none
-    similar: ClassVar[bool | None] = None  # whether its tasks resemble one another; None if mixed or unknown
-    summary: ClassVar[str] = ""  # one line for `raycl benchmarks`
+    id: ClassVar[str] = ""  # the name that a study writes; "" for a class that is found as "module:Class"
+    version: ClassVar[int] = 1  # increased when the tasks that the recipe makes change
+    source: ClassVar[str] = ""  # the data source that the recipe needs, or ""
+    similar: ClassVar[bool | None] = None  # whether the tasks resemble one another; None if mixed or unknown
+    summary: ClassVar[str] = ""  # the line that `raycl benchmarks` prints
     windows: ClassVar[bool] = False  # `first` and `tasks` cut a window from one fixed sequence
-    settings_order: ClassVar[tuple[str, ...]] = ()  # fields that come before the others in its text
+    settings_order: ClassVar[tuple[str, ...]] = ()  # fields that come first in the recipe's string
 
     def __post_init__(self) -> None:
         check_ranges(self)
 
     def build(self, seed: int) -> Benchmark:
-        """The tasks in the benchmark's own order; `seed` is the run's, for recipes that depend on it."""
+        """Return the tasks in the benchmark's own order.
+
+        Args:
+            seed: The seed of the run, for recipes whose tasks depend on it.
+        """
         raise NotImplementedError(f"{type(self).__qualname__} does not define build(self, seed)")
 
     def make(self, seed: int, order: int) -> Benchmark:
-        """The tasks in order number `order`: 0 is the benchmark's own, others are fixed shuffles of it."""
+        """Return the tasks in task order number `order`.
+
+        Order 0 is the benchmark's own order; every other number is a fixed shuffle of it.
+        """
         return reordered(a_benchmark(self.build(seed), str(self)), calls.name_of(type(self)), order)
 
     def needs(self) -> tuple[str, ...]:
-        """Names of the data sources that must be prepared."""
+        """Return the names of the data sources that must be prepared."""
         return (self.source,) if self.source else ()
 
     def prepared(self) -> tuple[str, ...]:
-        """Folders below the data folder from which its tasks are read: what other nodes are given."""
+        """Return the folders below the data folder that hold the tasks' data, to be sent to other nodes."""
         return self.needs()
 
     def located(self, identity: Mapping[str, Any]) -> Recipe:
-        """The recipe as it was when it had this identity; it reads nothing but what is prepared."""
+        """Return the recipe with the data that it had under this identity; it reads only prepared data."""
         return self
 
     def ready(self) -> Recipe:
-        """The same tasks from prepared data alone; what only this machine can read is prepared now."""
+        """Return a recipe that makes the same tasks from prepared data alone.
+
+        Data that only this machine can read are prepared by this call.
+        """
         return self
 
     def identity(self) -> dict[str, str]:
-        """What decides the tasks beside the settings, such as a file's checksum; part of a run's key.
+        """Return what determines the tasks apart from the settings, such as the checksum of a file.
 
-        Data that are not the published set are owned up to, and make another key.
+        The identity is part of a run's key. Data that are not the complete published set are named in it, so
+        that their runs have other keys.
         """
         notes = [
             f"{name}: {note} [{sources.fingerprint(name)}]"
@@ -78,22 +90,22 @@ class Recipe:
         return {"subset": "; ".join(notes)} if notes else {}
 
     def subset(self) -> str:
-        """Why its numbers must not stand beside published ones, or ""."""
+        """Return the reason why the results must not be compared with published ones, or ""."""
         return ", ".join(note for name in self.needs() if (note := sources.subset(name)))
 
     def counts(self) -> tuple[int, int, int] | None:
-        """Images of train, val and test in every task as the paper has them; None for other settings."""
+        """Return how many train, val and test images each task has in the paper; None for other settings."""
         return None
 
     def window(self, first: int, tasks: int) -> Recipe:
-        """Tasks first .. first + tasks - 1 of the same fixed sequence, which no other setting changes.
+        """Return tasks first .. first + tasks - 1 of the same fixed sequence; other settings do not change.
 
         Raises:
-            UserError: the benchmark has no fixed sequence to cut from, or not so many tasks.
+            UserError: The benchmark has no fixed sequence, or the sequence is too short.
         """
         if not self.windows:
             raise UserError(
-                f"benchmark {self} has no fixed task sequence that a basis could be taken from; take one "
+                f"benchmark {self} has no fixed task sequence from which a basis could be taken; use one "
                 "that has, such as permuted_mnist or cifar100_20_fixed"
             )
         try:
@@ -102,15 +114,15 @@ class Recipe:
             raise UserError(f"benchmark {self}: {error}") from None
 
     def __str__(self) -> str:
-        """The canonical text: what a study would write, defaults left out."""
+        """Return the canonical string, which is what a study would write, without settings at defaults."""
         return calls.format_call(calls.name_of(type(self)), self)
 
 
 def reordered(benchmark: Benchmark, key: str, order: int) -> Benchmark:
-    """The same tasks in another order, re-indexed; order 0 leaves them as they are.
+    """Return the same tasks in another order, with new indices; order 0 leaves the benchmark unchanged.
 
     Args:
-        key: the benchmark's id, so that two benchmarks of equal length are shuffled differently.
+        key: The id of the benchmark, so that two benchmarks of equal length are shuffled differently.
     """
     if order == 0:
         return benchmark
@@ -120,7 +132,7 @@ def reordered(benchmark: Benchmark, key: str, order: int) -> Benchmark:
 
 
 def splits_hash(benchmark: Benchmark) -> str:
-    """16 hexadecimal digits of which image is in which split of which task under which label."""
+    """Return 16 hexadecimal digits that identify which image is in which split, task and class."""
     seen = hashlib.sha256()
     for task in benchmark.tasks:
         for split in (task.train, task.val, task.test):

@@ -1,7 +1,7 @@
-"""What is seen about a benchmark of the user's own before anything is trained on it.
+"""This module checks a user's own benchmark before anything is trained on it.
 
-A label that no head answers, or a test image that was trained on, gives a number all the same: it is refused,
-or told.
+A label without an output unit, or a test image that is also a training image, would still give a result. The
+first is therefore an error, and the second is reported in a note.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from raycl.errors import UserError
 from raycl.tasks import ArraySplit, Benchmark, Split, Task
 
-MOST_BYTES = 2**28  # of images whose pixels are compared each time they are loaded
-_BLOCK = 4096  # images that are looked at in one piece
+MOST_BYTES = 2**28  # the most bytes of images whose pixels are compared each time they are loaded
+_BLOCK = 4096  # how many images are copied at once
 
 
 def a_benchmark(made: Any, name: str) -> Benchmark:
-    """What a recipe's `build` returned, if it is a benchmark.
+    """Return what a recipe's `build` returned, if it is a benchmark.
 
     Raises:
-        UserError: it is something else.
+        UserError: It is something else.
     """
     if not isinstance(made, Benchmark):
         raise UserError(
@@ -37,10 +37,10 @@ def a_benchmark(made: Any, name: str) -> Benchmark:
 
 
 def checked(made: Benchmark, name: str) -> Benchmark:
-    """The benchmark, with a note where test samples are training samples too.
+    """Return the benchmark, with a note if test samples are also training samples.
 
     Raises:
-        UserError: its tasks do not fit its own words: names task, split and value.
+        UserError: The tasks contradict what the benchmark states; the message contains task, split and value.
     """
     place = f"benchmark {name}"
     _check_shape(made, place)
@@ -55,7 +55,7 @@ def _check_shape(made: Benchmark, place: str) -> None:
     shape = made.input_shape
     if not (isinstance(shape, tuple) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)):
         raise UserError(
-            f"{place}: input_shape = {shape!r} must be three whole numbers: channels, height, width"
+            f"{place}: input_shape = {shape!r} must be three positive integers: channels, height, width"
         )
     if not isinstance(made.tasks, tuple) or not made.tasks:
         raise UserError(f"{place}: tasks = {str(made.tasks)[:60]} must be a tuple of at least one Task")
@@ -63,18 +63,16 @@ def _check_shape(made: Benchmark, place: str) -> None:
 
 def _check_task(task: Task, position: int, shape: tuple[int, int, int], place: str) -> None:
     if task.index != position:
-        raise UserError(f"{place}: index = {task.index!r}; wanted: {position}, its place in the sequence")
+        raise UserError(f"{place}: index = {task.index!r}; expected: {position}, its place in the sequence")
     if type(task.classes) is not int or task.classes < 1:
-        raise UserError(f"{place}: classes = {task.classes!r} must be a whole number of at least 1")
+        raise UserError(f"{place}: classes = {task.classes!r} must be an integer of at least 1")
     if task.class_names and len(task.class_names) != task.classes:
-        raise UserError(
-            f"{place}: class_names holds {len(task.class_names)} names for {task.classes} classes"
-        )
+        raise UserError(f"{place}: class_names has {len(task.class_names)} names for {task.classes} classes")
     for part in ("train", "val", "test"):
         split: Split = getattr(task, part)
         where = f"{place}: {part}"
         if not (hasattr(split, "y") and hasattr(split, "take") and hasattr(split, "__len__")):
-            raise UserError(f"{where} is {type(split).__name__}, which has not y, take and a length")
+            raise UserError(f"{where} is {type(split).__name__}, which should have y, take and a length")
         _check_labels(split, task.classes, where)
         if isinstance(split, ArraySplit):
             _check_arrays(split, where)
@@ -89,28 +87,28 @@ def _check_labels(split: Split, classes: int, where: str) -> None:
     if not isinstance(y, np.ndarray) or y.shape != (len(split),):
         have = f"shape {y.shape}" if isinstance(y, np.ndarray) else f"type {type(y).__name__}"
         raise UserError(
-            f"{where}: y has {have}; wanted: an array of {len(split)} labels, one for each sample"
+            f"{where}: y has {have}; expected: an array of {len(split)} labels, one for each sample"
         )
     if y.dtype != np.int64:
         raise UserError(
-            f"{where}: y is {y.dtype}; wanted: int64, as y.astype(np.int64) makes of whole numbers"
+            f"{where}: y is {y.dtype}; expected: int64 (convert integers with y.astype(np.int64))"
         )
     low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
     if low < 0 or high >= classes:
         odd = low if low < 0 else high
-        raise UserError(f"{where}: label {odd} is outside 0..{classes - 1}, as classes = {classes}")
+        raise UserError(f"{where}: label {odd} is outside 0..{classes - 1}, because classes = {classes}")
 
 
 def _check_arrays(split: ArraySplit, where: str) -> None:
     rows, images = split.rows, split.images
     if images.ndim != 4:
-        raise UserError(f"{where}: images have shape {images.shape}; wanted: [n, channels, height, width]")
+        raise UserError(f"{where}: images have shape {images.shape}; expected: [n, channels, height, width]")
     if not isinstance(rows, np.ndarray) or rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
-        raise UserError(f"{where}: rows must be a list of whole numbers, as np.arange(n) makes it")
+        raise UserError(f"{where}: rows must be a one-dimensional array of integers, such as np.arange(n)")
     if len(rows) and (rows.min() < 0 or rows.max() >= len(images)):
         odd = int(rows.min() if rows.min() < 0 else rows.max())
         raise UserError(
-            f"{where}: row {odd} is outside 0..{len(images) - 1}, as there are {len(images)} images"
+            f"{where}: row {odd} is outside 0..{len(images) - 1}, because there are {len(images)} images"
         )
     for name, values in (("mean", split.mean), ("std", split.std)):
         numbers = isinstance(values, tuple) and all(
@@ -118,28 +116,28 @@ def _check_arrays(split: ArraySplit, where: str) -> None:
         )
         if not numbers or not values or (name == "std" and min(values) <= 0):
             low = ", above 0" if name == "std" else ""
-            raise UserError(f"{where}: {name} = {values!r} must be a tuple of numbers{low}, one a channel")
+            raise UserError(f"{where}: {name} = {values!r} must be a tuple of numbers{low}, one per channel")
 
 
 def _check_sample(split: Split, shape: tuple[int, int, int], where: str) -> None:
     numbers = [len(v) for v in (split.mean, split.std)] if isinstance(split, ArraySplit) else []
     if any(n not in (1, shape[0]) for n in numbers):
         raise UserError(
-            f"{where}: mean and std hold {numbers[0]} and {numbers[1]} numbers for {shape[0]} channels"
+            f"{where}: mean and std have {numbers[0]} and {numbers[1]} numbers for {shape[0]} channels"
         )
     x = split.take(np.arange(1))
     if not isinstance(x, torch.Tensor) or tuple(x.shape) != (1, *shape):
         have = f"shape {tuple(x.shape)[1:]}" if isinstance(x, torch.Tensor) else f"type {type(x).__name__}"
-        raise UserError(f"{where}: a sample has {have}; wanted: {shape}, the benchmark's input_shape")
+        raise UserError(f"{where}: a sample has {have}; expected: {shape}, the benchmark's input_shape")
     if x.dtype != torch.get_default_dtype() or not bool(torch.isfinite(x).all()):
         kind = f"{x.dtype}".removeprefix("torch.")
         raise UserError(
-            f"{where}: a sample is {kind} and must be finite numbers of torch's default float type"
+            f"{where}: a sample is {kind} and must consist of finite numbers of torch's default float type"
         )
 
 
 def digests(images: NDArray[np.uint8], rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """A number for each image, which equal pixels share (64 bits of a checksum)."""
+    """Return a number for each image, 64 bits of a checksum, which is equal for equal pixels."""
     chosen = np.arange(len(images)) if rows is None else rows
     found = np.empty(len(chosen), np.int64)
     for start in range(0, len(chosen), _BLOCK):
@@ -151,7 +149,12 @@ def digests(images: NDArray[np.uint8], rows: NDArray[np.int64] | None = None) ->
 
 
 def same_pixels(train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[str, ...]:
-    """The note that test images, given as `digests`, are training images too; none where none is."""
+    """Return a note that test images are also training images, or () if none is.
+
+    Args:
+        train: The digests of the training images, as made by `digests`.
+        test: The digests of the test images.
+    """
     count = int(np.isin(test, train).sum())
     images = "images are" if count != 1 else "image is"
     which = "training images" if count != 1 else "a training image"
@@ -159,14 +162,20 @@ def same_pixels(train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[str,
 
 
 def compared(train: NDArray[np.uint8], test: NDArray[np.uint8], limit: int = MOST_BYTES) -> tuple[str, ...]:
-    """As `same_pixels`, of images; nothing is said of more than `limit` bytes, which would take too long."""
+    """Return the note of `same_pixels` for images.
+
+    More than `limit` bytes are not compared, because that would take too long; the result is then ().
+    """
     if train is test:
         return same_pixels(np.zeros(1, np.int64), np.zeros(len(test), np.int64))
     return same_pixels(digests(train), digests(test)) if train.nbytes + test.nbytes <= limit else ()
 
 
 def _shared(made: Benchmark) -> tuple[str, ...]:
-    """Notes on tasks whose test samples are training samples: by their pixels, or else by their rows."""
+    """Return notes on tasks whose test samples are also training samples.
+
+    Samples are compared by their pixels or, if there are too many, by their rows.
+    """
     pairs = [
         (t.train, t.test)
         for t in made.tasks
@@ -183,10 +192,10 @@ def _shared(made: Benchmark) -> tuple[str, ...]:
             known[key] = digests(split.images, split.rows) if by_pixels else split.rows
         return known[key]
 
-    return _told(pairs, len(made.tasks), seen, by_pixels)
+    return _overlap_note(pairs, len(made.tasks), seen, by_pixels)
 
 
-def _told(
+def _overlap_note(
     pairs: Sequence[tuple[ArraySplit, ArraySplit]],
     tasks: int,
     seen: Callable[[ArraySplit], NDArray[np.int64]],
@@ -201,5 +210,5 @@ def _told(
     how = "same pixels" if by_pixels else "same rows"
     if not hits:
         return ()
-    told = f"{hits} of {of} test samples are also training samples of their task ({how})"
-    return (f"{told}, in {where} of {tasks} tasks",)
+    overlap = f"{hits} of {of} test samples are also training samples of their task ({how})"
+    return (f"{overlap}, in {where} of {tasks} tasks",)

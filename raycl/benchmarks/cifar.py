@@ -1,4 +1,4 @@
-"""Task sequences made of CIFAR-10 and CIFAR-100, by the rules of five papers."""
+"""This module defines benchmarks made from CIFAR-10 and CIFAR-100, by the rules of five papers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ ClassOrder: TypeAlias = Literal["seeded", "id"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Cifar(Recipe):
-    """Blocks of classes, of whose training images a part is held out.
+    """Tasks of blocks of classes, with a part of the training images held out.
 
-    Fields:
-        norm: whose mean and standard deviation; "task" measures them on each task's training images.
-        data_seed: of what is held out (and, where the class order is seeded, of that too).
+    Attributes:
+        norm: The name of the mean and standard deviation; "task" measures them on each task's training
+            images.
+        data_seed: The seed of the held-out part (and of the class order, if that is seeded).
     """
 
     source: ClassVar[str] = "cifar100"
     similar: ClassVar[bool | None] = False
-    augments: ClassVar[bool] = False  # crops and flips in training
+    augments: ClassVar[bool] = False  # whether training images are cropped and flipped
 
     norm: Norm = "cifar"
     val: HeldOut = 0.0
@@ -50,11 +51,13 @@ class _Cifar(Recipe):
         titles: Sequence[str] = (),
         per_task: bool = False,
     ) -> Benchmark:
-        """A task for each block of labels.
+        """Return a benchmark with one task for each block of labels.
 
         Args:
-            words: of the draw of what is held out.
-            per_task: hold out a share of each task, and not of each class.
+            blocks: The labels of each task.
+            words: The integers from which the held-out part is drawn.
+            titles: The names of the tasks; by default a task is named after its labels.
+            per_task: Whether a share of each task is held out, and not of each class.
         """
         arrays = sources.arrays(self.source, self.id)
         facts: dict[str, Any] = sources.facts(self.source)
@@ -77,7 +80,7 @@ class _Cifar(Recipe):
 
 
 def _own_statistics(task: Task) -> Task:
-    """The task normalised by mean and standard deviation of its own training images (KSM)."""
+    """Return the task, normalised by mean and standard deviation of its own training images (KSM)."""
     train = task.train
     assert isinstance(train, ArraySplit)
     mean, std = statistics(train.images, train.rows)
@@ -91,8 +94,8 @@ def _own_statistics(task: Task) -> Task:
 class _Split100(_Cifar):
     """CIFAR-100 in `count` blocks of classes.
 
-    Fields:
-        class_order: "seeded" draws class and task order from the run's seed (SPG), "id" takes them by label
+    Attributes:
+        class_order: "seeded" draws class and task order from the run's seed (SPG), "id" sorts them by label
             (PRM).
     """
 
@@ -123,7 +126,10 @@ class _Split100(_Cifar):
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar100Ten(_Split100):
-    """CIFAR-100 in 10 tasks of 10 classes. SPG: class and task order from the run's seed; PRM: by label."""
+    """CIFAR-100 in 10 tasks of 10 classes.
+
+    SPG draws class and task order from the run's seed; PRM sorts the classes by label.
+    """
 
     id: ClassVar[str] = "cifar100_10"
     summary: ClassVar[str] = "CIFAR-100, 10 tasks of 10 classes"
@@ -132,7 +138,7 @@ class Cifar100Ten(_Split100):
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar100Twenty(_Split100):
-    """CIFAR-100 in 20 tasks of 5 classes, class and task order from the run's seed (SPG)."""
+    """CIFAR-100 in 20 tasks of 5 classes, with class and task order drawn from the run's seed (SPG)."""
 
     id: ClassVar[str] = "cifar100_20"
     summary: ClassVar[str] = "CIFAR-100, 20 tasks of 5 classes"
@@ -141,7 +147,7 @@ class Cifar100Twenty(_Split100):
 
 @dataclass(frozen=True, kw_only=True)
 class _FiveByLabel(_Cifar):
-    """Five tasks of consecutive classes, 15 % of the training images held out (PMASK)."""
+    """Five tasks of consecutive classes, with 15 % of the training images held out (PMASK)."""
 
     classes: ClassVar[int]
 
@@ -175,7 +181,7 @@ class Cifar10Five(_FiveByLabel):
 
 @dataclass(frozen=True, kw_only=True)
 class _Augmented(_Cifar):
-    """20 tasks of 5 classes with crops and flips in training; `val=0.1` holds out 250 images a task."""
+    """20 tasks of 5 classes with crops and flips in training; `val=0.1` holds out 250 images per task."""
 
     augments: ClassVar[bool] = True
 
@@ -185,10 +191,11 @@ class _Augmented(_Cifar):
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar100Fixed(_Augmented, Window):
-    """CIFAR-100 in 20 tasks of 5 classes in one fixed order, crops and flips in training (ImpressLearn).
+    """CIFAR-100 in 20 tasks of 5 classes in one fixed order, with crops and flips in training (ImpressLearn).
 
-    The order is NumPy's ``RandomState(0).permutation(100)``, as SupSup's authors have it. New tasks are the
-    last five: ``cifar100_20_fixed(first=15, tasks=5)``. `val=0.1` holds out 250 images a task for a search.
+    The order is NumPy's ``RandomState(0).permutation(100)``, as in the code of SupSup's authors. The new
+    tasks of the paper are the last five: ``cifar100_20_fixed(first=15, tasks=5)``. `val=0.1` holds out 250
+    images per task for a search.
     """
 
     id: ClassVar[str] = "cifar100_20_fixed"
@@ -208,14 +215,14 @@ _FIXED_ORDER = np.random.RandomState(0).permutation(100)
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar100Super(_Augmented):
-    """The 20 superclasses of CIFAR-100, 5 classes each, in the order of their labels (KSM, CPG).
+    """The 20 superclasses of CIFAR-100 as tasks, 5 classes each, in the order of their labels (KSM, CPG).
 
-    Crops and flips in training; normalised by each task's own training images. `val=0.1` holds out 250 images
-    a task for a search.
+    Training images are cropped and flipped; each task is normalised by its own training images. `val=0.1`
+    holds out 250 images per task for a search.
 
-    Fields:
-        first: which of the tasks, counted from 1, is moved to the front.
-        tasks: the first so many.
+    Attributes:
+        first: The task, counted from 1, that is moved to the front.
+        tasks: The number of tasks, counted from the first one.
     """
 
     id: ClassVar[str] = "cifar100_super"

@@ -1,7 +1,8 @@
-"""Task sequences made of scikit-learn's digits: small, always here, and of the shapes of the papers' data.
+"""This module defines benchmarks made from scikit-learn's digits, which are small and always available.
 
-All of them keep to one division of the 1,797 images, stratified 60/20/20, so that no training image of one
-benchmark, or of one family of a mixed one, is a test image of another.
+Their images can be enlarged to the shapes of the papers' data. All of these benchmarks use one division of
+the 1,797 images, stratified 60/20/20, so that no training image of one benchmark, or of one part of a mixed
+benchmark, is a test image of another.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ Colours: TypeAlias = Literal[1, 3]
 
 @dataclass(frozen=True, kw_only=True)
 class _Digits(Recipe):
-    """What the digits benchmarks share.
+    """The settings and images that all digits benchmarks share.
 
-    Fields:
-        size: height and width in pixels.
-        channels: 1, or 3 that are equal.
+    Attributes:
+        size: Height and width in pixels.
+        channels: 1, or 3 for three equal channels.
     """
 
     source: ClassVar[str] = "digits"
@@ -45,7 +46,7 @@ class _Digits(Recipe):
             raise ValueError(f"channels = {self.channels} is not 1 or 3")
 
     def pool(self) -> Pool:
-        """The images at this size, divided as everywhere."""
+        """Return the images at this size, in the division that all digits benchmarks use."""
         arrays = sources.arrays("digits", self.id)
         images, labels = arrays[f"images_{self.size}"], arrays["labels"]
         train, val, test = (Part(images, labels, rows) for rows in stratified(labels, 0.2, 0.2, 0))
@@ -61,18 +62,18 @@ class _Digits(Recipe):
         )
 
     def sequence(self, tasks: Sequence[Task]) -> Benchmark:
-        """The tasks as a benchmark."""
+        """Return the tasks as a benchmark."""
         shape = (self.channels, self.size, self.size)
         return Benchmark(str(self), tuple(tasks), shape, similar=self.similar)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsSplit(_Digits):
-    """Two digits a task: 0 and 1, 2 and 3, and so on."""
+    """Five tasks of two digits each: 0 and 1, 2 and 3, and so on."""
 
     id: ClassVar[str] = "digits_split"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "digits, two a task (5 tasks)"
+    summary: ClassVar[str] = "digits, two per task (5 tasks)"
 
     def build(self, seed: int) -> Benchmark:
         return self.sequence(split_tasks(self.pool(), 5, self.id))
@@ -80,12 +81,12 @@ class DigitsSplit(_Digits):
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsPermuted(_Digits):
-    """All ten digits in every task, behind a fixed permutation of the pixels; the first task has one too."""
+    """Tasks of all ten digits, each with a fixed permutation of the pixels, including the first task."""
 
     id: ClassVar[str] = "digits_permuted"
     windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "digits, pixels permuted anew in each task"
+    summary: ClassVar[str] = "digits, pixels permuted differently in each task"
     settings_order: ClassVar[tuple[str, ...]] = ("tasks", "size", "channels", "data_seed", "first")
 
     tasks: Annotated[int, Range(1, 1000)] = 5
@@ -98,12 +99,12 @@ class DigitsPermuted(_Digits):
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsRotated(_Digits):
-    """All ten digits in every task, task i turned anticlockwise by (first + i) * step degrees."""
+    """Tasks of all ten digits, where task i is rotated anticlockwise by (first + i) * step degrees."""
 
     id: ClassVar[str] = "digits_rotated"
     windows: ClassVar[bool] = True
     similar: ClassVar[bool | None] = True
-    summary: ClassVar[str] = "digits, each task turned a step further"
+    summary: ClassVar[str] = "digits, each task rotated one step further"
     settings_order: ClassVar[tuple[str, ...]] = ("tasks", "step", "size", "channels", "first")
 
     tasks: Annotated[int, Range(1, 360)] = 5
@@ -113,10 +114,10 @@ class DigitsRotated(_Digits):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(set(self.angles())) < self.tasks:
-            raise ValueError(f"step = {self.step:g}: {self.tasks} such steps come back to an earlier angle")
+            raise ValueError(f"step = {self.step:g}: {self.tasks} such steps return to an earlier angle")
 
     def angles(self) -> list[float]:
-        """Degrees, one a task."""
+        """Return the angle of each task in degrees."""
         return [index * self.step % 360 for index in range(self.first, self.first + self.tasks)]
 
     def build(self, seed: int) -> Benchmark:
@@ -125,14 +126,17 @@ class DigitsRotated(_Digits):
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsWriters(_Digits):
-    """A pseudo-writer a task: a disjoint shard of the images in one hand; digits, or whether they are odd."""
+    """Tasks that each show a disjoint shard of the images in the style of one pseudo-writer.
+
+    The classes are the ten digits or, with ``label='parity'``, even and odd.
+    """
 
     id: ClassVar[str] = "digits_writers"
     similar: ClassVar[bool | None] = True
-    summary: ClassVar[str] = "digits, a pseudo-writer a task: digit or parity"
+    summary: ClassVar[str] = "digits, one pseudo-writer per task: digit or parity"
     settings_order: ClassVar[tuple[str, ...]] = ("tasks", "label", "size", "channels", "data_seed")
 
-    tasks: Annotated[int, Range(1, 30)] = 10  # beyond, some writer would lack a digit
+    tasks: Annotated[int, Range(1, 30)] = 10  # with more tasks some writer would lack a digit
     label: Literal["digit", "parity"] = "digit"
     data_seed: DataSeed = 0
 
@@ -148,7 +152,10 @@ class DigitsWriters(_Digits):
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsMixed(_Digits):
-    """The five tasks of `digits_split` among five writers of ten digits; `Task.kind` tells which is which."""
+    """The five tasks of `digits_split` shuffled among five pseudo-writers of ten digits.
+
+    `Task.kind` says which of the two families a task belongs to.
+    """
 
     id: ClassVar[str] = "digits_mixed"
     summary: ClassVar[str] = "5 split tasks and 5 writers of digits, shuffled"
@@ -158,5 +165,5 @@ class DigitsMixed(_Digits):
     def build(self, seed: int) -> Benchmark:
         pool = self.pool()
         tasks = split_tasks(pool, 5, "split") + writer_tasks(pool, 5, EACH, self.data_seed, "writers")
-        places = shuffled(len(tasks), 0, crc32(self.id.encode()), 0)  # the benchmark's own order is mixed too
+        places = shuffled(len(tasks), 0, crc32(self.id.encode()), 0)  # order 0 is shuffled too
         return self.sequence([replace(tasks[place], index=index) for index, place in enumerate(places)])

@@ -1,4 +1,4 @@
-"""EMNIST's 47 balanced classes in ten tasks of consecutive labels (PRM's EMNIST-10T)."""
+"""This module defines EMNIST's 47 balanced classes as ten tasks of consecutive labels (PRM's EMNIST-10T)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from raycl.benchmarks.settings import DataSeed
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
-SIZES = (500, 200, 200)  # of train, val and test in a task, shared equally by its classes
+SIZES = (500, 200, 200)  # train, val and test images of a task, divided equally among its classes
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmnistTen(Recipe):
-    """Seven tasks of five classes and three of four, 500 + 200 + 200 images drawn for each (PRM).
+    """Seven tasks of five classes and three of four; 500 + 200 + 200 images are drawn for each task (PRM).
 
-    Training and validation images come from the official training part, test images from the test part. On
-    smaller data all counts are scaled down alike.
+    Training and validation images come from the official training part, test images from the test part. If
+    the prepared data are smaller, all counts are reduced by the same factor.
     """
 
     id: ClassVar[str] = "emnist_10"
@@ -44,7 +44,7 @@ class EmnistTen(Recipe):
         trained, tested = ((arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test"))
         classes = range(len(facts["class_names"]))
         blocks = [block.tolist() for block in np.array_split(classes, 10)]
-        # Where both parts hold the same pixels, the test image stays.
+        # If both parts contain the same pixels, the test image is used and the training image is not.
         tests, trains = distinct(*((images, np.arange(len(images))) for images, _ in (tested, trained)))
         drawn = {
             label: (
@@ -59,8 +59,8 @@ class EmnistTen(Recipe):
             train, val, test = (int(size // len(block) * share) for size in SIZES)
             if not (train and test):
                 raise UserError(
-                    f"benchmark {self}: the prepared EMNIST has too few training or test images of a class: "
-                    f"raycl data prepare {self.source}"
+                    f"benchmark {self}: the prepared EMNIST has too few training or test images of a class; "
+                    f"prepare it again: raycl data prepare {self.source}"
                 )
             for label in block:
                 rows, held_back = drawn[label]
@@ -79,10 +79,10 @@ class EmnistTen(Recipe):
         )
 
     def _drawn(self, rows: Rows, label: int, part: bytes) -> Rows:
-        """Rows of a class in drawn order."""
+        """Return the rows of a class in a random order drawn from the data seed."""
         return rows[shuffled(len(rows), self.data_seed, crc32(part), label)]
 
     def _room(self, block: list[int], drawn: dict[int, tuple[Rows, Rows]]) -> float:
-        """The share of the counts that the smallest class of a task allows."""
+        """Return the share of the counts that the smallest class of a task allows."""
         train, val, test = (size / len(block) for size in SIZES)
         return min(min(len(drawn[i][0]) / (train + val), len(drawn[i][1]) / test) for i in block)

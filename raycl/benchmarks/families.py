@@ -1,4 +1,4 @@
-"""The ways to make tasks of a divided pool: by class, permuted, turned, by writer."""
+"""This module makes tasks from a pool of images: by class, by permutation, by rotation and by writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raycl.benchmarks.pools import Cut, Pool, shuffled, uniform
 from raycl.benchmarks.transforms import Affine, Permute, Rotate, Style
 from raycl.tasks import Task, Transform
 
-EACH = tuple((label,) for label in range(10))  # every digit is a class
+EACH = tuple((label,) for label in range(10))  # every digit is a class of its own
 PARITY = (tuple(range(0, 10, 2)), tuple(range(1, 10, 2)))
 
 
@@ -27,23 +27,26 @@ def task(
     transforms: Sequence[Transform] = (),
     class_names: tuple[str, ...] = (),
 ) -> Task:
-    """The splits as a task, seen through `transforms`; rows and labels are shared, not copied."""
+    """Return a task that shows three splits through `transforms`.
+
+    The task shares the row numbers and labels of the splits; nothing is copied.
+    """
     train, val, test = (replace(split, transforms=(*transforms, *split.transforms)) for split in cut)
     return Task(index, name, classes, train, val, test, kind, class_names)
 
 
 def split_tasks(pool: Pool, count: int, kind: str) -> list[Task]:
-    """The pool's classes in blocks of consecutive labels, the larger blocks first, a block a task."""
+    """Return one task for each of `count` blocks of consecutive labels; the larger blocks come first."""
     return class_tasks(pool, [block.tolist() for block in np.array_split(pool.classes, count)], kind)
 
 
 def class_tasks(
     pool: Pool, blocks: Sequence[Sequence[int]], kind: str, titles: Sequence[str] = ()
 ) -> list[Task]:
-    """A task for each block of labels, which become classes 0, 1, .. in the order of the block.
+    """Return one task for each block of labels, which become classes 0, 1, .. in the order of the block.
 
     Args:
-        titles: names of the tasks; by default their labels.
+        titles: The names of the tasks; by default a task is named after its labels.
     """
     made = []
     for index, block in enumerate(blocks):
@@ -54,14 +57,20 @@ def class_tasks(
 
 
 def blocks_of(labels: Sequence[int], count: int, *words: int) -> list[list[int]]:
-    """Classes in an order drawn from `words`, cut into blocks, which are then shuffled once more (SPG)."""
+    """Return the classes in blocks, in an order that depends on `words` alone.
+
+    The classes are shuffled and cut into blocks, and then the blocks are shuffled as well, as SPG does.
+    """
     order = [labels[place] for place in shuffled(len(labels), *words, crc32(b"classes"))]
     blocks = [[int(label) for label in block] for block in np.array_split(order, count)]
     return [blocks[place] for place in shuffled(count, *words, crc32(b"tasks"))]
 
 
 def block_numbers(labels: NDArray[np.int64], blocks: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """For each label the number of the block that it is in; labels of no block have one number more."""
+    """Return the number of the block that contains each label.
+
+    Labels that are in no block get the number of blocks, which is one more than the last block's number.
+    """
     most = max(int(labels.max(initial=0)), *(max(block) for block in blocks))
     numbers = np.full(most + 1, len(blocks), np.int64)
     for number, block in enumerate(blocks):
@@ -70,7 +79,7 @@ def block_numbers(labels: NDArray[np.int64], blocks: Sequence[Sequence[int]]) ->
 
 
 def permuted_tasks(pool: Pool, count: int, data_seed: int, kind: str, first: int = 0) -> list[Task]:
-    """All digits in each task, behind a fixed permutation of the pixels drawn from (data_seed, number)."""
+    """Return tasks of all digits, each with a fixed pixel permutation drawn from (data_seed, task number)."""
     cut, pixels = pool.cut(EACH), math.prod(pool.train.images.shape[2:])
     return [
         task(
@@ -87,10 +96,10 @@ def permuted_tasks(pool: Pool, count: int, data_seed: int, kind: str, first: int
 
 
 def turned_tasks(pool: Pool, angles: Sequence[float], kind: str, nearest: bool = False) -> list[Task]:
-    """All digits in each task, turned anticlockwise by the task's angle in degrees."""
+    """Return tasks of all digits, each rotated anticlockwise by its angle in degrees."""
     cut = pool.cut(EACH)
     return [
-        # No turn is no interpolation either: the images stay exactly what they are.
+        # A task of angle 0 gets no transform, so that its images are not even interpolated.
         task(
             index,
             f"turned by {angle:g} degrees",
@@ -107,7 +116,7 @@ def turned_tasks(pool: Pool, angles: Sequence[float], kind: str, nearest: bool =
 def writer_tasks(
     pool: Pool, count: int, labels: Sequence[Sequence[int]], data_seed: int, kind: str
 ) -> list[Task]:
-    """A disjoint shard of the images in each task, all drawn in one hand."""
+    """Return tasks that each show a disjoint shard of the images in the style of one pseudo-writer."""
     return [
         task(
             writer,
@@ -123,10 +132,10 @@ def writer_tasks(
 
 
 def hand(data_seed: int, writer: int) -> Style:
-    """A pseudo-writer's hand: turn, slant, size, place, and how hard the pen is pressed."""
+    """Return the style of a pseudo-writer: rotation, slant, size, position, contrast and brightness."""
     turn, slant, wide, high, right, down, contrast, light = (
         2 * uniform(8, data_seed, crc32(b"style"), writer) - 1
-    ).tolist()  # each in [-1, 1)
+    ).tolist()  # each number is in [-1, 1)
     angle = math.radians(12 * turn)
     cos, sin, shear = math.cos(angle), math.sin(angle), 0.25 * slant
     x_scale, y_scale = 1 + 0.12 * wide, 1 + 0.12 * high

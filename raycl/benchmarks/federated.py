@@ -1,11 +1,12 @@
-"""Similar tasks: a share of the writers of FEMNIST, or of the people of CelebA, in each (SPG, PRM).
+"""This module defines similar tasks: each shows some writers of FEMNIST or some people of CelebA (SPG, PRM).
 
-Both papers say one person a task, but no person has so many images, and their files are random samples of the
-pooled people (LEAF's *iid* sampling). ``iid`` therefore deals disjoint shards from the pool; ``identity``
-fills disjoint groups of people to the same counts. No image, by its pixels, occurs twice in a benchmark.
+Both papers assign one person to a task, but no person has so many images, and the papers' files are random
+samples of the pooled people (LEAF's *iid* sampling). Therefore ``iid`` deals disjoint shards from the pool,
+and ``identity`` fills disjoint groups of people to the same counts. No image, compared by its pixels, occurs
+twice in a benchmark.
 
-On CAT's files, whose users are such samples already, a task is one user in file order, or as many as its
-counts take and the files allow; a tenth of a user's training images is held out (PRM: a fifth).
+The users of CAT's files are already such samples. There, a task is one user in file order, or as many users
+as its counts need and the files allow; a tenth of a user's training images is held out (PRM: a fifth).
 """
 
 from __future__ import annotations
@@ -41,17 +42,20 @@ from raycl.tasks import Benchmark, Task
 Mode: TypeAlias = Literal["iid", "identity"]
 Norm: TypeAlias = Literal["imagenet", "cifar", "supsup"]
 Sizes: TypeAlias = tuple[int, int, int]
-SHRINK = 0.9  # of the counts, until the people suffice to fill all groups
+SHRINK = 0.9  # factor by which the counts are reduced until there are enough people to fill all groups
 
 
 class People(NamedTuple):
-    """Samples of a source that all differ; arrays are by row of the source.
+    """The samples of a source without duplicates; arrays are indexed by row of the source.
 
     Attributes:
+        labels: The label of each sample.
+        users: The index in `names` of the person of each sample.
         part: 0 for training, 1 for test.
-        kinds: what the counts are meant for: 0 for the sum of all, or each label.
-        rows: which samples there are.
-        names: of the users.
+        kinds: The category to which the counts apply: 0 for all samples if only their sum counts, or the
+            label.
+        rows: The rows of the source that are used.
+        names: The names of the users.
     """
 
     labels: NDArray[np.int64]
@@ -62,13 +66,13 @@ class People(NamedTuple):
     names: Sequence[str]
 
     def of(self, part: int, users: Sequence[int] | None = None) -> Rows:
-        """Rows of one part, of all users or of some."""
+        """Return the rows of one part, of all users or of some."""
         mine = self.part[self.rows] == part
         rows: Rows = self.rows[mine if users is None else mine & np.isin(self.users[self.rows], users)]
         return rows
 
     def table(self, kinds: int) -> NDArray[np.int64]:
-        """How many images there are, [users, parts, kinds]."""
+        """Return the number of images, [users, parts, kinds]."""
         counts: NDArray[np.int64] = np.zeros((len(self.names), 2, kinds), np.int64)
         rows = self.rows
         np.add.at(counts, (self.users[rows], self.part[rows], self.kinds[rows]), 1)
@@ -76,7 +80,7 @@ class People(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """What a task is made of: rows of the two parts in drawn order, of which the first are taken."""
+    """The images of a task: shuffled rows of the training and the test part, of which the first are used."""
 
     name: str
     train: Rows
@@ -85,18 +89,18 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Federated(FirstTasks):
-    """Tasks of the same classes, each of other people's images.
+    """Tasks of the same classes, each of which shows images of other people.
 
-    Fields:
-        federated_mode: "iid" deals the images of all people, "identity" groups the people.
-        data_seed: of both.
+    Attributes:
+        federated_mode: "iid" deals the images of all people to the tasks, "identity" groups the people.
+        data_seed: The seed of both.
     """
 
     similar: ClassVar[bool | None] = True
-    sizes: ClassVar[Sizes]  # images of train, val and test in each
+    sizes: ClassVar[Sizes]  # train, val and test images of each task
     classes: ClassVar[int]
-    balanced: ClassVar[bool] = False  # the counts are divided among the classes, and not only the sum
-    held_out: ClassVar[int] = 10  # percent of the training images, where there are too few for the counts
+    balanced: ClassVar[bool] = False  # whether the counts apply to each class and not only to their sum
+    held_out: ClassVar[int] = 10  # percentage of the training images that is held out if they are too few
 
     federated_mode: Mode = "iid"
     data_seed: DataSeed = 0
@@ -110,7 +114,7 @@ class _Federated(FirstTasks):
         return self.sizes
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel."""
+        """Return the mean and standard deviation of each channel."""
         return (GREY_MEAN,), (GREY_STD,)
 
     def build(self, seed: int) -> Benchmark:
@@ -131,16 +135,16 @@ class _Federated(FirstTasks):
 
     @property
     def kinds(self) -> int:
-        """Among how many kinds the counts are divided."""
+        """The number of categories among which the counts are divided."""
         return self.classes if self.balanced else 1
 
     def _people(self, arrays: sources.Arrays, kind: str, names: list[str]) -> People:
         labels, users, part = arrays["labels"], arrays["users"], np.asarray(arrays["part"])
         if kind == "celeba people" and self.federated_mode == "identity":
-            # The official partition has all pictures of a person on one side: divide each person's instead.
+            # The official partition puts each person into one part only, so it is replaced.
             _, _, test = stratified(users, 0.0, self.sizes[2] / sum(self.sizes), *self._words(b"part", 0))
             part = np.isin(np.arange(len(users)), test).astype(np.int64)
-        # Where both parts hold the same pixels, the test image stays.
+        # If both parts contain the same pixels, the test image is used and the training image is not.
         images = arrays["images"]
         rows = np.concatenate(distinct(*((images, np.flatnonzero(part == number)) for number in (1, 0))))
         kinds = labels if self.balanced else np.zeros_like(labels)
@@ -154,11 +158,11 @@ class _Federated(FirstTasks):
         return self.data_seed, crc32(what), number
 
     def _whole_users(self, people: People) -> list[Shard]:
-        """Pseudo-users in file order, as many a task as the counts take and there are."""
+        """Return pseudo-users in file order, as many per task as the counts need and the files allow."""
         if self.federated_mode == "identity":
             raise UserError(
-                f"benchmark {self}: the users of the prepared files are random samples and no people: "
-                f"prepare {self.source} again from files by person, or leave federated_mode out"
+                f"benchmark {self}: the users of the prepared files are random samples and not people: "
+                f"prepare {self.source} again from files by person, or omit federated_mode"
             )
         have = people.table(self.classes).sum(2)  # [users, parts]
         usable = np.flatnonzero((have > 0).all(1)).tolist()
@@ -169,14 +173,14 @@ class _Federated(FirstTasks):
         if self.tasks > len(usable) // each:
             raise UserError(
                 f"benchmark {self}: the prepared files have {len(usable)} users with training and test "
-                f"images, {each} a task: write {self._with(max(1, len(usable) // each))}"
+                f"images, and a task needs {each}: use {self._with(max(1, len(usable) // each))}"
             )
         groups = [usable[start : start + each] for start in range(0, each * self.tasks, each)]
         titles = ["user " + " ".join(people.names[user] for user in group) for group in groups]
         return [self._shard(people, *both) for both in zip(groups, titles, strict=True)]
 
     def _dealt(self, people: People) -> tuple[list[Shard], Sizes]:
-        """Disjoint shards of the pool."""
+        """Return disjoint shards of the pool."""
         hands = []
         for part in (0, 1):
             rows = people.of(part)
@@ -186,7 +190,7 @@ class _Federated(FirstTasks):
         return shards, self._scaled(self._share(people))
 
     def _groups(self, people: People) -> tuple[list[Shard], Sizes]:
-        """Disjoint groups of people in drawn order, each filled until it has the counts."""
+        """Return disjoint groups of people in random order, each filled until it has the counts."""
         table, share, slack = people.table(self.kinds), self._share(people), 1.0
         train, val, test = self.sizes
         quota = np.array([[(train + val) / self.kinds], [test / self.kinds]]) * share
@@ -197,7 +201,7 @@ class _Federated(FirstTasks):
             need = (quota * slack).astype(np.int64)
             if not need.any(1).all():
                 raise UserError(
-                    f"benchmark {self}: the prepared files have too few people for so many groups"
+                    f"benchmark {self}: the prepared files have too few people for {self.count} groups"
                 )
             groups = _filled(table, need, order, self.count)
             slack *= 1.0 if groups else SHRINK
@@ -206,7 +210,7 @@ class _Federated(FirstTasks):
         return shards, self._scaled(share * slack)
 
     def _share(self, people: People) -> float:
-        """How much of the counts the pool can fill; balanced counts are cut short class by class instead."""
+        """Return the share of the counts that the pool can fill; balanced counts are cut class by class."""
         train, val, test = (size * self.count for size in self.sizes)
         fits = min(1.0, len(people.of(0)) / (train + val), len(people.of(1)) / test)
         return 1.0 if self.balanced else fits
@@ -216,7 +220,7 @@ class _Federated(FirstTasks):
         return self.sizes if self.balanced else (train, val, test)
 
     def _shard(self, people: People, users: Sequence[int], title: str) -> Shard:
-        """All images of some users, shuffled."""
+        """Return all images of some users, shuffled."""
         words = self._words(b"users", users[0])
         train, test = (
             rows[shuffled(len(rows), *words)] for rows in (people.of(0, users), people.of(1, users))
@@ -243,18 +247,18 @@ class _Federated(FirstTasks):
         return task(index, shard.name, cut, self.classes, self.id, class_names=named)
 
     def _divided(self, shard: Shard, sizes: Sizes, kinds: NDArray[np.int64]) -> tuple[Rows, Rows, Rows]:
-        """Rows of train, val and test: the counts, and of a kind that is short all there are."""
+        """Return rows of train, val and test; a kind with too few images for its counts gives all of them."""
         train, val, test = (size // self.kinds for size in sizes)
         parts: list[list[Rows]] = [[], [], []]
-        short = 0  # images of short kinds so far: shares are rounded on their running total
+        short = 0  # images of kinds with too few, on whose running total shares are rounded
         for kind in range(self.kinds):
             mine = shard.train[kinds[shard.train] == kind][: train + val]
-            held = val
+            n_val = val
             if len(mine) < train + val:
-                held = (short + len(mine)) * self.held_out // 100 - short * self.held_out // 100
+                n_val = (short + len(mine)) * self.held_out // 100 - short * self.held_out // 100
                 short += len(mine)
             tested = shard.test[kinds[shard.test] == kind][:test]
-            for part, rows in zip(parts, (mine[held:], mine[:held], tested), strict=True):
+            for part, rows in zip(parts, (mine[n_val:], mine[:n_val], tested), strict=True):
                 part.append(rows)
         return np.concatenate(parts[0]), np.concatenate(parts[1]), np.concatenate(parts[2])
 
@@ -262,11 +266,13 @@ class _Federated(FirstTasks):
 def _filled(
     table: NDArray[np.int64], need: NDArray[np.int64], order: Sequence[int], count: int
 ) -> list[list[int]] | None:
-    """Users of each group, taken in order until the group has what it needs; None if they do not suffice.
+    """Return the users of each group, or None if there are too few; each group fills before the next.
 
     Args:
-        table: images by [user, part, kind].
-        need: [part, kind], of a group.
+        table: The number of images, [user, part, kind].
+        need: The number of images that a group needs, [part, kind].
+        order: The order in which users are assigned.
+        count: The number of groups.
     """
     groups: list[list[int]] = []
     group, have = list[int](), np.zeros_like(need)
@@ -282,9 +288,9 @@ def _filled(
 
 
 def distinct(*parts: tuple[NDArray[np.uint8], Rows]) -> list[Rows]:
-    """Of each (images, rows), the rows whose pixels none before it has, here or in an earlier part."""
+    """Return the rows of each (images, rows) pair whose pixels did not occur before, in any of the pairs."""
     seen: set[bytes] = set()
-    kept = []
+    found = []
     for images, rows in parts:
         new = []
         for row in rows.tolist():
@@ -292,13 +298,13 @@ def distinct(*parts: tuple[NDArray[np.uint8], Rows]) -> list[Rows]:
             if pixels not in seen:
                 seen.add(pixels)
                 new.append(row)
-        kept.append(np.array(new, np.int64))
-    return kept
+        found.append(np.array(new, np.int64))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Femnist(_Federated):
-    """FEMNIST: characters, of all 62 classes in each task."""
+    """FEMNIST tasks, each with the characters of all 62 classes."""
 
     source: ClassVar[str] = "femnist"
     sizes: ClassVar[Sizes] = (3100, 310, 620)
@@ -307,10 +313,10 @@ class _Femnist(_Federated):
 
 @dataclass(frozen=True, kw_only=True)
 class FemnistTen(_Femnist):
-    """FEMNIST in 10 tasks of all 62 classes; 3,410 training images drawn as they come (SPG)."""
+    """FEMNIST in 10 tasks of all 62 classes, with 3,410 training images per task drawn as they come (SPG)."""
 
     id: ClassVar[str] = "femnist_10"
-    summary: ClassVar[str] = "FEMNIST, 10 tasks of other writers, 62 classes each"
+    summary: ClassVar[str] = "FEMNIST, 10 tasks of different writers, 62 classes each"
     count: ClassVar[int] = 10
 
     tasks: int = 10
@@ -318,10 +324,10 @@ class FemnistTen(_Femnist):
 
 @dataclass(frozen=True, kw_only=True)
 class FemnistTwenty(_Femnist):
-    """FEMNIST in 20 tasks of all 62 classes (SPG); CAT's files suffice for ``femnist_20(tasks=15)``."""
+    """FEMNIST in 20 tasks of all 62 classes (SPG); CAT's files are enough for ``femnist_20(tasks=15)``."""
 
     id: ClassVar[str] = "femnist_20"
-    summary: ClassVar[str] = "FEMNIST, 20 tasks of other writers, 62 classes each"
+    summary: ClassVar[str] = "FEMNIST, 20 tasks of different writers, 62 classes each"
     count: ClassVar[int] = 20
 
     tasks: int = 20
@@ -329,10 +335,10 @@ class FemnistTwenty(_Femnist):
 
 @dataclass(frozen=True, kw_only=True)
 class FemnistTenPrm(_Femnist):
-    """FEMNIST in 10 tasks of all 62 classes, 20 + 5 + 5 images of each class (PRM)."""
+    """FEMNIST in 10 tasks of all 62 classes, with 20 + 5 + 5 images of each class (PRM)."""
 
     id: ClassVar[str] = "femnist_10_prm"
-    summary: ClassVar[str] = "FEMNIST, 10 tasks of other writers, classes balanced"
+    summary: ClassVar[str] = "FEMNIST, 10 tasks of different writers, classes balanced"
     count: ClassVar[int] = 10
     sizes: ClassVar[Sizes] = (1240, 310, 310)
     balanced: ClassVar[bool] = True
@@ -343,10 +349,10 @@ class FemnistTenPrm(_Femnist):
 
 @dataclass(frozen=True, kw_only=True)
 class _Celeba(_Federated):
-    """CelebA: whether a face smiles.
+    """CelebA tasks, which ask whether a face smiles.
 
-    Fields:
-        norm: whose mean and standard deviation.
+    Attributes:
+        norm: The name of the mean and standard deviation in `pools.COLOURS`.
     """
 
     source: ClassVar[str] = "celeba"
@@ -368,10 +374,10 @@ class _Celeba(_Federated):
 
 @dataclass(frozen=True, kw_only=True)
 class FcelebaTen(_Celeba):
-    """Smiling or not, in 10 tasks of other people (SPG; PRM with ``norm='cifar'``)."""
+    """CelebA in 10 tasks of other people each, smiling or not (SPG; PRM with ``norm='cifar'``)."""
 
     id: ClassVar[str] = "fceleba_10"
-    summary: ClassVar[str] = "CelebA, 10 tasks of other people: smiling or not"
+    summary: ClassVar[str] = "CelebA, 10 tasks of different people: smiling or not"
     count: ClassVar[int] = 10
 
     tasks: int = 10
@@ -379,10 +385,10 @@ class FcelebaTen(_Celeba):
 
 @dataclass(frozen=True, kw_only=True)
 class FcelebaTwenty(_Celeba):
-    """Smiling or not, in 20 tasks of other people (SPG)."""
+    """CelebA in 20 tasks of other people each, smiling or not (SPG)."""
 
     id: ClassVar[str] = "fceleba_20"
-    summary: ClassVar[str] = "CelebA, 20 tasks of other people: smiling or not"
+    summary: ClassVar[str] = "CelebA, 20 tasks of different people: smiling or not"
     count: ClassVar[int] = 20
 
     tasks: int = 20

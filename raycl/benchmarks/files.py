@@ -1,4 +1,4 @@
-"""Files of a user's: what is refused before it is opened, and what tells that one has changed."""
+"""This module checks a user's own files before they are opened and detects whether they have changed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ _KINDS = (
 
 
 def checked(path: Path | str) -> Stamp:
-    """Size, time of change, place and time of the last change of the inode, of a file that can be read.
+    """Return size, modification time, inode and inode change time of a file that can be read.
 
-    The last of them changes also where somebody writes the same number of bytes and sets the time back.
+    The inode change time differs even if somebody writes the same number of bytes and resets the modification
+    time.
 
     Raises:
-        UserError: there is none, it is no file (a pipe would be waited for without end), or it is locked up.
+        UserError: The file does not exist, is not a regular file (reading a pipe would block forever), or may
+            not be read.
     """
     path = Path(path)
     try:
@@ -36,7 +38,7 @@ def checked(path: Path | str) -> Stamp:
         if path.is_symlink():
             target = printable(os.readlink(path))
             raise UserError(
-                f"{shown(path)} is a link to {target}, which is not here: fetch that (git annex get, dvc "
+                f"{shown(path)} is a link to {target}, which does not exist: fetch it (git annex get, dvc "
                 "pull), or remove the link"
             ) from None
         raise UserError(f"cannot read {shown(path)}: {error.strerror}") from None
@@ -51,13 +53,16 @@ def checked(path: Path | str) -> Stamp:
 
 
 def below(folder: str, suffixes: tuple[str, ...], left: list[str]) -> list[str]:
-    """Files with one of the suffixes at any depth of a folder, sorted; what is hidden is left out.
+    """Return the files with one of the suffixes at any depth of a folder, sorted and without hidden ones.
 
     Args:
-        left: is given the names of files with other suffixes.
+        folder: The folder to search.
+        suffixes: The suffixes in lower case; they match in any case.
+        left: A list to which the paths of files with other suffixes are appended.
 
     Raises:
-        UserError: one of them is no file, a link leads nowhere or into a circle, or a folder is locked up.
+        UserError: One of the entries is not a regular file, a link is broken or circular, or a folder may not
+            be read.
     """
     return sorted(_below(folder, suffixes, left, ()))
 
@@ -68,7 +73,7 @@ def _below(
     facts = os.stat(folder)
     here = (facts.st_dev, facts.st_ino)
     if here in above:
-        raise UserError(f"{shown(Path(folder))} is a link to a folder that it lies in: remove it")
+        raise UserError(f"{shown(Path(folder))} is a link to a folder that contains it: remove the link")
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name[0] == ".":
@@ -84,17 +89,17 @@ def _below(
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder.
+    """Return whether a folder's entry is a folder.
 
     Raises:
-        UserError: it is a link that leads nowhere, and by its name it might be one to a folder.
+        UserError: The entry is a broken link that, judged by its name, was meant to lead to a folder.
     """
     try:
         if entry.is_dir():
             return True
-        lost = entry.is_symlink() and not os.path.exists(entry.path)
+        broken = entry.is_symlink() and not os.path.exists(entry.path)
     except OSError:  # a link to itself
-        lost = True
-    if lost and not os.path.splitext(entry.name)[1]:
+        broken = True
+    if broken and not os.path.splitext(entry.name)[1]:
         checked(entry.path)
     return False

@@ -1,4 +1,4 @@
-"""A user's own pictures: a folder for each class."""
+"""This module defines `folder`, a benchmark made from a user's own pictures in one folder per class."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ _Stamps = tuple[tuple[str, str, int, int, int, int], ...]
 class OwnFolder(OwnData):
     """A user's own pictures, split into tasks by class in the order of the folders' names.
 
-    PATH/train/<class>/* and PATH/test/<class>/*, with PATH/val/<class>/* (or valid, validation) or a share of
-    train as validation; or PATH/<class>/*, of which a share is then held out for the test. Pictures become
-    RGB: turned as their EXIF says, transparency over white, levels of 16 bits and of floats in [0, 1] scaled.
-    Their shorter side is resized to `size` pixels and the middle cut out. They are normalised by mean and
-    standard deviation of the training images. They are read into the data folder once, and found there by the
-    checksum of their contents and of their names below PATH.
+    The pictures are in PATH/train/<class>/* and PATH/test/<class>/*; validation pictures are in
+    PATH/val/<class>/* (or valid, validation) or are a share of train. Alternatively, they are in
+    PATH/<class>/*, of which a share is held out for the test. Pictures become RGB: they are rotated as their
+    EXIF data say, transparent parts become white, and 16-bit levels and floats in [0, 1] are scaled. The
+    shorter side is resized to `size` pixels and the central square is used. Pictures are normalised by mean
+    and standard deviation of the training images. They are read into the data folder once, where they are
+    identified by the checksum of their contents and of their names below PATH.
 
-    Fields:
-        size: pixels of the shorter side.
-        test: share of each class to test on, where there is no test folder.
-        val: share of each class's training images that is held out, where there is no val folder.
+    Attributes:
+        size: The length of the shorter side in pixels.
+        test: The share of each class that is used for the test if there is no test folder.
+        val: The share of each class's training images that is held out if there is no val folder.
     """
 
     id: ClassVar[str] = "folder"
     version: ClassVar[int] = 2  # 2: levels of more than 8 bits, transparency, EXIF
-    summary: ClassVar[str] = "your own pictures, a folder a class, split by class"
+    summary: ClassVar[str] = "your own pictures in one folder per class, split by class"
     example: ClassVar[str] = "folder(path='mine')"
     settings_order: ClassVar[tuple[str, ...]] = ("path", "size", "tasks", "val", "test", "data_seed", "name")
 
@@ -74,14 +75,15 @@ class OwnFolder(OwnData):
         return Benchmark(str(self), made, (3, self.size, self.size), similar=self.similar, notes=notes)
 
     def _divided(self, arrays: Arrays, names: tuple[str, ...]) -> tuple[Pool, tuple[str, ...]]:
-        """Train, val and test, as they lie in folders or by shares; and what is to be told of them."""
+        """Return train, val and test, given by folders or drawn by shares, and notes about them."""
         all_rows = {
             part: np.arange(len(arrays[f"{part}_labels"]))
             for part in ("train", "val", "test")
             if f"{part}_labels" in arrays
         }
         labels, rest = arrays["train_labels"], all_rows["train"]
-        parts = {part: (part, rows) for part, rows in all_rows.items()}  # whose images, and which
+        # For each part, the part whose arrays contain its images, and their rows.
+        parts = {part: (part, rows) for part, rows in all_rows.items()}
         if "test" not in parts:
             rest, _, rows = stratified(labels, 0.0, self.test, self.data_seed, crc32(b"test"))
             parts["test"] = "train", rows
@@ -105,8 +107,8 @@ class OwnFolder(OwnData):
         rare = np.setdiff1d(np.arange(len(names)), labels)
         if len(rare):
             raise UserError(
-                f"benchmark folder: {self.name}: class {names[rare[0]]} has too few images, none is left for "
-                f"{part}; set val and test to smaller shares, or add some"
+                f"benchmark folder: {self.name}: class {names[rare[0]]} has too few images, so none is left "
+                f"for {part}; set val and test to smaller shares, or add images"
             )
 
     def read(self) -> Contents:
@@ -124,7 +126,7 @@ class OwnFolder(OwnData):
 
 
 def _stamps(listings: dict[str, Listing]) -> _Stamps:
-    """Part, path and stamp of each file: what tells that pictures have changed."""
+    """Return part, path and stamp of each file, which differ if pictures have changed."""
     return tuple(
         (part, str(file), *checked(file)) for part, listing in listings.items() for file in listing.files
     )
@@ -132,7 +134,10 @@ def _stamps(listings: dict[str, Listing]) -> _Stamps:
 
 @functools.lru_cache(maxsize=16)
 def _checksum(path: str, stamps: _Stamps, root: str) -> str:
-    """SHA-256 of names and bytes, noted in the data folder: other processes need not read them again."""
+    """Return the SHA-256 of names and contents.
+
+    The result is recorded in the data folder, so that other processes need not read the files again.
+    """
     seen = hashlib.sha256(repr(stamps).encode()).hexdigest()
     note = Path(root) / "folder" / f"{seen[:32]}.sha256"
     with contextlib.suppress(OSError):
@@ -143,6 +148,6 @@ def _checksum(path: str, stamps: _Stamps, root: str) -> str:
         with open(name, "rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(os.fsencode(f"{part}/{os.path.relpath(name, path)}\0{content}\n"))
-    with contextlib.suppress(OSError):  # it only saves time, and the data folder may be read-only
+    with contextlib.suppress(OSError):  # the record only saves time, and the data folder may be read-only
         publish(note, total.hexdigest(), mode=None, synced=False)
     return total.hexdigest()

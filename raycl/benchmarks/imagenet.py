@@ -1,4 +1,8 @@
-"""Task sequences made of ImageNet: at 32 x 32 (SPG), at 224 (ImpressLearn), and ImageNet-to-Sketch (KSM)."""
+"""This module defines benchmarks made from ImageNet.
+
+They use images of 32 x 32 pixels (SPG), images of 224 x 224 (ImpressLearn), or several data sets
+(ImageNet-to-Sketch: Piggyback, KSM).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from raycl.tasks import Benchmark
 
 
 def spread(rows: Rows, count: int) -> Rows:
-    """`count` of the rows at equal distances: of rows in the order of their classes, a stratified sample."""
+    """Return `count` rows at equal distances; if the rows are ordered by class, the sample is stratified."""
     return rows[(2 * np.arange(count) + 1) * len(rows) // (2 * count)] if count else rows[:0]
 
 
@@ -31,14 +35,15 @@ def _names(source: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Imagenet32(FirstTasks):
-    """ImageNet at 32 x 32, class and task order from the run's seed (SPG).
+    """ImageNet at 32 x 32, with class and task order drawn from the run's seed (SPG).
 
-    Of each task's images a stratified subset is drawn: on average 1,000 a class to train on, 100 held out and
-    50 of the validation set to test on. Data that hold less give training and held-out images in proportion.
+    A stratified subset of each task's images is drawn: on average, each class gives 1,000 training images,
+    100 held-out images and 50 images of the validation set, which serve as the test. Smaller data give
+    training and held-out images in the same proportion.
 
-    Fields:
-        scrambled: read the pixels as SPG's code does, to compare with its numbers.
-        data_seed: of the class order and of the draws, beside the run's seed.
+    Attributes:
+        scrambled: Whether to read the pixels as SPG's code does, to compare with its numbers.
+        data_seed: The seed of the class order and of the draws, in addition to the run's seed.
     """
 
     source: ClassVar[str] = "imagenet32"
@@ -49,7 +54,7 @@ class _Imagenet32(FirstTasks):
 
     @property
     def quota(self) -> tuple[int, int, int]:
-        """Images of train, val and test that a task should have."""
+        """The numbers of train, val and test images that a task should have."""
         each = 1000 // self.count
         return 1000 * each, 100 * each, 50 * each
 
@@ -80,25 +85,25 @@ class _Imagenet32(FirstTasks):
     def _drawn(
         self, labels: Rows, tested: Rows, blocks: Sequence[Sequence[int]], words: Sequence[int]
     ) -> tuple[Rows, Rows, Rows]:
-        """Rows of train, val and test of all tasks."""
+        """Return the rows of train, val and test of all tasks."""
         train, val, test = self.quota
-        dealt, shown = (_rows_by_class(found, words) for found in (labels, tested))
+        train_rows, test_rows = (_rows_by_class(found, words) for found in (labels, tested))
         parts: list[list[Rows]] = [[], [], []]
         for block in blocks:
-            rows = np.concatenate([dealt[label] for label in block])
+            rows = np.concatenate([train_rows[label] for label in block])
             total = min(len(rows), train + val)
             chosen = spread(rows, total)
             held = spread(np.arange(total), total * val // (train + val))
             parts[0].append(np.delete(chosen, held))
             parts[1].append(chosen[held])
-            rows = np.concatenate([shown[label] for label in block])
+            rows = np.concatenate([test_rows[label] for label in block])
             parts[2].append(spread(rows, min(len(rows), test)))
         first, second, third = (np.sort(np.concatenate(part)) for part in parts)
         return first, second, third
 
 
 def _rows_by_class(labels: Rows, words: Sequence[int]) -> dict[int, Rows]:
-    """Rows of each class, shuffled."""
+    """Return the rows of each class, shuffled."""
     order = by_class(labels, *words, crc32(b"subset"))
     kinds, starts = np.unique(labels[order], return_index=True)
     return dict(zip(kinds.tolist(), np.split(order, starts[1:]), strict=True))
@@ -137,17 +142,18 @@ class Imagenet32TwoHundred(_Imagenet32):
     tasks: int = 200
 
     def counts(self) -> tuple[int, int, int] | None:
-        return None  # five small classes of ImageNet may together hold fewer than the 5,500 images asked for
+        return None  # five small classes of ImageNet may have fewer than the required 5,500 images together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imagenet100(Window):
     """ImageNet in 100 tasks of 10 classes in one fixed order, 224 x 224 (ImpressLearn's Split ImageNet).
 
-    The order is NumPy's ``RandomState(1).permutation(1000)`` of the sorted classes, as SupSup has it. Random
-    crops and flips in training, the middle otherwise. Tasks hold about 13,000 images to train on, and 500 of
-    the validation set to test on; `val=0.1` holds out a tenth of the former for a search. New tasks are the
-    last five: ``imagenet_100(first=95, tasks=5)``.
+    The order is NumPy's ``RandomState(1).permutation(1000)`` of the sorted classes, as in SupSup. Training
+    images are cropped and flipped at random; otherwise the central square is used. Tasks have about 13,000
+    training images, and 500 images of the validation set serve as the test; `val=0.1` holds out a tenth of
+    the training images for a search. The new tasks of the paper are the last five: ``imagenet_100(first=95,
+    tasks=5)``.
     """
 
     id: ClassVar[str] = "imagenet_100"
@@ -167,7 +173,10 @@ class Imagenet100(Window):
 
 
 def _large(arrays: Arrays, source: str, val: float, data_seed: int) -> Pool:
-    """Pictures as ImageNet's networks take them, 224 x 224; those kept at this size are mirrored alone."""
+    """Return a pool of 224 x 224 pictures, as networks for ImageNet expect them.
+
+    Pictures that are stored at this size are flipped in training but not cropped.
+    """
     held = "val" if "val_images" in arrays else "test"
     trained = arrays["train_images"], arrays["train_labels"]
     tested = arrays[f"{held}_images"], arrays[f"{held}_labels"]
@@ -177,7 +186,7 @@ def _large(arrays: Arrays, source: str, val: float, data_seed: int) -> Pool:
         *three_parts(trained, tested, val, data_seed),
         mean,
         std,
-        # What comes out of the random crop is its own middle.
+        # A randomly cropped picture has the final size already, so this crop does not change it.
         (CenterCrop(224),) if larger else (),
         RandomResizedCrop(224) if larger else Flip(),
         _names(source),
@@ -189,23 +198,24 @@ _SKETCH = {"cubs": "CUBS", "cars": "Cars", "flowers": "Flowers", "wikiart": "Wik
 
 @dataclass(frozen=True, kw_only=True)
 class ImagenetToSketch(Recipe):
-    """ImageNet, then CUBS, Cars, Flowers, WikiArt and Sketch, a data set a task, 224 x 224 (Piggyback, KSM).
+    """ImageNet, CUBS, Cars, Flowers, WikiArt and Sketch, one data set per task, 224 x 224 (Piggyback, KSM).
 
-    The pictures of CUBS and Cars are cut to their objects and are mirrored in training; the others are
-    cropped at random besides, and their middle is shown otherwise. All are normalised as ImageNet is. The
-    tasks are the published ones, of unequal size; `val` holds out a share of each class for a search.
+    The pictures of CUBS and Cars are already cut to their objects and are only flipped in training. The
+    others are also cropped at random in training; otherwise their central square is used. All are normalised
+    as ImageNet is. The tasks are the published ones and differ in size; `val` holds out a share of each class
+    for a search.
     """
 
     id: ClassVar[str] = "imagenet_to_sketch"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "ImageNet, CUBS, Cars, Flowers, WikiArt, Sketch: a data set a task"
+    summary: ClassVar[str] = "ImageNet, CUBS, Cars, Flowers, WikiArt, Sketch: one data set per task"
 
     imagenet: bool = True
     val: HeldOut = 0.0
     data_seed: DataSeed = 0
 
     def titles(self) -> dict[str, str]:
-        """Names of the tasks, by source, in order."""
+        """Return the names of the tasks by source, in order."""
         return ({"imagenet": "ImageNet"} if self.imagenet else {}) | _SKETCH
 
     def needs(self) -> tuple[str, ...]:

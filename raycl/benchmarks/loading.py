@@ -1,4 +1,4 @@
-"""From a recipe to its tasks, checked."""
+"""This module makes the tasks of a recipe and checks them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from raycl.tasks import Benchmark
 
 
 def made_of(recipe: Recipe, seed: int, order: int = 0) -> Benchmark:
-    """The tasks that a recipe makes from data that are prepared.
+    """Return the tasks that a recipe makes from prepared data.
 
     Args:
-        seed: the run's training seed, for recipes that depend on it.
-        order: number of the task order; 0 is the benchmark's own.
+        recipe: The recipe.
+        seed: The training seed of the run, for recipes that depend on it.
+        order: The number of the task order; 0 is the benchmark's own order.
 
     Raises:
-        UserError: a user's own recipe makes what is no benchmark, or the published data are not whole.
+        UserError: A user's own recipe does not make a valid benchmark, or the published data are incomplete.
     """
     made = recipe.make(seed, order)
     if not type(recipe).__module__.startswith("raycl."):
@@ -30,12 +31,15 @@ def made_of(recipe: Recipe, seed: int, order: int = 0) -> Benchmark:
 
 
 def _check_counts(recipe: Recipe, made: Benchmark) -> None:
-    """The whole published data must make tasks of the paper's size: an error, and not a footnote."""
-    wanted = recipe.counts()
-    for task in made.tasks if wanted else ():
+    """Check that complete published data make tasks of the size that the paper states.
+
+    A difference is an error and not a note, because the results could not be compared with the paper's.
+    """
+    expected = recipe.counts()
+    for task in made.tasks if expected else ():
         have = (len(task.train), len(task.val), len(task.test))
-        if have != wanted:
+        if have != expected:
             raise UserError(
-                f"benchmark {recipe}: task {task.index + 1} has {have} images in train, val and test, where "
-                f"the paper's table says {wanted}; prepare {', '.join(recipe.needs())} again"
+                f"benchmark {recipe}: task {task.index + 1} has {have} images in train, val and test, but "
+                f"the paper's table says {expected}; prepare {', '.join(recipe.needs())} again"
             )

@@ -1,4 +1,4 @@
-"""Task sequences made of MNIST. All keep to one division of the images, whatever the tasks are."""
+"""This module defines benchmarks made from MNIST, which all use one division of the images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from raycl.tasks import Benchmark, Task
 
 @dataclass(frozen=True, kw_only=True)
 class _Mnist(Recipe):
-    """What the MNIST benchmarks share.
+    """The settings and images that all MNIST benchmarks share.
 
-    Fields:
-        val: share of the training images, per class, that is held out; 0 as in the papers' final runs.
-        limit_train, limit_test: how many images to use, 0 for all: the first of a fixed shuffle.
+    Attributes:
+        val: The share of each class's training images that is held out; 0 as in the papers' final runs.
+        limit_train: The number of training images to use, which are the first of a fixed shuffle; 0 means
+            all.
+        limit_test: The same for the test images.
     """
 
     source: ClassVar[str] = "mnist"
@@ -33,7 +35,7 @@ class _Mnist(Recipe):
     limit_test: Annotated[int, Range(0, 10_000)] = 0
 
     def pool(self) -> Pool:
-        """The images, limited and divided."""
+        """Return the images, limited in number and divided into train, val and test."""
         arrays = sources.arrays("mnist", self.id)
         images, labels = arrays["train_images"], arrays["train_labels"]
         rows = _first(len(labels), self.limit_train, b"train")
@@ -47,14 +49,14 @@ class _Mnist(Recipe):
         )
 
     def sequence(self, tasks: Sequence[Task]) -> Benchmark:
-        """The tasks as a benchmark that owns up to its limits."""
+        """Return the tasks as a benchmark whose `subset` states the limits."""
         limits = (("training", self.limit_train, 60_000), ("test", self.limit_test, 10_000))
         notes = [f"{limit} of {of} {part} images" for part, limit, of in limits if 0 < limit < of]
         return Benchmark(str(self), tuple(tasks), (1, 28, 28), ", ".join(notes), self.similar)
 
 
 def _first(count: int, limit: int, part: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Rows of the first `limit` images of a fixed shuffle, sorted; all of them for 0."""
+    """Return the sorted rows of the first `limit` images of a fixed shuffle; 0 means all images."""
     if not 0 < limit < count:
         return np.arange(count)
     return np.sort(shuffled(count, 0, crc32(part))[:limit])
@@ -62,11 +64,11 @@ def _first(count: int, limit: int, part: bytes) -> np.ndarray[tuple[int, ...], n
 
 @dataclass(frozen=True, kw_only=True)
 class _Sequence(_Mnist):
-    """All ten digits in every task, changed in another way in each.
+    """Tasks of all ten digits, which are transformed differently in each task.
 
-    Fields:
-        data_seed: of the changes.
-        first: number of the first task in the fixed sequence of all tasks.
+    Attributes:
+        data_seed: The seed of the transforms.
+        first: The number of the first task in the fixed sequence of all tasks.
     """
 
     windows: ClassVar[bool] = True
@@ -79,7 +81,7 @@ class _Sequence(_Mnist):
         "first",
     )
 
-    tasks: int = 10  # the most there may be is each benchmark's own
+    tasks: int = 10  # each benchmark sets its own maximum
     data_seed: DataSeed = 0
     first: int = 0
 
@@ -91,11 +93,11 @@ class _Sequence(_Mnist):
 
 @dataclass(frozen=True, kw_only=True)
 class PermutedMnist(_Sequence):
-    """All ten digits in every task, behind a fixed permutation of the pixels; the first task has one too."""
+    """Tasks of all ten digits, each with a fixed permutation of the pixels, including the first task."""
 
     id: ClassVar[str] = "permuted_mnist"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "MNIST, pixels permuted anew in each task"
+    summary: ClassVar[str] = "MNIST, pixels permuted differently in each task"
 
     tasks: Annotated[int, Range(1, 1000)] = 10
     first: Annotated[int, Range(0, 1_000_000)] = 0
@@ -106,12 +108,12 @@ class PermutedMnist(_Sequence):
 
 @dataclass(frozen=True, kw_only=True)
 class RotatedMnist(_Sequence):
-    """All ten digits in every task, turned by a whole number of degrees that the task's name tells."""
+    """Tasks of all ten digits, each rotated by an integer angle in degrees, which the task's name states."""
 
     id: ClassVar[str] = "rotated_mnist"
     version: ClassVar[int] = 2  # 2: nearest pixel instead of bilinear
     similar: ClassVar[bool | None] = True
-    summary: ClassVar[str] = "MNIST, each task turned by another angle"
+    summary: ClassVar[str] = "MNIST, each task rotated by a different angle"
 
     tasks: Annotated[int, Range(1, 359)] = 10
 
@@ -120,7 +122,10 @@ class RotatedMnist(_Sequence):
         within("first", self.first, 0, 359 - self.tasks)
 
     def angles(self) -> list[int]:
-        """Degrees, one a task, in 1..359 and all different; number n of the sequence is always the same."""
+        """Return the angle of each task in degrees; the angles are different integers in 1..359.
+
+        Task number n of the sequence always has the same angle, whatever `first` and `tasks` are.
+        """
         drawn = shuffled(359, self.data_seed, crc32(b"angle"))[self.first : self.first + self.tasks] + 1
         return [int(angle) for angle in drawn]
 
@@ -130,11 +135,11 @@ class RotatedMnist(_Sequence):
 
 @dataclass(frozen=True, kw_only=True)
 class MnistSplit(_Mnist):
-    """Two digits a task: 0 and 1, 2 and 3, and so on."""
+    """Five tasks of two digits each: 0 and 1, 2 and 3, and so on."""
 
     id: ClassVar[str] = "mnist_split"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "MNIST, two digits a task (5 tasks)"
+    summary: ClassVar[str] = "MNIST, two digits per task (5 tasks)"
 
     def build(self, seed: int) -> Benchmark:
         return self.sequence(split_tasks(self.pool(), 5, self.id))

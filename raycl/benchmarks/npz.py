@@ -1,4 +1,4 @@
-"""A user's own file of arrays."""
+"""This module defines `npz`, a benchmark made from a user's own file of arrays."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from raycl.tasks import Benchmark
 
 @dataclass(frozen=True, kw_only=True)
 class Npz(OwnData):
-    """A user's own file of x_train, y_train, x_test and y_test, its classes split into tasks.
+    """A user's own file of x_train, y_train, x_test and y_test, whose classes are split into tasks.
 
-    The arrays are as `split_by_class` takes them: floats must lie in [0, 1] and are rounded to 255ths. The
-    file is unpacked into the data folder once and mapped from there. Its results are found by its checksum,
-    wherever it lies.
+    The arrays may have any form that `split_by_class` accepts: floats must lie in [0, 1] and are rounded to
+    255ths. The file is unpacked into the data folder once and mapped from there. Its results are stored under
+    its checksum, so they are found wherever the file is.
     """
 
     id: ClassVar[str] = "npz"
@@ -46,7 +46,7 @@ class Npz(OwnData):
             made = split(str(self), pool, self.tasks)
         except ValueError as error:
             raise UserError(f"benchmark npz: {self.name}: {error}") from None
-        if "test_digests" not in mapped:  # prepared before there were any
+        if "test_digests" not in mapped:  # the data were prepared by a version that did not store digests
             notes = compared(pool.train.images, pool.test.images)
         else:
             notes = same_pixels(mapped["train_digests"], mapped["test_digests"])

@@ -1,4 +1,4 @@
-"""Ten alphabets of Omniglot, five characters each: small, real, and of the shape of PRM's EMNIST-10T."""
+"""This module defines ten tasks from Omniglot: small real data with the task sizes of PRM's EMNIST-10T."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
 TASKS, CHARACTERS = 10, 5
-DRAWERS = (14, 3, 3)  # whose drawings are train, val and test
+DRAWERS = (14, 3, 3)  # how many people's drawings are train, val and test
 
 
 @dataclass(frozen=True, kw_only=True)
 class OmniglotTen(Recipe):
-    """An alphabet a task, its first five characters the classes; 14 people draw for training.
+    """Ten tasks, each with five characters of one alphabet as its classes; 14 people draw for training.
 
-    Alphabets are taken in the order of their names; where there are fewer than ten, the first ones come
-    again with their next five characters. Of the other six people of an alphabet three draw for validation
-    and three for testing.
+    The alphabets are used in alphabetical order. If there are fewer than ten, the first ones are used again
+    with their next five characters. Of the remaining six people of an alphabet, three draw for validation and
+    three for testing.
     """
 
     id: ClassVar[str] = "omniglot_10"
@@ -51,7 +51,7 @@ class OmniglotTen(Recipe):
         return Benchmark(str(self), tuple(tasks), (1, 28, 28), similar=self.similar)
 
     def _blocks(self, arrays: sources.Arrays, names: list[str]) -> tuple[list[list[int]], list[str]]:
-        """Characters and name of each task."""
+        """Return the characters and the name of each task."""
         own = [np.unique(arrays["characters"][arrays["alphabets"] == a]).tolist() for a in range(len(names))]
         blocks: list[list[int]] = []
         titles = []
@@ -63,13 +63,13 @@ class OmniglotTen(Recipe):
                     titles.append(f"{name} {start + 1} to {start + CHARACTERS}")
         if len(blocks) < TASKS:
             raise UserError(
-                f"benchmark {self}: the prepared Omniglot has characters for {len(blocks)} tasks only: "
+                f"benchmark {self}: the prepared Omniglot has characters for only {len(blocks)} tasks: "
                 "prepare it again from images_background.zip"
             )
         return blocks, titles
 
     def _parts(self, alphabets: Any, drawers: Any, names: list[str]) -> list[Rows]:
-        """Rows of train, val and test: nobody draws for two of them in one alphabet."""
+        """Return the rows of train, val and test; each person of an alphabet draws for only one of them."""
         parts: list[list[Rows]] = [[], [], []]
         for alphabet, name in enumerate(names):
             order = shuffled(sum(DRAWERS), self.data_seed, crc32(b"drawers"), crc32(name.encode()))

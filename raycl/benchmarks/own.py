@@ -1,7 +1,8 @@
-"""What `npz` and `folder` share: a user's own data are known by their checksum and shown by a name.
+"""This module defines the base class of `npz` and `folder`, whose data a user provides.
 
-A path stands in no key, no table and no stored file. Where a study is planned, the data are read from it into
-the data folder; whoever plays a run, or loads one, has its text and its checksum, and finds them there.
+The data are identified by their checksum and shown under a name. Their path is not part of any key, table or
+stored file. When a study is planned, the data are read from the path into the data folder; a process that
+executes or loads a run has the recipe's string and the checksum, and finds the data there.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from raycl.configs import ordered_fields
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
-MOST_LETTERS = 80  # of a name: it stands in the tables
+MOST_LETTERS = 80  # in a name, because it is shown in tables
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnData(Recipe):
-    """A recipe whose data are a user's own, split into tasks by class.
+    """A recipe for a user's own data, split into tasks by class.
 
-    Fields:
-        path: where the data are; in no key.
-        val: share of each class's training images that is held out.
-        name: what they are called in tables, their file's or folder's name if left out.
+    Attributes:
+        path: Where the data are; it is not part of any key.
+        val: The share of each class's training images that is held out.
+        name: The name of the data in tables; by default the name of their file or folder.
     """
 
     similar: ClassVar[bool | None] = False
-    example: ClassVar[str]  # what a user writes
+    example: ClassVar[str]  # an example of the string that a user writes, for messages
 
     path: str = ""
     tasks: Annotated[int, Range(1, 100_000)] = 5
@@ -46,149 +47,153 @@ class OwnData(Recipe):
         if not self.path and not self.name:
             raise ValueError(f"path is missing: name your data, as in {self.example}")
         if self.path:
-            # Workers have another current folder.
+            # The path is made absolute because workers have another current folder.
             object.__setattr__(self, "path", str(_absolute(self.path)))
         if not self.name:
             object.__setattr__(self, "name", os.path.basename(os.path.abspath(self.path)))
             if reason := _unfit(self.name):
-                raise ValueError(f"{printable(self.name)!r} cannot stand in tables ({reason}): give a name=")
+                raise ValueError(f"{printable(self.name)!r} cannot be used in tables ({reason}): set name=")
         elif reason := _unfit(self.name):
-            raise ValueError(f"name = {self.name[: 2 * MOST_LETTERS]!r} cannot stand in tables ({reason})")
+            raise ValueError(f"name = {self.name[: 2 * MOST_LETTERS]!r} cannot be used in tables ({reason})")
         super().__post_init__()
 
     def __str__(self) -> str:
         return f"{self.id}({', '.join([f'name={self.name!r}', *self._changed()])})"
 
     def _changed(self) -> list[str]:
-        known = [(field, getattr(self, field.name)) for field in ordered_fields(self)]
+        values = [(field, getattr(self, field.name)) for field in ordered_fields(self)]
         return [
             f"{field.name}={value!r}"
-            for field, value in known
+            for field, value in values
             if field.name not in NAMES_OF_DATA and value != field.default
         ]
 
     def identity(self) -> dict[str, str]:
-        """The checksum of the data.
+        """Return the checksum of the data.
 
         Raises:
-            UserError: they cannot be read, or nobody says where they are.
+            UserError: The data cannot be read, or their path is not known.
         """
-        known = self.__dict__.get("_sha256")
-        if known is None:
+        sha256 = self.__dict__.get("_sha256")
+        if sha256 is None:
             if not self.path:
                 raise UserError(f"benchmark {self}: path is missing: name your data, as in {self.example}")
             try:
-                known = self.checksum()
+                sha256 = self.checksum()
             except UserError as error:
                 raise UserError(f"benchmark {self.id}: {error}") from None
             except OSError as error:
                 reason = error.strerror or error
                 where = shown(Path(os.fsdecode(error.filename or self.path)))
                 raise UserError(f"benchmark {self.id}: cannot read {where}: {reason}") from None
-            object.__setattr__(self, "_sha256", known)
-        return {"sha256": known}
+            object.__setattr__(self, "_sha256", sha256)
+        return {"sha256": sha256}
 
     def located(self, identity: Mapping[str, Any]) -> OwnData:
-        there = replace(self, path="")
-        object.__setattr__(there, "_sha256", str(identity.get("sha256") or self.identity()["sha256"]))
-        return there
+        without_path = replace(self, path="")
+        sha256 = str(identity.get("sha256") or self.identity()["sha256"])
+        object.__setattr__(without_path, "_sha256", sha256)
+        return without_path
 
     def ready(self) -> OwnData:
-        there = self.located(self.identity())
-        if self.path and not there.folder.begun:
+        located = self.located(self.identity())
+        if self.path and not located.folder.begun:
             try:
-                there.folder.fill(self.read, size=0)
+                located.folder.fill(self.read, size=0)
             except UserError as error:
                 raise UserError(f"benchmark {self.id}: {error}") from None
             if replace(self).identity() != self.identity():
-                (there.folder.path / "manifest.json").unlink(missing_ok=True)
+                (located.folder.path / "manifest.json").unlink(missing_ok=True)
                 raise UserError(
                     f"benchmark {self.id}: {shown(Path(self.path))} changed while it was read: try again"
                 )
-        return there
+        return located
 
     def prepared(self) -> tuple[str, ...]:
         return (self.folder.path.relative_to(data_root()).as_posix(),)
 
     def build(self, seed: int) -> Benchmark:
-        there = self.ready()
-        if not there.folder.begun:
+        ready = self.ready()
+        if not ready.folder.begun:
             raise UserError(
-                f"benchmark {self}: its data (sha256 {there.identity()['sha256'][:16]}...) are not in data "
-                f"folder {shown(data_root())}; plan the study that names their path on this machine"
+                f"benchmark {self}: its data (sha256 {ready.identity()['sha256'][:16]}...) are not in data "
+                f"folder {shown(data_root())}; plan the study that contains their path on this machine"
             )
-        made = there.made()
-        notes = (*there.folder.facts.get("notes", ()), *made.notes)
+        made = ready.made()
+        notes = (*ready.folder.facts.get("notes", ()), *made.notes)
         return replace(made, notes=notes)
 
     @property
     def folder(self) -> Folder:
-        """Where the arrays are kept, prepared or not."""
+        """The folder that holds the arrays, prepared or not."""
         place = data_root() / self.id / self.kept()
-        again = f"delete {shown(place)} and plan the study that names its path: it will be written again"
-        return Folder(place, self.name, again)
+        remedy = f"delete {shown(place)} and plan the study that contains its path, to write it again"
+        return Folder(place, self.name, remedy)
 
     def kept(self) -> str:
-        """Name of the folder of arrays, by their checksum and what else decides them."""
+        """Return the name of the folder of arrays: their checksum and whatever else determines them."""
         return self.identity()["sha256"]
 
     def checksum(self) -> str:
-        """64 hexadecimal digits of the data at `path`, which depend on no path and no time.
+        """Return 64 hexadecimal digits that identify the data at `path`, whatever the path and the time are.
 
         Raises:
-            UserError, OSError: they cannot be read.
+            UserError: The data are not usable.
+            OSError: The data cannot be read.
         """
         raise NotImplementedError
 
     def read(self) -> Contents:
-        """The data at `path` as arrays; a fact "notes" is told to whoever plans.
+        """Return the data at `path` as arrays.
+
+        The lines of a fact "notes" are shown when a study is planned.
 
         Raises:
-            UserError: they are not what is wanted.
+            UserError: The data are not in the expected form.
         """
         raise NotImplementedError
 
     def made(self) -> Benchmark:
-        """The tasks, of the prepared arrays."""
+        """Return the tasks, made from the prepared arrays."""
         raise NotImplementedError
 
 
 def check_names(recipes: Iterable[Recipe], place: str) -> None:
-    """See that no two data of a user's own are shown by one name.
+    """Check that no two data sets of a user's own are shown under one name.
 
     Raises:
-        UserError: two are; says how they are told apart.
+        UserError: Two of them are; the message says how to tell them apart.
     """
     seen: dict[tuple[type, str], tuple[dict[str, str], str]] = {}
     for recipe in recipes:
         if isinstance(recipe, OwnData):
-            now = recipe.identity(), recipe.path
-            before = seen.setdefault((type(recipe), recipe.name), now)
-            if before[0] != now[0]:
-                paths = " and ".join(shown(Path(path)) for path in (before[1], now[1]))
+            current = recipe.identity(), recipe.path
+            before = seen.setdefault((type(recipe), recipe.name), current)
+            if before[0] != current[0]:
+                paths = " and ".join(shown(Path(path)) for path in (before[1], current[1]))
                 raise UserError(
-                    f"{place}: benchmarks: {paths} are different data of one name, {recipe.name!r}: give one "
-                    f"of them another, as in {recipe.id}(path=..., name='other')"
+                    f"{place}: benchmarks: {paths} are different data with the same name {recipe.name!r}: "
+                    f"give one of them another name, as in {recipe.id}(path=..., name='other')"
                 )
 
 
 def _absolute(path: str) -> Path:
     if "\0" in path:
-        raise ValueError(f"path = {path!r} holds a zero byte")
+        raise ValueError(f"path = {path!r} contains a zero byte")
     try:
         return Path(path).expanduser().absolute()
-    except (RuntimeError, OSError) as error:  # no such user, or a current folder that was deleted
+    except (RuntimeError, OSError) as error:  # the user does not exist, or the current folder was deleted
         raise ValueError(f"path = {path!r}: {error}") from None
 
 
 def _unfit(name: str) -> str:
-    """Why a name cannot stand in a table, or ""."""
+    """Return why a name cannot be used in a table, or ""."""
     if not name.strip() or name != name.strip():
         return "it is empty, or begins or ends with a space"
     if len(name) > MOST_LETTERS:
-        return f"it has {len(name)} letters, and {MOST_LETTERS} at most are allowed"
+        return f"it has {len(name)} letters, and at most {MOST_LETTERS} are allowed"
     if not name.isprintable():
-        return "it holds a line break, a control character or a byte that is no UTF-8"
+        return "it contains a line break, a control character or a byte that is not UTF-8"
     if odd := sorted(set(name) & set("'\"`\\/")):
-        return f"it holds {' '.join(odd)}"
+        return f"it contains {' '.join(odd)}"
     return ""

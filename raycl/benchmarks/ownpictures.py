@@ -1,4 +1,4 @@
-"""Which of a user's own pictures are trained on, validated on and tested on; how they are read."""
+"""This module finds a user's own pictures for training, validation and test, and reads them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from raycl.benchmarks.sources._decoding import decoded, images_of
 from raycl.benchmarks.sources.image_folders import SUFFIXES, Listing, folders_in, listed
 from raycl.errors import UserError
 
-_PARTS = {  # what people call the folders, in any case
+_PARTS = {  # the usual names of the folders, compared without regard to case
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-_PICTURES = (  # that are not read, and are told
+_PICTURES = (  # formats that are not read, and are reported
     ".gif",
     ".jfif",
     ".jpe",
@@ -39,10 +39,11 @@ _PICTURES = (  # that are not read, and are told
 
 
 def found_in(root: Path) -> dict[str, Listing]:
-    """Files of train, of test and of val where there are such folders; else all as train.
+    """Return the files of train, test and val if there are such folders, and otherwise all files as train.
 
     Raises:
-        UserError: no such folder, nothing usable in it, or folders of which one cannot say what they are.
+        UserError: The folder does not exist or contains nothing usable, or the roles of its folders are
+            unclear.
     """
     try:
         folders, _ = folders_in(root)
@@ -54,42 +55,43 @@ def found_in(root: Path) -> dict[str, Listing]:
         where = Path(os.fsdecode(error.filename)) if error.filename else root
         raise UserError(f"cannot read {shown(where)}: {error.strerror or error}") from None
     for part, listing in found.items():
-        odd = sorted(set(found["train"].classes) ^ set(listing.classes))
-        if odd:
+        unpaired = sorted(set(found["train"].classes) ^ set(listing.classes))
+        if unpaired:
             names = " and ".join(f"{places[name]}/" for name in ("train", part))
-            raise UserError(f"{shown(root)}: class {printable(odd[0])} is in only one of {names}")
+            raise UserError(f"{shown(root)}: class {printable(unpaired[0])} is in only one of {names}")
     return found
 
 
 def _places(root: Path, folders: Sequence[str]) -> dict[str, str]:
-    """Names of the folders of train, val and test; none where the folders are classes."""
+    """Return the names of the folders of train, val and test, or {} if the folders are classes."""
     found: dict[str, str] = {}
     for part, words in _PARTS.items():
         named = [name for name in folders if name.lower() in words]
         if len(named) > 1:
             raise UserError(
-                f"{shown(root)} holds both {named[0]}/ and {named[1]}/: keep one of them for {part}"
+                f"{shown(root)} contains both {named[0]}/ and {named[1]}/: keep one of them for {part}"
             )
         if named:
             found[part] = named[0]
     if "train" not in found or len(found) == 1:
-        if set(found.values()) == set(folders) and found:  # "train" beside others is a class, as "bus" is
+        # Next to other folders, "train" is taken for a class, as "bus" would be.
+        if set(found.values()) == set(folders) and found:
             raise UserError(
-                f"{shown(root)} holds {', '.join(f'{name}/' for name in folders)} and nothing else: wanted "
-                "are train/<class>/* and test/<class>/*, or <class>/*"
+                f"{shown(root)} contains only {', '.join(f'{name}/' for name in folders)}: expected "
+                "train/<class>/* and test/<class>/*, or <class>/*"
             )
         return {}
     if "test" not in found:
         raise UserError(
-            f"{shown(root)} holds {found['train']}/ and {found['val']}/ and no test/: rename {found['val']}/ "
-            f"to test/ if its pictures are the test, or give path='.../{found['train']}' to test on a share "
-            "of these"
+            f"{shown(root)} contains {found['train']}/ and {found['val']}/ but no test/: rename "
+            f"{found['val']}/ to test/ if its pictures are the test, or set path='.../{found['train']}' to "
+            "test on a share of these"
         )
     return {part: found[part] for part in ("train", "test", "val") if part in found}
 
 
 def _check_order(root: Path, folders: Sequence[str]) -> None:
-    """Refuse <class>/train/* and <class>/test/*: both would be mixed."""
+    """Reject folders of the form <class>/train/* and <class>/test/*, because both parts would be mixed."""
     inside = [{name.lower() for name in folders_in(root / folder)[0]} for folder in folders]
     mixed = [
         folder
@@ -98,27 +100,27 @@ def _check_order(root: Path, folders: Sequence[str]) -> None:
     ]
     if mixed and len(mixed) == len(folders):
         raise UserError(
-            f"{shown(root / mixed[0])} holds folders of training and of test pictures, which would be mixed: "
-            "wanted are train/<class>/* and test/<class>/*"
+            f"{shown(root / mixed[0])} contains folders of training and of test pictures, which would be "
+            "mixed: expected train/<class>/* and test/<class>/*"
         )
 
 
 def notes_on(root: Path, listings: Mapping[str, Listing]) -> list[str]:
-    """What of the folder is left out or looks like a slip, a sentence each."""
+    """Return sentences about what is ignored in the folder or may be a mistake."""
     notes = []
     left = [file for listing in listings.values() for file in listing.left]
     kinds = Counter(os.path.splitext(file)[1].lower() for file in left)
     for kind in _PICTURES:
         if kinds[kind]:
-            notes.append(f"{_files(kinds[kind], kind)} left out: what is read ends in {' '.join(SUFFIXES)}")
+            notes.append(f"{_files(kinds[kind], kind)} ignored: supported suffixes are {' '.join(SUFFIXES)}")
     loose = sum(kinds[kind] for kind in SUFFIXES)
     if loose:
-        notes.append(f"{_files(loose, 'image')} left out, as they lie beside the folders of classes")
-    beside, _ = folders_in(root)
+        notes.append(f"{_files(loose, 'image')} ignored, because not in a folder of a class")
+    folders, _ = folders_in(root)
     if len(listings) > 1:
         used = {name for words in _PARTS.values() for name in words}
-        if others := [printable(name) for name in beside if name.lower() not in used]:
-            notes.append(f"folders beside train/ and test/ are left out: {', '.join(others[:5])}")
+        if others := [printable(name) for name in folders if name.lower() not in used]:
+            notes.append(f"folders next to train/ and test/ are ignored: {', '.join(others[:5])}")
     notes += _alike([printable(name) for name in listings["train"].classes])
     return notes
 
@@ -130,11 +132,11 @@ def _files(count: int, kind: str) -> str:
 def _alike(classes: Sequence[str]) -> list[str]:
     counts = Counter(name.casefold() for name in classes)
     twins = [name for name in classes if counts[name.casefold()] > 1]
-    return [f"classes {' and '.join(twins[:2])} differ in nothing but case"] if twins else []
+    return [f"classes {' and '.join(twins[:2])} differ only in upper and lower case"] if twins else []
 
 
 class Digests:
-    """A number for each picture, noted while it is read."""
+    """Digests of pictures, which are recorded while the pictures are read."""
 
     def __init__(self, count: int) -> None:
         self.values = np.zeros(count, np.int64)
@@ -146,7 +148,7 @@ class Digests:
 
 
 def images_and_digests(files: Sequence[Path], size: int, noted: Digests) -> tuple[Blocks, Blocks]:
-    """Pictures as arrays [3, size, size], and a number for each by which equal ones are found."""
+    """Return pictures as arrays [3, size, size], and a digest of each, by which equal ones are found."""
     pictures = images_of(
         files,
         (3, size, size),
@@ -159,8 +161,8 @@ def images_and_digests(files: Sequence[Path], size: int, noted: Digests) -> tupl
         return made
 
     def seen(start: int, stop: int) -> NDArray[np.int64]:
-        lost = np.flatnonzero(~noted.known[start:stop]) + start  # read by a process that was killed
-        for row in lost.tolist():
+        unknown = np.flatnonzero(~noted.known[start:stop]) + start  # read by a process that was killed
+        for row in unknown.tolist():
             make(row, row + 1)
         return noted.values[start:stop]
 

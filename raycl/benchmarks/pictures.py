@@ -1,4 +1,4 @@
-"""Pictures of any depth as 8 bits a channel: levels are scaled or refused, and never clipped."""
+"""This module converts pictures of any bit depth to 8 bits per channel by scaling; it never clips levels."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from raycl.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MOST_PIXELS = 10**8  # of a picture after its shorter side was resized: more is a strip, and no picture
-_ORIENTATION = 0x0112  # of EXIF and TIFF
+MOST_PIXELS = 10**8  # in a picture whose shorter side was resized; a larger one must be a narrow strip
+_ORIENTATION = 0x0112  # the tag of the orientation in EXIF and TIFF
 _SAVE = "save it with 8 or 16 bits"
 
 
 def eight_bits(image: Image) -> Image:
-    """The picture, whole numbers of 16 bits and floats in [0, 1] scaled to 0..255 and rounded.
+    """Return the picture with 16-bit integers and floats in [0, 1] scaled to 0..255 and rounded.
 
     Raises:
-        UserError: 32-bit whole numbers, whose white nobody knows, or floats outside [0, 1]; names no file.
+        UserError: The picture contains 32-bit integers, whose white level is not defined, or floats outside
+            [0, 1]. The message does not name the file.
     """
     from PIL import Image as Images
 
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # of PGM: 0..65535
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PGM uses 0..65535
         levels = np.asarray(image).astype(np.float64) / _white(image)
     elif image.mode == "F":
         levels = np.asarray(image).astype(np.float64)
         low, high = float(levels.min()), float(levels.max())
-        if not (low >= 0 and high <= 1):  # refuses NaN too
-            raise UserError(f"it holds floats in [{low:g}, {high:g}]: scale them to [0, 1], or {_SAVE}")
+        if not (low >= 0 and high <= 1):  # the negation also rejects NaN
+            raise UserError(f"it contains floats in [{low:g}, {high:g}]: scale them to [0, 1], or {_SAVE}")
     elif image.mode == "I":
-        raise UserError(f"it holds 32-bit or signed whole numbers, which have no fixed white: {_SAVE}")
+        raise UserError(f"it contains 32-bit or signed integers, which have no fixed white level: {_SAVE}")
     else:
         return image
     if "transparency" in image.info:
@@ -57,21 +58,24 @@ def _white(image: Image) -> int:
 
 
 def _inverted(image: Image) -> bool:
-    return bool(_tag(image, 262) == 0)  # TIFF: zero is white, which Pillow heeds for 8 bits alone
+    return bool(_tag(image, 262) == 0)  # in this TIFF 0 is white, which Pillow respects for 8 bits only
 
 
 def upright(image: Image) -> Image:
-    """A user's own picture as it is meant to be seen: turned as its EXIF says, transparency over white.
+    """Return a user's own picture as it should be seen.
+
+    It is rotated as its EXIF data say, and transparent parts become white.
 
     Raises:
-        UserError: it holds several pictures, of which nobody says which one counts; names no file.
+        UserError: The file contains several pictures, and it is not clear which one to use. The message does
+            not name the file.
     """
     from PIL import Image as Images
 
-    # A phone's MPO keeps a preview or a map of depths behind the picture.
+    # The MPO files of phones contain a preview or a depth map after the picture, which is ignored.
     if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
-        raise UserError(f"it holds {frames} pictures: save the one that counts, in a file of its own")
-    image.load()  # a TIFF is turned when it is loaded, and says so
+        raise UserError(f"it contains {frames} pictures: save the one to be used in a file of its own")
+    image.load()  # Pillow rotates a TIFF when it loads it, and then removes the orientation tag
     turned = _turned(eight_bits(image), image.getexif().get(_ORIENTATION, 1))
     if turned.has_transparency_data:
         layer = turned.convert("RGBA")
@@ -97,7 +101,10 @@ def _turned(image: Image, orientation: Any) -> Image:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow's warnings (large pictures, odd EXIF) are not the user's business: what fails is told."""
+    """Silence Pillow's warnings, such as those about large pictures and odd EXIF data.
+
+    A picture that cannot be read still raises an error.
+    """
     import warnings
 
     with warnings.catch_warnings():

@@ -1,6 +1,7 @@
-"""Images with a fixed division into train, val and test, from which the tasks of a benchmark are cut.
+"""This module defines pools of images with a fixed division, from which the tasks of a benchmark are cut.
 
-Tasks share the images and, where they hold the same samples, the row numbers: 250 permuted tasks cost one.
+A pool is divided once into train, val and test. Tasks share the images and, where they contain the same
+samples, also the row numbers, so that 250 permuted tasks need no more memory than one.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 from raycl.tasks import ArraySplit, Augment, Transform
 
 Rows = NDArray[np.int64]
-Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images, and a label for each
+Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images, and one label for each
 
-GREY_MEAN, GREY_STD = 0.1307, 0.3081  # of MNIST's training images; every grey source uses them
-COLOURS = {  # mean and standard deviation of red, green and blue, by whose numbers they are
+GREY_MEAN, GREY_STD = 0.1307, 0.3081  # measured on MNIST's training images, and used by every grey source
+COLOURS = {  # mean and standard deviation of red, green and blue, by the name of their origin
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # SPG
     "cifar": ((125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)),  # PRM, PMASK
     "supsup": ((0.491, 0.482, 0.447), (0.247, 0.243, 0.262)),  # ImpressLearn
@@ -28,16 +29,17 @@ COLOURS = {  # mean and standard deviation of red, green and blue, by whose numb
 
 
 def shuffled(count: int, *words: int) -> Rows:
-    """0 .. count - 1 in an order that depends on `words` alone, whatever NumPy's version.
+    """Return 0 .. count - 1 in an order that depends on `words` alone, whatever NumPy's version is.
 
-    Words are not negative, and zeros at the end count for nothing: give draws of one kind equally many.
+    Words must not be negative. Zeros at the end have no effect, so draws of one kind must use equally many
+    words.
     """
-    # The raw bits of a seeded PCG64 are promised to stay; the methods of Generator are not.
+    # NumPy promises that the raw bits of a seeded PCG64 stay the same, but not the methods of Generator.
     return np.argsort(_bits(count, words), kind="stable").astype(np.int64)
 
 
 def uniform(count: int, *words: int) -> NDArray[np.float64]:
-    """`count` numbers in [0, 1) that depend on `words` alone, whatever NumPy's version."""
+    """Return `count` numbers in [0, 1) that depend on `words` alone, whatever NumPy's version is."""
     return (_bits(count, words) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -46,23 +48,25 @@ def _bits(count: int, words: Sequence[int]) -> NDArray[np.uint64]:
 
 
 def by_class(labels: NDArray[np.int64], *words: int) -> Rows:
-    """All rows, class after class, shuffled within each."""
+    """Return all rows, ordered by class and shuffled within each class."""
     order = shuffled(len(labels), *words)
     return order[np.argsort(labels[order], kind="stable")]
 
 
 def stratified(labels: NDArray[np.int64], val: float, test: float, *words: int) -> tuple[Rows, Rows, Rows]:
-    """Rows of train, val and test, sorted; every class gives its share, give or take one sample.
+    """Return the sorted rows of train, val and test; every class gives its share to within one sample.
 
     Args:
-        labels: [n].
-        val, test: shares of n in [0, 1); floor(val * n) and ceil(test * n) rows are taken.
+        labels: The class of each sample, [n].
+        val: The share of val in [0, 1); floor(val * n) rows are taken.
+        test: The share of test in [0, 1); ceil(test * n) rows are taken.
+        words: The integers from which the division is drawn.
     """
     parts: list[list[Rows]] = [[], [], []]
     order = by_class(labels, *words)
     ends = np.cumsum(np.unique(labels, return_counts=True)[1]).tolist()
     for start, end in zip([0, *ends], ends, strict=False):
-        # Shares are rounded on the running total, so that the small errors of the classes do not add up.
+        # Shares are rounded on the running total, so that the rounding errors of the classes do not add up.
         n_val = math.floor(val * end) - math.floor(val * start)
         n_test = math.ceil(test * end) - math.ceil(test * start)
         pieces = np.split(order[start:end], [n_val, n_val + n_test])
@@ -75,12 +79,15 @@ def stratified(labels: NDArray[np.int64], val: float, test: float, *words: int) 
 def statistics(
     images: NDArray[np.uint8], rows: Rows | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel in units of [0, 1] pixels; a flat channel has std 1."""
+    """Return the mean and standard deviation of each channel in units of [0, 1] pixels.
+
+    A channel that is constant gets a standard deviation of 1.
+    """
     levels = np.arange(256) / 255
     rows = np.arange(len(images)) if rows is None else rows
     means, stds = [], []
     for channel in range(images.shape[1]):
-        # A histogram is exact, and needs no float copy of the images.
+        # A histogram gives exact results and needs no copy of the images as floats.
         counts = np.zeros(256, np.int64)
         for start in range(0, len(rows), 1024):
             some = images[rows[start : start + 1024], channel]
@@ -96,7 +103,7 @@ class Part(NamedTuple):
 
     Attributes:
         images: uint8 [any, channels, height, width].
-        labels: int64 [any], the source's labels, for all images.
+        labels: int64 [any], the source's labels of all images.
         rows: int64 [n], the rows that belong to this part.
     """
 
@@ -112,11 +119,16 @@ def three_parts(
     *words: int,
     groups: NDArray[np.int64] | None = None,
 ) -> tuple[Part, Part, Part]:
-    """Train, val and test of a source that has training and test images: a share of the former becomes val.
+    """Return train, val and test of a source with training and test images.
+
+    A share of the training images becomes val.
 
     Args:
-        words: of the draw of what is held out.
-        groups: [n], the kinds of training images that each give their share; by default their labels.
+        trained: The training images and labels.
+        tested: The test images and labels.
+        val: The share of the training images that is held out.
+        words: The integers from which the held-out images are drawn.
+        groups: The groups of training images that each give their share, [n]; by default their labels.
     """
     images, labels = trained
     train, held, _ = stratified(labels if groups is None else groups, val, 0.0, *words, crc32(b"val"))
@@ -124,7 +136,7 @@ def three_parts(
 
 
 class Cut(NamedTuple):
-    """The three splits of a task to be."""
+    """The three splits of a future task."""
 
     train: ArraySplit
     val: ArraySplit
@@ -133,13 +145,17 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class Pool:
-    """Train, val and test images of one source, divided once; tasks of whatever kind keep to the division.
+    """Train, val and test images of one source, in a division that all kinds of tasks keep.
 
     Attributes:
-        mean, std: one number per channel of what comes out, in units of [0, 1] pixels.
-        transforms: applied last, after a task's own.
-        augment: of training images.
-        names: of the source's labels, by label; empty where the source names none.
+        train: The training images.
+        val: The validation images.
+        test: The test images.
+        mean: One number per channel of the transformed images, in units of [0, 1] pixels.
+        std: One number per channel, in the same units.
+        transforms: Transforms that are applied last, after those of a task.
+        augment: The augmentation of training images.
+        names: The names of the source's labels, by label; empty if the source has none.
     """
 
     train: Part
@@ -157,7 +173,7 @@ class Pool:
         return [int(label) for label in np.unique(self.train.labels[self.train.rows])]
 
     def cut(self, labels: Sequence[Sequence[int]]) -> Cut:
-        """The images whose label is in `labels`; those in ``labels[c]`` become class c."""
+        """Return the images whose label is in `labels`; those in ``labels[c]`` become class c."""
         known = [int(part.labels.max(initial=-1)) for part in (self.train, self.val, self.test)]
         table = np.full(max(known) + 1, -1, np.int64)
         for number, group in enumerate(labels):
@@ -165,20 +181,20 @@ class Pool:
         splits = []
         for part in (self.train, self.val, self.test):
             y = table[part.labels[part.rows]]
-            kept = y >= 0
-            rows = part.rows if kept.all() else part.rows[kept]
+            chosen = y >= 0
+            rows = part.rows if chosen.all() else part.rows[chosen]
             augment = self.augment if part is self.train else None
             splits.append(
-                ArraySplit(part.images, rows, y[kept], self.mean, self.std, self.transforms, augment)
+                ArraySplit(part.images, rows, y[chosen], self.mean, self.std, self.transforms, augment)
             )
         return Cut(*splits)
 
     def named(self, labels: Sequence[Sequence[int]]) -> tuple[str, ...]:
-        """What the classes that `cut` makes of `labels` are called, where the source names its labels."""
+        """Return the names of the classes that `cut` makes of `labels`, or () if the source has no names."""
         return tuple(" ".join(self.names[label] for label in group) for group in labels) if self.names else ()
 
     def shard(self, index: int, of: int, *words: int) -> Pool:
-        """One of `of` disjoint parts of equal size, give or take one sample a class, in each split."""
+        """Return one of `of` disjoint parts whose splits have equal sizes to within one sample per class."""
 
         def dealt(part: Part) -> Part:
             order = by_class(part.labels[part.rows], *words)

@@ -1,9 +1,10 @@
-"""Folders of prepared arrays: written once, mapped ever after.
+"""This module writes folders of prepared arrays, which are written once and memory-mapped afterwards.
 
-An array is a `.npy` file whose name carries its checksum; `manifest.json` says what belongs together and is
-written last. Every process maps the same files, so a node holds one copy in its page cache; the maps are
-copy-on-write, so an accidental write stays in its process. `stamps.json` says how each file looked when its
-checksum was last found right: a file that looks different since is read again before it is trusted.
+An array is a `.npy` file whose name contains its checksum; `manifest.json` lists the files that belong
+together and is written last. Every process maps the same files, so a node holds one copy in its page cache;
+the maps are copy-on-write, so an accidental write stays in its process. `stamps.json` records the size, time
+and inode of each file when its checksum was last verified; a file that has another stamp is read again before
+it is trusted.
 """
 
 from __future__ import annotations
@@ -25,50 +26,52 @@ from numpy.typing import NDArray
 from raycl.errors import UserError
 from raycl.wholefiles import publish, settle
 
-FORMAT = 1  # of the manifest; raised when older folders can no longer be read
-BLOCK_BYTES = 2**26  # what is made between two notes of how far a large array has come
+FORMAT = 1  # version of the manifest; increased when older folders can no longer be read
+BLOCK_BYTES = 2**26  # how much of a large array is made between two records of the progress
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Status: TypeAlias = Literal["present", "partial", "absent"]
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""A callback that receives what is being done, how much of it is done, and how much there is to do."""
 
 
 def no_progress(what: str, done: int, of: int) -> None:
-    """For those who do not watch."""
+    """Ignore the progress, for callers that do not display it."""
 
 
 def data_root() -> Path:
-    """The data folder: RAYCL_DATA, or ~/.cache/raycl; absolute."""
+    """Return the absolute path of the data folder: RAYCL_DATA, or ~/.cache/raycl."""
     return Path(os.environ.get("RAYCL_DATA") or "~/.cache/raycl").expanduser().absolute()
 
 
 def shown(path: Path) -> str:
-    """A path as a user would write it, on one line that any terminal can print."""
+    """Return a path as a user would write it, on one line that any terminal can print."""
     home = Path.home()
     return printable(f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path))
 
 
 def printable(text: str) -> str:
-    """The text, a line break or a byte that is no UTF-8 written as ``\\n`` or ``\\xe9``."""
+    r"""Return the string with line breaks and bytes that are not UTF-8 written as ``\n`` and ``\xe9``."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def _escaped(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte of a file's name that is no UTF-8
+    if "\udc80" <= letter <= "\udcff":  # a byte of a file name that is not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode()
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """An array that is made piece by piece, because it is large or slow to make.
+    """An array that is made in pieces, because it is large or slow to make.
 
     Attributes:
-        shape, dtype: of the whole.
-        make: rows [start, stop) of it; called in ascending order.
-        token: names what it is made from; work that was cut off goes on only under the same token.
+        shape: The shape of the whole array.
+        dtype: The type of the whole array.
+        make: A function that returns rows [start, stop); it is called in ascending order.
+        token: A string that identifies the inputs of the array; interrupted work is resumed only under the
+            same token.
     """
 
     shape: tuple[int, ...]
@@ -83,12 +86,12 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Contents:
-    """What is to be stored.
+    """The arrays and facts that are to be stored in a folder.
 
     Attributes:
-        arrays: by name.
-        subset: why they are not the published data set, or "".
-        facts: plain JSON that benchmarks want to know: names of classes, how images were resized.
+        arrays: The arrays by name.
+        subset: The reason why the arrays are not the published data set, or "".
+        facts: Plain JSON that benchmarks need, such as the names of the classes and how images were resized.
     """
 
     arrays: Mapping[str, NDArray[Any] | Blocks]
@@ -101,8 +104,9 @@ class Folder:
     """A folder of prepared arrays, which need not exist yet.
 
     Attributes:
-        title: what it holds, for messages.
-        remedy: what a user can do about a damaged folder.
+        path: The folder.
+        title: The name of the data, for messages.
+        remedy: What a user can do about a damaged folder, for messages.
     """
 
     path: Path
@@ -110,7 +114,10 @@ class Folder:
     remedy: str
 
     def status(self) -> Status:
-        """Whether all is there, some, or nothing; contents are compared where a file looks changed."""
+        """Return whether all, some or none of the arrays are present.
+
+        The contents of a file are compared only if its stamp has changed.
+        """
         if not self.problems():
             return "present"
         begun = self.path.is_dir() and any(f.suffix in (".npy", ".tmp") for f in self.path.iterdir())
@@ -123,28 +130,33 @@ class Folder:
 
     @property
     def subset(self) -> str:
-        """Why the data are not the published set, or ""; "" too where nothing is prepared."""
+        """The reason why the data are not the published set; "" if they are, or if nothing is prepared."""
         return str(self._manifest().get("subset", ""))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was noted beside the arrays."""
+        """The facts that were stored with the arrays."""
         return dict(self._manifest().get("facts", {}))
 
     @property
     def fingerprint(self) -> str:
-        """12 hexadecimal digits that change with any array; "" where nothing is prepared."""
+        """12 hexadecimal digits that change with any array; "" if nothing is prepared."""
         entries = self._manifest().get("arrays", {})
         text = json.dumps({name: entry["sha256"] for name, entry in entries.items()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12] if entries else ""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """The size of all arrays in bytes."""
         return sum(entry["bytes"] for entry in self._manifest().get("arrays", {}).values())
 
     def problems(self, deep: bool = False, progress: Progress = no_progress) -> list[str]:
-        """What is wrong, a line each; with `deep` every file is read, else those that look changed."""
+        """Return what is wrong with the folder, one line for each problem.
+
+        Args:
+            deep: Read every file; otherwise only files whose stamp has changed are read.
+            progress: A callback that receives the progress of the check.
+        """
         manifest = self._manifest()
         if manifest.get("format") != FORMAT:
             wrong = "cannot be read" if self.begun else "is missing"
@@ -155,7 +167,7 @@ class Folder:
             file = self.path / entry["file"]
             stamp = _stamp(file)
             if stamp is None or stamp[0] != entry["bytes"]:
-                wrong = f"holds {stamp[0]} bytes instead of {entry['bytes']}" if stamp else "is missing"
+                wrong = f"has {stamp[0]} bytes instead of {entry['bytes']}" if stamp else "is missing"
                 found.append(f"{self.title}: {shown(file)} {wrong}")
             elif stamps.get(entry["file"]) == stamp and not deep:
                 good[entry["file"]] = stamp
@@ -169,10 +181,10 @@ class Folder:
         return found
 
     def open(self) -> Arrays:
-        """The arrays, mapped.
+        """Return the arrays, memory-mapped.
 
         Raises:
-            UserError: a file is missing, truncated, changed or unreadable.
+            UserError: A file is missing, truncated, changed or unreadable.
         """
         problems = self.problems()
         if problems:
@@ -181,7 +193,7 @@ class Folder:
         for name, entry in self._manifest()["arrays"].items():
             file = self.path / entry["file"]
             try:
-                # Seen as a plain array: `np.memmap` is slow to take rows from.
+                # The plain view is used because taking rows from an `np.memmap` is slow.
                 arrays[name] = np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
             except (ValueError, OSError) as error:
                 reason = str(error).splitlines()[0]
@@ -197,15 +209,19 @@ class Folder:
         licence: str = "",
         progress: Progress = no_progress,
     ) -> None:
-        """Write what `read` returns, unless it is here unharmed; of many processes one does the work.
+        """Write the contents that `read` returns, unless they are already present and undamaged.
 
-        One that is killed leaves what it has made of a large array, and the next goes on from there.
+        If several processes call this, one of them does the work. A process that is killed leaves the
+        finished part of a large array, and the next process resumes from it.
 
         Args:
-            size: bytes that `read` itself will need besides what is stored, for the check of the disk.
+            read: A function that returns the contents.
+            size: The number of bytes that `read` itself needs on the disk besides the stored arrays.
+            licence: The licence of the data, which is stored in the manifest.
+            progress: A callback that receives the progress.
 
         Raises:
-            UserError: the folder cannot be written, or the disk is too full.
+            UserError: The folder cannot be written, or the disk is too full.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -220,17 +236,17 @@ class Folder:
                 self._write(contents, licence, progress)
         except OSError as error:
             if not self.problems(deep=True):
-                return  # a folder that nobody may write to, and need not
+                return  # the folder is read-only, but complete
             reason = error.strerror or error
             if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(data_root()):
                 raise UserError(f"{os.fsdecode(error.filename)} cannot be read: {reason}") from None
             raise UserError(
-                f"cannot write data folder {shown(self.path)}: {reason}; make room, or set RAYCL_DATA to "
-                "another disk"
+                f"cannot write data folder {shown(self.path)}: {reason}; free some space, or set RAYCL_DATA "
+                "to a folder on another disk"
             ) from None
 
     def _begun_bytes(self) -> int:
-        """What a process that was killed has left to go on from."""
+        """Return the size of what a killed process has left to resume from."""
         drafts = [*self.path.glob(".*.tmp")]
         finished = [
             _read_json(notes).get("entry", {}).get("file", "") for notes in self.path.glob(".*.progress")
@@ -242,8 +258,8 @@ class Folder:
         free = shutil.disk_usage(self.path).free
         if free < size:
             raise UserError(
-                f"{self.title} needs {size / 1e6:.0f} MB, {shown(self.path)} has {free / 1e6:.0f} MB left: "
-                "make room or set RAYCL_DATA to another disk"
+                f"{self.title} needs {size / 1e6:.0f} MB, but {shown(self.path)} has {free / 1e6:.0f} MB "
+                "left: free some space, or set RAYCL_DATA to a folder on another disk"
             )
 
     def _write(self, contents: Contents, licence: str, progress: Progress) -> None:
@@ -256,20 +272,20 @@ class Folder:
             "arrays": entries,
         }
         self._write_json("manifest", manifest)
-        kept = {entry["file"] for entry in entries.values()}
-        left = ("*.npy", ".*.tmp", ".*.progress", ".*.json-*")  # the last are drafts of `publish`
-        for stale in [path for pattern in left for path in self.path.glob(pattern)]:
-            if stale.name not in kept:  # of an earlier preparation, or of a process that was killed
+        current = {entry["file"] for entry in entries.values()}
+        patterns = ("*.npy", ".*.tmp", ".*.progress", ".*.json-*")  # the last are drafts of `publish`
+        for stale in [path for pattern in patterns for path in self.path.glob(pattern)]:
+            if stale.name not in current:  # left by an earlier preparation or by a killed process
                 stale.unlink(missing_ok=True)
-        self._write_json("stamps", {name: _stamp(self.path / name) for name in sorted(kept)}, must=False)
+        self._write_json("stamps", {name: _stamp(self.path / name) for name in sorted(current)}, must=False)
 
     def _store(self, name: str, array: NDArray[Any] | Blocks, progress: Progress) -> dict[str, Any]:
         blocks = array if isinstance(array, Blocks) else _whole(array)
         draft, notes = self.path / f".{name}.tmp", self.path / f".{name}.progress"
         if finished := self._finished(blocks, notes):
             return finished
-        # Not `publish`: one draft for all processes, in which the next goes on where one was killed, and its
-        # final name is known when it is complete.
+        # `publish` is not used here: all processes share one draft, so that the next one can resume it after
+        # a process was killed, and its final name is known only when the draft is complete.
         with open(draft, "r+b" if draft.exists() else "w+b") as file:
             done, digest = _resumed(file, blocks, notes)
             step = max(1, BLOCK_BYTES // max(1, blocks.nbytes // max(1, blocks.shape[0])))
@@ -278,7 +294,7 @@ class Folder:
                 stop = min(start + step, blocks.shape[0])
                 rows = np.ascontiguousarray(blocks.make(start, stop), blocks.dtype)
                 assert rows.shape == (stop - start, *blocks.shape[1:]), f"{name}: {rows.shape}"
-                # Written, never mapped: a disk that fills up must be an error, and not a signal.
+                # The draft is written and never mapped, so that a full disk is an error and not a signal.
                 raw = rows.reshape(-1).view(np.uint8).data
                 file.write(raw)
                 digest.update(raw)
@@ -293,12 +309,12 @@ class Folder:
         os.replace(draft, self.path / final)
         shape, dtype = list(blocks.shape), str(np.dtype(blocks.dtype))
         entry = {"file": final, "shape": shape, "dtype": dtype, "sha256": sha256, "bytes": size}
-        if blocks.token:  # until there is a manifest
+        if blocks.token:  # the record is needed until there is a manifest
             notes.write_text(json.dumps({"token": blocks.token, "entry": entry}), encoding="utf-8")
         return entry
 
     def _finished(self, blocks: Blocks, notes: Path) -> dict[str, Any]:
-        """The manifest's entry of an array that a process finished and was then killed, or {}."""
+        """Return the manifest entry of an array that was finished by a process killed later, or {}."""
         known = _read_json(notes)
         entry: dict[str, Any] = known.get("entry", {}) if known.get("token") == blocks.token else {}
         file = self.path / str(entry.get("file"))
@@ -307,7 +323,7 @@ class Folder:
     def _write_json(self, name: str, value: Any, must: bool = True) -> None:
         try:
             publish(self.path / f"{name}.json", json.dumps(value, indent=1), mode=None)
-        except OSError:  # stamps only save time, and a data folder may be read-only
+        except OSError:  # stamps only save time, and the data folder may be read-only
             if must:
                 raise
 
@@ -319,12 +335,12 @@ class Folder:
 
 
 def _whole(array: NDArray[Any]) -> Blocks:
-    held = np.ascontiguousarray(array) if array.ndim else array.reshape(1)
-    return Blocks(held.shape, held.dtype, lambda start, stop: held[start:stop], "")
+    rows = np.ascontiguousarray(array) if array.ndim else array.reshape(1)
+    return Blocks(rows.shape, rows.dtype, lambda start, stop: rows[start:stop], "")
 
 
 def _resumed(file: BinaryIO, blocks: Blocks, notes: Path) -> tuple[int, Any]:
-    """Where to go on in a draft: rows that are in it already, and the checksum up to there."""
+    """Return from where to resume a draft: the number of rows that it contains, and their checksum."""
     described = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(blocks.dtype)),
         "fortran_order": False,
@@ -358,10 +374,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Size, time of change and place of a file: what changes when somebody writes to it.
+    """Return size, modification time and inode of a file, which change when somebody writes to it.
 
-    The time of the inode's change is not looked at: it is new where a data folder was made read-only, and no
-    stamp can be written there.
+    The inode's change time is not included: it changes when a data folder is made read-only, where no new
+    stamp can be written.
     """
     try:
         facts = path.stat()
@@ -372,7 +388,7 @@ def _stamp(path: Path) -> list[int] | None:
 
 @functools.lru_cache(maxsize=1024)
 def _sha256_once(path: Path, stamp: tuple[int, ...]) -> str:
-    """The checksum, read once in a process where no stamp can be written."""
+    """Return the checksum; a process reads the file only once, even where no stamp can be written."""
     return _sha256(path)
 
 

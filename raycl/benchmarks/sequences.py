@@ -1,4 +1,4 @@
-"""PRM's six sequences: four of one family, and two of two families shuffled together (its Table 1)."""
+"""This module defines PRM's six sequences (its Table 1): four of one family and two that mix two families."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from raycl.benchmarks.pools import shuffled
 from raycl.benchmarks.settings import DataSeed, Range
 from raycl.tasks import Benchmark
 
-Parts: TypeAlias = tuple[Callable[..., Recipe], ...]  # each makes a benchmark of a data seed
+Parts: TypeAlias = tuple[Callable[..., Recipe], ...]  # each makes a recipe from a data seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sequence(Recipe):
-    """The tasks of all parts in one order, `Task.kind` telling the part.
+    """The tasks of several benchmarks in one order, where `Task.kind` names the benchmark of a task.
 
-    Fields:
-        order: 0, 1 and 2 are the paper's three orders, of which it prints the mean. A study's own order
-            number is added, so that a study of three orders plays these three. The paper's are unpublished:
+    Attributes:
+        order: 0, 1 and 2 are the paper's three orders, whose mean it reports. The order number of a study is
+            added, so that a study of three orders runs all three. The paper's own orders are unpublished;
             these are drawn from (data_seed, number of the sequence, order).
-        data_seed: of the orders and of all parts.
+        data_seed: The seed of the orders and of all parts.
     """
 
-    number: ClassVar[int]  # in the paper's Table 1
+    number: ClassVar[int]  # of the sequence in the paper's Table 1
     made_of: ClassVar[Parts]
 
     order: Annotated[int, Range(0, 1_000_000)] = 0
     data_seed: DataSeed = 0
 
     def parts(self) -> tuple[Recipe, ...]:
-        """The benchmarks whose tasks these are."""
+        """Return the recipes whose tasks form the sequence."""
         return tuple(part(data_seed=self.data_seed) for part in self.made_of)
 
     def needs(self) -> tuple[str, ...]:
         return tuple(name for part in self.parts() for name in part.needs())
 
     def counts(self) -> tuple[int, int, int] | None:
-        # Where the parts differ, each is checked when it is loaded.
+        # If the parts have different counts, each part is checked when it is loaded.
         found = {part.counts() for part in self.parts()}
         return found.pop() if len(found) == 1 else None
 
@@ -67,7 +67,7 @@ _CELEBA = partial(FcelebaTen, norm="cifar")
 
 @dataclass(frozen=True, kw_only=True)
 class PrmOne(_Sequence):
-    """PRM's #1: EMNIST-10T."""
+    """Sequence 1 of PRM, which is EMNIST-10T."""
 
     id: ClassVar[str] = "prm_1"
     number: ClassVar[int] = 1
@@ -78,7 +78,7 @@ class PrmOne(_Sequence):
 
 @dataclass(frozen=True, kw_only=True)
 class PrmTwo(_Sequence):
-    """PRM's #2: CIFAR100-10T, classes by label."""
+    """Sequence 2 of PRM, which is CIFAR100-10T with the classes sorted by label."""
 
     id: ClassVar[str] = "prm_2"
     number: ClassVar[int] = 2
@@ -89,7 +89,7 @@ class PrmTwo(_Sequence):
 
 @dataclass(frozen=True, kw_only=True)
 class PrmThree(_Sequence):
-    """PRM's #3: F-EMNIST-10T."""
+    """Sequence 3 of PRM, which is F-EMNIST-10T."""
 
     id: ClassVar[str] = "prm_3"
     number: ClassVar[int] = 3
@@ -100,7 +100,7 @@ class PrmThree(_Sequence):
 
 @dataclass(frozen=True, kw_only=True)
 class PrmFour(_Sequence):
-    """PRM's #4: F-CelebA-10T."""
+    """Sequence 4 of PRM, which is F-CelebA-10T."""
 
     id: ClassVar[str] = "prm_4"
     number: ClassVar[int] = 4
@@ -111,7 +111,7 @@ class PrmFour(_Sequence):
 
 @dataclass(frozen=True, kw_only=True)
 class PrmFive(_Sequence):
-    """PRM's #5: EMNIST-10T and F-EMNIST-10T together."""
+    """Sequence 5 of PRM, which shuffles EMNIST-10T and F-EMNIST-10T together."""
 
     id: ClassVar[str] = "prm_5"
     number: ClassVar[int] = 5
@@ -122,7 +122,7 @@ class PrmFive(_Sequence):
 
 @dataclass(frozen=True, kw_only=True)
 class PrmSix(_Sequence):
-    """PRM's #6: CIFAR100-10T and F-CelebA-10T together."""
+    """Sequence 6 of PRM, which shuffles CIFAR100-10T and F-CelebA-10T together."""
 
     id: ClassVar[str] = "prm_6"
     number: ClassVar[int] = 6

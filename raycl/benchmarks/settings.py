@@ -1,7 +1,7 @@
-"""What recipes' settings may be: the range of a number stands beside its type, and is checked by `Recipe`.
+"""This module defines the ranges of recipes' settings, which are written in the type and checked by `Recipe`.
 
-``size: Annotated[int, Range(8, 1024)] = 32`` is refused outside 8..1024. The settings that most recipes have
-are types of their own here, so that they mean one thing and take the same values everywhere.
+``size: Annotated[int, Range(8, 1024)] = 32`` rejects values outside 8..1024. Settings that most recipes have
+are defined here as types of their own, so that they have the same meaning and range everywhere.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ class Range:
     high: float
 
 
-# Seed of what is drawn to make the tasks; the run's own seed, where it counts too, is an argument of `build`.
+# The seed of the draws that make the tasks. Recipes that also depend on the run's seed get it in `build`.
 DataSeed: TypeAlias = Annotated[int, Range(0, 2**32 - 1)]
 
-# Share of the training images that is held out for validation; 0 where the paper holds out none.
+# The share of the training images that is held out for validation; 0 if the paper holds out none.
 HeldOut: TypeAlias = Annotated[float, Range(0, 0.9)]
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
-    """Check a setting.
+    """Check that a setting is in its range.
 
     Raises:
-        ValueError: `value` lies outside [low, high]; names all of them.
+        ValueError: `value` lies outside [low, high]; the message contains the name, the value and the range.
     """
     if not low <= value <= high:
         raise ValueError(f"{name} = {value:g} is outside {low:g}..{high:g}")
 
 
 def check_ranges(recipe: object) -> None:
-    """Check the settings of a recipe that have a range beside their type.
+    """Check the settings of a recipe whose types are annotated with a range.
 
     Raises:
-        ValueError: as `within`.
+        ValueError: A setting is outside its range, as in `within`.
     """
     kind: type = type(recipe)
     for name, allowed in _ranges_of(kind):
@@ -53,7 +53,7 @@ def check_ranges(recipe: object) -> None:
 
 @functools.cache
 def _ranges_of(kind: type) -> tuple[tuple[str, Range], ...]:
-    """Names and ranges; a class that declares a setting again without a range keeps that of its base."""
+    """Return names and ranges; a setting that is declared again without a range keeps that of its base."""
     found: dict[str, Range] = {}
     for base in reversed(kind.__mro__):
         for name, hint in _hints_of(base).items():
@@ -65,5 +65,5 @@ def _ranges_of(kind: type) -> tuple[tuple[str, Range], ...]:
 def _hints_of(kind: type) -> dict[str, Any]:
     try:
         return hints_of(kind)
-    except UserError:  # of a user's own class, which is refused where its fields are read (`fields_of`)
+    except UserError:  # a user's own class; `fields_of` rejects it later with a message about its fields
         return {}

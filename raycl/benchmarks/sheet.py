@@ -1,4 +1,4 @@
-"""A contact sheet: what the images of a benchmark's tasks look like, and what they are labelled as."""
+"""This module draws a contact sheet that shows images of a benchmark's tasks with their labels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from raycl.tasks import Benchmark, Split, Task
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TASKS, PICTURES = 20, 10  # at most so many rows, and pictures in each
-SIDE = 64  # pixels that a small picture is enlarged to, at least
-TEXT, GAP = 14, 4  # heights in pixels of a line of text, and of what is left free
+TASKS, PICTURES = 20, 10  # the most rows, and the most pictures in each row
+SIDE = 64  # small pictures are enlarged to at least this many pixels
+TEXT, GAP = 14, 4  # height of a line of text and width of the margins, in pixels
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 
 
 def contact_sheet(benchmark: Benchmark) -> Image:
-    """A row of training images for each of the first tasks, one of each class as far as there is room.
+    """Return a sheet with a row of training images for each of the first tasks.
 
-    The images are as a network sees them, in pixels again: transformed, but not augmented. Small ones are
-    enlarged by a whole factor, so that every pixel is a square of one colour.
+    A row shows images of every class as far as there is space. The images look as a network sees them,
+    converted back to pixels: they are transformed, but not augmented. Small ones are enlarged by an integer
+    factor, so that every pixel is a square of one colour.
     """
     from PIL import Image, ImageDraw
 
@@ -54,7 +55,7 @@ def _of(some: int, every: int) -> str:
 
 
 def _pictures(task: Task) -> list[tuple[NDArray[np.uint8], str]]:
-    """Images [height, width, 3] of a task with the names of their classes, class after class."""
+    """Return images [height, width, 3] of a task with the names of their classes, class by class."""
     split = task.train if len(task.train) else task.test
     each = max(1, PICTURES // task.classes)
     rows = [np.flatnonzero(split.y == label)[:each] for label in range(task.classes)]
@@ -65,10 +66,10 @@ def _pictures(task: Task) -> list[tuple[NDArray[np.uint8], str]]:
 
 
 def _pixels(split: Split, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The images that `take` gives, in bytes: [n, height, width, 3]."""
+    """Return the images that `take` gives as bytes, [n, height, width, 3]."""
     x = split.take(rows).float()
     mean, std = getattr(split, "mean", None), getattr(split, "std", None)
-    if mean is None or std is None:  # somebody's own split: from its darkest to its lightest
+    if mean is None or std is None:  # a user's own split is scaled from its darkest to its lightest value
         low, high = x.min(), x.max()
         x = (x - low) / (high - low).clamp(min=1e-12)
     else:
@@ -79,11 +80,11 @@ def _pixels(split: Split, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def _write(pen: Any, left: int, top: int, text: str, room: int) -> None:
-    """A line of text, cut where the room ends."""
+    """Write a line of text, cut to the available width."""
     from PIL import ImageFont
 
     font = ImageFont.load_default()
-    text = text.encode("latin-1", "replace").decode("latin-1")  # all that the font has
+    text = text.encode("latin-1", "replace").decode("latin-1")  # the font has no other characters
     while len(text) > 1 and pen.textlength(text, font=font) > room:
         text = text[:-1]
     pen.text((left, top), text, fill=INK, font=font)

@@ -1,4 +1,4 @@
-"""Any labelled source in blocks of consecutive labels."""
+"""This module defines `split`, which divides any labelled source into blocks of consecutive labels."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ CLASSES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Split(Recipe):
-    """The classes of a source, by label, in so many tasks; the larger tasks first.
+    """The classes of a source, divided by label into `tasks` tasks; the larger tasks come first.
 
     Grey images are normalised by MNIST's mean and standard deviation, colour images by CIFAR's
-    (`pools.COLOURS`); nothing is measured. Training and test images are all of the source's own, also where
-    it holds the same pixels in both; `val` is the share of each class's training images that is held out.
+    (`pools.COLOURS`); no statistics are measured. The training and test images are those of the source, even
+    where the same pixels occur in both; `val` is the share of each class's training images that is held out.
     """
 
     id: ClassVar[str] = "split"
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "any labelled source, split by class"
 
-    source: str = "svhn"  # type: ignore[misc]  # a setting here, and fixed elsewhere
+    source: str = "svhn"  # type: ignore[misc]  # a setting here, but fixed in other recipes
     tasks: int = 5
     val: HeldOut = 0.1
     data_seed: DataSeed = 0
@@ -63,7 +63,7 @@ class Split(Recipe):
                 title = sources.source(self.source).title
                 raise UserError(
                     f"benchmark {self}: the prepared {title} has no {part} images of {lacking} of "
-                    f"its {CLASSES[self.source]} classes: prepare the whole of it"
+                    f"its {CLASSES[self.source]} classes: prepare the complete data set"
                 )
         channels, height, width = trained[0].shape[1:]
         mean, std = ((GREY_MEAN,), (GREY_STD,)) if channels == 1 else COLOURS["cifar"]

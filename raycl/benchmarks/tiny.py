@@ -1,4 +1,4 @@
-"""Task sequences made of Tiny ImageNet; the labelled validation set is what they are tested on."""
+"""This module defines benchmarks made from Tiny ImageNet, whose labelled validation set is the test set."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from raycl.tasks import Augment, Benchmark
 
 @dataclass(frozen=True, kw_only=True)
 class _Tiny(FirstTasks):
-    """Blocks of classes, of whose training images a part is held out.
+    """Tasks of blocks of classes, with a part of the training images held out.
 
-    Fields:
-        data_seed: of what is held out (and, where the class order is seeded, of that too).
+    Attributes:
+        data_seed: The seed of the held-out part (and of the class order, if that is seeded).
     """
 
     source: ClassVar[str] = "tiny_imagenet"
@@ -34,8 +34,8 @@ class _Tiny(FirstTasks):
         return (whole * 9 // 10, whole // 10, 10_000 // self.count) if self.val == 0.1 else None
 
     def classes(self) -> int:
-        """How many classes are prepared."""
-        sources.arrays(self.source, self.id)  # says what to do where it is not here
+        """Return how many classes are prepared."""
+        sources.arrays(self.source, self.id)  # raises an error with instructions if the data are missing
         return len(sources.facts(self.source)["wnids"])  # type: ignore[arg-type]
 
     def tasks_of(
@@ -46,11 +46,14 @@ class _Tiny(FirstTasks):
         augment: Augment | None = None,
         per_task: bool = False,
     ) -> Benchmark:
-        """A task for each block of labels.
+        """Return a benchmark with one task for each block of labels.
 
         Args:
-            words: of the draw of what is held out.
-            per_task: hold out a share of each task, and not of each class.
+            blocks: The labels of each task.
+            words: The integers from which the held-out part is drawn.
+            side: The height and width of the images in pixels.
+            augment: The augmentation of training images.
+            per_task: Whether a share of each task is held out, and not of each class.
         """
         arrays = sources.arrays(self.source, self.id)
         facts: dict[str, Any] = sources.facts(self.source)
@@ -72,12 +75,12 @@ class _Tiny(FirstTasks):
 
 @dataclass(frozen=True, kw_only=True)
 class _Seeded(_Tiny):
-    """At 32 x 32, class and task order from the run's seed (SPG)."""
+    """Tasks of 32 x 32 images, with class and task order drawn from the run's seed (SPG)."""
 
     def build(self, seed: int) -> Benchmark:
         classes, each = self.classes(), 200 // self.count
         count, words = sequence_length(self, classes, each, self.tasks), (seed, self.data_seed)
-        # The held-out share is drawn in the whole sequence, so that `tasks` changes nothing but its length.
+        # The held-out share is drawn for the whole sequence, so that `tasks` changes only the length.
         blocks = blocks_of(range(count * each), count, *words)
         made = self.tasks_of(blocks, words, 32, per_task=True)
         return Benchmark(made.name, made.tasks[: self.tasks], made.input_shape, similar=self.similar)
@@ -131,8 +134,8 @@ class TinyHundred(_Seeded):
 class Tiny64Twenty(_Tiny, Window):
     """Tiny ImageNet at 64 x 64 in 20 tasks of 10 classes in one fixed order, a stand-in for `imagenet_100`.
 
-    The order is NumPy's ``RandomState(1).permutation(200)``, as there; so are the random crops and flips in
-    training. The last five tasks are ``tiny64_20(first=15, tasks=5)``.
+    As in `imagenet_100`, the order is NumPy's ``RandomState(1).permutation(200)``, and training images are
+    cropped and flipped at random. The last five tasks are ``tiny64_20(first=15, tasks=5)``.
     """
 
     id: ClassVar[str] = "tiny64_20"

@@ -1,8 +1,9 @@
-"""Changes to a batch of pixels in [0, 1], [batch, channels, height, width].
+"""This module defines transforms and augmentations of batches of pixels.
 
-They work on its device and in its float type, pickle, and never write to their input. Transforms are the
-same for every sample: what is drawn is drawn when the task is made. Augmentations draw for each sample, on
-the CPU, so that a seed means the same on every device.
+A batch is a float tensor [batch, channels, height, width] of pixels in [0, 1]. The functions work on the
+device and in the float type of their input, can be pickled, and never write to their input. A transform is
+the same for every sample: its random parts are drawn when the task is made. An augmentation draws for each
+sample; it draws on the CPU, so that a seed gives the same result on every device.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Affine: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""From a place in the output to the one in the input it is read from; (0, 0) is the middle, 1 half a side."""
+"""A map from each output position to the input position that is read; (0, 0) is the centre, 1 half a side."""
 
 
 @dataclass(frozen=True, eq=False)
 class Permute:
-    """Pixels in another order, the same one in every channel.
+    """A permutation of the pixels, the same one in every channel.
 
     Attributes:
         order: int64 [height * width]; output pixel i is input pixel order[i].
@@ -36,13 +37,18 @@ class Permute:
         return x.reshape(-1, len(self.order)).index_select(1, index).view(x.shape)
 
     def on_bytes(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The same for images [batch, channels, height, width] as they are stored."""
+        """Apply the same permutation to stored images [batch, channels, height, width]."""
         return np.take(pixels.reshape(-1, len(self.order)), self.order, axis=1).reshape(pixels.shape)
 
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turned anticlockwise about the middle; bilinear or the nearest pixel, black outside."""
+    """An anticlockwise rotation about the centre, with black outside.
+
+    Attributes:
+        degrees: The angle.
+        nearest: Whether to sample the nearest pixel instead of bilinearly.
+    """
 
     degrees: float
     nearest: bool = False
@@ -53,7 +59,10 @@ class Rotate:
 
 @dataclass(frozen=True)
 class Style:
-    """A hand's slant and pen: an affine change of shape, then contrast about mid-grey and brightness."""
+    """The style of a pseudo-writer: a change of shape by an affine map, of contrast and of brightness.
+
+    The contrast is changed about mid-grey.
+    """
 
     affine: Affine
     contrast: float = 1.0
@@ -66,7 +75,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Channels:
-    """A grey image as `count` equal channels, for networks that expect colour."""
+    """A copy of a grey image in `count` equal channels, for networks that expect colour."""
 
     count: int
 
@@ -76,10 +85,10 @@ class Channels:
 
 @dataclass(frozen=True)
 class CropFlip:
-    """A crop of the same size after zero padding, and a mirror image half of the time.
+    """A random crop of the same size after zero padding, mirrored half of the time.
 
     Attributes:
-        pad: pixels on each side.
+        pad: The number of padding pixels on each side.
     """
 
     pad: int = 4
@@ -96,15 +105,15 @@ class CropFlip:
             torch.from_numpy(i).to(x.device)
             for i in (np.arange(n)[:, None, None], rows[:, :, None], columns[:, None])
         )
-        # Indexing puts the channels last.
+        # Indexing moves the channels to the end, so they are moved back.
         return padded[sample, :, row, column].permute(0, 3, 1, 2).contiguous()
 
 
 @dataclass(frozen=True)
 class Scramble:
-    """Colour images whose bytes, stored plane by plane, are read as if stored pixel by pixel.
+    """A change of colour images whose bytes, stored plane by plane, are read as if stored pixel by pixel.
 
-    What SPG's code does to downsampled ImageNet; kept to compare with its numbers.
+    SPG's code does this to downsampled ImageNet; the transform exists for comparison with its numbers.
     """
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -114,7 +123,7 @@ class Scramble:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The middle `side` pixels of each side."""
+    """The central square of `side` x `side` pixels."""
 
     side: int
 
@@ -125,10 +134,11 @@ class CenterCrop:
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random part of each image, `side` pixels square afterwards, and a mirror image half of the time.
+    """A random part of each image, resized to `side` x `side` pixels and mirrored half of the time.
 
-    Area in [0.08, 1] of the image, sides in a ratio of 3:4 to 4:3 (Szegedy et al. 2015); bilinear. A part
-    that sticks out is drawn again up to ten times, and is then the largest square.
+    The area is in [0.08, 1] of the image and the aspect ratio between 3:4 and 4:3 (Szegedy et al. 2015);
+    sampling is bilinear. A part that does not fit into the image is drawn again; after that
+    the largest central square is used.
     """
 
     side: int
@@ -164,7 +174,7 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True)
 class Flip:
-    """A mirror image half of the time."""
+    """A horizontal flip of half of the images, drawn at random."""
 
     def __call__(self, x: Tensor, rng: np.random.Generator) -> Tensor:
         mirrored = torch.from_numpy(rng.random(len(x)) < 0.5).to(x.device)
@@ -172,17 +182,17 @@ class Flip:
 
 
 def turned(degrees: float) -> Affine:
-    """The affine map of an anticlockwise turn."""
+    """Return the affine map of an anticlockwise rotation."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return ((cos, -sin, 0.0), (sin, cos, 0.0))
 
 
 def warp(x: Tensor, affine: Affine, mode: str = "bilinear") -> Tensor:
-    """`x` drawn anew through the map, zero outside. Half types are computed in float32."""
+    """Return `x` resampled through the map, zero outside; half-precision types are computed in float32."""
     height, width = x.shape[-2:]
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
     theta = torch.tensor(affine, dtype=wide.dtype, device=x.device)
-    theta[0, 1] *= height / width  # torch measures each side in its own halves: keep right angles right
+    theta[0, 1] *= height / width  # torch measures each side in its own halves; this keeps right angles
     theta[1, 0] *= width / height
     grid = F.affine_grid(theta[None], [1, x.shape[1], height, width], align_corners=False)
     grid = grid.expand(len(x), -1, -1, -1)

@@ -1,4 +1,4 @@
-"""Six small data sets, a task each: a stand-in for ImageNet-to-Sketch on a small machine."""
+"""This module defines six small data sets as tasks, a small-scale stand-in for ImageNet-to-Sketch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from raycl.benchmarks.settings import DataSeed, HeldOut
 from raycl.benchmarks.transforms import Channels
 from raycl.tasks import Benchmark
 
-TRAIN, TEST = 2000, 600  # images of a task at most, equally many of each class
-TINY_CLASSES, ALPHABETS = 20, 10  # of those there are, the first
-DRAWERS = 15  # of Omniglot's 20 whose drawings are trained on; the others' are tested on
+TRAIN, TEST = 2000, 600  # the most images of a task, with equally many of each class
+TINY_CLASSES, ALPHABETS = 20, 10  # the first ones are used
+DRAWERS = 15  # how many of Omniglot's 20 people draw for training; the others draw for testing
 
 
 @dataclass(frozen=True)
 class Pad:
-    """A black border of so many pixels on each side."""
+    """A black border of `pixels` pixels on each side."""
 
     pixels: int
 
@@ -36,11 +36,13 @@ class Pad:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallVisual(Recipe):
-    """CIFAR-100, CIFAR-10, FashionMNIST, MNIST, Omniglot and Tiny ImageNet: a data set a task, 3 x 32 x 32.
+    """Six data sets of 3 x 32 x 32 images, one per task.
 
-    At most 2,000 images to train on and 600 to test on, the same number of each class. Omniglot is told by
-    alphabet (the first ten that are here): 15 of its 20 drawers are trained on, the others tested on. Tiny
-    ImageNet is its first 20 classes. Grey images of 28 x 28 get a border of 2 and three equal channels.
+    They are CIFAR-100, CIFAR-10, FashionMNIST, MNIST, Omniglot and Tiny ImageNet. A task has at most 2,000
+    training and 600 test images, with the same number of each class. The classes of Omniglot are its
+    alphabets (the first ten that are prepared); 15 of the 20 people draw for training, the others for
+    testing. Tiny ImageNet contributes its first 20 classes. Grey images of 28 x 28 get a border of 2 and
+    three equal channels.
 
     Each source is normalised by its usual numbers: both CIFARs by CIFAR's, Tiny ImageNet by ImageNet's, grey
     images by MNIST's. `val` holds out a share of each class's training images for a search.
@@ -48,7 +50,7 @@ class SmallVisual(Recipe):
 
     id: ClassVar[str] = "small_visual"
     similar: ClassVar[bool | None] = False
-    summary: ClassVar[str] = "CIFAR-100, CIFAR-10, Fashion, MNIST, Omniglot, Tiny ImageNet: a set a task"
+    summary: ClassVar[str] = "CIFAR-100, CIFAR-10, Fashion, MNIST, Omniglot, Tiny ImageNet: one per task"
 
     val: HeldOut = 0.0
     data_seed: DataSeed = 0
@@ -64,7 +66,7 @@ class SmallVisual(Recipe):
         return Benchmark(str(self), tuple(tasks), (3, 32, 32), similar=self.similar)
 
     def _pool(self, source: str, part: Callable[[str], _Given]) -> tuple[Pool, list[list[int]]]:
-        """The source's images, limited and divided, and its classes as the one block of a task."""
+        """Return the source's images, limited and divided, and its classes as the one block of a task."""
         given = part(self.id)
         classes = np.intersect1d(given.train.labels[given.train.rows], given.test.labels[given.test.rows])
         classes = classes[: given.classes]
@@ -73,11 +75,11 @@ class SmallVisual(Recipe):
             _balanced(side, classes, limit, *words, crc32(name))
             for side, limit, name in ((given.train, TRAIN, b"train"), (given.test, TEST, b"test"))
         )
-        kept, held, _ = stratified(train.labels[train.rows], self.val, 0.0, *words, crc32(b"val"))
+        learnt, held, _ = stratified(train.labels[train.rows], self.val, 0.0, *words, crc32(b"val"))
         grey = given.train.images.shape[1] == 1
         mean, std = ((GREY_MEAN,) * 3, (GREY_STD,) * 3) if grey else COLOURS[given.norm]
         pool = Pool(
-            train._replace(rows=train.rows[kept]),
+            train._replace(rows=train.rows[learnt]),
             train._replace(rows=train.rows[held]),
             test,
             mean,
@@ -90,11 +92,14 @@ class SmallVisual(Recipe):
 
 @dataclass(frozen=True)
 class _Given:
-    """What a source offers.
+    """The images and classes that a source offers.
 
     Attributes:
-        classes: how many of its classes are used, the first.
-        norm: whose mean and standard deviation, for colour.
+        train: The training images.
+        test: The test images.
+        names: The names of the source's labels.
+        classes: How many of its classes are used, counted from the first.
+        norm: The name of the mean and standard deviation of colour images in `pools.COLOURS`.
     """
 
     train: Part
@@ -105,7 +110,7 @@ class _Given:
 
 
 def _balanced(part: Part, classes: Rows, limit: int, *words: int) -> Part:
-    """At most `limit` images, the same number of each class as far as there are so many."""
+    """Return at most `limit` images, the same number of each class as far as there are enough."""
     order = part.rows[by_class(part.labels[part.rows], *words)]
     each = [order[part.labels[order] == label][: limit // len(classes)] for label in classes]
     return part._replace(rows=np.sort(np.concatenate(each)))
@@ -114,7 +119,7 @@ def _balanced(part: Part, classes: Rows, limit: int, *words: int) -> Part:
 def _usual(
     source: str, classes: int, norm: str = "imagenet", train: str = "train_images", test: str = "test_images"
 ) -> Callable[[str], _Given]:
-    """A source with a training and a test part of its own."""
+    """Return a function that reads a source which has a training and a test part of its own."""
 
     def part(benchmark: str) -> _Given:
         arrays = sources.arrays(source, benchmark)

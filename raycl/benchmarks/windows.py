@@ -1,4 +1,4 @@
-"""Recipes of a sequence of known length, of which a study may take a part."""
+"""This module defines base classes of recipes whose sequence has a fixed length and may be used in part."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from raycl.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class FirstTasks(Recipe):
-    """A sequence of `count` tasks.
+    """A sequence of `count` tasks, of which a study may use the first ones.
 
-    Fields:
-        tasks: how many of them, from the first on; all of them by default.
+    Attributes:
+        tasks: The number of tasks, counted from the first one; all of them by default.
     """
 
-    count: ClassVar[int]  # tasks in the whole sequence, the default of `tasks`
+    count: ClassVar[int]  # length of the whole sequence, the default of `tasks`
 
     tasks: int
 
@@ -31,11 +31,11 @@ class FirstTasks(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Window(FirstTasks):
-    """A sequence of `count` tasks in one fixed order.
+    """A sequence of `count` tasks in one fixed order, of which a study may use any consecutive part.
 
-    Fields:
-        tasks: how many of them.
-        first: number of the first one, counted from 0.
+    Attributes:
+        tasks: The number of tasks.
+        first: The number of the first task, counted from 0.
     """
 
     windows: ClassVar[bool] = True
@@ -49,14 +49,14 @@ class Window(FirstTasks):
 
 
 def sequence_length(recipe: Recipe, classes: int, each: int, wanted: int) -> int:
-    """How many tasks of `each` classes the prepared data make.
+    """Return how many tasks of `each` classes can be made from `classes` prepared classes.
 
     Raises:
-        UserError: fewer than `wanted`; names as many as there are.
+        UserError: There are fewer than `wanted` tasks; the message says how many there are.
     """
     there = classes // each
     if wanted > there:
-        remedy = f"take {recipe.id}(tasks={there})" if there else f"{each} are a task"
+        remedy = f"use {recipe.id}(tasks={there})" if there else f"one task needs {each}"
         raise UserError(
             f"benchmark {recipe}: {classes} classes of {', '.join(recipe.needs())} are prepared; {remedy}"
         )
@@ -64,10 +64,10 @@ def sequence_length(recipe: Recipe, classes: int, each: int, wanted: int) -> int
 
 
 def fixed_blocks(recipe: Window, classes: int) -> list[list[int]]:
-    """Ten classes for each task of the window, in the order that SupSup's authors gave to those of ImageNet.
+    """Return ten classes for each task of the window, in the order that SupSup's authors use for ImageNet.
 
     Raises:
-        UserError: the prepared data have too few classes.
+        UserError: The prepared data have too few classes.
     """
     count = sequence_length(recipe, classes, 10, recipe.first + recipe.tasks)
     order = np.random.RandomState(1).permutation(classes)[: count * 10].reshape(count, 10)

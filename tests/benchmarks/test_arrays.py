@@ -80,14 +80,17 @@ def test_a_task_of_it_travels_as_a_name(file: Path, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y_test": None}, "no array y_test (it holds: x_train, y_train, x_test)"),
-        ({"x_train": np.zeros((120, 5, 4)) + 3}, "x_train holds floats in [3, 3]; scale them to [0, 1]"),
-        ({"x_train": np.full((120, 5, 4), np.nan)}, "x_train holds floats in [nan, nan]"),
-        ({"x_train": np.zeros((120, 5, 4), np.int32)}, "x_train is int32; wanted: uint8 in 0..255"),
-        ({"x_train": np.zeros((120, 5, 4, 2), np.uint8)}, "x_train has shape (120, 5, 4, 2); wanted"),
-        ({"x_test": np.zeros((30, 4, 4), np.uint8)}, "x_train holds (1, 5, 4) and x_test (1, 4, 4)"),
-        ({"y_train": np.zeros(7, int)}, "y_train has shape (7,); wanted: one label for each of 120"),
-        ({"y_train": np.zeros(120)}, "y_train is float64 and must be whole numbers"),
+        ({"y_test": None}, "it does not contain an array y_test (it contains: x_train, y_train, x_test)"),
+        ({"x_train": np.zeros((120, 5, 4)) + 3}, "x_train contains floats in [3, 3]; scale them to [0, 1]"),
+        ({"x_train": np.full((120, 5, 4), np.nan)}, "x_train contains floats in [nan, nan]"),
+        ({"x_train": np.zeros((120, 5, 4), np.int32)}, "x_train is int32; expected: uint8 in 0..255"),
+        ({"x_train": np.zeros((120, 5, 4, 2), np.uint8)}, "x_train has shape (120, 5, 4, 2); expected"),
+        (
+            {"x_test": np.zeros((30, 4, 4), np.uint8)},
+            "x_train contains samples of shape (1, 5, 4) and x_test of (1, 4, 4)",
+        ),
+        ({"y_train": np.zeros(7, int)}, "y_train has shape (7,); expected: one label for each of 120"),
+        ({"y_train": np.zeros(120)}, "y_train is float64 and must contain integers"),
         ({"y_test": np.zeros(30, int)}, "label 1 occurs in only one of y_train and y_test"),
     ],
 )

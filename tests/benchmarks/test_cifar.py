@@ -108,11 +108,15 @@ class Evil:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train", b"no pickle", "is no file of the data set"),
-        ("train", pickle.dumps(Evil()), "asks for builtins.print"),
-        ("train", pickle.dumps([1, 2]), "holds no dictionary"),
-        ("train", pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}), "not the files of CIFAR-100"),
-        ("meta", pickle.dumps({}), "not the files of CIFAR-100"),
+        ("train", b"no pickle", "is not a file of the data set"),
+        ("train", pickle.dumps(Evil()), "would call builtins.print"),
+        ("train", pickle.dumps([1, 2]), "does not contain a dictionary"),
+        (
+            "train",
+            pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}),
+            "the files are not those of CIFAR-100",
+        ),
+        ("meta", pickle.dumps({}), "the files are not those of CIFAR-100"),
         (
             "train",
             pickle.dumps({"data": pixels(2, 0), "fine_labels": [0, 100], "coarse_labels": [0, 0]}),

@@ -241,7 +241,7 @@ def test_the_training_seed_changes_no_digits(name: str) -> None:
         ("digits_writers(tasks=31)", "benchmark digits_writers: tasks = 31 is outside 1..30"),
         ("digits_split(size=9)", "digits_split.size = 9 is not one of 8, 28, 32"),
         ("digits_split(channels=2)", "digits_split.channels = 2 is not one of 1, 3"),
-        ("digits_rotated(tasks=5, step=90)", "step = 90: 5 such steps come back to an earlier angle"),
+        ("digits_rotated(tasks=5, step=90)", "step = 90: 5 such steps return to an earlier angle"),
         ("digits_rotated(step=0)", "step = 0: 5 such steps"),
         ("digits_permuted(data_seed=-1)", "data_seed = -1 is outside 0.."),
         ("digits_writers(label='odd')", "digits_writers.label = 'odd' is not one of 'digit', 'parity'"),

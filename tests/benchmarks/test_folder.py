@@ -126,12 +126,12 @@ def test_a_task_of_it_travels_as_a_name(mine: Path, tmp_path: Path, monkeypatch:
     [
         ("folder", "benchmark folder: path is missing"),
         ("folder(path='none')", "benchmark folder: cannot read "),
-        ("folder(path='bare')", "bare holds no folders of images, one for each class"),
+        ("folder(path='bare')", "bare does not contain folders of images, one for each class"),
         ("folder(path='bad', tasks=1)", "bad/bee/x.png cannot be read (not an image)"),
-        ("folder(path='hollow')", "hollow/bee holds no image (.jpg"),
+        ("folder(path='hollow')", "hollow/bee does not contain an image (.jpg"),
         (
             "folder(path='few', tasks=2)",
-            "class ant has too few images, none is left for train; set val and test",
+            "class ant has too few images, so none is left for train; set val and test",
         ),
         ("folder(path='mine', tasks=3)", "tasks = 3: 4 classes make 1..2 tasks"),
         ("folder(path='mine', size=4)", "size = 4 is outside 8..1024"),

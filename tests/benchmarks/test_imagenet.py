@@ -106,13 +106,13 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (batch(3, 0, [1, 2, 1001]), "wanted are bytes [n, 3072] and labels 1..1000"),
-        (batch(3, 0, [0, 1, 2]), "wanted are bytes [n, 3072] and labels 1..1000"),
-        (batch(3, 0, [1, 2]), "wanted are bytes [n, 3072] and labels 1..1000"),
-        ({"data": np.zeros((2, 3072)), "labels": [1, 2]}, "wanted are bytes [n, 3072] and labels 1..1000"),
-        ({"labels": [1]}, "is no batch of ImageNet at 32 x 32 (KeyError('data')): fetch it again"),
-        ({"data": Evil(), "labels": [1]}, "(it asks for posix.mkdir): fetch it again"),
-        ([1, 2], "holds no dictionary: fetch it again"),
+        (batch(3, 0, [1, 2, 1001]), "expected bytes [n, 3072], labels 1..1000"),
+        (batch(3, 0, [0, 1, 2]), "expected bytes [n, 3072], labels 1..1000"),
+        (batch(3, 0, [1, 2]), "expected bytes [n, 3072], labels 1..1000"),
+        ({"data": np.zeros((2, 3072)), "labels": [1, 2]}, "expected bytes [n, 3072], labels 1..1000"),
+        ({"labels": [1]}, "is not a batch of ImageNet at 32 x 32 (KeyError('data')): fetch it again"),
+        ({"data": Evil(), "labels": [1]}, "(it would call posix.mkdir): fetch it again"),
+        ([1, 2], "does not contain a dictionary: fetch it again"),
     ],
 )
 def test_unfit_batches_are_refused_in_one_line(
@@ -129,7 +129,7 @@ def test_unfit_batches_are_refused_in_one_line(
 
 
 def test_a_folder_without_batches_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not hold ImageNet at 32 x 32: train_data_batch_1"):
+    with pytest.raises(UserError, match="does not contain ImageNet at 32 x 32: expected train_data_batch_1"):
         sources.prepare("imagenet32", tmp_path)
 
 
@@ -254,7 +254,8 @@ def test_cut_pictures_are_squashed(tmp_path: Path) -> None:
 
 def test_unfit_folders_are_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"does not hold Cars: stanford_cars_cropped/\{train,test\}/<class>/\*\.jpg"
+        UserError,
+        match=r"does not contain Cars: expected stanford_cars_cropped/\{train,test\}/<class>/\*\.jpg",
     ):
         sources.prepare("cars", tmp_path)
     folders(tmp_path / "cars", {"train": 1}, 3)
@@ -262,7 +263,7 @@ def test_unfit_folders_are_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"class n00000002 is in only one of train/ and test/$"):
         sources.prepare("cars", tmp_path)
     (tmp_path / "cars" / "test" / "n00000002").mkdir()
-    with pytest.raises(UserError, match=r"test/n00000002 holds no image \(\.jpg"):
+    with pytest.raises(UserError, match=r"test/n00000002 does not contain an image \(\.jpg"):
         sources.prepare("cars", tmp_path)
     (tmp_path / "cars" / "test" / "n00000002" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     with pytest.raises(
@@ -274,7 +275,7 @@ def test_unfit_folders_are_said_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["imagenet", "imagenet32", "cubs", "cars", "flowers", "wikiart", "sketch"])
 def test_nothing_is_fetched_and_the_place_and_terms_are_said(name: str) -> None:
     with pytest.raises(
-        UserError, match=rf"raycl data prepare {name} --from DIR reads a folder that holds"
+        UserError, match=rf"raycl data prepare {name} --from DIR reads a folder that contains"
     ) as error:
         sources.prepare(name)
     assert "get it from" in str(error.value)
@@ -301,9 +302,7 @@ def test_tasks_at_224_follow_one_fixed_order(tmp_path: Path) -> None:
     drawn = split.augmented(np.arange(2), np.random.default_rng(0))
     assert drawn.shape == (2, 3, 224, 224)
     assert not torch.allclose(drawn, split.take(slice(0, 2)), atol=0.1)
-    with pytest.raises(
-        UserError, match=r"20 classes of imagenet are prepared; take imagenet_100\(tasks=2\)$"
-    ):
+    with pytest.raises(UserError, match=r"20 classes of imagenet are prepared; use imagenet_100\(tasks=2\)$"):
         load("imagenet_100")
 
 

@@ -118,7 +118,9 @@ def test_the_first_ten_alphabets_in_order_of_their_names(tmp_path: Path, empty: 
 
 
 def test_what_is_damaged_or_lacking_is_said_in_one_line(tmp_path: Path, empty: Path) -> None:
-    with pytest.raises(UserError, match="does not hold Omniglot: at least one of images_background"):
+    with pytest.raises(
+        UserError, match="does not contain Omniglot: expected at least one of images"
+    ):
         sources.prepare("omniglot", tmp_path)
     file = tmp_path / "images_background.zip"
     file.write_bytes(b"no zip")
@@ -126,15 +128,15 @@ def test_what_is_damaged_or_lacking_is_said_in_one_line(tmp_path: Path, empty: P
         sources.prepare("omniglot", tmp_path)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("images_background/readme.txt", "")
-    with pytest.raises(UserError, match="holds no drawings such as"):
+    with pytest.raises(UserError, match="does not contain drawings such as"):
         sources.prepare("omniglot", tmp_path)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("images_background/Greek/character01/0001_01.png", drawing(0, side=64))
-    with pytest.raises(UserError, match="is not of 105 x 105 pixels"):
+    with pytest.raises(UserError, match="does not have 105 x 105 pixels"):
         sources.prepare("omniglot", tmp_path)
     write_omniglot(file, {"Greek": 9, "Latin": 5})
     sources.prepare("omniglot", tmp_path)
     with pytest.raises(
-        UserError, match=r"characters for 2 tasks only: prepare it again from images_background\.zip"
+        UserError, match=r"characters for only 2 tasks: prepare it again from images_background\.zip"
     ):
         load("omniglot_10")

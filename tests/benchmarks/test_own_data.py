@@ -181,7 +181,9 @@ def test_the_identity_of_a_run_is_compared_with_what_is_here(mine: Path, kind: s
 def test_two_contents_of_one_name_are_not_shown_side_by_side(kind: str, mine: Path, tmp_path: Path) -> None:
     other = made(kind, tmp_path / "second" / mine.name, seed=1)
     same = text(kind, mine, val=0.2)
-    with pytest.raises(UserError, match=r"different data of one name, 'mine.*': give one of them another"):
+    with pytest.raises(
+        UserError, match=r"different data with the same name 'mine.*': give one of them another"
+    ):
         cell_of(text(kind, mine), text(kind, other))
     cell_of(text(kind, mine), same)
     cell_of(text(kind, mine), text(kind, other, name="other"))
@@ -191,25 +193,25 @@ def test_two_contents_of_one_name_are_not_shown_side_by_side(kind: str, mine: Pa
     ("name", "message"),
     [
         ("a\nb", "line break"),
-        ("it's", "it holds '"),
-        ('"', 'it holds "'),
-        ("x" * 81, "it has 81 letters, and 80"),
+        ("it's", "it contains '"),
+        ('"', 'it contains "'),
+        ("x" * 81, "it has 81 letters, and at most 80"),
         (" ", "it is empty"),
-        ("a/b", "it holds /"),
-        ("\udce9", "a byte that is no UTF-8"),
+        ("a/b", "it contains /"),
+        ("\udce9", "a byte that is not UTF-8"),
     ],
 )
 def test_names_that_break_a_table_are_refused(name: str, message: str, kind: str, mine: Path) -> None:
     with pytest.raises(UserError) as error:
         registry.recipe(text(kind, mine, name=name))
-    assert message in str(error.value) and "cannot stand in tables" in str(error.value)
+    assert message in str(error.value) and "cannot be used in tables" in str(error.value)
     assert str(error.value).isprintable()
 
 
 def test_file_names_that_break_a_table_ask_for_another(tmp_path: Path) -> None:
     for name in (b"it's.npz", b"caf\xe9.npz", b"a\nb.npz"):
         file = made("npz", tmp_path / os.fsdecode(name))
-        with pytest.raises(UserError, match="give a name=") as error:
+        with pytest.raises(UserError, match="set name=") as error:
             registry.recipe(text("npz", file))
         assert str(error.value).isprintable()
         assert load(text("npz", file, name="mine")).name == "npz(name='mine', tasks=2)"
@@ -218,8 +220,8 @@ def test_file_names_that_break_a_table_ask_for_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("", "path is missing"), ("path='a\\0b'", "holds a zero byte"), ("path='~nobody-here/x'", "home dir"),
-     ("path='/'", "give a name=")],
+    [("", "path is missing"), ("path='a\\0b'", "contains a zero byte"), ("path='~nobody-here/x'", "home dir"),
+     ("path='/'", "set name=")],
 )  # fmt: skip
 def test_paths_that_mean_nothing(kind: str, setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -72,10 +72,13 @@ def test_a_tiff_in_which_zero_is_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (RAMP.astype(np.int32), "x.tif: it holds 32-bit or signed whole numbers, which have no fixed white"),
-        (np.full((4, 4), 1.5, np.float32), r"x.tif: it holds floats in \[1.5, 1.5\]: scale them to \[0, 1\]"),
-        (np.full((4, 4), -0.1, np.float32), r"x.tif: it holds floats in \[-0.1, -0.1\]"),
-        (np.full((4, 4), np.nan, np.float32), r"x.tif: it holds floats in \[nan, nan\]"),
+        (RAMP.astype(np.int32), "x.tif: it contains 32-bit or signed integers, which have no fixed white"),
+        (
+            np.full((4, 4), 1.5, np.float32),
+            r"x.tif: it contains floats in \[1.5, 1.5\]: scale them to \[0, 1\]",
+        ),
+        (np.full((4, 4), -0.1, np.float32), r"x.tif: it contains floats in \[-0.1, -0.1\]"),
+        (np.full((4, 4), np.nan, np.float32), r"x.tif: it contains floats in \[nan, nan\]"),
     ],
 )
 def test_levels_whose_white_nobody_knows_are_refused(
@@ -151,7 +154,7 @@ def test_sixteen_bits_are_turned_too(tmp_path: Path) -> None:
 def test_files_of_several_pictures_are_refused(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 90, 180)]
     frames[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=frames[1:])
-    with pytest.raises(UserError, match=rf"x.{suffix}: it holds 3 pictures: save the one that counts"):
+    with pytest.raises(UserError, match=rf"x.{suffix}: it contains 3 pictures: save the one to be used"):
         read(tmp_path / f"x.{suffix}")
 
 
@@ -187,13 +190,13 @@ def test_a_val_folder_is_the_validation(tmp_path: Path, parts: tuple[str, str, s
     [
         (
             "train val",
-            "holds train/ and val/ and no test/: rename val/ to test/ if its pictures are the test",
+            "contains train/ and val/ but no test/: rename val/ to test/ if its pictures are the test",
         ),
-        ("Train Validation", "holds Train/ and Validation/ and no test/"),
-        ("train test TEST", "holds both TEST/ and test/: keep one of them for test"),
-        ("train training test", "holds both train/ and training/: keep one of them for train"),
-        ("train", "holds train/ and nothing else: wanted are train/<class>/* and test/<class>/*"),
-        ("test val", "holds test/, val/ and nothing else"),
+        ("Train Validation", "contains Train/ and Validation/ but no test/"),
+        ("train test TEST", "contains both TEST/ and test/: keep one of them for test"),
+        ("train training test", "contains both train/ and training/: keep one of them for train"),
+        ("train", "contains only train/: expected train/<class>/* and test/<class>/*"),
+        ("test val", "contains only test/, val/: expected"),
     ],
 )
 def test_folders_that_are_no_classes_are_not_taken_for_some(
@@ -214,7 +217,9 @@ def test_classes_may_be_called_train_where_others_are_too(tmp_path: Path) -> Non
 def test_parts_inside_the_classes_are_not_mixed(tmp_path: Path) -> None:
     for kind in ("ant", "bee"):
         pictures(tmp_path / kind, "train", "test")
-    with pytest.raises(UserError, match="ant holds folders of training and of test pictures, which would be"):
+    with pytest.raises(
+        UserError, match="ant contains folders of training and of test pictures, which would be"
+    ):
         own(tmp_path)
 
 
@@ -248,11 +253,11 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     for name in ("a.gif", "b.GIF", "c.npy"):
         (tmp_path / "train" / "ant" / name).write_bytes(b"x")
     assert own(tmp_path).notes == (
-        "2 .gif files are left out: what is read ends in .jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp",
-        "1 .npy file is left out: what is read ends in .jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp",
-        "1 image file is left out, as they lie beside the folders of classes",
-        "folders beside train/ and test/ are left out: masks",
-        "classes Ant and ant differ in nothing but case",
+        "2 .gif files are ignored: supported suffixes are .jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp",
+        "1 .npy file is ignored: supported suffixes are .jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp",
+        "1 image file is ignored, because not in a folder of a class",
+        "folders next to train/ and test/ are ignored: masks",
+        "classes Ant and ant differ only in upper and lower case",
     )
 
 

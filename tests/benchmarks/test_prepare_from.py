@@ -80,7 +80,7 @@ def test_what_is_no_file_of_the_data_set_is_one_line(name: str, tmp_path: Path) 
     ("make", "message"),
     [
         (os.mkfifo, "x.jpg is a pipe and not a file"),
-        (lambda path: path.symlink_to("/annex"), "x.jpg is a link to /annex, which is not here"),
+        (lambda path: path.symlink_to("/annex"), "x.jpg is a link to /annex, which does not exist"),
         (Path.touch, "x.jpg cannot be read (it is empty): fetch it again"),
         (lambda path: path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(9)), "x.jpg cannot be read ("),
     ],
@@ -105,5 +105,5 @@ def test_names_that_are_no_utf8_are_printed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"caf\\xe9/flowers/train/1/x.jpg cannot be read"):
         sources.prepare("flowers", given)
     (given / "train-images-idx3-ubyte").touch()
-    with pytest.raises(UserError, match=r"caf\\xe9 does not hold MNIST"):
+    with pytest.raises(UserError, match=r"caf\\xe9 does not contain MNIST"):
         sources.prepare("mnist", given)

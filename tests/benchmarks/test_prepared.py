@@ -284,7 +284,7 @@ def test_a_write_that_fails_is_one_line_and_nothing_half_is_taken_for_whole(
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("raycl: ")]
     assert f"cannot write data folder {data_root() / 'digits'}: " in line
-    assert line.endswith("make room, or set RAYCL_DATA to another disk")
+    assert line.endswith("free some space, or set RAYCL_DATA to a folder on another disk")
     assert "Traceback" not in done.stderr
     assert sources.status("digits") != "present"
     assert sources.prepare("digits") == data_root() / "digits"  # with room it is finished

@@ -111,7 +111,9 @@ def test_every_damage_is_found_and_mended() -> None:
 def test_a_full_disk_is_said_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 1_000_000))
-    with pytest.raises(UserError, match=r"digits needs 3 MB, .* has 1 MB left: make room or set RAYCL_DATA"):
+    with pytest.raises(
+        UserError, match=r"digits needs 3 MB, .* has 1 MB left: free some space, or set RAYCL_DATA"
+    ):
         sources.prepare("digits")
     assert not list((data_root() / "digits").glob("*.npy"))
 
@@ -129,16 +131,16 @@ def test_mnist_that_is_not_here_is_said_with_the_remedy(empty: Path) -> None:
     assert str(error.value) == (
         f"benchmark permuted_mnist needs MNIST, which is not in data folder {empty}\n"
         "       raycl data prepare mnist            downloads 11 MB\n"
-        "       raycl data prepare mnist --from DIR reads a folder that holds train-images-idx3-ubyte(.gz)"
+        "       raycl data prepare mnist --from DIR reads a folder that contains train-images-idx3-ubyte(.gz)"
     )
     assert sources.status("mnist") == "absent"
-    assert sources.missing("mnist") == Obstacle("MNIST, which is not here", ("raycl data prepare mnist",))
+    assert sources.missing("mnist") == Obstacle("MNIST, which is not prepared", ("raycl data prepare mnist",))
 
 
 def test_unknown_sources_and_needless_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown data set 'minst'; did you mean 'mnist'\?"):
         sources.status("minst")
-    with pytest.raises(UserError, match="prepare it without --from"):
+    with pytest.raises(UserError, match="run the command without --from"):
         sources.prepare("digits", tmp_path)
 
 
@@ -207,7 +209,7 @@ def test_bad_mnist_folders_are_said_in_one_line(tmp_path: Path) -> None:
             sources.prepare("mnist", given)
         assert sources.status("mnist") == "absent"
     images.unlink()
-    with pytest.raises(UserError, match="does not hold MNIST: train-images-idx3-ubyte"):
+    with pytest.raises(UserError, match="does not contain MNIST: expected train-images-idx3-ubyte"):
         sources.prepare("mnist", given)
 
 
@@ -221,8 +223,6 @@ def test_no_network_is_said_in_one_line(
         raise RuntimeError("Error downloading train-images:\nTried mirror, got:\n<urlopen error>")
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", refuse)
-    with pytest.raises(
-        UserError, match=r"^MNIST cannot be downloaded from here \(<urlopen error>\); .* --from DIR$"
-    ):
+    with pytest.raises(UserError, match=r"^MNIST cannot be downloaded \(<urlopen error>\); .* --from DIR$"):
         sources.prepare("mnist")
     assert capsys.readouterr().out == ""

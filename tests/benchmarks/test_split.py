@@ -85,7 +85,7 @@ def test_damaged_files_are_named(tmp_path: Path, empty: Path, name: str, file: s
         sources.prepare(name, tmp_path)
     assert sources.status(name) == "absent"
     (tmp_path / file).unlink()
-    with pytest.raises(UserError, match=f"does not hold {name.upper()}"):
+    with pytest.raises(UserError, match=f"does not contain {name.upper()}"):
         sources.prepare(name, tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_sources_of_real_data(real_data: Path, empty: Path) -> None:
         load("split(source='emnist_mnist')")
     assert str(error.value) == (
         "benchmark split(source='emnist_mnist'): the prepared EMNIST mnist has no training images of 10 "
-        "of its 10 classes: prepare the whole of it"
+        "of its 10 classes: prepare the complete data set"
     )
 
 

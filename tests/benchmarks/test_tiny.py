@@ -137,7 +137,7 @@ def test_without_the_list_of_classes_their_order_is_owned_up_to(original: Path, 
 def test_unfit_folders_are_said_in_one_line(original: Path, tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.mkdir()
-    with pytest.raises(UserError, match=r"does not hold Tiny ImageNet: tiny-imagenet-200\.zip"):
+    with pytest.raises(UserError, match=r"does not contain Tiny ImageNet: expected tiny-imagenet-200\.zip"):
         sources.prepare("tiny_imagenet", given)
     (given / "tiny-imagenet-200.zip").write_bytes(b"PK\3\4 cut off")
     with pytest.raises(UserError, match=r"^[^\n]*tiny-imagenet-200\.zip is damaged [^\n]*: fetch it again$"):
@@ -152,11 +152,11 @@ def test_unfit_folders_are_said_in_one_line(original: Path, tmp_path: Path) -> N
     notes = root / "val" / "val_annotations.txt"
     whole = notes.read_text()
     notes.write_text(whole.replace("val_5.JPEG", "val_x.JPEG"))
-    with pytest.raises(UserError, match=r"val_annotations\.txt does not tell the class of val_5\.JPEG$"):
+    with pytest.raises(UserError, match=r"val_annotations\.txt does not name the class of val_5\.JPEG$"):
         sources.prepare("tiny_imagenet", given)
     notes.write_text(whole.replace(WNIDS[5], "n99999999"))
     with pytest.raises(
-        UserError, match=r"does not hold Tiny ImageNet: class n99999999 is not in wnids\.txt$"
+        UserError, match=r"does not contain Tiny ImageNet: class n99999999 is not in wnids\.txt$"
     ):
         sources.prepare("tiny_imagenet", given)
     assert sources.status("tiny_imagenet") != "present"
@@ -164,7 +164,7 @@ def test_unfit_folders_are_said_in_one_line(original: Path, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("empty")
 def test_it_is_not_fetched_and_says_where_it_is() -> None:
-    with pytest.raises(UserError, match="is not fetched by raycl\n") as error:
+    with pytest.raises(UserError, match="is not downloaded by raycl\n") as error:
         sources.prepare("tiny_imagenet")
     assert "cs231n.stanford.edu/tiny-imagenet-200.zip" in str(error.value)
     assert "non-commercial research" in str(error.value)
@@ -206,9 +206,7 @@ def test_the_whole_set_makes_tasks_of_the_papers_size(name: str, wanted: tuple[i
 def test_of_fewer_classes_fewer_tasks_are_made() -> None:
     sources.source("tiny_imagenet").folder.fill(lambda: labelled(45, 10, 2))
     assert load("tiny_20(tasks=4)").classes == (10,) * 4
-    with pytest.raises(
-        UserError, match=r"45 classes of tiny_imagenet are prepared; take tiny_20\(tasks=4\)$"
-    ):
+    with pytest.raises(UserError, match=r"45 classes of tiny_imagenet are prepared; use tiny_20\(tasks=4\)$"):
         load("tiny_20")
     assert load("tiny64_20(first=3, tasks=1)").classes == (10,)
     with pytest.raises(UserError, match="45 classes of tiny_imagenet are prepared"):

@@ -178,35 +178,37 @@ def circle(path: Path) -> None:
 
 
 KINDS = {
-    npy: "holds one array (.npy): save all four with np.savez",
-    pointer: "is a pointer of Git LFS and not the file: fetch it with git lfs pull",
+    npy: "contains one array (.npy): save all four with np.savez",
+    pointer: "is a Git LFS pointer and not the file: fetch it with git lfs pull",
     page: "is a web page and not the file: fetch it again",
     truncated: "mine.npz is damaged (File is not a zip file): fetch it again, or save it again with",
     deflate: "mine.npz: x_train is damaged (Error -3 while decompressing",
     flipped: "mine.npz: x_train is damaged (Bad CRC-32 for file 'x_train.npy')",
     encrypted: "x_train is encrypted: save it again with np.savez_compressed, without a password",
-    zstd: "x_train is compressed in a way that is not read here (93)",
-    twice: "it holds 2 arrays called x_train",
-    huge: "x_train is damaged (its header says 1e+15 x 8 x 8, and it does not hold as much)",
+    zstd: "x_train is compressed by an unsupported method (93)",
+    twice: "it contains 2 arrays called x_train",
+    huge: "x_train is damaged (its header says 1e+15 x 8 x 8, which does not match its size)",
     code: "x_train is damaged",
     long_header: "x_train is damaged (its header is damaged)",
     no_header: "x_train is damaged",
-    records: "x_train is in format 3.0 of .npy, which holds records: save plain numbers",
-    objects: "x_train holds Python objects: save numbers, all images of one shape",
+    records: "x_train is in .npy format 3.0, which is for records: save plain numbers",
+    objects: "x_train contains Python objects: save numbers, and images of equal shape",
     pickled: "is a pickle: save plain arrays with np.savez",
-    unlisted: "no array x_train (it holds: größe 0\\n, ",
+    unlisted: "it does not contain an array x_train (it contains: größe 0\\n, ",
     fifo: "mine.npz is a pipe and not a file",
     bound: "mine.npz is a socket and not a file",
     device: "mine.npz is a device and not a file",
-    broken_link: "mine.npz is a link to ../.git/annex/objects/ab/cd, which is not here: fetch that",
+    broken_link: "mine.npz is a link to ../.git/annex/objects/ab/cd, which does not exist: fetch it",
     circle: "Too many levels of symbolic links",
     Path.mkdir: "mine.npz is a folder and not a file",
     Path.touch: "mine.npz is empty",
-    lambda path: path.write_bytes(bytes(9000)): "begins with zeros: it was not written or fetched to its end",
-    lambda path: path.write_text("x,y\n1,2\n"): "is no .npz file: save it again with np.savez_compressed",
-    lambda path: saved(path, x_train=X.astype(complex)): "x_train holds complex numbers: save numbers",
-    lambda path: saved(path, y_train=np.array(["ant"] * 40)): "y_train holds texts: save numbers",
-    lambda path: saved(path, x_train=np.zeros((0, 8, 8), np.uint8)): "x_train has shape (0, 8, 8); wanted",
+    lambda path: path.write_bytes(
+        bytes(9000)
+    ): "begins with zeros, so it was not written or fetched completely",
+    lambda path: path.write_text("x,y\n1,2\n"): "is not an .npz file: save it again with np.savez_compressed",
+    lambda path: saved(path, x_train=X.astype(complex)): "x_train contains complex numbers: save numbers",
+    lambda path: saved(path, y_train=np.array(["ant"] * 40)): "y_train contains strings: save numbers",
+    lambda path: saved(path, x_train=np.zeros((0, 8, 8), np.uint8)): "x_train has shape (0, 8, 8); expected",
 }
 
 
@@ -245,7 +247,7 @@ def test_what_does_not_fit_into_memory_is_not_unpacked(
     assert (tmp_path / "bomb.npz").stat().st_size < 10**5
     monkeypatch.setattr(npzfile, "_room", lambda: 10**6)
     with pytest.raises(
-        UserError, match=r"bomb.npz unpacks to 0.01 GB, and this machine has 0.001 GB of memory"
+        UserError, match=r"bomb.npz unpacks to 0.01 GB, but this machine has 0.001 GB of memory"
     ):
         load(f"npz(path={str(tmp_path / 'bomb.npz')!r}, tasks=2)")
 
@@ -274,7 +276,7 @@ def complaint(own: Path) -> str:
         (fifo, "x.png is a pipe and not a file"),
         (bound, "x.png is a socket and not a file"),
         (device, "x.png is a device and not a file"),
-        (broken_link, "x.png is a link to ../.git/annex/objects/ab/cd, which is not here"),
+        (broken_link, "x.png is a link to ../.git/annex/objects/ab/cd, which does not exist"),
         (circle, "x.png: Too many levels of symbolic links"),
         (Path.touch, "x.png cannot be read (it is empty)"),
         (pointer, "x.png cannot be read (not an image)"),
@@ -317,10 +319,10 @@ def test_links_to_folders_are_followed_and_circles_are_told(own: Path, tmp_path:
     assert task.class_names == ("ant", "bee", "cat")
     assert np.bincount(np.concatenate([task.train.y, task.test.y])).tolist() == [6, 6 + 5 + 1, 5]
     (own / "bee" / "up").symlink_to(own)
-    assert "up/bee/up" not in (line := complaint(own)) and "is a link to a folder that it lies in" in line
+    assert "up/bee/up" not in (line := complaint(own)) and "is a link to a folder that contains it" in line
     (own / "bee" / "up").unlink()
     (own / "dog").symlink_to("/nowhere/dog")
-    assert "mine/dog is a link to /nowhere/dog, which is not here" in complaint(own)
+    assert "mine/dog is a link to /nowhere/dog, which does not exist" in complaint(own)
     (own / "dog").unlink()
     (own / "loop").symlink_to("loop")
     assert "Too many levels of symbolic links" in complaint(own)
@@ -348,7 +350,7 @@ def test_pictures_that_are_too_large_or_strips_are_named(own: Path, monkeypatch:
     load(f"folder(path={str(own)!r}, tasks=1, size=16)")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**8)
     Image.new("1", (60_000, 1)).save(own / "bee" / "x.png")
-    with pytest.raises(UserError, match=r"x.png is 60000 x 1 pixels, a strip and no picture: cut it"):
+    with pytest.raises(UserError, match=r"x.png is 60000 x 1 pixels, which is too long and narrow: crop it"):
         load(f"folder(path={str(own)!r}, tasks=1, size=64)")
 
 

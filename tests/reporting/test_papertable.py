@@ -433,7 +433,7 @@ def test_blocked_columns_are_said_once(store: Store) -> None:
     study = study_of(table, methods={"spg": {}, "finetune": {}})
     text = " ".join(render(study, hand.read(store, study)).split())
     assert "HAT not run" in text and "SPG blocked .66 .01" in text
-    assert text.count("C-10: blocked: CIFAR-100, which is not here") == 1
+    assert text.count("C-10: blocked: CIFAR-100, which is not prepared") == 1
 
 
 # Which cells of the study a row means

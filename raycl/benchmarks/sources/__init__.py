@@ -1,4 +1,4 @@
-"""Data sources: what there is, whether it is here, and how it gets here. One file of this folder each."""
+"""This package defines the data sources, one per module, and says which are prepared and how to do so."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 
 @functools.cache
 def sources() -> dict[str, Source]:
-    """All data sources by name."""
+    """Return all data sources by name."""
     found: dict[str, Source] = {}
     for module in pkgutil.iter_modules(__path__):
         if module.name != "base" and not module.name.startswith("_"):
@@ -50,10 +50,10 @@ def sources() -> dict[str, Source]:
 
 
 def source(name: str) -> Source:
-    """The data source called `name`.
+    """Return the data source called `name`.
 
     Raises:
-        UserError: there is none; names the nearest one.
+        UserError: There is no such source; the message names the most similar one.
     """
     if name not in sources():
         known = ", ".join(sources())
@@ -62,61 +62,65 @@ def source(name: str) -> Source:
 
 
 def status(name: str) -> Status:
-    """Whether it is here; an embedded one is "absent" until it is first used, and that is no problem."""
+    """Return whether a source is prepared.
+
+    An embedded source is "absent" until it is first used, which is not a problem.
+    """
     return source(name).folder.status()
 
 
 def missing(name: str) -> Obstacle | None:
-    """What is missing of a source, and the remedy; None if the source can be used."""
-    wanted = source(name)
-    if not wanted.folder.begun:
-        if wanted.embedded:
+    """Return what is missing of a source and the remedy, or None if the source can be used."""
+    found = source(name)
+    if not found.folder.begun:
+        if found.embedded:
             return None
-        from_dir = "" if wanted.fetched else " --from DIR"
-        return Obstacle(f"{wanted.title}, which is not here", (f"raycl data prepare {name}{from_dir}",))
-    problems = wanted.folder.problems()
-    return Obstacle(f"{problems[0]}; {wanted.folder.remedy}") if problems else None
+        from_dir = "" if found.fetched else " --from DIR"
+        return Obstacle(f"{found.title}, which is not prepared", (f"raycl data prepare {name}{from_dir}",))
+    problems = found.folder.problems()
+    return Obstacle(f"{problems[0]}; {found.folder.remedy}") if problems else None
 
 
 def prepare(name: str, given: Path | None = None, progress: Progress = no_progress) -> Path:
-    """Prepare the source `name`, see `Source.prepare`; returns its folder."""
+    """Prepare the source `name` as `Source.prepare` does, and return its folder."""
     return source(name).prepare(given, progress)
 
 
 def arrays(name: str, benchmark: str = "") -> Arrays:
-    """The arrays of the source, mapped copy-on-write.
+    """Return the arrays of the source, memory-mapped copy-on-write.
 
     Args:
-        benchmark: who wants them, for the message.
+        name: The name of the source.
+        benchmark: The benchmark that needs the arrays, for the message.
 
     Raises:
-        NotPrepared: it is not in the data folder; says what to do.
-        UserError: its files are damaged; says what to do.
+        NotPrepared: The source is not in the data folder; the message says how to prepare it.
+        UserError: The files of the source are damaged; the message says what to do.
     """
-    wanted = source(name)
-    if not wanted.folder.begun:
-        if not wanted.embedded:
-            who = f"benchmark {benchmark} needs {wanted.title}, which" if benchmark else wanted.title
-            raise NotPrepared(f"{who} is not in data folder {shown(data_root())}\n{wanted.how()}")
-        wanted.prepare()
-    return wanted.folder.open()
+    found = source(name)
+    if not found.folder.begun:
+        if not found.embedded:
+            subject = f"benchmark {benchmark} needs {found.title}, which" if benchmark else found.title
+            raise NotPrepared(f"{subject} is not in data folder {shown(data_root())}\n{found.how()}")
+        found.prepare()
+    return found.folder.open()
 
 
 def subset(name: str) -> str:
-    """Why the prepared data are not the published set, or ""."""
+    """Return the reason why the prepared data are not the published set, or ""."""
     return source(name).folder.subset
 
 
 def facts(name: str) -> dict[str, object]:
-    """What was noted when the source was prepared: names of classes, how images were resized."""
+    """Return the facts stored with the source, such as names of classes and how images were resized."""
     return source(name).folder.facts
 
 
 def fingerprint(name: str) -> str:
-    """12 hexadecimal digits of the prepared arrays."""
+    """Return 12 hexadecimal digits that identify the prepared arrays."""
     return source(name).folder.fingerprint
 
 
 def verify(name: str, progress: Progress = no_progress) -> list[str]:
-    """Read every file again and compare checksums; what is wrong, a line each."""
+    """Read every file again, compare checksums and return the problems, one line each."""
     return source(name).folder.problems(deep=True, progress=progress)

@@ -1,4 +1,4 @@
-"""Pictures of an archive, decoded into arrays of one size."""
+"""This module decodes image files into arrays of one size."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from raycl.errors import UserError
 def images_of(
     files: Sequence[Any], shape: tuple[int, int, int], load: Callable[[Any], NDArray[np.uint8]]
 ) -> Blocks:
-    """Image files as one array, read by as many threads as there are CPUs.
+    """Return image files as one array, read by as many threads as there are CPUs.
 
     Args:
-        files: paths, or whatever `load` takes.
-        shape: (channels, height, width) of each.
-        load: one file to uint8 of that shape; raises UserError for a file that is no image.
+        files: Paths, or whatever `load` accepts.
+        shape: The (channels, height, width) of each image.
+        load: A function that returns one file as uint8 of that shape, and raises UserError for a file that is
+            not an image.
     """
     token = hashlib.sha256(repr((shape, *(_seen(file) for file in files))).encode()).hexdigest()
-    room = os.cpu_count() or 1
+    threads = os.cpu_count() or 1
 
     def make(start: int, stop: int) -> NDArray[np.uint8]:
-        with pictures.quiet(), ThreadPoolExecutor(room) as pool:
+        with pictures.quiet(), ThreadPoolExecutor(threads) as pool:
             return np.stack(list(pool.map(load, files[start:stop])))
 
     return Blocks((len(files), *shape), np.uint8, make, token)
@@ -58,18 +59,20 @@ def decoded(
     square: bool = True,
     own: bool = False,
 ) -> NDArray[np.uint8]:
-    """An image file as uint8 [channels, height, width].
+    """Return an image file as uint8 [channels, height, width].
 
     Args:
-        name: for messages.
-        mode: "RGB" or "L"; others are converted, more than 8 bits scaled.
-        side: resize to this many pixels, bilinear and antialiased; 0 leaves the size.
-        square: both sides become `side`, else the shorter one does and the middle is cut out.
-        own: it is a user's own: turned as its EXIF says, transparency over white. The published sets are
-            read as their papers did, without.
+        file: The path or the open file.
+        name: The name of the file, for messages.
+        mode: "RGB" or "L"; other modes are converted, and levels of more than 8 bits are scaled.
+        side: The size to resize to in pixels, bilinear and antialiased; 0 keeps the size.
+        square: Whether both sides become `side`; otherwise the shorter side does and the central square is
+            used.
+        own: Whether it is a user's own picture, which is rotated as its EXIF data say and whose transparent
+            parts become white. Published sets are read as their papers did, without these steps.
 
     Raises:
-        UserError: it is no image that can be read.
+        UserError: The file is not an image that can be read.
     """
     picture = _picture(file, printable(name), mode, own)
     if side and square:
@@ -87,7 +90,8 @@ def _picture(file: Path | IO[bytes], name: str, mode: str, own: bool) -> Any:
     if isinstance(file, Path) and checked(file)[0] == 0:
         raise UserError(f"{name} cannot be read (it is empty){again}")
     try:
-        # Opened here: of a name, Pillow maps the file, and shears TIFFs that are to be turned by a quarter.
+        # The file is opened here because Pillow maps a file that it opens by name, and then distorts TIFFs
+        # that have to be rotated by 90 degrees.
         with _bytes_of(file) as raw, Image.open(raw) as image:
             return (pictures.upright(image) if own else pictures.eight_bits(image)).convert(mode)
     except UserError as error:
@@ -117,11 +121,11 @@ def _bilinear() -> Any:
 
 
 def _middle(picture: Any, side: int, name: str) -> Any:
-    """The shorter side resized, and the middle square."""
+    """Return the picture with its shorter side resized to `side`, cut to the central square."""
     width, height = picture.size
     scale = side / min(width, height)
     wide, high = max(side, round(width * scale)), max(side, round(height * scale))
     if wide * high > pictures.MOST_PIXELS:
-        raise UserError(f"{name} is {width} x {height} pixels, a strip and no picture: cut it")
+        raise UserError(f"{name} is {width} x {height} pixels, which is too long and narrow: crop it")
     left, top = (wide - side) // 2, (high - side) // 2
     return picture.resize((wide, high), _bilinear()).crop((left, top, left + side, top + side))

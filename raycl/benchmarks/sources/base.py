@@ -1,7 +1,7 @@
-"""What a data source is, and what the files of this folder share: finding, unpacking, downloading.
+"""This module defines what a data source is, and finds, unpacks and downloads files for all sources.
 
-A source is one file of this folder that defines SOURCES. It knows how published files are read into arrays,
-and nothing of tasks.
+A source is a module of this package that defines SOURCES. It reads published files into arrays and does not
+know about tasks.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from raycl.errors import UserError
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """What a source's `read` is given.
+    """The places from which a source's `read` function takes its files.
 
     Attributes:
-        given: the folder that the user named with --from, or None: fetch what may be fetched.
-        downloads: a folder for what is fetched; it outlives a process that is killed.
-        progress: tells whoever watches.
-        name: the source's, for messages.
+        given: The folder that the user named with --from, or None if the files may be downloaded.
+        downloads: A folder for downloaded files, which remains if the process is killed.
+        progress: A callback that receives the progress.
+        name: The name of the source, for messages.
     """
 
     given: Path | None
@@ -55,41 +55,52 @@ class SourceFiles:
 
     @property
     def place(self) -> str:
-        """Where the files come from, for messages."""
+        """A description of where the files come from, for messages."""
         return str(self.given) if self.given else "the download"
 
     def fetch(self, title: str, call: Callable[[Path], Any]) -> None:
-        """Let a library download into `downloads`; it checks its own checksums and skips what is whole.
+        """Let a library download files into `downloads`.
+
+        The library compares its own checksums and skips files that are complete.
+
+        Args:
+            title: The name of the data set, for messages.
+            call: A function that downloads into the folder that it is given.
 
         Raises:
-            UserError: it could not.
+            UserError: The download failed.
         """
         self.downloads.mkdir(parents=True, exist_ok=True)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it reports every mirror it tries
+            with contextlib.redirect_stdout(io.StringIO()):  # the library prints every mirror that it tries
                 call(self.downloads)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"{title} cannot be downloaded from here ({_reason(error)}); on a machine without a network: "
+                f"{title} cannot be downloaded ({_reason(error)}); on a machine without a network, run "
                 f"raycl data prepare {self.name} --from DIR"
             ) from None
 
     def find(self, *names: str, below: Sequence[str] = ("",)) -> list[Path] | None:
-        """All of `names`, each gzipped or not, in the first of the folders `below` that holds them all.
+        """Return the files called `names`, gzipped or not, from the first folder that contains all of them.
+
+        Args:
+            names: The names without the suffix .gz.
+            below: The folders to search, relative to the given folder or to `downloads`.
 
         Raises:
-            UserError: one is a link that leads nowhere, a pipe, or something else that is no file.
+            UserError: One of the files is a broken link, a pipe, or something else that is not a regular
+                file.
         """
         root = self.given or self.downloads
         for folder in (root / name for name in below):
-            found = [next(filter(_there, (folder / n, folder / f"{n}.gz")), None) for n in names]
+            found = [next(filter(_exists, (folder / n, folder / f"{n}.gz")), None) for n in names]
             files = [file for file in found if file is not None]
             if len(files) == len(names):
                 return files
         return None
 
 
-def _there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     return os.path.lexists(path) and bool(checked(path))
 
 
@@ -98,17 +109,18 @@ class Source:
     """A data set and how to get it.
 
     Attributes:
-        name: as in `raycl data prepare NAME`.
-        title: as people call it.
-        licence: and terms of use, in a line.
-        summary: one line for `raycl data list`.
-        size: bytes on disk once prepared, about.
-        download: bytes that `raycl data prepare NAME` fetches; 0 where it fetches nothing.
-        holds: what a folder given with --from must hold.
-        origin: the public place from which a user fetches what raycl does not, and under which terms.
-        embedded: it comes with an installed package and prepares itself when first used.
-        shares: sources that read the same download share this name; the download is then kept.
-        read: to the arrays; images are uint8 [n, channels, height, width], labels int64.
+        name: The name in `raycl data prepare NAME`.
+        title: The usual name of the data set.
+        licence: The licence and terms of use, in one line.
+        summary: The line that `raycl data list` prints.
+        size: The approximate number of bytes on disk when prepared.
+        read: A function that returns the arrays; images are uint8 [n, channels, height, width], labels int64.
+        download: The number of bytes that `raycl data prepare NAME` downloads; 0 if it downloads nothing.
+        holds: What a folder given with --from must contain.
+        origin: The public place and the terms under which a user gets files that raycl does not download.
+        embedded: Whether the source comes with an installed package and is prepared when it is first used.
+        shares: A name that is shared by sources which read the same download; the download is then not
+            deleted.
     """
 
     name: str
@@ -125,33 +137,36 @@ class Source:
 
     @property
     def folder(self) -> Folder:
-        """Where it is kept, prepared or not."""
+        """The folder of the source, prepared or not."""
         remedy = f"write it again with: raycl data prepare {self.name}{'' if self.fetched else ' --from DIR'}"
         return Folder(data_root() / self.name, self.title, remedy)
 
     @property
     def fetched(self) -> bool:
-        """Whether it can be prepared without a folder of the user's."""
+        """Whether the source can be prepared without a folder given by the user."""
         return self.embedded or self.download > 0
 
     @property
     def downloads(self) -> Path:
-        """Where its downloads are put."""
+        """The folder of the source's downloads."""
         return data_root() / "downloads" / (self.shares or self.name)
 
     def prepare(self, given: Path | None = None, progress: Progress = no_progress) -> Path:
-        """Put it into the data folder, from `given` or else from the network; does nothing if it is here.
+        """Write the source into the data folder, from `given` or else from the network.
+
+        A source that is already prepared is left as it is.
 
         Raises:
-            UserError: no network, nothing usable in `given`, no room, or terms that forbid fetching it.
+            UserError: There is no network, nothing usable in `given` or no free space, or the terms forbid
+                downloading the data.
         """
         if self.embedded and given is not None:
-            raise UserError(f"{self.title} comes with an installed package: prepare it without --from")
+            raise UserError(f"{self.title} comes with an installed package: run the command without --from")
         if given is not None and not given.is_dir():
-            raise UserError(f"--from {given}: there is no such folder")
+            raise UserError(f"--from {given}: the folder does not exist")
         folder = self.folder
         if given is None and not self.fetched and folder.problems():
-            raise UserError(f"{self.title} is not fetched by raycl\n{self.how()}")
+            raise UserError(f"{self.title} is not downloaded by raycl\n{self.how()}")
         reading = SourceFiles(given, self.downloads, progress, self.name)
         room = 2 * self.download if given is None else 0
         try:
@@ -160,23 +175,23 @@ class Source:
             raise UserError("\n".join(map(printable, str(error).split("\n")))) from None
         except (OSError, AssertionError):
             raise
-        except Exception as error:  # zip, tar, their decoders and many a parser raise what they like
+        except Exception as error:  # zip, tar, their decoders and many parsers raise errors of any type
             raise UserError(
-                f"{self.title}: a file in {printable(reading.place)} is damaged or none of the data set's "
-                f"({type(error).__name__}: {library_message(error)}): fetch it again"
+                f"{self.title}: a file in {printable(reading.place)} is damaged or does not belong to the "
+                f"data set ({type(error).__name__}: {library_message(error)}): fetch it again"
             ) from error
         if not self.shares:
             shutil.rmtree(self.downloads, ignore_errors=True)
         return folder.path
 
     def how(self) -> str:
-        """How to get it, indented lines."""
+        """Return indented lines that say how to get the data."""
         command = f"raycl data prepare {self.name}"
         from_dir = f"{command} --from DIR"
         lines = []
         if self.download:
             lines.append(f"{command.ljust(len(from_dir))} downloads {self.download / 1e6:,.0f} MB")
-        lines.append(f"{from_dir} reads a folder that holds {self.holds}")
+        lines.append(f"{from_dir} reads a folder that contains {self.holds}")
         if self.origin:
             lines.append(f"get it from {self.origin}")
         return "\n".join(f"       {line}" for line in lines)
@@ -188,24 +203,24 @@ def _reason(error: BaseException) -> str:
 
 
 def library_message(error: BaseException) -> str:
-    """What a library says of a file, on one line; numpy's advice to trust a pickle is not passed on."""
+    """Return a library's message about a file on one line, without NumPy's advice to trust a pickle."""
     if "allow_pickle" in str(error):
-        return "it holds Python objects"
+        return "it contains Python objects"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return printable(lines[0])[:100].rstrip(":")
 
 
-def not_there(title: str, reading: SourceFiles, wanted: str) -> UserError:
-    """The folder does not hold what it should."""
-    return UserError(f"{reading.place} does not hold {title}: {wanted} is wanted")
+def not_there(title: str, reading: SourceFiles, expected: str) -> UserError:
+    """Return an error saying that the folder or download does not contain the expected files."""
+    return UserError(f"{reading.place} does not contain {title}: expected {expected}")
 
 
 @contextlib.contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, gzipped or not.
+    """Yield the bytes of a file, gzipped or not.
 
     Raises:
-        UserError: it is truncated, no gzip file, or no file at all.
+        UserError: The file is truncated, is not a valid gzip file, or is not a regular file.
     """
     checked(file)
     try:
@@ -215,42 +230,47 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     with data:
         try:
             yield data  # type: ignore[misc]
-        except (gzip.BadGzipFile, EOFError, zlib.error):  # and no other: whoever reads may be writing too
+        # No other errors are caught, because those of the caller's block are raised here too.
+        except (gzip.BadGzipFile, EOFError, zlib.error):
             raise UserError(f"{file} is damaged: fetch it again") from None
 
 
 def unpack(file: Path, target: Path) -> None:
-    """Copy a file, unpacked if it is gzipped."""
+    """Copy a file, unpacking it if it is gzipped."""
     with opened(file) as data, open(target, "wb") as out:
         shutil.copyfileobj(data, out)
 
 
 class _Plain(pickle.Unpickler):
-    """A pickle of arrays, lists and texts; one that would call anything else is refused."""
+    """An unpickler of arrays, lists and strings, which rejects pickles that would call anything else."""
 
     allowed = ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")
 
     def find_class(self, module: str, name: str) -> Any:
         numpy = module.partition(".")[0] == "numpy" and name in self.allowed
         if not (numpy or (module, name) == ("_codecs", "encode")):
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it would call {module}.{name}")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def unpickled(data: IO[bytes], file: Path) -> dict[str, Any]:
-    """The dictionary that a pickle of plain arrays, lists and texts holds; `file` is for messages.
+    """Return the dictionary in a pickle of plain arrays, lists and strings.
+
+    Args:
+        data: The pickle.
+        file: The path of the pickle, for messages.
 
     Raises:
-        UserError: it is damaged, holds something else, or asks for code to be run.
+        UserError: The pickle is damaged, contains something else, or would execute code.
     """
     try:
         found = _Plain(data, encoding="latin1").load()
     except Exception as error:  # a damaged pickle may raise anything
         raise UserError(
-            f"{file} is no file of the data set ({library_message(error)}): fetch it again"
+            f"{file} is not a file of the data set ({library_message(error)}): fetch it again"
         ) from None
     if not isinstance(found, dict):
-        raise UserError(f"{file} holds no dictionary: fetch it again")
+        raise UserError(f"{file} does not contain a dictionary: fetch it again")
     return found
 
 
@@ -261,16 +281,18 @@ def two_files(
     counts: tuple[int, int],
     parse: Callable[[Path, str, Path], Arrays],
 ) -> Contents:
-    """Ten digits in one file for train and one for test, of a torchvision data set that lists their MD5s.
+    """Return ten classes of digits from one file for train and one for test.
 
     Args:
-        kind: the torchvision class; its `split_list` knows (address, name, MD5) by part.
-        files: names by part.
-        counts: images that the published parts have.
-        parse: (folder of unpacked files, part, file as given for messages) to arrays by name.
+        reading: The places of the files.
+        kind: The torchvision class, whose `split_list` contains (address, name, MD5) by part.
+        files: The names of the files by part.
+        counts: The numbers of images in the published parts.
+        parse: A function of (folder of unpacked files, part, original file for messages) that returns arrays
+            by name.
 
     Raises:
-        UserError: a file is missing or is none of the data set's.
+        UserError: A file is missing or does not belong to the data set.
     """
     title = kind.__name__
     found_files = reading.find(*files.values(), below=("", title.lower(), title))
@@ -293,10 +315,10 @@ def two_files(
 
 
 def digest(values: NDArray[Any]) -> str:
-    """SHA-256 of an array's bytes."""
+    """Return the SHA-256 of an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def relative(path: Path) -> str:
-    """A path for messages."""
+    """Return a path for messages."""
     return shown(path)

@@ -1,8 +1,8 @@
-"""CelebA (Liu et al. 2015): aligned faces at 32 x 32 pixels, and whether they smile.
+"""This module reads CelebA (Liu et al. 2015): aligned faces at 32 x 32 pixels, and whether they smile.
 
-The pictures are never fetched: the agreement is for non-commercial research, and forbids passing on any part.
-Which pictures there are, and whose, is said by an index in LEAF's format (F-CelebA), or else by the data
-set's own text files. Pictures are resized whole, 178 x 218 to 32 x 32.
+The pictures are never downloaded: the agreement is for non-commercial research and forbids passing on any
+part. An index lists the pictures and their people; it is either in LEAF's format (F-CelebA) or consists of
+the data set's own text files. Pictures are resized without cropping, from 178 x 218 to 32 x 32.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ _BELOW = ("", "celeba", "fceleba_index")
 
 
 class _Index(NamedTuple):
-    """Which pictures there are, [n] each."""
+    """The pictures to read; arrays and lists have one entry per picture, [n]."""
 
     files: list[str]
     labels: NDArray[np.int64]  # 1 for smiling
-    users: NDArray[np.int64]
+    users: NDArray[np.int64]  # indices in `names`
     parts: NDArray[np.int64]  # 0 for training, 1 for test
-    names: list[str]  # of the users
+    names: list[str]  # one per user
     kind: str
-    whole: bool  # as published
+    whole: bool  # whether the index is complete, as published
     place: Path
 
 
 def _read(reading: SourceFiles) -> Contents:
     index = _leaf(reading) or _texts(reading)
     if index is None:
-        wanted = f"an index, train/*.json and test/*.json in LEAF's format or {', '.join(TEXTS)},"
-        raise not_there("CelebA", reading, wanted)
+        expected = f"an index, train/*.json and test/*.json in LEAF's format or {', '.join(TEXTS)}"
+        raise not_there("CelebA", reading, expected)
     facts = {
         "class_names": ["not smiling", "smiling"],
         "kind": index.kind,
@@ -81,12 +81,15 @@ def _leaf(reading: SourceFiles) -> _Index | None:
 def _file_names(x: list[Any]) -> list[str]:
     for name in x:
         if not isinstance(name, str) or not re.fullmatch(r"\d+\.(jpg|png)", name):
-            raise ValueError(f"{str(name)[:40]} is no file name of CelebA")
+            raise ValueError(f"{str(name)[:40]} is not a file name of CelebA")
     return x
 
 
 def _texts(reading: SourceFiles) -> _Index | None:
-    """The data set's own index: users are its identities, its validation part counts as training."""
+    """Return the data set's own index, whose users are its identities, or None.
+
+    The official validation part is used for training.
+    """
     from torchvision.datasets import CelebA
 
     paths = reading.find(*TEXTS, below=_BELOW)
@@ -119,15 +122,15 @@ def _pictures(reading: SourceFiles, index: _Index) -> Blocks:
     root = reading.given or reading.downloads
     for folder in (root / name for name in _BELOW):
         if (folder / FOLDER).is_dir():
-            # Unpacked archives hold a folder of the archive's own name.
+            # An unpacked archive contains a folder with the name of the archive.
             inner = folder / FOLDER / FOLDER
             return _of_folder(inner if inner.is_dir() else folder / FOLDER, index)
         if os.path.lexists(folder / f"{FOLDER}.zip"):
             return _of_archive(folder / f"{FOLDER}.zip", index)
     raise UserError(
-        f"{index.place} lists {len(index.files):,} pictures of CelebA, which are not here: put {FOLDER}/ or "
-        f"{FOLDER}.zip (non-commercial research agreement, mmlab.ie.cuhk.edu.hk/projects/CelebA.html) into "
-        f"{reading.place}"
+        f"{index.place} lists {len(index.files):,} pictures of CelebA, which were not found: put {FOLDER}/ "
+        f"or {FOLDER}.zip (non-commercial research agreement, mmlab.ie.cuhk.edu.hk/projects/CelebA.html) "
+        f"into {reading.place}"
     )
 
 
@@ -140,7 +143,7 @@ def _of_folder(folder: Path, index: _Index) -> Blocks:
 def _of_archive(path: Path, index: _Index) -> Blocks:
     checked(path)
     try:
-        archive = zipfile.ZipFile(path)  # closed when the pictures have been read and nobody holds it
+        archive = zipfile.ZipFile(path)  # it is closed when no reader refers to it any more
     except (zipfile.BadZipFile, OSError) as error:
         raise UserError(f"{path} is damaged ({library_message(error)}): fetch it again") from None
     members = {PurePosixPath(name).name: name for name in archive.namelist()}
@@ -158,12 +161,12 @@ def _of_archive(path: Path, index: _Index) -> Blocks:
     return images_of(keys, (3, SIDE, SIDE), load)
 
 
-def _check(place: str, there: Sequence[str] | set[str] | dict[str, str], index: _Index) -> None:
-    lacking = [name for name in index.files if name not in there]
-    if lacking:
+def _check(place: str, present: Sequence[str] | set[str] | dict[str, str], index: _Index) -> None:
+    missing = [name for name in index.files if name not in present]
+    if missing:
         raise UserError(
-            f"{place} lacks {len(lacking):,} of the {len(index.files):,} pictures that {index.place} lists, "
-            f"{lacking[0]} among them"
+            f"{place} does not contain {len(missing):,} of the {len(index.files):,} pictures that "
+            f"{index.place} lists, such as {missing[0]}"
         )
 
 

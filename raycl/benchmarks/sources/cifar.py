@@ -1,4 +1,7 @@
-"""CIFAR-10 and CIFAR-100: the official pickles, with coarse labels; or an .npz of a part of them."""
+"""This module reads CIFAR-10 and CIFAR-100 from the official pickles, or from an .npz file of a part of them.
+
+The coarse labels of CIFAR-100 are read too.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,17 @@ from raycl.errors import UserError
 
 @dataclass(frozen=True)
 class _Kind:
-    """What differs between the two."""
+    """The differences between CIFAR-10 and CIFAR-100."""
 
     title: str
-    folder: str  # in which the pickles lie
+    folder: str  # the folder of the pickles
     train: tuple[str, ...]
     test: str
     meta: str
     labels: str  # key of the labels
     names: str  # key of their names, in `meta`
     classes: int
-    npz: str  # pattern of a file that holds a part of it
+    npz: str  # pattern of the name of a file with a part of the set
 
     @property
     def coarse(self) -> bool:
@@ -76,8 +79,7 @@ def _read(kind: _Kind, reading: SourceFiles) -> Contents:
     parts = sorted([*root.glob(kind.npz), *root.glob(f"*/{kind.npz}")])
     if parts:
         return _from_npz(kind, parts[0])
-    wanted = f"{kind.folder}/, {_dataset(kind).filename} or {kind.npz}"
-    raise not_there(kind.title, reading, wanted)
+    raise not_there(kind.title, reading, f"{kind.folder}/, {_dataset(kind).filename} or {kind.npz}")
 
 
 def _dataset(kind: _Kind) -> Any:
@@ -122,7 +124,9 @@ def _from_pickles(kind: _Kind, folder: Path) -> Contents:
         if kind.coarse:
             facts["coarse_names"] = list(meta["coarse_label_names"])
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{folder}: not the files of {kind.title} ({error!r}): fetch them again") from None
+        raise UserError(
+            f"{folder}: the files are not those of {kind.title} ({error!r}): fetch them again"
+        ) from None
     _check(kind, found, str(folder))
     return Contents(found, "" if whole else _counts(found, kind), facts)
 
@@ -157,7 +161,7 @@ def _from_npz(kind: _Kind, file: Path) -> Contents:
             facts = {"class_names": given["fine_names" if kind.coarse else "names"].tolist()}
             if kind.coarse:
                 facts["coarse_names"] = given["coarse_names"].tolist()
-    except Exception as error:  # np.load raises what zip, zlib and its own header parser raise
+    except Exception as error:  # np.load lets the errors of zip, zlib and its header parser pass
         raise UserError(
             f"{file} cannot be read as a part of {kind.title} ({library_message(error)})"
         ) from None

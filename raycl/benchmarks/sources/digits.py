@@ -1,4 +1,4 @@
-"""scikit-learn's digits: the data set that is always here."""
+"""This module reads scikit-learn's digits, the data set that is always available."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""EMNIST (Cohen et al. 2017): letters and digits of NIST SD 19 in three divisions, all from one archive.
+"""This module reads three divisions of EMNIST (Cohen et al. 2017), letters and digits of NIST SD 19.
 
-The idx files hold every image transposed; here they stand upright. A folder may hold one part of a division
-alone, in which case the other has no images.
+All divisions come from one archive. The idx files contain every image transposed; the arrays contain them
+upright. A folder may contain only one part of a division; the other part then has no images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from raycl.benchmarks.prepared import Arrays, Contents
 from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, not_there, opened
 from raycl.errors import UserError
 
-PUBLISHED = {  # images of the training and of the test part
+PUBLISHED = {  # numbers of images in the training and in the test part
     "balanced": (112_800, 18_800),
     "byclass": (697_932, 116_323),
     "mnist": (60_000, 10_000),
@@ -50,7 +50,7 @@ def _read(division: str, reading: SourceFiles) -> Contents:
             if _unpacked(reading, stem, raw):
                 found |= _parse(division, part, Path(name), reading)
     if not found:
-        raise not_there(_title(division), reading, f"emnist-{division}-train-{_FILES[0]}(.gz) and companions")
+        raise not_there(_title(division), reading, f"emnist-{division}-train-{_FILES[0]}(.gz) and its labels")
     for part in _PARTS:
         found.setdefault(f"{part}_images", np.empty((0, 1, 28, 28), np.uint8))
         found.setdefault(f"{part}_labels", np.empty(0, np.int64))
@@ -65,7 +65,11 @@ def _title(division: str) -> str:
 
 
 def _unpacked(reading: SourceFiles, stem: str, target: Path) -> bool:
-    """Put both files of a part into `target`, from plain or gzipped files or from the archive."""
+    """Copy both files of a part into `target`, from plain or gzipped files or from the archive.
+
+    Returns:
+        Whether both files were found.
+    """
     for kind in _FILES:
         with _member(reading, f"{stem}-{kind}") as data:
             if data is None:

@@ -1,8 +1,4 @@
-"""FEMNIST (Caldas et al. 2018, LEAF): the characters of NIST SD 19 by who wrote them, as LEAF's JSON files.
-
-`LeafIndex` reads LEAF's format for every data set that comes in it. In LEAF's *iid* sampling, which made
-CAT's files, a "user" is a random sample of the pooled writers, and not a person.
-"""
+"""This module reads FEMNIST (Caldas et al. 2018, LEAF), characters of NIST SD 19, from LEAF's JSON files."""
 
 from __future__ import annotations
 
@@ -26,13 +22,14 @@ WRITERS, IMAGES = 3_550, 805_263  # of all of LEAF's FEMNIST
 
 @dataclass(frozen=True)
 class LeafData:
-    """The samples of an index, user by user; [n] but for `inputs` and `names`.
+    """The samples of an index, user by user; arrays are [n].
 
     Attributes:
-        inputs: what was made of each user's x, in the order of the samples.
-        users: index into `names`.
+        inputs: What `convert` returned for each user's x, in the order of the samples.
+        labels: The labels.
+        users: Indices in `names`.
         parts: 0 for training, 1 for test.
-        names: of the users, in the order in which the files name them.
+        names: The names of the users, in the order of the files.
     """
 
     inputs: list[Any]
@@ -47,14 +44,14 @@ class LeafIndex:
     """A folder in LEAF's format: train/ and test/ with JSON files, gzipped or not.
 
     Attributes:
-        files: of the training and of the test part, in the order of the numbers in their names.
+        files: The files of the training and of the test part, ordered by the numbers in their names.
     """
 
     files: tuple[tuple[Path, ...], tuple[Path, ...]]
 
     @classmethod
     def find(cls, reading: SourceFiles, below: Sequence[str]) -> LeafIndex | None:
-        """The first of the folders `below` that has files of both parts, or None."""
+        """Return the first of the folders `below` that has files of both parts, or None."""
         root = reading.given or reading.downloads
         for folder in (root / name for name in below):
             train, test = (_json_files(folder / part) for part in ("train", "test"))
@@ -69,17 +66,19 @@ class LeafIndex:
 
     @property
     def pseudo_users(self) -> bool:
-        """Whether users are random samples of people: LEAF writes its way of sampling into the names."""
+        """Whether users are random samples of people; LEAF writes its sampling method into the file names."""
         return any("_iid_" in file.name for files in self.files for file in files)
 
     def read(self, convert: Callable[[list[Any]], Any], classes: int) -> LeafData:
-        """All samples.
+        """Return all samples.
 
         Args:
-            convert: one user's x; raises ValueError or TypeError for what is not of the data set.
+            convert: A function of one user's x; it raises ValueError or TypeError if x does not belong to the
+                data set.
+            classes: The number of classes.
 
         Raises:
-            UserError: a file that is not in the format.
+            UserError: A file is not in the format.
         """
         numbers: dict[str, int] = {}
         inputs: list[Any] = []
@@ -110,12 +109,12 @@ def _samples(
             x, y = found["user_data"][user]["x"], np.asarray(found["user_data"][user]["y"])
             labels = y.astype(np.int64)
             if labels.shape != (len(x),) or not len(x) or (labels != y).any():
-                raise ValueError(f"user {user} has not one whole label for each of {len(x)} samples")
+                raise ValueError(f"user {user} should have one integer label for each of {len(x)} samples")
             if labels.min() < 0 or labels.max() >= classes:
                 raise ValueError(f"user {user} has a label outside 0..{classes - 1}")
             yield str(user), convert(x), labels
     except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{file} is not in the wanted LEAF format ({error}): fetch it again") from None
+        raise UserError(f"{file} is not in the expected LEAF format ({error}): fetch it again") from None
 
 
 def _read(reading: SourceFiles) -> Contents:
@@ -140,11 +139,11 @@ def _read(reading: SourceFiles) -> Contents:
 
 
 def _ink(x: list[Any]) -> NDArray[np.uint8]:
-    """A user's images with bright ink on black, as MNIST has it; in the files the paper is 1."""
+    """Return a user's images with bright ink on black, as in MNIST; in the files the paper is 1."""
     values = np.asarray(x, np.float64)
     if values.ndim != 2 or values.shape[1] != 28 * 28:
         raise ValueError(f"its images have shape {values.shape[1:]} instead of (784,)")
-    if not (values.min() >= 0 and values.max() <= 1):  # refuses NaN too
+    if not (values.min() >= 0 and values.max() <= 1):  # the negation also rejects NaN
         raise ValueError("its pixels are not in [0, 1]")
     return (255 - np.rint(values * 255)).astype(np.uint8).reshape(-1, 1, 28, 28)
 

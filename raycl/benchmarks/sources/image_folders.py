@@ -1,4 +1,4 @@
-"""Sets of large pictures, a folder for each class: ImageNet, and the five others of ImageNet-to-Sketch."""
+"""This module reads large pictures in one folder per class: ImageNet and the five of ImageNet-to-Sketch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 
 
 class Listing(NamedTuple):
-    """Image files, class after class, by name within a class.
+    """Image files, ordered by class and by name within a class.
 
     Attributes:
-        classes: names of the class folders, sorted.
-        files: [n].
-        labels: int64 [n], places in `classes`.
-        left: other files in the class folders and files beside them, which are no part of it.
+        classes: The names of the class folders, sorted.
+        files: The paths of the images, [n].
+        labels: int64 [n], indices in `classes`.
+        left: The paths of other files in and next to the class folders, which are not used.
     """
 
     classes: list[str]
@@ -36,10 +36,11 @@ class Listing(NamedTuple):
 
 
 def listed(root: Path) -> Listing:
-    """The images in the class folders of `root`, at any depth of these; hidden and other files are left out.
+    """Return the images in the class folders of `root`, at any depth, without hidden and other files.
 
     Raises:
-        UserError: a class folder without an image, none at all, or an image that is no file that can be read.
+        UserError: A class folder has no image, there are no class folders, or an image is not a file that can
+            be read.
     """
     classes, left = folders_in(root)
     files: list[Path] = []
@@ -47,16 +48,16 @@ def listed(root: Path) -> Listing:
     for name in classes:
         found = below(os.path.join(root, name), SUFFIXES, left)
         if not found:
-            raise UserError(f"{shown(root / name)} holds no image ({' '.join(SUFFIXES)})")
+            raise UserError(f"{shown(root / name)} does not contain an image ({' '.join(SUFFIXES)})")
         files += map(Path, found)
         counts.append(len(found))
     if not files:
-        raise UserError(f"{shown(root)} holds no folders of images, one for each class")
+        raise UserError(f"{shown(root)} does not contain folders of images, one for each class")
     return Listing(classes, files, np.repeat(np.arange(len(classes)), counts).astype(np.int64), left)
 
 
 def folders_in(root: Path) -> tuple[list[str], list[str]]:
-    """Names of the folders in `root`, sorted, and paths of its files; what is hidden is left out."""
+    """Return the sorted names of the folders in `root` and the paths of its files, without hidden ones."""
     folders, files = [], []
     with os.scandir(root) as entries:
         for entry in entries:
@@ -70,14 +71,15 @@ def folders_in(root: Path) -> tuple[list[str], list[str]]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """One of the sets.
+    """One of the sets of pictures.
 
     Attributes:
-        title: as the papers call it.
-        folders: where it may lie below the folder given with --from.
-        held: name of the part that is not trained on.
-        counts: of classes, training images and held images, as published.
-        crop: pictures are cut to their objects already, so they are squashed and not cut again.
+        title: The name in the papers.
+        folders: Where the set may be below the folder given with --from.
+        held: The name of the part that is not used for training.
+        counts: The published numbers of classes, training images and held-out images.
+        crop: Whether the pictures are already cut to their objects, so that they are squashed and not cut
+            again.
     """
 
     title: str
@@ -93,12 +95,12 @@ class _Kind:
         return "shorter side to 256 by PIL, bilinear and antialiased; the middle 256 x 256"
 
     def read(self, reading: SourceFiles) -> Contents:
-        """Training and held images, uint8 [n, 3, side, side]; labels in the order of the folders' names."""
+        """Return training and held-out images, uint8 [n, 3, side, side], and labels by folder name."""
         root = self._root(reading)
         train, held = listed(root / "train"), listed(root / self.held)
         if train.classes != held.classes:
-            odd = sorted(set(train.classes) ^ set(held.classes))[0]
-            raise UserError(f"{root}: class {odd} is in only one of train/ and {self.held}/")
+            unpaired = sorted(set(train.classes) ^ set(held.classes))[0]
+            raise UserError(f"{root}: class {unpaired} is in only one of train/ and {self.held}/")
         side = 224 if self.crop else 256
         counts = (len(train.classes), len(train.files), len(held.files))
         facts = {
@@ -131,14 +133,17 @@ class _Kind:
 
 
 def _class_names(root: Path, folders: list[str]) -> list[str]:
-    """What ImageNet's folders mean, where a list lies beside them (`n01440764 tench, Tinca tinca`)."""
+    """Return the meanings of ImageNet's folders if there is a list of them near the folders.
+
+    A line of the list has the form `n01440764 tench, Tinca tinca`.
+    """
     for place in (root, root.parent, *root.parents[1:3]):
         for name in ("LOC_synset_mapping.txt", "words.txt"):
             if (place / name).is_file():
                 with opened(place / name) as data:
                     lines = data.read().decode("utf-8", "replace").splitlines()
-                told = {row[0]: row[1] for line in lines if len(row := line.split(None, 1)) == 2}
-                return [told.get(folder, folder).partition(",")[0] for folder in folders]
+                meanings = {row[0]: row[1] for line in lines if len(row := line.split(None, 1)) == 2}
+                return [meanings.get(folder, folder).partition(",")[0] for folder in folders]
     return folders
 
 

@@ -1,4 +1,4 @@
-"""ImageNet at 32 x 32 (Chrabaszcz et al. 2017): ten pickled batches to train on, and one of validation."""
+"""This module reads ImageNet at 32 x 32 (Chrabaszcz et al. 2017) from ten training and one val batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _read(reading: SourceFiles) -> Contents:
     train = [file for i in range(1, 11) for file in reading.find(f"train_data_batch_{i}", below=below) or ()]
     val = reading.find("val_data", below=below)
     if not train or val is None:
-        raise not_there("ImageNet at 32 x 32", reading, "train_data_batch_1 .. 10 and val_data, unzipped,")
+        raise not_there("ImageNet at 32 x 32", reading, "train_data_batch_1 .. 10 and val_data, unzipped")
     train_images, train_labels = _joined(train, reading, "train")
     val_images, val_labels = _joined(val, reading, "val")
     facts: dict[str, object] = {
@@ -45,7 +45,7 @@ def _read(reading: SourceFiles) -> Contents:
 
 
 def _joined(files: Sequence[Path], reading: SourceFiles, part: str) -> tuple[Blocks, NDArray[np.int64]]:
-    """Images and labels of the batches; the images are read when they are wanted, one batch at a time."""
+    """Return images and labels of the batches; images are read when needed, one batch at a time."""
     labels = []
     for done, file in enumerate(files):
         reading.progress(f"{part}_labels", done, len(files))
@@ -66,17 +66,17 @@ def _joined(files: Sequence[Path], reading: SourceFiles, part: str) -> tuple[Blo
 
 
 def _batch(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images [n, 3, 32, 32] and labels 0 .. 999 [n]."""
+    """Return images [n, 3, 32, 32] and labels 0 .. 999 [n]."""
     with opened(file) as data:
         found = unpickled(data, file)
     try:
         pixels, labels = np.asarray(found["data"]), np.asarray(found["labels"], np.int64) - 1
         good = pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3 * 32 * 32) and len(labels) > 0
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{file} is no batch of ImageNet at 32 x 32 ({error!r}): fetch it again") from None
+        raise UserError(f"{file} is not a batch of ImageNet at 32 x 32 ({error!r}): fetch it again") from None
     if not good or labels.min() < 0 or labels.max() >= CLASSES:
         raise UserError(
-            f"{file} is no batch of ImageNet at 32 x 32: wanted are bytes [n, 3072] and labels 1..1000"
+            f"{file} is not a batch of ImageNet at 32 x 32: expected bytes [n, 3072], labels 1..1000"
         )
     return pixels.reshape(-1, 3, 32, 32), labels
 
@@ -84,10 +84,10 @@ def _batch(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def _names(file: Path) -> list[str]:
     with opened(file) as data:
         rows = [line.split() for line in data.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    told = {int(row[1]): row[2].replace("_", " ") for row in rows if len(row) == 3 and row[1].isdigit()}
-    if sorted(told) != list(range(1, CLASSES + 1)):
-        raise UserError(f"{file}: wanted are 1000 lines of: wnid, label 1..1000, name")
-    return [told[label] for label in range(1, CLASSES + 1)]
+    names = {int(row[1]): row[2].replace("_", " ") for row in rows if len(row) == 3 and row[1].isdigit()}
+    if sorted(names) != list(range(1, CLASSES + 1)):
+        raise UserError(f"{file}: expected 1000 lines of the form: wnid, label 1..1000, name")
+    return [names[label] for label in range(1, CLASSES + 1)]
 
 
 SOURCES = (
@@ -98,7 +98,7 @@ SOURCES = (
         summary="1,281,167 + 50,000 pictures of 1,000 classes, downsampled to 32 x 32 pixels",
         size=4_100_000_000,
         read=_read,
-        holds=f"train_data_batch_1 .. train_data_batch_10 and val_data, and {_NAMES} for names of classes",
+        holds=f"train_data_batch_1 .. train_data_batch_10 and val_data, and {_NAMES} for the class names",
         origin="image-net.org/download-images (Imagenet32_train.zip and Imagenet32_val.zip, for registered "
         "users), under ImageNet's terms of access: non-commercial research and education only",
     ),

@@ -1,4 +1,4 @@
-"""MNIST and FashionMNIST: four idx files each, read by torchvision."""
+"""This module reads MNIST and FashionMNIST, four idx files each, with torchvision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MNIST = {  # SHA-256 of the published arrays' bytes
     "test_images": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
     "test_labels": "2fd8de6bdb8d11780b4b96dc57847bcfe6953f7c32aa48bfcd8237c3b7847243",
 }
-_FASHION = {  # git blob ids of the published idx files, header and all
+_FASHION = {  # git blob ids of the published idx files, including their headers
     "train_images": "ff2f5a96367a3c1656f09c93649f07143ff8b11e",
     "test_images": "37bac79bc6f002d965f363e0b20514904504a4d9",
 }
@@ -64,7 +64,7 @@ def _counts(found: Arrays, title: str) -> str:
 
 
 def _blob(images: NDArray[Any]) -> str:
-    """The git blob id of an idx file that holds these images."""
+    """Return the git blob id of an idx file that contains these images."""
     header = b"\0\0\x08\x03" + b"".join(int(n).to_bytes(4, "big") for n in (len(images), *images.shape[2:]))
     content = header + images.tobytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
@@ -79,8 +79,8 @@ def _read(reading: SourceFiles, kind: str, below: tuple[str, ...]) -> Arrays:
         return _parse(dataset, reading.downloads, reading.place, kind)
     files = reading.find(*FILES, below=below)
     if files is None:
-        raise not_there(kind, reading, f"{FILES[0]}(.gz) and its three companions")
-    reading.downloads.mkdir(parents=True, exist_ok=True)  # on the disk that has room for data
+        raise not_there(kind, reading, f"{FILES[0]}(.gz) and the three other idx files")
+    reading.downloads.mkdir(parents=True, exist_ok=True)  # the disk of the data folder has enough space
     with tempfile.TemporaryDirectory(dir=reading.downloads) as name:
         raw = Path(name) / kind / "raw"
         raw.mkdir(parents=True)

@@ -1,6 +1,7 @@
-"""Omniglot: 50 alphabets, each character drawn by 20 people (Lake, Salakhutdinov and Tenenbaum 2015).
+"""This module reads Omniglot: 50 alphabets, each character drawn by 20 people (Lake et al. 2015).
 
-The published set is two zip files; the two small ones are parts of the first, and overlap.
+The paper is by Lake, Salakhutdinov and Tenenbaum. The published set is two zip files; the two small ones are
+parts of the first, and overlap.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ ZIPS = (
     "images_background_small1.zip",
     "images_background_small2.zip",
 )
-CHARACTERS = 964 + 659  # of the background and of the evaluation set
+CHARACTERS = 964 + 659  # in the background and in the evaluation set
 SIDE, SMALL_SIDE = 105, 28
 _BELOW = ("", "omniglot-py", "omniglot_small")
 _PLACE = re.compile(r"[^/]+/([^/]+)/(character\d+)/\d+_(\d+)\.png")  # alphabet, character, drawer
 
 
 class _Drawing(NamedTuple):
-    """One PNG file, and the place that it has in the archive."""
+    """One PNG file and its place in the archive."""
 
     alphabet: str
     character: str
-    drawer: int  # from 1
+    drawer: int  # counted from 1
     name: str
     data: bytes
 
@@ -104,20 +105,22 @@ def _drawings(file: Path) -> list[_Drawing]:
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise UserError(f"{file} is damaged ({library_message(error)}): fetch it again") from None
     if not made:
-        raise UserError(f"{file} holds no drawings such as Greek/character01/0394_01.png: fetch it again")
+        raise UserError(
+            f"{file} does not contain drawings such as Greek/character01/0394_01.png: fetch it again"
+        )
     return made
 
 
 def _ink(drawing: _Drawing, side: int) -> NDArray[np.uint8]:
-    """The drawing with bright ink on black, as MNIST has it; the files have it the other way round."""
+    """Return the drawing with bright ink on black, as in MNIST; in the files the ink is dark."""
     paper = decoded(io.BytesIO(drawing.data), drawing.name, mode="L", side=side)
     if not side and paper.shape != (1, SIDE, SIDE):
-        raise UserError(f"{drawing.name} is not of {SIDE} x {SIDE} pixels: fetch it again")
+        raise UserError(f"{drawing.name} does not have {SIDE} x {SIDE} pixels: fetch it again")
     return np.asarray(255 - paper, np.uint8)
 
 
 def _subset(zips: list[Path], alphabets: int, characters: int) -> str:
-    """Why this is not the published pair of files, which torchvision's checksums tell."""
+    """Return why the files are not the published pair, compared by torchvision's checksums, or ""."""
     from torchvision.datasets import Omniglot
 
     published = {f"{name}.zip": md5 for name, md5 in Omniglot.zips_md5.items()}

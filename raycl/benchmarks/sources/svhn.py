@@ -1,4 +1,4 @@
-"""SVHN (Netzer et al. 2011), house numbers cropped to a digit: two MATLAB files, read by torchvision."""
+"""This module reads SVHN (Netzer et al. 2011), digits of house numbers, from MATLAB files by torchvision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _parse(root: Path, part: str, file: Path) -> Arrays:
     from torchvision.datasets import SVHN
 
     class AnySVHN(SVHN):  # type: ignore[misc]
-        """A part of the data in SVHN's format can be read too; its checksum is compared elsewhere."""
+        """A reader that also accepts a part of SVHN; the checksum is compared elsewhere."""
 
         def _check_integrity(self) -> bool:
             return True

@@ -1,4 +1,4 @@
-"""Tiny ImageNet: 200 classes of ImageNet at 64 x 64, as the archive, unpacked, or as folders of classes."""
+"""This module reads Tiny ImageNet, 200 classes of ImageNet at 64 x 64, from an archive or from folders."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from raycl.benchmarks.sources._decoding import decoded, images_of
 from raycl.benchmarks.sources.base import Source, SourceFiles, library_message, not_there
 from raycl.errors import UserError
 
-CLASSES, TRAIN, VAL = 200, 500, 50  # as published; images a class
+CLASSES, TRAIN, VAL = 200, 500, 50  # as published; TRAIN and VAL are images per class
 _TOP = ("train", "val", "wnids.txt", "words.txt")
 _ARCHIVES = ("*tiny*imagenet*.zip", "*tiny*imagenet*.tar", "*tiny*imagenet*.tar.gz")
 
 
 @dataclass(frozen=True)
 class _Tree:
-    """The files of the set, wherever they lie.
+    """The files of the set, in an archive or in folders.
 
     Attributes:
-        place: the folder or archive.
-        files: path below the top folder -> what `read` takes; changes when the file does.
-        read: the bytes of one.
+        place: The folder or archive.
+        files: What `read` accepts, by path below the top folder; it changes if the file does.
+        read: A function that returns the bytes of one file.
     """
 
     place: Path
@@ -40,7 +40,7 @@ class _Tree:
     read: Callable[[Any], bytes]
 
     def lines(self, name: str) -> list[str]:
-        """Lines of a text file, none if it is not there."""
+        """Return the lines of a text file, or [] if it does not exist."""
         if name not in self.files:
             return []
         return [line.strip() for line in self.read(self.files[name]).decode("utf-8", "replace").splitlines()]
@@ -59,7 +59,7 @@ def _read(reading: SourceFiles) -> Contents:
         reason = (
             f"class {unknown[0]} is not in wnids.txt" if unknown else f"{len(wnids)} classes, not {CLASSES}"
         )
-        raise UserError(f"{tree.place} does not hold Tiny ImageNet: {reason}")
+        raise UserError(f"{tree.place} does not contain Tiny ImageNet: {reason}")
     place = {wnid: label for label, wnid in enumerate(wnids)}
     arrays: dict[str, NDArray[Any] | Blocks] = {}
     for part, pairs in (("train", train), ("val", val)):
@@ -79,7 +79,7 @@ def _read(reading: SourceFiles) -> Contents:
 
 
 def _missing(arrays: dict[str, Any], classes: int) -> list[str]:
-    """What the published counts say is not there."""
+    """Return what is missing according to the published counts."""
     counts = [np.bincount(arrays[f"{part}_labels"], minlength=classes) for part in ("train", "val")]
     if classes == CLASSES and (counts[0] == TRAIN).all() and (counts[1] == VAL).all():
         return []
@@ -108,7 +108,10 @@ def _unpacked(folder: Path) -> _Tree:
 
 
 def _packed(file: Path) -> _Tree:
-    """The archive's members, read at once: 240 MB for the whole set, and a .tar.gz knows no other way."""
+    """Read all members of the archive at once.
+
+    They take 240 MB for the whole set, and a .tar.gz file cannot be read in another way.
+    """
     checked(file)
     try:
         held = dict(_members(file))
@@ -132,15 +135,15 @@ def _members(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _below_top(name: str) -> str:
-    """A member's path from train/, val/, wnids.txt or words.txt on; "" for others."""
+    """Return a member's path from train/, val/, wnids.txt or words.txt on, or "" for other members."""
     parts = PurePosixPath(name).parts
     starts = [i for i, part in enumerate(parts[:3]) if part in _TOP]
     return "/".join(parts[starts[0] :]) if starts and not parts[-1].startswith(".") else ""
 
 
 def _labelled(tree: _Tree) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(class, path) of each training and each validation image, in any of the layouts."""
-    told = dict(line.split("\t")[:2] for line in tree.lines("val/val_annotations.txt") if line)
+    """Return (class, path) of each training and each validation image, in any of the layouts."""
+    classes = dict(line.split("\t")[:2] for line in tree.lines("val/val_annotations.txt") if line)
     train, val = [], []
     for name in tree.files:
         part, *inner = name.split("/")
@@ -150,17 +153,19 @@ def _labelled(tree: _Tree) -> tuple[list[tuple[str, str]], list[tuple[str, str]]
             train.append((inner[0], name))
         elif inner[0] != "images":
             val.append((inner[0], name))
-        elif inner[-1] in told:
-            val.append((told[inner[-1]], name))
+        elif inner[-1] in classes:
+            val.append((classes[inner[-1]], name))
         else:
-            raise UserError(f"{tree.place}: val/val_annotations.txt does not tell the class of {inner[-1]}")
+            raise UserError(f"{tree.place}: val/val_annotations.txt does not name the class of {inner[-1]}")
     if not train or not val:
-        raise UserError(f"{tree.place} holds {len(train)} training and {len(val)} validation images")
+        raise UserError(
+            f"{tree.place} contains {len(train)} training and {len(val)} validation images: both are needed"
+        )
     return train, val
 
 
 def _number(name: str) -> int:
-    """The last number in a file's name, by which files are ordered whatever the layout."""
+    """Return the last number in a file's name, which orders the files in the same way in every layout."""
     found = re.findall(r"\d+", PurePosixPath(name).stem)
     return int(found[-1]) if found else 0
 
@@ -181,7 +186,7 @@ SOURCES = (
         summary="100,000 + 10,000 pictures of 200 classes of ImageNet, 64 x 64 pixels",
         size=1_690_000_000,
         read=_read,
-        holds="tiny-imagenet-200.zip, or that unpacked",
+        holds="tiny-imagenet-200.zip, or its unpacked folders",
         origin="http://cs231n.stanford.edu/tiny-imagenet-200.zip (237 MB), under ImageNet's terms of access: "
         "non-commercial research and education only",
     ),

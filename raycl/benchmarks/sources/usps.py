@@ -1,4 +1,4 @@
-"""USPS (Hull 1994), digits from envelopes: two files in LIBSVM's format, read by torchvision."""
+"""This module reads USPS (Hull 1994), digits from envelopes, from files in LIBSVM's format by torchvision."""
 
 from __future__ import annotations
 
