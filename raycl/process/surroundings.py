@@ -148,7 +148,7 @@ def generators() -> tuple[Any, ...]:
     """Return the state of the global generators of Python, NumPy and torch."""
     import torch
 
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the global one is meant
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - it is meant
 
 
 def put_generators(state: tuple[Any, ...]) -> None:
@@ -169,7 +169,7 @@ def threads() -> frozenset[int | None]:
 
 
 def threads_left(before: frozenset[int | None], grace: float = GRACE) -> list[Left]:
-    """Return the threads started since `before` that still run, or will run, code that is not a library's.
+    """Return threads started since `before` that still run, or will run, code that is not a library's.
 
     Threads of a pool that waits for work, and those of libraries, are harmless and not reported.
 

@@ -1,8 +1,8 @@
 """Loading of the Python files that users write: studies, and the modules in the same folder.
 
 A file is loaded under a module name that is derived from its folder (`folders`), and within it
-``import helper`` and ``from .helper import ...`` find ``helper.py`` in the same folder (`finder`). The keys of
-runs include a digest of its code (`digest`). An exception that it raises is reported as one line with file
+``import helper`` and ``from .helper import ...`` find ``helper.py`` in the same folder (`finder`). The keys
+of runs include a digest of its code (`digest`). An exception that it raises is reported as one line with file
 and line number (`blame`).
 """
 

@@ -59,7 +59,7 @@ def forget(name: str) -> None:
 
 
 def _values(module: ModuleType) -> dict[str, tuple[Any, str]]:
-    """Return each name of a module with its value, and the repr of a list, dictionary or set of plain values."""
+    """Return each name of a module with its value, and the repr of a container of plain values."""
     return {
         name: (value, repr(value) if _is_plain_container(value) else "")
         for name, value in vars(module).items()

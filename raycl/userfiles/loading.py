@@ -51,7 +51,7 @@ def load(folder: Path, name: str) -> ModuleType:
 
 
 def find(name: str) -> ModuleType:
-    """Return the module ``name`` of a string ``"name:Class"``, from the study's folder or else from `sys.path`.
+    """Return the module that a string ``"name:Class"`` names, from the study's folder or from `sys.path`.
 
     A user's file on `sys.path` is loaded like one in the study's folder, unless this process has already
     imported it by itself and the file has not changed since.
