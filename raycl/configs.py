@@ -264,7 +264,7 @@ def _is_apart(hint: Any) -> bool:
 
 
 def _is_machinery(name: str, value: Any) -> bool:
-    """Return whether an attribute is no setting by its form: function, property, class, CONSTANT, _private."""
+    """Return whether a class attribute cannot be a setting: function, class, CONSTANT or _private."""
     return name.startswith("_") or name.isupper() or callable(value) or hasattr(value, "__get__")
 
 
