@@ -218,7 +218,7 @@ class TestBadInput:
             ({"network": "mlp(hiden=3)"}, ["unknown field 'hiden'", "'hidden'"]),
             ({"network": "mlp(hidden='a')"}, ["hidden = 'a'", "whole number"]),
             ({"network": "mlp(hidden=0)"}, ["hidden = 0", "at least 1"]),
-            ({"network": "mlp(hidden=)"}, ["does not read as a name"]),
+            ({"network": "mlp(hidden=)"}, ["should be a name such as"]),
             ({"methods": {"hat": {"method.smx": 1}}}, ["unknown field 'smx'", "'smax'"]),
             ({"methods": {"hat": {"smax": 1}}}, ["unknown key 'smax'", "method.smax"]),
             ({"methods": {"hat": {"method.smax": "high"}}},
