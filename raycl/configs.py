@@ -226,7 +226,7 @@ def _below(kind: type, base: type) -> tuple[type, ...]:
 
 
 def _evaluated(hint: Any, part: type) -> Any:
-    """Evaluate an annotation of a class; return None if that fails, since other checks report such errors."""
+    """Evaluate an annotation of a class; return None if that fails, as its names may be unknown here."""
     if not isinstance(hint, str):
         return hint
     module = inspect.getmodule(part)

@@ -105,10 +105,10 @@ def check_code(spec: RunSpec | MaskSpec) -> None:
     Raises:
         UserError: If one of the user's files has changed since the key was made.
     """
-    texts = {"network": spec.network, "benchmark": spec.benchmark}
+    names = {"network": spec.network, "benchmark": spec.benchmark}
     if isinstance(spec, RunSpec) and spec.kind == "sequence":
-        texts["method"] = spec.method
-    registry.check_code(spec.code, spec.home, texts)
+        names["method"] = spec.method
+    registry.check_code(spec.code, spec.home, names)
 
 
 def make_benchmark(spec: RunSpec) -> Benchmark:

@@ -107,12 +107,12 @@ def run_sequence(
     """
     evaluate = evaluate or default_evaluate(len(benchmark.tasks))
     reports = list(done)
-    standing = _Answers(method, benchmark, fit)
-    standing.note(report.task for report in done)
+    known_answers = _Answers(method, benchmark, fit)
+    known_answers.note(report.task for report in done)
     for task in benchmark.tasks[len(done) :] if part is None else [benchmark.tasks[part]]:
         spent = _learn(method, task, fit)
-        wanted = _wanted(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
-        report = _reported(standing, task.index, spent, wanted, reports)
+        wanted = _to_measure(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
+        report = _reported(known_answers, task.index, spent, wanted, reports)
         reports.append(report)
         if keep is not None and part is None and task.index + 1 < len(benchmark.tasks):
             keep(method, reports)
@@ -138,22 +138,22 @@ def _learn(method: Method, task: Task, fit: Fit) -> _Spent:
 
 
 def _reported(
-    standing: _Answers, task: int, spent: _Spent, wanted: Sequence[int], past: Sequence[TaskReport]
+    known_answers: _Answers, task: int, spent: _Spent, wanted: Sequence[int], past: Sequence[TaskReport]
 ) -> TaskReport:
     """Measure the method, which has just learnt `task`, and return its report.
 
     Args:
-        standing: Logits that should not change.
+        known_answers: Logits that should not change, and the method itself.
         task: Index of the task just learnt.
         spent: Cost of learning the task.
         wanted: Indices of the tasks to measure.
         past: Reports of the earlier tasks.
     """
-    method, benchmark, fit = standing.method, standing.benchmark, standing.fit
+    method, benchmark, fit = known_answers.method, known_answers.benchmark, known_answers.fit
     started = fit.clock()
-    moved = standing.moved(index for index in wanted if index != task)
+    moved = known_answers.moved(index for index in wanted if index != task)
     rows = _rows(method, benchmark, fit, wanted, past, moved)
-    standing.note([task, *moved])
+    known_answers.note([task, *moved])
     diagnostics = answers.diagnostics(method, "diagnostics", method.diagnostics(task))
     diagnostics |= {"answers_moved": moved} if moved else {}
     if task + 1 == len(benchmark.tasks):
@@ -202,7 +202,7 @@ def join_reports(parts: Sequence[TaskReport], evaluate: Evaluate | None = None) 
     return whole
 
 
-def _wanted(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]:
+def _to_measure(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]:
     """Return the indices of the tasks whose accuracies are measured after task `t`."""
     last = t + 1 == tasks
     if method.joint and not last:
