@@ -88,7 +88,7 @@ def _default_of(field: dataclasses.Field[Any], place: str) -> Any:
         raise UserError(f"{place} has init=False, so that no study can set it: drop that, or use a property")
     if field.default_factory is not dataclasses.MISSING:
         raise UserError(
-            f"{place} has a default_factory: write the default value itself, such as () for a list"
+            f"{place} has a default_factory: write the value itself, such as () for a list"
         )
     if field.default is dataclasses.MISSING:
         raise UserError(f"{place} has no default: every field needs one")

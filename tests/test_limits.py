@@ -69,7 +69,7 @@ DOMAINS: list[tuple[Callable[[], Any], str]] = [
     (lambda: Int(1.0, 5), "low = 1.0 must be an integer"),  # type: ignore[arg-type]
     (lambda: Int(False, True), "low = False must be an integer"),
     (lambda: Int(1, 2**60), "beyond 2**53"),
-    (lambda: Int(1, HUGE), "whole number of 16610 bits"),
+    (lambda: Int(1, HUGE), "integer of 16610 bits"),
     (lambda: Int(5, 1), "is empty"),
     (lambda: Choice(1, 1), "1 is given twice"),
     (lambda: Choice(float("nan")), "nan should be a finite number"),
@@ -134,7 +134,7 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: Seeds(), "at least one seed"),
     (lambda: Seeds(*range(10**5)), "100000 seeds are too many"),
     (lambda: Seeds(2**63), "is too large"),
-    (lambda: Seeds(HUGE), "whole number of 16610 bits is too large"),
+    (lambda: Seeds(HUGE), "integer of 16610 bits is too large"),
     (lambda: Seeds(-1), "-1 must be a whole number from 0"),
     (lambda: Seeds(True), "True must be a whole number"),
     (lambda: Seeds(1.0), "1.0 must be a whole number"),  # type: ignore[arg-type]
