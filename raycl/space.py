@@ -87,9 +87,7 @@ def _default_of(field: dataclasses.Field[Any], place: str) -> Any:
     if not field.init:
         raise UserError(f"{place} has init=False, so that no study can set it: drop that, or use a property")
     if field.default_factory is not dataclasses.MISSING:
-        raise UserError(
-            f"{place} has a default_factory: write the value itself, such as () for a list"
-        )
+        raise UserError(f"{place} has a default_factory: write the value itself, such as () for a list")
     if field.default is dataclasses.MISSING:
         raise UserError(f"{place} has no default: every field needs one")
     if isinstance(field.default, Float | Int | Choice):

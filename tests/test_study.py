@@ -216,7 +216,7 @@ class TestBadInput:
             ({"benchmarks": ["digit_split"]}, ["unknown benchmark 'digit_split'", "'digits_split'"]),
             ({"network": "mpl"}, ["unknown network 'mpl'", "'mlp'"]),
             ({"network": "mlp(hiden=3)"}, ["unknown field 'hiden'", "'hidden'"]),
-            ({"network": "mlp(hidden='a')"}, ["hidden = 'a'", "whole number"]),
+            ({"network": "mlp(hidden='a')"}, ["hidden = 'a'", "an integer"]),
             ({"network": "mlp(hidden=0)"}, ["hidden = 0", "at least 1"]),
             ({"network": "mlp(hidden=)"}, ["should be a name such as"]),
             ({"methods": {"hat": {"method.smx": 1}}}, ["unknown field 'smx'", "'smax'"]),
