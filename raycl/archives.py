@@ -1,6 +1,6 @@
-"""Archives of arrays in .npz files, which are read without trust, and what is stored so for other runs.
+"""Reading and writing of untrusted .npz archives, and the kinds of artefacts that are stored as such.
 
-As in `raycl.plainfiles`, the answer to whatever a file holds is arrays that were checked, or `Unfit`.
+As in `raycl.plainfiles`, the result of reading any file is checked arrays, or `Unfit`.
 """
 
 from __future__ import annotations
@@ -21,38 +21,36 @@ from numpy.typing import NDArray
 
 from raycl.plainfiles import Unfit, check_seal, open_regular, plain_of, sealed, short, whole
 
-MEMBERS = 100_000  # arrays in one archive
+MEMBERS = 100_000  # Largest number of arrays in one archive.
 
 
 class Artefact(StrEnum):
-    """What is made once and stored for all runs that build on it, as an archive under a key."""
+    """Kind of an artefact, which is made once and stored under a key for all runs that require it."""
 
-    MASK = "mask"  # a basis mask; its key is that of its spec
-    BACKBONE = "backbone"  # a network trained on a first task; its key is that of the run that trained it
+    MASK = "mask"  # A basis mask; its key is that of its spec.
+    BACKBONE = "backbone"  # A network trained on a first task; its key is that of the run that trained it.
 
     @property
     def folder(self) -> str:
-        """Where they are in a store."""
+        """Name of the subfolder of a store."""
         return f"{self}s"
 
     @property
     def of_run(self) -> bool:
-        """Whether it belongs to the finished run whose key it has, which is played again if it is lost."""
+        """Whether the artefact has the key of the run that made it, which is repeated if the file is lost."""
         return self is Artefact.BACKBONE
 
     def path(self, store: Path, key: str) -> Path:
-        """The file of one in a store."""
+        """Return the path of an artefact in a store."""
         return store / self.folder / key[:2] / f"{key}.npz"
 
 
 class DamagedArtefact(ValueError):
-    """The file of an artefact that cannot be used.
-
-    It is truncated, garbled, or of another run, mask or network.
+    """Raised if the file of an artefact is truncated or garbled, or belongs to another artefact.
 
     Attributes:
-        kind: what it is the file of.
-        key: its key in the store, "" where that is not known.
+        kind: Kind of the artefact.
+        key: Key of the artefact in the store; "" if it is not known.
     """
 
     def __init__(self, message: str, kind: Artefact, key: str = "") -> None:
@@ -61,7 +59,7 @@ class DamagedArtefact(ValueError):
 
 
 def archive(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """An .npz archive of arrays with a head of plain values, which holds the digest of all of it."""
+    """Return the bytes of an .npz archive of arrays, with a head of plain values and a digest of all."""
     marked = {**json.loads(json.dumps(dict(head), allow_nan=False)), "arrays": digest_of_arrays(arrays)}
     text = json.dumps(sealed(marked))
     out = io.BytesIO()
@@ -70,14 +68,17 @@ def archive(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> byte
 
 
 def read_archive(path: Path, sealed_from: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Head and arrays of an archive; its sizes are what the file has, whatever it says of itself.
+    """Return the head and the arrays of an archive.
+
+    The declared sizes of members and arrays are compared with the size of the file before they are used.
 
     Args:
-        sealed_from: the first "format" in whose head digests stand; heads of earlier ones have none.
+        path: The file.
+        sealed_from: The first "format" whose heads contain digests; earlier ones are read without.
 
     Raises:
-        Unfit: it is something else, or was changed.
-        OSError: as `open_regular`.
+        Unfit: If the file is not such an archive, or was modified.
+        OSError: As for `open_regular`.
     """
     with open_regular(path) as file:
         try:
@@ -86,7 +87,7 @@ def read_archive(path: Path, sealed_from: int) -> tuple[dict[str, Any], dict[str
                 arrays = {name: _array(content) for name, content in _members(found, size)}
         except (OSError, Unfit):
             raise
-        except Exception as error:  # zipfile and NumPy raise what they like at hostile bytes
+        except Exception as error:  # On malformed bytes, zipfile and NumPy may raise anything.
             raise Unfit(f"{type(error).__name__}: {short(str(error)[:100])}") from None
     if "head" not in arrays or arrays["head"].dtype != np.uint8 or arrays["head"].ndim != 1:
         raise Unfit("it has no head")
@@ -94,12 +95,12 @@ def read_archive(path: Path, sealed_from: int) -> tuple[dict[str, Any], dict[str
     if whole(head.get("format"), "format") >= sealed_from:
         check_seal(head)
         if head.get("arrays") != digest_of_arrays(arrays):
-            raise Unfit("its arrays were changed: the digest is another")
+            raise Unfit("its arrays were changed: the digest does not match")
     return head, arrays
 
 
 def digest_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """64 hexadecimal digits of arrays by name: type, shape and bytes."""
+    """Return 64 hexadecimal digits that depend on the names, dtypes, shapes and bytes of arrays."""
     seen = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name]
@@ -112,7 +113,7 @@ def _members(found: zipfile.ZipFile, size: int) -> Iterable[tuple[str, bytes]]:
     about = found.infolist()
     names = [one.filename for one in about]
     if len(names) > MEMBERS or len(set(names)) < len(names):
-        raise Unfit("it has too many members, or one twice")
+        raise Unfit("it has too many members, or two of the same name")
     if (
         any(one.compress_type != zipfile.ZIP_STORED for one in about)
         or sum(o.file_size for o in about) > size
@@ -121,12 +122,12 @@ def _members(found: zipfile.ZipFile, size: int) -> Iterable[tuple[str, bytes]]:
     for one in about:
         name = one.filename.removesuffix(".npy")
         if name == one.filename:
-            raise Unfit(f"{short(one.filename)} is no array")
+            raise Unfit(f"{short(one.filename)} is not an array")
         yield name, found.read(one)
 
 
 def _array(content: bytes) -> NDArray[Any]:
-    """An array of plain numbers from the bytes of an .npy file, which must be as many as it says."""
+    """Return the array of numbers in the bytes of an .npy file, whose length must match its header."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

@@ -1,4 +1,4 @@
-"""What a study writes, such as ``mlp(hidden=64)`` or ``my_file:MyMethod``, taken apart and put together."""
+"""Parsing and formatting of names with settings, such as ``mlp(hidden=64)`` or ``my_file:MyMethod``."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from raycl import userfiles
 from raycl.configs import ordered_fields
 from raycl.errors import UserError, quoted
 
-LONGEST = 10_000  # characters of a name with its settings
+LONGEST = 10_000  # Largest number of characters of a name with its settings.
 
 
 @dataclass(frozen=True)
 class Call:
-    """``name(value, field=value)`` taken apart; values are Python literals."""
+    """The parts of ``name(value, field=value)``; values are Python literals."""
 
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     def settings(self, config: type, place: str) -> dict[str, Any]:
-        """Fields of `config` by name: positional values in the order of its fields."""
+        """Return the values by field name; positional values follow the order of the fields of `config`.
+
+        Raises:
+            UserError: If there are too many values, or a field is given twice.
+        """
         order = [field.name for field in ordered_fields(config)]
         if len(self.args) > len(order):
             raise UserError(f"{place}: {self.name}() takes at most {len(order)} values")
@@ -35,19 +39,20 @@ class Call:
 
 
 def parse(text: str, place: str) -> Call:
-    """Take ``name(value, field=value)`` apart; the name may be ``module:Class``.
+    """Parse ``name(value, field=value)``, where the name may be ``module:Class``.
 
-    A colon, a comma or a bracket inside a value is the value's own.
+    Colons, commas and brackets inside a value belong to the value.
 
     Args:
-        place: where it was written, for the message.
+        text: The string to parse.
+        place: Where it was written, for the message.
 
     Raises:
-        UserError: it does not read as a name, or a name with literal values in brackets.
+        UserError: If the string is not a name, or a name with literal values in brackets.
     """
     if len(text) > LONGEST:
         raise UserError(
-            f"{place}: {quoted(text)} has {len(text):,} characters, at most {LONGEST:,} can be read"
+            f"{place}: {quoted(text)} has {len(text):,} characters; at most {LONGEST:,} are allowed"
         )
     head, bracket, values = text.partition("(")
     module, colon, name = (part.strip() for part in head.rpartition(":"))
@@ -57,7 +62,7 @@ def parse(text: str, place: str) -> Call:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python's parser, about texts such as '\d'
+            warnings.simplefilter("ignore")  # Python's parser warns about strings such as '\d'.
             node = ast.parse(f"{name}{bracket}{values}".strip(), mode="eval").body
         if isinstance(node, ast.Name):
             return Call(module + colon + node.id, (), {})
@@ -65,21 +70,22 @@ def parse(text: str, place: str) -> Call:
             raise ValueError
         args = tuple(_plain(value) for value in node.args)
         kwargs = {keyword.arg: _plain(keyword.value) for keyword in node.keywords if keyword.arg}
-        if len(kwargs) < len(node.keywords):  # one of them twice, or **{...}
+        if len(kwargs) < len(node.keywords):  # A keyword is given twice, or there is a `**{...}`.
             raise ValueError
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise UserError(
-            f"{place}: {quoted(text)} does not read as a name such as 'mlp' or 'mlp(hidden=64)'; in brackets "
-            "stand numbers, texts in quotes, True, False, None, and tuples of them"
+            f"{place}: {quoted(text)} should be a name such as 'mlp' or 'mlp(hidden=64)'; values in brackets "
+            "can be numbers, strings in quotes, True, False, None, and tuples of these"
         ) from None
     return Call(module + colon + node.func.id, args, kwargs)
 
 
 def _plain(node: ast.expr) -> Any:
-    """The value that a literal stands for.
+    """Return the value of a literal.
 
     Raises:
-        ValueError: it is none, or one that no setting takes: bytes, a set, a dictionary, a complex number.
+        ValueError: If the node is not a literal, or is one that no setting accepts: bytes, a set, a
+            dictionary or a complex number.
     """
 
     def check(value: Any) -> None:
@@ -95,7 +101,7 @@ def _plain(node: ast.expr) -> Any:
 
 
 def format_call(name: str, config: Any) -> str:
-    """The shortest text that names it: fields equal to their default are left out."""
+    """Return the name with the settings of `config`, without fields that equal their defaults."""
     changed = [
         f"{field.name}={getattr(config, field.name)!r}"
         for field in ordered_fields(config)
@@ -105,7 +111,7 @@ def format_call(name: str, config: Any) -> str:
 
 
 def name_of(kind: type) -> str:
-    """The text that finds the class again."""
+    """Return the name under which a class is found again."""
     for package in ("raycl.methods.", "raycl.networks."):
         if kind.__module__.startswith(package):
             return kind.__module__.removeprefix(package)
@@ -115,20 +121,20 @@ def name_of(kind: type) -> str:
     return f"{userfiles.short(module)}:{name}"
 
 
-NAMES_OF_DATA = ("path", "name")  # settings of a user's own data that decide nothing
+NAMES_OF_DATA = ("path", "name")  # Settings of a user's own data that do not affect results.
 
 
 def nameless(text: str) -> str:
-    """A benchmark's canonical text as a key holds it: a user's own data are known by their checksum alone.
+    """Return a benchmark's canonical name as it enters a key, without the path and name of a user's own data.
 
-    Left out are where the data lie and what they are called. A text that names a class of the user's is left
-    alone, as only its file could say what its settings mean.
+    The checksum of such data, which is also in the key, identifies them. The name of a user's own recipe
+    class is returned unchanged, since only its file defines what its settings mean.
     """
     if ":" in text.partition("(")[0]:
         return text
     try:
         call = parse(text, "benchmark")
-    except UserError:  # of another version of raycl
+    except UserError:  # Another version of raycl may have written it.
         return text
     if not call.kwargs.keys() & {*NAMES_OF_DATA}:
         return text

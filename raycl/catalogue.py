@@ -1,4 +1,4 @@
-"""Names that studies, tables and claims share: papers, sets of benchmarks, axes, derived metrics, figures."""
+"""Names that studies, tables and claims share, such as papers, sets of benchmarks and derived metrics."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 @functools.cache
 def catalogue() -> Mapping[str, Any]:
-    """What `catalogue.json` holds.
+    """Return the content of `catalogue.json`.
 
     Its entries are ``papers`` (keys of the papers that are covered), ``sets`` (of benchmarks), ``axes`` (the
-    field that an axis of a claim means), ``readings`` (metrics derived from others), ``diagnostics`` (numbers
-    that methods report of themselves) and ``stand_ins`` (benchmarks that stand in for others).
+    field to which an axis of a claim refers), ``readings`` (metrics derived from others), ``diagnostics``
+    (numbers that methods report of themselves) and ``stand_ins`` (benchmarks that replace others).
     """
     text = resources.files("raycl").joinpath("catalogue.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)

@@ -1,8 +1,8 @@
-"""Whether a Config means what it says: each of its fields is a setting that a study can write and search.
+"""Checks that every declaration in a Config becomes a setting that a study can write and search.
 
-A class statement can be right for Python and still lose a field: without ``@dataclass`` a class has the
-fields of its base, a name without a type is no field, and a domain that stands anywhere but directly in
-``Annotated`` is not found. Each is refused, since the alternative is a setting that nobody searches.
+A class statement can be valid Python and still lose a field: without ``@dataclass`` a class has only the
+fields of its base, a name without a type is not a field, and a domain is found only directly inside
+``Annotated``. All of these are refused, since the setting would otherwise silently not be searched.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def check_dataclass(config: Any, place: str) -> None:
-    """Every annotated name of a Config, or of a recipe, is one of its fields.
+    """Check that every annotated name of a Config, or of a recipe, is one of its fields.
 
     Raises:
-        UserError: names the class, what would be ignored, and what to write.
+        UserError: If one is not; names the class, what would be ignored, and what to write.
     """
     if not isinstance(config, type):
         raise UserError(f"{place} = {shown(config)} should be a class: write {DECORATOR} above class Config")
     if not dataclasses.is_dataclass(config):
-        raise UserError(f"{place} is no dataclass: write {DECORATOR} above its class statement")
+        raise UserError(f"{place} is not a dataclass: write {DECORATOR} above its class statement")
     known = {field.name for field in dataclasses.fields(config)}
     for kind in reversed(config.__mro__):
         own = [name for name, hint in inspect.get_annotations(kind).items() if not _is_apart(hint)]
         lost = [name for name in own if name not in known]
-        if "__dataclass_fields__" not in vars(kind):  # here a changed default is ignored as well
+        if "__dataclass_fields__" not in vars(kind):  # Without the decorator, new defaults are ignored too.
             lost = [name for name in own if name not in known or name in vars(kind)]
             if not lost:
                 continue
             raise UserError(
-                f"{kind.__qualname__} is no dataclass, so that its {_listed(lost)} would be ignored: "
+                f"{kind.__qualname__} is not a dataclass, so that its {_listed(lost)} would be ignored: "
                 f"write {DECORATOR} above its class statement"
             )
         if lost:
@@ -48,10 +48,10 @@ def check_dataclass(config: Any, place: str) -> None:
 
 
 def check_verbs(kind: type, base: type) -> None:
-    """See that what a class overrides can be called as the base class's is, and its version.
+    """Check that functions that a class overrides accept the base class's arguments, and check its version.
 
     Raises:
-        UserError: one takes other arguments; says which are given.
+        UserError: If a function takes other arguments, or the version is not a positive integer.
     """
     for name, known in vars(base).items():
         own = inspect.getattr_static(kind, name, None)
@@ -73,17 +73,18 @@ def check_verbs(kind: type, base: type) -> None:
             ) from None
     version = getattr(kind, "version", 1)
     if type(version) is not int or version < 1:
-        raise UserError(f"{kind.__qualname__}.version = {version!r} must be a whole number of at least 1")
+        raise UserError(f"{kind.__qualname__}.version = {version!r} must be an integer of at least 1")
 
 
 def check_owner(kind: type, base: type) -> None:
-    """The Config of a method or network is its own, holds all its settings, and is the one that is meant.
+    """Check that the Config of a method or network declares all its settings and matches its annotation.
 
     Args:
+        kind: The class of the method or network.
         base: `Method` or `Network`.
 
     Raises:
-        UserError: names the class, what would be ignored, and what to write.
+        UserError: If a check fails; names the class, what would be ignored, and what to write.
     """
     config = getattr(kind, "Config", None)
     check_dataclass(config, f"{kind.__qualname__}.Config")
@@ -95,7 +96,7 @@ def check_owner(kind: type, base: type) -> None:
             if name in typed or _is_machinery(name, value) or typing.get_origin(hints.get(name)) is ClassVar:
                 continue
             raise UserError(
-                f"{part.__qualname__}.{name} = {shown(value)} has no type, and is no setting: write "
+                f"{part.__qualname__}.{name} = {shown(value)} has no type, and so is not a setting: write "
                 f"{name}: {type(value).__name__} = {shown(value)}, or {name}: ClassVar = ... for a constant"
             )
     for name, hint in hints.items():
@@ -108,21 +109,21 @@ def check_owner(kind: type, base: type) -> None:
 
 
 def ordered_fields(config: Any) -> list[dataclasses.Field[Any]]:
-    """Fields of a dataclass in the order in which they are written: those in `settings_order` come first."""
+    """Return the fields of a dataclass in the order of their declaration, those in `settings_order` first."""
     first = getattr(config, "settings_order", ())
     known = {field.name: field for field in dataclasses.fields(config)}
     return [known[name] for name in dict.fromkeys((*first, *known))]
 
 
 def hints_of(config: type) -> dict[str, Any]:
-    """Annotations of a class and its bases, evaluated.
+    """Return the evaluated annotations of a class and its bases.
 
     Raises:
-        UserError: one cannot be.
+        UserError: If an annotation cannot be evaluated.
     """
     try:
         return typing.get_type_hints(config, include_extras=True)
-    except Exception as error:  # whatever evaluating a user's expression raises
+    except Exception as error:  # Evaluating a user's expression may raise anything.
         raise UserError(
             f"{config.__qualname__}: its annotations cannot be read: {type(error).__name__}: "
             f"{' '.join(str(error).split())}; import what they name at the top of its file"
@@ -130,19 +131,20 @@ def hints_of(config: type) -> dict[str, Any]:
 
 
 def read_hint(hint: Any, place: str) -> tuple[Any, Domain | None]:
-    """The type of a field, and the domain beside it.
+    """Return the type of a field, and its domain if it has one.
 
     Args:
-        place: the field, such as ``Mine.Config.lamb``.
+        hint: The annotation of the field.
+        place: Name of the field, such as ``Mine.Config.lamb``.
 
     Raises:
-        UserError: the type is none that a study can hold, or the domain stands where nobody looks.
+        UserError: If a study cannot represent values of the type, or the domain is in a wrong place.
     """
     name = place.rpartition(".")[2]
     if isinstance(hint, Float | Int | Choice):
         kind = "float" if isinstance(hint, Float) else "int" if isinstance(hint, Int) else "..."
         raise UserError(
-            f"{place}: {hint!r} stands for its type, and would not be searched: "
+            f"{place}: {hint!r} is used as its type, and would not be searched: "
             f"write {name}: Annotated[{kind}, {hint!r}] = ..."
         )
     domain: Domain | None = None
@@ -158,17 +160,17 @@ def read_hint(hint: Any, place: str) -> tuple[Any, Domain | None]:
         )
     if not _is_supported(hint):
         raise UserError(
-            f"{place} has the type {_type_text(hint)}, which no study can write: take bool, int, float, "
+            f"{place} has the type {_type_text(hint)}, which no study can write: use bool, int, float, "
             "str, None, Literal[...], tuple[float, ...], or several of them joined by |"
         )
     return hint, domain
 
 
 def check_kind(domain: Domain, annotation: Any, place: str) -> None:
-    """An interval draws what the field holds.
+    """Check that an interval contains values of the field's type.
 
     Raises:
-        UserError: floats for a field of integers, or integers for a field of floats.
+        UserError: If a `Float` is given for a field of integers, or an `Int` for a field of floats.
     """
     if isinstance(domain, Choice):
         return
@@ -176,7 +178,7 @@ def check_kind(domain: Domain, annotation: Any, place: str) -> None:
     if wanted not in (annotation, *getattr(annotation, "__args__", ())):
         other = {float: "Int", int: "Float"}[wanted]
         raise UserError(
-            f"{place} = {domain!r} searches {wanted.__name__}s, and the field is {_type_text(annotation)}: "
+            f"{place} = {domain!r} searches {wanted.__name__}s, but the field is {_type_text(annotation)}: "
             f"write {other}(...) or Choice(...)"
         )
 
@@ -192,26 +194,26 @@ def _one_domain(extras: list[Any], place: str) -> Domain | None:
 
 
 def _check_stray_domains(kind: type, base: type) -> None:
-    """A domain on the method or network itself, beside its Config."""
+    """Check that no attribute of the method or network itself, outside its Config, has a domain."""
     for part in _below(kind, base):
         for name, hint in inspect.get_annotations(part).items():
             value = _evaluated(hint, part)
             if isinstance(value, Float | Int | Choice) or next(_domains_in(value), None) is not None:
                 raise UserError(
-                    f"{part.__qualname__}.{name} has a domain, and only fields of {part.__qualname__}.Config "
+                    f"{part.__qualname__}.{name} has a domain, but only fields of {part.__qualname__}.Config "
                     "are searched: move it there"
                 )
 
 
 def _check_meant(kind: type, config: type, base: type) -> None:
-    """``config: Config`` names the class that the instance will be of."""
+    """Check that the annotation ``config: Config`` names the class of the actual Config."""
     for part in _below(kind, base):
         meant = _evaluated(inspect.get_annotations(part).get("config"), part)
         if meant is None:
             continue
         if isinstance(meant, type) and dataclasses.is_dataclass(meant) and not issubclass(config, meant):
             raise UserError(
-                f"{part.__qualname__}.config is a {meant.__qualname__}, and {kind.__qualname__}.Config is "
+                f"{part.__qualname__}.config is a {meant.__qualname__}, but {kind.__qualname__}.Config is "
                 f"{config.__qualname__}: write Config = {meant.__name__} in class {part.__name__}, "
                 "or move its class statement there"
             )
@@ -219,12 +221,12 @@ def _check_meant(kind: type, config: type, base: type) -> None:
 
 
 def _below(kind: type, base: type) -> tuple[type, ...]:
-    """The class and its bases as far as `base`, which has a say for itself."""
+    """Return the class and its bases up to but excluding `base`."""
     return kind.__mro__[: kind.__mro__.index(base)] if base in kind.__mro__ else ()
 
 
 def _evaluated(hint: Any, part: type) -> Any:
-    """An annotation of a class; None where it cannot be read, since other classes' names are not ours."""
+    """Evaluate an annotation of a class; return None if that fails, as its names may be unknown here."""
     if not isinstance(hint, str):
         return hint
     module = inspect.getmodule(part)
@@ -235,7 +237,7 @@ def _evaluated(hint: Any, part: type) -> Any:
 
 
 def _domains_in(hint: Any) -> Iterator[Any]:
-    """Domains that stand in an annotation, however deep."""
+    """Yield the domains in an annotation, at any depth."""
     if typing.get_origin(hint) is Annotated:
         yield from (e for e in hint.__metadata__ if isinstance(e, Float | Int | Choice))
     for part in () if typing.get_origin(hint) is Literal else typing.get_args(hint):
@@ -254,7 +256,7 @@ def _is_supported(hint: Any) -> bool:
 
 
 def _is_apart(hint: Any) -> bool:
-    """Annotations that make no field: ClassVar and the mark of keyword-only fields."""
+    """Return whether an annotation does not declare a field: ClassVar, or the KW_ONLY marker."""
     if isinstance(hint, str):
         text = hint.strip().removeprefix("typing.").removeprefix("dataclasses.").removeprefix("t.")
         return text.startswith("ClassVar") or text == "KW_ONLY"
@@ -262,7 +264,7 @@ def _is_apart(hint: Any) -> bool:
 
 
 def _is_machinery(name: str, value: Any) -> bool:
-    """What stands in a class body and is no setting: methods, properties, classes, CONSTANTS, _private."""
+    """Return whether a class attribute cannot be a setting: function, class, CONSTANT or _private."""
     return name.startswith("_") or name.isupper() or callable(value) or hasattr(value, "__get__")
 
 

@@ -1,7 +1,7 @@
-"""What a search may vary a setting over: an interval, a range of integers, or one of some options.
+"""Search domains of settings: an interval of floats, a range of integers, or a choice of options.
 
-A domain that nothing can be drawn from, or that a sampler would draw from in another way than it reads, is
-refused where it is made.
+A domain is refused at its construction if it is empty, or if a sampler could not draw from it as it is
+written.
 """
 
 from __future__ import annotations
@@ -13,19 +13,25 @@ from typing import Any, TypeAlias
 
 Value: TypeAlias = bool | int | float | str | tuple[Any, ...] | None
 
-EXACT = 2**53  # from here on floats skip integers, and samplers compute with floats
-SHOWN = 80  # characters of a value in a message
+EXACT = 2**53  # Samplers compute with floats, which do not represent all integers beyond this.
+SHOWN = 80  # Largest number of characters of a value in a message.
 
 
 @dataclass(frozen=True, eq=False)
 class Float:
     """A real number in [low, high], uniform, or log-uniform with `log`.
 
-    ``Float(0, 1)`` and ``Float(0.0, 1.0)`` are not equal: a search's key holds the text of its domains, and
-    `typing` hands out one ``Annotated[float, ...]`` for equal ones, the first that any file has written.
+    ``Float(0, 1)`` and ``Float(0.0, 1.0)`` are not equal: the key of a search contains the repr of its
+    domains, and `typing` caches ``Annotated[float, ...]`` for equal domains, so that the spelling in one file
+    would replace that in another.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        log: Whether to draw log-uniformly.
 
     Raises:
-        ValueError: an end is no finite number, the ends are reversed, or `log` meets an end below or at 0.
+        ValueError: If an end is not a finite number, the ends are reversed, or `log` is used with `low` <= 0.
     """
 
     low: float
@@ -53,10 +59,16 @@ class Float:
 
 @dataclass(frozen=True)
 class Int:
-    """A whole number in {low, ..., high}, uniform, or log-uniform with `log`.
+    """An integer in {low, ..., high}, uniform, or log-uniform with `log`.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Whether to draw log-uniformly.
 
     Raises:
-        ValueError: an end is no integer or beyond 2**53, they are reversed, or `log` meets one below 1.
+        ValueError: If an end is not an integer or is beyond 2**53, the ends are reversed, or `log` is used
+            with `low` < 1.
     """
 
     low: int
@@ -67,7 +79,7 @@ class Int:
         _plain_ends(self)
         for name, end in (("low", self.low), ("high", self.high)):
             if type(end) is not int:
-                raise ValueError(f"{_call(self)}: {name} = {shown(end)} must be a whole number")
+                raise ValueError(f"{_call(self)}: {name} = {shown(end)} must be an integer")
             if abs(end) > EXACT:
                 raise ValueError(f"Int: {name} = {shown(end)} is beyond 2**53, where sampling skips numbers")
         _check_interval(self)
@@ -80,10 +92,10 @@ class Int:
 
 
 class Choice:
-    """One of the given options.
+    """One of the given options, each with the same probability.
 
     Raises:
-        ValueError: no option, one that is no plain value, or one given twice.
+        ValueError: If there are no options, one is not a plain value, or one is given twice.
     """
 
     def __init__(self, *options: Value) -> None:
@@ -97,7 +109,7 @@ class Choice:
         return any(value == option and type(value) is type(option) for option in self.options)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Choice) and repr(other) == repr(self)  # 1, 1.0 and True are three options
+        return isinstance(other, Choice) and repr(other) == repr(self)  # 1, 1.0 and True differ
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -113,7 +125,7 @@ Domain: TypeAlias = Float | Int | Choice
 
 
 def ends(domain: Domain) -> tuple[Any, ...]:
-    """The values between or among which a domain draws: both ends, or all options."""
+    """Return both ends of an interval, or all options of a `Choice`."""
     if isinstance(domain, Choice):
         return domain.options
     kind = float if isinstance(domain, Float) else int
@@ -121,7 +133,7 @@ def ends(domain: Domain) -> tuple[Any, ...]:
 
 
 def plain(value: Any) -> Any:
-    """A number or a text of NumPy's or torch's as Python's own, a vector as a list; else what was given."""
+    """Convert a NumPy or torch scalar or vector to a Python value or list; return others unchanged."""
     package, dimensions = type(value).__module__.partition(".")[0], getattr(value, "ndim", None)
     if package not in ("numpy", "torch") or dimensions not in (0, 1):
         return value
@@ -129,29 +141,29 @@ def plain(value: Any) -> Any:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is an int or a float that is finite as a float; True and False are none."""
+    """Return whether a value is an int or a float, but not a bool, and finite as a float."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # An int may be larger than any float.
         return False
 
 
 def shown(value: object) -> str:
-    """A value for a message: its repr on one line, cut where it is long; never fails."""
+    """Return the repr of a value for a message, on one line and cut if it is long; this never raises."""
     try:
         text = repr(value)
-    except Exception:  # a number of more digits than Python prints, or a class whose repr fails
+    except Exception:  # Python limits the digits of a printed int, and a user's `__repr__` may fail.
         text = f"a value of type {type(value).__name__} that cannot be printed"
         if isinstance(value, int):
-            text = f"a whole number of {value.bit_length()} bits"
+            text = f"an integer of {value.bit_length()} bits"
     text = " ".join(text.split())
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def repeated(values: Iterable[Any]) -> Any:
-    """The first value that equals an earlier one of the same type; None if there is none."""
+    """Return the first value that equals an earlier one of the same type, or None."""
     seen: set[Any] = set()
     for value in values:
         mark = (type(value), value)
@@ -189,4 +201,6 @@ def _option(option: Any) -> Value:
     if option is None or type(option) in (bool, str) or is_number(option):
         return option  # type: ignore[no-any-return]
     hint = "; write Choice(*options)" if isinstance(option, range | set | frozenset | dict) else ""
-    raise ValueError(f"Choice: {shown(option)} is no finite number, text, True, False, None or tuple{hint}")
+    raise ValueError(
+        f"Choice: {shown(option)} should be a finite number, string, True, False, None or tuple{hint}"
+    )

@@ -1,4 +1,4 @@
-"""Names that a user gives become names of files: those of studies are checked, all are made harmless."""
+"""File names made of names that a user gives, and the check of the name of a study."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import re
 
 from raycl.errors import UserError
 
-LONGEST = 100  # bytes of a study's name, so that a file's has room for more
+LONGEST = 100  # Bound of a study's name in bytes, so that file names have room for a suffix.
 
 
 def check_study_name(name: str, place: str) -> None:
-    """See that a study's name can name its page, its folder of artefacts and its experiment.
+    """Check that a study's name can be used for its page, its folder of artefacts and its experiment.
 
     Args:
-        place: for the message.
+        name: The name.
+        place: Where it was written, for the message.
 
     Raises:
-        UserError: it cannot.
+        UserError: If it cannot be used.
     """
     if why := _unfit(name):
         raise UserError(
-            f"{place}: name = {name[:60]!a} {why}; it names files: give the study a short name= of letters, "
-            "digits, spaces, '_', '-' and '.'"
+            f"{place}: name = {name[:60]!a} {why}; it is used in file names: give the study a short name= of "
+            "letters, digits, spaces, '_', '-' and '.'"
         )
 
 
@@ -30,7 +31,7 @@ def _unfit(name: str) -> str:
     if not name.strip():
         return "is empty"
     if wrong := next((c for c in name if c in "/\\" or not c.isprintable()), ""):
-        return f"holds {wrong!a}"
+        return f"contains {wrong!a}"
     if name != name.strip():
         return "begins or ends with a space"
     if name.startswith(("-", ".")):
@@ -39,9 +40,10 @@ def _unfit(name: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """A file's name, without its ending, for any text: it leads to no other folder, and is no option.
+    """Return a file name, without its extension, for any string.
 
-    Texts that are good names stand for themselves; of others a hash keeps two apart.
+    The result does not lead to another folder, and does not look like an option of a command. A string that
+    is a suitable name is returned unchanged; otherwise a hash is added, which keeps the result unique.
     """
     if not _unfit(text):
         return text

@@ -1,4 +1,4 @@
-"""Which files belong to Python, to installed packages or to raycl, and which are a user's own."""
+"""Distinction of a user's own files from those of Python, of installed packages and of raycl."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def is_own_file(path: Path) -> bool:
-    """Whether a file belongs to a user: to neither raycl, nor Python, nor an installed package."""
+    """Return whether a file is a user's own: not of raycl, Python or an installed package."""
     return not any(path.is_relative_to(place) for place in installed())
 
 
 def installed() -> tuple[Path, ...]:
-    """Where Python, installed packages and raycl lie."""
+    """Return the folders of Python, installed packages and raycl."""
     if not _PLACES:
         paths = sysconfig.get_paths()
         found = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]

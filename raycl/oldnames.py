@@ -1,6 +1,6 @@
-"""Names of raycl 0.1 that studies and methods may still use: they are accepted, and said once.
+"""Names of raycl 0.1 that studies and methods may still use; each use is reported once.
 
-They will be gone in the next version.
+These names will be removed in the next version.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 
 C = TypeVar("C", bound=type)
 
-# A queue and not a list: what a file of the user's changes in lists of raycl's when it is imported is undone.
+# This is a queue and not a list, because changes of raycl's lists by the import of a user's file are undone.
 _seen: queue.SimpleQueue[str] = queue.SimpleQueue()
 
 
 def note(old: str, new: str) -> None:
-    """Remember that an old name was used."""
-    _seen.put(f"{old} is now named {new}; the old name will be gone in the next version of raycl")
+    """Record that an old name was used."""
+    _seen.put(f"{old} is now named {new}; the old name will be removed in the next version of raycl")
 
 
 def take_seen() -> list[str]:
-    """Return a line for each old name that was used since the last call."""
+    """Return one message for each old name that was used since the last call."""
     lines: dict[str, None] = {}
     with contextlib.suppress(queue.Empty):
         while True:
@@ -32,7 +32,7 @@ def take_seen() -> list[str]:
 
 
 def accept_keywords(**new_names: str) -> Callable[[C], C]:
-    """Let the constructor of a class take old keywords: ``accept_keywords(width="concurrency")``."""
+    """Let the constructor of a class accept old keywords: ``accept_keywords(width="concurrency")``."""
 
     def decorated(kind: C) -> C:
         real: Any = kind.__init__  # type: ignore[misc]
@@ -51,11 +51,12 @@ def accept_keywords(**new_names: str) -> Callable[[C], C]:
 
 
 def move_attributes(kind: type, new_names: Mapping[str, tuple[str, type]]) -> None:
-    """Give what a class defines under old names its new ones.
+    """Move the attributes that a class defines under old names to their new names.
 
     Args:
-        new_names: old name -> new name, and the type that the attribute had: a class may use a freed name for
-            something else.
+        kind: The class.
+        new_names: For each old name, the new name and the type of the attribute. An attribute of another type
+            is left alone, since a class may use a freed name for something else.
     """
     for old, (new, was) in new_names.items():
         if isinstance(vars(kind).get(old), was):

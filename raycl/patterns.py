@@ -1,8 +1,8 @@
-"""Which cells a pattern means: ``--only`` of the command line, and `resources` of a study.
+"""Selection of cells by a pattern, for ``--only`` on the command line and for `resources` of a study.
 
-A pattern is the name of a label, of a cell or of a cell in one order, as a study writes it or as the tables
-print it; or such a name with ``*``, ``?`` and ``[abc]`` in it; or several of them with commas between. Names
-hold commas, brackets and stars of their own, so what is a name is never read as a pattern.
+A pattern is the name of a label, of a cell, or of a cell in one order, as a study writes it or as the tables
+print it. It may contain ``*``, ``?`` and ``[abc]``, and several patterns may be separated by commas. Names
+can contain commas, brackets and stars too. Therefore a string that is a name is always read as that name.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-LONGEST = 20_000  # characters of a pattern
-CLIPPED = ".."  # what the tables leave out of a name that is too long for them
+LONGEST = 20_000  # Largest number of characters of a pattern.
+CLIPPED = ".."  # The tables print this in place of the middle of a long name.
 
 
 @dataclass(frozen=True)
 class Naming:
-    """How a cell may be called.
+    """The names of a cell.
 
     Attributes:
-        benchmarks: spellings of its benchmark: the canonical text, and as the study writes it.
-        order: of the benchmark's tasks, where the study has several, else None.
+        label: Label of the cell.
+        benchmarks: Spellings of its benchmark: the canonical name, and the name as the study writes it.
+        order: Index of the order of the tasks if the study has several orders, else None.
     """
 
     label: str
@@ -32,18 +33,18 @@ class Naming:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """What follows the label: each spelling of the benchmark, and with the order."""
+        """What may follow the label: each spelling of the benchmark, with and without the order."""
         printed = [text for name in self.benchmarks for text in (name, f"{name} (subset)")]
         return tuple(printed + [f"{text}/order {self.order}" for text in printed if self.order is not None])
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """The label, and the label with what follows it."""
+        """The label alone, and the label with each of `places`."""
         return (self.label, *(f"{self.label}/{place}" for place in self.places))
 
 
 def chosen(pattern: str, cells: Sequence[Naming]) -> tuple[set[int], list[str]]:
-    """Indices of the cells that a pattern means, and those of its parts that mean none."""
+    """Return the indices of the cells that a pattern matches, and the parts of it that match none."""
     if len(pattern) > LONGEST:
         return set(), [pattern]
     tables = [_Names(cell) for cell in cells]
@@ -53,7 +54,8 @@ def chosen(pattern: str, cells: Sequence[Naming]) -> tuple[set[int], list[str]]:
     lost: list[str] = []
     start = 0
     while start < len(pieces):
-        for end in range(min(len(pieces), start + commas + 1), start, -1):  # names with commas first
+        # The longest part is tried first, since names may contain commas.
+        for end in range(min(len(pieces), start + commas + 1), start, -1):
             part = ",".join(pieces[start:end])
             if part.strip() and (meant := _meant(part, tables)):
                 found |= meant
@@ -69,13 +71,13 @@ def chosen(pattern: str, cells: Sequence[Naming]) -> tuple[set[int], list[str]]:
 
 
 def labels_chosen(pattern: str, labels: Sequence[str]) -> list[str]:
-    """The labels that a pattern means, in their own order."""
+    """Return the labels that a pattern matches, in their own order."""
     found, _ = chosen(pattern, [Naming(label, ()) for label in labels])
     return [label for n, label in enumerate(labels) if n in found]
 
 
 class _Names:
-    """A cell's names, in the forms in which they are compared."""
+    """The names of a cell, in the forms in which they are compared."""
 
     def __init__(self, cell: Naming) -> None:
         self.exact = frozenset(cell.spellings)
@@ -85,7 +87,7 @@ class _Names:
 
 
 def _meant(part: str, tables: Sequence[_Names]) -> set[int]:
-    """Of the readings of a part, that which means any cell: names before patterns."""
+    """Return the cells that a part matches, by the first reading that matches any; names precede patterns."""
     plain = _squeezed(part)
     literal = plain.replace("[", "[[]")
 
@@ -114,19 +116,19 @@ def _meant(part: str, tables: Sequence[_Names]) -> set[int]:
 
 
 def _fits(names: Iterable[str], pattern: str) -> bool:
-    """A pattern that ends before a stroke takes all that follows it."""
+    """Return whether a pattern matches any name, or the part of any name before a slash."""
     if not any(letter in pattern for letter in "*?["):
         return any(name == pattern or name.startswith(f"{pattern}/") for name in names)
     return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*") for name in names)
 
 
 def _squeezed(text: str) -> str:
-    """Without the spaces that the tables put around strokes; accents written in one way."""
+    """Remove the spaces that the tables print around slashes, and normalise Unicode."""
     return re.sub(r"\s*/\s*", "/", " ".join(unicodedata.normalize("NFC", text).split()))
 
 
 def _balanced(pieces: Sequence[str], start: int) -> int:
-    """Where the part that begins at `start` ends: at the first comma outside brackets and quotes."""
+    """Return the end of the part that begins at `start`: the first comma outside brackets and quotes."""
     depth, quote = 0, ""
     for end in range(start, len(pieces)):
         for letter in pieces[end]:

@@ -1,7 +1,7 @@
-"""Files that may come from anybody, read without trust: plain values as JSON.
+"""Reading of untrusted JSON files, and checks of plain values.
 
-Whatever stands where a file should be (a folder, a pipe, a device, a gigabyte of brackets), the answer is a
-value that was checked, or `Unfit` with a reason of one line. Nothing here waits, and nothing is executed.
+Whatever is found at a path (a folder, a pipe, a device, a gigabyte of brackets), the result is a checked
+value, or `Unfit` with a reason of one line. Reading never blocks, and nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MOST_BYTES = 256 * 2**20  # of a file of JSON; the largest that raycl writes are a few megabytes
-DEEPEST = 60  # levels of lists within lists; what goes through the values later goes as deep
-LONGEST = 309  # digits of a whole number: what float() takes
+MOST_BYTES = 256 * 2**20  # Bound of a JSON file; the largest that raycl writes are a few megabytes.
+DEEPEST = 60  # Bound of nested lists and objects; later code recurses as deep as the values are nested.
+LONGEST = 309  # Bound of the digits of an integer: float() accepts no more.
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 class Unfit(ValueError):
-    """A file is not what it should be; the text says why, in one line."""
+    """Raised if a file does not have the expected content; the message says why in one line."""
 
 
 def open_regular(path: Path, most: int | None = None) -> BinaryIO:
-    """A regular file, opened for reading; of anything else that stands there nothing is opened or waited for.
+    """Open a regular file for reading; anything else at the path is not opened, so that nothing blocks.
 
     Args:
-        most: bytes at most; None for any number.
+        path: The file.
+        most: Largest permitted number of bytes; None for any number.
 
     Raises:
-        Unfit: it is no regular file, or larger.
-        OSError: as of `open`; FileNotFoundError also where a folder on the way to it is none.
+        Unfit: If it is not a regular file, or is too large.
+        OSError: As for `open`; FileNotFoundError also if a parent of the path is not a folder.
     """
     try:
-        _check_regular(os.stat(path), most)  # before it is opened: opening a device can have an effect
+        _check_regular(os.stat(path), most)  # Opening a device can have side effects.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         if error.errno in (errno.ENOTDIR, errno.ENOENT):
@@ -58,10 +59,10 @@ def open_regular(path: Path, most: int | None = None) -> BinaryIO:
 
 
 def read_bytes(path: Path, most: int | None = MOST_BYTES) -> bytes:
-    """The content of a regular file; arguments and errors as of `open_regular`."""
+    """Return the content of a regular file; the arguments and errors are those of `open_regular`."""
     with open_regular(path, most) as file:
         content = file.read() if most is None else file.read(most + 1)
-    if most is not None and len(content) > most:  # it grew meanwhile
+    if most is not None and len(content) > most:  # The file has grown since it was opened.
         raise Unfit(f"larger than {most:,} bytes")
     return content
 
@@ -74,20 +75,20 @@ def _check_regular(about: os.stat_result, most: int | None) -> None:
 
 
 def read_plain(path: Path) -> dict[str, Any]:
-    """A file of JSON that holds an object.
+    """Return the object in a JSON file.
 
     Raises:
-        Unfit: it is something else.
-        OSError: as `read_bytes`.
+        Unfit: If the file does not hold a JSON object.
+        OSError: As for `read_bytes`.
     """
     return plain_of(read_bytes(path))
 
 
 def plain_of(raw: bytes) -> dict[str, Any]:
-    """The object that JSON in UTF-8 stands for: unique names, finite numbers, a bounded depth.
+    """Parse a JSON object in UTF-8 with unique names, finite numbers and a bounded depth.
 
     Raises:
-        Unfit: it is something else.
+        Unfit: If the bytes are something else.
     """
     try:
         found = json.loads(
@@ -100,13 +101,13 @@ def plain_of(raw: bytes) -> dict[str, Any]:
     except Unfit:
         raise
     except UnicodeDecodeError as error:
-        raise Unfit(f"no text in UTF-8 at byte {error.start}") from None
+        raise Unfit(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise Unfit(f"truncated or damaged at byte {error.pos}") from None
     except RecursionError:
         raise Unfit(f"lists within lists, more than {DEEPEST} deep") from None
     if not isinstance(found, dict):
-        raise Unfit(f"{type(found).__name__} where an object is wanted")
+        raise Unfit(f"it holds a {type(found).__name__}, expected an object")
     return found
 
 
@@ -114,33 +115,34 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
+        # The set is filled while names are tested, as `add` returns None.
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise Unfit(f"{short(twice)} stands there twice")
+        raise Unfit(f"{short(twice)} occurs twice")
     return found
 
 
 def _no_constant(text: str) -> Any:
-    raise Unfit(f"{text} is no number")
+    raise Unfit(f"{text} is not a number")
 
 
 def _whole(text: str) -> int:
     if len(text) > LONGEST or not math.isfinite(float(text)):
-        raise Unfit(f"a whole number of {len(text):,} digits")
+        raise Unfit(f"an integer of {len(text):,} digits")
     return int(text)
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise Unfit(f"{short(text)} is no finite number")
+        raise Unfit(f"{short(text)} is not a finite number")
     return value
 
 
 def check_plain(value: Any, place: str) -> None:
-    """See that a value is made of plain ones, and not too deep.
+    """Check that a value consists of plain values and is not nested too deeply.
 
     Raises:
-        Unfit: names the place and what stands there.
+        Unfit: If it is not; names the place and what was found there.
     """
     layer: list[Any] = [value]
     for _ in range(DEEPEST):
@@ -149,14 +151,14 @@ def check_plain(value: Any, place: str) -> None:
             kind = type(part)
             if kind is dict:
                 if not all(type(name) is str for name in part):
-                    raise Unfit(f"{place} has a name that is no text")
+                    raise Unfit(f"{place} has a name that is not a string")
                 inner += part.values()
             elif kind is list:
                 inner += part
             elif kind is float and not math.isfinite(part):
                 raise Unfit(f"{place} holds {part}")
             elif kind is int and abs(part) >= 10**LONGEST:
-                raise Unfit(f"{place} holds a whole number of more than {LONGEST} digits")
+                raise Unfit(f"{place} holds an integer of more than {LONGEST} digits")
             elif not (part is None or kind in (str, int, float, bool)):
                 raise Unfit(f"{place} holds a {kind.__name__}")
         if not inner:
@@ -166,54 +168,54 @@ def check_plain(value: Any, place: str) -> None:
 
 
 def whole(value: Any, place: str, most: int = 2**63 - 1) -> int:
-    """A count.
+    """Return a value that must be an integer in 0 .. most.
 
     Raises:
-        Unfit: it is no whole number in 0 .. most.
+        Unfit: If it is something else.
     """
     if type(value) is not int or not 0 <= value <= most:
-        raise Unfit(f"{place} = {short(value)} is no whole number in 0..{most:,}")
+        raise Unfit(f"{place} = {short(value)} is not an integer in 0..{most:,}")
     return value
 
 
 def number(value: Any, place: str, most: float) -> float:
-    """A measure.
+    """Return as a float a value that must be a number in 0 .. most.
 
     Raises:
-        Unfit: it is no finite number in 0 .. most.
+        Unfit: If it is something else.
     """
     if type(value) not in (int, float) or not 0 <= value <= most:
-        raise Unfit(f"{place} = {short(value)} is no number in 0..{most:g}")
+        raise Unfit(f"{place} = {short(value)} is not a number in 0..{most:g}")
     return float(value)
 
 
 def text(value: Any, place: str) -> str:
-    """A text.
+    """Return a value that must be a string.
 
     Raises:
-        Unfit: it is something else.
+        Unfit: If it is something else.
     """
     if type(value) is not str:
-        raise Unfit(f"{place} = {short(value)} is no text")
+        raise Unfit(f"{place} = {short(value)} is not a string")
     return value
 
 
 def mapping(value: Any, place: str) -> dict[str, Any]:
-    """An object.
+    """Return a value that must be a dictionary, the form of a JSON object.
 
     Raises:
-        Unfit: it is something else.
+        Unfit: If it is something else.
     """
     if type(value) is not dict:
-        raise Unfit(f"{place} = {short(value)} is no object")
+        raise Unfit(f"{place} = {short(value)} is not an object")
     return value
 
 
 def only(value: Mapping[str, Any], known: Iterable[str], place: str) -> None:
-    """See that an object has these names and no others.
+    """Check that an object has exactly these names.
 
     Raises:
-        Unfit: names the first that lacks or is too many.
+        Unfit: If it does not; names the first one that is missing or unknown.
     """
     wanted = set(known)
     if wrong := sorted(wanted ^ set(value)):
@@ -222,20 +224,22 @@ def only(value: Mapping[str, Any], known: Iterable[str], place: str) -> None:
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain content with the digest of all of it beside it.
+    """Return plain content with an additional entry, the digest of all other entries.
 
     Raises:
-        ValueError, TypeError: it holds what JSON does not.
+        ValueError: If the content holds NaN or an infinity.
+        TypeError: If the content holds a value that JSON cannot represent.
     """
-    whole = json.loads(json.dumps(dict(content), allow_nan=False))  # names as texts, tuples as lists
+    # Passing the content through JSON turns names into strings and tuples into lists.
+    whole = json.loads(json.dumps(dict(content), allow_nan=False))
     return {**whole, "digest": digest_of(whole)}
 
 
 def check_seal(plain: Mapping[str, Any]) -> None:
-    """See that content is as it was when it was sealed.
+    """Check that content has not changed since `sealed` added its digest.
 
     Raises:
-        Unfit: it is not.
+        Unfit: If it has changed, or has no digest.
     """
     given = plain.get("digest")
     if type(given) is not str or not _HEX.fullmatch(given):
@@ -245,17 +249,17 @@ def check_seal(plain: Mapping[str, Any]) -> None:
     except RecursionError:
         raise Unfit(f"lists within lists, more than {DEEPEST} deep") from None
     if found != given:
-        raise Unfit("its content was changed: the digest is another")
+        raise Unfit("its content was changed: the digest does not match")
 
 
 def digest_of(plain: Mapping[str, Any]) -> str:
-    """64 hexadecimal digits of plain content, whatever its order and layout."""
+    """Return 64 hexadecimal digits that depend on plain content, but not on its order and formatting."""
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def short(value: Any) -> str:
-    """A value within a line, cut off."""
+    """Return a value for a message, cut if it is long."""
     try:
         shown = value if type(value) is str else json.dumps(value)
     except (TypeError, ValueError, RecursionError):

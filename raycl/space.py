@@ -1,7 +1,7 @@
-"""Search domains that stand beside the field they belong to, and values checked against a field's type.
+"""Fields of Configs with their search domains, and conversion of values to the type of a field.
 
-``lamb: Annotated[float, Float(0.1, 4, log=True)] = 0.75`` says what `lamb` is, where it is searched, and
-what it is when nobody searches it.
+``lamb: Annotated[float, Float(0.1, 4, log=True)] = 0.75`` declares the type of `lamb`, the domain in which a
+search varies it, and its default value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from raycl.configs import check_dataclass, check_kind, hints_of, ordered_fields,
 from raycl.domains import Choice, Domain, Float, Int, Value, is_number, plain, shown
 from raycl.errors import UserError, nearest
 
-WHOLE = 2**63  # no whole number beyond 64 bits is a count of anything, and torch takes none
+WHOLE = 2**63  # Bound of integers: torch does not accept any beyond 64 bits.
 
 __all__ = [
     "Choice",
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a Config: its type, its default and, if it is searched by default, its domain."""
+    """One field of a Config: its name, type and default, and its domain if it is searched by default."""
 
     name: str
     type: Any
@@ -48,17 +48,17 @@ class Field:
     domain: Domain | None
 
     def describe(self) -> str:
-        """``float, default 400, searched in 25..800 (log)``."""
+        """Return a description such as ``float, default 400, searched in 25..800 (log)``."""
         searched = f", searched in {self.domain}" if self.domain is not None else ""
         default = f"{self.default:g}" if isinstance(self.default, float) else f"{self.default}"
         return f"{type_name(self.type)}, default {default}{searched}"
 
 
 def fields_of(config: Any) -> Mapping[str, Field]:
-    """Fields of a Config dataclass by name.
+    """Return the fields of a Config dataclass by name.
 
     Raises:
-        UserError: a default that lies outside the domain beside it.
+        UserError: If a field is declared incorrectly, or its default lies outside its domain.
     """
     if not isinstance(config, type):
         check_dataclass(config, "Config")
@@ -85,26 +85,24 @@ def _fields_of(config: type) -> Mapping[str, Field]:
 
 def _default_of(field: dataclasses.Field[Any], place: str) -> Any:
     if not field.init:
-        raise UserError(f"{place} has init=False, and no study can set it: drop that, or make it a property")
+        raise UserError(f"{place} has init=False, so that no study can set it: drop that, or use a property")
     if field.default_factory is not dataclasses.MISSING:
-        raise UserError(
-            f"{place} makes its default anew each time: write the value itself, such as () for a list"
-        )
+        raise UserError(f"{place} has a default_factory: write the value itself, such as () for a list")
     if field.default is dataclasses.MISSING:
         raise UserError(f"{place} has no default: every field needs one")
     if isinstance(field.default, Float | Int | Choice):
         raise UserError(
-            f"{place} has the domain {field.default!r} as its default, and would not be searched: write "
+            f"{place} has the domain {field.default!r} as its default, which would not be searched: write "
             f"{field.name}: Annotated[..., {field.default!r}] = value"
         )
     return field.default
 
 
 def coerced(domain: Domain, annotation: Any, place: str, field: Field | None = None) -> Domain:
-    """A domain whose values are of the annotated type: options are coerced as single values are.
+    """Return a domain whose options are converted to the annotated type as single values are.
 
     Raises:
-        UserError: it draws values that the field cannot hold.
+        UserError: If the domain contains values that the field cannot hold.
     """
     check_kind(domain, annotation, place)
     if not isinstance(domain, Choice):
@@ -115,20 +113,25 @@ def coerced(domain: Domain, annotation: Any, place: str, field: Field | None = N
         if len(domain.options) == 1 and isinstance(domain.options[0], tuple):
             raise UserError(f"{error}; options are given one by one: Choice(1, 2, 3)") from None
         raise
-    except ValueError as error:  # 1 and 1.0 are one option of a field of floats
+    except ValueError as error:  # For a field of type float, 1 and 1.0 are the same option.
         raise UserError(f"{place}: {error}") from None
 
 
 def space_of(config: type) -> dict[str, Domain]:
-    """The fields of a Config that a search varies unless the study says otherwise, with their domains."""
+    """Return the domains of the fields that a search varies by default, by field name."""
     return {name: field.domain for name, field in fields_of(config).items() if field.domain is not None}
 
 
 def field_of(config: type, name: str, place: str) -> Field:
-    """The field `name`; `place` is how the user wrote it.
+    """Return the field `name` of a Config.
+
+    Args:
+        config: The Config class.
+        name: Name of the field.
+        place: How the user wrote it, for the message.
 
     Raises:
-        UserError: no such field; names the nearest one.
+        UserError: If there is no such field; the message suggests the nearest one.
     """
     fields = fields_of(config)
     if name not in fields:
@@ -138,8 +141,8 @@ def field_of(config: type, name: str, place: str) -> Field:
 
 
 def make_config(config: type, values: Mapping[str, Any], place: str) -> Any:
-    """An instance of `config` with `values` checked and coerced, so that 400 and 400.0 are one thing."""
-    fields_of(config)  # a class that ignores what it declares is refused even where nothing is given
+    """Return an instance of `config` with `values` checked and converted to the types of the fields."""
+    fields_of(config)  # An incorrectly declared class is refused even if no values are given.
     given: dict[str, Any] = {}
     for name, value in values.items():
         field = field_of(config, name, place)
@@ -148,34 +151,40 @@ def make_config(config: type, values: Mapping[str, Any], place: str) -> Any:
 
 
 def made(config: type, values: Mapping[str, Any], place: str) -> Any:
-    """An instance of `config` from values of the right types, its own checks passed.
+    """Return an instance of `config`, given values of the right types.
 
     Raises:
-        UserError: `config` refuses them, or fails while it looks at them.
+        UserError: If the constructor of `config` refuses the values, or fails in a user's own code.
     """
     try:
         return config(**values)
     except UserError:
         raise
-    except ValueError as error:  # a Config's own check
+    except ValueError as error:  # This is how a Config's own checks refuse a value.
         raise UserError(f"{place}: {error}") from None
     except Exception as error:
         if not userfiles.is_own(config):
-            raise  # our own classes have no excuse
+            raise  # In raycl's own classes, any other exception is a bug.
         text = userfiles.fault(error) or f"{userfiles.where(config)}: {type(error).__name__}: {error}"
         raise UserError(f"{place}: {text}") from None
 
 
 def coerce(value: Any, annotation: Any, place: str, field: Field | None = None) -> Any:
-    """`value` as the annotated type: an int becomes a float where a float is meant, a list a tuple.
+    """Convert `value` to the annotated type: an int to a float, or a list to a tuple.
+
+    Args:
+        value: The value.
+        annotation: The type.
+        place: Where the value was written, for the message.
+        field: The field, whose description is added to the message.
 
     Raises:
-        UserError: it is of another type; says which value, where, and what is wanted.
+        UserError: If the value is of another type; the message says what is expected.
     """
     value = plain(value)
     if _fits(value, annotation):
         if type(value) is int and abs(value) >= WHOLE:
-            raise UserError(f"{place} = {shown(value)} is too large: whole numbers end at 2**63")
+            raise UserError(f"{place} = {shown(value)} is too large: integers must be smaller than 2**63")
         return value
     if annotation is float and is_number(value):
         return float(value)
@@ -190,8 +199,8 @@ def coerce(value: Any, annotation: Any, place: str, field: Field | None = None) 
         kinds = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else list(args)
         if len(kinds) == len(value):
             return tuple(coerce(v, kind, place) for v, kind in zip(value, kinds, strict=True))
-    wanted = f" ({field.describe()})" if field else ""
-    raise UserError(f"{place} = {shown(value)} is not {_article(annotation)}{wanted}")
+    about = f" ({field.describe()})" if field else ""
+    raise UserError(f"{place} = {shown(value)} is not {_article(annotation)}{about}")
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -207,7 +216,7 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as a user would write it."""
+    """Return the name of a type as a user would write it."""
     if annotation is type(None):
         return "None"
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -219,5 +228,5 @@ def type_name(annotation: Any) -> str:
 
 
 def _article(annotation: Any) -> str:
-    names = {float: "a number", int: "a whole number", bool: "True or False", str: "a text"}
+    names = {float: "a number", int: "an integer", bool: "True or False", str: "a string"}
     return names.get(annotation) or type_name(annotation)

@@ -1,8 +1,8 @@
-"""What a run and a basis mask depend on, as values with a key. Nothing is made of them here.
+"""Specifications of runs and basis masks: everything that their results depend on, as values with a key.
 
-A key is the SHA-256 of canonical JSON in which fields equal to their default are left out: a new neutral
-field changes no key, and studies that mean the same run share it. `raycl.runs.build` makes the classes,
-data and training loop that a spec means.
+A key is the SHA-256 of canonical JSON from which fields equal to their defaults are left out. Therefore a new
+field with a neutral default does not change existing keys, and studies that describe the same run share its
+result. `raycl.runs.build` makes the classes, data and training loop that a spec describes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from raycl.calls import nameless
 
-CORE_VERSION = 1  # raised when the loop, the streams or the evaluation behave differently
+CORE_VERSION = 1  # Increased when the loop, the random streams or the evaluation change behaviour.
 
 Numerics: TypeAlias = Literal["strict", "fast"]
 Evaluate: TypeAlias = Literal["learnt", "ends", "full"]
@@ -31,26 +31,28 @@ MaskValues: TypeAlias = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """One run.
+    """Specification of one run.
 
     Attributes:
-        method, network, benchmark: as a study writes them, settings in brackets that differ from defaults.
-        config: fields of the method's Config that differ from defaults.
-        fit: fields of `Fit.Config` that differ from defaults.
-        order: which order of the benchmark's tasks.
-        seed: of everything random in training.
+        method: Name of the method, as a study writes it.
+        network: Name of the network, with the settings that differ from their defaults in brackets.
+        benchmark: Name of the benchmark, likewise.
+        config: Fields of the method's Config that differ from their defaults.
+        fit: Fields of `Fit.Config` that differ from their defaults.
+        order: Index of the order of the benchmark's tasks.
+        seed: Seed of everything that is random in training.
         numerics: "strict", or "fast" with lower-precision products where they are safe.
-        evaluate: how much of the accuracy matrix is measured, where it is not the default.
-        identity: what else fixes the data, such as the checksum of a user's file.
-        versions: of core, method, network and benchmark.
-        code: digests of the code that classes of the user's own reach, by part: "method", "network",
-            "benchmark" (`raycl.userfiles.digest`).
-        inputs: hashes of what must be in the store before it can be played, by name: keys of the runs that it
-            builds on; "basis" stands for the keys of all its basis masks.
-        part: index of the one task that is learnt, where a sequence's tasks are learnt side by side.
-        kind: "pretrain" also leaves the network that it trained.
-        home: the folder beside whose files the user's own classes are found; in no key.
-        derived: what `raycl.runs.build` has worked out of this value, so that it is done once; in no key.
+        evaluate: How much of the accuracy matrix is measured, if not the default.
+        identity: What else determines the data, such as the checksum of a user's file.
+        versions: Versions of the core, the method, the network and the benchmark.
+        code: Digests of the user's code that the run depends on, by part: "method", "network", "benchmark"
+            (`raycl.userfiles.digest`).
+        inputs: Keys of the results that must be in the store before this run can be executed, by name. These
+            are the keys of the required runs, and as "basis" a hash of the keys of all its basis masks.
+        part: Index of the only task that this run learns, if the tasks of a sequence are learnt in parallel.
+        kind: A "pretrain" run also stores the network that it trained.
+        home: Folder in which the user's own classes are found; it is not part of the key.
+        derived: Cached results of `raycl.runs.build`; they are not part of the key.
     """
 
     method: str
@@ -72,7 +74,7 @@ class RunSpec:
     derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Canonical: plain values, nothing that equals its default but what always names a run."""
+        """Return the canonical form: plain values, without optional fields that equal their defaults."""
         plain: dict[str, Any] = {
             "kind": self.kind,
             "method": self.method,
@@ -99,33 +101,42 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], home: Path | None = None) -> RunSpec:
-        """The inverse of `to_json`."""
+        """Return the spec from which `to_json` made these values."""
         return cls(**plain, home=home)
 
     @functools.cached_property
     def key(self) -> str:
-        """64 hexadecimal digits."""
+        """Key of the spec: 64 hexadecimal digits."""
         return key_of(self.keyed())
 
     def keyed(self) -> dict[str, Any]:
-        """What the key is made of."""
+        """Return the values of which the key is the hash."""
         return keyed(self.to_json())
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSpec:
-    """All that one basis mask depends on.
+    """Specification of one basis mask.
 
     Attributes:
-        network, benchmark: as a study writes them.
-        task: index within the benchmark; its training images are what the scores are trained on.
-        density: share of ones in each layer.
-        density_rule, score_rank, mask_values: as fields of the `supsup` method.
-        backbone_seed, backbone_init: of the frozen weights.
-        score_seed, order_seed: of the initial scores, and of the order of the data and its augmentation.
-        trained: False for random positions, which are drawn from `score_seed`.
-        fit: fields of `Fit.Config` that differ from their defaults; empty for a mask that is not trained.
-        numerics, identity, versions, code, home: as of a `RunSpec`.
+        network: Name of the network, as a study writes it.
+        benchmark: Name of the benchmark, as a study writes it.
+        task: Index of the task of the benchmark on whose training images the scores are trained.
+        density: Fraction of ones in each layer.
+        density_rule: As in the Config of the `supsup` method.
+        score_rank: As in the Config of the `supsup` method.
+        mask_values: As in the Config of the `supsup` method.
+        backbone_seed: Seed of the frozen weights.
+        backbone_init: Initialisation of the frozen weights.
+        score_seed: Seed of the initial scores.
+        order_seed: Seed of the order of the data and of their augmentation.
+        trained: False for a random mask, whose positions are drawn from `score_seed`.
+        fit: Fields of `Fit.Config` that differ from their defaults; empty for a mask that is not trained.
+        numerics: As in `RunSpec`.
+        identity: As in `RunSpec`.
+        versions: As in `RunSpec`.
+        code: As in `RunSpec`.
+        home: As in `RunSpec`.
     """
 
     network: str
@@ -148,7 +159,7 @@ class MaskSpec:
     home: Path | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; what equals its default is left out."""
+        """Return plain values, without fields that equal their defaults."""
         plain: dict[str, Any] = {"kind": "mask"}
         for name, entry in type(self).__dataclass_fields__.items():
             value = getattr(self, name)
@@ -159,23 +170,27 @@ class MaskSpec:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], home: Path | None = None) -> MaskSpec:
-        """The inverse of `to_json`."""
+        """Return the spec from which `to_json` made these values."""
         return cls(**{name: value for name, value in plain.items() if name != "kind"}, home=home)
 
     @functools.cached_property
     def key(self) -> str:
-        """64 hexadecimal digits."""
+        """Key of the spec: 64 hexadecimal digits."""
         return key_of(self.to_json())
 
 
 def keyed(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """What the key of a run that is written as JSON is made of: without the name of a user's own data."""
+    """Return the values of which a run's key is the hash, without the name of a user's own data.
+
+    Args:
+        plain: The run's spec in canonical form.
+    """
     if not plain.get("identity"):
         return dict(plain)
     return {**plain, "benchmark": nameless(str(plain.get("benchmark")))}
 
 
 def key_of(plain: Any) -> str:
-    """SHA-256 of canonical JSON: sorted keys, floats by repr, no NaN; tuples read as lists."""
+    """Return the SHA-256 of canonical JSON: sorted keys, floats by repr, no NaN, tuples as lists."""
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

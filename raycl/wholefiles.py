@@ -1,4 +1,4 @@
-"""Files written whole or not at all: a draft beside the file takes its name when it is complete."""
+"""Atomic writing of files: a draft in the same folder is renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import BinaryIO
 
 
 def publish(path: Path, content: str | bytes, *, mode: int | None = 0o644, synced: bool = True) -> None:
-    """Write a file whole or not at all, over one that is there; its folder is made if there is none.
+    """Write a file atomically, replacing an existing one; its folder is created if needed.
 
     Args:
-        mode: permissions of the file; None for what the process gives to any new file.
-        synced: whether the content is on the disk before the file has its name. Without that a machine that
-            goes down may leave a torn file, which is enough where a file only saves time.
+        path: The file.
+        content: What to write; a string is encoded as UTF-8.
+        mode: Permissions of the file; None for those that the process gives to any new file.
+        synced: Whether to wait until the content is on the disk before renaming. Otherwise a crash of the
+            machine may leave a truncated file, which is acceptable if the file only saves time.
 
     Raises:
-        OSError: it cannot be written; the draft is gone.
+        OSError: If the file cannot be written; the draft is removed.
     """
     raw = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +41,6 @@ def publish(path: Path, content: str | bytes, *, mode: int | None = 0o644, synce
 
 
 def settle(file: BinaryIO) -> None:
-    """See that what was written to an open file is on the disk."""
+    """Wait until what was written to an open file is on the disk."""
     file.flush()
     os.fsync(file.fileno())

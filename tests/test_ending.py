@@ -256,7 +256,7 @@ def test_a_study_that_nobody_watches_any_more_is_not_complete(folder: Path) -> N
     os.close(read)
     said = started(["run", "mine.py", "--local"], folder, out=write)
     os.close(write)
-    assert "what is finished stays" in only_line(said, 1)
+    assert "finished runs are kept" in only_line(said, 1)
     assert len(list((folder / "results" / "runs").glob("??/*.json"))) == 1
     assert started(["run", "mine.py", "--local"], folder).code == 0
 

@@ -32,7 +32,7 @@ def test_good_names_stand_for_themselves(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_bad_names_are_refused_in_one_line_and_harmless_as_files(name: str, tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"^study: name = .* it names files: give the study a short name="
+        UserError, match=r"^study: name = .* it is used in file names: give the study a short name="
     ) as e:
         cells_of(study(name))
     assert "\n" not in str(e.value) and str(e.value).isprintable()
@@ -57,7 +57,7 @@ def test_a_study_whose_name_leads_out_of_the_store_writes_nothing(
     )
     assert main([command, "s.py", "--store", "inner/results"]) == 2
     said = capsys.readouterr()
-    assert said.err.count("\n") == 1 and "name = '../out' holds '/'" in said.err
+    assert said.err.count("\n") == 1 and "name = '../out' contains '/'" in said.err
     assert sorted(p.name for p in tmp_path.rglob("*") if "pycache" not in str(p)) == ["s.py"]
 
 
@@ -70,5 +70,5 @@ def test_a_name_from_the_command_line_is_checked_too(
         "search=None)\n"
     )
     assert main(["plan", "s.py", "--set", "name=../../out"]) == 2
-    assert "holds '/'" in capsys.readouterr().err
+    assert "contains '/'" in capsys.readouterr().err
     assert main(["plan", "s.py", "--set", "name=fine one"]) == 0

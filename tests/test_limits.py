@@ -66,20 +66,20 @@ DOMAINS: list[tuple[Callable[[], Any], str]] = [
     (lambda: Float(-1.7e308, 1.7e308), "wider than any float"),
     (lambda: Float(1, 2, "log"), "log = 'log' must be True or False"),  # type: ignore[arg-type]
     (lambda: Float(0, 1, log=True), "starts above zero"),
-    (lambda: Int(1.0, 5), "low = 1.0 must be a whole number"),  # type: ignore[arg-type]
-    (lambda: Int(False, True), "low = False must be a whole number"),
+    (lambda: Int(1.0, 5), "low = 1.0 must be an integer"),  # type: ignore[arg-type]
+    (lambda: Int(False, True), "low = False must be an integer"),
     (lambda: Int(1, 2**60), "beyond 2**53"),
-    (lambda: Int(1, HUGE), "whole number of 16610 bits"),
+    (lambda: Int(1, HUGE), "integer of 16610 bits"),
     (lambda: Int(5, 1), "is empty"),
     (lambda: Choice(1, 1), "1 is given twice"),
-    (lambda: Choice(float("nan")), "nan is no finite number"),
-    (lambda: Choice({}), "{} is no finite number"),  # type: ignore[arg-type]
+    (lambda: Choice(float("nan")), "nan should be a finite number"),
+    (lambda: Choice({}), "{} should be a finite number"),  # type: ignore[arg-type]
     (lambda: Choice(range(3)), "write Choice(*options)"),  # type: ignore[arg-type]
-    (lambda: Choice(Float(1, 2)), "is no finite number"),  # type: ignore[arg-type]
+    (lambda: Choice(Float(1, 2)), "should be a finite number"),  # type: ignore[arg-type]
     (keyed("method.lamb", Choice(1, 1.0)), "method.lamb: Choice: 1.0 is given twice"),
     (keyed("fit.batch", Choice([16, 32])), "options are given one by one"),
-    (keyed("method.lamb", Int(1, 3)), "searches ints, and the field is float: write Float(...)"),
-    (keyed("fit.batch", Float(1, 3)), "searches floats, and the field is int: write Int(...)"),
+    (keyed("method.lamb", Int(1, 3)), "searches ints, but the field is float: write Float(...)"),
+    (keyed("fit.batch", Float(1, 3)), "searches floats, but the field is int: write Int(...)"),
 ]
 
 
@@ -111,7 +111,7 @@ def test_what_a_message_shows_is_short_and_never_fails() -> None:
             raise RuntimeError
 
     assert shown("a\nb") == "'a\\nb'" and len(shown("x" * 1000)) == 80
-    assert shown(HUGE) == "a whole number of 16610 bits" and "Odd" in shown(Odd())
+    assert shown(HUGE) == "an integer of 16610 bits" and "Odd" in shown(Odd())
 
 
 def test_a_domain_of_one_value_is_searched(tmp_path: Any) -> None:
@@ -134,7 +134,7 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: Seeds(), "at least one seed"),
     (lambda: Seeds(*range(10**5)), "100000 seeds are too many"),
     (lambda: Seeds(2**63), "is too large"),
-    (lambda: Seeds(HUGE), "whole number of 16610 bits is too large"),
+    (lambda: Seeds(HUGE), "integer of 16610 bits is too large"),
     (lambda: Seeds(-1), "-1 must be a whole number from 0"),
     (lambda: Seeds(True), "True must be a whole number"),
     (lambda: Seeds(1.0), "1.0 must be a whole number"),  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: Resources(memory=0), "above 0 GiB, or None"),
     (lambda: Resources(stall_minutes=float("nan")), "above 0 minutes"),
     (lambda: study(orders=10**20), "orders = 100000000000000000000 is too large: at most 1000"),
-    (lambda: study(orders=HUGE), "orders = a whole number of 16610 bits is too large"),
+    (lambda: study(orders=HUGE), "orders = an integer of 16610 bits is too large"),
     (lambda: study(orders=True), "orders = True must be"),
     (lambda: study(orders=2.0), "orders = 2.0 must be"),
     (lambda: study(orders=1000, benchmarks=["digits_split"] * 101), "101000 cells are too many"),
@@ -189,7 +189,7 @@ def test_values_of_numpy_are_taken() -> None:
 SIZES: list[tuple[Callable[[], Study], str]] = [
     (writing(network="mlp(hidden=1000000000000)"), "a network of these sizes cannot be built"),
     (writing(network="mlp(hidden=110000)"), "1.21e+10 parameters, and more than 1e+10 fit no machine"),
-    (writing(network=f"mlp(hidden={10**30})"), "whole numbers end at 2**63"),
+    (writing(network=f"mlp(hidden={10**30})"), "integers must be smaller than 2**63"),
     (writing(network="alexnet(width=1e9)", benchmarks=[LARGE]), "width = 1000000000.0"),
     (writing(network="resnet50(width=1e9)", benchmarks=[LARGE]), "width = 1e+09"),
     (writing(network="resnet18(nf=1000000000)"), "a network of these sizes cannot be built"),
@@ -198,7 +198,7 @@ SIZES: list[tuple[Callable[[], Study], str]] = [
         "with net.hidden = 1000000000: the network would have",
     ),
     (writing(benchmarks=["digits_permuted(tasks=1000000000)"]), "tasks = 1e+09"),
-    (writing(benchmarks=[f"digits_permuted(tasks={10**30})"]), "whole numbers end at 2**63"),
+    (writing(benchmarks=[f"digits_permuted(tasks={10**30})"]), "integers must be smaller than 2**63"),
     (writing(benchmarks=["digits_split(size=1000000000)"]), "size = 1000000000"),
     (keyed("method.modules", 10**9, "pathnet"), "modules = 1000000000 is too many: at most 1000"),
     (keyed("method.units", 10**12, "acl"), "units = 1000000000000 is too many: at most 10000"),
@@ -210,7 +210,7 @@ SIZES: list[tuple[Callable[[], Study], str]] = [
     ),
     (keyed("fit.epochs", 10**20), "fit.epochs = 100000000000000000000 is too large"),
     (keyed("fit.epochs", 10**9), "epochs = 1000000000 is more than 10000000: the run would never end"),
-    (keyed("fit.epochs", HUGE), "a whole number of 16610 bits"),
+    (keyed("fit.epochs", HUGE), "an integer of 16610 bits"),
     (keyed("fit.lr", 10**400), "is not a number"),
 ]
 

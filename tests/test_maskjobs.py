@@ -182,9 +182,11 @@ def test_a_mask_of_another_backbone_is_refused(tmp_path: Path) -> None:
     run_study(study(het={}), tmp_path, local=True)
     (state,) = agenda_of(tmp_path, study(het={})).states
     first, second = masks_for(state.finals[1].spec)[:2]
-    with pytest.raises(DamagedArtefact, match="of another backbone: 3 layers, wanted \\[10, 20\\]"):
+    with pytest.raises(
+        DamagedArtefact, match="belongs to another backbone: it has 3 layers, expected layers of \\[10, 20\\]"
+    ):
         mask_from_file(Artefact.MASK.path(tmp_path, first.key), first, [10, 20])
-    with pytest.raises(DamagedArtefact, match="is not the one that its name says"):
+    with pytest.raises(DamagedArtefact, match="its spec does not match its name"):
         mask_from_file(Artefact.MASK.path(tmp_path, first.key), second)
 
 

@@ -49,9 +49,9 @@ def test_a_result_comes_back_as_it_was(tmp_path: Path, result: Result) -> None:
         (lambda text: text[: len(text) // 2], "truncated or damaged at byte"),
         (lambda text: "", "truncated or damaged at byte 0"),
         (lambda text: '{"format": "other"}', "another format or another run"),
-        (lambda text: text.replace('"seed": 1', '"seed": 2'), "the digest is another"),
-        (lambda text: text.replace('"updates"', '"steps"'), "the digest is another"),
-        (lambda text: "[1]", "list where an object is wanted"),
+        (lambda text: text.replace('"seed": 1', '"seed": 2'), "the digest does not match"),
+        (lambda text: text.replace('"updates"', '"steps"'), "the digest does not match"),
+        (lambda text: "[1]", "it holds a list, expected an object"),
     ],
 )
 def test_what_is_no_result_is_set_aside_and_said(tmp_path: Path, result: Result, damage, said: str) -> None:
@@ -115,8 +115,8 @@ def test_what_no_run_can_come_to_is_published_as_a_failure(tmp_path: Path, resul
     reports = (dataclasses.replace(report, stored_bytes=12.5),)  # type: ignore[arg-type]
     for bad, said in (
         (dataclasses.replace(result, provenance={"x": float("nan")}), "not JSON compliant"),
-        (dataclasses.replace(result, reports=reports), "report 1: stored_bytes = '12.5' is no whole number"),
-        (dataclasses.replace(result, reports=()), "it is done, and has no report"),
+        (dataclasses.replace(result, reports=reports), "report 1: stored_bytes = '12.5' is not an integer"),
+        (dataclasses.replace(result, reports=()), "its status is done, but it has no reports"),
         (dataclasses.replace(result, provenance={"x": {1, 2}}), "set is not JSON serializable"),
     ):
         published = Store(tmp_path).put(bad)
@@ -173,7 +173,7 @@ def test_what_does_not_pass_is_raised(
     tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing(monkeypatch, 1, errno.ENAMETOOLONG)
-    with pytest.raises(UserError, match=r"cannot be written \(File name too long\); mend it"):
+    with pytest.raises(UserError, match=r"cannot be written \(File name too long\); fix it"):
         Store(tmp_path).put(result)
 
 
@@ -229,7 +229,7 @@ def test_what_stands_in_a_folders_place_is_told(tmp_path: Path, name: str) -> No
         place = tmp_path / name
         make(place)
         for use in (Store(tmp_path).open, Store(tmp_path, wait=False).look):
-            with pytest.raises(UserError, match=f"{name} is no folder; move it away"):
+            with pytest.raises(UserError, match=f"{name} is not a folder; move it away"):
                 use()
         place.unlink()
     Store(tmp_path).open()

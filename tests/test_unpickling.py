@@ -211,7 +211,7 @@ def test_a_state_hides_no_method_and_is_no_special_attribute(state: Any) -> None
 
 def test_a_slot_is_set_and_a_property_is_not() -> None:
     steps = b"\x80\x04" + named(Slotted) + b")\x81N}X\x07\x00\x00\x00guardedK\x01s\x86b."
-    with pytest.raises(Refused, match="no such slot"):
+    with pytest.raises(Refused, match="does not have this slot"):
         FORM.from_bytes(made_of(steps), "cpu")
     assert not CALLED
 

@@ -1,12 +1,14 @@
-"""The state of this process: each run starts from a known one, and has to leave it as it found it.
+"""Isolation of runs in one process: each run starts from a known state, which is restored at its end.
 
-Python lets a method change what every later run of the process depends on: torch's default dtype, its
-gradients, a function of it, a signal handler, a generator of its own module. The result of a run must be the
-same alone or beside others. So `Guard` brings the process to a known state, and at the run's end puts back
-what is not as it was, and says what that was. What cannot be put back makes the process `spoilt`.
+Python lets a method change what every later run of the process depends on: torch's default dtype, whether
+gradients are recorded, a function of torch, a signal handler, or a random generator in the method's module.
+The result of a run must not depend on the runs before it. Therefore `Guard` brings the process to a known
+state, and at the end of the run it restores what has changed and says what that was. If something cannot be
+restored, the process is `spoilt`.
 
-Within a run nothing is put back: the method's own doing is part of what it is. But a run that stands in
-another state than it began in cannot be resumed there, so nothing is written down until it stands as before.
+Nothing is restored while a run is in progress, as such changes are part of what the method does. But a run
+cannot be resumed in a state that differs from that in which it began, so that no checkpoint is written while
+the state differs.
 """
 
 from __future__ import annotations
@@ -29,16 +31,16 @@ from raycl.process.parts import Left
 __all__ = ["Guard", "Left", "borrowed", "describe_left", "interrupts", "ready", "spoilt", "untouched"]
 
 _spoilt: list[str] = []
-_NAMED = 3  # things that a line names before it says how many more there are
+_NAMED = 3  # Number of things that a message names before it only counts the others.
 
 
 def spoilt() -> list[str]:
-    """What could not be put back in this process: no run that is played in it now can be trusted."""
+    """Return what could not be restored in this process; if anything, it must not execute further runs."""
     return list(_spoilt)
 
 
 def describe_left(left: Iterable[str]) -> str:
-    """Some things in a sentence: ``a, b, c and 4 more``."""
+    """Join descriptions for a sentence: ``a, b, c and 4 more``."""
     things = list(dict.fromkeys(left))
     more = len(things) - _NAMED
     if more > 0:
@@ -47,22 +49,22 @@ def describe_left(left: Iterable[str]) -> str:
 
 
 def ready() -> None:
-    """Learn how this process, which plays runs and nothing else, stands before any stranger's code.
+    """Record the state of this process, which executes only runs, before any user's code is loaded.
 
-    The first time it takes seconds.
+    The first call takes seconds.
     """
     _baseline()
     _state["lent"] = max(1, _state["lent"])
 
 
 class Guard:
-    """The state of the process while a run is played in it.
+    """Guard of the state of the process while it executes a run.
 
-    ``with Guard() as guard:`` starts from the known state, and ``with guard.at_work(kinds):`` fixes what the
-    run has to leave. What it left otherwise is put back, and named in `left`.
+    ``with Guard() as guard:`` brings the process to the known state. ``with guard.at_work(kinds):`` records
+    the state that the run must keep; whatever the run changes is restored at the end and listed in `left`.
 
     Attributes:
-        left: what was not as it had been, in plain words; what cannot be put back is in `spoilt` as well.
+        left: Descriptions of what the run changed; what cannot be restored is in `spoilt` as well.
     """
 
     def __init__(self) -> None:
@@ -73,7 +75,7 @@ class Guard:
 
     def __enter__(self) -> Guard:
         functions = _baseline()
-        if not _state["lent"]:  # what was changed between runs is whose process it is
+        if not _state["lent"]:  # The process belongs to the caller, who may change it between runs.
             functions.adopt()
         parts.put(numerics.parts(), _known())
         self._surroundings = parts.readings(surroundings.parts())
@@ -83,11 +85,11 @@ class Guard:
 
     @contextlib.contextmanager
     def at_work(self, kinds: Iterable[type] | None = None) -> Iterator[None]:
-        """With the settings that hold now, which come back at the end.
+        """Restore the current settings at the end of the context.
 
         Args:
-            kinds: classes of the run; functions, and the users' modules that these classes need, are watched
-                from here on as well. None: within a stretch in which they are.
+            kinds: Classes of the run. With them, functions and the user's modules that these classes need are
+                watched and restored as well. None is for a context inside one that already does so.
         """
         before, self._numerics = self._numerics, parts.readings(numerics.parts())
         if kinds is not None:
@@ -103,7 +105,7 @@ class Guard:
                 self._note(self._modules.put_back())
 
     def moved(self) -> bool:
-        """Whether the process is not in the state from which the run started."""
+        """Return whether the process is in another state than that from which the run started."""
         return (
             parts.changed(numerics.parts(), self._numerics)
             or _baseline().changed()
@@ -118,10 +120,10 @@ class Guard:
         self._note(parts.put(surroundings.parts(), self._surroundings))
         self._note(surroundings.threads_left(self._threads))
         if self.left:
-            gc.collect()  # what changes something when it is collected does so now
+            gc.collect()  # Objects that change the state when they are collected do so before it is restored.
         parts.put(numerics.parts(), _known())
         if not _spoilt and numerics.arithmetic() != _baseline_arithmetic():
-            self._note([Left("arithmetic that gives other numbers", back=False)])
+            self._note([Left("arithmetic with different results", back=False)])
 
     def _note(self, found: Iterable[Left]) -> None:
         for thing in found:
@@ -135,14 +137,14 @@ class Guard:
 def untouched(
     what: str, say: Callable[[str], None] = lambda line: None, when: str = "it was imported"
 ) -> Iterator[None]:
-    """Put back what a user's code changes of the process while it is imported or built, and say it in a line.
+    """Restore what a user's code changes in the process while it is imported or built, and report it.
 
     Threads, generators, environment variables, filters of warnings and ``sys.path`` are left alone.
 
     Args:
-        what: the file, as the line is to name it.
-        say: takes the line.
-        when: what happens meanwhile, as the line is to say it.
+        what: Name of the file for the message.
+        say: Receives the message, one line.
+        when: What happened meanwhile, as a clause for the message.
     """
     functions = _baseline(warm=False)
     if not _state["lent"] and not _state["watched"]:  # what was changed before is not this file's doing
@@ -165,9 +167,9 @@ def untouched(
 
 @contextlib.contextmanager
 def borrowed() -> Iterator[None]:
-    """While runs are played in somebody else's process: its own settings and generators come back at the end.
+    """Restore the settings and generators of a process that is not a worker after executing runs in it.
 
-    Functions that it has replaced itself, as a test or a notebook does, are left so.
+    Functions that the process has replaced itself, as a test or a notebook may do, stay replaced.
     """
     before = parts.readings(numerics.parts()), surroundings.generators()
     _baseline().adopt()
@@ -182,18 +184,20 @@ def borrowed() -> Iterator[None]:
 
 @functools.cache
 def _imports() -> tuple[parts.Part, ...]:
-    """Parts that importing a file has no business with."""
-    kept = {"environment variables", "sys.path", "the finders of modules", "filters of warnings"}
-    return tuple(part for part in surroundings.parts() if part.name not in kept)
+    """Return the parts of the state that importing a file must not change."""
+    permitted = {"environment variables", "sys.path", "the finders of modules", "filters of warnings"}
+    return tuple(part for part in surroundings.parts() if part.name not in permitted)
 
 
 _state: dict[str, Any] = {}
 
 
 def _baseline(warm: bool = True) -> Functions:
-    """The functions as they are before any stranger's code; torch is warm before a run begins.
+    """Return the functions as they were before any user's code was loaded.
 
-    Torch replaces some functions itself when the first optimiser is made, which takes seconds.
+    Args:
+        warm: Whether to call `warm_up` first. Torch itself replaces some functions when the first optimiser
+            is made, which must not count as a change by a run.
     """
     if _state.get("pid") != os.getpid():
         _state.clear()
@@ -214,7 +218,7 @@ def _baseline(warm: bool = True) -> Functions:
 
 
 def warm_up() -> None:
-    """One step of every optimiser: torch's first takes seconds, which are no method's compute time."""
+    """Take one step with every optimiser, since torch's first step takes seconds that are no compute time."""
     import torch
 
     for kind in vars(torch.optim).values():
@@ -225,13 +229,13 @@ def warm_up() -> None:
         ):
             weight = torch.nn.Parameter(torch.zeros(1, 1, device="cpu"))
             weight.grad = torch.zeros_like(weight)
-            with contextlib.suppress(Exception):  # some want other gradients, or a closure
+            with contextlib.suppress(Exception):  # Some optimisers need other gradients or a closure.
                 kind([weight], lr=0.1).step()  # type: ignore[call-arg]
 
 
 @functools.cache
 def _known() -> dict[str, Any]:
-    """The values from which every run starts."""
+    """Return the values from which every run starts."""
     found = parts.readings(numerics.parts())
     return {p.name: found[p.name] if p.known is None else p.known for p in numerics.parts()}
 
@@ -241,4 +245,4 @@ def _baseline_arithmetic() -> tuple[Any, ...]:
     return _state["arithmetic"]  # type: ignore[no-any-return]
 
 
-_known()  # now: no stranger's code has run
+_known()  # The values are read at import, before any user's code has run.

@@ -1,4 +1,4 @@
-"""What a run asks Python to call when the process ends: it must not outlive the run."""
+"""Functions that a run registers with `atexit`, which must not outlive the run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from raycl.process.parts import Left
 
 
 class Exits:
-    """Notes what is handed to `atexit.register`, and takes back what a user's own code handed there.
+    """Recorder of calls of `atexit.register`, which unregisters the functions of a user's own code.
 
-    Libraries that are first imported within a run register functions of their own, which stay.
+    Functions of libraries that are first imported within a run stay registered.
     """
 
     def __init__(self) -> None:
         self._register: Callable[..., Any] = atexit.register
-        self._handed: list[Callable[..., Any]] = []
+        self._registered: list[Callable[..., Any]] = []
 
     def __enter__(self) -> Exits:
-        self._register, self._handed = atexit.register, []
-        vars(atexit)["register"] = self._noted
+        self._register, self._registered = atexit.register, []
+        vars(atexit)["register"] = self._record
         return self
 
     def __exit__(
@@ -35,15 +35,15 @@ class Exits:
         vars(atexit)["register"] = self._register
 
     def put_back(self) -> list[Left]:
-        """Take back what a user's own code handed there; what that was."""
-        own = [function for function in self._handed if _is_own(function)]
+        """Unregister the functions of a user's own code, and return what was done."""
+        own = [function for function in self._registered if _is_own(function)]
         for function in own:
             atexit.unregister(function)
-        self._handed = []
+        self._registered = []
         return [Left("a function to be called when Python ends")] if own else []
 
-    def _noted(self, function: Callable[..., Any], *given: Any, **named: Any) -> Callable[..., Any]:
-        self._handed.append(function)
+    def _record(self, function: Callable[..., Any], *given: Any, **named: Any) -> Callable[..., Any]:
+        self._registered.append(function)
         self._register(function, *given, **named)
         return function
 

@@ -1,7 +1,8 @@
-"""The functions and classes of torch, NumPy, Python and raycl that a run calls: are they those of the start?
+"""Detection of functions and classes of torch, NumPy, Python and raycl that a run has replaced.
 
-By identity of attributes, module by module and class by class. Libraries that are imported late add to them,
-which is no harm; what was there and is another thing now, or is hidden by something new, is.
+The attributes of modules and classes are compared by identity with those at the start. Libraries that are
+imported later may add attributes. A change is an attribute that is another object now, or that a new
+attribute hides.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _SINGLE = {
     "json",
     "hashlib",
 }
-_PASSED_OVER = (  # parts of torch that no run calls, or that change themselves as they go
+_PASSED_OVER = (  # Parts of torch that no run calls, or that change themselves while they are used.
     "torch.distributed",
     "torch._dynamo",
     "torch._inductor",
@@ -101,7 +102,7 @@ _VOLATILE = {
     "_abc_impl",
     "__slotnames__",
 }
-_HEAP_TYPE = 1 << 9  # the others, C's own, cannot be changed
+_HEAP_TYPE = 1 << 9  # Flag of classes whose attributes can be changed; static C types lack it.
 _MISSING = object()
 _internals = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 Change: TypeAlias = tuple[str, Callable[[], object]]
@@ -109,12 +110,16 @@ Change: TypeAlias = tuple[str, Callable[[], object]]
 
 @dataclasses.dataclass
 class _Space:
-    """Attributes of a module or a class as they were.
+    """Recorded attributes of a module or a class.
 
     Attributes:
-        names, values: of those that are watched.
-        known, content: names and values of all.
-        containers: copies of raycl's own lists, dictionaries and sets.
+        called: Full name of the module or class.
+        owner: The module or class.
+        names: Names of the attributes that are watched.
+        values: Their values.
+        known: Names of all attributes.
+        content: Values of all attributes.
+        containers: Copies of the lists, dictionaries and sets among the watched attributes of raycl.
     """
 
     called: str
@@ -126,6 +131,7 @@ class _Space:
     containers: dict[str, Any]
 
     def changes(self) -> Iterator[Change]:
+        """Yield each change since the attributes were recorded, with a function that undoes it."""
         live = vars(self.owner)
         if not all(map(operator.is_, map(live.get, self.names), self.values)):
             for name, value in zip(self.names, self.values, strict=True):
@@ -143,24 +149,24 @@ class _Space:
                 yield f"{self.called}.{name} changed", functools.partial(_refill, now, was)
 
     def _hides(self, name: str) -> bool:
-        """Whether a new name stands before one that was found under it until now."""
+        """Return whether a new attribute hides an inherited or built-in one of the same name."""
         if isinstance(self.owner, type):
             return any(name in vars(base) for base in self.owner.__mro__[1:])
         return hasattr(builtins, name) and not name.startswith("__")
 
 
 class Functions:
-    """What they were when this was made; `extend` takes in what was loaded since."""
+    """Recorded functions and classes; `extend` adds those of modules that were loaded later."""
 
     def __init__(self) -> None:
-        for room in _ROOMS:  # all of raycl that a stranger could reach for first
+        for room in _ROOMS:  # Import all of raycl that a user's code could be the first to import.
             package = importlib.import_module(f"raycl.{room}")
             for found in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"raycl.{room}.{found.name}")
         self._begin()
 
     def adopt(self) -> None:
-        """Take everything as it is now."""
+        """Accept the current state as the one to compare with."""
         if self.changed():
             self._begin()
         self.extend()
@@ -175,7 +181,7 @@ class Functions:
         self.extend()
 
     def extend(self) -> None:
-        """Take in modules that were loaded since."""
+        """Record the modules that were loaded since the last call."""
         if len(sys.modules) == self._loaded:
             return
         self._loaded = len(sys.modules)
@@ -188,11 +194,11 @@ class Functions:
             self._known_internals.append((code, defaults, dict(named) if named else named))
 
     def changed(self) -> bool:
-        """Whether anything is another thing now; nothing is put back."""
+        """Return whether anything has been replaced or changed, without restoring it."""
         return next(self._changes(), None) is not None
 
     def put_back(self) -> list[Left]:
-        """Bring back what was there: what that was, in plain words."""
+        """Restore everything that was replaced or changed, and return a description of each."""
         found = dict(self._changes())
         for restore in found.values():
             with contextlib.suppress(Exception):
@@ -248,16 +254,16 @@ class Functions:
         self._spaces[id(owner)] = space
 
     def _changes(self) -> Iterator[Change]:
-        """What is another thing now, and what brings the old one back."""
+        """Yield each change since the start, with a function that undoes it."""
         for name, module in self._modules.items():
             if sys.modules.get(name) is not module:
                 yield f"module {name} replaced", functools.partial(sys.modules.__setitem__, name, module)
         for space in self._spaces.values():
             try:
                 untouched = list(vars(space.owner).values()) == space.content and not space.containers
-            except Exception:  # of values that refuse to be compared
+            except Exception:  # Some values cannot be compared.
                 untouched = False
-            if not untouched:  # asked so, since it is the usual answer and by far the fastest way to it
+            if not untouched:  # Comparing whole lists first is by far the fastest test of the usual case.
                 yield from space.changes()
         functions = [function for _, function in self._functions.values()]
         if list(map(_internals, functions)) != self._known_internals:
@@ -284,7 +290,7 @@ def _behaves(value: Any) -> bool:
 def _alike(now: Any, was: Any) -> bool:
     try:
         return bool(now == was)
-    except Exception:  # of arrays within: they are compared by what they hold elsewhere
+    except Exception:  # Containers of arrays cannot be compared; arrays are compared by `Modules`.
         return len(now) == len(was)
 
 

@@ -1,4 +1,4 @@
-"""Tells a signal that ends a study from an exception of the same name that a method raises."""
+"""Distinction between a signal that ends a study and a KeyboardInterrupt that a method raises itself."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """Signals that ask this process to stop, as they come; their handlers are called as before."""
-    came: list[int] = []
+    """Collect the signals that ask this process to stop; their handlers are called as before."""
+    received: list[int] = []
     before: dict[int, Any] = {}
 
-    def noting(handler: Any) -> Any:
-        def note(number: int, frame: Any) -> Any:
-            came.append(number)
+    def recording(handler: Any) -> Any:
+        def record(number: int, frame: Any) -> Any:
+            received.append(number)
             return handler(number, frame)
 
-        return note
+        return record
 
-    if threading.current_thread() is threading.main_thread():  # no other thread receives any
+    if threading.current_thread() is threading.main_thread():  # Only the main thread receives signals.
         for which in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(which)
             if callable(handler):
                 before[which] = handler
-                signal.signal(which, noting(handler))
+                signal.signal(which, recording(handler))
     try:
-        yield came
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

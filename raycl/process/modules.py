@@ -1,7 +1,8 @@
-"""What a user's own modules keep from run to run: globals, attributes of classes, defaults of functions.
+"""State that a user's own modules carry from run to run: globals, class attributes and function defaults.
 
-A list on a class that every instance appends to, a generator of random numbers beside a class, a counter: all
-of them make a run depend on the runs before it. So they are copied before a run and compared after it.
+A list on a class to which every instance appends, a random generator at the top of a module, or a counter
+makes a run depend on the runs before it. Therefore such objects are copied before a run, and compared and
+restored after it.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ from torch import Tensor
 from raycl.process.parts import Left, same
 from raycl.process.surroundings import strange
 
-MOST = 20_000  # objects of a user's modules that are watched
-COPIED_BYTES = 2**22  # of one array; of a larger one some values are remembered, and it cannot be put back
+MOST = 20_000  # Largest number of objects that are watched.
+COPIED_BYTES = 2**22  # Of a larger array only a sample of values is kept, so that it cannot be restored.
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), range, slice)
 _MISSING = object()
 
 
 @dataclass
 class _Holder:
-    """An object that holds others, and what it held.
+    """An object with content, and a copy of the content.
 
     Attributes:
-        path: how it is reached, such as ``Mine.memory``.
-        held: its content by name or position; of a tensor or a generator, its own state.
+        path: How the object is reached, such as ``Mine.memory``.
+        owner: The object.
+        held: Copy of its content by name or position; for a tensor or a generator, of its state.
     """
 
     path: str
@@ -44,34 +46,34 @@ class _Holder:
 
 @dataclass
 class Modules:
-    """The state of the modules of some classes, and of the user's other modules that these name."""
+    """Recorded state of the modules of some classes, and of the user's other modules that these refer to."""
 
     holders: list[_Holder] = field(default_factory=list)
     _seen: set[int] = field(default_factory=set)
-    _kept: list[Any] = field(default_factory=list)  # so that no id is given to another object
+    _kept: list[Any] = field(default_factory=list)  # References that keep another object from getting an id.
 
     @classmethod
     def of(cls, kinds: Iterable[type]) -> Modules:
-        """As they are now."""
+        """Record the current state of the modules of these classes."""
         found = cls()
         for module in _reached(kinds):
             found._walk(module, "")
         return found
 
     def changed(self) -> bool:
-        """Whether anything is not as it was."""
-        return any(not _as_it_was(holder) for holder in self.holders)
+        """Return whether anything differs from its recorded state."""
+        return any(not _is_unchanged(holder) for holder in self.holders)
 
     def put_back(self) -> list[Left]:
-        """Make everything what it was: what was not."""
+        """Restore everything to its recorded state, and return what had changed."""
         left: dict[str, bool] = {}
         for holder in self.holders:
-            if _as_it_was(holder):
+            if _is_unchanged(holder):
                 continue
             names = _names(holder)
             try:
                 _restore(holder)
-                back = _as_it_was(holder)
+                back = _is_unchanged(holder)
             except Exception:
                 back = False
             left |= dict.fromkeys(names, back)
@@ -91,12 +93,12 @@ class Modules:
 
 
 def _reached(kinds: Iterable[type]) -> list[ModuleType]:
-    """The user's modules in which classes are defined, and those that these name."""
+    """Return the user's modules that define these classes, and the user's modules that they refer to."""
     waiting = [sys.modules.get(kind.__module__) for of in kinds for kind in of.__mro__]
     found: dict[str, ModuleType] = {}
     while waiting:
         module = waiting.pop()
-        if module is None or module.__name__ in found or not _users(module):
+        if module is None or module.__name__ in found or not _is_users(module):
             continue
         found[module.__name__] = module
         for value in list(vars(module).values()):
@@ -107,16 +109,17 @@ def _reached(kinds: Iterable[type]) -> list[ModuleType]:
     return list(found.values())
 
 
-def _users(module: ModuleType) -> bool:
+def _is_users(module: ModuleType) -> bool:
+    """Return whether a module was loaded from a user's own file."""
     file = getattr(module, "__file__", None)
     return module.__name__ != "__main__" and isinstance(file, str) and strange(file)
 
 
 def _held(owner: Any) -> Any:
-    """A copy of what an object holds, one level deep; None of what is not watched."""
+    """Return a copy of an object's content, one level deep; None if the object is not watched."""
     if isinstance(owner, ModuleType):
         own = {name: value for name, value in vars(owner).items() if not name.startswith("__")}
-        return own if _users(owner) else None
+        return own if _is_users(owner) else None
     if isinstance(owner, type):
         return dict(_attributes(owner)) if _of_users(owner) else None
     if isinstance(owner, FunctionType):
@@ -144,9 +147,10 @@ def _held(owner: Any) -> Any:
     return None
 
 
-def _of_users(of: Any) -> bool:
-    module = sys.modules.get(getattr(of, "__module__", None) or "")
-    return module is not None and _users(module)
+def _of_users(thing: Any) -> bool:
+    """Return whether a class or function is defined in a user's own module."""
+    module = sys.modules.get(getattr(thing, "__module__", None) or "")
+    return module is not None and _is_users(module)
 
 
 def _attributes(kind: type) -> Iterator[tuple[str, Any]]:
@@ -166,7 +170,7 @@ def _attributes(kind: type) -> Iterator[tuple[str, Any]]:
 def _of_tensor(tensor: Tensor) -> Any:
     try:
         return _of_array(tensor.detach().numpy())
-    except (RuntimeError, TypeError):  # on a device, or of a dtype that NumPy does not have
+    except (RuntimeError, TypeError):  # The tensor is on a device, or of a dtype that NumPy does not have.
         return ("version", tensor._version)
 
 
@@ -214,11 +218,11 @@ def _joined(owner: Any, path: str, name: Any) -> str:
     if isinstance(owner, FunctionType):
         return f"default {name} of {path}" if isinstance(name, int) else f"{path}.{name}"
     if isinstance(owner, dict | list | tuple | deque | set | frozenset):
-        return path  # the whole is named, not a place in it
+        return path  # Messages name the container, not an item of it.
     return f"{path}.{name}" if path else str(name)
 
 
-def _as_it_was(holder: _Holder) -> bool:
+def _is_unchanged(holder: _Holder) -> bool:
     now = _held(holder.owner)
     return _equal(now, holder.held)
 
@@ -240,7 +244,7 @@ def _equal(now: Any, was: Any) -> bool:
 
 
 def _names(holder: _Holder) -> list[str]:
-    """What to call what changed: the attributes of a module, a class or an object, else the whole."""
+    """Return the names of what changed: attributes of a module, class or object, or else the whole object."""
     owner, was = holder.owner, holder.held
     if isinstance(owner, ModuleType | type) or (isinstance(was, dict) and not isinstance(owner, dict)):
         now = _held(owner)

@@ -1,4 +1,4 @@
-"""The state of torch and NumPy on which the bits of a run depend, for the thread that asks."""
+"""The state of torch and NumPy on which the results of a run depend bit for bit, in the calling thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils import _device
 from raycl.process.parts import Part
 
 C: Any = torch._C
-_HELD: list[Any] = []  # guards that must not be collected: they would undo what they did
+_HELD: list[Any] = []  # References to guards, which would undo their effect when they are collected.
 _SDP = {
     "flash": "flash",
     "mem_efficient": "mem_efficient",
@@ -25,7 +25,7 @@ _SDP = {
     "fa3": "fa3",
     "fa4": "fa4",
 }
-_PLAIN = {  # settings that torch reads and writes under one name: how to call them
+_PLAIN = {  # Descriptions of settings that torch reads and writes under one name.
     "cudnn_enabled": "torch's cuDNN",
     "cudnn_benchmark": "torch's cuDNN benchmark",
     "cudnn_deterministic": "torch's cuDNN determinism",
@@ -54,7 +54,7 @@ _FP32 = [
 
 @functools.cache
 def parts() -> tuple[Part, ...]:
-    """Everything that can be read; `known` is what torch starts with."""
+    """Return all parts of this state; `known` holds the values with which torch starts."""
     found = [
         *_autograd(),
         *_modes(),
@@ -72,7 +72,7 @@ def parts() -> tuple[Part, ...]:
 
 def _autograd() -> list[Part]:
     return [
-        # first: leaving inference mode also sets the others
+        # Inference mode comes first, since leaving it also changes the other settings.
         Part("inference mode", torch.is_inference_mode_enabled, _put_inference, False),
         Part("torch's gradients", torch.is_grad_enabled, C._set_grad_enabled, True),
         Part("forward-mode gradients", C._is_fwd_grad_enabled, C._set_fwd_grad_enabled, True),
@@ -117,7 +117,7 @@ def _autograd() -> list[Part]:
 
 
 def _modes() -> list[Part]:
-    """Function modes, dispatch modes and the default device, which is one of the first."""
+    """Return function modes, dispatch modes and the default device, which torch keeps as a function mode."""
     return [
         Part(
             "torch's default device", lambda: (_context(), _device.CURRENT_DEVICE), _put_device, (None, None)
@@ -177,7 +177,7 @@ def _precision() -> list[Part]:
 
 
 def _nothing(_: object) -> None:
-    """For setters that give something back."""
+    """Discard the return value of a setter."""
 
 
 def _put_setting(setter: Any, value: Any) -> None:
@@ -187,11 +187,11 @@ def _put_setting(setter: Any, value: Any) -> None:
 def _put_inference(wanted: bool) -> None:
     guard = C._InferenceMode(wanted)
     guard.__enter__()
-    _HELD.append(guard)  # its end would bring back what it found
+    _HELD.append(guard)  # When the guard is collected, it restores the mode that it found.
 
 
 def _saved_hooks() -> int:
-    """Whether there are any; how many cannot be asked."""
+    """Return 1 if there are any hooks, else 0; torch does not tell their number."""
     return int(C._autograd._top_saved_tensors_default_hooks(True) is not None)
 
 
@@ -254,7 +254,7 @@ def _hook_tables() -> dict[str, Any]:
 
 
 def _hooks() -> dict[str, Any]:
-    """Copies of all tables of hooks that every module and optimiser calls."""
+    """Return copies of all tables of hooks that every module and optimiser calls."""
     return {name: dict(t) if isinstance(t, dict) else t for name, t in _hook_tables().items()}
 
 
@@ -267,7 +267,7 @@ def _put_hooks(wanted: dict[str, Any]) -> None:
 
 
 def _operators() -> frozenset[str]:
-    """Kernels of torch's own operators that Python has put in another's place."""
+    """Return the kernels of torch's own operators that Python code has registered in place of others."""
     impls = torch.library._impls
     if len(impls) != _seen_operators[0]:
         own = frozenset(k for k in impls if k.startswith("aten/") and not k.endswith("/Meta"))
@@ -279,20 +279,21 @@ _seen_operators: list[Any] = [-1, frozenset()]
 
 
 def _flushes() -> bool:
-    """Whether this thread takes the smallest numbers for 0."""
+    """Return whether this thread flushes denormal numbers to zero."""
     tiny = math.ldexp(1.0, -1060)
     return tiny * 1.5 == 0.0
 
 
-# What no setting shows: the arithmetic itself.
+# The arithmetic itself is checked as well, since not every setting can be read.
 
 
 def arithmetic() -> tuple[Any, ...]:
-    """Results of a few small operations, which no two states of a process may tell apart.
+    """Return the results of a few small operations, which must be the same before and after a run.
 
-    Torch's own pool of threads is asked too, where there is one: it has settings of its own.
+    Torch's pool of threads, if there is one, is tested too, since it has its own settings.
     """
-    third = [a / b for a, b in itertools.product((1.0, -1.0, 2.0), (3.0, 7.0))]  # how is it rounded?
+    # The quotients depend on the rounding mode.
+    third = [a / b for a, b in itertools.product((1.0, -1.0, 2.0), (3.0, 7.0))]
     with torch.enable_grad(), torch.device("cpu"):
         w = _operands()[0].clone().requires_grad_()
         h = torch.relu(torch.nn.functional.linear(_operands()[1], w))
@@ -312,5 +313,5 @@ def _operands() -> tuple[torch.Tensor, torch.Tensor]:
 
 @functools.cache
 def _tiny(threads: int) -> torch.Tensor:
-    """More numbers than a thread takes alone, all of them too small for a normal float32."""
+    """Return denormal float32 numbers, so many that torch splits an operation on them among its threads."""
     return torch.full((40_000 * threads,), 1e-40, dtype=torch.float32, device="cpu")

@@ -1,4 +1,4 @@
-"""A part of a process's state: how to read it, and how to put it back."""
+"""Parts of a process's state: how each is read and how it is restored."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a run finds, and has to leave as it found it.
+    """One part of the state that a run must leave as it found it.
 
     Attributes:
-        name: in words that stand before a value, such as "torch's default dtype".
-        read: its value now.
-        put: makes it that value again; None where nothing can.
-        known: the value from which every run starts, where that is not the one found first.
-        silent: whether the step from one value to another, once taken back, is worth no word: what decent
-            libraries do when they are imported.
+        name: Description that can precede a value, such as "torch's default dtype".
+        read: Returns the current value.
+        put: Restores a value; None if that is impossible.
+        known: The value from which every run starts; None means the value at the start of the process.
+        silent: Returns whether a change from one value to another need not be reported once it is undone,
+            because ordinary libraries make such changes when they are imported.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Left:
-    """Something that was not left as it was found.
+    """Something that a run changed in the process.
 
     Attributes:
-        what: in plain words.
-        back: whether it has been put back.
-        silent: whether it is worth no word, where it has been.
+        what: Description of the change.
+        back: Whether it was restored.
+        silent: Whether it need not be reported if it was restored.
     """
 
     what: str
@@ -46,12 +46,12 @@ class Left:
 
 
 def readings(parts: Sequence[Part]) -> dict[str, Any]:
-    """The value of every part, by name; of one that cannot be read, why."""
+    """Return the value of every part by name; for an unreadable part, the reason as a string."""
     return {part.name: _reading(part) for part in parts}
 
 
 def put(parts: Sequence[Part], wanted: Mapping[str, Any]) -> list[Left]:
-    """Make every part what it is wanted to be; what was not, and whether it is now."""
+    """Give every part its value in `wanted`, and return the parts that had another value."""
     found = [(part, now) for part in parts if not same(now := _reading(part), wanted[part.name])]
     if not found:
         return []
@@ -60,19 +60,19 @@ def put(parts: Sequence[Part], wanted: Mapping[str, Any]) -> list[Left]:
     left = []
     for part, was in found:
         if not (back := same(_reading(part), wanted[part.name])):
-            _put(part, wanted[part.name])  # one that goes back after another has
+            _put(part, wanted[part.name])  # Some parts can be restored only after others are.
             back = same(_reading(part), wanted[part.name])
         left.append(Left(described(part.name, was), back, part.silent(wanted[part.name], was)))
     return left
 
 
 def changed(parts: Sequence[Part], wanted: Mapping[str, Any]) -> bool:
-    """Whether any part is not what it is wanted to be; nothing is put back."""
+    """Return whether any part differs from its value in `wanted`, without restoring it."""
     return any(not same(_reading(part), wanted[part.name]) for part in parts)
 
 
 def described(name: str, value: Any) -> str:
-    """The name with the value, where that says something in a few characters."""
+    """Return the name of a part with its value, if the value is short and readable."""
     if isinstance(value, bool):
         return f"{name} {'on' if value else 'off'}"
     if value is None or isinstance(value, list | tuple | dict | set | frozenset):
@@ -83,7 +83,7 @@ def described(name: str, value: Any) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two readings are one value; what refuses to be compared is not."""
+    """Return whether two readings are the same value; False if they cannot be compared."""
     if one is other:
         return True
     try:
@@ -95,7 +95,7 @@ def same(one: Any, other: Any) -> bool:
 def _reading(part: Part) -> Any:
     try:
         return part.read()
-    except Exception as error:  # torch refuses to tell some settings after others were made
+    except Exception as error:  # Torch raises when some settings are read after others were changed.
         return f"unreadable: {error}"
 
 
@@ -104,5 +104,5 @@ def _put(part: Part, value: Any) -> None:
         return
     try:
         part.put(value)
-    except Exception:  # it is read again afterwards, and told as what was not put back
+    except Exception:  # The caller reads the part again, and reports it as not restored.
         return

@@ -1,4 +1,4 @@
-"""What a process has besides torch: directory, signals, generators, threads, settings of the interpreter."""
+"""The state of a process besides torch: directory, signals, generators, threads and interpreter settings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGALRM", "SIGCHLD", "SIGHUP", "SIGPIPE", "SIGUS
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 _TIMERS = [getattr(signal, n) for n in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF") if hasattr(signal, n)]
 _DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
-GRACE = 0.5  # seconds that threads have to end after their run
+GRACE = 0.5  # Seconds that threads have to end after their run.
 
 
 @functools.cache
 def parts() -> tuple[Part, ...]:
-    """Everything that can be read and put back, besides threads and generators."""
+    """Return all parts that can be read and restored, except threads and generators."""
     return (
         Part("the working directory", _cwd, os.chdir),
         Part("environment variables", lambda: dict(os.environ), _put_environ, silent=_added_to),
@@ -64,19 +64,19 @@ def parts() -> tuple[Part, ...]:
 
 
 def _added_to(wanted: dict[str, str], now: dict[str, str]) -> bool:
-    """Whether nothing is gone or changed: libraries set variables when they are imported."""
+    """Return whether variables were only added, as libraries do when they are imported."""
     return wanted.items() <= now.items()
 
 
 def _holds_all(wanted: list[Any], now: list[Any]) -> bool:
-    """Whether everything is still there in its order, besides what came."""
+    """Return whether items were only added, with all others still there in their order."""
     rest = iter(now)
     return all(any(known is item for item in rest) for known in wanted)
 
 
-def _setter(kept: list[Any]) -> Any:
+def _setter(target: list[Any]) -> Any:
     def put(wanted: list[Any]) -> None:
-        kept[:] = wanted
+        target[:] = wanted
 
     return put
 
@@ -84,7 +84,7 @@ def _setter(kept: list[Any]) -> Any:
 def _cwd() -> str:
     try:
         return os.getcwd()
-    except OSError:  # it was deleted
+    except OSError:  # The directory was deleted.
         return ""
 
 
@@ -96,7 +96,7 @@ def _put_environ(wanted: dict[str, str]) -> None:
 
 def _put_filters(wanted: list[Any]) -> None:
     warnings.filters[:] = wanted  # type: ignore[index]
-    getattr(warnings, "_filters_mutated", lambda: None)()  # the interpreter remembers what it has matched
+    getattr(warnings, "_filters_mutated", lambda: None)()  # This drops the interpreter's cache of matches.
 
 
 def _locale() -> tuple[str, ...]:
@@ -141,18 +141,18 @@ def _put_timers(wanted: tuple[bool, ...]) -> None:
             signal.setitimer(timer, 0)
 
 
-# Generators that belong to nobody: each run begins with them in a state of its own.
+# Global generators: each run reseeds them.
 
 
 def generators() -> tuple[Any, ...]:
-    """The state of Python's, NumPy's and torch's own generators."""
+    """Return the state of the global generators of Python, NumPy and torch."""
     import torch
 
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - it is this one
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - it is meant
 
 
 def put_generators(state: tuple[Any, ...]) -> None:
-    """Bring them back to a state."""
+    """Restore the state of the global generators."""
     import torch
 
     random.setstate(state[0])
@@ -160,18 +160,22 @@ def put_generators(state: tuple[Any, ...]) -> None:
     torch.set_rng_state(state[2])
 
 
-# Threads: nobody can end one, and it may change anything at any time.
+# Threads: Python cannot end one from outside, and it may change anything at any time.
 
 
 def threads() -> frozenset[int | None]:
-    """Identities of the threads that run."""
+    """Return the identifiers of the running threads."""
     return frozenset(thread.ident for thread in threading.enumerate())
 
 
 def threads_left(before: frozenset[int | None], grace: float = GRACE) -> list[Left]:
-    """Threads that were started since, still run, and will run something that no library wrote.
+    """Return threads started since `before` that still run, or will run, code that is not a library's.
 
-    Those of a pool that waits for work, or of a library's own, are no harm.
+    Threads of a pool that waits for work, and those of libraries, are harmless and not reported.
+
+    Args:
+        before: Earlier result of `threads`.
+        grace: Seconds to wait for such threads to end.
     """
     until = time.monotonic() + grace
     while True:
@@ -198,7 +202,7 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def strange(file: str) -> bool:
-    """Whether a source file is neither Python's, nor an installed package's, nor raycl's."""
+    """Return whether a source file is neither Python's, nor an installed package's, nor raycl's."""
     return bool(file) and not file.startswith(_KNOWN) and not file.startswith("<frozen")
 
 

@@ -1,1 +1,1 @@
-"""What a run is and how it is played: everything that a worker process loads ends here."""
+"""Runs and how they are executed: this package imports everything that a worker process needs."""

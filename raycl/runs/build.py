@@ -1,6 +1,7 @@
-"""From the spec of a run to what is played: classes, data, network, training loop, and what it builds on.
+"""Construction of what a run's spec describes: classes, data, network, training loop and required runs.
 
-A spec is a value; everything that is made of one is made here. What costs time is remembered with the spec.
+A spec is a plain value, and this module makes objects of it. Results that are expensive to compute are cached
+in the spec.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 def _once(spec: RunSpec, name: str, make: Callable[[], T]) -> T:
-    """What `make` gives, made the first time that it is asked of this spec."""
+    """Return the result of `make`, which is called once per spec and name and then cached in the spec."""
     if name not in spec.derived:
         spec.derived[name] = make()
     found: T = spec.derived[name]
@@ -32,63 +33,66 @@ def _once(spec: RunSpec, name: str, make: Callable[[], T]) -> T:
 
 
 def method_of(spec: RunSpec) -> type[Method]:
-    """The class of a run's method."""
+    """Return the class of a run's method."""
     with userfiles.importing_from(spec.home):
         return registry.method(spec.method)
 
 
 def network_of(spec: RunSpec) -> type[Network]:
-    """The class of a run's network."""
+    """Return the class of a run's network."""
     with userfiles.importing_from(spec.home):
         return registry.network(spec.network)
 
 
 def masks_for(spec: RunSpec) -> tuple[MaskSpec, ...]:
-    """The basis masks that a run needs, those that are drawn and not trained among them.
+    """Return the specs of the basis masks that a run needs, including random masks that are not trained.
 
     Raises:
-        UserError: it cannot have what it asks for.
+        UserError: If the method requires masks that this run cannot have.
     """
 
-    def wanted() -> tuple[MaskSpec, ...]:
+    def required() -> tuple[MaskSpec, ...]:
         kind = method_of(spec)
         with userfiles.importing_from(spec.home), userfiles.blamed(kind):
             return kind.required_masks(spec)
 
-    return _once(spec, "masks", wanted)
+    return _once(spec, "masks", required)
 
 
 def runs_for(spec: RunSpec) -> Mapping[str, RunSpec]:
-    """The runs that a run builds on, by name.
+    """Return the runs whose results a run requires, by name.
 
     Raises:
-        UserError: it cannot have what it asks for.
+        UserError: If the method requires runs that this run cannot have.
     """
 
-    def wanted() -> Mapping[str, RunSpec]:
+    def required() -> Mapping[str, RunSpec]:
         if spec.kind == "pretrain":
             return {}
         kind = method_of(spec)
         with userfiles.importing_from(spec.home), userfiles.blamed(kind):
             return {name: with_inputs(run) for name, run in kind.required_runs(spec).items()}
 
-    return _once(spec, "runs", wanted)
+    return _once(spec, "runs", required)
 
 
 def parts_of(spec: RunSpec) -> tuple[RunSpec, ...]:
-    """Runs of a task each that make a run up, where its tasks can be learnt side by side."""
+    """Return the single-task runs that together make up a run whose tasks can be learnt in parallel.
 
-    def found() -> tuple[RunSpec, ...]:
+    The result is empty for a run whose tasks must be learnt one after another.
+    """
+
+    def split() -> tuple[RunSpec, ...]:
         alone = method_of(spec).independent and spec.part is None and spec.kind == "sequence"
         if not (alone and BACKBONE in runs_for(spec)) or spec.evaluate == "full":
-            return ()  # a full matrix asks for tasks that are not learnt yet
+            return ()  # A full accuracy matrix also measures tasks that are not learnt yet.
         return tuple(replace(spec, part=task.index) for task in make_benchmark(spec).tasks)
 
-    return _once(spec, "parts", found)
+    return _once(spec, "parts", split)
 
 
 def with_inputs(spec: RunSpec) -> RunSpec:
-    """The same run, its inputs named."""
+    """Return the same run with the keys of its required masks and runs entered in `inputs`."""
     inputs = {name: run.key for name, run in runs_for(spec).items()}
     if masks := masks_for(spec):
         inputs["basis"] = key_of([mask.key for mask in masks])
@@ -96,25 +100,25 @@ def with_inputs(spec: RunSpec) -> RunSpec:
 
 
 def check_code(spec: RunSpec | MaskSpec) -> None:
-    """See that the classes which are found here are those that the key stands for.
+    """Check that the classes found in this process are those from which the spec's key was made.
 
     Raises:
-        UserError: a file of the user's has changed since the key was made.
+        UserError: If one of the user's files has changed since the key was made.
     """
-    texts = {"network": spec.network, "benchmark": spec.benchmark}
+    names = {"network": spec.network, "benchmark": spec.benchmark}
     if isinstance(spec, RunSpec) and spec.kind == "sequence":
-        texts["method"] = spec.method
-    registry.check_code(spec.code, spec.home, texts)
+        names["method"] = spec.method
+    registry.check_code(spec.code, spec.home, names)
 
 
 def make_benchmark(spec: RunSpec) -> Benchmark:
-    """The tasks, mapped from prepared data."""
+    """Return the run's benchmark, whose tasks are memory-mapped from prepared data."""
     with userfiles.importing_from(spec.home):
         return registry.load(spec.benchmark, spec.seed, spec.order, spec.identity)
 
 
 def make_fit(spec: RunSpec, **runtime: Any) -> Fit:
-    """The training loop; `runtime` is what a key does not hold: device, pulse."""
+    """Return the run's training loop; `runtime` holds arguments that are in no key, such as the device."""
     config: Fit.Config = make_config(Fit.Config, spec.fit, "fit")
     return Fit(config, seed=spec.seed, **runtime)
 
@@ -125,7 +129,7 @@ def make_method(
     device: torch.device | str = "cpu",
     inputs: Mapping[str, Any] | None = None,
 ) -> Method:
-    """A fresh method, its state on `device`; `inputs` as `World.inputs`."""
+    """Return a new method with its state on `device`; `inputs` becomes `World.inputs`."""
     kind = FirstTask if spec.kind == "pretrain" else method_of(spec)
     world = World(benchmark.input_shape, benchmark.classes, make_start(spec, benchmark), inputs or {})
     with torch.device(device):
@@ -134,7 +138,7 @@ def make_method(
 
 
 def make_start(spec: RunSpec, benchmark: Benchmark) -> Start:
-    """What builds the network with the seed's initial weights."""
+    """Return a callable that builds the network with the initial weights of the run's seed."""
     kind = network_of(spec)
     settings = calls.parse(spec.network, "network").settings(kind.Config, "network")
     config = make_config(kind.Config, settings, spec.network)

@@ -1,9 +1,9 @@
-"""Where an unfinished run stands, on disk: after each task, and within a long one after its fits.
+"""Checkpoints of unfinished runs: one after each task, and further ones within a task that takes long.
 
-A file here holds a method as Python objects, and whoever can write to a store could lay another in its place.
-So a file can name nothing but what methods are made of: tensors, arrays, plain values, torch's layers, and
-classes of raycl's core and of the user's own method file. One that names anything else is not read, nothing
-of it is executed, and the run is played from the start.
+A checkpoint holds a method as pickled Python objects, and anyone who can write to the store could replace the
+file. Therefore a checkpoint may refer only to what methods consist of: tensors, arrays, plain values, torch's
+layers, and classes of raycl's core and of the user's own method file. A file that refers to anything else is
+rejected before any of it is executed, and the run starts from the beginning.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from raycl.tasks import Benchmark, Task
 from raycl.training.fit_checkpoints import FitCheckpoint
 from raycl.wholefiles import publish
 
-LONG = 20.0  # seconds; a fit that took less is made again
-EVERY = 180.0  # seconds between two notes of a fit that runs
-MOST = 2 * 2**30  # bytes that notes of one task may take
+LONG = 20.0  # Seconds: a fit that took less is not saved, since repeating it is cheap.
+EVERY = 180.0  # Seconds between two checkpoints of a fit that is still running.
+MOST = 2 * 2**30  # Bytes that the checkpoints of one task may occupy.
 
 _ROOMS = (
     "method",
@@ -68,12 +68,12 @@ _PLAIN = {
 
 
 class CheckpointFormat:
-    """Reads and writes the objects of one run.
+    """Reader and writer of the objects of one run.
 
     Args:
-        benchmark: the run's own; tasks travel as its name and are found in it again.
-        kinds: the classes of the run's method and network; their modules may define further ones, and so may
-            a user's modules that are loaded from beside them.
+        benchmark: The run's benchmark. Tasks are stored by reference and looked up in it when they are read.
+        *kinds: The classes of the run's method and network. A checkpoint may also refer to other classes of
+            their modules, and of a user's modules that are loaded from the same folder.
     """
 
     def __init__(self, benchmark: Benchmark | None, *kinds: type) -> None:
@@ -82,23 +82,23 @@ class CheckpointFormat:
 
     @staticmethod
     def to_bytes(content: Any) -> bytes:
-        """`content`, tensors and all."""
+        """Serialise `content`, including its tensors."""
         buffer = io.BytesIO()
         torch.save(content, buffer, pickle_protocol=4)
         return buffer.getvalue()
 
     def from_bytes(self, raw: bytes, device: torch.device | str) -> Any:
-        """What `to_bytes` made.
+        """Return the content from which `to_bytes` made these bytes.
 
         Raises:
-            Refused: it names something that no checkpoint holds; nothing was executed.
-            Exception: of any kind, where the bytes are torn.
+            Refused: If the bytes refer to something that no checkpoint may hold; nothing was executed.
+            Exception: Of any kind, if the bytes are truncated or damaged.
         """
         reader = self._reader(_sizes(raw))
         return torch.load(io.BytesIO(raw), device, pickle_module=reader, weights_only=False)
 
     def _reader(self, sizes: Mapping[str, int]) -> Any:
-        """A module as `torch.load` wants it, whose unpickler finds nothing but what a checkpoint may name."""
+        """Return a `pickle_module` for `torch.load` whose unpickler finds only what a checkpoint may name."""
         found = self.found
 
         class Reading(Unpickler):
@@ -116,10 +116,10 @@ class CheckpointFormat:
         return Reader
 
     def found(self, module: str, name: str) -> Any:
-        """The class of that name, or one of the few functions that put tensors and arrays together.
+        """Return the class of that name, or one of the few functions that rebuild tensors and arrays.
 
         Raises:
-            Refused: it has no place in a checkpoint.
+            Refused: If a checkpoint may not refer to it.
         """
         if (module, name) == (load.__module__, load.__name__):
             return self._benchmark
@@ -133,54 +133,54 @@ class CheckpointFormat:
         rooms = module.split(".")
         ours = rooms[0] == "raycl" and len(rooms) > 1 and rooms[1] in _ROOMS
         if not (ours or module.startswith(("torch.nn.modules.", "torch.nn.parameter")) or module in self.own):
-            raise Refused(f"{module}.{name} has no place in a checkpoint")
+            raise Refused(f"{module}.{name} is not allowed in a checkpoint")
         kind: Any = importlib.import_module(module)
         for part in name.split("."):
             kind = vars(kind).get(part)
         if not isinstance(kind, type) or kind.__module__ != module:
-            raise Refused(f"{module}.{name} is no class of that file")
+            raise Refused(f"{module}.{name} is not a class of that file")
         return kind
 
     def _here(self, module: str) -> str:
-        """The module that a name stands for here, where a user's files may lie in another folder."""
+        """Return the name of a module in this process, where a user's files may be in another folder."""
         short = userfiles.short(module)
         if short == module:
             return module
         packages = {".".join(own.split(".")[:2]) for own in self.own if userfiles.folder_of(own)}
         found = [name for package in packages if (name := f"{package}.{short}") in sys.modules]
         if len(found) != 1:
-            raise Refused(f"{short} is no file of the run's")
+            raise Refused(f"{short} is not a file of this run")
         self.own.add(found[0])
         return found[0]
 
     @finding
     def _task(self, benchmark: Any, index: Any) -> Task:
         if self.benchmark is None or benchmark is not self.benchmark or type(index) is not int or index < 0:
-            raise Refused("a task of another benchmark")
+            raise Refused("it refers to a task of another benchmark")
         return self.benchmark.tasks[index]
 
     @finding
     def _benchmark(self, *recipe: Any) -> Benchmark:
         if self.benchmark is None or self.benchmark.recipe is None or self.benchmark.recipe[1] != recipe:
-            raise Refused(f"benchmark {recipe!r} is not the run's")
+            raise Refused(f"benchmark {recipe!r} is not the benchmark of this run")
         return self.benchmark
 
 
 def _sizes(raw: bytes) -> dict[str, int]:
-    """Bytes of an archive's tensors, by key.
+    """Return the number of bytes of each of an archive's tensors, by key.
 
     Raises:
-        Refused: it is no archive of the kind that `CheckpointFormat.to_bytes` writes.
+        Refused: If it is not an archive as `CheckpointFormat.to_bytes` writes it.
     """
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         about = archive.infolist()
     paths = [one.filename.partition("/")[2] for one in about]
-    if "data.pkl" not in paths or "constants.pkl" in paths:  # the latter would be run as a script
-        raise Refused("this is no checkpoint")
+    if "data.pkl" not in paths or "constants.pkl" in paths:  # torch would load the latter as TorchScript.
+        raise Refused("this is not a checkpoint")
     if len(set(paths)) < len(paths) or len({one.filename.partition("/")[0] for one in about}) > 1:
-        raise Refused("a member stands there twice")
+        raise Refused("the archive has two members of the same name")
     if any(one.compress_type for one in about) or sum(one.file_size for one in about) > len(raw):
-        raise Refused("its members are larger than the file")
+        raise Refused("the members of the archive are larger than the file")
     return {
         path.removeprefix("data/"): one.file_size
         for path, one in zip(paths, about, strict=True)
@@ -191,10 +191,14 @@ def _sizes(raw: bytes) -> dict[str, int]:
 def save(
     path: Path, form: CheckpointFormat, method: Method, reports: Sequence[TaskReport], seconds: float = 0.0
 ) -> None:
-    """Write down where a run stands after a task; if that cannot be done, it goes on without.
+    """Save the state of a run after a task; the run continues without a checkpoint if that fails.
 
     Args:
-        seconds: that it took so far, earlier attempts included.
+        path: File to write.
+        form: Format of the run's checkpoints.
+        method: The method after its latest task.
+        reports: Reports of all finished tasks.
+        seconds: Time spent on the run so far, including earlier attempts.
     """
     plain = [report.to_json() for report in reports]
     content = {"run": path.parent.name, "method": method, "reports": plain, "seconds": seconds}
@@ -202,16 +206,17 @@ def save(
 
 
 def resume(path: Path, form: CheckpointFormat, device: str) -> tuple[Method, list[TaskReport], float] | None:
-    """Method, reports and seconds after the last finished task; None where there is nothing to go on from.
+    """Return the method, the reports and the seconds spent up to the last finished task.
 
-    What another run left, or one whose reports none can have come to, is removed.
+    The result is None if there is no usable checkpoint. A checkpoint of another run, or one whose reports
+    cannot be the reports of any run, is removed.
     """
     state = _read(path, form, device)
     if state is None:
         return None
     try:
         if state["run"] != path.parent.name or not isinstance(state["method"], Method):
-            raise ValueError("it is another run's")
+            raise ValueError("the checkpoint belongs to another run")
         check_reports(json.loads(json.dumps(state["reports"])), "diverged")
         seconds = number(state["seconds"], "seconds", LATEST)
         return state["method"], [TaskReport.from_json(r) for r in state["reports"]], seconds
@@ -221,10 +226,15 @@ def resume(path: Path, form: CheckpointFormat, device: str) -> tuple[Method, lis
 
 
 class TaskJournal:
-    """A `raycl.training.fit_checkpoints.FitJournal` of files: ``fit-<task>-<number>.pt``, in a run's folder.
+    """A `raycl.training.fit_checkpoints.FitJournal` that writes ``fit-<task>-<number>.pt`` to a run's folder.
 
     Args:
-        long, every, most: as `LONG`, `EVERY` and `MOST`, which they default to.
+        folder: The run's folder.
+        form: Format of the run's checkpoints.
+        device: Device to which tensors are loaded.
+        long: Seconds after which a finished fit is worth saving; `LONG` by default.
+        every: Seconds between two checkpoints of a running fit; `EVERY` by default.
+        most: Bytes that the checkpoints of one task may occupy; `MOST` by default.
     """
 
     def __init__(
@@ -238,7 +248,7 @@ class TaskJournal:
         self.task, self._last, self._sizes = -1, time.monotonic(), dict[int, int]()
 
     def begin(self, task: int) -> None:
-        """A task begins: notes of others go."""
+        """Start a task, and delete the fit checkpoints of all other tasks."""
         self.task, self._last, self._sizes = task, time.monotonic(), {}
         with contextlib.suppress(OSError):
             for path in self.folder.glob("fit-*.pt"):
@@ -246,7 +256,7 @@ class TaskJournal:
                     path.unlink(missing_ok=True)
 
     def recall(self, n: int) -> FitCheckpoint | None:
-        """What was noted of the task's fit number `n`; a file that cannot be read is dropped."""
+        """Return the checkpoint of the task's fit number `n`, or None; an unreadable file is deleted."""
         path = self._path(n)
         moment = _read(path, self.form, self.device)
         if moment is None:
@@ -259,12 +269,12 @@ class TaskJournal:
         return moment
 
     def is_due(self, seconds: float, ended: bool) -> bool:
-        """An end is noted if the fit was long, a moment before it every few minutes."""
+        """Return whether to save now: at the end of a long fit, and every few minutes while it runs."""
         due = seconds >= self.long if ended else time.monotonic() - self._last >= self.every
         return due and sum(self._sizes.values()) < self.most
 
     def note(self, n: int, moment: FitCheckpoint) -> None:
-        """Write it down, unless it cannot be pickled, is too large, or the disk refuses."""
+        """Save a checkpoint of fit number `n`, unless it is too large or cannot be pickled or written."""
         self._last = time.monotonic()
         tensors = sum(t.numel() * t.element_size() for t in moment.tensors)
         if tensors + sum(self._sizes.values()) > self.most:
@@ -286,36 +296,36 @@ class TaskJournal:
 
 
 def _write(path: Path, content: Callable[[], bytes]) -> bool:
-    """Publish a file, if it can be; what cannot be written costs time after a crash, and no result."""
+    """Write a file and return whether it worked; a missing checkpoint costs time, but never a result."""
     try:
         raw = content()
-    except (pickle.PicklingError, AttributeError, TypeError, OverflowError):  # a method's own business
+    except (pickle.PicklingError, AttributeError, TypeError, OverflowError):  # Methods may be unpicklable.
         return False
     try:
-        publish(path, raw, mode=0o600, synced=False)  # a torn one is found when it is read
-    except OSError:  # a full disk, a folder that another driver tidied away
+        publish(path, raw, mode=0o600, synced=False)  # A truncated file is detected when it is read.
+    except OSError:  # The disk may be full, or another driver may have removed the folder.
         return False
     return True
 
 
 def _read(path: Path, form: CheckpointFormat, device: str) -> Any:
-    """The content of a checkpoint; None where there is none, or none that can be trusted or read."""
+    """Return the content of a checkpoint; None if there is none, or it cannot be read or trusted."""
     try:
         raw = read_bytes(path, None)
     except OSError:
         return None
-    except (Unfit, MemoryError):  # a folder or a pipe stands there, or a file larger than any memory
+    except (Unfit, MemoryError):  # The path is a folder or a pipe, or the file does not fit in memory.
         _drop(path)
         return None
     try:
         return form.from_bytes(raw, device)
-    except Exception:  # torn by a machine that died, of older code, or laid there by somebody else
+    except Exception:  # A crash may have truncated it, older code or somebody else may have written it.
         _drop(path)
         return None
 
 
 def _drop(path: Path) -> None:
-    """Remove what stands where a checkpoint should be; where that is refused, it stays and is not read."""
+    """Remove whatever is in a checkpoint's place; if that is not permitted, it stays and is not used."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Plays one run in this process: from its spec, or from where it stood, to a result."""
+"""Execution of one run in this process: from its spec or its latest checkpoint to a result."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from raycl.wholefiles import publish
 
 
 class Stopped(BaseException):
-    """Whoever had a run played wants no more of it; raised by what the run was handed to call."""
+    """Raised by a callback of the run (`alive` or `pulse`) when the caller no longer needs the run."""
 
 
 def execute(
@@ -63,21 +63,29 @@ def execute(
     pulse: Callable[[Pulse], None] | None = None,
     alive: Callable[[], None] | None = None,
 ) -> Result:
-    """Play a run to its end, from the known state of a process (`raycl.process`).
+    """Execute a run to its end, starting from a known state of this process (`raycl.process`).
 
-    What science and code can do wrong (a diverged loss, anything that the method raises, `SystemExit` and its
-    kind among it) is an outcome with a status, never an exception. With `checkpoints`, a run that was cut off
-    goes on after its last finished task, and within a long task after its last long fit. `alive` is called
-    before each batch. `store` is the folder where what the run builds on is found, and where a backbone is
-    left. What the run left of the process otherwise than it found it is put back, and named in
+    A diverged loss and anything that the method raises, including `SystemExit`, become a result with a status
+    and are never raised. Whatever the run changed in the process is restored at its end and listed in
     ``provenance["left"]``.
 
+    Args:
+        spec: The run.
+        checkpoints: Folder of checkpoints. With it, an interrupted run resumes after its last finished task,
+            and within a long task from its last saved fit.
+        store: Folder that holds the masks and runs that this run requires, and that receives a backbone.
+        device: Device to train on.
+        threads: Number of torch's CPU threads.
+        pulse: Receives the progress of training.
+        alive: Called before each batch; it may raise `Stopped`.
+
     Raises:
-        KeyboardInterrupt: this process was asked to end, by a signal.
+        KeyboardInterrupt: If a signal asked this process to end.
+        Stopped: If `pulse` or `alive` raised it.
     """
     reports: list[TaskReport] = []
     about: dict[str, Any] = {"earlier_seconds": 0.0}
-    with process.interrupts() as came, process.Guard() as guard:
+    with process.interrupts() as signals, process.Guard() as guard:
         torch.set_num_threads(threads)
         started, clock = time.time(), time.perf_counter
         began = clock()
@@ -87,9 +95,9 @@ def execute(
         def learn() -> None:
             _learn(spec, reports, about, where, store, guard, device=device, pulse=pulse, alive=alive)
 
-        status, message, more = _outcome(learn, came)
+        status, message, more = _outcome(learn, signals)
         seconds = clock() - began
-    _let_go(about.pop("kinds", ()))
+    _forget_tasks(about.pop("kinds", ()))
     about |= more | provenance(spec, device, threads, numerics)
     about |= {"started": started, "seconds": seconds + about["earlier_seconds"]}
     if guard.left:
@@ -97,30 +105,31 @@ def execute(
     return Result(spec, status, tuple(map(_finite, reports)), message, about)
 
 
-def _let_go(kinds: Sequence[type]) -> None:
-    """Have tasks made anew after a run of a user's own classes, which may have written into them."""
+def _forget_tasks(kinds: Sequence[type]) -> None:
+    """Drop cached tasks after a run of a user's own classes, which may have written into their arrays."""
     if any(userfiles.is_own(kind) for kind in kinds):
         registry.forget()
         forget_inputs()
 
 
 def no_gpu(name: str, gpus: float, where: str = "here") -> str:
-    """That a cell wants a GPU and there is none."""
+    """Return the message that a cell requests a GPU and torch does not find one."""
     return (
         f"resources of {name} ask for a GPU (gpus={gpus:g}), and torch sees none {where}: write gpus=0 in "
-        "the study's `resources`, or play it where torch sees one (raycl doctor says what it sees)"
+        "the study's `resources`, or run it where torch sees one (raycl doctor says what it sees)"
     )
 
 
-def _outcome(act: Callable[[], None], came: Sequence[int]) -> tuple[Status, str, dict[str, Any]]:
-    """Status, message and what else is to be known of something that was done.
+def _outcome(act: Callable[[], None], signals: Sequence[int]) -> tuple[Status, str, dict[str, Any]]:
+    """Call `act`, and return its status, its message and further entries for the provenance.
 
     Args:
-        came: the signals that asked this process to end while it was done.
+        act: Trains something.
+        signals: Signals that ask this process to end; they are appended while `act` runs.
 
     Raises:
-        KeyboardInterrupt: there were any, be it that the method has caught what they raised.
-        Stopped: as it came.
+        KeyboardInterrupt: If there were any signals, even if the method caught the exception they raised.
+        Stopped: If `act` raises it.
     """
     status: Status = "done"
     message, more = "", dict[str, Any]()
@@ -133,18 +142,18 @@ def _outcome(act: Callable[[], None], came: Sequence[int]) -> tuple[Status, str,
     except DamagedArtefact as error:
         status, message, more = "failed", str(error), {f"damaged_{error.kind}": error.key}
     except BaseException as error:
-        if not came:  # a KeyboardInterrupt without a signal is the method's own, as SystemExit is
-            status, message = "failed", _told(error)
-    if came:
+        if not signals:  # Without a signal, the method itself raised KeyboardInterrupt, as with SystemExit.
+            status, message = "failed", _traceback_of(error)
+    if signals:
         raise KeyboardInterrupt
     return status, message, more
 
 
-def _told(error: BaseException) -> str:
-    """The traceback, whose last line says what ended the run."""
+def _traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error, whose last line says what ended the run."""
     try:
         text = "".join(traceback.format_exception(error)).rstrip("\n")
-    except Exception:  # of an exception that cannot be printed
+    except Exception:  # The exception's own `__str__` may fail.
         text = f"{type(error).__module__}.{type(error).__qualname__}, which cannot be printed"
     if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
         text += f"\nthe method raised {type(error).__name__}, which ends its run and nothing else"
@@ -162,7 +171,7 @@ def _learn(
     device: str,
     **runtime: Any,
 ) -> None:
-    """Learn all tasks, from the start or from where an earlier attempt stood; reports as they come."""
+    """Learn all tasks, from the start or from a checkpoint, and append each report to `reports`."""
     with process.untouched(spec.method):
         check_code(spec)
         with userfiles.importing_from(spec.home):
@@ -176,8 +185,8 @@ def _learn(
         method, done, earlier = resumed or (_method(spec, benchmark, device, store), [], 0.0)
         reports += done
         about["earlier_seconds"] = earlier
-        notes = _SignallingJournal(where, form, device, guard) if where else None
-        fit = make_fit(spec, device=device, journal=notes, **runtime)
+        journal = _SignallingJournal(where, form, device, guard) if where else None
+        fit = make_fit(spec, device=device, journal=journal, **runtime)
 
         def keep(method: Method, reports: list[TaskReport]) -> None:
             if where is not None and not guard.moved():
@@ -189,27 +198,30 @@ def _learn(
             ):
                 reports.append(report)
     if spec.kind == "pretrain":
-        _leave(spec, method, reports, store)
+        _publish_backbone(spec, method, reports, store)
 
 
 class _SignallingJournal(TaskJournal):
-    """Notes of fits, as long as the process stands as it did when the run began."""
+    """A journal that saves fits only while the process is in the state in which the run began."""
 
     def __init__(self, folder: Path, form: CheckpointFormat, device: str, guard: process.Guard) -> None:
         super().__init__(folder, form, device)
         self._guard = guard
 
     def is_due(self, seconds: float, ended: bool) -> bool:
-        """Decide as `TaskJournal` does, but never once the process differs: no checkpoint would hold that."""
+        """Decide as `TaskJournal` does, but return False once the state of the process has changed.
+
+        A checkpoint does not hold the state of the process, so that a resumed run would differ.
+        """
         return super().is_due(seconds, ended) and not self._guard.moved()
 
 
 def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None) -> Method:
-    """A fresh method, with what it builds on: basis masks, a backbone, reports of other runs."""
+    """Return a new method with its inputs: basis masks, a backbone and reports of other runs."""
     inputs: dict[str, Any] = {}
     if not (masks_for(spec) or runs_for(spec)):
         return make_method(spec, benchmark, device)
-    assert store is not None, "a run that builds on something is played with the store that holds it"
+    assert store is not None, "a run with required masks or runs is executed with the store that holds them"
     if masks_for(spec):
         with torch.device("meta"):
             net = make_start(spec, benchmark)()
@@ -225,9 +237,11 @@ def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None
     return make_method(spec, benchmark, device, inputs)
 
 
-def _leave(spec: RunSpec, method: Method, reports: Sequence[TaskReport], store: Path | None) -> None:
-    """Publish the network that a run trained on the first task."""
-    assert store is not None, "a backbone needs a store to be left in"
+def _publish_backbone(
+    spec: RunSpec, method: Method, reports: Sequence[TaskReport], store: Path | None
+) -> None:
+    """Write the network that a run trained on the first task to the store."""
+    assert store is not None, "a pretraining run is executed with a store for its backbone"
     (report,) = reports
     took = report.seconds.get("main", 0.0), report.epochs.get("main", 0), report.updates
     found = Pretrained(state_of(method.net), *took)
@@ -244,14 +258,18 @@ def train_basis_masks(
     ready: Callable[[str], None] = lambda key: None,
     pulse: Callable[[Pulse], None] | None = None,
 ) -> Trained:
-    """Train basis masks that have a backbone and rules in common, and publish each when it is ready.
+    """Train basis masks that share a backbone and rules, and write each to the store when it is ready.
 
     Args:
-        store: where they go to. Those that are there already are left alone.
-        ready: called with the key of each that is published.
+        specs: Specs of the masks.
+        store: Store that receives the masks. Masks that it already has are not trained again.
+        device: Device to train on.
+        threads: Number of torch's CPU threads.
+        ready: Called with the key of each mask after it was written.
+        pulse: Receives the progress of training.
     """
     missing = [spec for spec in specs if not zipfile.is_zipfile(Artefact.MASK.path(store, spec.key))]
-    with process.interrupts() as came, process.Guard() as guard:
+    with process.interrupts() as signals, process.Guard() as guard:
         torch.set_num_threads(threads)
         clock = time.perf_counter
         began = clock()
@@ -273,7 +291,7 @@ def train_basis_masks(
 
         if missing:
             set_numerics(missing[0].numerics)
-        status, message, _ = _outcome(learn, came)
+        status, message, _ = _outcome(learn, signals)
         seconds = clock() - began
     if any(spec.code for spec in missing):
         registry.forget()
@@ -282,7 +300,7 @@ def train_basis_masks(
 
 
 def _kinds_of(specs: Sequence[MaskSpec]) -> list[type]:
-    """Classes of users' modules that a job of masks needs."""
+    """Return the network and recipe classes that a mask-training job needs."""
     with process.untouched("a job of masks"), userfiles.importing_from(specs[0].home if specs else None):
         for spec in specs[:1]:
             check_code(spec)
@@ -323,10 +341,16 @@ def _network(text: str) -> tuple[type[Network], Network.Config]:
 def trained(
     spec: RunSpec, store: Path | None = None, device: str = "cpu", threads: int = 1
 ) -> tuple[Method, list[TaskReport]]:
-    """Train again and keep the method, ready to predict; the settings of whose process it is come back.
+    """Train a run again and return its method, ready to predict, with its reports.
+
+    The caller's own settings of the process are restored at the end.
 
     Args:
-        threads: as many as the run had, on which its bits may depend.
+        spec: The run.
+        store: Store that holds the masks and runs that this run requires.
+        device: Device to train on.
+        threads: Number of torch's CPU threads. The result may depend on it bit for bit, so that it should
+            equal that of the original run.
     """
     with process.borrowed(), process.Guard() as guard:
         torch.set_num_threads(threads)
@@ -345,7 +369,7 @@ def trained(
 
 
 def _finite(report: TaskReport) -> TaskReport:
-    """A report that JSON can hold: a figure that is no number becomes None."""
+    """Return the report with None in place of NaN and infinities, which JSON cannot represent."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):

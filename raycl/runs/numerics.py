@@ -1,4 +1,4 @@
-"""How torch multiplies in this process."""
+"""The precision of torch's matrix products in this process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from raycl.specs import Numerics
 
 
 def set_numerics(numerics: Numerics) -> str:
-    """Fix how torch multiplies in this process; returns what was chosen, for the record.
+    """Set the precision of torch's matrix products, and return a description of what was chosen.
 
-    "fast" allows oneDNN's float32 on the CPU where a product agrees with float64 to 2e-6 (the setting also
-    permits bfloat16, and other machines would use it), and TF32 on a GPU.
+    "fast" allows TF32 on a GPU. On a CPU it allows oneDNN's float32 where a test product agrees with float64
+    to a relative error of 2e-6; the test is needed because the same setting permits bfloat16, which some
+    machines would use.
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

@@ -1,4 +1,4 @@
-"""A store that is out of reach is waited for."""
+"""Waiting for a store that is temporarily unavailable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from raycl.errors import UserError
 
-PATIENCE = 3600.0  # seconds that a store may be out of reach before a driver gives up
+PATIENCE = 3600.0  # Seconds that a store may be unavailable before a driver gives up.
 
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 
 def reason_of(error: Exception) -> str:
+    """Return the operating system's description of an error, or the error's own message."""
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -32,19 +33,22 @@ def patiently(
     to: Literal["written", "read"] = "written",
     wait: float | None = None,
 ) -> T:
-    """Do something with a file, and wait while its disk is full, read-only or out of reach.
+    """Call `act`, and repeat it while the disk is full, read-only or unavailable.
 
     Args:
-        warn: told once when waiting begins, and once when it ends.
-        wait: seconds at most; `PATIENCE` by default.
+        act: Reads or writes a file; its result is returned.
+        where: The store, for messages.
+        warn: Receives one message when waiting begins, and one when it ends.
+        to: What `act` does with the store, for messages.
+        wait: Longest time to wait in seconds; `PATIENCE` by default.
 
     Raises:
-        UserError: it took longer.
-        OSError: of a kind that does not pass by itself.
+        UserError: If the store was unavailable for longer than `wait`.
+        OSError: If `act` raises one of a kind that does not pass by itself.
     """
     wait = PATIENCE if wait is None else wait
     began, pause = time.monotonic(), 0.5
-    said = False
+    warned = False
     while True:
         try:
             done = act()
@@ -54,15 +58,15 @@ def patiently(
             reason = error.strerror
             if time.monotonic() - began + pause > wait:
                 raise UserError(
-                    f"store {where} has been out of reach for {wait:.0f} s ({reason}); mend it, then give "
-                    "the same command again: what is finished stays"
+                    f"store {where} has been out of reach for {wait:.0f} s ({reason}); fix it and run the "
+                    "same command again; finished runs are kept"
                 ) from None
-            if not said:
-                warn(f"store {where} cannot be {to} ({reason}); waiting until it can, nothing is lost")
-                said = True
+            if not warned:
+                warn(f"store {where} cannot be {to} ({reason}); waiting until it can be, nothing is lost")
+                warned = True
             time.sleep(pause)
             pause = min(2 * pause, 10.0)
             continue
-        if said:
+        if warned:
             warn(f"store {where} can be {to} again after {time.monotonic() - began:.0f} s")
         return done

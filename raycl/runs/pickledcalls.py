@@ -1,4 +1,4 @@
-"""Which classes and functions a checkpoint may call, and with which arguments."""
+"""The classes and functions that a checkpoint may call, and checks of their arguments."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ VALUES = {int, float, complex, bool, str, bytes, bytearray, type(None), tuple, l
 
 
 class Refused(pickle.UnpicklingError):
-    """A file names or asks for something that no checkpoint holds."""
+    """Raised if a checkpoint refers to something that it may not hold, or asks for a forbidden call."""
 
 
 def check_values(args: Any, depth: int = 8) -> None:
-    """Arguments of plain values alone, and no number of bytes to be set aside."""
+    """Check that arguments consist of plain values, nested at most `depth` levels deep."""
     if type(args) is not tuple or depth == 0:
-        raise Refused("arguments that are no plain values")
+        raise Refused("arguments that are not plain values")
     for arg in args:
         if type(arg) is tuple:
             check_values(arg, depth - 1)
@@ -33,24 +33,25 @@ def check_values(args: Any, depth: int = 8) -> None:
 
 
 def check_factory(args: tuple[Any, ...]) -> None:
+    """Check the arguments of a `defaultdict`: at most a factory, which must be a harmless built-in class."""
     if len(args) > 1 or not all(arg is None or arg in (set, dict, list, int, float, Counter) for arg in args):
-        raise Refused("a defaultdict that makes what no checkpoint holds")
+        raise Refused("a defaultdict with a factory that no checkpoint may hold")
 
 
 def _check_tensor(args: tuple[Any, ...]) -> None:
-    """Of `_rebuild_tensor_v2`: a storage, where in it, and no hooks."""
+    """Check the arguments of `_rebuild_tensor_v2`: a storage, a place in it, and no hooks."""
     match args:
         case (storage, int(_), tuple(), tuple(), bool(_), hooks, *more):
             if not isinstance(storage, torch.TypedStorage | torch.UntypedStorage):
-                raise Refused("a tensor of what is no storage")
+                raise Refused("a tensor without a storage")
             if type(hooks) not in (dict, OrderedDict) or hooks or any(more):
                 raise Refused("a tensor with hooks")
         case _:
-            raise Refused("a tensor made in another way")
+            raise Refused("a tensor built with other arguments")
 
 
 def _check_parameter(args: tuple[Any, ...]) -> None:
-    """Of `_rebuild_parameter`: a tensor, whether it is trained, and no hooks nor a state of its own."""
+    """Check the arguments of `_rebuild_parameter`: a tensor, `requires_grad`, no hooks and no extra state."""
     match args:
         case (tensor, bool(_), hooks, *more):
             if (
@@ -61,33 +62,33 @@ def _check_parameter(args: tuple[Any, ...]) -> None:
             ):
                 raise Refused("a parameter with hooks or a state")
         case _:
-            raise Refused("a parameter made in another way")
+            raise Refused("a parameter built with other arguments")
 
 
 def _check_array(args: tuple[Any, ...]) -> None:
     if len(args) != 3 or args[0] is not np.ndarray or args[1] != (0,) or type(args[2]) is not bytes:
-        raise Refused("an array made in another way")
+        raise Refused("an array built with other arguments")
 
 
 def _check_scalar(args: tuple[Any, ...]) -> None:
     if len(args) != 2 or not isinstance(args[0], np.dtype) or args[0].hasobject or type(args[1]) is not bytes:
-        raise Refused("a number made in another way")
+        raise Refused("a NumPy scalar built with other arguments")
 
 
 def _check_buffer(args: tuple[Any, ...]) -> None:
     match args:
         case (bytes() | bytearray(), np.dtype(), tuple(), "C" | "F", *_):
             return
-    raise Refused("an array made in another way")
+    raise Refused("an array built with other arguments")
 
 
 def _check_encoding(args: tuple[Any, ...]) -> None:
     if len(args) != 2 or type(args[0]) is not str or args[1] != "latin1":
-        raise Refused("bytes made in another way")
+        raise Refused("bytes built with other arguments")
 
 
 def _check_names(args: tuple[Any, ...]) -> None:
-    """Of NumPy's generators: names, numbers, and the bit generator or seeds made before."""
+    """Check the arguments of NumPy's generators: plain values, and bit generators or seed sequences."""
     known = np.random.BitGenerator | np.random.SeedSequence
     for arg in args:
         if not (isinstance(arg, known) or arg is np.random.PCG64 or arg is np.random.SeedSequence):

@@ -1,7 +1,7 @@
-"""Which of raycl's source files a run depends on, read from their imports, and a digest of them.
+"""Provenance of a run: versions, machine, and a digest of the raycl source files that the run depends on.
 
-Nothing here is listed by hand: what a worker loads follows from the import statements of the files, those
-inside functions among them. Imports for type checking alone are left out.
+The source files are not listed by hand: they follow from the import statements of the files, including those
+inside functions. Imports for type checking alone are left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from raycl.userfiles import digest
 
 
 def provenance(spec: RunSpec, device: str, threads: int, numerics: str) -> dict[str, Any]:
-    """Where and with what a run was played."""
+    """Return the versions, the device and the settings with which a run was executed."""
     return {
         "raycl": raycl.__version__,
         "commit": _commit(),
@@ -44,7 +44,7 @@ def provenance(spec: RunSpec, device: str, threads: int, numerics: str) -> dict[
 
 @functools.cache
 def _commit() -> str:
-    """The commit of the working copy that raycl runs from, or ""."""
+    """Return the commit of the Git working copy from which raycl is imported, or ""."""
     here = Path(raycl.__file__).parent.parent
     if not (here / ".git").exists():
         return ""
@@ -60,16 +60,17 @@ def _commit() -> str:
 HOME = Path(raycl.__file__).parent
 
 
-WORKER = "raycl.runs.execution"  # what plays a run in a worker process
+WORKER = "raycl.runs.execution"  # The module that executes a run in a worker process.
 
 
-ROOMS = ("raycl.methods", "raycl.networks", "raycl.benchmarks", "raycl.benchmarks.sources")  # found by name
+# Packages whose modules are found by file name, so that no import statement refers to them.
+ROOMS = ("raycl.methods", "raycl.networks", "raycl.benchmarks", "raycl.benchmarks.sources")
 
 
 def fingerprint(method: type) -> str:
-    """16 hexadecimal digits that change with any of raycl's files that a run of a method may execute.
+    """Return 16 hexadecimal digits that change with any raycl file that a run of a method may execute.
 
-    A user's own files are no part of it: they are in the run's key (`raycl.userfiles.digest`).
+    A user's own files are not included, since they are part of the run's key (`raycl.userfiles.digest`).
     """
     roots = {base.__module__ for base in method.__mro__ if not userfiles.is_own(base)}
     if userfiles.is_own(method):
@@ -87,13 +88,13 @@ def _fingerprint(roots: frozenset[str]) -> str:
 
 @functools.cache
 def worker_files() -> frozenset[str]:
-    """All files that any worker may execute, below the package's folder; in these, nodes must agree."""
+    """Return all files that any worker may execute, relative to the package; all nodes must agree in them."""
     roots = [WORKER, "raycl.tune.trainable", "raycl.tune.staging", *_members(*ROOMS)]
     return frozenset(path.relative_to(HOME).as_posix() for path in files_of(roots))
 
 
 def files_of(modules: Iterable[str]) -> list[Path]:
-    """The files of some of raycl's modules, and of all that they import of raycl's, sorted."""
+    """Return the files of some raycl modules and of all raycl modules that they import, sorted."""
     seen: set[Path] = set()
     todo = [path for module in modules for path in _paths(module)]
     while todo:
@@ -105,7 +106,7 @@ def files_of(modules: Iterable[str]) -> list[Path]:
 
 
 def _members(*packages: str) -> list[str]:
-    """Modules that a package finds by the names of its files."""
+    """Return the modules of packages, by the names of their files."""
     return [
         f"{package}.{path.stem}"
         for package in packages
@@ -114,7 +115,7 @@ def _members(*packages: str) -> list[str]:
 
 
 def _paths(module: str) -> Iterator[Path]:
-    """The file of a module, and those of the packages that it lies in; nothing where there is none."""
+    """Yield the file of a raycl module and those of the packages that contain it, as far as they exist."""
     parts = module.split(".")
     if parts[0] != "raycl":
         return
@@ -128,7 +129,11 @@ def _paths(module: str) -> Iterator[Path]:
 
 @functools.cache
 def _imports(path: Path) -> tuple[str, ...]:
-    """What a file imports, in functions too: a module, or what may be one of a package."""
+    """Return the names of everything that a file imports, including imports inside functions.
+
+    For ``from package import name`` both the package and ``package.name`` are returned, as the latter may be
+    a module.
+    """
     tree = ast.parse(path.read_bytes())
     skipped = {
         id(inner)

@@ -1,7 +1,7 @@
-"""What a run's file and a proposal's file must hold: every field by type and range, whoever wrote it.
+"""Checks of the files of runs and proposals: the type and range of every field, whoever wrote the file.
 
-A digest tells that a file is as it was written. It does not tell by whom, and files of the first format have
-none. So whatever the digest says, nothing is taken for a result that no run can have come to.
+A digest shows that a file has not changed since it was written. It does not show who wrote it, and files of
+the first format have no digest. Therefore every file is checked, and an impossible result is refused.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from raycl.plainfiles import Unfit, check_plain, check_seal, mapping, number, on
 from raycl.runs.sequence import STORED, TaskReport
 from raycl.specs import RunSpec, key_of, keyed
 
-RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # the first has no digest
-PROPOSAL = "raycl-proposal/2"  # the first names no format
+RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # Version 1 has no digest.
+PROPOSAL = "raycl-proposal/2"  # Version 1 does not name its format.
 MOST_TASKS = 1_000_000
-LATEST = 1e11  # seconds: of a measure, and of Unix time
+LATEST = 1e11  # Largest number of seconds that is accepted as a duration or as a Unix time.
 _RUN = ("format", "key", "spec", "status", "message", "reports", "provenance")
 _OPTIONAL = {
     "config": dict,
@@ -38,10 +38,11 @@ _SECONDS = ("seconds", "started", "earlier_seconds")
 
 
 def run_record(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's file is to hold, from `Result.to_json`.
+    """Return the content of a run's file, given that of `Result.to_json`.
 
     Raises:
-        ValueError, TypeError: it holds what no result can; says what and where.
+        ValueError: If the content is not a valid result; the message says what is wrong and where.
+        TypeError: If the content holds a value that JSON cannot represent.
     """
     plain = sealed({**content, "format": RUN})
     check_run(plain, plain["key"])
@@ -49,10 +50,10 @@ def run_record(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_run(plain: Mapping[str, Any], key: str) -> None:
-    """See that a file holds the run with a key, and what a run can come to.
+    """Check that a file holds a valid result of the run with the given key.
 
     Raises:
-        Unfit: says what is wrong, and where.
+        Unfit: If it does not; the message says what is wrong and where.
     """
     form = plain.get("format")
     if form == RUN:
@@ -67,24 +68,24 @@ def check_run(plain: Mapping[str, Any], key: str) -> None:
         raise Unfit("another format or another run")
     status = text(plain["status"], "status")
     if status not in ("done", "diverged", "failed"):
-        raise Unfit(f"status = {status[:40]!a} is none of done, diverged and failed")
+        raise Unfit(f"status = {status[:40]!a} is not one of done, diverged and failed")
     text(plain["message"], "message")
     _check_provenance(mapping(plain["provenance"], "provenance"))
     if type(plain["reports"]) is not list:
-        raise Unfit("reports are no list")
+        raise Unfit("reports is not a list")
     check_reports(plain["reports"], status, spec.part, spec.evaluate)
     if form == RUN_1 and status == "done" and spec.part is None and spec.evaluate != "full":
         _check_last(plain["reports"])
 
 
 def _checked_spec(plain: dict[str, Any], key: str) -> RunSpec:
-    """The spec, without a look at what it names."""
+    """Check a spec and return it; the classes that it names are not loaded."""
     check_plain(plain, "spec")
     if key_of(keyed(plain)) != key:
         raise Unfit("another format or another run")
     for name, kind in _OPTIONAL.items():
         if name in plain and (type(plain[name]) is not kind or (kind is int and plain[name] < 0)):
-            raise Unfit(f"spec.{name} is no {kind.__name__}")
+            raise Unfit(f"spec.{name} is not a valid {kind.__name__}")
     whole(plain.get("seed"), "spec.seed")
     for name, version in mapping(plain.get("versions"), "spec.versions").items():
         whole(version, f"spec.versions.{name[:40]}")
@@ -94,13 +95,13 @@ def _checked_spec(plain: dict[str, Any], key: str) -> RunSpec:
     if plain.get("kind") not in ("sequence", "pretrain"):
         raise Unfit("spec.kind is neither sequence nor pretrain")
     if plain.get("evaluate") not in (None, "learnt", "ends", "full"):
-        raise Unfit("spec.evaluate is none of learnt, ends and full")
+        raise Unfit("spec.evaluate is not one of learnt, ends and full")
     try:
         spec = RunSpec.from_json(plain)
     except TypeError as error:
         raise Unfit(f"spec: {str(error)[:100]}") from None
-    if spec.key != key:  # what equals a default was written out
-        raise Unfit("its spec is not in the form that gives a key")
+    if spec.key != key:  # A canonical spec does not contain values that equal their defaults.
+        raise Unfit("its spec is not in canonical form")
     return spec
 
 
@@ -119,18 +120,21 @@ def _check_provenance(plain: dict[str, Any]) -> None:
 def check_reports(
     reports: Sequence[Any], status: str, part: int | None = None, evaluate: str | None = "full"
 ) -> None:
-    """See that reports are of consecutive tasks, as many as the status says, and hold what can be measured.
+    """Check that reports are of consecutive tasks, match the status, and hold possible measurements.
 
     Args:
-        part, evaluate: of the run's spec.
+        reports: The reports, as plain values.
+        status: Status of the run.
+        part: `RunSpec.part` of the run.
+        evaluate: `RunSpec.evaluate` of the run.
 
     Raises:
-        Unfit: says what is wrong, and where.
+        Unfit: If a check fails; the message says what is wrong and where.
     """
     if status == "done" and not reports:
-        raise Unfit("it is done, and has no report")
+        raise Unfit("its status is done, but it has no reports")
     if part is not None and len(reports) > 1:
-        raise Unfit(f"{len(reports)} reports of a run of one task")
+        raise Unfit(f"a run of one task has {len(reports)} reports")
     for n, report in enumerate(reports):
         task = n if part is None else part
         _check_report(mapping(report, f"report {n + 1}"), task, f"report {n + 1}")
@@ -144,7 +148,10 @@ def check_reports(
 
 
 def _check_last(reports: Sequence[Mapping[str, Any]]) -> None:
-    """After the last task every task is measured that was measured before; no digest says so."""
+    """Check that the last report measures every task that an earlier report measures.
+
+    Files of the first format have no digest, so that missing reports would not be noticed otherwise.
+    """
     measured = {task for report in reports for task in report["test"]}
     if missing := measured - set(reports[-1]["test"]):
         raise Unfit(
@@ -159,7 +166,7 @@ def _check_report(plain: dict[str, Any], task: int, place: str) -> None:
     if wrong := sorted((needed - set(plain)) | (set(plain) - known)):
         raise Unfit(f"{place} {'lacks' if wrong[0] in needed else 'has an unknown'} {wrong[0][:40]!a}")
     if whole(plain["task"], f"{place}: task", MOST_TASKS) != task:
-        raise Unfit(f"{place} is of task {plain['task'] + 1}, where task {task + 1} is wanted")
+        raise Unfit(f"{place} is of task {plain['task'] + 1}, expected task {task + 1}")
     for name in ("updates", "peak_bytes", "parameters", "stored_bytes"):
         whole(plain[name], f"{place}: {name}")
     for stream, value in mapping(plain["epochs"], f"{place}: epochs").items():
@@ -174,25 +181,25 @@ def _check_report(plain: dict[str, Any], task: int, place: str) -> None:
 def _check_accuracies(values: Any, low: int, high: int, place: str) -> None:
     for task, value in mapping(values, place).items():
         if not (task.isascii() and task.isdigit() and len(task) < 8 and str(int(task)) == task):
-            raise Unfit(f"{place} has {task[:40]!a}, which is the number of no task")
+            raise Unfit(f"{place} has {task[:40]!a}, which is not the index of a task")
         if not low <= int(task) <= high:
-            raise Unfit(f"{place} measures task {int(task) + 1}, which it cannot have")
+            raise Unfit(f"{place} measures task {int(task) + 1}, which this report cannot measure")
         number(value, f"{place} of task {int(task) + 1}", 1.0)
 
 
 def proposal_record(cell: str, n: int, params: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
-    """What a proposal's file is to hold: trial `n` of the cell with a key."""
+    """Return the content of a proposal's file: trial `n` of the cell with the key `cell`."""
     content = {"format": PROPOSAL, "key": cell, "n": n, "params": dict(params), "cell": dict(about)}
     return sealed(content)
 
 
 def checked_params(plain: Mapping[str, Any], cell: str, n: int) -> dict[str, Any]:
-    """Values of a proposal's file, which must be trial `n` of the cell with that key.
+    """Return the values in a proposal's file, which must be trial `n` of the cell with the key `cell`.
 
-    Whether they lie in the cell's domains is for whoever knows the cell.
+    This function does not know the cell's domains; its caller checks that the values lie in them.
 
     Raises:
-        Unfit: it is another, or was changed.
+        Unfit: If the file holds another proposal, or was modified.
     """
     if "format" in plain or "digest" in plain:
         if plain.get("format") != PROPOSAL:
@@ -200,11 +207,11 @@ def checked_params(plain: Mapping[str, Any], cell: str, n: int) -> dict[str, Any
         check_seal(plain)
         only(plain, ("format", "key", "n", "params", "cell", "digest"), "it")
         if plain["key"] != cell:
-            raise Unfit("it is of another cell")
+            raise Unfit("it belongs to another cell")
     else:
-        only(plain, ("n", "params", "cell"), "it")  # of the first format
+        only(plain, ("n", "params", "cell"), "it")  # This is the first format.
     if whole(plain["n"], "n") != n:
-        raise Unfit(f"it is trial {plain['n']}, where trial {n} is wanted")
+        raise Unfit(f"it is trial {plain['n']}, expected trial {n}")
     params = mapping(plain["params"], "params")
     check_plain(params, "params")
     return params

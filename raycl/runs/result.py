@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""Results of runs and of mask-training jobs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ Status: TypeAlias = Literal["done", "diverged", "failed"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """Result of one run.
 
     Attributes:
-        status: "done"; "diverged" (an outcome of its hyperparameters); "failed" (a fault: tried again).
-        reports: one per task learnt.
-        message: why it diverged, or the traceback of a failure.
-        provenance: versions, commit, device, threads, numerics, seconds.
+        spec: The run.
+        status: "done", "diverged" (due to its hyperparameters) or "failed" (due to a fault; it is retried).
+        reports: One report per task learnt.
+        message: Reason of a divergence, or the traceback of a failure.
+        provenance: Versions, commit, device, threads, numerics and seconds.
     """
 
     spec: RunSpec
@@ -32,24 +33,29 @@ class Result:
 
     @property
     def key(self) -> str:
+        """Key of the run."""
         return self.spec.key
 
     def matrix(self, split: Literal["val", "test"] = "test") -> metrics.Matrix:
-        """[T, T] accuracies, rows = tasks learnt."""
+        """Return the accuracies [T, T]; row i holds those after task i was learnt."""
         return metrics.matrix([getattr(report, split) for report in self.reports])
 
     def acc(self, split: Literal["val", "test"] = "test") -> float | None:
-        """Mean accuracy after the last task, of the one task of a part; None unless the run is done."""
+        """Return the mean accuracy after the last task; None unless the run is done.
+
+        For a run of a single task (`RunSpec.part`) it is the accuracy on that task.
+        """
         if self.spec.part is not None and self.status == "done":
             return getattr(self.reports[0], split).get(self.spec.part)  # type: ignore[no-any-return]
         return metrics.acc(self.matrix(split)) if self.status == "done" else None
 
     @property
     def ct(self) -> float:
-        """Seconds to learn all tasks: fits and the method's own phases, without test evaluation."""
+        """Compute time in seconds: all fits and the method's own phases, without evaluation on test data."""
         return sum(sum(report.seconds.values()) for report in self.reports)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the result as plain values that JSON can represent."""
         return {
             "format": RUN,
             "key": self.key,
@@ -62,6 +68,7 @@ class Result:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Result:
+        """Return the result from which `to_json` made these values."""
         reports = tuple(TaskReport.from_json(report) for report in plain["reports"])
         spec = RunSpec.from_json(plain["spec"])
         return cls(spec, plain["status"], reports, plain["message"], plain["provenance"])
@@ -69,9 +76,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a mask job came to; the masks themselves are in the store."""
+    """Result of a mask-training job; the masks themselves are in the store.
 
-    status: str  # "done", "diverged" or "failed"
+    Attributes:
+        status: "done", "diverged" or "failed".
+        message: Reason of a divergence, or the traceback of a failure.
+        seconds: Wall time of the job.
+        left: Descriptions of what the job changed in its process.
+    """
+
+    status: str
     message: str = ""
     seconds: float = 0.0
-    left: tuple[str, ...] = ()  # what was not as the job had found it, in plain words
+    left: tuple[str, ...] = ()

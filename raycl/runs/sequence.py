@@ -1,4 +1,4 @@
-"""The one loop over tasks."""
+"""The loop over the tasks of a benchmark, and the reports that it makes."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from raycl.tasks import Benchmark, Task
 from raycl.training import answers
 from raycl.training.fit import Diverged, Fit
 
-MANY_TASKS = 25
-PROBE = 16  # test samples by which answers that are to stay are known again
+MANY_TASKS = 25  # Above this number of tasks, only the diagonal and the last row are measured by default.
+PROBE = 16  # Number of test samples whose logits show whether the answers on a task have changed.
 
 
-STORED = {"diagnostics": "figures"}  # fields whose name in the store is that of the first version
+STORED = {"diagnostics": "figures"}  # Fields that keep the name of raycl's first version in the store.
 
 
 @dataclass(frozen=True)
 class TaskReport:
-    """What is known after a task; plain numbers, so that it travels as JSON.
+    """Measurements after one task, as plain values that JSON can represent.
 
     Attributes:
-        task: index of the task just learnt.
-        val, test: accuracy (fraction) by task index; a missing entry was not measured or means nothing.
-        epochs: by fit stream.
-        updates: optimiser steps over all fits.
-        seconds: wall time by fit stream; "method" is the rest of `learn`.
-        evaluation_seconds: of the accuracies above; no part of compute time.
-        peak_bytes: highest memory of the process (CPU) or of the device so far.
-        parameters: learnable ones.
-        stored_bytes: of what must be kept after this task.
-        figures: the method's own numbers.
-        ended: Unix time.
+        task: Index of the task just learnt.
+        val: Validation accuracies as fractions, by task index. An entry is missing if it was not measured or
+            is not defined.
+        test: Test accuracies, likewise.
+        epochs: Number of epochs by fit stream.
+        updates: Number of optimiser steps over all fits.
+        seconds: Wall time by fit stream; "method" is the remaining time of `Method.learn`.
+        evaluation_seconds: Wall time to measure the accuracies above; it is not part of the compute time.
+        peak_bytes: Peak memory so far, of the process (CPU) or of the device (GPU).
+        parameters: Number of learnable parameters.
+        stored_bytes: Bytes that the method must keep after this task.
+        diagnostics: Further numbers that the method reports of itself.
+        ended: Unix time at which the task ended.
     """
 
     task: int
@@ -57,7 +59,7 @@ class TaskReport:
     ended: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values as the store has them, where the keys of dictionaries are strings."""
+        """Return the report as plain values in the form of the store, where dictionary keys are strings."""
         plain = asdict(self)
         for field_name, stored in STORED.items():
             plain[stored] = plain.pop(field_name)
@@ -67,7 +69,7 @@ class TaskReport:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> TaskReport:
-        """The inverse of `to_json`."""
+        """Return the report from which `to_json` made these values."""
         whole = dict(plain)
         for field_name, stored in STORED.items():
             if stored in whole:
@@ -87,29 +89,30 @@ def run_sequence(
     part: int | None = None,
     keep: Callable[[Method, list[TaskReport]], None] | None = None,
 ) -> Iterator[TaskReport]:
-    """Learn the tasks of a benchmark in order, and report after each.
+    """Learn the tasks of a benchmark in order, and yield a report after each.
 
     Args:
-        method: as it was after the tasks in `done`.
-        fit: the training loop; its pulse, if it has one, is called from inside.
-        done: reports of an earlier stretch of the same run.
-        evaluate: "learnt" measures every task learnt so far, "ends" the diagonal and the last row, "full"
-            all tasks; None is "learnt" up to 25 tasks and "ends" beyond.
-        part: learn and measure this task alone, with a method whose tasks do not depend on one another.
-        keep: called after each task but the last, to save where the run stands.
+        method: The method, in its state after the tasks in `done`.
+        benchmark: The tasks.
+        fit: The training loop.
+        done: Reports of the tasks that an earlier attempt at the same run has finished.
+        evaluate: "learnt" measures every task learnt so far, "ends" only the diagonal and the last row of the
+            accuracy matrix, "full" all tasks. None means "learnt" up to 25 tasks and "ends" beyond.
+        part: Learn and measure only the task with this index; the method's tasks must be independent.
+        keep: Called after each task except the last, to save a checkpoint.
 
     Raises:
-        Diverged: a loss became NaN or infinite, or a logit NaN.
-        WrongAnswer: the method gave back what its verb must not.
+        Diverged: If a loss becomes NaN or infinite, or a logit NaN.
+        WrongAnswer: If one of the method's functions returns a value of a wrong type or shape.
     """
     evaluate = evaluate or default_evaluate(len(benchmark.tasks))
     reports = list(done)
-    standing = _Answers(method, benchmark, fit)
-    standing.note(report.task for report in done)
+    known_answers = _Answers(method, benchmark, fit)
+    known_answers.note(report.task for report in done)
     for task in benchmark.tasks[len(done) :] if part is None else [benchmark.tasks[part]]:
         spent = _learn(method, task, fit)
-        wanted = _wanted(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
-        report = _reported(standing, task.index, spent, wanted, reports)
+        wanted = _to_measure(method, len(benchmark.tasks), task.index, evaluate) if part is None else [part]
+        report = _reported(known_answers, task.index, spent, wanted, reports)
         reports.append(report)
         if keep is not None and part is None and task.index + 1 < len(benchmark.tasks):
             keep(method, reports)
@@ -118,7 +121,7 @@ def run_sequence(
 
 @dataclass(frozen=True)
 class _Spent:
-    """What learning a task took, as a `TaskReport` tells it."""
+    """Cost of learning a task; the fields are those of `TaskReport`."""
 
     epochs: dict[str, int]
     updates: int
@@ -135,18 +138,22 @@ def _learn(method: Method, task: Task, fit: Fit) -> _Spent:
 
 
 def _reported(
-    standing: _Answers, task: int, spent: _Spent, wanted: Sequence[int], past: Sequence[TaskReport]
+    known_answers: _Answers, task: int, spent: _Spent, wanted: Sequence[int], past: Sequence[TaskReport]
 ) -> TaskReport:
-    """Measure the method, which has just learnt a task, on the tasks wanted.
+    """Measure the method, which has just learnt `task`, and return its report.
 
     Args:
-        past: reports of the tasks before.
+        known_answers: Logits that should not change, and the method itself.
+        task: Index of the task just learnt.
+        spent: Cost of learning the task.
+        wanted: Indices of the tasks to measure.
+        past: Reports of the earlier tasks.
     """
-    method, benchmark, fit = standing.method, standing.benchmark, standing.fit
+    method, benchmark, fit = known_answers.method, known_answers.benchmark, known_answers.fit
     started = fit.clock()
-    moved = standing.moved(index for index in wanted if index != task)
+    moved = known_answers.moved(index for index in wanted if index != task)
     rows = _rows(method, benchmark, fit, wanted, past, moved)
-    standing.note([task, *moved])
+    known_answers.note([task, *moved])
     diagnostics = answers.diagnostics(method, "diagnostics", method.diagnostics(task))
     diagnostics |= {"answers_moved": moved} if moved else {}
     if task + 1 == len(benchmark.tasks):
@@ -168,14 +175,18 @@ def _reported(
 
 
 def default_evaluate(tasks: int) -> Evaluate:
-    """How much of the accuracy matrix is measured unless a study says."""
+    """Return how much of the accuracy matrix is measured if the study does not specify it."""
     return "learnt" if tasks <= MANY_TASKS else "ends"
 
 
 def join_reports(parts: Sequence[TaskReport], evaluate: Evaluate | None = None) -> list[TaskReport]:
-    """Reports of a sequence whose tasks were learnt side by side, a report each: as if one after another.
+    """Combine the reports of tasks learnt in parallel into those of the same tasks learnt in sequence.
 
-    Accuracies are copied, since they cannot change any more; what must be stored adds up.
+    Accuracies are copied from part to part, since tasks learnt later cannot change them. Stored bytes add up.
+
+    Args:
+        parts: One report per task, in the order of the tasks.
+        evaluate: As in `run_sequence`.
     """
     evaluate = evaluate or default_evaluate(len(parts))
     stored, ended, whole = parts[0].stored_bytes, 0.0, []
@@ -191,8 +202,8 @@ def join_reports(parts: Sequence[TaskReport], evaluate: Evaluate | None = None) 
     return whole
 
 
-def _wanted(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]:
-    """Tasks whose accuracies are measured after task `t`."""
+def _to_measure(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]:
+    """Return the indices of the tasks whose accuracies are measured after task `t`."""
     last = t + 1 == tasks
     if method.joint and not last:
         return []
@@ -202,10 +213,10 @@ def _wanted(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]
 
 
 class _Answers:
-    """Logits on a few test samples of tasks learnt: whether they stay, where a method says that they do.
+    """Logits on a few test samples of each learnt task, to check that they stay where a method says so.
 
-    A network may have state that the method does not know of, such as statistics of a user's own layer. What
-    is copied of earlier rows of the accuracy matrix is therefore copied only while these logits are the same.
+    A network may have state that the method does not know of, such as statistics of a user's own layer.
+    Therefore entries of earlier rows of the accuracy matrix are copied only while these logits are unchanged.
     """
 
     def __init__(self, method: Method, benchmark: Benchmark, fit: Fit) -> None:
@@ -213,12 +224,12 @@ class _Answers:
         self.known: dict[int, torch.Tensor] = {}
 
     def note(self, tasks: Iterable[int]) -> None:
-        """Take the present answers for those that are to stay."""
+        """Remember the current logits of these tasks as those that should not change."""
         if self.method.answers_stay:
             self.known |= {task: self._logits(task) for task in tasks}
 
     def moved(self, tasks: Iterable[int]) -> list[int]:
-        """Those of these tasks that are answered in another way than they were."""
+        """Return those of these tasks whose logits differ from the remembered ones."""
         if not self.method.answers_stay:
             return []
         known = [task for task in tasks if task in self.known]
@@ -228,8 +239,8 @@ class _Answers:
         was_training = self.method.training
         self.method.train(False)
         with torch.no_grad():
-            held = self.benchmark.tasks[task]
-            split = held.test if len(held.test) else held.train
+            data = self.benchmark.tasks[task]
+            split = data.test if len(data.test) else data.train
             logits: torch.Tensor = self.method(split.take(slice(0, PROBE), self.fit.device), task)
         self.method.train(was_training)
         return logits
@@ -247,9 +258,9 @@ def _rows(
     past: Sequence[TaskReport],
     moved: Sequence[int],
 ) -> dict[str, dict[int, float]]:
-    """Accuracies on the tasks wanted, by split; those whose answers `moved` are measured again."""
+    """Return the accuracies on the tasks in `wanted`, by split; those in `moved` are measured again."""
     known: dict[str, dict[int, float]] = {"val": {}, "test": {}}
-    if method.answers_stay:  # a row that cannot change is copied
+    if method.answers_stay:  # Accuracies that cannot change are copied instead of measured again.
         for report in past:
             known["val"] |= {i: a for i, a in report.val.items() if i <= report.task}
             known["test"] |= {i: a for i, a in report.test.items() if i <= report.task}

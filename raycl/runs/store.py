@@ -1,4 +1,4 @@
-"""Results by key on disk: the truth. Written by the driver, atomically; read by everything else."""
+"""The store: results of runs on disk, by key, written atomically by the driver and read by all others."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from raycl.wholefiles import publish
 
 
 class Store:
-    """A folder that all nodes see. ``kill -9`` and the same command again is the whole resume story.
+    """A folder of results that all nodes can reach.
 
-    Nothing in it is believed that cannot be checked: what fails is set aside in ``damaged/``, and said in a
-    line.
+    A study resumes from its store alone: after a ``kill -9``, running the same command again is enough. Every
+    file is checked when it is read. A file that fails the check is moved to ``damaged/`` with a message.
 
     Args:
-        warn: takes what is to be said, a line each.
-        wait: whether to wait while the folder is out of reach, as the driver of a study does. Who only reads
-            goes on without what cannot be read.
+        root: The folder.
+        warn: Receives each message as one line.
+        wait: Whether to wait while the folder is unavailable, as the driver of a study does. Otherwise, files
+            that cannot be read are left out.
 
     Attributes:
-        left_out: files that were set aside or could not be read, in the order in which they were found.
-        unsealed: keys of runs that were read from files of the first format, which have no digest.
+        left_out: Files that were moved away or could not be read, in the order in which they were found.
+        unsealed: Keys of runs that were read from files of the first format, which have no digest.
     """
 
     def __init__(
@@ -46,20 +47,20 @@ class Store:
         self._warn = warn
         self._wait = wait
         self._known: dict[str, Result] = {}
-        self._seen = set[tuple[Artefact, str]]()  # found, and not looked for again
-        self._unread: set[int | None] = set()  # reasons that were said
+        self._seen = set[tuple[Artefact, str]]()  # Artefacts that were found and are not checked again.
+        self._unread: set[int | None] = set()  # Reasons of unreadable files that were already reported.
 
     def open(self) -> Store:
-        """Make sure that it can be written.
+        """Create the store if needed, and check that it can be written.
 
         Raises:
-            UserError: it cannot.
+            UserError: If it cannot be written.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.root, prefix=".write-test-"):
                 pass
-        except (OSError, ValueError) as error:  # a name that no file system takes
+        except (OSError, ValueError) as error:  # Python raises ValueError for a path with a null byte.
             raise UserError(
                 f"store {_shown(self.root)} cannot be written ({reason_of(error)}); name another with "
                 "--store DIR"
@@ -68,10 +69,10 @@ class Store:
         return self
 
     def look(self) -> Store:
-        """Make sure that it can be read, if it is there at all.
+        """Check that the store can be read, if it exists.
 
         Raises:
-            UserError: it cannot.
+            UserError: If it exists and cannot be read.
         """
         try:
             with os.scandir(self.root) as found:
@@ -87,18 +88,18 @@ class Store:
         return self
 
     def _check_rooms(self) -> None:
-        """See that nothing else stands where results are looked for: they would seem to be missing.
+        """Check that the subfolders are folders, since results would otherwise seem to be missing.
 
         Raises:
-            UserError: a file, a pipe or a link to nothing does.
+            UserError: If a file, a pipe or a broken link has the name of a subfolder.
         """
         for name in ("runs", "searches", *(kind.folder for kind in Artefact), "checkpoints", "failures"):
             place = self.root / name
             if os.path.lexists(place) and not place.is_dir():
-                raise UserError(f"store {_shown(self.root)}: {name} is no folder; move it away")
+                raise UserError(f"store {_shown(self.root)}: {name} is not a folder; move it away")
 
     def get(self, key: str) -> Result | None:
-        """The finished run, or None. A file that is no result is set aside, and said."""
+        """Return the result of a finished run, or None; a file that is not a valid result is moved away."""
         if key not in self._known:
             result = self._read(self._path(key), key, ("done", "diverged"))
             if result is None:
@@ -107,96 +108,100 @@ class Store:
         return self._known[key]
 
     def put(self, result: Result) -> Result:
-        """Publish a finished run, or note a failure beside it; gives back what was published.
+        """Write the result of a run, or its failure to ``failures/``, and return what was written.
 
-        A result that `get` would not take, for a method says what no run can come to, is published as a
+        A result that `get` would refuse, because the method reported impossible values, is written as a
         failure that says what is wrong with it.
         """
-        beside = self.root / "failures" / f"{result.key}.json"
-        content, result = _written(result)
+        failure = self.root / "failures" / f"{result.key}.json"
+        content, result = _serialised(result)
         if result.status == "failed":
-            self._publish(beside, content)
+            self._publish(failure, content)
             return result
         self._publish(self._path(result.key), content)
         self._known[result.key] = result
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            failure.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints / result.key, ignore_errors=True)
         return result
 
     def forget(self, key: str) -> None:
-        """Remove a run and what it left, to compute it again."""
+        """Remove the result and the checkpoints of a run, so that it is executed again."""
         self._known.pop(key, None)
         self._patiently(lambda: _remove(self._path(key)))
         shutil.rmtree(self.checkpoints / key, ignore_errors=True)
 
     def refuse(self, key: str, why: str) -> None:
-        """Set a run aside that its cell cannot have come to."""
+        """Move away a run's result that its cell cannot have."""
         self._known.pop(key, None)
         self._set_aside(self._path(key), why)
 
     def failure(self, key: str) -> Result | None:
-        """What the last attempt at a run failed of, or None."""
+        """Return the failed result of the last attempt at a run, or None."""
         return self._read(self.root / "failures" / f"{key}.json", key, ("failed",))
 
     def finished(self) -> Iterator[str]:
-        """Keys of all finished runs."""
+        """Yield the keys of all finished runs."""
         for path in sorted(self.root.glob("runs/??/*.json")):
             yield path.stem
 
     @property
     def checkpoints(self) -> Path:
-        """Where unfinished runs stand, one folder by key."""
+        """Folder of the checkpoints of unfinished runs, with one subfolder per key."""
         return self.root / "checkpoints"
 
     def has(self, kind: Artefact, key: str) -> bool:
-        """Whether an artefact is there and no torn file; what is torn is set aside, and said.
+        """Return whether the store has an artefact; a truncated file does not count and is moved away.
 
-        If it is of a run, the run is forgotten then, as by `drop`.
+        If the truncated artefact belongs to a run, the run is forgotten too, as by `drop`.
         """
         if (kind, key) in self._seen:
             return True
         there = self._has_archive(kind.path(self.root, key))
-        if there and not kind.of_run:  # a run is finished only as long as what it left is there
+        if there and not kind.of_run:  # A run counts as finished only as long as its artefact exists.
             self._seen.add((kind, key))
         if there is None and kind.of_run:
             self.forget(key)
         return bool(there)
 
     def drop(self, kind: Artefact, key: str, why: str) -> None:
-        """Set an artefact aside that cannot be used, and forget its run if it is of one, to make it again."""
+        """Move away an unusable artefact, and forget the run that made it, so that both are made again."""
         self._seen.discard((kind, key))
         if kind.of_run:
             self.forget(key)
         self._set_aside(kind.path(self.root, key), why)
 
     def forget_artefact(self, kind: Artefact, key: str) -> None:
-        """Remove an artefact, to make it again."""
+        """Remove an artefact, so that it is made again."""
         self._seen.discard((kind, key))
         self._patiently(lambda: _remove(kind.path(self.root, key)))
 
     def proposal(self, cell: str, n: int) -> dict[str, Any] | None:
-        """Trial `n` of a search as it was proposed, or None."""
+        """Return the proposed values of trial `n` of a search, or None."""
         path = self._proposal_path(cell, n)
         return self._checked(path, lambda path: checked_params(read_plain(path), cell, n))
 
     def drop_proposal(self, cell: str, n: int, why: str) -> None:
-        """Set a proposal aside that is none of its cell, to have it proposed again."""
+        """Move away a proposal that does not fit its cell, so that the trial is proposed again."""
         self._set_aside(self._proposal_path(cell, n), why)
 
     def propose(self, cell: str, n: int, params: dict[str, Any], about: dict[str, Any]) -> None:
-        """Write down trial `n` of a search before it runs."""
+        """Write the proposed values of trial `n` of a search before it runs."""
         content = json.dumps(proposal_record(cell, n, params, about), indent=1)
         self._publish(self._proposal_path(cell, n), content)
 
     def _publish(self, path: Path, content: str) -> None:
-        """Raises: UserError where something is in the way that does not pass by itself."""
+        """Write a file.
+
+        Raises:
+            UserError: If the file cannot be written for a reason that does not pass by itself.
+        """
         try:
             self._patiently(lambda: publish(path, content))
         except OSError as error:
             raise UserError(
-                f"store {_shown(self.root)}: {_shown(path)} cannot be written ({reason_of(error)}); mend it, "
-                "then give the same command again: what is finished stays"
+                f"store {_shown(self.root)}: {_shown(path)} cannot be written ({reason_of(error)}); fix it "
+                "and run the same command again; finished runs are kept"
             ) from None
 
     def _patiently(self, act: Callable[[], T], to: Literal["written", "read"] = "written") -> T:
@@ -213,7 +218,7 @@ class Store:
             plain = read_plain(path)
             check_run(plain, key)
             if plain["status"] not in statuses:
-                raise Unfit(f"status = {plain['status']!a}, where {' or '.join(statuses)} is wanted")
+                raise Unfit(f"status = {plain['status']!a}, expected {' or '.join(statuses)}")
             if plain["format"] == RUN_1:
                 self.unsealed.add(key)
             return Result.from_json(plain)
@@ -221,26 +226,29 @@ class Store:
         return self._checked(path, checked)
 
     def _has_archive(self, path: Path) -> bool | None:
-        """Whether an archive is there, by its outline alone; None if what was there was set aside."""
+        """Return whether an archive is there, or None if a truncated one was moved away.
 
-        def outline(path: Path) -> bool:
+        Only the directory at the end of the archive is checked, which costs little time.
+        """
+
+        def check(path: Path) -> bool:
             with open_regular(path) as file:
                 if not zipfile.is_zipfile(file):
                     raise Unfit("truncated")
             return True
 
         before = len(self.left_out)
-        if self._checked(path, outline):
+        if self._checked(path, check):
             return True
         return None if len(self.left_out) > before else False
 
     def _checked(self, path: Path, load: Callable[[Path], T]) -> T | None:
-        """What a file holds, or None; what does not pass is set aside, what cannot be read is left."""
+        """Return the result of `load`, or None; an invalid file is moved away, an unreadable one is left."""
         try:
             return self._patiently(lambda: load(path), "read") if self._wait else load(path)
         except FileNotFoundError:
             return None
-        except UserError:  # out of reach for too long
+        except UserError:  # The store was unavailable for too long.
             raise
         except OSError as error:
             self._leave_out(path, error)
@@ -253,7 +261,7 @@ class Store:
         return None
 
     def _leave_out(self, path: Path, error: OSError) -> None:
-        """Go on without a file that cannot be read; of a reason it is said once."""
+        """Leave out a file that cannot be read, with one message per reason."""
         self.left_out.append(path)
         if error.errno not in self._unread:
             self._unread.add(error.errno)
@@ -270,8 +278,8 @@ class Store:
         line = f"{_shown(path)} is not a result of raycl ({_line(why)})"
         try:
             damaged.mkdir(exist_ok=True)
-            shutil.move(path, _free(damaged, path))  # also where the folder is on another disk
-        except FileNotFoundError:  # another driver has done it
+            shutil.move(path, _free(damaged, path))  # Unlike a rename, this also works between disks.
+        except FileNotFoundError:  # Another driver has already moved it.
             return
         except OSError as error:
             self._warn(
@@ -281,23 +289,23 @@ class Store:
         self._warn(f"{line}; moved to {_shown(damaged)}/, will be computed again")
 
 
-def _written(result: Result) -> tuple[str, Result]:
-    """A result as the text of its file, or as the failure that it is in truth."""
+def _serialised(result: Result) -> tuple[str, Result]:
+    """Return the text of a result's file with the result, or those of a failure if the result is invalid."""
     plain = result.to_json()
     try:
         return json.dumps(run_record(plain), indent=1), result
     except (ValueError, TypeError, RecursionError) as error:
         why = f"{type(error).__name__}: " * (not isinstance(error, Unfit)) + str(error)
-    said = f"{result.message.strip()}\n" * bool(result.message.strip())
+    message = f"{result.message.strip()}\n" * bool(result.message.strip())
     provenance = {name: value for name, value in result.provenance.items() if type(value) in (str, int)}
     failed = Result(
-        result.spec, "failed", (), f"{said}its result is none that a run can come to: {why}", provenance
+        result.spec, "failed", (), f"{message}its result is not one that a run can have: {why}", provenance
     )
     return json.dumps(run_record(failed.to_json()), indent=1), failed
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, or whatever else stands in its place."""
+    """Remove a file, or whatever else has its path."""
     try:
         path.unlink(missing_ok=True)
     except NotADirectoryError:
@@ -309,14 +317,14 @@ def _remove(path: Path) -> None:
 
 
 def _free(folder: Path, path: Path) -> Path:
-    """Where to a file is moved: under its own name, unless another that was moved bears it."""
+    """Return a free path in `folder` for a file that is moved there, with the file's own name if possible."""
     names = [path.name, f"{path.parent.name[:16]}-{path.name}"]
     names += [f"{path.stem}-{n}{path.suffix}" for n in range(1, 10_000)]
     return next((folder / name for name in names if not os.path.lexists(folder / name)), folder / names[-1])
 
 
 def _shown(path: Path) -> str:
-    """A path within a line, whatever stands in it."""
+    """Return a path without characters that would break a line."""
     return _line(str(path))
 
 

@@ -1,9 +1,9 @@
-"""Puts the objects of a checkpoint together again, and does nothing else, whatever its bytes ask for.
+"""A restricted unpickler, which rebuilds the objects of a checkpoint and executes nothing else.
 
-Python's own unpickler calls what a file tells it to call, and sets the attributes that a file names. Here a
-file can make objects of the classes that a checkpoint may name and fill them, and that is all: no class, no
-function and no object that was there before is changed, and no method of an object is called but those by
-which its class takes its state.
+Python's own unpickler calls whatever a file tells it to call, and sets any attribute that a file names. With
+this one, a file can only create objects of the classes that a checkpoint may name, and fill these objects.
+Classes, functions and objects that existed before are not changed. The only methods that are called are those
+by which the class of an object restores its state.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ __all__ = ["Refused", "Unpickler", "finding"]
 
 _SETTERS: tuple[Any, ...] = tuple(kind.__setitem__ for kind in (dict, OrderedDict, defaultdict, Counter))
 _HASHES_OF = ("builtins", "torch", "enum", "raycl", "dataclasses", "numpy")
-_pickle: Any = pickle  # the unpickler in Python, whose steps can be replaced
+_pickle: Any = pickle  # The steps of the unpickler written in Python can be replaced, unlike those in C.
 
 
 class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
-    """Reads what `torch.load` hands it.
+    """Unpickler for `torch.load`.
 
     Args:
-        found: gives the class or function of a module and name, or refuses it.
-        sizes: bytes of the archive's tensors, by key.
+        file: The pickled bytes.
+        found: Returns the class or function of a module and name, or raises `Refused`.
+        sizes: Number of bytes of each of the archive's tensors, by key.
+        **options: Passed to the base class.
     """
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(_pickle._Unpickler.dispatch)
@@ -43,7 +45,7 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
     ) -> None:
         super().__init__(file, **options)
         self._found, self._sizes = found, sizes
-        # By identity; held, so that no other object takes the number.
+        # Objects by `id`; holding a reference keeps another object from getting the same id.
         self._made: dict[int, Any] = {}
         self._functions: dict[int, Any] = {}
 
@@ -57,7 +59,7 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
         self._made[id(made)] = made
         return made
 
-    # Objects are made.
+    # The following steps create objects.
 
     def load_newobj(self) -> None:
         args = self.stack.pop()
@@ -70,7 +72,7 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
     def load_reduce(self) -> None:
         args, call = self.stack.pop(), self.stack.pop()
         if type(args) is not tuple:
-            raise Refused("arguments that are no tuple")
+            raise Refused("arguments that are not a tuple")
         if isinstance(call, type):
             made = _instance(call, args)
         elif id(call) in self._functions and (check := CHECKS.get(getattr(call, "__name__", ""))):
@@ -80,16 +82,16 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
             self.append(call(*args))
             return
         else:
-            raise Refused(f"a call of {_called_so(call)}")
+            raise Refused(f"a call of {_name_of(call)}")
         self.append(made if isinstance(made, enum.Enum) else self._own(made))
 
-    # Objects are filled.
+    # The following steps fill objects.
 
     def load_build(self) -> None:
         state = self.stack.pop()
         made = self.stack[-1]
         if self._made.get(id(made)) is not made:
-            raise Refused(f"the state of a {_called_so(made)} that was there before")
+            raise Refused(f"the state of a {_name_of(made)} that was there before")
         _fill(made, state)
 
     def load_setitem(self) -> None:
@@ -103,7 +105,7 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
     @staticmethod
     def _put(target: Any, items: list[Any]) -> None:
         if not isinstance(target, dict) or type(target).__setitem__ not in _SETTERS:
-            raise Refused(f"items of a {_called_so(target)}")
+            raise Refused(f"items of a {_name_of(target)}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             _check_hash(key)
             target[key] = value
@@ -121,13 +123,13 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
         own = {list: list.extend, deque: deque.extend}
         kind = next((kind for kind in own if isinstance(target, kind)), None)
         if kind is None or type(target).extend is not own[kind]:
-            raise Refused(f"entries of a {_called_so(target)}")
+            raise Refused(f"entries of a {_name_of(target)}")
         target.extend(items)
 
     def load_additems(self) -> None:
         items = self.pop_mark()
         if type(self.stack[-1]) is not set:
-            raise Refused(f"members of a {_called_so(self.stack[-1])}")
+            raise Refused(f"members of a {_name_of(self.stack[-1])}")
         for item in items:
             _check_hash(item)
             self.stack[-1].add(item)
@@ -144,7 +146,7 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
         self._put(found, items)
         self.append(found)
 
-    # Tensors.
+    # The following step loads tensors.
 
     def load_binpersid(self) -> None:
         place = self.stack.pop()
@@ -152,13 +154,13 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
             case ("storage", kind, str(key), str(_), int(count)) if type(place) is tuple and count >= 0:
                 width = _width(kind)
             case _:
-                raise Refused("a tensor without a place")
+                raise Refused("a tensor without a storage location")
         if self._sizes.get(key) != count * width:
             raise Refused(f"a tensor of {count} numbers in {self._sizes.get(key)} bytes")
         self.append(self.persistent_load(place))
 
     def _refused(self) -> None:
-        raise Refused("a step that no checkpoint takes")
+        raise Refused("a pickle operation that no checkpoint uses")
 
     dispatch[pickle.NEWOBJ[0]] = load_newobj
     dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
@@ -186,15 +188,15 @@ class Unpickler(_pickle._Unpickler):  # type: ignore[misc]
 
 
 def finding(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a function that gives what was there before, which a file can name and cannot change."""
+    """Mark a function that returns an existing object, which a file may refer to but not change."""
     call.finds = True  # type: ignore[attr-defined]
     return call
 
 
 def _made(kind: Any, args: Any, kwargs: Any) -> Any:
-    """An object of a class, without its `__init__`."""
+    """Return a new object of a class without calling its `__init__`."""
     if not isinstance(kind, type) or type(args) is not tuple or type(kwargs) is not dict:
-        raise Refused("an object of what is no class")
+        raise Refused("an object of something that is not a class")
     if _is_storage(kind) or issubclass(kind, type | np.ndarray | torch.Tensor):
         raise Refused(f"an object of {kind.__name__}, made directly")
     if kind.__new__ is object.__new__:
@@ -207,7 +209,7 @@ def _made(kind: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _instance(kind: type, args: tuple[Any, ...]) -> Any:
-    """What a class gives for these arguments, where a checkpoint may call it."""
+    """Call a class with these arguments, if a checkpoint may call it."""
     if issubclass(kind, enum.Enum):
         return _member(kind, args)
     if kind is defaultdict:
@@ -222,7 +224,7 @@ def _instance(kind: type, args: tuple[Any, ...]) -> Any:
 
 
 def _reduces_itself(kind: type) -> bool:
-    """Whether a class says itself that it is made again by a call; of torch and Python there are others."""
+    """Return whether a class defines how it is rebuilt by a call; torch, NumPy and Python do not count."""
     if kind.__module__.partition(".")[0] in ("torch", "builtins", "numpy"):
         return False
     return any(
@@ -239,17 +241,17 @@ def _member(kind: type[enum.Enum], args: tuple[Any, ...]) -> enum.Enum:
     raise Refused(f"a member that {kind.__name__} does not have")
 
 
-def _called_so(what: Any) -> str:
-    """What an object is, for a message; nothing of it is called."""
+def _name_of(what: Any) -> str:
+    """Return what an object is, for a message, without calling any of its methods."""
     return type(what).__name__ if not isinstance(what, type) else f"class {what.__name__}"
 
 
 def _fill(made: Any, state: Any) -> None:
-    """Give an object its state."""
+    """Restore the state of an object."""
     kind = type(made)
     if isinstance(made, type | types.ModuleType | types.FunctionType | types.BuiltinFunctionType):
-        raise Refused(f"the state of {_called_so(made)}, which is no object of a checkpoint")
-    setter = getattr(kind, "__setstate__", None)  # of the class: a state could bring one of its own
+        raise Refused(f"the state of {_name_of(made)}, which a checkpoint cannot hold")
+    setter = getattr(kind, "__setstate__", None)  # From the class, as a state could define another one.
     fields: Any = state
     slots: Any = {}
     if type(state) is tuple and len(state) == 2 and setter is None:
@@ -261,7 +263,7 @@ def _fill(made: Any, state: Any) -> None:
         setter(made, state)
         return
     if not (fields is None or type(fields) is dict) or not (slots is None or type(slots) is dict):
-        raise Refused(f"the state of a {kind.__name__} that is no dictionary")
+        raise Refused(f"the state of a {kind.__name__} that is not a dictionary")
     if fields:
         object.__getattribute__(made, "__dict__").update(fields)
     for name, value in (slots or {}).items():
@@ -269,14 +271,14 @@ def _fill(made: Any, state: Any) -> None:
         if type(name) is str and isinstance(member, types.MemberDescriptorType):
             member.__set__(made, value)
         else:
-            raise Refused(f"{name!r:.40} of a {kind.__name__}, which has no such slot")
+            raise Refused(f"{name!r:.40} of a {kind.__name__}, which does not have this slot")
 
 
 def _check_attribute(kind: type, name: Any, strictly: bool) -> None:
-    """An attribute of an object's own: no special one, and none that hides a method or a property."""
+    """Check that an attribute is not a special one and does not hide a method or a property of the class."""
     if type(name) is not str:
         if strictly:
-            raise Refused(f"an attribute of a {kind.__name__} whose name is no text")
+            raise Refused(f"an attribute of a {kind.__name__} whose name is not a string")
         return
     if name.startswith("__") and name.endswith("__"):
         raise Refused(f"{name:.40} of a {kind.__name__}")
@@ -288,7 +290,7 @@ def _check_attribute(kind: type, name: Any, strictly: bool) -> None:
 
 
 def _check_hash(key: Any) -> None:
-    """A key whose hash and comparison are Python's, torch's or raycl's, and none of a user's class."""
+    """Check that a key's hash and comparison are defined by a known library, not by a user's class."""
     if type(key) in (tuple, frozenset):
         for part in key:
             _check_hash(part)
@@ -296,7 +298,7 @@ def _check_hash(key: Any) -> None:
     for name in ("__hash__", "__eq__"):
         home = next(k for k in type(key).__mro__ if name in vars(k))
         if home.__module__.partition(".")[0] not in _HASHES_OF:
-            raise Refused(f"a {type(key).__name__} as a key, whose class has a {name} of its own")
+            raise Refused(f"a {type(key).__name__} as a key, whose class defines its own {name}")
 
 
 def _is_storage(kind: type) -> bool:
@@ -304,10 +306,10 @@ def _is_storage(kind: type) -> bool:
 
 
 def _width(kind: Any) -> int:
-    """Bytes of a number in a storage of a class."""
+    """Return the number of bytes of one element of a storage class."""
     if kind is torch.UntypedStorage:
         return 1
-    if not isinstance(kind, StorageType):  # what `torch.load` makes of the name of a storage
-        raise Refused("a tensor of no known storage")
+    if not isinstance(kind, StorageType):  # `torch.load` replaces the name of a storage class by this.
+        raise Refused("a tensor of an unknown storage class")
     width: int = kind.dtype.itemsize
     return width

@@ -1,8 +1,9 @@
-"""Loads the Python files that users write: studies, and what stands beside them.
+"""Loading of the Python files that users write: studies, and the modules in the same folder.
 
-A file is loaded under a name that is made of its own folder (`folders`), and within it ``import helper`` and
-``from .helper import ...`` find ``helper.py`` beside it (`finder`). What its code is, is in the keys of runs
-(`digest`); what it raises is told as one line that names its place (`blame`).
+A file is loaded under a module name that is derived from its folder (`folders`), and within it
+``import helper`` and ``from .helper import ...`` find ``helper.py`` in the same folder (`finder`). The keys
+of runs include a digest of its code (`digest`). An exception that it raises is reported as one line with file
+and line number (`blame`).
 """
 
 from raycl.userfiles.blame import blamed, fault, is_own, shown, where

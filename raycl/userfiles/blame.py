@@ -1,4 +1,4 @@
-"""Whose fault it is: what a user's file or class raises, as one line that names its place."""
+"""Conversion of exceptions from a user's file or class into one line that names the file and line."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _FOLDER = re.compile(rf"{PREFIX}\.f[0-9a-f]{{12}}(\.)?")
 
 
 def is_own(kind: type) -> bool:
-    """Whether a class is a user's, and not one of raycl's."""
+    """Return whether a class is a user's, and not one of raycl's."""
     return kind.__module__ != "builtins" and kind.__module__.partition(".")[0] != "raycl"
 
 
 @contextlib.contextmanager
 def blamed(kind: type) -> Iterator[None]:
-    """Turn what a user's class raises into one line that names its file and line.
+    """Turn an exception from a user's class into a `UserError` of one line that names its file and line.
 
-    Whatever one of raycl's own classes raises passes unchanged.
+    An exception from one of raycl's own classes is raised unchanged.
 
     Raises:
-        UserError: instead of any other exception.
+        UserError: Instead of any other exception, except KeyboardInterrupt and GeneratorExit.
     """
     try:
         yield
@@ -46,7 +46,10 @@ def blamed(kind: type) -> Iterator[None]:
 
 
 def fault(error: BaseException) -> str:
-    """``mine.py:7: NameError: …``: the innermost line of a user's own file that led to it; "" if none did."""
+    """Return an error with the innermost line of a user's file that led to it: ``mine.py:7: NameError: …``.
+
+    The result is "" if no line of a user's file is in the traceback.
+    """
     if isinstance(error, SyntaxError) and error.filename and is_own_file(Path(error.filename)):
         return f"{shown(Path(error.filename))}:{error.lineno}: {error.msg}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -58,20 +61,21 @@ def fault(error: BaseException) -> str:
 
 
 def import_fault(error: BaseException, folder: Path, name: str) -> str:
-    if said := fault(error):
-        return said
+    """Return one line that says why the module `name` of a folder cannot be imported."""
+    if line := fault(error):
+        return line
     file = file_of(folder, name)
     if isinstance(error, ValueError | SyntaxError) and "null byte" in str(error):
-        return f"{shown(file)}: it is no Python file: it contains a null byte"
+        return f"{shown(file)}: it is not a Python file: it contains a null byte"
     if isinstance(error, UnicodeDecodeError):
-        return f"{shown(file)}: it is no UTF-8 text: save it as UTF-8"
+        return f"{shown(file)}: it is not UTF-8 text: save it as UTF-8"
     if isinstance(error, OSError):
         return f"{shown(file)} cannot be read: {error.strerror or error}"
     return f"{shown(file)}: {_described(error)}"
 
 
 def where(kind: type) -> str:
-    """``mine.py:4 (class Mine)``: where a class is written."""
+    """Return where a class is defined: ``mine.py:4 (class Mine)``."""
     file = str(getattr(sys.modules.get(kind.__module__), "__file__", "") or short(kind.__module__))
     try:
         line = f":{inspect.getsourcelines(kind)[1]}"
@@ -81,7 +85,7 @@ def where(kind: type) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as its user would write it: relative to the current folder where it lies below that."""
+    """Return a path as its user would write it: relative to the current folder if it is inside it."""
     with contextlib.suppress(OSError, ValueError):
         return str(path.absolute().relative_to(Path.cwd()))
     return str(path)
@@ -90,10 +94,11 @@ def shown(path: Path) -> str:
 def _described(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         code = "" if error.code is None else repr(error.code)
-        return f"it calls sys.exit({code}), which ends no study"
+        return f"it calls sys.exit({code}), which does not end a study"
     return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
 def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, without the internal names of users' folders."""
     line = next(iter(str(error).strip().splitlines()), "")
     return _FOLDER.sub(lambda found: "" if found[1] else "its folder", line)

@@ -1,6 +1,6 @@
-"""Which users' files change the values of others while they are imported.
+"""Detection of users' files that change values in other users' modules while they are imported.
 
-No digest of source code could tell, since the statement that does it is not reached by name.
+A digest of source code cannot cover such a change, since the statement that makes it is not reached by name.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from collections.abc import Iterator, Mapping, Set
 from types import ModuleType
 from typing import Any
 
-_ENDED: dict[str, dict[str, tuple[Any, str]]] = {}  # by module: its names, when its own file had ended
-_CHANGED: dict[str, dict[str, str]] = {}  # by module: names that other files changed, and how
-_OVERSEEN: list[bool] = []
+_ENDED: dict[str, dict[str, tuple[Any, str]]] = {}  # By module: its values when its own file had ended.
+_CHANGED: dict[str, dict[str, str]] = {}  # By module: the names that other files changed, and how.
+_OVERSEEN: list[bool] = []  # Holds one entry while `overseen` is active.
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), tuple)
 
 
 def changed(module: str) -> Mapping[str, str]:
-    """Names of a user's module whose values another file changed when it was imported, and how."""
+    """Return the names of a user's module whose values another file changed at its import, and how."""
     return _CHANGED.get(module, {})
 
 
 @contextlib.contextmanager
 def overseen(loaded: Set[str]) -> Iterator[None]:
-    """While files are imported: note which of them change the values of others.
+    """Record which values of users' modules the files imported within this context change.
 
     Args:
-        loaded: names of the users' modules that were loaded before.
+        loaded: Names of the users' modules that were loaded before.
     """
-    if _OVERSEEN:  # an import within an import
+    if _OVERSEEN:  # This import is within another one, which records the changes.
         yield
         return
     for name in loaded & sys.modules.keys():
-        _ENDED[name] = _values(sys.modules[name])  # what runs did since is their own affair
+        _ENDED[name] = _values(sys.modules[name])  # Changes by runs since the last import do not count.
     _OVERSEEN.append(True)
     try:
         yield
@@ -43,23 +43,23 @@ def overseen(loaded: Set[str]) -> Iterator[None]:
             before, now = _ENDED[name], _values(sys.modules[name])
             for key in before.keys() | now.keys():
                 if not _same(before.get(key), now.get(key)):
-                    told = f"{_told(before.get(key))} became {_told(now.get(key))}"
-                    _CHANGED.setdefault(name, {})[key] = told
+                    change = f"{_shown(before.get(key))} became {_shown(now.get(key))}"
+                    _CHANGED.setdefault(name, {})[key] = change
 
 
 def ended(module: ModuleType) -> None:
-    """Keep the values of a module whose own file has ended."""
+    """Record the values of a module when its own file has been executed."""
     _ENDED[module.__name__] = _values(module)
 
 
 def forget(name: str) -> None:
-    """Drop what is known of a module, since it is loaded again."""
+    """Drop the records of a module, because it is loaded again."""
     _ENDED.pop(name, None)
     _CHANGED.pop(name, None)
 
 
 def _values(module: ModuleType) -> dict[str, tuple[Any, str]]:
-    """Each name of a module with its value, and the text of a list or dictionary of plain values."""
+    """Return each name of a module with its value, and the repr of a container of plain values."""
     return {
         name: (value, repr(value) if _is_plain_container(value) else "")
         for name, value in vars(module).items()
@@ -78,12 +78,13 @@ def _same(before: tuple[Any, str] | None, now: tuple[Any, str] | None) -> bool:
     if before is None or now is None:
         return before is now
     if before[0] is now[0]:
-        return before[1] == now[1] or not now[1]  # what holds classes or functions is a register of them
+        # A container of classes or functions is a registry, to which other files may add.
+        return before[1] == now[1] or not now[1]
     return type(before[0]) is type(now[0]) and isinstance(now[0], _PLAIN) and before[0] == now[0]
 
 
-def _told(held: tuple[Any, str] | None) -> str:
-    if held is None:
+def _shown(value: tuple[Any, str] | None) -> str:
+    if value is None:
         return "nothing"
-    text = held[1] or repr(held[0])
+    text = value[1] or repr(value[0])
     return text if len(text) <= 40 else f"{text[:38]}.."

@@ -1,10 +1,10 @@
-"""A digest of the code that a user's class reaches, so that a result of other code has another key.
+"""Digests of the code that a user's class depends on, so that results of different code have different keys.
 
-It covers the statement of the class and, from there on, everything that is named: functions, classes,
-constants and modules of the user's own files. What is not named leaves it alone: the study's value, a view,
-another class, a comment, a docstring, the layout of the text. Names are followed by reading the source, so
-code that looks names up while it runs (`globals()`, `eval`, `importlib`) depends on its whole file. What a
-file reads from the disk or from the environment is not covered: `Recipe.identity` is there for that.
+The digest covers the class statement and everything that it refers to by name, directly or indirectly:
+functions, classes, constants and modules of the user's own files. Anything else does not change it: the study
+itself, a view, another class, comments, docstrings and formatting. Names are followed by reading the source.
+Therefore code that looks names up while it runs (`globals()`, `eval`, `importlib`) depends on its whole file.
+What a file reads from the disk or from the environment is not covered; use `Recipe.identity` for that.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from raycl.errors import UserError
 _DYNAMIC = frozenset({"globals", "eval", "exec", "__import__", "importlib", "import_module"})
 _BUILTIN = frozenset(vars(builtins))
 _SCOPES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-WHOLE = "*"  # in place of a name: all of a module
+WHOLE = "*"  # Used in place of a name, it means everything in a module.
 
 
 @functools.lru_cache(maxsize=512)
 def digest_of(kind: type) -> str:
-    """16 hexadecimal digits that change with the code that a user's class reaches in the user's own files.
+    """Return 16 hexadecimal digits that change with the user's code that a class depends on.
 
-    Two classes with the same digest were written by the same source, wherever their files lie.
+    Two classes with the same digest have the same source, wherever their files are.
 
     Raises:
-        UserError: the source of the class cannot be read.
+        UserError: If the source of the class cannot be read, or another file changes what it depends on.
     """
     return hashlib.sha256(_reached(kind).text().encode()).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=512)
 def raycl_imports_of(kind: type) -> frozenset[str]:
-    """Modules of raycl's that the code reached by a user's class imports."""
+    """Return the raycl modules that the code reached from a user's class imports."""
     return frozenset(_reached(kind).raycl)
 
 
@@ -59,14 +59,14 @@ def _reached(kind: type) -> _Reached:
     for place, how in reached.changed():
         raise UserError(
             f"{place}, on which {kind.__qualname__} depends, is changed by another file that is imported "
-            f"({how}), and no key could tell: write the value into its own file, or make it a setting"
+            f"({how}), which the key cannot cover: write the value into its own file, or make it a setting"
         )
     return reached
 
 
 @dataclass(frozen=True)
 class _Import:
-    """What an import statement takes: a module, or an attribute of one."""
+    """What an import statement imports: a module, or an attribute of one."""
 
     module: str
     attribute: str = ""
@@ -75,12 +75,14 @@ class _Import:
 
 @dataclass
 class _File:
-    """The top level of a module, by name.
+    """The top-level statements of a module, indexed by name.
 
     Attributes:
-        binds: statements that bind or change a name.
-        imports: what a name stands for in other modules.
-        stars: modules all of whose names are imported.
+        name: Name of the module.
+        body: The statements.
+        binds: Statements that bind or change each name.
+        imports: What each imported name refers to in other modules.
+        stars: Modules that are imported with ``import *``.
     """
 
     name: str
@@ -91,16 +93,16 @@ class _File:
 
 
 class _Reached:
-    """Walks from a name to all that it reaches."""
+    """The code that is reached from a name, collected by following names."""
 
     def __init__(self) -> None:
         self.raycl: set[str] = set()
         self._files: dict[str, _File | None] = {}
         self._seen: set[tuple[str, str]] = set()
-        self._texts: dict[tuple[str, int, str], str] = {}  # by module and place in it
+        self._texts: dict[tuple[str, int, str], str] = {}  # By module and position in it.
 
     def begin(self, module: str, name: str) -> bool:
-        """Walk from a name of a module; False where the module has no source that can be read."""
+        """Collect all code reached from a name of a module; return False if its source cannot be read."""
         file = self._file(module)
         if file is None or not file.body:
             return False
@@ -117,18 +119,18 @@ class _Reached:
         return True
 
     def changed(self) -> Iterator[tuple[str, str]]:
-        """Names that were reached whose values another file changed when it was imported, and how."""
+        """Yield the reached names whose values another file changed when it was imported, and how."""
         for module, name in sorted(self._seen):
             for known, how in userfiles.changed(module).items():
                 if name in (known, WHOLE):
                     yield f"{userfiles.short(module)}.{known}", how
 
     def text(self) -> str:
-        """Canonical text of all that was reached; where a statement stands in its file does not show."""
+        """Return the canonical text of all reached code, without the line numbers of statements."""
         return "\n".join(text for _, text in sorted(self._texts.items()))
 
     def _step(self, file: _File, name: str) -> Iterator[tuple[str, str]]:
-        """Note the statements that a name stands for, and give what these name."""
+        """Record the statements that define a name, and yield the names that these refer to."""
         statements = file.body if name == WHOLE else file.binds.get(name, [])
         taken = file.imports.get(name, [])
         if not (statements or taken) and name not in _BUILTIN:
@@ -151,25 +153,25 @@ class _Reached:
         self._texts[userfiles.short(file.name), place, text] = text
 
     def _imported(self, file: _File, what: _Import, name: str) -> Iterator[tuple[str, str]]:
-        """What an import leads to in the user's own files: a name of a module, or a module of a package."""
+        """Yield what an import leads to in the user's own files: a name of a module, or a whole module."""
         target = _resolved(file.name, what)
         if target.partition(".")[0] == "raycl":
             self.raycl |= {target} if name == WHOLE else {target, f"{target}.{name}"}
             return
-        if name != WHOLE and self._file(f"{target}.{name}") is not None:  # `from package import module`
+        if name != WHOLE and self._file(f"{target}.{name}") is not None:  # from package import module
             yield f"{target}.{name}", WHOLE
         yield target, name
 
     def _file(self, name: str) -> _File | None:
-        """A module of the user's own, taken apart; None of any other, and where there is none."""
+        """Return a user's module parsed into its statements; None if there is none of this name."""
         if name not in self._files:
             source = _source(name)
-            self._files[name] = _taken_apart(name, source) if source is not None else None
+            self._files[name] = _parsed(name, source) if source is not None else None
         return self._files[name]
 
 
 def canonical(node: ast.AST) -> str:
-    """A statement as text that says nothing of comments, docstrings, layout and Python's version."""
+    """Return a statement as text, independent of comments, docstrings, formatting and Python's version."""
 
     def text(value: Any) -> str:
         if isinstance(value, ast.AST):
@@ -199,14 +201,14 @@ def _without_docstring(node: ast.AST, body: list[ast.stmt]) -> list[ast.stmt]:
     return body[1:] if plain and isinstance(first.value.value, str) else body  # type: ignore[attr-defined]
 
 
-def _taken_apart(name: str, source: bytes) -> _File:
+def _parsed(name: str, source: bytes) -> _File:
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return _File(name, [])
     file = _File(name, [statement for statement in body if not _is_docstring(statement)])
     for statement in file.body:
-        for node in _without_scopes(statement):  # those below `if` and `try` too
+        for node in _without_scopes(statement):  # This includes imports inside `if` and `try`.
             if isinstance(node, ast.Import | ast.ImportFrom):
                 _note_imports(file, node)
     for statement in file.body:
@@ -228,7 +230,7 @@ def _note_imports(file: _File, statement: ast.Import | ast.ImportFrom) -> None:
 
 
 def _imports(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, _Import]]:
-    """Names that an import binds, and what they stand for."""
+    """Yield the names that an import statement binds, and what each refers to."""
     for alias in statement.names:
         if isinstance(statement, ast.ImportFrom):
             source = statement.module or ""
@@ -238,14 +240,14 @@ def _imports(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, _Imp
                 yield alias.asname or alias.name, _Import(source, alias.name, statement.level)
         elif alias.asname:
             yield alias.asname, _Import(alias.name)
-        else:  # `import a.b` binds a, and loads both
+        else:  # The statement `import a.b` binds `a` and loads both modules.
             parts = alias.name.split(".")
             for end in range(1, len(parts) + 1):
                 yield parts[0], _Import(".".join(parts[:end]))
 
 
 def _bound_by(statement: ast.stmt, imported: Collection[str]) -> set[str]:
-    """Names that a statement of the top level binds, or whose objects it may change."""
+    """Return the names that a top-level statement binds, or whose objects it may change."""
     if isinstance(statement, _SCOPES):
         return {statement.name}
     found: set[str] = set()
@@ -264,7 +266,7 @@ def _bound_by(statement: ast.stmt, imported: Collection[str]) -> set[str]:
 
 
 def _changed_by(expression: ast.expr, imported: Collection[str]) -> set[str]:
-    """Names whose objects a call for its effect may change: `TABLE.append(3)`, `register(Mine)`."""
+    """Return names whose objects an expression statement may change: `TABLE.append(3)`, `register(Mine)`."""
     if not isinstance(expression, ast.Call):
         return set()
     if isinstance(expression.func, ast.Name) and expression.func.id == "print":
@@ -276,7 +278,7 @@ def _changed_by(expression: ast.expr, imported: Collection[str]) -> set[str]:
 
 
 def _without_scopes(statement: ast.stmt) -> Iterator[ast.AST]:
-    """Nodes of a statement, but for the inside of functions and classes in it."""
+    """Yield the nodes of a statement, without the inside of functions and classes in it."""
     todo: list[ast.AST] = [statement]
     while todo:
         node = todo.pop()
@@ -292,7 +294,7 @@ def _root(node: ast.expr) -> set[str]:
 
 
 def _names_in(statement: ast.stmt) -> set[str]:
-    """Names of the module that a statement reads, those in annotations that are strings among them."""
+    """Return the module-level names that a statement reads, including those in string annotations."""
     found: set[str] = set()
     try:
         tables = [symtable.symtable(ast.unparse(statement), "?", "exec")]
@@ -301,12 +303,12 @@ def _names_in(statement: ast.stmt) -> set[str]:
         ValueError,
         RecursionError,
         MemoryError,
-    ):  # `return` and the like, or nested too deep
+    ):  # The statement cannot stand alone, such as `return`, or is nested too deeply.
         return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
     while tables:
         table = tables.pop()
         tables += table.get_children()
-        inside = table.get_type() == "function"  # what is local to a function is no name of the module
+        inside = table.get_type() == "function"  # Local names of a function are not names of the module.
         found |= {
             symbol.get_name()
             for symbol in table.get_symbols()
@@ -330,7 +332,7 @@ def _names_of_text(text: str) -> frozenset[str]:
 
 
 def _resolved(importing: str, what: _Import) -> str:
-    """The full name of the module that an import statement in a module means."""
+    """Return the full name of the module to which an import statement in the module `importing` refers."""
     if what.level:
         base = importing.split(".")
         module = sys.modules.get(importing)
@@ -344,7 +346,10 @@ def _resolved(importing: str, what: _Import) -> str:
 
 
 def _source(name: str) -> bytes | None:
-    """The source of a user's own module, as it was executed or, where it is not loaded yet, as it stands."""
+    """Return the source of a user's module: as it was executed, or that of its file if it is not loaded yet.
+
+    The result is None for any other module.
+    """
     top = name.partition(".")[0]
     if top in userfiles.TAKEN or top in sys.stdlib_module_names:
         return None

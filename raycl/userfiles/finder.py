@@ -1,7 +1,7 @@
-"""Python's own import, for modules below the packages that stand for folders.
+"""Import of users' modules, as submodules of packages that represent their folders.
 
-What is executed is compiled from bytes that are kept, never from a cached ``.pyc`` file:
-`raycl.userfiles.digest` reads the same bytes, so that a key says what was executed.
+Code is compiled from source bytes that are kept in memory, never from a cached ``.pyc`` file.
+`raycl.userfiles.digest` reads the same bytes, so that a key describes exactly what was executed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from raycl.userfiles import changes
 from raycl.userfiles.folders import FOLDERS, PREFIX, holds
 
 SOURCES: dict[str, bytes] = {}
-"""Names of modules, and what was executed."""
+"""The source bytes that were executed, by module name."""
 
 
 def source_of(module: ModuleType) -> bytes:
-    """What was executed when a module was loaded, or its file's bytes where Python loaded it; b"" if none."""
+    """Return the source that was executed when a module was loaded.
+
+    For a module that Python loaded itself, these are the current bytes of its file; b"" if there is none.
+    """
     if module.__name__ in SOURCES:
         return SOURCES[module.__name__]
     try:
@@ -36,7 +39,7 @@ def source_of(module: ModuleType) -> bytes:
 
 
 def package_of(folder: Path) -> str:
-    """The package that stands for a folder; made when it is first asked for."""
+    """Return the name of the package that represents a folder; the package is created at the first call."""
     folder = folder.resolve()
     name = f"{PREFIX}.f{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
     if name not in sys.modules:
@@ -54,7 +57,7 @@ def package_of(folder: Path) -> str:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds modules below the packages that stand for folders, as Python would, and loads them afresh."""
+    """Finder of modules in the packages that represent folders; it follows Python's own rules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -82,7 +85,7 @@ def _spec(name: str, file: Path | None, inside: list[str] | None) -> importlib.m
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Compiles the bytes of a file, which it keeps, and resolves imports beside the file first."""
+    """Loader that keeps the source bytes of a file, and that looks for imports in the file's folder first."""
 
     def get_code(self, fullname: str) -> CodeType:
         source = self.get_data(self.path)
@@ -108,7 +111,7 @@ def _importer(importing: str) -> Any:
         level: int = 0,
     ) -> ModuleType:
         if level >= len(str((globals or {}).get("__package__")).split(".")):
-            raise ImportError(f"from {'.' * level}{name}: it leads out of the folder of the study")
+            raise ImportError(f"from {'.' * level}{name}: it leads out of the study's folder")
         if level or not holds(folder, name):
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         found = builtins.__import__(f"{package}.{name}", globals, locals, fromlist or ("*",), 0)

@@ -1,8 +1,8 @@
-"""Folders of users, the packages that stand for them, and what they hold.
+"""Users' folders, and the packages that represent them.
 
-A file is loaded under a name that is made of its own folder, ``raycl_files.f3a9….mine``, in the driver, on
-workers and in checkpoints alike. So files of one name in two folders never meet, and since a folder never
-joins Python's path, a file called ``ray.py`` beside a study shadows nothing.
+A file is loaded under a module name that is derived from its folder, ``raycl_files.f3a9….mine``, in the
+driver, on workers and in checkpoints. Therefore files of the same name in two folders do not collide. As the
+folder is not added to `sys.path`, a file called ``ray.py`` in the folder of a study does not shadow Ray.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ TAKEN = frozenset(
         *("jinja2", "rich", "filelock", "ray", "optuna", "mlflow", "pytest"),
     }
 )
-"""Packages that a file beside a study must not stand in for, since raycl itself uses them."""
+"""Packages that raycl itself uses, so that a file in the folder of a study must not replace them."""
 
 FOLDERS: dict[str, Path] = {}
-"""Packages by name, and the folders that they stand for."""
+"""The folder that each package represents, by the package's name."""
 
 _HOME: contextvars.ContextVar[Path | None] = contextvars.ContextVar("home", default=None)
 
 
 @contextlib.contextmanager
 def importing_from(folder: Path | str | None) -> Iterator[None]:
-    """Let ``"mine:Mine"`` mean the class in ``mine.py`` of this folder; None: of Python's path alone."""
+    """Look up names such as ``"mine:Mine"`` in this folder first; with None, only in `sys.path`."""
     token = _HOME.set(Path(folder) if folder is not None else None)
     try:
         yield
@@ -39,23 +39,23 @@ def importing_from(folder: Path | str | None) -> Iterator[None]:
 
 
 def home() -> Path | None:
-    """The folder beside whose files names are looked up at present."""
+    """Return the folder in which names are currently looked up first, or None."""
     return _HOME.get()
 
 
 def short(module: str) -> str:
-    """The name of a module as a user knows it: without the folder that it was loaded from."""
+    """Return the name of a module as a user knows it, without the package that represents its folder."""
     parts = module.split(".", 2)
     return parts[2] if parts[0] == PREFIX and len(parts) == 3 else module
 
 
 def folder_of(module: str) -> Path | None:
-    """The folder that a user's module was loaded from; None of any other module."""
+    """Return the folder from which a user's module was loaded; None for any other module."""
     return FOLDERS.get(".".join(module.split(".", 2)[:2]))
 
 
 def holds(folder: Path, name: str) -> bool:
-    """Whether a folder has a file or a package that ``import name`` may mean in its files."""
+    """Return whether ``import name`` in a file of the folder refers to a file or package of the folder."""
     top = name.partition(".")[0]
     if top in TAKEN or top in sys.stdlib_module_names:
         return False
@@ -64,7 +64,10 @@ def holds(folder: Path, name: str) -> bool:
 
 
 def has_beside(folder: Path, name: str) -> bool:
-    """Whether a text ``"name:Class"`` means a file of the folder: there even a taken name is the user's."""
+    """Return whether a string ``"name:Class"`` refers to a file or package of the folder.
+
+    Unlike in `holds`, the names in `TAKEN` and of the standard library may be used, except ``raycl``.
+    """
     top = folder / name.partition(".")[0]
     return name.partition(".")[0] != "raycl" and (
         top.with_name(f"{top.name}.py").is_file() or _is_package(top)
@@ -74,11 +77,11 @@ def has_beside(folder: Path, name: str) -> bool:
 def _is_package(place: Path) -> bool:
     try:
         return place.is_dir() and any(entry.suffix == ".py" for entry in place.iterdir())
-    except OSError:  # a folder that nobody may look into
+    except OSError:  # Reading the folder may not be permitted.
         return False
 
 
 def file_of(folder: Path, name: str) -> Path:
-    """Where the module `name` of a folder is read from, whether it is there or not."""
+    """Return the path from which the module `name` of a folder is read, whether it exists or not."""
     place = folder.joinpath(*name.split("."))
     return place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")

@@ -1,4 +1,4 @@
-"""Loads modules of users' files, and reads them again where they have changed."""
+"""Loading of users' modules, and reloading of those that have changed."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from raycl.userfiles.finder import SOURCES, package_of
 from raycl.userfiles.folders import FOLDERS, TAKEN, file_of, has_beside, home
 
 _STARTED = time.time()
-_LEFT: dict[str, list[str]] = collections.defaultdict(list)  # by package: what imports left behind
+_LEFT: dict[str, list[str]] = collections.defaultdict(list)  # By package: messages of `process.untouched`.
 
 
 def load(folder: Path, name: str) -> ModuleType:
-    """Load the module `name` of a folder, or return it where it is loaded already.
+    """Load the module `name` of a folder, or return it if it is already loaded.
 
     Args:
-        folder: where ``name.py``, or the package ``name``, lies.
-        name: dotted for a module of a package; any file's stem otherwise.
+        folder: Folder of ``name.py`` or of the package ``name``.
+        name: Dotted name of a module in a package, or else the stem of a file.
 
     Raises:
-        UserError: it cannot be imported; names the file and the line.
+        UserError: If the module cannot be imported; the message names the file and the line.
     """
     full = f"{package_of(folder)}.{name}"
     known = sys.modules.get(full)
     if known is not None:
         return known
-    from raycl import process  # Imported where it is needed: it loads torch, which takes two seconds.
+    from raycl import process  # It is imported only when needed, since it loads torch, which takes seconds.
 
     try:
         with (
@@ -46,19 +46,19 @@ def load(folder: Path, name: str) -> ModuleType:
         raise
     except (KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # a file that calls sys.exit must not end the program in silence
+    except BaseException as error:  # A file that calls sys.exit must not end the program silently.
         raise UserError(import_fault(error, folder, name)) from None
 
 
 def find(name: str) -> ModuleType:
-    """The module that the text ``"name:Class"`` means: beside the study, or else on Python's path.
+    """Return the module that a string ``"name:Class"`` names, from the study's folder or from `sys.path`.
 
-    A user's file on Python's path is loaded as one beside a study is, unless this process imported it before
-    raycl was asked for it, and it has not changed since.
+    A user's file on `sys.path` is loaded like one in the study's folder, unless this process has already
+    imported it by itself and the file has not changed since.
 
     Raises:
-        ModuleNotFoundError: there is none.
-        UserError: it cannot be imported.
+        ModuleNotFoundError: If there is no such module.
+        UserError: If the module cannot be imported.
     """
     folder = home()
     if folder is not None and has_beside(folder, name):
@@ -79,7 +79,7 @@ def find(name: str) -> ModuleType:
 
 
 def refresh() -> None:
-    """Forget all files of a folder in which one has changed, so that they are read again."""
+    """Unload all modules of each folder in which a file has changed, so that they are loaded again."""
     for package in list(FOLDERS):
         names = [name for name in sys.modules if name.startswith(f"{package}.")]
         if any(_stale(name) for name in names if name in SOURCES):
@@ -92,12 +92,12 @@ def refresh() -> None:
 
 
 def left_by(folder: Path | None) -> tuple[str, ...]:
-    """What importing the files of a folder changed of this process, and what was put back; a line each."""
+    """Return one line for each file of a folder whose import changed the process; the changes are undone."""
     return tuple(dict.fromkeys(_LEFT[package_of(folder)])) if folder is not None else ()
 
 
 def _root_of(name: str) -> Path | None:
-    """The folder of Python's path that holds a user's module; None of an installed one, or where none is."""
+    """Return the folder on `sys.path` with a user's module of this name; None if there is none."""
     top = name.partition(".")[0]
     if top in TAKEN or top in sys.stdlib_module_names:
         return None
@@ -109,7 +109,7 @@ def _root_of(name: str) -> Path | None:
 
 
 def _changed(module: ModuleType) -> bool:
-    """Whether the file of a module that Python loaded may have changed since."""
+    """Return whether the file of a user's module that Python loaded may have changed since."""
     try:
         return Path(str(module.__file__)).stat().st_mtime > _STARTED and _is_own_module(module)
     except (OSError, AttributeError, TypeError):

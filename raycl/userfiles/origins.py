@@ -1,4 +1,4 @@
-"""Under which name of which module a user's class is found again."""
+"""Records of the module and name under which a user's class can be found again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ _ORIGINS: weakref.WeakKeyDictionary[type, tuple[str, str]] = weakref.WeakKeyDict
 
 
 def remember(kind: type, module: ModuleType, name: str) -> None:
-    """Keep by which name of which module a class was found."""
+    """Record the module and the name under which a class was found."""
     _ORIGINS.setdefault(kind, (module.__name__, name))
 
 
 def origin(kind: type) -> tuple[str, str]:
-    """Module and name of the top level under which a class is found again.
+    """Return a module and a top-level name under which a class is found again.
 
-    Its own where it can be, so that it does not matter in which file it was found; else that of `remember`.
+    These are the class's own module and name if the class is found there, so that the result does not depend
+    on the file in which it was looked up. Otherwise they are those given to `remember`.
     """
     module, top = kind.__module__, kind.__qualname__
     if getattr(sys.modules.get(module), top, None) is kind:
