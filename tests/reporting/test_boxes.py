@@ -183,6 +183,6 @@ def test_the_command_line_knows_claims_and_points(tmp_path: Any, capsys: pytest.
     file.write_text(STUDY)
     words = ["report", str(file), "--store", str(tmp_path / "store")]
     assert main([*words, "--claims"]) == 0
-    assert capsys.readouterr().out == "claims: none speaks of the methods and benchmarks of this study\n"
+    assert capsys.readouterr().out == "claims: none is about the methods and benchmarks of this study\n"
     assert main([*words, "--points"]) == 0
     assert main([*words, "--points", "--claims"]) == 2
