@@ -200,7 +200,7 @@ def page_lines(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "text": v.claim.text,
             "where": v.claim.where,
             "word": v.word,
-            "told": [_first_reason(v)]
+            "lines": [_first_reason(v)]
             if v.word == NOT_RUN
             else verdict_lines(v, most=len(v.findings), word=False),
             "note": v.claim.note,

@@ -267,7 +267,9 @@ def _doubts(state: CellState, agenda: Agenda) -> list[str]:
         notes.append(f"its runs changed their process, which may affect times: {describe_left(changed)}")
     if unsealed := len(agenda.store.unsealed & runs.keys()):
         part = "" if unsealed == len(runs) else f"{unsealed} of {len(runs)} "
-        notes.append(f"{part}results in files of an older format, which have no digest to verify their content")
+        notes.append(
+            f"{part}results in files of an older format, which have no digest to verify their content"
+        )
     return notes
 
 

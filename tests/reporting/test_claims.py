@@ -165,15 +165,24 @@ def test_what_shipped_claims_ask_of_sizes_levels_densities_and_units() -> None:
         ({"largest": "1", "kind": "trend", "right": "K"}, "largest = '1' should be an integer"),
         ({"largest": "2"}, "largest = '2' is allowed only for a trend"),
         ({"largest": "2", "kind": "trend", "right": "t"}, "largest = '2' is allowed only for a trend"),
-        ({"largest": "2", "kind": "trend", "right": "variants(ewc;hat)"}, "largest = '2' is allowed only for a trend"),
+        (
+            {"largest": "2", "kind": "trend", "right": "variants(ewc;hat)"},
+            "largest = '2' is allowed only for a trend",
+        ),
         ({"density": "low"}, "density = 'low' should be a density"),
         ({"density": ">0.25"}, "density = '>0.25' should be a density"),
         ({"density": "0"}, "density = '0' should be a density"),
         ({"density": "25"}, "density = '25' should be a density"),
         (STORED | {"density": "0.05"}, "density = '0.05' is allowed only for runs"),
-        (STORED | {"metric": "bytes_total", "unit": "MB"}, "unit = 'MB' should be one of MiB; did you mean 'MiB'"),
+        (
+            STORED | {"metric": "bytes_total", "unit": "MB"},
+            "unit = 'MB' should be one of MiB; did you mean 'MiB'",
+        ),
         (STORED | {"unit": "MiB"}, "unit = 'MiB' is allowed only for a storage account in bytes"),
-        ({"metric": "bytes_total", "unit": "MiB"}, "unit = 'MiB' is allowed only for a storage account in bytes"),
+        (
+            {"metric": "bytes_total", "unit": "MiB"},
+            "unit = 'MiB' is allowed only for a storage account in bytes",
+        ),
     ],
 )
 def test_what_does_not_read_is_named_with_its_line(changes: dict[str, str], column: str) -> None:

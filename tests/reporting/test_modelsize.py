@@ -25,7 +25,9 @@ def test_counts_are_those_of_the_networks(resnet: Size) -> None:
 
 
 def test_a_network_without_heads_per_task_is_refused() -> None:
-    with pytest.raises(ValueError, match="is not one shared network with a head per task; give it norm='affine'"):
+    with pytest.raises(
+        ValueError, match="is not one shared network with a head per task; give it norm='affine'"
+    ):
         size_of("resnet50", (10, 10))
     with pytest.raises(UserError, match=r"the size of 'mlp' cannot be counted \(known: resnet50"):
         size_of("mlp", (10, 10))
