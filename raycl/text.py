@@ -1,7 +1,7 @@
 """Functions that write numbers and names in tables, on the terminal and in plots.
 
-A string that a user wrote may contain anything. Its control characters become spaces, and its width is counted
-in columns of a terminal, of which a Chinese character takes two and a combining accent none.
+A string that a user wrote may contain anything. Its control characters become spaces, and its width is
+counted in columns of a terminal, of which a Chinese character takes two and a combining accent none.
 """
 
 from __future__ import annotations

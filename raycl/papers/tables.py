@@ -1,7 +1,8 @@
 """A table in a paper's layout: methods by benchmarks, each of our numbers next to the printed one.
 
-A study defines a `PaperTable`; `papers.cells` fills its cells with the rows of a report, and `papers.tabletext`
-and `reporting.latex` write them. A name such as ``spg[chi=false]`` means the same in a row as in a claim.
+A study defines a `PaperTable`; `papers.cells` fills its cells with the rows of a report, and
+`papers.tabletext` and `reporting.latex` write them. A name such as ``spg[chi=false]`` means the same in a row
+as in a claim.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class PaperTable:
                 pair = entry if isinstance(entry, tuple | list) else (entry, "acc")
                 if len(pair) != 2 or not all(isinstance(text, str) for text in (label, *pair)):
                     raise fail(
-                        f"{name}[{label!r}] = {entry!r} should be a string, or a pair of a string and a metric"
+                        f"{name}[{label!r}] = {entry!r} should be a string or a pair of a string and a metric"
                     )
         if isinstance(self.notes, str):
             raise fail(f"notes should be a list; write [{self.notes!r}]")

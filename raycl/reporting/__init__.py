@@ -83,7 +83,8 @@ class _Asked:
         instead = self.claims and self.format in ("csv", "latex")
         if self.points + self.tables + instead > 1 or ((self.points or self.tables) and self.format != "csv"):
             raise UserError(
-                "points and tables are written only with --format csv, and not together with each other or claims"
+                "points and tables are written only with --format csv, and only one of points, tables and "
+                "claims at a time"
             )
         if self.claims and self.format == "latex":
             raise UserError("claims are not written as latex; use the format table, csv or html")

@@ -48,9 +48,9 @@ def to_csv(study: Study, rows: Sequence[CellRow], times: bool = True) -> str:
     Floats are written by `repr`, and a missing number is an empty string. Labels are written as the study has
     them, even if a spreadsheet would take them for formulas, because a changed label would be another label.
 
-    `matrix` is JSON of the test accuracies, [learnt][tested]. `config` is JSON of the searched fields. `fixed`
-    holds what the study fixes besides them (its network, its fit, the label) and `inherited` the values of its
-    preset and its method that nothing overrides; both are sorted by name and look like
+    `matrix` is JSON of the test accuracies, [learnt][tested]. `config` is JSON of the searched fields.
+    `fixed` holds what the study fixes besides them (its network, its fit, the label), and `inherited` the
+    values of its preset and its method that nothing overrides; both are sorted by name and look like
     ``fit.lr=0.1; method.smax=400.0``. A study with several orders also has rows with order "mean", whose
     deviations are over orders. `subset` says why a benchmark's numbers cannot be compared with published
     ones. `ps_low` and `ps_high` are the interval of `ps`; `search_seconds` is the run time of all trials.

@@ -97,8 +97,8 @@ class Curves(View):
         """The text under the figure, without a full stop."""
         summed = f", summed along {self.axis}" if self.cumulative else ""
         return (
-            f"{self.metric}{summed}: lines are means over runs, and bands show one standard deviation to both "
-            "sides"
+            f"{self.metric}{summed}: lines are means over runs, and bands show one standard deviation to "
+            "both sides"
         )
 
     def curves(self, section: Section) -> list[Curve]:

@@ -1,4 +1,4 @@
-"""A study's report as one HTML file with inline styles and figures, which needs no network and can be printed."""
+"""A study's report as one HTML file with inline styles and figures, which can be read offline and printed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MORE = (*(f"{name} (s)" for name in TIMES), "epochs")  # Columns after the metri
 OWN = "each method has its own (see its configuration)"
 CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices, which are left out"
 
-# Control characters of terminals and of writing direction would affect the page beyond the string they are in.
+# Control characters of terminals and of writing direction would affect the page outside their own string.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 PROVENANCE = {
@@ -363,7 +363,7 @@ def _by_source(cell: Cell, found: Sequence[settings.Fixed]) -> list[tuple[str, s
 
 
 def _configuration(row: CellRow, fixed: Sequence[settings.Fixed]) -> dict[str, Any]:
-    """Return the winner of a search, both rounded for reading and exact for copying, and the fixed settings."""
+    """Return the winner of a search, rounded for reading and exact for copying, and the fixed settings."""
     best = row.best
     exact = "" if best is None else ", ".join(f'"{key}": {json.dumps(value)}' for key, value in best.items())
     shown = "" if best is None else ", ".join(f"{key} = {plain_value(value)}" for key, value in best.items())

@@ -2,10 +2,10 @@
 
 The measure is permutation importance on trials that the model has not seen (L. Breiman, Random Forests,
 Machine Learning 45, 2001). It is about zero for a field that does not matter, whereas a decomposition of
-variance such as fANOVA attributes all variance, including noise, to the fields. Divided by twice the variance,
-it is the share of the objective's variance that depends on a field, alone or with others (B. Gregorutti,
-B. Michel, P. Saint-Pierre, Correlation and variable importance in random forests, Statistics and Computing
-27, 2017, arXiv 1310.5726).
+variance such as fANOVA attributes all variance, including noise, to the fields. Divided by twice the
+variance, it is the share of the objective's variance that depends on a field, alone or with others
+(B. Gregorutti, B. Michel, P. Saint-Pierre, Correlation and variable importance in random forests, Statistics
+and Computing 27, 2017, arXiv 1310.5726).
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ class Importances:
             "The share of the variance of the objective that depends on each searched field, alone or with "
             f"others: half of what shuffling the field adds to the squared error of {TREES} extremely "
             "randomised trees (scikit-learn) on trials that they have not seen, divided by the variance. The "
-            f"trees explain {explained} of the variance there. Mean and {LEVEL:.0%} interval over {RESAMPLES} "
-            f"bootstrap resamples of {counted(self.trials, 'completed trial')}{lost}. An interval that reaches "
-            "0 shows no effect. Most trials lie where the search found good values, and a field is judged "
-            "only there"
+            f"trees explain {explained} of the variance there. Mean and {LEVEL:.0%} interval over "
+            f"{RESAMPLES} bootstrap resamples of {counted(self.trials, 'completed trial')}{lost}. An interval "
+            "that reaches 0 shows no effect. Most trials lie where the search found good values, and a field "
+            "is judged only there"
         )
 
 
@@ -99,8 +99,8 @@ def completed(row: CellRow) -> list[Tried]:
 def importances(row: CellRow) -> Importances | None:
     """Estimate the importance of a cell's searched fields for its objective.
 
-    The result is None for fewer than `ENOUGH` trials, and if all have the same objective. The same trials give
-    the same bits, because every draw comes from one seed.
+    The result is None for fewer than `ENOUGH` trials, and if all have the same objective. The same trials
+    give the same bits, because every draw comes from one seed.
     """
     fields, trials = searched_fields(row), completed(row)
     if not fields or len(trials) < ENOUGH:

@@ -1,4 +1,4 @@
-r"""All tables of a study as LaTeX for ``\input``; they need the packages booktabs, and xcolor for grey text."""
+r"""All tables of a study as LaTeX for ``\input``; they need the packages booktabs and xcolor (grey text)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def escaped(text: str) -> str:
 
 
 def _paper(study: Study, found: FilledTable, known: Sequence[tabletext.Deviation]) -> str:
-    """Return a paper's table with two lines per row: our number; in grey, the printed one and the difference."""
+    """Return a paper's table; below our number, each row has the printed one and the difference in grey."""
     corner = "" if found.table.transpose else "method"
     bodies = []
     for start in range(0, len(found.columns), WIDE):

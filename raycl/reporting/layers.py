@@ -46,8 +46,8 @@ class Layers(View):
         metric = parse_metric(self.value)
         if metric is None or metric.picks:
             raise UserError(
-                f"{place}: value {self.value!r} should be only the name of a diagnostic, such as 'soft_share'; "
-                "all its layers and tasks are shown"
+                f"{place}: value {self.value!r} should be only the name of a diagnostic, such as "
+                "'soft_share'; all its layers and tasks are shown"
             )
 
     @property
@@ -87,7 +87,7 @@ class Layers(View):
         return found | whole
 
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
-        """Return a table of means; if there are many layers or tasks, some that are evenly spaced are shown."""
+        """Return a table of means; if there are many layers or tasks, it shows some, evenly spaced."""
         found = self.panels(section)
         tasks = sorted({task for panel in found for task in panel.tasks})
         tasks = [tasks[place] for place in _spread(len(tasks), SHOWN)]

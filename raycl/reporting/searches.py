@@ -19,16 +19,16 @@ class Searches(View):
 
     title: str = "Parameter sensitivity and cost of the search"
     notes: Sequence[str] = (
-        f"interval: {PERCENT} bootstrap over at least {metrics.FEWEST} trials; search: run time of all trials",
+        f"interval: {PERCENT} bootstrap, from {metrics.FEWEST} trials on; search: run time of all trials",
     )
 
     @property
     def caption(self) -> str:
         return (
-            f"Left: test accuracy of every completed trial, the density if there are {metrics.FEWEST} or more, "
-            "and the mean and the standard deviation, which is ps; a ring marks the trial that the search "
-            f"chose. Right: ps and its {PERCENT} bootstrap interval over trials. The search did not use these "
-            "numbers unless the protocol says so"
+            f"Left: test accuracy of every completed trial, the density if there are {metrics.FEWEST} or "
+            "more, and the mean and the standard deviation, which is ps; a ring marks the trial that the "
+            f"search chose. Right: ps and its {PERCENT} bootstrap interval over trials. The search did not "
+            "use these numbers unless the protocol says so"
         )
 
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:

@@ -18,9 +18,9 @@ DEFINITIONS = {
     "ps": "parameter sensitivity (PRM): standard deviation (ddof 0) of test acc over the completed trials of "
     "a search, which all have the same seed; the mean over orders where there are several",
     "ps interval": f"{PERCENT} bootstrap interval over the trials, for each order separately: percentiles of "
-    f"{metrics.RESAMPLES} resamples; fewer than {metrics.FEWEST} trials give no interval. It assumes that trials "
-    "are independent draws, which is not true of a search that learns from them, and it is too low if there "
-    "are few trials",
+    f"{metrics.RESAMPLES} resamples; fewer than {metrics.FEWEST} trials give no interval. It assumes that "
+    "trials are independent draws, which is not true of a search that learns from them, and it is too low if "
+    "there are few trials",
     "trials": "finished trials; 4 at a time means that four of them are proposed together without knowing "
     "each other's results, whereas the papers propose one after another",
     "search": "seconds of run time summed over all trials including diverged ones, with data loading and "

@@ -299,7 +299,7 @@ def test_a_function_without_a_signature_is_taken_as_it_is(store: Store) -> None:
 
 
 def test_a_curve_along_tasks_of_it_is_refused_as_of_raycls() -> None:
-    said = "is one number per run; a line takes one that each task has, such as acc_task"
+    said = "is one number per run; a line needs a metric that each task has, such as acc_task"
     with pytest.raises(UserError, match=f"acc_just {said}"):
         Curves("C", value="acc_just[t]")
     with pytest.raises(UserError, match=f"mine.py: views: 'C': worst {said}"):

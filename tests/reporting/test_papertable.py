@@ -525,7 +525,7 @@ def test_the_page_has_three_numbers_in_a_cell(store: Store) -> None:
     played(store, study, {"spg": (0.51, 0.52, 0.55)})
     page = render(study, hand.read(store, study), "html")
     words = " ".join(Page(page).words.split())
-    assert "Table 6: accuracy (fraction)" in words and "top: ours, below: the paper's" in words
+    assert "Table 6: accuracy (fraction)" in words and "each cell shows our number, below it the paper's" in words
     assert '<td>.527<span class="std">.021</span><small title="paper">.66<span class="std">.01</span>' in page
     assert '<small class="beyond" title="ours - paper">-.133*</small>' in page
     assert page.count('<table class="paper">') == 2
@@ -551,11 +551,11 @@ def test_lines_of_the_csv(store: Store) -> None:
 def test_a_csv_of_tables_needs_some_and_stands_alone(store: Store) -> None:
     study = study_of()
     agenda = hand.read(store, study)
-    with pytest.raises(UserError, match=r"has no tables of a paper; give it some \(tables="):
+    with pytest.raises(UserError, match=r"has no tables of a paper; add tables="):
         render(study, agenda, "csv", tables=True)
     for wrong in ({"format": "table", "tables": True}, {"format": "csv", "tables": True, "points": True},
                   {"format": "csv", "tables": True, "claims": True}):  # fmt: skip
-        with pytest.raises(UserError, match="one at a time"):
+        with pytest.raises(UserError, match="only one of points, tables and claims at a time"):
             render(study, agenda, **wrong)
 
 
@@ -594,7 +594,7 @@ def test_printed_numbers_keep_their_digits() -> None:
         ({"columns": {"C-10": "cifar100_11"}}, r"columns\['C-10'\]: unknown benchmark 'cifar100_11'"),
         ({"unit": "percents"}, "unknown unit 'percents'; did you mean 'percent'"),
         ({"rows": {}}, "should be a dictionary of at least one printed name"),
-        ({"rows": {"SPG": 3}}, r"rows\['SPG'\] = 3 should be a string, or a pair of a string and a metric"),
+        ({"rows": {"SPG": 3}}, r"rows\['SPG'\] = 3 should be a string or a pair of a string and a metric"),
         ({"paper_seeds": 0}, "should be an integer of at least 1"),
         ({"notes": "one"}, r"notes should be a list; write \['one'\]"),
         ({"rows": {"a": ("spg", "acc")}, "columns": {"b": ("cifar100_10", "acc")}}, "name them in only one"),

@@ -1,4 +1,4 @@
-"""The common look of all figures (colours, strokes, sizes, legends) and their conversion to reproducible SVG."""
+"""The common look of all figures (colours, strokes, sizes, legends), and their conversion to SVG."""
 
 from __future__ import annotations
 
