@@ -525,7 +525,10 @@ def test_the_page_has_three_numbers_in_a_cell(store: Store) -> None:
     played(store, study, {"spg": (0.51, 0.52, 0.55)})
     page = render(study, hand.read(store, study), "html")
     words = " ".join(Page(page).words.split())
-    assert "Table 6: accuracy (fraction)" in words and "each cell shows our number, below it the paper's" in words
+    assert (
+        "Table 6: accuracy (fraction)" in words
+        and "each cell shows our number, below it the paper's" in words
+    )
     assert '<td>.527<span class="std">.021</span><small title="paper">.66<span class="std">.01</span>' in page
     assert '<small class="beyond" title="ours - paper">-.133*</small>' in page
     assert page.count('<table class="paper">') == 2
