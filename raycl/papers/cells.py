@@ -257,7 +257,7 @@ def _fewer(have: int, wanted: int, orders: bool) -> str:
 
 
 def _absence(group: Group) -> tuple[str, str]:
-    """Return why a cell has no number: a status, and a short reason."""
+    """Return the status of a cell without a number, and a short reason."""
     stopped = next((row for row in group.rows if row.status not in (COMPLETE, INCOMPLETE, MISSING)), None)
     if stopped:
         return stopped.status, stopped.reason.splitlines()[0] if stopped.reason else ""

@@ -244,10 +244,10 @@ def lines(study: Study, found: FilledTable, known: Sequence[Deviation]) -> list[
     numbered = {
         label: f" [{text}]" for label in (*found.rows, *found.columns) if (text := marks(label, known))
     }
-    beside = any(cell.paper for cell in cells.values())
+    subheaders = any(cell.paper for cell in cells.values())
     shown = clipped(found.columns, WIDEST)
     columns = [
-        _column(label + numbered.get(name, ""), [cells[row, name] for row in found.rows], beside)
+        _column(label + numbered.get(name, ""), [cells[row, name] for row in found.rows], subheaders)
         for label, name in zip(shown, found.columns, strict=True)
     ]
     tail = max(len(numbered.get(row, "")) for row in found.rows)
@@ -255,7 +255,7 @@ def lines(study: Study, found: FilledTable, known: Sequence[Deviation]) -> list[
     room = max(LEAST, COLUMNS - 2 * widest - tail)  # Shortened names are better than a single column.
     short = clipped(found.rows, max(8, min(room, COLUMNS - widest - tail)))
     rows = [label + numbered.get(name, "") for label, name in zip(short, found.rows, strict=True)]
-    head = ["" if found.table.transpose else "method", *([""] if beside else [])]
+    head = ["" if found.table.transpose else "method", *([""] if subheaders else [])]
     out = wrapped(title(found))
     for n, block in enumerate(_blocks([*head, *rows], columns)):
         out += ([""] if n else []) + block
@@ -266,13 +266,13 @@ def lines(study: Study, found: FilledTable, known: Sequence[Deviation]) -> list[
     return out
 
 
-def _column(label: str, cells: Sequence[Texts], beside: bool) -> list[str]:
+def _column(label: str, cells: Sequence[Texts], subheaders: bool) -> list[str]:
     """Return a column under its label, with all lines of equal width.
 
     Args:
         label: The label of the column.
         cells: The texts of its cells.
-        beside: Whether to add a line of subheaders ("ours", "paper", "diff"). A word that replaces every
+        subheaders: Whether to add a line of subheaders ("ours", "paper", "diff"). A word that replaces every
             printed number of the column is written there once.
     """
     head = whole_word(cells) or "ours"
@@ -281,7 +281,9 @@ def _column(label: str, cells: Sequence[Texts], beside: bool) -> list[str]:
         parts.append(_aligned("paper", [(cell.paper or ABSENT, cell.paper_std) for cell in cells]))
     if any(cell.difference for cell in cells):
         parts.append(_aligned("diff", [(cell.difference or ABSENT, cell.mark) for cell in cells], gap=0))
-    body = texttable.grid(zip(*parts, strict=True), [texttable.Column()] * len(parts))[0 if beside else 1 :]
+    body = texttable.grid(zip(*parts, strict=True), [texttable.Column()] * len(parts))[
+        0 if subheaders else 1 :
+    ]
     return texttable.grid([[text] for text in [label, *body]], [texttable.Column()])
 
 

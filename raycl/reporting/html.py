@@ -241,7 +241,7 @@ def _paper(study: Study, found: FilledTable, deviations: Sequence[tabletext.Devi
     words = [tabletext.whole_word([cells[row, column] for row in found.rows]) for column in found.columns]
     return {
         "title": tabletext.title(found),
-        "beside": any(entry.printed for entry in found.all),
+        "compared": any(entry.printed for entry in found.all),
         "corner": "" if found.table.transpose else "method",
         "columns": [(label, marks[label], word) for label, word in zip(found.columns, words, strict=True)],
         "rows": [

@@ -30,10 +30,12 @@ class Stat:
 
     @property
     def mean(self) -> float | None:
+        """The mean, or None if there are no values."""
         return metrics.mean(self.values)
 
     @property
     def std(self) -> float | None:
+        """The standard deviation, or None if there are fewer than two values."""
         return metrics.std(self.values)
 
 
@@ -174,6 +176,7 @@ class Group:
 
     @property
     def reference(self) -> bool:
+        """Whether the forward transfer of other methods is measured from this one."""
         return self.rows[0].reference
 
     @property
@@ -229,6 +232,7 @@ class Section:
 
     @property
     def rows(self) -> list[CellRow]:
+        """The rows of all groups."""
         return [row for group in self.groups for row in group.rows]
 
     @property
