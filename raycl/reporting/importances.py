@@ -77,8 +77,8 @@ class Importances:
             "randomised trees (scikit-learn) on trials that they have not seen, divided by the variance. The "
             f"trees explain {explained} of the variance there. Mean and {LEVEL:.0%} interval over "
             f"{RESAMPLES} bootstrap resamples of {counted(self.trials, 'completed trial')}{lost}. An "
-            "interval that reaches 0 shows no effect. Most trials lie where the search found good values, and "
-            "a field is judged only there"
+            "interval that reaches 0 shows no effect. Most trials lie where the search found good values, "
+            "and a field is judged only there"
         )
 
 
