@@ -17,9 +17,8 @@ DATA = resources.files("raycl.papers").joinpath("data")
 SCALES = {"%": 0.01, "percent": 0.01, "percentage_points": 0.01, "minutes": 60, "MB": 2**20}
 """Factors from a printed unit to ours (fractions, seconds, bytes); a unit without one is ours already."""
 
-ITSELF = (
-    "="  # `labels.csv` writes this for a label that is not an id, such as a network, a preset or a count.
-)
+# `labels.csv` writes this for a label that is not an id, such as a network, a preset or a count.
+ITSELF = "="
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The verdicts of a store on claims: paired differences by seed, and a word.
 
-Both sides are paired by seed (by order, where a study has several orders) and by every setting that varies on
-both and that neither names, such as a density. What only one side varies is averaged. A field that one side
-of a claim names must have its default value on the other side, and so must a switch (any field that is not a
-number) that varies.
+Both sides are paired by seed (by order, where a study has several orders) and by every setting that both
+have, that varies and that neither names, such as a density. Values are averaged over a setting that only one
+side has. A field that one side of a claim names must have its default value on the other side, and so must a
+switch (any field that is not a number) that varies.
 """
 
 from __future__ import annotations

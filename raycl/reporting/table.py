@@ -177,9 +177,7 @@ def notes(section: Section) -> list[str]:
     if section.subset:
         lines.append(f"subset: {section.subset}; cannot be compared with published numbers")
     if any(group.rows[0].cell.protocol == "paper" and group.rows[0].cell.search for group in section.groups):
-        lines.append(
-            "protocol paper: configurations were chosen on test accuracy, which is therefore too high"
-        )
+        lines.append("protocol paper: configurations were chosen on test accuracy, which inflates it")
     searched = [group for group in section.groups if any(row.trials for row in group.rows)]
     for text in dict.fromkeys(row.random for group in searched for row in group.rows if row.random):
         labels = [group.label for group in searched if any(row.random == text for row in group.rows)]
