@@ -1,4 +1,4 @@
-"""Texts in columns, as tables on the terminal and in reports have them."""
+"""Strings in aligned columns, for tables on the terminal and in reports."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 from raycl.text import COLUMNS, padded, width_of
 
-GAP = 2  # between columns
+GAP = 2  # Spaces between columns.
 
 
 class Column(NamedTuple):
-    """How the texts of a column stand.
+    """The layout of a column.
 
     Attributes:
-        right: at its right edge, as numbers do.
-        width: a longer text pushes on what follows it in its row; None is the width of the longest text.
-        gap: spaces before it, unless it is the first.
+        right: Whether strings are aligned at the right edge, as numbers are.
+        width: The width of the column; a longer string shifts the rest of its row. None means the width of
+            the longest string.
+        gap: The number of spaces before the column, unless it is the first.
     """
 
     right: bool = False
@@ -25,37 +26,46 @@ class Column(NamedTuple):
 
 
 def names_and_numbers(columns: int, gap: int = GAP) -> list[Column]:
-    """Names in the first column, numbers in all others."""
+    """Return a layout with names in the first column and numbers in all others."""
     return [Column(), *[Column(right=True, gap=gap)] * (columns - 1)]
 
 
 def lines(rows: Iterable[Sequence[str]], columns: Sequence[Column]) -> list[str]:
-    """A line for each row, which has a text for each column."""
+    """Return a line for each row; a row has one string for each column."""
     return [line.rstrip() for line in grid(rows, columns)]
 
 
 def line(row: Sequence[str], columns: Sequence[Column]) -> str:
-    """A row alone."""
+    """Return the line of a single row."""
     return lines([row], columns)[0]
 
 
 def grid(rows: Iterable[Sequence[str]], columns: Sequence[Column]) -> list[str]:
-    """The lines with the spaces behind them: all are of one width where no text is longer than its column."""
+    """Return the lines with trailing spaces.
+
+    All lines have the same width unless a string is longer than its column.
+    """
     rows = list(rows)
     widths = _widths(rows, columns)
     return [_joined(row, columns, widths) for row in rows]
 
 
 def room_beside(rows: Iterable[Sequence[str]], columns: Sequence[Column]) -> int:
-    """Columns of the terminal that are left for names before these."""
+    """Return how many columns of the terminal are left for names before these columns."""
     return COLUMNS - sum(_widths(list(rows), columns)) - sum(column.gap for column in columns)
 
 
 def pairs(cells: Sequence[tuple[str, str | None]], gap: int = 1) -> list[str]:
-    """Numbers to the right, and what stands beside them to the left; None beside a word, which spans both."""
-    numbers = [(number, beside) for number, beside in cells if beside is not None]
+    """Align pairs of strings: numbers to the right, and the strings after them to the left.
+
+    Args:
+        cells: Pairs of a number and a string such as its deviation. None in place of the second string marks
+            a word, which takes the place of both.
+        gap: The number of spaces between the two.
+    """
+    numbers = [(number, second) for number, second in cells if second is not None]
     found = iter(lines(numbers, [Column(right=True), Column(gap=gap)]))
-    return [text if beside is None else next(found) for text, beside in cells]
+    return [text if second is None else next(found) for text, second in cells]
 
 
 def _widths(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> list[int]:

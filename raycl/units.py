@@ -1,4 +1,4 @@
-"""Numbers in the units that papers print: fractions, percents, minutes, counts."""
+"""Conversion and formatting of numbers in the units that papers print, such as percent and minutes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ UNITS: Mapping[str, float] = {
     "count": 1,
     "MiB": 2**20,
 }
-"""What one of each is worth in ours, which are fractions, seconds, bytes."""
+"""The factor from each unit to ours, which are fractions, seconds and bytes."""
 
 
 def decimals(value: float, unit: str) -> int:
-    """How many a mean of ours gets, and with it its deviation and its difference."""
+    """Return the number of decimals of one of our means, of its deviation and of its difference."""
     scaled = abs(value / UNITS[unit])
     if unit == "fraction":
         return 3
@@ -29,13 +29,25 @@ def decimals(value: float, unit: str) -> int:
 
 
 def decimals_of(last_digit: float, unit: str) -> int:
-    """How many a printed number gets: as many as the paper gave it."""
+    """Return the number of decimals of a printed number, which are as many as the paper prints.
+
+    Args:
+        last_digit: The value of one unit of the last printed digit, in our units.
+        unit: The unit in which the number is written.
+    """
     return max(0, math.ceil(-math.log10(last_digit / UNITS[unit]) - 1e-9))
 
 
 def format_number(value: float, unit: str, places: int, sign: bool = False) -> str:
-    """.842, +.006, 77.0, 65,198,080."""
-    rounded = round(value / UNITS[unit], places) + 0.0  # -0.0 + 0.0 is 0.0
+    """Write a number in a unit, such as ``.842``, ``+.006``, ``77.0`` or ``65,198,080``.
+
+    Args:
+        value: The number in our units.
+        unit: One of `UNITS`.
+        places: The number of decimals.
+        sign: Whether to write a plus sign before positive numbers.
+    """
+    rounded = round(value / UNITS[unit], places) + 0.0  # Adding 0.0 turns -0.0 into 0.0.
     text = f"{rounded:,.{places}f}"
     if text.startswith(("0.", "-0.")):
         text = text.replace("0.", ".", 1) if unit == "fraction" else text

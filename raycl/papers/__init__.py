@@ -1,1 +1,1 @@
-"""The five papers: what they print, what they claim, and our results beside both."""
+"""The five papers: their printed numbers, their claims, and the comparison of our results with both."""

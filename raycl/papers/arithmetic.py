@@ -1,4 +1,4 @@
-"""Claims about storage and sizes: exact, and no seed is asked."""
+"""Verdicts on claims about storage and sizes, which are exact and need no seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from raycl.results.rows import CellRow
 
 
 def trunk_bytes(row: CellRow) -> float | None:
-    """The network without its heads, in float32; None where the data that shape it are not here."""
+    """Return the bytes of a row's network without its heads, in float32.
+
+    The result is None where the data are missing, because the shapes of the data determine the network.
+    """
     cell = row.cell
     try:
         benchmark = registry.load(cell.benchmark, cell.trial_seed, 0, cell.identity)
@@ -32,7 +35,10 @@ def trunk_bytes(row: CellRow) -> float | None:
 
 
 def accounted(claim: Claim, left: Side, right: Side | None) -> ClaimFinding:
-    """A claim about storage: exact, and no seed is asked; in the unit of the claim."""
+    """Return the finding on one pair of sides of a storage claim, in the unit of the claim.
+
+    The comparison is exact; no seeds are needed.
+    """
     values = [_stored(side, claim) if isinstance(side, Stored) else side for side in (left, right)]
     finding = ClaimFinding(
         NOT_RUN, left=str(left), right=f"{right:g}" if isinstance(right, float) else str(right)
@@ -41,16 +47,17 @@ def accounted(claim: Claim, left: Side, right: Side | None) -> ClaimFinding:
         str(side) for side, v in zip((left, right), values, strict=True) if not isinstance(v, int | float)
     ]
     if lacking:
-        return replace(finding, reason=f"no account of {lacking[0]} here")
+        return replace(finding, reason=f"no account of {lacking[0]} is known")
     pair = tuple(float(value) for value in values if isinstance(value, int | float))
     word = HOLDS if satisfied(claim, *pair) else REVERSED
     return replace(finding, word=word, values=pair, difference=pair[0] - pair[1])
 
 
 def _stored(stored: Stored, claim: Claim) -> float | None:
-    """A number of ImpressLearn's Table 2 or of so many coefficients, or one of KSM's models and masks.
+    """Return the number of a storage account in the unit of the claim, or None if there is no such account.
 
-    None where there is no such account.
+    An account is a row of ImpressLearn's Table 2, a given number of coefficients, or one of KSM's models and
+    masks.
     """
     name, *rest = stored.arguments
     row = next((row for row in impresslearn.TABLE_2 if row.name == name), None)

@@ -1,4 +1,4 @@
-"""The cells of a paper's table: what a study's runs have, and what the paper prints there."""
+"""The cells of a paper's table: the numbers of a study's runs and the numbers that the paper prints."""
 
 from __future__ import annotations
 
@@ -38,16 +38,21 @@ class Entry:
     """A cell of a table.
 
     Attributes:
-        method, benchmark: as the study's author wrote them.
-        label: of the study's cell, "" where there is none.
-        values: by seed, or by order where there are several.
-        wanted: how many values there should be.
-        printed: the paper's number, where ours may stand beside it.
-        mean: whether it is the mean over all other columns.
-        word: why it may not: `SUBSET`, `SUBSTITUTE`, or "".
-        status: why there are no values: "not run", "blocked", ...; `ABSENT` where nobody measured it.
-        reason: of the status, of a choice among several cells, or of fewer values than wanted.
-        own: metrics that the study adds to raycl's.
+        row, column: The names of the table's row and column.
+        method, benchmark: The method and the benchmark as the study's author wrote them.
+        metric: The metric of the cell.
+        unit: The unit in which the cell is written.
+        paper_seeds: The number of runs behind a printed mean.
+        mean: Whether the cell is the mean over all other columns.
+        label: The label of the study's cell, or "" where there is none.
+        values: Our values by seed, or by order where there are several orders.
+        wanted: How many values there should be.
+        printed: The paper's number, or None where there is none or it cannot be compared with ours.
+        word: Why the printed number cannot be compared with ours: `SUBSET`, `SUBSTITUTE`, or "".
+        status: Why there are no values, such as "not run" or "blocked"; `ABSENT` where no run measured the
+            metric.
+        reason: The reason for the status, for a choice among several cells, or for fewer values than wanted.
+        own: The metrics that the study adds to raycl's.
     """
 
     row: str
@@ -69,30 +74,32 @@ class Entry:
 
     @property
     def signed(self) -> bool:
-        """Whether it is a difference, written with its sign."""
+        """Whether the metric is a difference, which is written with its sign."""
         return is_signed(self.metric.name, self.own)
 
     @property
     def ours(self) -> Stat:
+        """The mean and standard deviation of our values."""
         return Stat(tuple(self.values.values()))
 
     @property
     def timed(self) -> bool:
-        """Times of other machines are no finding."""
+        """Whether the metric is a time; times of different machines cannot be compared."""
         return self.metric.name.startswith(("ct", "seconds"))
 
     @property
     def difference(self) -> float | None:
-        """Ours - printed."""
+        """Our mean minus the printed number, or None where they cannot be compared."""
         mean = self.ours.mean
         return None if mean is None or self.printed is None or self.timed else mean - self.printed.value
 
     @property
     def half_width(self) -> float | None:
-        """Half-width of the difference's 95 % confidence interval, after Welch: our runs are not the paper's.
+        """The half-width of the difference's 95 % confidence interval.
 
-        Of ours alone where no deviation is printed. None where there is no difference, and where a deviation
-        is unknown or is said to be over a single run.
+        The interval is Welch's, because our runs and the paper's are independent samples. Where the paper
+        prints no deviation, only ours counts. The value is None where there is no difference, and where a
+        deviation is unknown or is stated for a single run.
         """
         if self.difference is None or self.printed is None:
             return None
@@ -101,9 +108,9 @@ class Entry:
 
     @property
     def beyond(self) -> bool:
-        """Whether the difference is more than noise, and than the printed number's rounding.
+        """Whether the difference exceeds the noise and the rounding of the printed number.
 
-        Never on fewer than `ENOUGH` values.
+        It is always False for fewer than `ENOUGH` values.
         """
         if self.difference is None or self.half_width is None or self.printed is None:
             return False
@@ -113,10 +120,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class FilledTable:
-    """A table with its cells, in the order of rows and columns (transposed where the table asks for it).
+    """A table with its cells, in the order of its rows and columns (transposed where the table asks for it).
 
     Attributes:
-        held: by benchmark's label, what is held out of the training images beside a printed number.
+        table: The table as the study defines it.
+        rows, columns: The names of the rows and of the columns.
+        entries: The cells by (row, column).
+        methods: The class of the method by name of its row.
+        subsets: By name of a column, the reason why its data are only a part of the benchmark.
+        held: By name of a column with a printed number, the share of training images that is held out.
+        orders: Whether the study has several orders of the tasks.
+        lost: Whether the paper has such a table but none of its numbers is known.
     """
 
     table: PaperTable
@@ -127,10 +141,11 @@ class FilledTable:
     subsets: Mapping[str, str]
     held: Mapping[str, str]
     orders: bool
-    lost: bool  # the paper has such a table, and none of its numbers is known
+    lost: bool
 
     @property
     def all(self) -> list[Entry]:
+        """All cells of the table."""
         return list(self.entries.values())
 
 
@@ -144,7 +159,7 @@ class _Column(NamedTuple):
 
 
 def fill_table(table: PaperTable, study: Study, sections: Sequence[Section]) -> FilledTable:
-    """Read a report's numbers into a table."""
+    """Fill a table with the numbers of a report and with the printed ones."""
     known = printed_by_place(study.paper)
     columns = [
         _column(label, first_of(entry), study.paper, sections) for label, entry in table.columns.items()
@@ -158,10 +173,10 @@ def fill_table(table: PaperTable, study: Study, sections: Sequence[Section]) -> 
             if groups:
                 methods[row] = groups[0].rows[0].cell.method
             entry = _entry(table, row, first_of(text), metric, column, groups)
-            entries[row, column.label] = _beside(entry, table, column.place, known)
+            entries[row, column.label] = _with_printed(entry, table, column.place, known)
         if table.mean:
             entries[row, MEAN] = _mean(table, [entries[row, c.label] for c in columns], columns, known)
-    beside = {column for (_, column), entry in entries.items() if entry.printed}
+    compared = {column for (_, column), entry in entries.items() if entry.printed}
     axes = tuple(table.rows), (*table.columns, *([MEAN] if table.mean else []))
     if table.transpose:
         axes = axes[1], axes[0]
@@ -173,14 +188,14 @@ def fill_table(table: PaperTable, study: Study, sections: Sequence[Section]) -> 
         entries=entries,
         methods=methods,
         subsets={c.label: c.section.subset for c in columns if c.section and c.section.subset},
-        held={c.label: c.held for c in columns if c.held and beside & {c.label, MEAN}},
+        held={c.label: c.held for c in columns if c.held and compared & {c.label, MEAN}},
         orders=any(c.section.orders > 1 for c in columns if c.section),
         lost=bool(study.paper and table.tables) and not any(key[0] in table.tables for key in known),
     )
 
 
 def _groups(table: PaperTable, study: Study, text: str, metric: str, column: _Column) -> list[Group]:
-    """Cells of the study that a row means in a column, the one to show first."""
+    """Return the study's cells that a row refers to in a column; the first one is the one to show."""
     if column.section is None:
         return []
     item, groups = parse_item(text), column.section.groups
@@ -242,7 +257,7 @@ def _fewer(have: int, wanted: int, orders: bool) -> str:
 
 
 def _absence(group: Group) -> tuple[str, str]:
-    """Why a cell has no number, as a word and in half a line."""
+    """Return the status of a cell without a number, and a short reason."""
     stopped = next((row for row in group.rows if row.status not in (COMPLETE, INCOMPLETE, MISSING)), None)
     if stopped:
         return stopped.status, stopped.reason.splitlines()[0] if stopped.reason else ""
@@ -259,7 +274,7 @@ def _wanted(group: Group, metric: Metric) -> int:
 
 
 def _values(group: Group, read: MetricReading, column: _Column) -> dict[int, float]:
-    """By seed, or by order where there are several, of which each counts as its mean."""
+    """Return the values by seed; where there are several orders, return the mean of each order instead."""
     assert column.section is not None
     part = column.place.part
     tasks = column.place.tasks or (tasks_of(column.section.benchmark, part) if part else ())
@@ -280,7 +295,7 @@ def _values(group: Group, read: MetricReading, column: _Column) -> dict[int, flo
 def _mean(
     table: PaperTable, entries: Sequence[Entry], columns: Sequence[_Column], known: Mapping[Key, Printed]
 ) -> Entry:
-    """Over columns, of each seed that all of them have."""
+    """Return the cell with the mean over all columns, for each seed that all columns have."""
     first = entries[0]
     shared = [unit for unit in first.values if all(unit in entry.values for entry in entries)]
     values = {unit: sum(e.values[unit] for e in entries) / len(entries) for unit in shared}
@@ -299,15 +314,15 @@ def _mean(
         status="" if values else ABSENT,
         reason=_fewer(len(values), wanted, orders) if 0 < len(values) < wanted else "",
     )
-    return _beside(mean, table, together(column.place for column in columns), known)
+    return _with_printed(mean, table, together(column.place for column in columns), known)
 
 
 def _changed(entry: Entry, **changes: object) -> Entry:
     return Entry(**{**vars(entry), **changes})
 
 
-def _beside(entry: Entry, table: PaperTable, place: Where, known: Mapping[Key, Printed]) -> Entry:
-    """With the printed number, where data are the paper's and whole."""
+def _with_printed(entry: Entry, table: PaperTable, place: Where, known: Mapping[Key, Printed]) -> Entry:
+    """Add the printed number, if our data are the paper's and complete."""
     if entry.word:
         return entry
     method, metric = same_item(entry.method), same_metric(str(entry.metric))

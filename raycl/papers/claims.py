@@ -1,40 +1,41 @@
-"""What papers claim, as `data/claims.csv` writes it; `verdicts` holds it against a store.
+"""The claims of the papers, as `data/claims.csv` writes them; `verdicts` compares them with a store.
 
-All that names a method or a benchmark stands in the data. A line is a claim. Whatever its verdict depends on
-has a column of its own; `where`, `claim` and `note` are for people alone. Semicolons separate the items of a
-column, and all of them must satisfy the claim: every left against every right on every benchmark.
+Everything that names a method or a benchmark is in that file. One line is one claim. Whatever the verdict
+depends on has a column of its own; `where`, `claim` and `note` are for human readers only. Semicolons
+separate the items of a column, and all of them must satisfy the claim: every left side against every right
+side on every benchmark.
 
 kind, direction
     - `greater`: left > right + margin (up), left < right - margin (down)
     - `at_least`: left >= right - margin (up), left <= right + margin (down)
     - `zero`: |left| <= margin (equal), left >= -margin (up), left <= margin (down)
-    - `trend`: along the axis that `right` names, left goes up or down, and each step back up to margin is
-      forgiven; or it stays flat: highest - lowest <= margin
+    - `trend`: along the axis that `right` names, left goes up or down, where single steps back of at most
+      margin are allowed; or it stays flat: highest - lowest <= margin
     - `ratio`: left / right >= margin (up), left / right <= margin (down)
     - `formula`: |left - right| <= margin (equal)
 left, right
-    - ``hat``; ``spg[chi=false]``, with a field; ``hat@cifar10_5``, on a benchmark of its own; ``pmask#2+3``,
-      the mean over these tasks
-    - ``best(ewc; hat)``, the one with the best mean
-    - a number; ``trunk``, the left side's network without heads in float32, in bytes
-    - ``storage(...)``, arithmetic that takes no run
-    - of a trend, its axis: a field (``K`` is the size of a basis), ``t``, ``layer``, ``steps``, or
-      ``variants(spg; spg_fi)``
+    - a method: ``hat``; with a field, ``spg[chi=false]``; on a benchmark of its own, ``hat@cifar10_5``;
+      the mean over some tasks, ``pmask#2+3``
+    - ``best(ewc; hat)``: whichever of these methods has the best mean
+    - a number; or ``trunk``, the bytes of the left side's network without heads in float32
+    - ``storage(...)``: arithmetic that needs no run
+    - for a trend, `right` is its axis: a field (``K`` is the size of a basis), ``t``, ``layer``, ``steps``,
+      or ``variants(spg; spg_fi)``
 metric
     ``acc``, ``blocked[t=T]``, ``blocked[layer=conv1,t=5]``, ``task_inference_acc[3]``
 benchmark
     ``tiny_10``, ``cifar100_super[first=5]``, ``imagenet_to_sketch[CUBS]`` (a part), a set of the catalogue,
     ``mean(...)`` over several, ``*`` for none
 margin
-    in the unit of the metric; of a `ratio`, the factor
+    a number in the unit of the metric; for a `ratio`, the factor
 each
-    ``K``: it must hold at every size of a basis that both sides have
+    ``K`` means that the claim must hold at every size of a basis that both sides have
 largest
-    ``2``: a trend is about the two largest values of its axis
+    ``2`` means that a trend is about the two largest values of its axis
 density
-    ``0.05``, ``<0.25``: runs of other densities do not count
+    ``0.05`` or ``<0.25`` means that runs of other densities do not count
 unit
-    ``MiB``: what the numbers of a storage account are in; empty for bytes
+    ``MiB`` is the unit of the numbers of a storage account; an empty column means bytes
 """
 
 from __future__ import annotations
@@ -94,15 +95,20 @@ DIRECTIONS = {
     "ratio": ("up", "down"),
     "formula": ("equal",),
 }
-BYTES = ("bytes_task", "bytes_total")  # metrics in bytes
-SIZES = {"MiB": UNITS["MiB"]}  # what a claim may give them in instead
+BYTES = ("bytes_task", "bytes_total")  # These metrics are in bytes.
+SIZES = {"MiB": UNITS["MiB"]}  # These units may replace bytes in a claim.
 
 _DENSITY = re.compile(r"(<?)(\d*\.?\d+)")
 
 
 @dataclass(frozen=True)
 class Density:
-    """``0.05``, or ``<0.25`` of all that lie below: the runs that a claim is about."""
+    """A condition on the density of the runs that a claim is about.
+
+    Attributes:
+        value: The density of these runs, such as ``0.05``.
+        below: Whether all runs below `value` are meant, such as ``<0.25``.
+    """
 
     value: float
     below: bool = False
@@ -111,24 +117,31 @@ class Density:
         return f"{'<' * self.below}{self.value:g}"
 
     def admits(self, density: float) -> bool:
+        """Return whether a run of that density counts."""
         return density < self.value if self.below else density == self.value
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A line of `claims.csv`; all of `places`, of left and of right must satisfy it.
+    """A line of `claims.csv`; every left and every right side on every place must satisfy it.
 
     Attributes:
-        where: table, figure or section of the paper.
-        text: the claim in words.
-        axis: of a trend alone.
-        places: () where it is bound to no benchmark.
-        averaged: the mean over `places` must.
-        each: a field, by its name among the axes: it must hold at every value that both sides have, or "".
-        largest: a trend is about so many of the largest values of its axis; 0 means all.
-        density: of runs whose method has one, those that count.
-        unit: what its numbers of bytes are in, one of `SIZES`; "" means bytes.
-        note: for people; nothing else depends on it.
+        id: The identifier of the claim.
+        paper: The paper that makes the claim.
+        where: The table, figure or section of the paper.
+        text: The claim in words.
+        kind, direction: The inequality or trend; see the docstring of this module.
+        left, right: The sides that are compared.
+        axis: The axis of a trend, otherwise None.
+        metric: The metric that is compared.
+        places: The benchmarks, or () where the claim is bound to none.
+        averaged: Whether the claim is about the mean over `places`.
+        margin: The tolerance, or the factor of a ratio.
+        each: The name of an axis at whose every value that both sides have the claim must hold, or "".
+        largest: How many of the largest values of its axis a trend is about; 0 means all.
+        density: The condition on the density of runs whose method has one.
+        unit: The unit of its numbers of bytes, one of `SIZES`; "" means bytes.
+        note: A remark for human readers, which has no effect.
     """
 
     id: str
@@ -152,16 +165,19 @@ class Claim:
 
     @property
     def scale(self) -> float:
-        """What one of its numbers is worth in ours."""
+        """The factor from the claim's unit to ours."""
         return SIZES[self.unit] if self.unit else 1.0
 
     def admits(self, density: float | None) -> bool:
-        """Whether a run of that density counts; None: its method has no such field."""
+        """Return whether a run of that density counts; None means that its method does not have a density."""
         return self.density is None or density is None or self.density.admits(density)
 
     @property
     def pairs(self) -> list[tuple[Side, Side | None]]:
-        """Every left against every right; numbers against the arguments of a storage account in order."""
+        """The pairs to compare: every left side with every right side.
+
+        As many numbers as a storage account has arguments are paired with these arguments in order.
+        """
         first = self.left[0]
         if isinstance(first, Stored) and 1 < len(self.right) == len(first.arguments):
             accounts = [Stored((argument,)) for argument in first.arguments]
@@ -170,19 +186,19 @@ class Claim:
 
     @property
     def items(self) -> Iterator[Item]:
-        """All methods that it speaks of."""
+        """All methods that the claim mentions."""
         for side in (*self.left, *self.right):
             yield from side.items if isinstance(side, Best) else (side,) if isinstance(side, Item) else ()
         yield from self.axis.variants if self.axis else ()
 
 
 def claims(paper: str = "") -> tuple[Claim, ...]:
-    """The claims of a paper, or of all."""
+    """Return the claims of a paper, or of all papers if `paper` is empty."""
     return tuple(claim for claim in _shipped() if paper in ("", claim.paper))
 
 
 def papers() -> tuple[str, ...]:
-    """Papers with claims."""
+    """Return the names of the papers that have claims."""
     return tuple(dict.fromkeys(claim.paper for claim in _shipped()))
 
 
@@ -195,10 +211,14 @@ def _shipped() -> tuple[Claim, ...]:
 
 
 def read_claims(text: str, file: str) -> tuple[Claim, ...]:
-    """The claims of a file.
+    """Read the claims of a file.
+
+    Args:
+        text: The content of the file.
+        file: The name of the file, for messages.
 
     Raises:
-        UserError: names file, line and what cannot be read.
+        UserError: If something cannot be read; the message names the file, the line and the problem.
     """
     reader = csv.DictReader(text.splitlines())
     if tuple(reader.fieldnames or ()) != COLUMNS:
@@ -207,11 +227,13 @@ def read_claims(text: str, file: str) -> tuple[Claim, ...]:
     for row in reader:
         place = f"{file}:{reader.line_num}"
         if None in row or None in row.values():
-            raise UserError(f"{place}: a claim has {len(COLUMNS)} columns; put commas within one in quotes")
+            raise UserError(
+                f"{place}: a claim should have {len(COLUMNS)} columns; quote a column that contains commas"
+            )
         found.append(_claim({key: value.strip() for key, value in row.items()}, place))
     ids = [claim.id for claim in found]
     if twice := next((name for name in ids if ids.count(name) > 1), ""):
-        raise UserError(f"{file}: claim {twice} stands there twice; give one of them another id")
+        raise UserError(f"{file}: claim {twice} occurs twice; give one of them another id")
     return tuple(found)
 
 
@@ -219,7 +241,7 @@ def _claim(row: Mapping[str, str], where: str) -> Claim:
     line = _Line(row, where)
     kind, trend = line.one_of("kind", DIRECTIONS), row["kind"] == "trend"
     if row["direction"] not in DIRECTIONS[kind]:
-        raise line.fail("direction", f"does not go with {kind}; take {' or '.join(DIRECTIONS[kind])}")
+        raise line.fail("direction", f"does not go with {kind}; use {' or '.join(DIRECTIONS[kind])}")
     if not is_number(row["margin"]):
         raise line.fail("margin", "is not a number")
     metric = line.metric()
@@ -228,7 +250,7 @@ def _claim(row: Mapping[str, str], where: str) -> Claim:
     right = () if trend or not row["right"] else line.sides("right")
     if not left or (kind == "zero") != (not right and not trend):
         column = "right" if left else "left"
-        raise line.fail(column, f"does not go with {kind}: zero has no right side, all others have two")
+        raise line.fail(column, f"does not go with {kind}: zero has only a left side, all others have both")
     averaged, places = line.places()
     return Claim(
         **{key: row[key] for key in ("id", "paper", "where", "kind", "direction", "note")},
@@ -249,7 +271,7 @@ def _claim(row: Mapping[str, str], where: str) -> Claim:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of a file of claims, by column; what cannot be read is told with its line and its column."""
+    """A line of a file of claims, by column; errors name the line and the column that cannot be read."""
 
     row: Mapping[str, str]
     where: str
@@ -260,7 +282,7 @@ class _Line:
     def one_of(self, column: str, known: Iterable[str]) -> str:
         text, names = self.row[column], list(known)
         if text not in names:
-            raise self.fail(column, f"is none of {', '.join(names)}{nearest(text, names)}")
+            raise self.fail(column, f"should be one of {', '.join(names)}{nearest(text, names)}")
         return text
 
     def sides(self, column: str) -> tuple[Side, ...]:
@@ -279,12 +301,12 @@ class _Line:
     def axis(self) -> Axis:
         found = parse_axis(self.row["right"])
         if found is None:
-            wanted = "is no axis of a trend such as K, t, layer, smax or variants(ewc; hat)"
+            wanted = "should be an axis of a trend such as K, t, layer, smax or variants(ewc; hat)"
             raise self.fail("right", wanted)
         return found
 
     def places(self) -> tuple[bool, tuple[Place, ...]]:
-        """Whether the mean over the benchmarks is meant, and the benchmarks."""
+        """Return whether the mean over the benchmarks is meant, and the benchmarks."""
         found = parse_places(self.row["benchmark"])
         if found is None:
             raise self.fail(
@@ -297,7 +319,7 @@ class _Line:
             return ""
         found = self.one_of("each", catalogue()["axes"])
         if axis or not all(isinstance(side, Item | Best) for side in sides) or not self.row["right"]:
-            raise self.fail("each", "goes with a comparison of methods on both sides alone")
+            raise self.fail("each", "is allowed only where both sides are methods")
         return found
 
     def largest(self, axis: Axis | None) -> int:
@@ -305,9 +327,9 @@ class _Line:
         if not text:
             return 0
         if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 2:
-            raise self.fail("largest", "is not a whole number of at least 2")
+            raise self.fail("largest", "should be an integer of at least 2")
         if axis is None or axis.name in (*RUNNING, VARIANTS):
-            raise self.fail("largest", "goes with a trend over a setting alone")
+            raise self.fail("largest", "is allowed only for a trend over a setting")
         return int(text)
 
     def density(self, left: Sequence[Side]) -> Density | None:
@@ -316,9 +338,9 @@ class _Line:
             return None
         found = _DENSITY.fullmatch(text)
         if not found or not 0 < float(found[2]) <= 1:
-            raise self.fail("density", "is neither a density such as 0.05 nor a bound such as <0.25")
+            raise self.fail("density", "should be a density such as 0.05 or a bound such as <0.25")
         if any(isinstance(side, Stored) for side in left):
-            raise self.fail("density", "goes with runs; a storage account has none")
+            raise self.fail("density", "is allowed only for runs; a storage account does not have any")
         return Density(float(found[2]), bool(found[1]))
 
     def unit(self, left: Sequence[Side], metric: Metric) -> str:
@@ -326,5 +348,5 @@ class _Line:
             return ""
         found = self.one_of("unit", SIZES)
         if metric.name not in BYTES or not all(isinstance(side, Stored) for side in left):
-            raise self.fail("unit", "goes with a storage account of bytes alone")
+            raise self.fail("unit", "is allowed only for a storage account in bytes")
         return found

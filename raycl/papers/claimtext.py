@@ -1,4 +1,4 @@
-"""Claims with their verdicts as text, CSV and what the page shows of them."""
+"""Claims and their verdicts as text, as CSV, and as lines of the HTML report."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from raycl.results.numbers import format_metric
 from raycl.study.values import Study
 from raycl.text import Lines, counted, fraction, wrapped
 
-SHOWN = 3  # comparisons of a claim that the terminal shows
-LEVELS = 6  # values along an axis that are shown
+SHOWN = 3  # The terminal shows this many comparisons of a claim.
+LEVELS = 6  # At most this many values along an axis are shown.
 
 COLUMNS = [
     "claim",
@@ -44,14 +44,14 @@ COLUMNS = [
 ]
 
 LEGEND = (
-    "+- is the half-width of the 95 % confidence interval of the paired difference (Student's t). holds: met "
-    "by more than that; holds in the mean: met, but by less; undecided: not met, but by less; reversed: not "
-    "met by more. Fewer than three seeds give no verdict"
+    "+- is the half-width of the 95 % confidence interval of the paired difference (Student's t). holds: the "
+    "claim is met by more than that; holds in the mean: met, but by less; undecided: missed, but by less; "
+    "reversed: missed by more. Fewer than three seeds give no verdict"
 )
 
 
 def claims_text(study: Study, verdicts: Sequence[Verdict]) -> str:
-    """A paragraph per claim that was run, a line per claim that was not; 80 columns."""
+    """Write a paragraph for each claim that was run and a line for each that was not, in 80 columns."""
     width = max((len(v.claim.id) for v in verdicts), default=0) + 2
     indent = " " * width
     parts, missing = [wrapped(summary(study, verdicts))], []
@@ -69,26 +69,28 @@ def claims_text(study: Study, verdicts: Sequence[Verdict]) -> str:
 
 
 def summary(study: Study, verdicts: Sequence[Verdict]) -> str:
-    """claims of spg: 2 hold, 1 undecided, 3 not run."""
+    """Return a summary such as ``claims of spg: 2 hold, 1 undecided, 3 not run``."""
     of = f" of {study.paper}" if study.paper else ""
     if not verdicts:
-        return f"claims{of}: none speaks of the methods and benchmarks of this study"
+        return f"claims{of}: none is about the methods and benchmarks of this study"
     counts = Counter(v.word for v in verdicts)
     return f"claims{of}: {_tallied(counts)}"
 
 
 def _tallied(counts: Mapping[str, int]) -> str:
-    """2 hold, 1 undecided."""
+    """Return the counts in words, such as ``2 hold, 1 undecided``."""
     words = (HOLDS, IN_THE_MEAN, UNDECIDED, REVERSED, NO_VERDICT, NOT_RUN)
-    said = {word: word.replace("holds", "hold", 1) if counts.get(word, 0) > 1 else word for word in words}
-    return ", ".join(f"{counts[word]} {said[word]}" for word in words if counts.get(word))
+    forms = {word: word.replace("holds", "hold", 1) if counts.get(word, 0) > 1 else word for word in words}
+    return ", ".join(f"{counts[word]} {forms[word]}" for word in words if counts.get(word))
 
 
 def verdict_lines(verdict: Verdict, most: int = SHOWN, word: bool = True) -> list[str]:
-    """The gravest comparison, then others, then how many are left.
+    """Return lines with the gravest comparison first, then others, then the number of those left out.
 
     Args:
-        word: begin with the word of the verdict, where no column of its own has it.
+        verdict: The verdict to write.
+        most: At most this many comparisons are shown.
+        word: Whether to begin with the word of the verdict; False where a column of its own shows it.
     """
     found = sorted(verdict.findings, key=lambda f: GRAVEST.index(f.word))
     run = [finding for finding in found if finding.word != NOT_RUN]
@@ -100,12 +102,12 @@ def verdict_lines(verdict: Verdict, most: int = SHOWN, word: bool = True) -> lis
     if rest:
         missing = list(dict.fromkeys(f.reason for f in found if f.word == NOT_RUN))
         why = f" ({missing[0]}{', and others' if len(missing) > 1 else ''})" if missing else ""
-        lines.append(f"besides: {_tallied(rest)}{why}")
+        lines.append(f"others: {_tallied(rest)}{why}")
     return lines
 
 
 def finding_text(verdict: Verdict, finding: ClaimFinding) -> str:
-    """digits_split: -.172 vs -.034 (3 seeds, +-.020)."""
+    """Write one comparison, such as ``digits_split: -.172 vs -.034 (3 seeds, +-.020)``."""
     claim, metric = verdict.claim, verdict.claim.metric
     if finding.word == NOT_RUN:
         return finding.reason
@@ -114,7 +116,7 @@ def finding_text(verdict: Verdict, finding: ClaimFinding) -> str:
         values = [f"{value:.1f} {claim.unit}" for value in finding.values]
     left = f"{finding.left} " if len(claim.left) > 1 or not finding.right else ""
     right = f"{finding.right} " if len(claim.right) > 1 or finding.chosen else ""
-    if verdict.arithmetic and len(verdict.findings) > 1:  # accounts against numbers, in order
+    if verdict.arithmetic and len(verdict.findings) > 1:  # Accounts are compared with numbers in order.
         left, right = f"{finding.left} ", ""
     if finding.levels:
         text = _along(finding, values)
@@ -151,7 +153,7 @@ def _first_reason(verdict: Verdict) -> str:
 
 
 def claims_csv(verdicts: Sequence[Verdict]) -> str:
-    """A line per comparison, in full precision."""
+    """Write the verdicts as CSV, one line per comparison, in full precision."""
     out = Lines()
     writer = csv.DictWriter(out, COLUMNS, restval="")
     writer.writeheader()
@@ -191,14 +193,14 @@ def _line(verdict: Verdict, finding: ClaimFinding) -> dict[str, Any]:
 
 
 def page_lines(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """All that the page shows of each claim, comparisons and all."""
+    """Return what the HTML report shows of each claim, including all comparisons."""
     return [
         {
             "id": v.claim.id,
             "text": v.claim.text,
             "where": v.claim.where,
             "word": v.word,
-            "told": [_first_reason(v)]
+            "lines": [_first_reason(v)]
             if v.word == NOT_RUN
             else verdict_lines(v, most=len(v.findings), word=False),
             "note": v.claim.note,

@@ -1,4 +1,4 @@
-"""What is said of a claim: a finding for each comparison, and the verdict on all of them."""
+"""The outcome of a claim: a finding for each comparison, and the verdict on all of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ class ClaimFinding:
     """One comparison of a claim.
 
     Attributes:
-        where: benchmarks as they are printed, "" of arithmetic.
-        left, right: what was compared.
-        chosen: whether the right side is the best of several.
-        values: mean of either side, or along the axis of a trend.
-        levels: the places on that axis.
-        difference: mean paired difference left - right (of a trend: last - first); None where there is none.
-        half_width: of its 95 % confidence interval; None where there is no difference, or a single pair.
-        n: seeds, or orders, behind it; 0 of arithmetic.
-        reason: why it was not run.
+        word: The word of the comparison; see `judging.GRAVEST`.
+        where: The benchmarks as they are printed, or "" for arithmetic.
+        subset: Why the numbers on these benchmarks cannot be compared with published ones, or "".
+        left, right: The sides that were compared.
+        chosen: Whether the right side is the best of several.
+        values: The mean of each side, or the means along the axis of a trend.
+        levels: The places on that axis.
+        difference: The mean paired difference left - right (for a trend, last - first), or None.
+        half_width: The half-width of the difference's 95 % confidence interval; None where there is no
+            difference or only a single pair.
+        n: The number of seeds, or of orders, behind the comparison; 0 for arithmetic.
+        reason: Why the comparison was not run.
     """
 
     word: str
@@ -41,17 +44,24 @@ class ClaimFinding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim and all its comparisons; `word` is that of the gravest one that was run."""
+    """A claim with all its comparisons.
+
+    Attributes:
+        claim: The claim.
+        findings: The comparisons.
+        orders: Whether orders were paired instead of seeds.
+    """
 
     claim: Claim
     findings: tuple[ClaimFinding, ...]
-    orders: bool = False  # whether orders were paired, not seeds
+    orders: bool = False
 
     @property
     def word(self) -> str:
+        """The word of the gravest comparison that was run."""
         return min((finding.word for finding in self.findings), key=GRAVEST.index)
 
     @property
     def arithmetic(self) -> bool:
-        """Whether no run is asked."""
+        """Whether the claim is arithmetic and needs no runs."""
         return all(isinstance(side, Stored) for side in self.claim.left)

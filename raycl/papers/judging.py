@@ -1,7 +1,7 @@
-"""From paired numbers to a word: by how much an inequality is met, and whether that is more than noise.
+"""The verdict on paired numbers: by how much an inequality is met, and whether that is more than noise.
 
-What is more than noise, `raycl.metrics` says: more than the half-width of the 95 % confidence interval of the
-paired difference, by Student's t at the number of pairs. Fewer than three pairs give no verdict.
+`raycl.noise` defines noise: a paired difference is more than noise where it exceeds the half-width of its
+95 % confidence interval, by Student's t at the number of pairs. Fewer than three pairs give no verdict.
 """
 
 from __future__ import annotations
@@ -17,35 +17,40 @@ from raycl.papers.claims import Claim
 HOLDS, IN_THE_MEAN, UNDECIDED = "holds", "holds in the mean", "undecided"
 REVERSED, NO_VERDICT, NOT_RUN = "reversed", "no verdict", "not run"
 GRAVEST = (REVERSED, UNDECIDED, NO_VERDICT, IN_THE_MEAN, HOLDS, NOT_RUN)
-ENOUGH = 3  # seeds, or orders
+ENOUGH = 3  # A verdict needs at least this many seeds, or orders.
 
 Values: TypeAlias = NDArray[np.float64]
 
 
 def judge(claim: Claim, left: Values, right: Values) -> tuple[str, float | None]:
-    """The word on paired values, and the half-width of their difference's confidence interval.
+    """Return the word on paired values, and the half-width of their difference's confidence interval.
 
-    That is None where there is a single pair.
+    The half-width is None where there is only a single pair.
     """
     difference = left - right
     error = _half_width(difference)
-    if claim.kind == "formula" or claim.direction == "equal":  # the mean is off by so much, up or down
+    if claim.kind == "formula" or claim.direction == "equal":  # The deviation counts in both directions.
         return word_of(claim.margin - abs(float(difference.mean())), error, len(left)), error
     return _of(_slack(claim, left, right), _strict(claim)), error
 
 
 def satisfied(claim: Claim, left: float, right: float) -> bool:
-    """Whether numbers that have no noise satisfy the claim."""
+    """Return whether two exact numbers, which have no noise, satisfy the claim."""
     if claim.kind == "formula" or claim.direction == "equal":
         return _met(claim.margin - abs(left - right), strict=False)
     return _met(float(_slack(claim, np.array([left]), np.array([right]))[0]), _strict(claim))
 
 
 def judge_trend(claim: Claim, units: Values) -> tuple[str, float, float | None]:
-    """The word on values [levels, units], the change along the axis, and the half-width of its interval.
+    """Return the word on a trend, its change along the axis, and the half-width of the change's interval.
 
-    A flat trend is about its highest and lowest level; one over tasks about a straight line through them, for
-    tasks differ in difficulty; any other goes from first to last and never back by more than the margin.
+    A flat trend compares its highest and its lowest level. A trend over tasks is the slope of a straight
+    line through them, because tasks differ in difficulty. Any other trend compares the last level with the
+    first, and no step may go back by more than the margin.
+
+    Args:
+        claim: The claim.
+        units: The values, [levels, units].
     """
     sign = -1 if claim.direction == "down" else 1
     change = units[-1] - units[0]
@@ -64,22 +69,25 @@ def judge_trend(claim: Claim, units: Values) -> tuple[str, float, float | None]:
 
 
 def word_of(slack: float, error: float | None, n: int, strict: bool = False) -> str:
-    """The word on an inequality that is met by `slack`, with `n` seeds behind it.
+    """Return the word on an inequality.
 
     Args:
-        error: half-width of the slack's confidence interval, None where nothing is known of it.
-        strict: whether a slack of 0 is too little.
+        slack: The amount by which the inequality is met; a negative amount means that it is not met.
+        error: The half-width of the slack's confidence interval, or None where it is unknown.
+        n: The number of seeds behind the slack.
+        strict: Whether a slack of 0 is too little.
     """
     if n < ENOUGH or error is None:
         return NO_VERDICT
     clear = beyond_noise(slack, error)
     if _met(slack, strict):
-        return HOLDS if clear or not beyond_noise(error, 0.0) else IN_THE_MEAN  # exact values have no noise
+        # An error of 0 means that the values are exact and have no noise.
+        return HOLDS if clear or not beyond_noise(error, 0.0) else IN_THE_MEAN
     return REVERSED if clear else UNDECIDED
 
 
 def _slack(claim: Claim, left: Values, right: Values) -> Values:
-    """By how much each pair satisfies an inequality."""
+    """Return by how much each pair satisfies an inequality."""
     sign = -1 if claim.direction == "down" else 1
     if claim.kind == "ratio":
         return sign * (left - claim.margin * right)
@@ -95,7 +103,7 @@ def _of(slack: Values, strict: bool = False) -> str:
 
 
 def _met(slack: float, strict: bool) -> bool:
-    slack = round(slack, 12)  # what 0.85 - 0.80 - 0.05 leaves is 0
+    slack = round(slack, 12)  # Without rounding, 0.85 - 0.80 - 0.05 would not be 0.
     return slack > 0 or (slack == 0 and not strict)
 
 

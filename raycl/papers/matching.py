@@ -1,7 +1,7 @@
-"""Which rows of a study a claim or a line of a paper's table means, and what its metric is of them.
+"""Find the rows of a study that a claim or a line of a paper's table refers to, and read their metric.
 
-A field that is asked for must be there. A field that another item names stands at its default where this one
-does not, and so does a switch, which is any field but a number, where it varies.
+A row must have the fields that the item asks for. A field that only another item names must have its default
+value. The same holds for a switch (any field that is not a number) in which the rows differ.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from raycl.study.values import Grid
 
 @dataclass(frozen=True)
 class MetricReading:
-    """What a metric of the catalogue is of a run.
+    """How a metric of the catalogue is read from a run.
 
     Attributes:
-        metric: that runs have.
-        less: id of the method from whose value on the same benchmark it is measured, or "".
-        asked: by method, fields that its rows must have; None admits every method.
-        window: "behind" a basis or of "basis" tasks, or "".
+        metric: The metric that runs have.
+        less: The id of the method whose value on the same benchmark is subtracted, or "".
+        asked: By method, the fields that its rows must have; None admits every method.
+        window: "behind" if only tasks after a basis count, "basis" if only tasks of a basis count, or "".
     """
 
     metric: Metric
@@ -39,15 +39,21 @@ class MetricReading:
     window: str = ""
 
     def admits(self, row: CellRow) -> bool:
-        """Whether a row's tasks stand behind a basis, or are its own."""
+        """Return whether the tasks of a row are those that `window` asks for.
+
+        The tasks of a benchmark with a setting `first` above 0 come after a basis.
+        """
         first = getattr(recipe_here(row.cell.benchmark), "first", 0)
         return not self.window or (first > 0) == (self.window == "behind")
 
     def base(self, row: CellRow, unit: int, rows: Iterable[CellRow], orders: bool) -> float:
-        """What a gain is measured from; NaN where it was not run.
+        """Return the value that is subtracted from a row's; NaN where that method was not run.
 
         Args:
-            unit: a seed, or where there are `orders` one of them.
+            row: The row whose value is read.
+            unit: A seed, or an order if `orders` is set.
+            rows: The rows of the study.
+            orders: Whether values are paired by order instead of seed.
         """
         if not self.less:
             return 0.0
@@ -67,14 +73,14 @@ class MetricReading:
 
 
 def reading(metric: Metric) -> MetricReading:
-    """As the catalogue says; most metrics are what runs have."""
+    """Return how a metric is read, by the catalogue; most metrics are read from runs as they are."""
     found = catalogue()["readings"].get(metric.name, {})
     own = replace(metric, name=found.get("metric", metric.name))
     return MetricReading(own, found.get("less", ""), found.get("rows"), found.get("window", ""))
 
 
 def fields_named(items: Iterable[Item], read: MetricReading) -> set[str]:
-    """Fields that some of the items name, or the reading does."""
+    """Return the fields that any of the items or the reading names."""
     named = {name for item in items for name, _ in item.fields}
     return named | {name for fields in (read.asked or {}).values() for name in fields}
 
@@ -82,11 +88,11 @@ def fields_named(items: Iterable[Item], read: MetricReading) -> set[str]:
 def rows_meant(
     item: Item, rows: Iterable[CellRow], named: set[str], read: MetricReading, axis: str = ""
 ) -> list[CellRow]:
-    """Rows of the item's method that have its fields.
+    """Return the rows of the item's method that have its fields.
 
-    A field that stands in `named` is at its default where the item does not ask for it, and so is a switch in
-    which the rows differ. A row that fixes what another searches is a variant of that one. All this but for
-    the field `axis`.
+    A field in `named` that the item does not ask for must have its default value, and so must a switch in
+    which the rows differ. A row that fixes a field which another row searches is a variant and is left out.
+    None of this applies to the field `axis`.
     """
     if read.asked is not None and item.method not in read.asked:
         return []
@@ -105,7 +111,7 @@ def rows_meant(
 
 
 def _searched(row: CellRow, key: str) -> bool:
-    """Whether a row's search varies a field."""
+    """Return whether a row's search varies a field."""
     search, setting = row.cell.search, row.cell.settings.get(key)
     if isinstance(search, Grid):
         return key in search.axes
@@ -113,7 +119,7 @@ def _searched(row: CellRow, key: str) -> bool:
 
 
 def resized(row: CellRow) -> bool:
-    """Whether the network is another than its defaults make it, dropout aside."""
+    """Return whether the network differs from its defaults in anything but dropout."""
     net = {key: found for key, found in row.cell.settings.items() if key.startswith("net.")}
     return any(
         not key.startswith("net.drop") and s.domain is None and s.value != s.field.default
@@ -122,24 +128,25 @@ def resized(row: CellRow) -> bool:
 
 
 def recipe_here(text: str) -> Any:
+    """Return the recipe of a benchmark, which may be defined in the study's own files."""
     return _recipe_of(text, userfiles.home())
 
 
 @functools.lru_cache(maxsize=64)
 def _recipe_of(text: str, home: Path | None) -> Any:
-    """The recipe that a text means beside the files of `home`."""
+    """Return the recipe that a string names among raycl's benchmarks and the files of `home`."""
     return registry.recipe(text)
 
 
 def is_place(text: str, place: Place) -> bool:
-    """Whether a benchmark of the study is the one that is asked for."""
+    """Return whether a benchmark of the study is the one that `place` asks for."""
     recipe = recipe_here(text)
     same = calls.name_of(type(recipe)) == place.benchmark
     return same and all(_same(getattr(recipe, name, ABSENT), value) for name, value in place.fields)
 
 
 def tasks_of(text: str, part: str) -> tuple[int, ...]:
-    """The task, counted from 1, that bears the name of a part."""
+    """Return the task, counted from 1, that has the name of a part; () if there is none."""
     try:
         tasks = registry.load(text).tasks
     except UserError:
@@ -152,13 +159,18 @@ def _same(value: Any, wanted: Any) -> bool:
 
 
 def _at_default(row: CellRow, key: str) -> bool:
-    """A row whose method has no such field is at its default."""
+    """Return whether a field has its default value; a field that the method does not have counts as such."""
     value = setting(row, key)
     return value is ABSENT or _same(value, row.cell.settings[key].field.default)
 
 
 def _varying(rows: Sequence[CellRow], numbers: bool) -> set[str]:
-    """Fields of the method in which rows differ, but for searched ones: numbers, or everything else."""
+    """Return the fields of the method in which rows differ, without searched ones.
+
+    Args:
+        rows: The rows.
+        numbers: Whether to return fields that are numbers, or all other fields.
+    """
     fields = {
         key: found.field
         for row in rows
@@ -173,7 +185,7 @@ def _varying(rows: Sequence[CellRow], numbers: bool) -> set[str]:
 
 
 def paired_fields(*sides: Sequence[Sequence[CellRow]]) -> list[str]:
-    """Fields by which to pair: every method has them, and rows of one of them differ in them."""
+    """Return the fields to pair by: those that all methods have and in which rows of one method differ."""
     methods = [rows for side in sides for rows in side if rows]
     varying = set().union(*(_varying(rows, numbers) for rows in methods for numbers in (True, False)))
     return sorted(

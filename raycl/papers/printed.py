@@ -1,4 +1,4 @@
-"""The numbers that the papers print, by the catalogue's names."""
+"""The numbers that the papers print, under the names of the catalogue."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from raycl.results.grammar import parse_place
 DATA = resources.files("raycl.papers").joinpath("data")
 
 SCALES = {"%": 0.01, "percent": 0.01, "percentage_points": 0.01, "minutes": 60, "MB": 2**20}
-"""From a printed unit to ours: fractions, seconds, bytes; a unit that is not here is ours already."""
+"""Factors from a printed unit to ours (fractions, seconds, bytes); a unit without one is ours already."""
 
-ITSELF = "="  # what `labels.csv` says of a label that is no id: networks, presets, counts
+# `labels.csv` writes this for a label that is not an id, such as a network, a preset or a count.
+ITSELF = "="
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,16 @@ class Printed:
     """A number of a paper.
 
     Attributes:
-        table: "6", or "text".
-        benchmark, method, metric: ids as claims write them, ``cifar100_super#3``, ``spg[chi=false]``. A task
-            is counted as the benchmark orders it, whatever its number is in the paper.
-        value, std: in our units; `std` is None where none is printed.
-        text, unit: as the paper has it.
-        arithmetic: not the outcome of a run: sizes, counts, settings. Some labels then stand for themselves.
+        paper: The name of the paper.
+        table: The number of the table, such as "6", or "text" for a number in the running text.
+        benchmark, method, metric: Ids as claims write them, such as ``cifar100_super#3`` or
+            ``spg[chi=false]``. Tasks are counted in the order of the benchmark, whatever their numbers are in
+            the paper.
+        value, std: The number and its standard deviation in our units; `std` is None where the paper prints
+            none.
+        text, unit: The number and its unit as the paper prints them.
+        arithmetic: Whether the number is not the outcome of a run but a size, a count or a setting. Some of
+            its labels are then kept as they are, because they are not ids.
     """
 
     paper: str
@@ -46,17 +51,20 @@ class Printed:
 
     @property
     def last_digit(self) -> float:
-        """What one of its last digit is worth, in our units: 0.01 of ``0.66``."""
+        """The value of one unit of the last printed digit, in our units, such as 0.01 for ``0.66``."""
         exponent = Decimal(self.text).as_tuple().exponent
         assert isinstance(exponent, int), self.text
         return float(Decimal(1).scaleb(exponent)) * SCALES.get(self.unit, 1)
 
 
 def printed(paper: str, table: str, benchmark: str, method: str, metric: str) -> Printed | None:
-    """The number at that place, or None where the paper prints none (or several, as of the densities).
+    """Return the number at that place, or None.
+
+    The result is None where the paper prints no number, and where it prints several, such as one for each
+    density.
 
     Raises:
-        UserError: no numbers of such a paper.
+        UserError: If there are no numbers of such a paper.
     """
     wanted = (table, benchmark, method, metric)
     found = [p for p in printed_numbers(paper) if (p.table, p.benchmark, p.method, p.metric) == wanted]
@@ -64,7 +72,7 @@ def printed(paper: str, table: str, benchmark: str, method: str, metric: str) ->
 
 
 def datasets(paper: str) -> dict[str, str]:
-    """Label of a data set -> benchmark, as the paper's tables have them."""
+    """Return a mapping from the paper's label of a data set to the benchmark."""
     found = {
         label: name
         for (column, label), name in _labels(paper).items()
@@ -75,10 +83,10 @@ def datasets(paper: str) -> dict[str, str]:
 
 @functools.cache
 def printed_numbers(paper: str) -> tuple[Printed, ...]:
-    """All numbers of a paper, in the order of its file.
+    """Return all numbers of a paper, in the order of its file.
 
     Raises:
-        UserError: no such file, or one of its labels is unknown.
+        UserError: If there is no such file, or one of its labels is unknown.
     """
     file = DATA.joinpath("tables", f"{paper}.csv")
     if not file.is_file():
@@ -103,7 +111,7 @@ def _number(row: dict[str, str], labels: dict[tuple[str, str], str], place: str)
     ids, themselves = {}, False
     for column in ("dataset", "method", "metric"):
         label = row[column]
-        # a metric that one method's row calls otherwise, an average that of one metric stands elsewhere
+        # The meaning of a label may depend on the method of its row or on the metric.
         known = (f"{row['method']}|{label}", f"{row['metric']}|{label}", label)
         found = next(filter(None, (labels.get((column, each)) for each in known)), None)
         if found is None:
@@ -111,7 +119,7 @@ def _number(row: dict[str, str], labels: dict[tuple[str, str], str], place: str)
         themselves = themselves or found == ITSELF
         ids[column] = label if found == ITSELF else found
     method, _, benchmark = ids["method"].partition("@")
-    if benchmark:  # a variant of the benchmark that the paper calls a variant of the method
+    if benchmark:  # The paper calls this variant of the benchmark a variant of the method.
         ids["dataset"] = benchmark + _task_in(benchmark, ids["dataset"])
     scale = SCALES.get(row["unit"], 1)
     return Printed(
@@ -129,7 +137,7 @@ def _number(row: dict[str, str], labels: dict[tuple[str, str], str], place: str)
 
 
 def _task_in(benchmark: str, dataset: str) -> str:
-    """``#3``: where a task, printed by its number, stands in a benchmark whose `first` task is another."""
+    """Return the position, such as ``#3``, of a printed task in a benchmark that starts with another task."""
     _, numbered, task = dataset.partition("#")
     place = parse_place(benchmark)
     first = dict(place.fields).get("first", 1) if place else 1
@@ -140,5 +148,5 @@ def _task_in(benchmark: str, dataset: str) -> str:
 
 
 def _scaled(text: str, scale: float) -> float:
-    """In decimals, so that 77.6 % is 0.776."""
+    """Scale a printed number with decimal arithmetic, so that 77.6 % is exactly 0.776."""
     return float(Decimal(text) * Decimal(str(scale)))

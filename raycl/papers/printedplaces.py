@@ -1,4 +1,4 @@
-"""Where the numbers of a paper stand: by table, benchmark, method and metric."""
+"""The printed numbers of a paper, looked up by table, benchmark, method and metric."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from raycl.results.grammar import (
 
 
 class Spot(NamedTuple):
-    """What a number is about: a benchmark, or a part or some tasks of it.
+    """The benchmark that a number is about, or a part or some tasks of it.
 
     Attributes:
-        benchmark: its canonical text.
-        tasks: counted from 1.
+        benchmark: The canonical form of the benchmark's name and settings.
+        part: The name of a part, or "".
+        tasks: Tasks counted from 1, or () for all of them.
     """
 
     benchmark: str
@@ -49,7 +50,10 @@ Key: TypeAlias = tuple[str, Where, str, str]  # table, benchmark, method, metric
 
 
 def printed_by_place(paper: str) -> dict[Key, Printed]:
-    """A paper's numbers by place; without places where it prints several, and without arithmetic."""
+    """Return the numbers of a paper by place.
+
+    Places for which the paper prints several numbers and numbers that are arithmetic are left out.
+    """
     found: dict[Key, Printed] = {}
     twice = set()
     for one in _numbers(paper):
@@ -63,7 +67,10 @@ def printed_by_place(paper: str) -> dict[Key, Printed]:
 
 
 def _averages(found: Mapping[Key, Printed]) -> dict[Key, Printed]:
-    """An accuracy over all tasks is the mean of those of the tasks, where a paper prints these as well."""
+    """Return the accuracies over all tasks also under the mean over their tasks.
+
+    Both are the same number where a paper prints the accuracies of the single tasks as well.
+    """
     tasks: dict[Key, list[Spot]] = {}
     for table, place, method, metric in found:
         if isinstance(place, Spot) and place.tasks and metric == "acc":
@@ -76,12 +83,15 @@ def _averages(found: Mapping[Key, Printed]) -> dict[Key, Printed]:
 def _numbers(paper: str) -> tuple[Printed, ...]:
     try:
         return printed.printed_numbers(paper) if paper else ()
-    except UserError:  # of some papers none survives
+    except UserError:  # The available text of some papers does not contain any numbers.
         return ()
 
 
 def places_of(label: str, paper: str) -> set[Where | None]:
-    """What a column of that name may hold: what the paper calls so, or else any of the papers' benchmarks."""
+    """Return the places that a column of that name may hold.
+
+    They are the benchmark to which the paper gives this name, or else any benchmark of the paper.
+    """
     stated = printed.datasets(paper)
     if label in stated:
         return {_place_of(stated[label])}
@@ -91,7 +101,10 @@ def places_of(label: str, paper: str) -> set[Where | None]:
 
 @functools.cache
 def _place_of(text: str) -> Where | None:
-    """``cifar100_super[first=5]#3``, ``mean(spg_all)`` as a place; None where there is no such benchmark."""
+    """Parse a place such as ``cifar100_super[first=5]#3`` or ``mean(spg_all)``.
+
+    The result is None where there is no such benchmark.
+    """
     inner = text.removeprefix(f"{MEAN}(").removesuffix(")")
     if inner != text:
         found = [_place_of(part) for part in split(expanded(inner))]
@@ -110,15 +123,17 @@ def _call(place: Place) -> str:
 
 
 def together(spots: Iterable[Spot]) -> MeanOver:
+    """Return the mean over several spots, whatever their order."""
     return MeanOver(tuple(sorted(spots)))
 
 
 def same_item(text: str) -> str:
-    """Equal for texts that differ in the order of fields alone."""
+    """Return a normal form of an item, which is equal for items that differ only in the order of fields."""
     item = parse_item(text)
     return text if item is None else str(Item(item.method, tuple(sorted(item.fields, key=repr))))
 
 
 def same_metric(text: str) -> str:
+    """Return a normal form of a metric, which does not depend on the order of its picks."""
     metric = parse_metric(text)
     return text if metric is None else str(Metric(metric.name, tuple(sorted(metric.picks))))

@@ -1,4 +1,4 @@
-"""The number that a study's paper prints for a cell, wherever in the paper it stands."""
+"""The number that a study's paper prints for a cell, wherever in the paper it is printed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ from raycl.study.cells import Cell
 
 
 def published(paper: str, row: CellRow, rows: Sequence[CellRow], metric: str = "acc") -> float | None:
-    """What the paper prints of a row's method on the row's benchmark, in our units.
+    """Return the number that the paper prints for a row's method on the row's benchmark, in our units.
 
-    None where it prints nothing, where its tables disagree, and where the data are a part or a substitute.
+    The result is None where the paper prints nothing, where its tables disagree, and where the data are a
+    part or a substitute.
 
     Args:
-        rows: of the study, at least all of the row's method on its benchmark: variants are told apart by what
-            varies among them.
+        paper: The name of the paper.
+        row: The row.
+        rows: Rows of the study, at least all rows of the same method on the same benchmark. They are needed
+            because variants of a method are distinguished by the fields in which these rows differ.
+        metric: The metric.
     """
     wanted = parse_metric(metric)
     if not paper or wanted is None or subset_of(row.cell):
         return None
     try:
         printed = [p for p in printed_numbers(paper) if p.metric == metric and not p.arithmetic]
-    except UserError:  # of some papers no table survives
+    except UserError:  # The available text of some papers does not contain any tables.
         return None
     items = [(item, p) for p in printed if (item := parse_item(p.method)) is not None]
     read = reading(wanted)
@@ -47,10 +51,10 @@ def published(paper: str, row: CellRow, rows: Sequence[CellRow], metric: str = "
 
 
 def as_printed(recipe: Recipe) -> tuple[Recipe, str]:
-    """The benchmark as papers know it, and in what a study's differs from it, or "".
+    """Return the benchmark as the papers define it, and how the study's benchmark differs from it, or "".
 
-    Where nothing differs but the share of the training images that is held out to decide by, tasks and test
-    images are the paper's.
+    Only the share of the training images that is held out for validation may differ; the tasks and test
+    images are then still the paper's.
     """
     own = next((field for field in fields(recipe) if field.name == "val"), None)
     share = getattr(recipe, "val", math.nan)
@@ -61,7 +65,7 @@ def as_printed(recipe: Recipe) -> tuple[Recipe, str]:
 
 
 def _is_benchmark(cell: Cell, printed: str) -> bool:
-    """Whether a cell's benchmark is what the table names, in all settings but what is held out."""
+    """Return whether a cell's benchmark is the printed one in all settings but the held-out share."""
     with userfiles.importing_from(cell.home):
         place, recipe = parse_place(printed), registry.recipe(cell.benchmark)
     if place is None or place.part or place.benchmark != calls.name_of(type(recipe)):

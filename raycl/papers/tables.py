@@ -1,7 +1,8 @@
-"""A table as a paper has it: methods by benchmarks, each number beside the printed one.
+"""A table in a paper's layout: methods by benchmarks, each of our numbers next to the printed one.
 
-`PaperTable` is what a study writes, `papercells` reads the rows of a report into its cells; `papertext` and
-`latex` write them. A row means by ``spg[chi=false]`` what a claim means by it.
+A study defines a `PaperTable`; `papers.cells` fills its cells with the rows of a report, and
+`papers.tabletext` and `reporting.latex` write them. A name such as ``spg[chi=false]`` means the same in a row
+as in a claim.
 """
 
 from __future__ import annotations
@@ -30,21 +31,23 @@ class PaperTable:
     """Methods by benchmarks, in a paper's layout.
 
     Attributes:
-        title: "Table 2: accuracy".
-        rows: the paper's name -> method as claims write it, ``spg[chi=false]``, or a label of the study; or a
-            pair of that and a metric, where the table has metrics or moments as rows.
-        columns: the paper's name -> benchmark of the study, of which ``#3`` or ``[part]`` picks a task; or
-            a pair of that and a metric. A benchmark that is not the one that the paper calls so, or none of
-            the paper's, is a substitute: no printed number stands beside it. Holding other images out to
-            decide by makes no substitute, and is said under the table.
-        metric: where rows and columns name none.
-        table: where printed numbers are looked up: "6", or "2, 12" for the first that has one.
-        mean: a last column with the mean over all others; only where all are there.
-        unit: how numbers are written, one of `units.UNITS`; by metric where a table has several.
-        best: of several cells that a row means, the one with the highest mean of this.
-        transpose: benchmarks as rows.
-        paper_seeds: runs behind a printed mean.
-        notes: printed under it.
+        title: The title, such as "Table 2: accuracy".
+        rows: A mapping from the paper's name to a method as claims write it, such as ``spg[chi=false]``, or
+            to a label of the study. Where the rows of the table are metrics or moments, the value is a pair
+            of that and a metric.
+        columns: A mapping from the paper's name to a benchmark of the study, of which ``#3`` or ``[part]``
+            picks a task, or to a pair of that and a metric. A benchmark other than the one to which the
+            paper gives this name is a substitute: it is not compared with a printed number. A different
+            share of held-out images does not make a substitute, but a note under the table reports it.
+        metric: The metric where rows and columns name none.
+        table: The paper's table in which printed numbers are looked up, such as "6"; "2, 12" takes the first
+            of several that has the number.
+        mean: Whether to add a last column with the mean over all others, for seeds that all of them have.
+        unit: The unit in which numbers are written, one of `units.UNITS`, or a mapping by metric.
+        best: The metric whose highest mean decides which cell is shown if a row refers to several.
+        transpose: Whether to write benchmarks as rows.
+        paper_seeds: The number of runs behind a printed mean.
+        notes: Notes that are printed under the table.
     """
 
     belongs: ClassVar[Literal["tables"]] = "tables"
@@ -72,11 +75,13 @@ class PaperTable:
             for label, entry in entries.items():
                 pair = entry if isinstance(entry, tuple | list) else (entry, "acc")
                 if len(pair) != 2 or not all(isinstance(text, str) for text in (label, *pair)):
-                    raise fail(f"{name}[{label!r}] = {entry!r} should be a text, or a pair with a metric")
+                    raise fail(
+                        f"{name}[{label!r}] = {entry!r} should be a string or a pair of a string and a metric"
+                    )
         if isinstance(self.notes, str):
-            raise fail(f"notes is a list; write [{self.notes!r}]")
+            raise fail(f"notes should be a list; write [{self.notes!r}]")
         if not isinstance(self.paper_seeds, int) or self.paper_seeds < 1:
-            raise fail(f"paper_seeds = {self.paper_seeds!r} must be a whole number of at least 1")
+            raise fail(f"paper_seeds = {self.paper_seeds!r} should be an integer of at least 1")
         asked = self.unit.values() if isinstance(self.unit, Mapping) else [self.unit]
         for unit in asked:
             if unit not in units.UNITS:
@@ -85,34 +90,37 @@ class PaperTable:
                     f"(known: {', '.join(units.UNITS)})"
                 )
         if _own_metrics(self.rows) and _own_metrics(self.columns):
-            raise fail("rows and columns both name metrics; let one of them do it")
+            raise fail("rows and columns both name metrics; name them in only one of the two")
         if self.mean and (_own_metrics(self.columns) or MEAN in self.columns):
             raise fail(f"mean = True needs columns of one metric, none of them called {MEAN!r}")
 
     def unit_of(self, metric: str) -> str:
+        """Return the unit in which numbers of a metric are written."""
         if isinstance(self.unit, str):
             return self.unit
         return self.unit.get(metric, self.unit.get(metric.partition("[")[0], "fraction"))
 
     @property
     def tables(self) -> list[str]:
+        """The paper's tables in which printed numbers are looked up, in this order."""
         return [text.strip() for text in self.table.split(",") if text.strip()]
 
     @property
     def items(self) -> list[Item]:
-        """Methods that the rows name."""
+        """The methods that the rows name."""
         found = [parse_item(first_of(entry)) for entry in self.rows.values()]
         return [item for item in found if item is not None]
 
     def metric_of(self, row: str, column: str) -> str:
+        """Return the metric of a cell."""
         entries = self.rows[row], self.columns.get(column, "")
         return next((entry[1] for entry in entries if not isinstance(entry, str)), self.metric)
 
     def check(self, study: Study, place: str) -> None:
-        """See that all that a table names exists.
+        """Check that every method, benchmark and metric that the table names exists.
 
         Raises:
-            UserError: names the value, the place and the remedy.
+            UserError: If one of them does not exist; the message names the value, the place and the remedy.
         """
         where = f"{place}: tables: {self.title!r}"
         for label, entry in self.rows.items():
@@ -129,7 +137,7 @@ class PaperTable:
         _check_metric(self.best, where, known, own)
 
 
-# Checks, before anything runs for hours
+# Checks that run when a study is read, so that a wrong name is found before training starts
 
 
 def _check_item(text: str, place: str) -> None:
@@ -146,7 +154,15 @@ def _check_item(text: str, place: str) -> None:
 
 
 def _check_metric(text: str, place: str, known: Sequence[str], own: bool) -> None:
-    """`own`: a method of the study's own may report figures that the catalogue does not know."""
+    """Raise `UserError` unless a metric exists.
+
+    Args:
+        text: The metric.
+        place: Where it is written, for the message.
+        known: The names of the known metrics.
+        own: Whether the study defines a method of its own, which may report diagnostics that the catalogue
+            does not know. Any name is then accepted.
+    """
     metric = parse_metric(text)
     if metric is None:
         raise UserError(f"{place}: {text!r} does not read as a metric such as acc or blocked[t=T]")
@@ -158,7 +174,11 @@ def _check_metric(text: str, place: str, known: Sequence[str], own: bool) -> Non
 
 
 def known_metrics(own: Sequence[metrics.Metric] = ()) -> list[str]:
-    """The catalogue's: of every run, of claims, of printed tables, figures of methods; and a study's own."""
+    """Return the names of all metrics.
+
+    They are the metrics that every run has, those of the catalogue (readings and diagnostics of methods),
+    those of the claims, and those that a study adds (`own`).
+    """
     found = {
         *of_every_run(),
         *(metric.name for metric in own),
@@ -170,16 +190,18 @@ def known_metrics(own: Sequence[metrics.Metric] = ()) -> list[str]:
 
 
 def parts_of(text: str) -> tuple[str, str, tuple[int, ...]]:
-    """A column's benchmark, part and tasks."""
+    """Split the text of a column into benchmark, part and tasks."""
     found = _COLUMN.fullmatch(text)
     return (found[1], found[2] or "", tasks_in(found[3] or "")) if found else (text, "", ())
 
 
 def tasks_in(text: str) -> tuple[int, ...]:
+    """Parse tasks such as ``2+3``."""
     return tuple(map(int, text.split("+"))) if text else ()
 
 
 def first_of(entry: str | tuple[str, str]) -> str:
+    """Return the method or benchmark of an entry, without its metric."""
     return entry if isinstance(entry, str) else entry[0]
 
 

@@ -1,4 +1,4 @@
-"""Papers' tables in words: what a cell, a caption and the notes say, and the text of at most 80 columns."""
+"""The papers' tables as text: cells, captions and notes, and a layout of at most 80 columns."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from raycl.results.rows import Section
 from raycl.study.values import Study
 from raycl.text import ABSENT, COLUMNS, clipped, counted, width_of, wrapped
 
-WIDEST, LEAST = 26, 16  # longer names of columns are shortened; those of rows never below this for a second
+WIDEST = 26  # Longer names of columns are shortened.
+LEAST = 16  # Names of rows keep at least this width where that leaves room for a second column.
 
-GAP = 3  # between columns
+GAP = 3  # Spaces between columns.
 BEYOND = "*"
 
 
 class Texts(NamedTuple):
-    """A cell in words; what is not there is empty.
+    """The texts of a cell; a text is empty where there is nothing to write.
 
     Attributes:
-        ours: or why there is no number.
-        paper: the printed number, or why none stands here.
+        ours: Our mean, or the status that says why there is none.
+        std: Our standard deviation.
+        paper: The printed number, or the word that says why it cannot be compared with ours.
+        paper_std: The printed standard deviation.
+        difference: Our mean minus the printed number.
         mark: `BEYOND` where the difference is more than its uncertainty.
     """
 
@@ -38,11 +42,14 @@ class Texts(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """Where methods are not as published; `number` stands beside their rows.
+    """A deviation of some methods from their publications.
 
     Attributes:
-        who: labels in the first table that has them; later ones may name them once more by moment and layer.
-        labels: in all tables.
+        number: The number by which the rows of these methods refer to the deviation.
+        who: The labels of these methods in the first table that has them. Later tables may have several rows
+            for one method, such as one for each moment or layer.
+        text: The deviation in words.
+        labels: The labels of these methods in all tables.
     """
 
     number: int
@@ -52,18 +59,19 @@ class Deviation(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The text behind a few of the names: all that are meant bear the number in their tables."""
+        """The text after the first few names; all methods concerned show the number in their tables."""
         more = len(self.who) - 2
         named = ", ".join(self.who) if more < 2 else f"{', '.join(self.who[:2])} and {more} more"
         return f"{named}: {self.text}"
 
 
 def tables_of(study: Study, sections: Sequence[Section]) -> list[FilledTable]:
-    """A study's tables, filled."""
+    """Return the tables of a study, filled with numbers."""
     return [fill_table(table, study, sections) for table in study.tables if isinstance(table, PaperTable)]
 
 
 def texts(entry: Entry) -> Texts:
+    """Write the numbers of a cell."""
     unit, stat, printed = entry.unit, entry.ours, entry.printed
     sign = entry.signed
     mean = stat.mean
@@ -89,19 +97,19 @@ def texts(entry: Entry) -> Texts:
 
 
 def whole_word(cells: Sequence[Texts]) -> str:
-    """`SUBSET` or `SUBSTITUTE` where that stands in place of every printed number, else ""."""
+    """Return `SUBSET` or `SUBSTITUTE` if it replaces every printed number of these cells, else ""."""
     words = {cell.paper for cell in cells}
     return words.pop() if len(words) == 1 and words <= {SUBSET, SUBSTITUTE} else ""
 
 
 def title(found: FilledTable) -> str:
-    """With the unit, where all numbers have the same."""
+    """Return the title of a table, with the unit if all numbers have the same unit."""
     used = list(dict.fromkeys(entry.unit for entry in found.all))
     return f"{found.table.title} ({used[0]})" if len(used) == 1 else found.table.title
 
 
 def caption(study: Study, found: FilledTable) -> list[str]:
-    """What the numbers are."""
+    """Return lines that explain the numbers of a table."""
     have = [entry for entry in found.all if entry.values]
     lines = []
     if have:
@@ -110,15 +118,15 @@ def caption(study: Study, found: FilledTable) -> list[str]:
         number = counted(high, noun) if low == high else f"{low} to {high} {noun}s"
         spread = "one value each, no spread" if high == 1 else f"mean and standard deviation over {number}"
         lines.append(f"{spread}; {searched_on(study)}")
-    beside = [entry for entry in found.all if entry.printed]
+    compared = [entry for entry in found.all if entry.printed]
     of = f"Table {found.table.table} of {study.paper}"
-    if beside:
+    if compared:
         lines.append(
             f"paper: as printed ({of.replace('Table', 'Tables') if len(found.table.tables) > 1 else of})"
         )
-        lines += _about_differences(found, [entry for entry in beside if entry.difference is not None])
-        if any(entry.timed for entry in beside):
-            lines.append("times were measured on other machines than the paper's: no differences")
+        lines += _about_differences(found, [entry for entry in compared if entry.difference is not None])
+        if any(entry.timed for entry in compared):
+            lines.append("no differences of times, which were measured on other machines than the paper's")
     elif found.lost:
         lines.append(f"no printed number of {of} is known")
     return lines
@@ -129,25 +137,28 @@ def _about_differences(found: FilledTable, apart: Sequence[Entry]) -> list[str]:
         return []
     text = "diff: ours - paper"
     if all(entry.half_width is None for entry in apart):
-        return [f"{text}; a single value says nothing of its uncertainty, and gives no {BEYOND}"]
+        return [f"{text}; the uncertainty of a single value is unknown, so that it gives no {BEYOND}"]
     text += (
-        f"; {BEYOND} more than the half-width of its 95 % confidence interval (Student's t), and than the "
-        "printed number's rounding"
+        f"; {BEYOND} marks a difference larger than the half-width of its 95 % confidence interval "
+        "(Student's t) and than the printed number's rounding"
     )
     printed = [entry.printed.std is not None for entry in apart if entry.printed]
     runs = counted(found.table.paper_seeds, "run")
     if all(printed):
-        text += f"; the paper's deviations taken to be over {runs}"
+        text += f"; the paper's deviations are assumed to be over {runs}"
     elif any(printed):
-        text += f"; the paper's deviations taken to be over {runs}, or 0 where none is printed"
+        text += f"; the paper's deviations are assumed to be over {runs}, or 0 where none is printed"
     else:
-        text += "; of ours alone, for the paper prints no deviations here"
+        text += "; the interval is of ours alone, because the paper prints no deviations here"
     few = any(len(entry.values) < ENOUGH for entry in apart)
     return [text + (f"; fewer than {ENOUGH} values give no {BEYOND}" if few else "")]
 
 
 def notes(found: FilledTable) -> list[str]:
-    """Choices, gaps, parts of data and other data; then the table's own."""
+    """Return the notes of a table.
+
+    They report choices among cells, gaps, incomplete data and substituted data; the table's own come last.
+    """
     by_text: dict[str, list[tuple[str, str]]] = {}
     for place, entry in found.entries.items():
         if entry.reason:
@@ -156,21 +167,21 @@ def notes(found: FilledTable) -> list[str]:
     lines = [f"{_where(found, places)}: {text}" for text, places in by_text.items()]
     for reason in dict.fromkeys(found.subsets.values()):
         labels = [label for label, text in found.subsets.items() if text == reason]
-        lines.append(f"{', '.join(labels)}: subset: {reason}; not to stand beside printed numbers")
+        lines.append(f"{', '.join(labels)}: subset: {reason}; cannot be compared with printed numbers")
     for text in dict.fromkeys(found.held.values()):
         labels = [label for label, held in found.held.items() if held == text]
         whole = len(labels) == len(found.table.columns)
         lines.append(text if whole else f"{', '.join(labels)}: {text}")
     substitutes = [entry for entry in found.all if entry.word == SUBSTITUTE]
     if substitutes:
-        played = {entry.column: entry.benchmark for entry in substitutes if not entry.mean}
-        named = [f"{label}: {text}" for label, text in played.items() if text != label]
+        used = {entry.column: entry.benchmark for entry in substitutes if not entry.mean}
+        named = [f"{label}: {text}" for label, text in used.items() if text != label]
         lines.append("substitute: other data than the paper's" + (f" ({', '.join(named)})" if named else ""))
     return [*lines, *found.table.notes]
 
 
 def _where(found: FilledTable, places: Iterable[tuple[str, str]]) -> str:
-    """Whole columns and whole rows by their name, other cells one by one."""
+    """Return the names of whole columns and whole rows, and the remaining cells one by one."""
     left = set(places)
     silent = {place for place, entry in found.entries.items() if not entry.values and not entry.reason}
     words = []
@@ -186,8 +197,8 @@ def _where(found: FilledTable, places: Iterable[tuple[str, str]]) -> str:
 
 
 def deviations(tables: Sequence[FilledTable]) -> list[Deviation]:
-    """Of all methods in the tables, numbered in the order in which they come."""
-    labels: dict[str, list[list[str]]] = {}  # by text, then by table
+    """Return the deviations of all methods in the tables, numbered in the order of their occurrence."""
+    labels: dict[str, list[list[str]]] = {}  # Labels by text of the deviation, then by table.
     for found in tables:
         here: dict[str, list[str]] = {}
         for label, method in found.methods.items():
@@ -204,7 +215,7 @@ def deviations(tables: Sequence[FilledTable]) -> list[Deviation]:
 
 
 def marks(label: str, known: Sequence[Deviation]) -> str:
-    """``1-3,7`` for the row or column of that label, or ""."""
+    """Return the numbers of the deviations of a row or column, such as ``1-3,7``, or ""."""
     runs: list[list[int]] = []
     for number in [deviation.number for deviation in known if label in deviation.labels]:
         if runs and runs[-1][-1] == number - 1:
@@ -218,7 +229,7 @@ def marks(label: str, known: Sequence[Deviation]) -> str:
 
 
 def deviation_lines(known: Sequence[Deviation]) -> list[str]:
-    """Under all tables of a report."""
+    """Return the lines under all tables of a report that list the deviations."""
     if not known:
         return []
     lines = ["not as published:"]
@@ -228,23 +239,23 @@ def deviation_lines(known: Sequence[Deviation]) -> list[str]:
 
 
 def lines(study: Study, found: FilledTable, known: Sequence[Deviation]) -> list[str]:
-    """Title, the table in blocks of columns that fit, what the numbers are, and the notes."""
+    """Return the title, the table in blocks of columns that fit, its caption and its notes."""
     cells = {place: texts(entry) for place, entry in found.entries.items()}
     numbered = {
         label: f" [{text}]" for label in (*found.rows, *found.columns) if (text := marks(label, known))
     }
-    beside = any(cell.paper for cell in cells.values())
+    subheaders = any(cell.paper for cell in cells.values())
     shown = clipped(found.columns, WIDEST)
     columns = [
-        _column(label + numbered.get(name, ""), [cells[row, name] for row in found.rows], beside)
+        _column(label + numbered.get(name, ""), [cells[row, name] for row in found.rows], subheaders)
         for label, name in zip(shown, found.columns, strict=True)
     ]
     tail = max(len(numbered.get(row, "")) for row in found.rows)
     widest = GAP + max(width_of(column[0]) for column in columns)
-    room = max(LEAST, COLUMNS - 2 * widest - tail)  # shorter names before one column alone
+    room = max(LEAST, COLUMNS - 2 * widest - tail)  # Shortened names are better than a single column.
     short = clipped(found.rows, max(8, min(room, COLUMNS - widest - tail)))
     rows = [label + numbered.get(name, "") for label, name in zip(short, found.rows, strict=True)]
-    head = ["" if found.table.transpose else "method", *([""] if beside else [])]
+    head = ["" if found.table.transpose else "method", *([""] if subheaders else [])]
     out = wrapped(title(found))
     for n, block in enumerate(_blocks([*head, *rows], columns)):
         out += ([""] if n else []) + block
@@ -255,10 +266,14 @@ def lines(study: Study, found: FilledTable, known: Sequence[Deviation]) -> list[
     return out
 
 
-def _column(label: str, cells: Sequence[Texts], beside: bool) -> list[str]:
-    """A column under its label, all lines of equal width; `beside` adds a line that says what stands where.
+def _column(label: str, cells: Sequence[Texts], subheaders: bool) -> list[str]:
+    """Return a column under its label, with all lines of equal width.
 
-    A word that stands in place of every printed number of the column is said there once.
+    Args:
+        label: The label of the column.
+        cells: The texts of its cells.
+        subheaders: Whether to add a line of subheaders ("ours", "paper", "diff"). A word that replaces every
+            printed number of the column is written there once.
     """
     head = whole_word(cells) or "ours"
     parts = [_aligned(head, [(cell.ours, cell.std) for cell in cells])]
@@ -266,12 +281,14 @@ def _column(label: str, cells: Sequence[Texts], beside: bool) -> list[str]:
         parts.append(_aligned("paper", [(cell.paper or ABSENT, cell.paper_std) for cell in cells]))
     if any(cell.difference for cell in cells):
         parts.append(_aligned("diff", [(cell.difference or ABSENT, cell.mark) for cell in cells], gap=0))
-    body = texttable.grid(zip(*parts, strict=True), [texttable.Column()] * len(parts))[0 if beside else 1 :]
+    body = texttable.grid(zip(*parts, strict=True), [texttable.Column()] * len(parts))[
+        0 if subheaders else 1 :
+    ]
     return texttable.grid([[text] for text in [label, *body]], [texttable.Column()])
 
 
 def _aligned(header: str, cells: Sequence[tuple[str, str]], gap: int = 1) -> list[str]:
-    """Numbers to the right, deviations beside them; words across both."""
+    """Align numbers to the right and their deviations next to them; a word takes the place of both."""
     marked = [(value, std if value == ABSENT or _has_digit(value) else None) for value, std in cells]
     return [header, *texttable.pairs(marked, gap)]
 
@@ -281,7 +298,7 @@ def _has_digit(text: str) -> bool:
 
 
 def _blocks(first: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Columns side by side as long as they fit, then the next ones below."""
+    """Arrange columns side by side as long as they fit, and the remaining ones in blocks below."""
     names = max(map(width_of, first))
     blocks: list[list[Sequence[str]]] = [[]]
     width = names

@@ -1,8 +1,9 @@
-"""What a store says of a claim: paired differences by seed, and a word.
+"""The verdicts of a store on claims: paired differences by seed, and a word.
 
-Both sides are paired by seed (by order, where a study has several) and by every setting that varies and that
-neither names, such as a density; what a side alone varies is averaged. A field that one side of a claim names
-stands at its default on the other, and so does a switch, which is any field but a number, where it varies.
+Both sides are paired by seed (by order, where a study has several orders) and by every setting that both
+have, that varies and that neither names, such as a density. Values are averaged over a setting that only one
+side has. A field that one side of a claim names must have its default value on the other side, and so must a
+switch (any field that is not a number) that varies.
 """
 
 from __future__ import annotations
@@ -46,14 +47,17 @@ from raycl.results.rows import CellRow, printed_name
 from raycl.study.values import Study
 
 Run: TypeAlias = tuple[Item, list[CellRow]]
-"""What a claim speaks of, and the rows that have it."""
+"""An item of a claim and the rows to which it refers."""
 
 Sample: TypeAlias = dict[tuple[int, tuple[Any, ...]], float]
-"""By (seed or order, values of the settings that are paired)."""
+"""A value for each (seed or order, values of the settings that are paired)."""
 
 
 def verdicts(study: Study, rows: Sequence[CellRow]) -> list[Verdict]:
-    """Of every claim of the study's paper; of a study without one, of every claim that its cells speak to."""
+    """Return a verdict on every claim of the study's paper.
+
+    For a study without a paper, return a verdict on every claim of any paper that its cells can test.
+    """
     cells = {row.cell.benchmark: row.cell for row in rows}
     subsets = {text: subset_of(cell) for text, cell in cells.items()}
     asked = [c for c in claims(study.paper) if study.paper or not isinstance(c.left[0], Stored)]
@@ -62,10 +66,12 @@ def verdicts(study: Study, rows: Sequence[CellRow]) -> list[Verdict]:
 
 
 def verdict(claim: Claim, rows: Sequence[CellRow], subsets: Mapping[str, str] | None = None) -> Verdict:
-    """Hold a claim against the rows of a study.
+    """Test a claim against the rows of a study.
 
     Args:
-        subsets: by benchmark why its numbers must not stand beside published ones, or "".
+        claim: The claim.
+        rows: The rows of the study.
+        subsets: By benchmark, the reason why its numbers cannot be compared with published ones, or "".
     """
     if isinstance(claim.left[0], Stored):
         return Verdict(claim, tuple(accounted(claim, *pair) for pair in claim.pairs))
@@ -76,11 +82,11 @@ def verdict(claim: Claim, rows: Sequence[CellRow], subsets: Mapping[str, str] | 
 
 
 COUNTED = ("params", "bytes_task", "bytes_total")
-"""What a network's size decides: a formula for them is of the paper's network and benchmark, and no other."""
+"""Metrics that the network's size determines; a formula holds only for the paper's network and benchmark."""
 
 
 class _Case:
-    """One claim before the rows of a study."""
+    """The test of one claim against the rows of a study."""
 
     def __init__(self, claim: Claim, rows: Sequence[CellRow], subsets: Mapping[str, str]) -> None:
         self.claim, self.subsets = claim, subsets
@@ -97,7 +103,7 @@ class _Case:
         self.named = fields_named(claim.items, self.reading)
 
     def findings(self) -> list[ClaimFinding]:
-        """A finding for each pair of sides on each benchmark."""
+        """Return a finding for each pair of sides on each benchmark."""
         groups, missing = self.groups()
         found: list[ClaimFinding] = []
         for left, right in self.claim.pairs:
@@ -105,10 +111,13 @@ class _Case:
                 found += self.trend(left, place) if self.claim.axis else self.compared(left, right, place)
         return found + [ClaimFinding(NOT_RUN, reason=f"needs {place}") for place in missing]
 
-    # Where
+    # Benchmarks
 
     def groups(self) -> tuple[list[_Where], list[Place]]:
-        """Benchmarks to compare on, each on its own or all in the mean, and those the study has not."""
+        """Return the benchmarks to compare on, and those that the study does not have.
+
+        Each benchmark is compared on its own, or all are compared in the mean.
+        """
         if not self.claim.places:
             return [_Where()], []
         found: dict[_Where, None] = {}
@@ -127,13 +136,13 @@ class _Case:
         return list(found), missing
 
     def where(self, texts: Sequence[str], part: str = "") -> _Where:
-        """Benchmarks together, under their printed names."""
+        """Return several benchmarks as one place, under their printed names."""
         name = ", ".join(printed_name(text, self.subsets.get(text, "")) for text in texts)
         notes = dict.fromkeys(self.subsets[text] for text in texts if self.subsets.get(text))
         return _Where(tuple(texts), part, name + (f"[{part}]" if part else ""), "; ".join(notes))
 
     def texts(self, place: Place) -> list[str]:
-        """Benchmarks of the study that the claim means, or else their stand-ins."""
+        """Return the benchmarks of the study to which the claim refers, or else their stand-ins."""
         here = dict.fromkeys(row.cell.benchmark for row in self.rows)
         found = [text for text in here if is_place(text, place)]
         known = [] if found or self.counted else catalogue()["stand_ins"].get(place.benchmark, [])
@@ -144,14 +153,14 @@ class _Case:
         return found
 
     def _of_benchmark(self, texts: Sequence[str]) -> bool:
-        """Whether the axis is a setting of the benchmark."""
+        """Return whether the axis is a setting of the benchmark."""
         own = any(f"method.{self.axis}" in row.cell.settings for row in self.rows)
         return bool(self.axis) and not own and any(hasattr(recipe_here(text), self.axis) for text in texts)
 
     # Rows and samples
 
     def rows_of(self, item: Item, place: _Where) -> list[CellRow]:
-        """Rows that an item means."""
+        """Return the rows to which an item refers."""
         texts = self.texts(item.place) if item.place else place.texts
         here = [row for row in self.rows if row.cell.benchmark in texts]
         here = [row for row in here if self.claim.admits(_number_or_none(setting(row, "method.density")))]
@@ -165,7 +174,15 @@ class _Case:
         place: _Where,
         read: Callable[[CellRow, Any, Sequence[int]], float | None] | None = None,
     ) -> Sample:
-        """Means over whatever is not paired."""
+        """Return the value of each pair, as the mean over everything that is not paired.
+
+        Args:
+            item: The item of the claim.
+            rows: Its rows.
+            fields: The settings that are paired.
+            place: The benchmarks.
+            read: How to read a value from a row, a final run and tasks; by default the claim's metric.
+        """
         values: dict[tuple[int, tuple[Any, ...]], list[float]] = {}
         for row in rows:
             part = item.place.part if item.place else place.part
@@ -186,7 +203,7 @@ class _Case:
     # Comparisons
 
     def compared(self, left: Side, right: Side | None, place: _Where) -> list[ClaimFinding]:
-        """Left against right on one benchmark, at each value of a field where the claim says so."""
+        """Compare left with right on one benchmark, at each value of a field where the claim asks for it."""
         sides = self.alternatives(left, place), self.alternatives(right, place)
         for side, rows in zip((left, right), sides, strict=True):
             if isinstance(side, Item | Best) and not rows:
@@ -210,7 +227,7 @@ class _Case:
         return [replace(finding, where=f"{finding.where}, {each} = {v}") for v, finding in found]
 
     def alternatives(self, side: Side | None, place: _Where) -> list[Run]:
-        """A side's items that were run."""
+        """Return the items of a side that were run, with their rows."""
         items = side.items if isinstance(side, Best) else (side,) if isinstance(side, Item) else ()
         pairs = [(item, self.rows_of(item, place)) for item in items]
         return [(item, rows) for item, rows in pairs if rows]
@@ -218,7 +235,7 @@ class _Case:
     def judged(
         self, lefts: Sequence[Run], rights: Sequence[Run], right: Side | None, place: _Where
     ) -> ClaimFinding:
-        """The word on the best of each side's alternatives."""
+        """Return the finding on the best alternatives of both sides."""
         fields = paired_fields([rows for _, rows in lefts], [rows for _, rows in rights])
         first, of_left = self.best(lefts, fields, place, None)
         second, of_right = self.best(rights, fields, place, of_left) if rights else ("", {})
@@ -251,7 +268,7 @@ class _Case:
     def best(
         self, side: Sequence[Run], fields: Sequence[str], place: _Where, other: Sample | None
     ) -> tuple[str, Sample]:
-        """The alternative with the best mean where the other side has numbers too."""
+        """Return the alternative with the best mean over the pairs for which the other side has numbers."""
         samples = [(str(item), self.sample(item, rows, fields, place)) for item, rows in side]
         sign = -1 if self.claim.direction == "down" else 1
 
@@ -262,7 +279,7 @@ class _Case:
         return max(samples, key=lambda named: mean(named[1]))
 
     def trend(self, left: Side, place: _Where) -> list[ClaimFinding]:
-        """A metric along an axis."""
+        """Test a trend of a metric along an axis."""
         assert isinstance(left, Item) and self.claim.axis is not None
         levels = self.levels(left, place)
         name, axis = str(place), self.claim.axis.name
@@ -290,7 +307,7 @@ class _Case:
         return [finding]
 
     def levels(self, left: Item, place: _Where) -> list[tuple[str, Sample]]:
-        """A sample at each place of the axis that has one."""
+        """Return the sample of each level of the axis that has one."""
         assert self.claim.axis is not None
         if self.axis == VARIANTS:
             of = [(str(item), item, self.rows_of(item, place)) for item in self.claim.axis.variants]
@@ -307,14 +324,14 @@ class _Case:
             level = getattr(recipe_here(row.cell.benchmark), self.axis, ABSENT) if level is ABSENT else level
             if level is not ABSENT:
                 found.setdefault(level, []).append(row)
-        order = sorted(found)[-self.claim.largest :]  # -0: all of them
+        order = sorted(found)[-self.claim.largest :]  # A `largest` of 0 keeps all levels.
         samples = [(_short(level), self.sample(left, found[level], fields, place)) for level in order]
         return [(label, sample) for label, sample in samples if sample]
 
     def running(
         self, left: Item, rows: list[CellRow], fields: Sequence[str], place: _Where
     ) -> list[tuple[str, Sample]]:
-        """Over the tasks, layers or steps that all runs have."""
+        """Return a sample for each task, layer or step that all runs have."""
         all_levels = [along(final, self.metric, self.axis) for row in rows for final in row.finals]
         shared = [
             level for level in (all_levels[0] if all_levels else {}) if all(level in m for m in all_levels)
@@ -331,11 +348,13 @@ class _Case:
 
 @dataclass(frozen=True)
 class _Where:
-    """Benchmarks of a study that are compared on together, or a part of one.
+    """Benchmarks of a study that are compared together, or a part of one benchmark.
 
     Attributes:
-        name: as it is printed.
-        subset: why its numbers must not stand beside published ones, or "".
+        texts: The benchmarks as the study writes them.
+        part: The name of the part, or "".
+        name: The printed name.
+        subset: Why the numbers cannot be compared with published ones, or "".
     """
 
     texts: tuple[str, ...] = ()
@@ -352,7 +371,7 @@ def _number_or_none(value: Any) -> float | None:
 
 
 def _by_unit(samples: Sequence[Sample]) -> Values:
-    """[samples, units]: what all samples have, averaged over paired settings."""
+    """Return the values that all samples have, averaged over paired settings: [samples, units]."""
     shared = [key for key in samples[0] if all(key in sample for sample in samples)]
     units = sorted({unit for unit, _ in shared})
     table = [

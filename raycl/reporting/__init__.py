@@ -1,4 +1,4 @@
-"""Store -> tables, CSV and HTML. No method is named here."""
+"""Reports of a study as text, CSV, LaTeX and HTML, made from the store; no method is named here."""
 
 from __future__ import annotations
 
@@ -34,37 +34,42 @@ def render(
     points: bool = False,
     tables: bool = False,
 ) -> str:
-    """The report of a study as text, from what the agenda read.
+    """Return the report of a study as a string, from what the agenda read.
 
     Args:
-        format: one of `FORMATS`.
-        path: a file to write it to as well.
-        command: what a reader types to make the study again (html).
-        times: whether csv has its time columns; without them its bytes depend on nothing but results.
-        claims: the papers' claims and what the results say of them, instead (table, csv) or as well (html).
-        points: csv of the raw numbers behind the study's views instead.
-        tables: csv of the paper's tables instead, a line per cell with ours, the printed number and the rest.
+        study: The study.
+        agenda: The agenda of the study, with its results.
+        format: One of `FORMATS`.
+        path: A file to which the report is also written.
+        command: The command that runs the study again, shown in the html report.
+        times: Whether csv has its time columns; without them its bytes depend only on the results.
+        claims: Whether to report the verdicts on the papers' claims. They replace the report in the formats
+            table and csv, and are added to it in html.
+        points: Whether to write the raw numbers behind the study's views instead (csv only).
+        tables: Whether to write the paper's tables instead, one line per cell with our number and the printed
+            one (csv only).
 
     Raises:
-        UserError: no such format, or points or tables of another format than csv, or no such file name.
+        UserError: If there is no such format, if points or tables are asked for in a format other than csv,
+            or if `path` is not a valid file name.
     """
     with userfiles.importing_from(study.folder):
         text = _text(study, agenda, _Asked(format, command, times, claims, points, tables))
-    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is in no file
+    text = text.encode("utf-8", "replace").decode()  # Half of a surrogate pair cannot be written to a file.
     if path is not None:
         try:
             publish(Path(path), text)
         except UnicodeEncodeError:
             raise UserError(
-                f"{str(path)!r} is no file name in this locale ({sys.getfilesystemencoding()}); set "
-                "LC_ALL=C.UTF-8 and give the same command again: what is finished stays"
+                f"{str(path)!r} is not a valid file name in this locale ({sys.getfilesystemencoding()}); set "
+                "LC_ALL=C.UTF-8 and run the same command again; finished runs are kept"
             ) from None
     return text
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a report is to be; `render` says what each field means."""
+    """The options of a report; `render` describes each field."""
 
     format: str
     command: str
@@ -74,12 +79,15 @@ class _Asked:
     tables: bool
 
     def check(self) -> None:
-        """Refuse what no format has."""
+        """Raise `UserError` for options that do not go together."""
         instead = self.claims and self.format in ("csv", "latex")
         if self.points + self.tables + instead > 1 or ((self.points or self.tables) and self.format != "csv"):
-            raise UserError("points or tables: ask for them with --format csv, one at a time, claims apart")
+            raise UserError(
+                "points and tables are written only with --format csv, and only one of points, tables and "
+                "claims at a time"
+            )
         if self.claims and self.format == "latex":
-            raise UserError("claims are not written as latex; ask for table, csv or html")
+            raise UserError("claims are not written as latex; use the format table, csv or html")
         if self.format not in FORMATS:
             raise UserError(
                 f"unknown format {self.format!r}{nearest(self.format, FORMATS)} (known: {', '.join(FORMATS)})"
@@ -89,7 +97,7 @@ class _Asked:
 def _text(study: Study, agenda: Agenda, asked: _Asked) -> str:
     asked.check()
     if asked.format == "html":
-        from raycl.reporting.html import html_text  # Imported where it is needed: matplotlib takes seconds.
+        from raycl.reporting.html import html_text  # Imported here because matplotlib takes seconds to load.
 
         return html_text(study, agenda, asked.command, claims=asked.claims)
     if asked.claims:

@@ -1,4 +1,4 @@
-"""Boxplots over seeds and densities, as ImpressLearn's Figures 2 to 10: a box per kind and place."""
+"""A view with box plots over seeds and densities, as in ImpressLearn's Figures 2 to 10."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from raycl.results.grammar import Metric, parse_metric
 from raycl.results.numbers import ABSENT, by_task, format_metric, number, setting
 from raycl.results.rows import CellRow, FinalRun, Section
 
-_GAPS = r"\s\-_/,=@()\[\]"  # between the words of a label; not the point of a number
+_GAPS = r"\s\-_/,=@()\[\]"  # Characters between the words of a label; numbers may contain a point.
 
 
-OF_A_RUN = ("seed", "order")  # what a point may go by besides settings
+OF_A_RUN = ("seed", "order")  # Points may be distinguished by these besides settings.
 
 
 class _Run(NamedTuple):
@@ -34,19 +34,22 @@ class _Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Boxes(View):
-    """A box per kind and place, one figure and one table per benchmark.
+    """A box for each kind and place, in one figure and one table per benchmark.
 
-    Rows without the setting `x` or `colour` stand in a column of their own under their label.
+    Rows without the setting `x` or `colour` have a column of their own under their label.
 
     Attributes:
-        x: setting along the axis.
-        colour: setting that makes the kinds, side by side.
-        point: settings, or "seed" or "order"; a point for each combination, the mean over all else.
-        value: metric, as claims write it.
-        rows: patterns over labels, joined by commas.
-        reference: patterns over labels that are drawn as a band across the figure, and not as boxes.
-        also: name -> metric; rows that have that metric give a further column of that name.
-        notes: printed under the table and the figure.
+        title: The title of the figure and of the table.
+        x: The setting along the axis.
+        colour: The setting that distinguishes the kinds, which are drawn side by side.
+        point: Settings, or "seed" or "order". Each combination of their values is one point, which is the
+            mean over everything else.
+        value: The metric, as claims write it.
+        rows: Patterns of the labels to show, separated by commas.
+        reference: Patterns of the labels that are drawn as a band across the figure instead of boxes.
+        also: A mapping from a name to a metric; rows that have this metric are also shown in a column of
+            that name.
+        notes: Notes that are printed under the table and the figure.
     """
 
     title: str
@@ -67,8 +70,8 @@ class Boxes(View):
                 key in self.point and key in OF_A_RUN
             ):
                 raise UserError(
-                    f"Boxes({self.title!r}): {key!r} is no setting such as 'method.k'; a point may "
-                    f"also go by {' or '.join(map(repr, OF_A_RUN))}"
+                    f"Boxes({self.title!r}): {key!r} should be a setting such as 'method.k'; a point may "
+                    f"also name {' or '.join(map(repr, OF_A_RUN))}"
                 )
         for metric in (self.value, *self.also.values()):
             if parse_metric(metric) is None:
@@ -81,12 +84,12 @@ class Boxes(View):
 
     @property
     def label_of_x(self) -> str:
-        """k is K in print."""
+        """The label of the axis; a setting of one letter is capitalised, such as K for `k`."""
         name = _short(self.x)
         return name.upper() if len(name) == 1 else name
 
     def boxes(self, section: Section) -> list[Box]:
-        """Kinds in the study's order, places in ascending order, names after numbers."""
+        """Return the boxes: kinds in the study's order, places in ascending order, names after numbers."""
         points: dict[tuple[str, Any, bool], dict[tuple[Any, ...], list[float]]] = {}
         for run in self._runs(section):
             value = number(run.row, run.final, run.metric)
@@ -106,15 +109,15 @@ class Boxes(View):
         return sorted(found, key=lambda box: (kinds.index(box.kind), *_order(box.place)))
 
     def _runs(self, section: Section) -> list[_Run]:
-        """Each final run with its kind and place; those of `also` come last."""
+        """Return each final run with its kind and place; those of `also` come last."""
         labels = [row.cell.label for row in section.rows]
         references = labels_chosen(self.reference, labels)
         wanted = {*labels_chosen(self.rows, labels), *references}
         chosen = [row for row in section.rows if row.cell.label in wanted]
-        homeless = [row for row in chosen if ABSENT in (setting(row, self.x), setting(row, self.colour))]
+        unplaced = [row for row in chosen if ABSENT in (setting(row, self.x), setting(row, self.colour))]
         found = []
         for row in chosen:
-            own = _family(row, homeless)
+            own = _family(row, unplaced)
             kind, place = setting(row, self.colour), setting(row, self.x)
             kind, place = own if kind is ABSENT else str(kind), own if place is ABSENT else place
             band, metric = row.cell.label in references, _metric(self.value)
@@ -140,12 +143,12 @@ class Boxes(View):
     @property
     def caption(self) -> str:
         return (
-            "A point is a run or the mean of some, boxes are quartiles, whiskers reach the last point within "
-            "one and a half of their distance"
+            "Each point is one run or the mean of several; boxes show quartiles, and whiskers reach the last "
+            "point within 1.5 times the distance of the quartiles"
         )
 
     def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
-        from raycl.reporting import plots  # here, because matplotlib takes a second to load
+        from raycl.reporting import plots  # Imported here because matplotlib takes a second to load.
 
         boxes = self.boxes(section)
         label = "test accuracy (fraction)" if self.value == "acc" else self.value
@@ -156,7 +159,7 @@ class Boxes(View):
         )
 
     def points(self, section: Section) -> list[dict[str, Any]]:
-        """Of every run each task; one line per run of a metric that tasks do not have."""
+        """Return a line for each run and task, or one line per run for a metric that tasks do not have."""
         found = []
         for run in self._runs(section):
             row, final, metric = run.row, run.final, run.metric
@@ -202,7 +205,10 @@ def _place(place: Any) -> str:
 
 
 def _family(row: CellRow, rows: Sequence[CellRow]) -> str:
-    """A name for all of `rows` of the row's method: the words with which their labels begin, or the label."""
+    """Return a common name for those of `rows` that have the row's method.
+
+    It consists of the words with which their labels begin, or is the row's label if they share none.
+    """
     labels = [other.cell.label for other in rows if other.cell.method is row.cell.method] or [row.cell.label]
     words = [re.findall(rf"[^{_GAPS}]+|[{_GAPS}]+", label) for label in dict.fromkeys(labels)]
     shared = 0

@@ -1,4 +1,4 @@
-"""The same numbers as CSV, in full precision: a row per final run, and one for their mean."""
+"""The numbers of a report as CSV, in full precision: one row per final run, and one for their mean."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TIME_COLUMNS = [
 
 
 def columns(own: Sequence[Metric] = ()) -> list[str]:
-    """The columns that `to_csv` always has; `own` are metrics that a study adds to raycl's."""
+    """Return the columns that `to_csv` always has; `own` are metrics that a study adds to raycl's."""
     return [
         *_LEADING,
         *(column for metric in all_metrics(own) for column in (metric.name, f"{metric.name}_std")),
@@ -43,18 +43,22 @@ def columns(own: Sequence[Metric] = ()) -> list[str]:
 
 
 def to_csv(study: Study, rows: Sequence[CellRow], times: bool = True) -> str:
-    """CSV of a study's rows; floats by repr, an absent number is empty. Labels stand there as the study has
-    them, also such as a spreadsheet takes for formulas: a changed one would be another label.
+    """Write the rows of a study as CSV.
 
-    `matrix` is JSON, [learnt][tested] test accuracies; `config` is JSON of the searched fields, `fixed` what
-    the study fixes besides them (its network, its fit, the label) and `inherited` what its preset and the
-    method bring that nothing overrides, both as ``fit.lr=0.1; method.smax=400.0``, by name. A study in
-    several orders has rows with order "mean" as well, whose deviations are over orders. `subset` says why a
-    benchmark's numbers must not stand beside published ones. `ps_low` and `ps_high` are the interval of `ps`;
-    `search_seconds` is the run time of all trials.
+    Floats are written by `repr`, and a missing number is an empty string. Labels are written as the study has
+    them, even if a spreadsheet would take them for formulas, because a changed label would be another label.
+
+    `matrix` is JSON of the test accuracies, [learnt][tested]. `config` is JSON of the searched fields.
+    `fixed` holds what the study fixes besides them (its network, its fit, the label), and `inherited` the
+    values of its preset and its method that nothing overrides; both are sorted by name and look like
+    ``fit.lr=0.1; method.smax=400.0``. A study with several orders also has rows with order "mean", whose
+    deviations are over orders. `subset` says why a benchmark's numbers cannot be compared with published
+    ones. `ps_low` and `ps_high` are the interval of `ps`; `search_seconds` is the run time of all trials.
 
     Args:
-        times: add the columns that a second run of the same study would not repeat: seconds, memory.
+        study: The study.
+        rows: Its rows.
+        times: Whether to add the columns that differ when the same study is run again (seconds and memory).
     """
     out = Lines()
     header = columns(study.metrics) + (TIME_COLUMNS if times else [])
@@ -71,15 +75,15 @@ def to_csv(study: Study, rows: Sequence[CellRow], times: bool = True) -> str:
 
 
 def points_csv(study: Study, rows: Sequence[CellRow]) -> str:
-    """The raw numbers behind a study's views, a line each; a column that a view has not is empty.
+    """Write the raw numbers behind a study's views as CSV, one line each.
+
+    A column that a view does not have is empty.
 
     Raises:
-        UserError: the study has no views.
+        UserError: If the study has no views.
     """
     if not study.views:
-        raise UserError(
-            f"{study.file}: it has no views, whose points these would be; give it some (views=[...])"
-        )
+        raise UserError(f"{study.file}: this study has no views, and so no points; add views=[...]")
     points = [
         point
         for view in views_of(study)
@@ -95,17 +99,17 @@ def points_csv(study: Study, rows: Sequence[CellRow]) -> str:
 
 
 def tables_csv(study: Study, rows: Sequence[CellRow]) -> str:
-    """The paper's tables of a study, a line for each cell, in fractions, seconds, bytes and counts.
+    """Write the paper's tables of a study as CSV, one line per cell, in fractions, seconds, bytes and counts.
 
-    `word` is why no printed number stands there (subset, substitute), `status` why none of ours does;
-    `half_width` is of the 95 % confidence interval of the difference (Student's t), `beyond` 1 where the
-    difference is more than that, and than the printed number's rounding.
+    `word` says why there is no printed number (subset, substitute), and `status` why there is none of ours.
+    `half_width` is the half-width of the 95 % confidence interval of the difference (Student's t); `beyond`
+    is 1 where the difference is larger than that and than the printed number's rounding.
 
     Raises:
-        UserError: the study has no such tables.
+        UserError: If the study has no such tables.
     """
     if not study.tables:
-        raise UserError(f"{study.file}: it has no tables of a paper; give it some (tables=[PaperTable(...)])")
+        raise UserError(f"{study.file}: this study has no tables of a paper; add tables=[PaperTable(...)]")
     out = Lines()
     writer = csv.DictWriter(out, TABLE_COLUMNS)
     writer.writeheader()
@@ -128,7 +132,7 @@ def tables_csv(study: Study, rows: Sequence[CellRow]) -> str:
 
 
 def sheets_csv(study: Study) -> str:
-    """The sheets of a study without runs, an empty line between them."""
+    """Write the sheets of a study without runs as CSV, separated by empty lines."""
     out = Lines()
     writer = csv.writer(out)
     for number, sheet in enumerate(study.written_sheets):
@@ -139,7 +143,7 @@ def sheets_csv(study: Study) -> str:
 
 
 def _groups(rows: Sequence[CellRow]) -> list[Group]:
-    """Rows of a benchmark and label together, in the order in which they come."""
+    """Group the rows by benchmark and label, in the order of their occurrence."""
     found: dict[tuple[str, str], list[CellRow]] = {}
     for row in rows:
         found.setdefault((row.cell.benchmark, row.cell.label), []).append(row)
@@ -180,7 +184,7 @@ def _mean_line(row: CellRow, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _order_line(group: Group, names: Sequence[str]) -> dict[str, Any]:
-    """Over orders; its status is that of all rows where they agree."""
+    """Return the line of the mean over orders; its status is that of the rows if all have the same."""
     statuses = {row.status for row in group.rows}
     line = _about(group.rows[0]) | {
         "order": "mean",

@@ -1,4 +1,4 @@
-"""Lines against tasks or layers, as SPG's Figures 2 and 3 and PRM's Figure 3: a line per label."""
+"""A view with lines along tasks or layers, as in SPG's Figures 2 and 3 and PRM's Figure 3."""
 
 from __future__ import annotations
 
@@ -17,37 +17,40 @@ from raycl.results.rows import FinalRun, Group, Section
 from raycl.study.values import Study
 from raycl.text import clip, one_line
 
-SHOWN = 8  # places that a table has columns for
+SHOWN = 8  # A table has columns for this many places of the axis.
 
 
-TIMES = ("ct", "seconds")  # with what the names of times begin
+TIMES = ("ct", "seconds")  # The names of times begin with these.
 
 
-FRACTIONS = ("acc", "fwt", "blocked", "f_")  # with what the names of fractions begin
+FRACTIONS = ("acc", "fwt", "blocked", "f_")  # The names of fractions begin with these.
 
 
 UNITS = dict.fromkeys(FRACTIONS, "fraction") | dict.fromkeys(TIMES, "s") | {"bytes": "B"}
 
 
 def one_per_run(place: str, name: str) -> UserError:
-    """What is said of a view along tasks that asks for a metric which tasks do not have."""
+    """Return the error of a view along tasks that asks for a metric which single tasks do not have."""
     return UserError(
-        f"{place}: {name} is one number per run; a line takes one that each task has, such as "
+        f"{place}: {name} is one number per run; a line needs a metric that each task has, such as "
         f"{', '.join(BY_TASK)}"
     )
 
 
 @dataclass(frozen=True)
 class Curves(View):
-    """A line per label with one standard deviation over runs as a band; a figure and a table per benchmark.
+    """A line for each label with one standard deviation over runs as a band.
+
+    There is one figure and one table per benchmark.
 
     Attributes:
-        value: metric, as claims write it; its bare entry is the axis: ``"fwt_vs_one[t]"``,
-            ``"blocked[layer,t=T]"``. Without one it is t.
-        rows: patterns over labels, joined by commas.
-        cumulative: sums along the axis, such as seconds from the first task on.
-        unit: for the axis of the figure, where the name of the metric does not tell it.
-        notes: printed under the table and the figure.
+        title: The title of the figure and of the table.
+        value: The metric, as claims write it. Its entry without a key is the axis, such as
+            ``"fwt_vs_one[t]"`` or ``"blocked[layer,t=T]"``; the default axis is t.
+        rows: Patterns of the labels to show, separated by commas.
+        cumulative: Whether to sum along the axis, for example seconds from the first task on.
+        unit: The unit on the axis of the figure, if the name of the metric does not determine it.
+        notes: Notes that are printed under the table and the figure.
     """
 
     title: str
@@ -60,7 +63,7 @@ class Curves(View):
     def __post_init__(self) -> None:
         place = f"Curves({self.title!r})"
         if isinstance(self.notes, str):
-            raise UserError(f"{place}: notes is a list; write [{self.notes!r}]")
+            raise UserError(f"{place}: notes should be a list; write [{self.notes!r}]")
         metric = parse_metric(self.value)
         if metric is None:
             raise UserError(
@@ -79,39 +82,44 @@ class Curves(View):
 
     @property
     def metric(self) -> Metric:
+        """The metric, parsed."""
         metric = parse_metric(self.value)
         assert metric is not None
         return metric
 
     @property
     def axis(self) -> str:
+        """The axis: "t", "layer" or "steps"."""
         return next((value for key, value in self.metric.picks if not key and value in RUNNING), "t")
 
     @property
     def caption(self) -> str:
-        """What the figure shows, for the text under it."""
+        """The text under the figure, without a full stop."""
         summed = f", summed along {self.axis}" if self.cumulative else ""
-        return f"{self.metric}{summed}: lines are means over runs, bands one standard deviation to both sides"
+        return (
+            f"{self.metric}{summed}: lines are means over runs, and bands show one standard deviation to "
+            "both sides"
+        )
 
     def curves(self, section: Section) -> list[Curve]:
-        """One for each label that has the numbers, in the study's order."""
+        """Return a curve for each label that has the numbers, in the study's order."""
         found = [self._curve(group) for group in groups_meant(self.rows, section)]
         return [curve for curve in found if curve.levels]
 
     def _curve(self, group: Group) -> Curve:
-        """Over the runs that measured it; a place that one of them lacks has no mean."""
+        """Return the curve over the runs that measured the metric, at the places that all of them have."""
         runs = [numbers for final in group.finals if (numbers := self._numbers(final))]
         levels = tuple(level for level in (runs[0] if runs else {}) if all(level in run for run in runs))
         return Curve(group.label, levels, np.array([[run[level] for level in levels] for run in runs]))
 
     def _numbers(self, final: FinalRun) -> dict[Any, float]:
-        """By level."""
+        """Return the numbers of a run by place on the axis."""
         found = along(final, self.metric, self.axis)
         sums = np.cumsum(list(found.values())).tolist() if self.cumulative else found.values()
         return dict(zip(found, sums, strict=True))
 
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
-        """Means; of many places some, evenly from the first to the last."""
+        """Return a table of means; if there are many places, some that are evenly spaced are shown."""
         found = self.curves(section)
         levels = levels_of(found)
         places = sorted({round(i) for i in np.linspace(0, len(levels) - 1, min(SHOWN, len(levels)))})
@@ -124,8 +132,8 @@ class Curves(View):
         return [f"mean at {self.axis}", "runs", *(clip(str(level), 8) for level in levels)], rows
 
     def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
-        """SVG; in the colours of a report's other figures where `styles` has them."""
-        from raycl.reporting import plots  # here, because matplotlib takes a second to load
+        """Return the figure as SVG, in the colours of the report's other figures if `styles` is given."""
+        from raycl.reporting import plots  # Imported here because matplotlib takes a second to load.
 
         found = self.curves(section)
         if not found:
@@ -150,7 +158,7 @@ class Curves(View):
         return "task" if self.metric.name in BY_TASK else "tasks learnt"
 
     def points(self, section: Section) -> list[dict[str, Any]]:
-        """A line per run and place."""
+        """Return a line for each run and place on the axis."""
         about = {"view": self.title, "benchmark": section.benchmark, "subset": section.subset}
         return [
             {

@@ -1,4 +1,4 @@
-"""A study's report as one HTML file: inline styles and figures, no network, readable on paper."""
+"""A study's report as one HTML file with inline styles and figures, which can be read offline and printed."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ from raycl.wholefiles import publish
 
 DEFINITIONS = {
     **sensitivity.DEFINITIONS,
-    "ct": "seconds to learn all tasks: fits and the method's own phases; no data loading, no test evaluation",
-    "ct_train": "the fits of the task itself alone, without the method's other phases and extra fits",
+    "ct": "seconds to learn all tasks, in fits and the method's own phases, without data loading and test "
+    "evaluation",
+    "ct_train": "seconds of the fits of the task itself, without the method's other phases and extra fits",
     "epochs": "mean number of epochs per task",
     "params": "learnable parameters after the last task",
-    "stored": "what must be kept after the last task, 1 kB = 1000 B",
+    "stored": "bytes that must be stored after the last task, 1 kB = 1000 B",
 }
-"""What the numbers mean that are no metrics, which bring definitions of their own."""
+"""Definitions of the numbers that are not metrics; metrics have definitions of their own."""
 
-MORE = (*(f"{name} (s)" for name in TIMES), "epochs")  # columns beside the metrics of "More numbers"
-OWN = "of each method's own (see its configuration)"
-CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices: they are left out"
+MORE = (*(f"{name} (s)" for name in TIMES), "epochs")  # Columns after the metrics in "More numbers".
+OWN = "each method has its own (see its configuration)"
+CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices, which are left out"
 
-# Controls of a terminal and of the direction of writing, which would act beyond the text that holds them.
+# Control characters of terminals and of writing direction would affect the page outside their own string.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 PROVENANCE = {
@@ -59,22 +60,26 @@ PROVENANCE = {
 
 
 def write_html(study: Study, agenda: Agenda, path: Path | str, command: str = "") -> Path:
-    """Write the report, whole or not at all."""
+    """Write the report to a file, which is either complete or not written at all."""
     path = Path(path)
     publish(path, html_text(study, agenda, command))
     return path
 
 
 def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = False) -> str:
-    """The report as one self-contained page; the same store gives the same bytes.
+    """Return the report as one self-contained page; the same store gives the same bytes.
 
     Args:
-        claims: hold all papers' claims against the results; a study that names its paper always does.
+        study: The study.
+        agenda: The agenda of the study, with its results.
+        command: The command that runs the study again.
+        claims: Whether to test the claims of all papers; for a study that names its paper, the claims of that
+            paper are always tested.
     """
     rows = collect(study, agenda)
     found = sections(study, rows)
     styles = plots.styles_of(list(dict.fromkeys(row.cell.label for row in rows)))
-    held = verdicts.verdicts(study, rows) if claims or study.paper else []
+    judged = verdicts.verdicts(study, rows) if claims or study.paper else []
     papers = tabletext.tables_of(study, found)
     deviations = tabletext.deviations(papers)
     template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -91,8 +96,8 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
         where=_where(agenda),
         sections=[_section(study, section, styles, f"b{n}") for n, section in enumerate(found, start=1)],
         problems=[(row.cell.name, row.status, row.reason) for row in rows if row.reason],
-        claims=claimtext.page_lines(held),
-        claims_summary=claimtext.summary(study, held) if claims or study.paper else "",
+        claims=claimtext.page_lines(judged),
+        claims_summary=claimtext.summary(study, judged) if claims or study.paper else "",
         claims_legend=claimtext.LEGEND,
         definitions={metric.name: metric.definition for metric in all_metrics(study.metrics)} | DEFINITIONS,
         main=[metric.name for metric in all_metrics(study.metrics) if metric.main],
@@ -113,7 +118,7 @@ def _summary(rows: Sequence[CellRow], found: Sequence[Section]) -> str:
 
 
 def _what(study: Study, rows: Sequence[CellRow], found: Sequence[Section]) -> list[tuple[str, str]]:
-    """Facts of the study, name and text."""
+    """Return the facts of the study as pairs of a name and a text."""
     final, cells = study.final, [row.cell for row in rows]
     facts = [
         ("methods", ", ".join(dict.fromkeys(row.cell.label for row in rows))),
@@ -148,7 +153,10 @@ def _search(study: Study) -> str:
 
 
 def _where(agenda: Agenda) -> list[tuple[str, str]]:
-    """Provenance of all finished runs: where they agree one text, else each with its number of runs."""
+    """Return the provenance of all finished runs.
+
+    Where runs differ, each value is followed by its number of runs.
+    """
     results = _results(agenda)
     abouts = [result.provenance for result in results]
     facts = []
@@ -174,7 +182,7 @@ def _tallied(values: Mapping[str, int]) -> str:
 
 
 def _results(agenda: Agenda) -> list[Result]:
-    """All finished runs of the study, each once."""
+    """Return all finished runs of the study, each of them once."""
     found = {
         trial.spec.key: trial.result
         for state in agenda.states
@@ -185,7 +193,10 @@ def _results(agenda: Agenda) -> list[Result]:
 
 
 def _section(study: Study, section: Section, styles: plots.Styles, name: str) -> dict[str, Any]:
-    """All that the template shows of a benchmark; where labels crowd, no figure with a line for each."""
+    """Return everything that the template shows of a benchmark.
+
+    If there are too many labels, figures with a line for each label are left out.
+    """
     crowded = table.crowded(study, section)
     return {
         "views": [
@@ -224,13 +235,13 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
 
 
 def _paper(study: Study, found: FilledTable, deviations: Sequence[tabletext.Deviation]) -> dict[str, Any]:
-    """A paper's table: in each cell ours, the printed number below it, and their difference below that."""
+    """Return a paper's table; each cell shows our number, below it the printed one, then their difference."""
     cells = {place: tabletext.texts(entry) for place, entry in found.entries.items()}
     marks = {label: tabletext.marks(label, deviations) for label in (*found.rows, *found.columns)}
     words = [tabletext.whole_word([cells[row, column] for row in found.rows]) for column in found.columns]
     return {
         "title": tabletext.title(found),
-        "beside": any(entry.printed for entry in found.all),
+        "compared": any(entry.printed for entry in found.all),
         "corner": "" if found.table.transpose else "method",
         "columns": [(label, marks[label], word) for label, word in zip(found.columns, words, strict=True)],
         "rows": [
@@ -271,13 +282,13 @@ def _main_line(group: Group, section: Section, styles: plots.Styles, marked: boo
 
 
 def _further(section: Section) -> list[Metric]:
-    """The metrics that the main table has no room for; those that are blank for the reference come last."""
+    """Return the metrics that the main table leaves out; those that are blank for the reference come last."""
     further = [metric for metric in section.metrics if not metric.main]
     return sorted(further, key=lambda metric: metric.blank_for_reference)
 
 
 def _more_line(group: Group, section: Section) -> dict[str, Any]:
-    """Those metrics, and `MORE`."""
+    """Return the line of a group in "More numbers": the metrics of `_further`, and `MORE`."""
     pairs = [table.pair(group, metric) for metric in _further(section)]
     for name in TIMES:
         stat = group.stat(name)
@@ -326,7 +337,7 @@ def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[st
 
 
 def _configurations(rows: Sequence[CellRow]) -> dict[str, Any]:
-    """What each row ran with; what its label did not fix and all rows share is said once."""
+    """Return the configuration of each row; what all rows share and no label fixes is shown only once."""
     fixed = [settings.fixed(row.cell) for row in rows]
     shared = [
         each
@@ -341,25 +352,25 @@ def _configurations(rows: Sequence[CellRow]) -> dict[str, Any]:
 
 
 def _by_source(cell: Cell, found: Sequence[settings.Fixed]) -> list[tuple[str, str]]:
-    """Whose they are ("" where the label fixed them), and ``fit.lr = 0.1, method.smax = 400.0``."""
+    """Return pairs of a source ("" for the label) and its settings, ``fit.lr = 0.1, method.smax = 400.0``."""
     sources = dict.fromkeys(each.source for each in found)
     first = sorted(sources, key=lambda source: (source not in settings.BY_THE_STUDY, source != "label"))
-    said = []
+    pairs = []
     for source in first:
         texts = [f"{each.key} = {each.value}" for each in found if each.source == source]
-        said.append(("" if source == "label" else settings.whose(cell, source), ", ".join(texts)))
-    return said
+        pairs.append(("" if source == "label" else settings.whose(cell, source), ", ".join(texts)))
+    return pairs
 
 
 def _configuration(row: CellRow, fixed: Sequence[settings.Fixed]) -> dict[str, Any]:
-    """The winner of a search, rounded for reading and exact for copying, and what was fixed."""
+    """Return the winner of a search, rounded for reading and exact for copying, and the fixed settings."""
     best = row.best
     exact = "" if best is None else ", ".join(f'"{key}": {json.dumps(value)}' for key, value in best.items())
     shown = "" if best is None else ", ".join(f"{key} = {plain_value(value)}" for key, value in best.items())
     order = f", order {row.cell.order}" if row.cell.orders > 1 else ""
     return {
         "label": one_line(row.cell.label) + order,
-        "shown": "the search is not over" if best is None else shown or "nothing searched",
+        "shown": "the search is not finished" if best is None else shown or "nothing searched",
         "exact": exact,
         "fixed": _by_source(row.cell, fixed),
         "trials": str(len(row.trials)) if row.trials else ABSENT,

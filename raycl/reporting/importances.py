@@ -1,10 +1,11 @@
-"""How much each searched field matters to the objective of a search, with an interval.
+"""The importance of each searched field for the objective of a search, with an interval.
 
-Permutation importance on trials that the model has not seen (L. Breiman, Random Forests, Machine Learning 45,
-2001): it comes out around zero where nothing matters, while a decomposition of variance such as fANOVA shares
-all of it out among the fields, noise too. Divided by twice the variance it is the share of the objective's
-variance that goes through a field, alone or with others (B. Gregorutti, B. Michel, P. Saint-Pierre,
-Correlation and variable importance in random forests, Statistics and Computing 27, 2017, arXiv 1310.5726).
+The measure is permutation importance on trials that the model has not seen (L. Breiman, Random Forests,
+Machine Learning 45, 2001). It is about zero for a field that does not matter, whereas a decomposition of
+variance such as fANOVA attributes all variance, including noise, to the fields. Divided by twice the
+variance, it is the share of the objective's variance that depends on a field, alone or with others
+(B. Gregorutti, B. Michel, P. Saint-Pierre, Correlation and variable importance in random forests, Statistics
+and Computing 27, 2017, arXiv 1310.5726).
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from raycl.space import Choice, Domain
 from raycl.study.values import Grid
 from raycl.text import counted, fraction, plain_value
 
-ENOUGH = 30  # completed trials under which nothing is said about importance
+ENOUGH = 30  # Importances are estimated only from at least this many completed trials.
 RESAMPLES = 200
 TREES = 10
 SHUFFLES = 5
-LEVEL = 0.9  # of the interval
+LEVEL = 0.9  # The level of the interval.
 EVALUATOR = "held-out permutation importance, extra-trees of scikit-learn"
 
 Values: TypeAlias = NDArray[np.float64]
@@ -34,7 +35,7 @@ Values: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Importance:
-    """Share of the objective's variance that goes through a field: mean and interval over resamples."""
+    """The share of the objective's variance that depends on a field: mean and interval over resamples."""
 
     field: str
     mean: float
@@ -44,12 +45,13 @@ class Importance:
 
 @dataclass(frozen=True)
 class Importances:
-    """Of all searched fields of a cell, the most important first.
+    """The importances of all searched fields of a cell, the most important first.
 
     Attributes:
-        trials: completed ones with different values, which it is made of.
-        diverged: trials that are left out.
-        explained: share of the variance of unseen trials that the trees explain; 0 or less: none.
+        fields: The importance of each field.
+        trials: The number of completed trials with different values, from which they are estimated.
+        diverged: The number of diverged trials, which are left out.
+        explained: The share of the variance of unseen trials that the trees explain; 0 or less means none.
     """
 
     fields: tuple[Importance, ...]
@@ -59,28 +61,29 @@ class Importances:
 
     @property
     def title(self) -> str:
-        """Evaluator and interval, for the figure."""
+        """The evaluator and the interval, for the figure."""
         return (
             f"{EVALUATOR}; {LEVEL:.0%} interval over {RESAMPLES} bootstrap resamples of {self.trials} trials"
         )
 
     @property
     def note(self) -> str:
-        """What the numbers are and how far they carry, for the text under the figure."""
+        """The text under the figure: what the numbers are, and how far they can be trusted."""
         lost = f"; {counted(self.diverged, 'diverged trial')} left out" if self.diverged else ""
         explained = fraction(self.explained) if self.explained > 0 else "none"
         return (
-            "Share of the variance of the objective that goes through each searched field, alone or with "
+            "The share of the variance of the objective that depends on each searched field, alone or with "
             f"others: half of what shuffling the field adds to the squared error of {TREES} extremely "
-            "randomised trees (scikit-learn) on trials that they have not seen, over the variance. The trees "
-            f"explain {explained} of it there. Mean and {LEVEL:.0%} interval over {RESAMPLES} bootstrap "
-            f"resamples of {counted(self.trials, 'completed trial')}{lost}. An interval that reaches 0 shows "
-            "nothing; trials crowd where the search found them good, and only there is a field judged"
+            "randomised trees (scikit-learn) on trials that they have not seen, divided by the variance. The "
+            f"trees explain {explained} of the variance there. Mean and {LEVEL:.0%} interval over "
+            f"{RESAMPLES} bootstrap resamples of {counted(self.trials, 'completed trial')}{lost}. An "
+            "interval that reaches 0 shows no effect. Most trials lie where the search found good values, "
+            "and a field is judged only there"
         )
 
 
 def searched_fields(row: CellRow) -> dict[str, Domain]:
-    """Fields that a search varies; those of a grid are choices among its values."""
+    """Return the fields that a search varies; those of a grid are choices among its values."""
     search = row.cell.search
     if isinstance(search, Grid):
         return {key: Choice(*values) for key, values in search.axes.items()}
@@ -88,15 +91,16 @@ def searched_fields(row: CellRow) -> dict[str, Domain]:
 
 
 def completed(row: CellRow) -> list[Tried]:
-    """Trials that did not diverge, equal ones (which are one run) once."""
+    """Return the trials that did not diverge; trials with equal values are one run and are returned once."""
     done = {json.dumps(t.params, sort_keys=True): t for t in row.trials if t.objective is not None}
     return list(done.values())
 
 
 def importances(row: CellRow) -> Importances | None:
-    """Of a cell's searched fields on its objective; None under `ENOUGH` trials or where all came out alike.
+    """Estimate the importance of a cell's searched fields for its objective.
 
-    The same trials give the same bits: every draw comes from one seed.
+    The result is None for fewer than `ENOUGH` trials, and if all have the same objective. The same trials
+    give the same bits, because every draw comes from one seed.
     """
     fields, trials = searched_fields(row), completed(row)
     if not fields or len(trials) < ENOUGH:
@@ -118,23 +122,24 @@ def importances(row: CellRow) -> Importances | None:
 
 
 def place_of(domain: Domain, value: Any) -> float:
-    """A value on the axis of its domain: logarithm, number, or place among the options."""
+    """Return the position of a value in its domain: its logarithm, itself, or its index among the options."""
     if isinstance(domain, Choice):
         return [_comparable(option) for option in domain.options].index(_comparable(value))
     return math.log(value) if domain.log else float(value)
 
 
 def _comparable(value: Any) -> str:
-    """What JSON made a list of was a tuple."""
+    """Return a comparable form of an option; JSON stores tuples as lists, so lists become tuples again."""
     return plain_value(tuple(value) if isinstance(value, list) else value)
 
 
 def _resampled(x: Values, y: Values) -> tuple[Values, float]:
-    """[RESAMPLES, fields] shares, each on the trials that its resample left out; mean share explained.
+    """Return the shares, [RESAMPLES, fields], and the mean share of the variance that the trees explain.
 
-    Not by scipy.stats.bootstrap, which hands a statistic its resample alone: this one needs the rest as well.
+    Each resample is judged on the trials that it left out. `scipy.stats.bootstrap` is not used, because it
+    passes only the resample to the statistic, and this statistic needs the other trials as well.
     """
-    from sklearn.ensemble import ExtraTreesRegressor  # here, because it takes seconds to load
+    from sklearn.ensemble import ExtraTreesRegressor  # Imported here because it takes seconds to load.
 
     random = np.random.default_rng(0)
     shares, explained = [], []
@@ -152,7 +157,7 @@ def _resampled(x: Values, y: Values) -> tuple[Values, float]:
 
 
 def _shuffled(x: Values, random: np.random.Generator) -> Values:
-    """`x` as it is, then with each field in turn shuffled, `SHUFFLES` times."""
+    """Return `x` unchanged, followed by copies in which one field is shuffled, `SHUFFLES` for each field."""
     copies: list[Values] = [x]
     for field in range(x.shape[1]):
         for _ in range(SHUFFLES):

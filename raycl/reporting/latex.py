@@ -1,4 +1,4 @@
-r"""All tables of a study as LaTeX, to be read in with ``\input``: booktabs, and xcolor for what is grey."""
+r"""All tables of a study as LaTeX for ``\input``; they need the packages booktabs and xcolor (grey text)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raycl.study.agenda import Agenda
 from raycl.study.values import Sheet, Study
 from raycl.text import ABSENT, one_line
 
-WIDE = 5  # columns of numbers side by side; the next ones stand in a table of their own
+WIDE = 5  # At most this many columns of numbers are side by side; further ones get a table of their own.
 HEAD = "% \\usepackage{booktabs}\n% \\usepackage{xcolor}"
 
 _ESCAPED = {
@@ -24,14 +24,17 @@ _ESCAPED = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
-    "`": r"\textasciigrave{}",  # which turns ? and ! upside down
-    **{letter: f"{{{letter}}}" for letter in "[]*"},  # which \\\\ would take for its own
+    "`": r"\textasciigrave{}",  # LaTeX turns a ? or ! before it upside down.
+    **{letter: f"{{{letter}}}" for letter in "[]*"},  # A preceding \\\\ would take these as its argument.
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }
 
 
 def latex_text(study: Study, agenda: Agenda) -> str:
-    """Sheets, the paper's tables and where methods are not as published; without tables one per benchmark."""
+    """Return the sheets, the paper's tables and the deviations of the methods from their publications.
+
+    For a study without tables of a paper, return one table per benchmark instead.
+    """
     found = sections(study, collect(study, agenda))
     papers = tabletext.tables_of(study, found)
     known = tabletext.deviations(papers)
@@ -44,13 +47,13 @@ def latex_text(study: Study, agenda: Agenda) -> str:
 
 
 def escaped(text: str) -> str:
-    """What a user wrote, to be read as it stands."""
+    """Escape a string so that LaTeX prints it literally."""
     found = "".join(_ESCAPED.get(letter, letter) for letter in one_line(text))
-    return found.replace("--", "-{}-")  # which would become one dash
+    return found.replace("--", "-{}-")  # LaTeX would set two hyphens as one dash.
 
 
 def _paper(study: Study, found: FilledTable, known: Sequence[tabletext.Deviation]) -> str:
-    """Two lines per row: ours, and in grey the printed number and the difference."""
+    """Return a paper's table; below our number, each row has the printed one and the difference in grey."""
     corner = "" if found.table.transpose else "method"
     bodies = []
     for start in range(0, len(found.columns), WIDE):
@@ -67,7 +70,7 @@ def _paper(study: Study, found: FilledTable, known: Sequence[tabletext.Deviation
             below = ["" if words[column] else _theirs(cell) for column, cell in zip(some, line, strict=True)]
             rows += [["", *below]] if any(below) else []
         bodies.append(_tabular("l" * (1 + len(some)), head, rows))
-    note = ["in grey the paper's number and the difference"] if any(e.printed for e in found.all) else []
+    note = ["the paper's number and the difference are grey"] if any(e.printed for e in found.all) else []
     about = "; ".join([*note, *tabletext.caption(study, found)])
     caption = _title(study, found) + (f": {about}" if about else "")
     *early, last = bodies
@@ -76,7 +79,10 @@ def _paper(study: Study, found: FilledTable, known: Sequence[tabletext.Deviation
 
 
 def _title(study: Study, found: FilledTable) -> str:
-    """Accuracy (fraction), as in Table 2 of spg: LaTeX counts tables itself."""
+    """Return the title without a number, such as ``accuracy (fraction), as in Table 2 of spg``.
+
+    The number moves to the end because LaTeX numbers tables itself.
+    """
     number, colon, rest = tabletext.title(found).partition(": ")
     if not (colon and number.startswith("Table")):
         return tabletext.title(found)
@@ -90,7 +96,10 @@ def _ours(cell: tabletext.Texts) -> str:
 
 
 def _theirs(cell: tabletext.Texts) -> str:
-    """The printed number or the word in its place, and the difference; bold where it is beyond its errors."""
+    """Return the printed number or the word that replaces it, and the difference.
+
+    The difference is bold where it is more than its uncertainty.
+    """
     if not cell.paper:
         return ""
     std = f" $\\pm$ {_number(cell.paper_std)}" if cell.paper_std else ""
@@ -103,7 +112,7 @@ def _theirs(cell: tabletext.Texts) -> str:
 
 
 def _number(text: str) -> str:
-    """A number in mathematics, so that its sign is one; words stay."""
+    """Write a number in math mode, so that its sign is a minus and not a hyphen; words stay as they are."""
     return f"${text.replace(',', '{,}')}$" if any(letter.isdigit() for letter in text) else escaped(text)
 
 
@@ -117,12 +126,12 @@ def _mark(label: str, known: Sequence[tabletext.Deviation]) -> str:
 
 
 def _deviations(known: Sequence[tabletext.Deviation]) -> str:
-    """What the raised numbers mean, below all tables."""
+    """Return the explanations of the superscript numbers, which are printed below all tables."""
     lines = [f"\\textsuperscript{{{deviation.number}}} {escaped(deviation.line)}\\par" for deviation in known]
     return "\n".join(
         [
             "\\begin{flushleft}\\footnotesize",
-            "Where methods are not as published:\\par",
+            "Deviations of the methods from their publications:\\par",
             *lines,
             "\\end{flushleft}",
         ]
@@ -130,7 +139,7 @@ def _deviations(known: Sequence[tabletext.Deviation]) -> str:
 
 
 def _section(study: Study, section: Section) -> str:
-    """A benchmark's table as the text report has it."""
+    """Return the table of a benchmark with the content of the text report."""
     caption = f"{table.title(study, section)}. {'; '.join(table.caption(section))}"
     blocks = [table.number_columns(section), table.own_columns(section)]
     bodies = [_columns(section, columns) for columns in blocks if columns]
@@ -177,7 +186,10 @@ def _tabular(kinds: str, head: Sequence[Sequence[str]], rows: Sequence[Sequence[
 
 
 def _float(caption: str, body: str, notes: Sequence[str]) -> str:
-    """A table, its caption above and its notes below; without a caption it goes on from the one before."""
+    """Return a table with its caption above and its notes below.
+
+    A table without a caption continues the previous table.
+    """
     below = [f"{escaped(note)}\\par" for note in notes]
     foot = ["\\begin{flushleft}\\footnotesize", *below, "\\end{flushleft}"] if below else []
     named = f"\\caption{{{escaped(caption)}}}" if caption else "\\addtocounter{table}{-1}\\caption{continued}"

@@ -1,4 +1,4 @@
-"""A number of every layer and task as a heat map, as KSM's Figure 6: a panel per label."""
+"""A view with heat maps of a number by layer and task, as in KSM's Figure 6."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from raycl.results.numbers import along, by_task, format_metric
 from raycl.results.rows import FinalRun, Group, Section
 from raycl.text import clip, one_line
 
-SHOWN = 8  # tasks that a table has columns for
+SHOWN = 8  # A table has columns for this many tasks.
 
 
-LINES = 16  # layers that it has lines for, of each label
+LINES = 16  # A table has lines for this many layers of each label.
 
 
 @dataclass(frozen=True)
 class Layers(View):
-    """Layers by tasks in colours; a figure and a table per benchmark.
+    """A heat map of layers by tasks for each label, in one figure and one table per benchmark.
 
     Attributes:
-        value: a figure that methods report by layer: ``"soft_share"``, ``"one_share"``, ``"blocked"``.
-        rows: patterns over labels, joined by commas.
-        notes: printed under the table and the figure.
+        title: The title of the figure and of the table.
+        value: A diagnostic that methods report by layer, such as ``"soft_share"``, ``"one_share"`` or
+            ``"blocked"``.
+        rows: Patterns of the labels to show, separated by commas.
+        notes: Notes that are printed under the table and the figure.
     """
 
     title: str
@@ -40,21 +42,21 @@ class Layers(View):
     def __post_init__(self) -> None:
         place = f"Layers({self.title!r})"
         if isinstance(self.notes, str):
-            raise UserError(f"{place}: notes is a list; write [{self.notes!r}]")
+            raise UserError(f"{place}: notes should be a list; write [{self.notes!r}]")
         metric = parse_metric(self.value)
         if metric is None or metric.picks:
             raise UserError(
-                f"{place}: value {self.value!r} should be a figure by its name alone, such as 'soft_share': "
-                "all its layers and tasks are shown"
+                f"{place}: value {self.value!r} should be only the name of a diagnostic, such as "
+                "'soft_share'; all its layers and tasks are shown"
             )
 
     @property
     def caption(self) -> str:
-        """What the figure shows, for the text under it."""
-        return f"{self.value} of each layer (from top to bottom) after each task: means over runs"
+        """The text under the figure, without a full stop."""
+        return f"{self.value} of each layer (from top to bottom) after each task, as means over runs"
 
     def panels(self, section: Section) -> list[Panel]:
-        """One for each label that has the numbers, in the study's order."""
+        """Return a panel for each label that has the numbers, in the study's order."""
         found = [self._panel(group) for group in groups_meant(self.rows, section)]
         return [panel for panel in found if panel.runs]
 
@@ -71,7 +73,10 @@ class Layers(View):
         return Panel(group.label, tuple(layers), tuple(tasks), values, len(runs))
 
     def _numbers(self, final: FinalRun) -> dict[tuple[str, int], float]:
-        """By layer and task, and of all layers where there is any; nothing where there are no layers."""
+        """Return the numbers of a run by layer and task, and those of all layers together where reported.
+
+        The result is empty where the diagnostic is not reported by layer.
+        """
         found: dict[tuple[str, int], float] = {}
         for task in range(1, len(final.diagnostics) + 1):
             by_layer = along(final, Metric(self.value, (("t", str(task)),)), "layer")
@@ -82,7 +87,7 @@ class Layers(View):
         return found | whole
 
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
-        """Means; of many layers and of many tasks some, evenly from the first to the last."""
+        """Return a table of means; if there are many layers or tasks, it shows some, evenly spaced."""
         found = self.panels(section)
         tasks = sorted({task for panel in found for task in panel.tasks})
         tasks = [tasks[place] for place in _spread(len(tasks), SHOWN)]
@@ -97,14 +102,14 @@ class Layers(View):
         return ["mean after task", "layer", *map(str, tasks)], rows
 
     def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
-        """SVG; methods have panels of their own and need no colours."""
-        from raycl.reporting import plots  # here, because matplotlib takes a second to load
+        """Return the figure as SVG; each method has a panel of its own, so that `styles` is not used."""
+        from raycl.reporting import plots  # Imported here because matplotlib takes a second to load.
 
         found = self.panels(section)
         return plots.layers(found, self.value, f"{self.title} on {section.name}", name) if found else ""
 
     def points(self, section: Section) -> list[dict[str, Any]]:
-        """A line per run, layer and task."""
+        """Return a line for each run, layer and task."""
         about = {"view": self.title, "benchmark": section.benchmark, "subset": section.subset}
         return [
             {
@@ -124,5 +129,5 @@ class Layers(View):
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """All of `n` places, or `most` of them, evenly from first to last."""
+    """Return the indices of at most `most` of `n` places, evenly spaced from the first to the last."""
     return sorted({round(i) for i in np.linspace(0, n - 1, min(most, n))}) if n else []

@@ -1,4 +1,4 @@
-"""The view of what a search tried."""
+"""The view of the trials of a search."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from raycl.text import ABSENT, fraction, one_line, seconds
 
 @dataclass(frozen=True)
 class Searches(View):
-    """A line per method that was searched: spread over trials, and the cost of the search."""
+    """A line for each searched method with the spread over its trials and the cost of its search."""
 
     title: str = "Parameter sensitivity and cost of the search"
     notes: Sequence[str] = (
-        f"interval: {PERCENT} bootstrap over trials, none under {metrics.FEWEST}; search: all their run time",
+        f"interval: {PERCENT} bootstrap, from {metrics.FEWEST} trials on; search: run time of all trials",
     )
 
     @property
     def caption(self) -> str:
         return (
-            f"Left: test accuracy of every completed trial, its density where there are {metrics.FEWEST} or "
-            "more, and mean and standard deviation, which is ps; the ringed trial is the one that the search "
-            f"chose. Right: ps and its {PERCENT} bootstrap interval over trials. No search saw these numbers "
-            "unless the protocol says so"
+            f"Left: test accuracy of every completed trial, the density if there are {metrics.FEWEST} or "
+            "more, and the mean and the standard deviation, which is ps; a ring marks the trial that the "
+            f"search chose. Right: ps and its {PERCENT} bootstrap interval over trials. The search did not "
+            "use these numbers unless the protocol says so"
         )
 
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
@@ -49,7 +49,7 @@ class Searches(View):
         return header, rows
 
     def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
-        from raycl.reporting import plots  # here, because matplotlib takes a second to load
+        from raycl.reporting import plots  # Imported here because matplotlib takes a second to load.
 
         labels = [group.label for group in section.groups]
         return plots.sensitivity(section, styles or plots.styles_of(labels), name)

@@ -1,4 +1,4 @@
-"""Parameter sensitivity: how far accuracy spreads over the trials of a search, and what the search cost."""
+"""Parameter sensitivity: the spread of accuracy over the trials of a search, and the cost of the search."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ PERCENT = f"{metrics.LEVEL:.0%}"
 
 DEFINITIONS = {
     "ps": "parameter sensitivity (PRM): standard deviation (ddof 0) of test acc over the completed trials of "
-    "a search, all of one seed; of several orders the mean",
-    "ps interval": f"{PERCENT} bootstrap interval over the trials, each order by itself: percentiles of "
-    f"{metrics.RESAMPLES} resamples; none under {metrics.FEWEST} trials. It takes trials for independent "
-    "draws, which a search that learns from them does not make, and lies low where they are few",
-    "trials": "finished ones; 4 at a time: four of them are proposed together, none knowing the others, "
-    "where the papers propose one after another",
-    "search": "seconds of run time summed over the trials, diverged ones too, with data loading and "
+    "a search, which all have the same seed; the mean over orders where there are several",
+    "ps interval": f"{PERCENT} bootstrap interval over the trials, for each order separately: percentiles of "
+    f"{metrics.RESAMPLES} resamples; fewer than {metrics.FEWEST} trials give no interval. It assumes that "
+    "trials are independent draws, which is not true of a search that learns from them, and it is too low if "
+    "there are few trials",
+    "trials": "finished trials; 4 at a time means that four of them are proposed together without knowing "
+    "each other's results, whereas the papers propose one after another",
+    "search": "seconds of run time summed over all trials including diverged ones, with data loading and "
     "evaluation; equal trials are one run",
 }
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What the searches of a method on a benchmark came to, one per order.
+    """The outcome of the searches of a method on a benchmark, one search per order.
 
     Attributes:
-        ps: mean over orders; None without two completed trials.
-        interval: of `ps`, by bootstrap over the trials of each order; None where these are too few.
-        trials, diverged: finished trials, and those of them that diverged.
-        runs: different ones: equal trials are one.
-        seconds: run time of all runs; None without any.
+        ps: The parameter sensitivity, as the mean over orders; None without two completed trials.
+        interval: The interval of `ps`, by bootstrap over the trials of each order; None if there are too few.
+        trials, diverged: The number of finished trials, and of those among them that diverged.
+        runs: The number of different runs, where equal trials are one run.
+        seconds: The run time of all runs; None if there are none.
     """
 
     ps: float | None
@@ -48,30 +49,32 @@ class Sensitivity:
 
     @property
     def low(self) -> float | None:
+        """The lower end of the interval."""
         return self.interval[0] if self.interval else None
 
     @property
     def high(self) -> float | None:
+        """The upper end of the interval."""
         return self.interval[1] if self.interval else None
 
     @property
     def per_trial(self) -> float | None:
-        """Mean seconds of a run."""
+        """The mean seconds of a run."""
         return None if self.seconds is None else self.seconds / self.runs
 
     @property
     def lost(self) -> float | None:
-        """Share of the trials that diverged."""
+        """The share of the trials that diverged."""
         return self.diverged / self.trials if self.trials else None
 
     @property
     def printed_interval(self) -> str:
-        """``.007 to .014``, or ""."""
+        """The interval as text, such as ``.007 to .014``, or ""."""
         return f"{fraction(self.low)} to {fraction(self.high)}" if self.interval else ""
 
 
 def sensitivity(rows: Sequence[CellRow]) -> Sensitivity:
-    """Of rows that differ in the order of the tasks alone."""
+    """Compute the sensitivity of rows that differ only in the order of the tasks."""
     tried = [trial for row in rows for trial in row.trials]
     spread = [row for row in rows if row.ps is not None]
     took = {
@@ -90,12 +93,12 @@ def sensitivity(rows: Sequence[CellRow]) -> Sensitivity:
 
 
 def counted_trials(rows: Sequence[CellRow]) -> str:
-    """Return ``20``, or ``20, 4 at a time`` where four are proposed at a time and not one after another."""
+    """Return the number of trials, such as ``20``, or ``20, 4 at a time`` if four are proposed at a time."""
     together = {row.cell.search.concurrency for row in rows if isinstance(row.cell.search, Search)} - {1}
     several = f", {' or '.join(map(str, sorted(together)))} at a time" if together else ""
     return f"{sum(len(row.trials) for row in rows)}{several}"
 
 
 def completed(row: CellRow) -> list[float]:
-    """Test accuracies that `ps` is the spread of."""
+    """Return the test accuracies of the completed trials, of which `ps` is the standard deviation."""
     return [trial.acc for trial in row.trials if trial.acc is not None]

@@ -1,6 +1,6 @@
-"""What a cell's runs run with besides what is searched: each effective value, and who fixed it.
+"""The settings of a cell's runs that are not searched: each effective value, and the source that fixed it.
 
-All views of a study take it from here, so that none of them shows a value that something else overrode.
+All reports of a study read settings through this module, so that none of them shows an overridden value.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from raycl.study.cells import Cell
 from raycl.study.values import Grid, Study
 from raycl.text import one_line, wrapped
 
-NETWORK = "network"  # stands among the settings: most fields of a network are at their defaults
-BY_THE_STUDY = (NETWORK, "study fit", "label")  # sources that a study writes value by value
-SHOWN = 3  # labels that a line names one by one
+NETWORK = "network"  # The name of the network is listed like a setting.
+BY_THE_STUDY = (NETWORK, "study fit", "label")  # Sources whose values are written in the study itself.
+SHOWN = 3  # A line names this many labels one by one.
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Fixed:
     """A setting that no search varies.
 
     Attributes:
-        key: dotted, such as ``fit.lr``; "network" for the network's name.
-        value: the effective one.
-        source: who gave it: "preset NAME", "method", "network", "study fit" or "label".
+        key: The dotted name, such as ``fit.lr``; "network" for the name of the network.
+        value: The effective value.
+        source: The source of the value: "preset NAME", "method", "network", "study fit" or "label".
     """
 
     key: str
@@ -35,25 +35,26 @@ class Fixed:
 
     @property
     def explicit(self) -> bool:
-        """Whether the study wrote it, and not a preset that it names or the method itself."""
+        """Whether the value is written in the study, and not in a preset that it names or in the method."""
         return self.source in BY_THE_STUDY
 
     def __str__(self) -> str:
-        """``fit.lr=0.1``, so that Python reads the value back."""
+        """Return the setting with the `repr` of its value, such as ``fit.lr=0.1``."""
         return f"{self.key}={self.value!r}"
 
 
 def searched(cell: Cell) -> set[str]:
-    """Dotted fields that the cell's search varies."""
+    """Return the dotted fields that the cell's search varies."""
     return set(cell.search.axes) if isinstance(cell.search, Grid) else set(cell.space)
 
 
 def fixed(cell: Cell) -> list[Fixed]:
-    """What the study fixed, and all else that is not at its default, by key."""
+    """Return the settings that the study fixed and all others that are not at their defaults, by key."""
     varied = searched(cell)
     found = [Fixed(NETWORK, calls.name_of(cell.network), NETWORK)]
     for key, setting in cell.settings.items():
-        idle = setting.domain is not None and setting.explicit  # it was to be searched, and is not
+        # The domain is not in use: the setting could be searched, but the cell's search does not vary it.
+        idle = setting.domain is not None and setting.explicit
         source = "default" if idle else setting.source
         if key not in varied and (source in BY_THE_STUDY or setting.value != setting.field.default):
             found.append(Fixed(key, setting.value, source))
@@ -61,15 +62,16 @@ def fixed(cell: Cell) -> list[Fixed]:
 
 
 def canonical(settings: Iterable[Fixed]) -> str:
-    """``fit.lr=0.1; method.smax=400.0; network='mlp'``."""
+    """Return settings as one string, such as ``fit.lr=0.1; method.smax=400.0; network='mlp'``."""
     return "; ".join(map(str, settings))
 
 
 def ran_with(cell: Cell, params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Everything that a run of the cell ran with, but for what is at its default and nobody asked for.
+    """Return the settings of a run of the cell, without defaults that the study does not mention.
 
     Args:
-        params: values of the searched fields; None where the search has none yet.
+        cell: The cell.
+        params: The values of the searched fields, or None if the search does not have any yet.
     """
     found = {each.key: each.value for each in fixed(cell) if each.key != NETWORK}
     if params is not None:
@@ -78,26 +80,26 @@ def ran_with(cell: Cell, params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def whose(cell: Cell, source: str) -> str:
-    """The source as a reader knows it: a method by its name."""
+    """Return the name of a source for readers: a method by its name, "study fit" as "the study"."""
     return {"method": calls.name_of(cell.method), "study fit": "the study"}.get(source, source)
 
 
 def some(labels: Sequence[str]) -> str:
-    """``hat, spg and 7 more``."""
+    """Return the first labels, such as ``hat, spg and 7 more``."""
     few = [one_line(label) for label in labels[: SHOWN if len(labels) > SHOWN + 1 else len(labels)]]
     rest = len(labels) - len(few)
     return ", ".join(few) + (f" and {rest} more" if rest else "")
 
 
 def but_not(text: str, other: Sequence[str], of: Sequence[str]) -> str:
-    """`text`, which holds for all labels but `other`; "" where it holds for none."""
+    """Return a text that holds for all labels `of` except `other`; "" if it does not hold for any."""
     if not other:
         return text
     return f"{text} (not for {some(other)})" if len(other) < len(of) else ""
 
 
 def network_text(study: Study, cells: Sequence[Cell]) -> str:
-    """The study's network and for which labels it does not hold; "" where all have their own."""
+    """Return the study's network, and the labels that use another; "" if all labels have their own."""
     labels = list(dict.fromkeys(cell.label for cell in cells))
     changed = {
         cell.label
@@ -110,21 +112,26 @@ def network_text(study: Study, cells: Sequence[Cell]) -> str:
 
 
 def preset_text(study: Study, cells: Sequence[Cell]) -> str:
-    """The study's preset and for which labels it does not hold; "" where all have their own."""
+    """Return the study's preset, and the labels that use another; "" if all labels have their own."""
     return unless_own(study.preset or "none", "preset", study, cells)
 
 
 def unless_own(text: str, key: str, study: Study, cells: Sequence[Cell]) -> str:
-    """What the study says, and for which labels it does not hold because they have that key of their own."""
+    """Return a text about a setting of the study, and the labels for which it does not hold.
+
+    It does not hold for labels that set `key` themselves.
+    """
     labels = list(dict.fromkeys(cell.label for cell in cells))
     return but_not(text, [label for label in labels if key in study.methods.get(label, {})], labels)
 
 
 def fit_texts(study: Study, cells: Sequence[Cell], instead: bool = False) -> list[str]:
-    """``fit.lr=0.1 (not for hat)``: what the study's `fit` fixes, of each where it holds.
+    """Return what the study's `fit` fixes and for which labels, such as ``fit.lr=0.1 (not for hat)``.
 
     Args:
-        instead: also say what it stands in place of.
+        study: The study.
+        cells: The cells of the study.
+        instead: Whether to add the values that it replaces.
     """
     labels = list(dict.fromkeys(cell.label for cell in cells))
     found = []
@@ -144,13 +151,13 @@ def fit_texts(study: Study, cells: Sequence[Cell], instead: bool = False) -> lis
 
 
 def _fixes(cell: Cell, key: str) -> bool:
-    """Whether the study's fit fixes that field of the cell, and nothing overrides or searches it."""
+    """Return whether the study's `fit` fixes that field of the cell, and nothing overrides or searches it."""
     setting = cell.settings[key]
     return setting.source == "study fit" and setting.domain is None and key not in searched(cell)
 
 
 def _displaced(cells: Sequence[Cell], key: str) -> list[str]:
-    """``0.25 of preset spg``: what presets and methods wanted where the study's fit has its way."""
+    """Return the values of presets and methods that the study replaces, such as ``0.25 of preset spg``."""
     wanted = [(cell, cell.settings[key].instead) for cell in cells]
     return list(
         dict.fromkeys(
@@ -162,13 +169,16 @@ def _displaced(cells: Sequence[Cell], key: str) -> list[str]:
 
 
 def plan_lines(study: Study, cells: Sequence[Cell]) -> list[str]:
-    """What the study fixes for all, then a line for each label that fixes something itself; 80 columns."""
+    """Return what the study fixes for all labels, then a line for each label that fixes something itself.
+
+    Lines have at most 80 columns.
+    """
     preset = preset_text(study, cells) if study.preset else ""
     shared = [*([f"preset {preset}"] if preset else []), *fit_texts(study, cells, instead=True)]
     lines = wrapped(f"fixed by the study: {'; '.join(shared)}") if shared else []
     own: dict[str, list[str]] = {}
     for cell in cells:
-        if cell.label in own:  # elsewhere it fixes the same
+        if cell.label in own:  # A label fixes the same settings on every benchmark.
             continue
         keys = study.methods.get(cell.label, {})
         texts = [f"{name} {keys[name] or 'none'}" for name in (NETWORK, "preset") if name in keys]

@@ -1,4 +1,4 @@
-"""What views draw: boxes, curves and panels, as plain values."""
+"""The shapes that views draw (boxes, curves and panels) and their styles, as plain values."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class Box:
     """The points of a kind at a place of the axis.
 
     Attributes:
-        place: the setting `x`; a name where the rows have no such setting.
-        values: one per point, in a fixed order.
-        band: to be drawn across all places.
+        kind: The name of the kind.
+        place: The value of the setting `x`, or a name where the rows do not have that setting.
+        values: The values of the points, in a fixed order.
+        band: Whether the box is drawn as a band across all places.
     """
 
     kind: str
@@ -28,17 +29,19 @@ class Box:
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
+        """The lower quartile, the median and the upper quartile."""
         low, middle, high = np.quantile(self.values, (0.25, 0.5, 0.75))
         return float(low), float(middle), float(high)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a label came to along the axis.
+    """The values of a label along the axis.
 
     Attributes:
-        levels: tasks counted from 1, or names of layers, which all of its runs have.
-        values: [runs, levels].
+        label: The label.
+        levels: Tasks counted from 1, or names of layers, which all runs of the label have.
+        values: The values, [runs, levels].
     """
 
     label: str
@@ -47,7 +50,7 @@ class Curve:
 
 
 def levels_of(curves: Sequence[Curve]) -> list[Any]:
-    """Of all curves together: numbers in ascending order, names in that of the network."""
+    """Return the levels of all curves: numbers in ascending order, names in the order of the network."""
     found = dict.fromkeys(level for curve in curves for level in curve.levels)
     return list(found) if any(isinstance(level, str) for level in found) else sorted(found)
 
@@ -57,13 +60,14 @@ ALL = "all layers"
 
 @dataclass(frozen=True)
 class Panel:
-    """What a label came to in every layer.
+    """The values of a label in every layer.
 
     Attributes:
-        layers: in the order of the network, and last all of them together where a method says that.
-        tasks: counted from 1; those after which some run has the number.
-        values: [layers, tasks], means over the runs that have it; NaN where none has.
-        runs: how many have any.
+        label: The label.
+        layers: The layers in the order of the network; the last entry is `ALL` if the method reports that.
+        tasks: The tasks, counted from 1, after which any run has a value.
+        values: The means over the runs that have a value, [layers, tasks]; NaN where none has.
+        runs: The number of runs that have any value.
     """
 
     label: str
@@ -75,7 +79,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn everywhere in a report; marker and stroke tell it apart without colour."""
+    """The style of a method in all figures of a report.
+
+    Marker and stroke distinguish methods for readers who do not see the colours.
+    """
 
     colour: str
     stroke: str

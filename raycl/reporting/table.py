@@ -1,4 +1,4 @@
-"""The table of a study as text, at most 80 columns wide."""
+"""The report of a study as text, at most 80 columns wide."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from raycl.text import (
     wrapped,
 )
 
-MANY = 24  # labels that a reader can still compare line by line
-LEAST = 24  # columns of the terminal for labels beside a study's own metrics
+MANY = 24  # A reader can compare at most this many labels line by line.
+LEAST = 24  # Labels keep at least this many columns of the terminal before a study's own metrics.
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Column:
     cells: Sequence[tuple[str, str]]
 
     def lines(self) -> list[str]:
-        """Header and cells in equal width; a header over two numbers starts where the first starts."""
+        """Return header and cells in equal width; a header over two numbers is aligned with the first."""
         double = any(std for _, std in self.cells)
         texts = [self.header, *texttable.pairs(self.cells)]
         return texttable.grid([[text] for text in texts], [texttable.Column(right=not double)])
 
 
 def table_text(study: Study, agenda: Agenda) -> str:
-    """The paper's tables, then a table per benchmark, each with its notes."""
+    """Return the paper's tables and then a table per benchmark, each with its notes."""
     rows = collect(study, agenda)
     found = sections(study, rows)
     parts = ["\n".join(sheet_lines(sheet)) for sheet in study.written_sheets]
@@ -65,7 +65,7 @@ def table_text(study: Study, agenda: Agenda) -> str:
 
 
 def sheet_lines(sheet: Sheet) -> list[str]:
-    """Title, header, rows, notes; the first column to the left, numbers to the right."""
+    """Return title, header, rows and notes of a sheet; names are aligned left and numbers right."""
     table = [[printable(text) for text in row] for row in [sheet.header, *sheet.rows]]
     columns = texttable.names_and_numbers(len(sheet.header))
     if width_of(texttable.grid(table, columns)[0]) > COLUMNS:
@@ -75,9 +75,9 @@ def sheet_lines(sheet: Sheet) -> list[str]:
 
 
 def section_lines(study: Study, section: Section) -> list[str]:
-    """Title, header, a line per method variant, what the numbers are, and the notes.
+    """Return title, header, a line per method variant, caption and notes of a benchmark's table.
 
-    A study's own metrics stand below the others, as many side by side as fit.
+    A study's own metrics are below the others, with as many side by side as fit.
     """
     short: list[str] = []
     table: list[str] = []
@@ -92,7 +92,7 @@ def section_lines(study: Study, section: Section) -> list[str]:
 
 
 def _fitting(columns: Sequence[Column]) -> list[list[Column]]:
-    """Columns in blocks that leave room for labels."""
+    """Arrange columns in blocks that leave room for labels."""
     blocks: list[list[Column]] = []
     room = 0
     for column in columns:
@@ -106,11 +106,11 @@ def _fitting(columns: Sequence[Column]) -> list[list[Column]]:
 
 
 def _block(section: Section, shown: Sequence[Column]) -> tuple[list[str], list[str]]:
-    """Columns side by side, a line per method variant; and what its shortened labels are in full."""
+    """Return columns side by side with a line per method variant, and the full forms of shortened labels."""
     numbers = list(zip(*(column.lines() for column in shown), strict=True))
     stars = [" *" if mark else "" for mark in marked(section)]
     names = [group.label for group in section.groups]
-    for gap in (texttable.GAP, 1):  # narrow gaps before shortened labels
+    for gap in (texttable.GAP, 1):  # Narrow gaps are better than shortened labels.
         columns = texttable.names_and_numbers(1 + len(shown), gap)
         room = texttable.room_beside(numbers, columns[1:]) - max(map(len, stars))
         labels = clipped(names, room)
@@ -122,12 +122,12 @@ def _block(section: Section, shown: Sequence[Column]) -> tuple[list[str], list[s
 
 
 def crowded(study: Study, section: Section) -> bool:
-    """Whether there are too many labels to look at one by one, and views that sum them up."""
+    """Return whether there are too many labels to compare one by one, and views that summarise them."""
     return bool(study.views) and len(section.groups) > MANY
 
 
 def view_lines(view: View, section: Section) -> list[str]:
-    """Title, table and notes of a view; nothing where it has nothing to show."""
+    """Return title, table and notes of a view; [] if it does not have anything to show."""
     header, rows = view.lines(section)
     if not rows:
         return []
@@ -142,7 +142,7 @@ def view_lines(view: View, section: Section) -> list[str]:
 
 
 def title(study: Study, section: Section) -> str:
-    """digits_split (5 tasks x 2 classes, dissimilar), 3 seeds, searched on validation."""
+    """Return a title such as ``digits_split (5 tasks x 2 classes), 3 seeds, searched on validation``."""
     facts = []
     if section.classes:
         low, high = min(section.classes), max(section.classes)
@@ -160,7 +160,7 @@ def title(study: Study, section: Section) -> str:
 
 
 def caption(section: Section) -> list[str]:
-    """What the numbers are, and how large a difference must be to mean something."""
+    """Return lines that explain the numbers, and how large a difference must be to exceed the noise."""
     several = section.orders > 1
     if not any(len(group.stat("acc").values) > 1 for group in section.groups):
         return ["one value each: no spread, and no verdict on differences"] if _any(section) else []
@@ -172,18 +172,20 @@ def caption(section: Section) -> list[str]:
 
 
 def notes(section: Section) -> list[str]:
-    """Deviations, each with the methods it holds for."""
+    """Return remarks on the numbers of a benchmark, each with the methods to which it applies."""
     lines = []
     if section.subset:
-        lines.append(f"subset: {section.subset}; not to stand beside published numbers")
+        lines.append(f"subset: {section.subset}; cannot be compared with published numbers")
     if any(group.rows[0].cell.protocol == "paper" and group.rows[0].cell.search for group in section.groups):
-        lines.append("protocol paper: configurations were chosen on test accuracy, which flatters it")
+        lines.append("protocol paper: configurations were chosen on test accuracy, which inflates it")
     searched = [group for group in section.groups if any(row.trials for row in group.rows)]
     for text in dict.fromkeys(row.random for group in searched for row in group.rows if row.random):
         labels = [group.label for group in searched if any(row.random == text for row in group.rows)]
         lines.append(text if len(labels) == len(searched) else f"{', '.join(labels)}: {text}")
     if section.machines > 1:
-        lines.append(f"times come from {section.machines} kinds of machine or thread counts: do not compare")
+        lines.append(
+            f"times come from {section.machines} kinds of machine or thread counts and cannot be compared"
+        )
     shared = _shared(section)
     own: dict[str, list[str]] = {}
     lines += [f"all methods: {text}" for text in shared]
@@ -194,13 +196,13 @@ def notes(section: Section) -> list[str]:
 
 
 def marked(section: Section) -> list[bool]:
-    """Which lines of the table carry an asterisk: those with a note that not all share."""
+    """Return for each line of the table whether it has an asterisk, which marks a note not shared by all."""
     shared = _shared(section)
     return [any(text not in shared for text in group_notes(group)) for group in section.groups]
 
 
 def group_notes(group: Group) -> list[str]:
-    """The notes of a group's rows; one that some orders lack says which orders have it."""
+    """Return the notes of a group's rows; a note that holds only for some orders names these orders."""
     found = []
     for text in dict.fromkeys(note for row in group.rows for note in row.notes):
         where = [row.cell.order for row in group.rows if text in row.notes]
@@ -213,13 +215,13 @@ def group_notes(group: Group) -> list[str]:
 
 
 def _shared(section: Section) -> list[str]:
-    """Notes that hold for every one of several methods."""
+    """Return the notes that hold for all methods, if there are several."""
     first, *others = [group_notes(group) for group in section.groups]
     return [text for text in first if others and all(text in notes for notes in others)]
 
 
 def number_columns(section: Section) -> list[Column]:
-    """The numbers of a benchmark's table, but for a study's own metrics."""
+    """Return the columns of a benchmark's table, without a study's own metrics."""
     groups = section.groups
     columns = []
     if any(len(group.finals) < group.wanted for group in groups):
@@ -240,7 +242,7 @@ def number_columns(section: Section) -> list[Column]:
 
 
 def own_columns(section: Section) -> list[Column]:
-    """The metrics that a study adds to raycl's."""
+    """Return the columns of the metrics that a study adds to raycl's."""
     return [_column(metric, section.groups) for metric in section.own]
 
 
@@ -249,7 +251,10 @@ def _column(metric: Metric, groups: Sequence[Group]) -> Column:
 
 
 def pair(group: Group, metric: Metric) -> tuple[str, str]:
-    """Mean and standard deviation of a metric as a table shows them; blank where they would say nothing."""
+    """Return mean and standard deviation of a metric as a table shows them.
+
+    Both are blank for a reference, if the metric is defined relative to the reference.
+    """
     if group.reference and metric.blank_for_reference:
         return ABSENT, ""
     stat = group.stat(metric.name)

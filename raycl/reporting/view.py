@@ -1,4 +1,4 @@
-"""The base class of what a report shows besides its tables."""
+"""The base class of views, which a report shows besides its tables."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from raycl.study.values import Study
 
 
 class View:
-    """What a report shows besides its tables, such as `raycl.Boxes`.
+    """Base class of the figures and tables that a report shows besides its main tables.
 
-    A study's own view is a class of its file that defines `lines`, and `figure` where it can be drawn.
+    `raycl.Boxes` is an example. A study can define a view of its own as a class in its file, which has to
+    define `lines`, and also `figure` if it can be drawn.
 
     Attributes:
-        title: of its figure and its table.
-        notes: printed under it.
-        settings: dotted fields by which it sorts, so that a wrong name is told before anything runs.
+        title: The title of its figure and its table.
+        notes: Notes that are printed under them.
+        settings: The dotted fields that the view uses. They are checked before anything runs.
     """
 
     belongs: ClassVar[Literal["views"]] = "views"
@@ -31,30 +32,37 @@ class View:
 
     @property
     def settings(self) -> Sequence[str]:
+        """The dotted fields that the view uses."""
         return ()
 
     @property
     def caption(self) -> str:
-        """What its figure shows, without a full stop."""
+        """The text under its figure, without a full stop."""
         return ""
 
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of its table of a benchmark; no rows where it has nothing to show."""
+        """Return header and rows of its table of a benchmark; no rows mean that there is nothing to show."""
         raise NotImplementedError(f"{type(self).__qualname__} does not define lines(section)")
 
     def figure(self, section: Section, name: str, styles: Styles | None = None) -> str:
-        """SVG of a benchmark, its ids beginning with `name`, or ""; methods look as `styles` says."""
+        """Return its figure of a benchmark as SVG, or "" if there is none.
+
+        Args:
+            section: The results of a study on the benchmark.
+            name: The prefix of the ids of the SVG element.
+            styles: The style of each method in the report.
+        """
         return ""
 
     def points(self, section: Section) -> list[dict[str, Any]]:
-        """The raw numbers behind it, a dictionary each."""
+        """Return the raw numbers behind the view, one dictionary for each point."""
         return []
 
     def check(self, study: Study, place: str) -> None:
-        """See that the settings by which it sorts are there.
+        """Check that the settings that the view uses exist.
 
         Raises:
-            UserError: none of the study's methods has a setting of that name.
+            UserError: If none of the study's methods has a setting of that name.
         """
         methods = [
             registry.method(str(keys.get("method", label)), f"{place}: methods[{quoted(label)}]")
@@ -64,17 +72,17 @@ class View:
         for key in self.settings:
             if key.startswith("method.") and key not in known:
                 raise UserError(
-                    f"{place}: views: {quoted(self.title)} asks for {quoted(key)}{nearest(key, known)}, "
-                    "a setting of none of the study's methods"
+                    f"{place}: views: {quoted(self.title)} uses {quoted(key)}{nearest(key, known)}, "
+                    "which is not a setting of any of the study's methods"
                 )
 
 
 def views_of(study: Study) -> list[View]:
-    """The views of a study."""
+    """Return the views of a study."""
     return [view for view in study.views if isinstance(view, View)]
 
 
 def groups_meant(pattern: str, section: Section) -> list[Group]:
-    """The groups of a section whose labels a pattern means, in the study's order."""
+    """Return the groups of a section whose labels match a pattern, in the study's order."""
     wanted = labels_chosen(pattern, [group.label for group in section.groups])
     return [group for group in section.groups if group.label in wanted]

@@ -1,1 +1,1 @@
-"""From the store to plain rows and numbers."""
+"""The results of a study as plain rows and numbers, read from the store."""

@@ -1,4 +1,4 @@
-"""From a study and what the store has of it to plain rows: one per cell, and sections of each benchmark."""
+"""Collect the results of a study from the store: one row per cell, and one section per benchmark."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from raycl.study.progress import CellState
 from raycl.study.values import Seeds, Study
 from raycl.text import counted
 
-MAIN = "main"  # the fit stream that learns the task itself
+MAIN = "main"  # The fit stream that learns the task itself.
 
 
 def collect(study: Study, agenda: Agenda) -> list[CellRow]:
-    """A row per cell, in the agenda's order."""
+    """Return a row for each cell, in the agenda's order."""
     return [row_of(state, agenda, study.metrics) for state in agenda.states]
 
 
 def sections(study: Study, rows: Sequence[CellRow]) -> list[Section]:
-    """The rows by benchmark, then label, in the study's order."""
+    """Group the rows by benchmark and then by label, in the study's order."""
     found = []
     for text in dict.fromkeys(row.cell.benchmark for row in rows):
         mine = [row for row in rows if row.cell.benchmark == text]
@@ -58,7 +58,7 @@ def sections(study: Study, rows: Sequence[CellRow]) -> list[Section]:
 
 
 def searched_on(study: Study) -> str:
-    """How the configurations came about, for a table's header."""
+    """Return how the configurations were chosen, for the header of a table."""
     own = any(keys.get("search") is not None for keys in study.methods.values())
     if study.search is None and not own:
         return "no search"
@@ -67,12 +67,15 @@ def searched_on(study: Study) -> str:
 
 
 def subset_of(cell: Cell) -> str:
-    """Why numbers on the cell's benchmark must not stand beside published ones, or ""."""
+    """Return why numbers on the cell's benchmark cannot be compared with published ones, or ""."""
     return _facts(cell.benchmark, cell)[2]
 
 
 def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
-    """Classes, similarity and subset of a benchmark; what is known of one whose data are not here."""
+    """Return classes, similarity and subset of a benchmark.
+
+    Where the data are missing, only the similarity is known.
+    """
     with userfiles.importing_from(cell.home):
         try:
             benchmark = registry.load(text, cell.trial_seed, 0, cell.identity)
@@ -82,10 +85,12 @@ def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
 
 
 def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> CellRow:
-    """A cell in numbers.
+    """Return the results of a cell as a row.
 
     Args:
-        own: metrics that the study adds to raycl's.
+        state: The cell and the state of its runs.
+        agenda: The agenda of the study.
+        own: The metrics that the study adds to raycl's.
     """
     known = all_metrics(own)
     cell, results = state.cell, state.results
@@ -163,10 +168,10 @@ def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequen
 
 
 def _reference(state: CellState, agenda: Agenda) -> CellState | None:
-    """The cell that forward transfer of this one is measured from.
+    """Return the reference cell for the forward transfer of this cell, or None.
 
-    It has the same benchmark, order and network; of several, the one whose training settings differ least,
-    because methods bring settings of their own and a preset leaves no other trace.
+    It has the same benchmark, order and network. Of several, the one whose training settings differ least is
+    chosen, because methods have settings of their own and a cell does not record its preset otherwise.
     """
     cell = state.cell
     like = [
@@ -181,7 +186,10 @@ def _reference(state: CellState, agenda: Agenda) -> CellState | None:
 
 
 def _differing(a: Cell, b: Cell, room: str) -> int:
-    """How many settings of a room are fixed in both and differ; a searched one is the search's affair."""
+    """Return how many settings that are fixed in both cells differ.
+
+    Searched settings do not count. `room` is the prefix of the settings that are compared, such as ``fit.``.
+    """
     return sum(
         a.settings[key].value != b.settings[key].value
         for key in a.settings.keys() & b.settings.keys()
@@ -203,7 +211,7 @@ def _status(state: CellState, agenda: Agenda) -> tuple[str, str]:
 
 
 def failure_of(state: CellState, agenda: Agenda) -> str:
-    """What the last attempt at one of its missing runs failed of, one whole line, or ""."""
+    """Return the error of the last attempt at a missing run of the cell as one line, or ""."""
     for message in state.failed.values():
         return fault_of(message, len(message))
     for trial in [*state.trials, *state.finals.values()]:
@@ -214,7 +222,7 @@ def failure_of(state: CellState, agenda: Agenda) -> str:
 
 
 def older(state: CellState) -> int:
-    """Finished runs that were made by other source code than today's."""
+    """Count the finished runs of a cell that were made by a different version of the source code."""
     runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
     return sum(
         "source" in result.provenance and result.provenance["source"] != fingerprint(state.cell.method)
@@ -248,15 +256,20 @@ def _notes(row: CellRow, state: CellState, known: Sequence[Metric]) -> list[str]
 
 
 def _doubts(state: CellState, agenda: Agenda) -> list[str]:
-    """What to doubt of a cell's results: what runs changed of their process, and files without a digest."""
+    """Return reasons to doubt the results of a cell.
+
+    They are changes that its runs made to their own process, and result files without a digest.
+    """
     runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
     changed = [what for result in runs.values() for what in result.provenance.get("left", ())]
     notes = []
     if changed:
-        notes.append(f"its runs changed their process, costs of their own included: {describe_left(changed)}")
+        notes.append(f"its runs changed their process, which may affect times: {describe_left(changed)}")
     if unsealed := len(agenda.store.unsealed & runs.keys()):
         part = "" if unsealed == len(runs) else f"{unsealed} of {len(runs)} "
-        notes.append(f"{part}results in files of an older format, whose content no digest vouches for")
+        notes.append(
+            f"{part}results in files of an older format, which have no digest to verify their content"
+        )
     return notes
 
 

@@ -1,8 +1,8 @@
-"""The items that claims and tables of papers are written in: values, and how they are read.
+"""The grammar of the items in claims and in tables of papers: their classes and their parsers.
 
-``spg[chi=false]@cifar100_10#2+3`` is a method with a field on a benchmark, of which two tasks count;
-``blocked[layer=conv1,t=T]`` a metric of which a layer and a moment are picked. The docstring of `claims` has
-the whole grammar.
+``spg[chi=false]@cifar100_10#2+3`` is a method with a field, on a benchmark of which two tasks count;
+``blocked[layer=conv1,t=T]`` is a metric of which a layer and a moment are picked. The docstring of
+`raycl.papers.claims` describes the whole grammar.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from raycl.catalogue import catalogue
 
-RUNNING = ("t", "layer", "steps")  # axes along a metric of one run
+RUNNING = ("t", "layer", "steps")  # Axes along which a single run measures a metric.
 VARIANTS = "variants"
 
 _NAME = r"[A-Za-z][\w.-]*"
@@ -27,7 +27,13 @@ _NUMBER = re.compile(r"-?\d*\.?\d+(?:[eE]-?\d+)?")
 
 @dataclass(frozen=True)
 class Metric:
-    """``blocked[layer=conv1,t=T]``: `name`, and what is picked of it; a bare entry has the key ""."""
+    """A metric such as ``blocked[layer=conv1,t=T]``.
+
+    Attributes:
+        name: The name of the metric.
+        picks: Pairs of a key and a value that pick a part of the metric; an entry without a key has the
+            key "".
+    """
 
     name: str
     picks: tuple[tuple[str, str], ...] = ()
@@ -37,12 +43,19 @@ class Metric:
         return f"{self.name}[{picks}]" if picks else self.name
 
     def pick(self, key: str) -> str | None:
+        """Return the value of a pick, or None if there is none."""
         return dict(self.picks).get(key)
 
 
 @dataclass(frozen=True)
 class Place:
-    """A benchmark with settings that are asked for, or one part of it."""
+    """A benchmark with the settings that it must have, or one part of it.
+
+    Attributes:
+        benchmark: The id of the benchmark.
+        fields: Pairs of a setting and its value.
+        part: The name of a part, or "".
+    """
 
     benchmark: str
     fields: tuple[tuple[str, Any], ...] = ()
@@ -54,10 +67,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Item:
-    """A method with fields that are asked for, on the row's benchmark or one of its own.
+    """A method with the fields that it must have, on the row's benchmark or on one of its own.
 
     Attributes:
-        tasks: counted from 1; only these count.
+        method: The id of the method.
+        fields: Pairs of a field and its value.
+        place: A benchmark of the item's own, or None.
+        tasks: The tasks that count, counted from 1, or () for all of them.
     """
 
     method: str
@@ -73,7 +89,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Best:
-    """Whichever of them has the best mean."""
+    """The item with the best mean among several."""
 
     items: tuple[Item, ...]
 
@@ -83,7 +99,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Stored:
-    """``storage(...)``: no run, but arithmetic."""
+    """A side ``storage(...)`` of a claim, which is arithmetic and needs no run."""
 
     arguments: tuple[str, ...]
 
@@ -93,7 +109,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Trunk:
-    """The left side's network without heads, in float32: bytes."""
+    """The bytes of the left side's network without heads, in float32."""
 
     def __str__(self) -> str:
         return "trunk"
@@ -104,14 +120,14 @@ Side: TypeAlias = Item | Best | Stored | Trunk | float
 
 @dataclass(frozen=True)
 class Axis:
-    """Along what a trend goes: a field (`K` is one), one of `RUNNING`, or variants one after another."""
+    """The axis of a trend: a field such as ``K``, one of `RUNNING`, or several variants in order."""
 
     name: str
     variants: tuple[Item, ...] = ()
 
 
 def split(text: str) -> list[str]:
-    """At semicolons outside of all brackets."""
+    """Split a string at semicolons outside of all brackets."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in "([") - (letter in ")]")
@@ -123,13 +139,14 @@ def split(text: str) -> list[str]:
 
 
 def expanded(text: str) -> str:
-    """Names of sets replaced by what they stand for."""
+    """Replace the names of sets by their members."""
     sets = catalogue()["sets"]
     parts = [expanded(sets[part]) if part in sets else part for part in split(text)]
     return ";".join(parts)
 
 
 def parse_metric(text: str) -> Metric | None:
+    """Parse a metric; return None if it cannot be read."""
     found = _METRIC.fullmatch(text)
     picks = [part.strip() for part in re.split("[,;]", found[2] or "") if part.strip()] if found else []
     pairs = [part.partition("=") if "=" in part else ("", "", part) for part in picks]
@@ -137,6 +154,7 @@ def parse_metric(text: str) -> Metric | None:
 
 
 def parse_place(text: str) -> Place | None:
+    """Parse a benchmark; return None if it cannot be read."""
     found = _PLACE.fullmatch(text)
     if not found:
         return None
@@ -147,7 +165,10 @@ def parse_place(text: str) -> Place | None:
 
 
 def parse_places(text: str) -> tuple[bool, tuple[Place, ...]] | None:
-    """Whether the mean over benchmarks is meant, and which ones; none of them by ``*``."""
+    """Parse benchmarks; return whether their mean is meant, and the benchmarks, which are () for ``*``.
+
+    The result is None if they cannot be read.
+    """
     call = _CALL.fullmatch(text)
     averaged = call is not None and call[1] == "mean"
     spelled = expanded(call[2] if call and averaged else text)
@@ -158,6 +179,7 @@ def parse_places(text: str) -> tuple[bool, tuple[Place, ...]] | None:
 
 
 def parse_item(text: str) -> Item | None:
+    """Parse a method; return None if it cannot be read."""
     found = _ITEM.fullmatch(text)
     if not found:
         return None
@@ -173,10 +195,12 @@ def _items(text: str) -> tuple[Item, ...] | None:
 
 
 def is_number(text: str) -> bool:
+    """Return whether a string is a number."""
     return _NUMBER.fullmatch(text) is not None
 
 
 def parse_side(text: str) -> Side | None:
+    """Parse a side of a claim; return None if it cannot be read."""
     if is_number(text):
         return float(text)
     if text == str(Trunk()):
@@ -191,6 +215,7 @@ def parse_side(text: str) -> Side | None:
 
 
 def parse_axis(text: str) -> Axis | None:
+    """Parse the axis of a trend; return None if it cannot be read."""
     call = _CALL.fullmatch(text)
     if call is None:
         return Axis(text) if re.fullmatch(r"\w+", text) else None
@@ -206,7 +231,7 @@ def _fields(text: str | None) -> tuple[tuple[str, Any], ...] | None:
 
 
 def _literal(text: str) -> Any:
-    """true, false, null and numbers as JSON has them; all else is a text."""
+    """Parse true, false, null and numbers as JSON; everything else is a string."""
     try:
         return json.loads(text)
     except ValueError:

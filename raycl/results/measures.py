@@ -1,7 +1,8 @@
-"""The metrics of a final run: what each of a table of them gives on its matrices, and how it is written.
+"""The metrics of a final run: how they are computed from its matrices, and how they are written.
 
-A report shows what runs of hours came to, so no metric ends it: where its function raises, or gives what is
-no finite number, the metric is absent from that run, and a note of the run's method says so and why.
+A report summarises hours of training, so an error in one metric must not prevent it. Where the function of a
+metric raises or does not return a finite number, that run does not have the metric, and a note of the run's
+method gives the reason.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Measured:
     """The metrics of one run.
 
     Attributes:
-        values: by name; None where the run has not what the metric needs.
-        faults: by name, why a metric's function gave no number, a line each.
+        values: The values by name; None where the run does not have the matrices that the metric needs.
+        faults: By name of a metric, one line that says why its function did not return a number.
     """
 
     values: dict[str, float | None] = field(default_factory=dict)
@@ -39,8 +40,9 @@ def measure(
     """Compute metrics on the matrices of one run.
 
     Args:
-        test, val: [T, T] accuracies, rows = tasks learnt.
-        reference: [T] accuracies of a network of each task's own, None where there is no such run.
+        known: The metrics to compute.
+        test, val: The accuracies on test and validation data, [T, T]; rows are the tasks learnt.
+        reference: The accuracies of a separate network for each task, [T], or None if there is no such run.
     """
     if reference is not None and len(reference) != len(test):
         reference = None
@@ -59,22 +61,22 @@ def measure(
 
 
 def _number(metric: Metric, arrays: Sequence[Matrix]) -> float | None:
-    """What a metric's function gives on copies of these arrays.
+    """Return the result of a metric's function on copies of these arrays.
 
     Raises:
-        _NoNumber: neither a finite number, nor NaN, nor None.
+        _NoNumber: If the result is neither a finite number nor NaN nor None.
     """
-    with np.errstate(all="ignore"):  # what comes of it is said below
+    with np.errstate(all="ignore"):  # Results that are not finite are reported below.
         value: Any = plain(metric.function(*(array.copy() for array in arrays)))
     if value is None or (isinstance(value, float) and value != value):
         return None
     if not is_number(value):
-        raise _NoNumber(f"{_place(metric)}its function gives {shown(value)}, which is no finite number")
+        raise _NoNumber(f"{_place(metric)}its function returns {shown(value)}, not a finite number")
     return float(value)
 
 
 class _NoNumber(ValueError):
-    """Raised for a metric's value that is none."""
+    """Raised when a metric's function does not return a finite number."""
 
 
 def _fault(error: BaseException) -> str:
@@ -84,7 +86,7 @@ def _fault(error: BaseException) -> str:
 
 
 def _place(metric: Metric) -> str:
-    """``mine.py:7: `` where the function is written in a file of the user's, else ""."""
+    """Return the location ``mine.py:7: `` of a function that is defined in a user's file, else ""."""
     code = getattr(metric.function, "__code__", None)
     if code is None or not installed.is_own_file(Path(code.co_filename)):
         return ""
@@ -92,7 +94,7 @@ def _place(metric: Metric) -> str:
 
 
 def gaps(runs: Sequence[Measured], known: Sequence[Metric]) -> list[str]:
-    """A note for each metric that some of a method's runs lack, and for each whose function failed."""
+    """Return a note for each metric that some of a method's runs lack, and for each whose function failed."""
     notes = []
     for metric in known:
         have = sum(run.values.get(metric.name) is not None for run in runs)
@@ -104,14 +106,14 @@ def gaps(runs: Sequence[Measured], known: Sequence[Metric]) -> list[str]:
 
 
 def format_value(metric: Metric, value: float | None) -> str:
-    """A value as tables write it: ``.842``, ``+.006``, ``3``, or ``-`` where there is none."""
+    """Write a value as in tables: ``.842``, ``+.006``, ``3``, or ``-`` where there is none."""
     if value is None or metric.unit == "fraction":
         return signed(value) if metric.signed else fraction(value)
     return units.format_number(value, metric.unit, units.decimals(value, metric.unit), metric.signed)
 
 
 def format_std(metric: Metric, std: float | None) -> str:
-    """A standard deviation beside it; "" where there is none."""
+    """Write the standard deviation of a metric; "" where there is none."""
     if std is None or metric.unit == "fraction":
         return "" if std is None else fraction(std)
     return units.format_number(std, metric.unit, units.decimals(std, metric.unit))

@@ -1,4 +1,4 @@
-"""A metric of the catalogue of one final run: from its matrix, its times, or the method's own figures."""
+"""Read a metric of one final run from its matrices, its times, or the diagnostics of its method."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ from raycl.results.grammar import Metric
 from raycl.results.rows import CellRow, FinalRun
 from raycl.text import fraction, plain_value, quantity, seconds, signed
 
-FACTS = ("epochs_mean", "params", "bytes_total")  # of a run, beside the metrics of its matrices
+FACTS = ("epochs_mean", "params", "bytes_total")  # Numbers of a run besides the metrics of its matrices.
 TIMES = ("ct", "ct_train")
 BY_TASK = ("acc_task", "fwt_vs_one", "ct_task", "ct_train")
-LARGEST = 1e100  # whose square is still a number; what is larger, or no number, nobody measured
-ABSENT = object()  # a field that the method has not
+LARGEST = 1e100  # Larger numbers count as not measured, because their squares might not be finite.
+ABSENT = object()  # The value of a field that the method does not have.
 
 
 def of_every_run() -> tuple[str, ...]:
-    """Names of the numbers that each final run has once: raycl's metrics, facts and times."""
+    """Return the names of the numbers that each final run has once: raycl's metrics, facts and times."""
     return (*(metric.name for metric in metrics.METRICS), *FACTS, *TIMES)
 
 
 def is_signed(name: str, own: Sequence[metrics.Metric] = ()) -> bool:
-    """Whether a metric of that name is a difference; `own` are those that the study adds."""
+    """Return whether a metric is a difference; `own` are the metrics that the study adds."""
     found = metrics.metric_named(name, own)
     return found.signed if found else "less" in catalogue()["readings"].get(name, {})
 
 
 def setting(row: CellRow, key: str) -> Any:
-    """``method.k`` of a row, of a search that of its winner; `ABSENT` where there is no such field."""
+    """Return a setting of a row, such as ``method.k``; for a searched setting, return the winner's value.
+
+    The result is `ABSENT` where there is no such field.
+    """
     found = row.cell.settings.get(key)
     return ABSENT if found is None else (row.best or {}).get(key, found.value)
 
 
 def number(row: CellRow, final: FinalRun, metric: Metric, tasks: Sequence[int] = ()) -> float | None:
-    """`metric` of a run, None where nobody measured it.
+    """Return a metric of a run, or None where it was not measured.
 
     Args:
-        tasks: counted from 1; the mean over these alone.
+        row: The row of the run.
+        final: The run.
+        metric: The metric.
+        tasks: Tasks, counted from 1, over which alone the mean is taken; () for all.
     """
     if tasks:
         values = by_task(final, _per_task(metric))
@@ -60,11 +66,11 @@ def number(row: CellRow, final: FinalRun, metric: Metric, tasks: Sequence[int] =
         reports = reports[place - 1 : place] if place else ()
     layered = metric.pick("layer") is not None
     found_in = [_recorded(diagnostics, metric.name, layered) for diagnostics in reports]
-    return mean([_figure(value, metric) for value in found_in if value is not None])
+    return mean([_averaged(value, metric) for value in found_in if value is not None])
 
 
 def by_task(final: FinalRun, metric: Metric) -> dict[int, float]:
-    """A number for each task, counted from 1, or after each task; without those that were not measured."""
+    """Return the metric by task, counted from 1, or after each task; missing values are left out."""
     if metric.name == "acc_task":
         values: Sequence[Any] = list(final.a[-1])
     elif metric.name == "fwt_vs_one":
@@ -76,14 +82,18 @@ def by_task(final: FinalRun, metric: Metric) -> dict[int, float]:
     else:
         layered = metric.pick("layer") is not None
         values = [
-            _figure(_recorded(diagnostics, metric.name, layered), metric) for diagnostics in final.diagnostics
+            _averaged(_recorded(diagnostics, metric.name, layered), metric)
+            for diagnostics in final.diagnostics
         ]
     numbers = {task: value for task, value in enumerate(values, start=1) if value is not None}
     return {task: float(value) for task, value in numbers.items() if not math.isnan(value)}
 
 
 def along(final: FinalRun, metric: Metric, axis: str) -> dict[Any, float]:
-    """The metric along an axis of one run: tasks, or the entries of a figure, mean over its reports."""
+    """Return the metric of one run along an axis.
+
+    The axis is the tasks, or the entries of a diagnostic, which are averaged over the reports.
+    """
     if axis == "t":
         return dict(by_task(final, metric))
     reports: Sequence[Mapping[str, Any]] = final.diagnostics
@@ -98,7 +108,7 @@ def along(final: FinalRun, metric: Metric, axis: str) -> dict[Any, float]:
 
 
 def format_metric(metric: Metric | str, value: float | None, own: Sequence[metrics.Metric] = ()) -> str:
-    """A number in the manner of its metric; `own` are those that the study adds."""
+    """Write a number in the format of its metric; `own` are the metrics that the study adds."""
     name = metric if isinstance(metric, str) else metric.name
     if value is None:
         return "-"
@@ -117,13 +127,13 @@ def format_metric(metric: Metric | str, value: float | None, own: Sequence[metri
 
 
 def _per_task(metric: Metric) -> Metric:
-    """What a metric over all tasks is of one task."""
+    """Return the metric of one task that corresponds to a metric over all tasks."""
     of_one = {"acc": "acc_task", "ct": "ct_task"}
     return Metric(of_one.get(metric.name, metric.name), metric.picks)
 
 
 def _moment(text: str, tasks: int) -> int:
-    """T, T/2 or a number, counted from 1; 0 where there is no such task."""
+    """Return the task that ``T``, ``T/2`` or a number means, counted from 1; 0 if there is none."""
     if text in ("T", "T/2"):
         return tasks if text == "T" else tasks // 2
     place = int(text) if text.isdigit() else 0
@@ -131,13 +141,13 @@ def _moment(text: str, tasks: int) -> int:
 
 
 def _recorded(diagnostics: Mapping[str, Any], name: str, layered: bool) -> Any:
-    """A figure as a method reports it; what it is by layer stands beside it as ``NAME_layers``."""
+    """Return a diagnostic as a method reports it; its values by layer are reported as ``NAME_layers``."""
     by_layer = diagnostics.get(f"{name}_layers") if layered else None
     return diagnostics.get(name) if by_layer is None else by_layer
 
 
-def _figure(value: Any, metric: Metric) -> float | None:
-    """An entry of a figure, or the mean over all of them."""
+def _averaged(value: Any, metric: Metric) -> float | None:
+    """Return the picked entry of a diagnostic, or the mean over all entries."""
     picked = metric.pick("layer") or metric.pick("")
     if picked is not None and picked not in ("t", "layer", "steps"):
         value = value.get(picked) if isinstance(value, Mapping) else None
@@ -146,12 +156,12 @@ def _figure(value: Any, metric: Metric) -> float | None:
 
 
 def measured(value: Any) -> float | None:
-    """A figure that can be averaged and drawn; None for all else that a method may report."""
+    """Return a diagnostic that can be averaged and drawn; None for anything else that a method reports."""
     return float(value) if isinstance(value, int | float) and abs(value) <= LARGEST else None
 
 
 def _entries(value: Any) -> dict[Any, float]:
-    """A number, a list or a mapping as numbers by name, in their order."""
+    """Return the numbers of a number, a list or a mapping, by position or name, in their order."""
     if isinstance(value, Mapping):
         pairs: list[tuple[Any, Any]] = list(value.items())
     else:
@@ -160,5 +170,5 @@ def _entries(value: Any) -> dict[Any, float]:
 
 
 def by_layer(diagnostics: Mapping[str, Any], name: str) -> dict[str, float]:
-    """What a run measured of each layer; nothing where it is no mapping of names to numbers."""
+    """Return a diagnostic by layer; {} where it is not a mapping from names to numbers."""
     return {layer: v for layer, v in _entries(diagnostics.get(name)).items() if isinstance(layer, str)}

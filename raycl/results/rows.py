@@ -1,6 +1,7 @@
-"""A study's results as plain values: a run, a cell, and those of a benchmark together.
+"""A study's results as plain values: runs, cells, and all cells of a benchmark.
 
-Accuracies and transfers are fractions, times seconds, sizes bytes. A number that cannot be had is None.
+Accuracies and transfers are fractions, times are in seconds, and sizes are in bytes. A number that is not
+available is None.
 """
 
 from __future__ import annotations
@@ -23,21 +24,23 @@ BLOCKED, FAILED, DIVERGED = "blocked", "failed", "diverged"
 
 @dataclass(frozen=True)
 class Stat:
-    """Mean and standard deviation (ddof 1; None for fewer than two) of the values that are there."""
+    """The mean and the standard deviation (ddof 1; None for fewer than two values) of some values."""
 
     values: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float | None:
+        """The mean, or None if there are no values."""
         return metrics.mean(self.values)
 
     @property
     def std(self) -> float | None:
+        """The standard deviation, or None if there are fewer than two values."""
         return metrics.std(self.values)
 
 
 def stat_of(values: Sequence[float | None]) -> Stat:
-    """Over those that are there."""
+    """Return the statistics of the values that are not None."""
     return Stat(tuple(value for value in values if value is not None))
 
 
@@ -46,16 +49,20 @@ class FinalRun:
     """A finished final run in numbers.
 
     Attributes:
-        a: [T, T] test accuracies, rows = tasks learnt.
-        beta: [T] accuracies on each task just learnt of the reference's run of the same seed, or None.
-        measured: the metrics of its matrices.
-        ct: seconds to learn all tasks, the method's own phases and extra fits among them.
-        ct_train: seconds of the fits of the main stream alone.
-        ct_task, ct_train_task: the same of each task.
-        epochs_mean: mean over tasks of the epochs of the main stream.
-        params, bytes_total: after the last task.
-        transfer_task: [T] forward transfer of each task, None without a reference of the same seed.
-        figures: the method's own numbers after each task.
+        seed: The seed of the run.
+        key: The key of the run in the store.
+        a: The test accuracies, [T, T]; rows are the tasks learnt.
+        beta: The accuracies of the reference's run of the same seed on each task just learnt, [T], or None.
+        measured: The metrics of its matrices.
+        ct: The seconds to learn all tasks, including the method's own phases and extra fits.
+        ct_train: The seconds of the fits of the main stream only.
+        ct_task, ct_train_task: The same for each task.
+        epochs_mean: The mean over tasks of the epochs of the main stream.
+        params, bytes_total: The learnable parameters and the stored bytes after the last task.
+        peak_bytes: The largest use of memory in any task.
+        transfer_task: The forward transfer of each task, [T]; None without a reference of the same seed.
+        provenance: Where, when and with what the run was made.
+        diagnostics: The method's own numbers after each task.
     """
 
     seed: int
@@ -76,7 +83,7 @@ class FinalRun:
     diagnostics: tuple[Mapping[str, Any], ...] = ()
 
     def value(self, name: str) -> float | None:
-        """A metric of its matrices, or another number of the run such as ``ct``; None where it is absent."""
+        """Return a metric of its matrices or another number such as ``ct``; None where it is absent."""
         if name in self.measured.values:
             return self.measured.values[name]
         found: float | None = getattr(self, name)
@@ -85,7 +92,15 @@ class FinalRun:
 
 @dataclass(frozen=True)
 class Tried:
-    """A finished trial of a search: its objective and its accuracy on test, None where it diverged."""
+    """A finished trial of a search.
+
+    Attributes:
+        n: The number of the trial.
+        params: The values of the searched fields.
+        objective: The value that the search maximises, or None if the trial diverged.
+        acc: The accuracy on test data, or None if the trial diverged.
+        seconds: The run time.
+    """
 
     n: int
     params: Mapping[str, Any]
@@ -99,17 +114,18 @@ class CellRow:
     """A cell in numbers.
 
     Attributes:
-        finals: finished final runs that did not diverge, in the order of their seeds.
-        seeds: those wanted.
-        diverged: seeds whose final run diverged.
-        trials: finished trials in the order of proposal.
-        best: searched fields of the winner; None before the end of the search.
-        ps: parameter sensitivity over completed trials.
-        runs, done: wanted and finished runs.
-        status: one of complete, incomplete, not run, blocked, failed, diverged (every trial did).
-        reason: why it is blocked or failed.
-        notes: where its numbers deviate from what a reader takes for granted.
-        reference: whether forward transfer is measured from this method.
+        cell: The cell of the study.
+        finals: The finished final runs that did not diverge, in the order of their seeds.
+        seeds: The seeds of all final runs that are wanted.
+        diverged: The seeds whose final run diverged.
+        trials: The finished trials in the order of proposal.
+        best: The searched fields of the winner; None before the end of the search.
+        ps: The parameter sensitivity over completed trials.
+        runs, done: The numbers of wanted and of finished runs.
+        status: One of complete, incomplete, not run, blocked, failed, or diverged (if every trial diverged).
+        reason: Why the cell is blocked or failed.
+        notes: Remarks on numbers that differ from what a reader would expect.
+        reference: Whether the forward transfer of other methods is measured from this one.
     """
 
     cell: Cell
@@ -133,17 +149,17 @@ class CellRow:
         return stat_of([final.value(name) for final in self.finals])
 
     def mean(self, name: str) -> float | None:
-        """Mean of `stat`."""
+        """Return the mean of `stat`."""
         return self.stat(name).mean
 
     def by_seed(self, name: str) -> dict[int, float]:
-        """The number `name` of each final run that has it, by seed."""
+        """Return the number `name` by seed, for each final run that has it."""
         found = {final.seed: final.value(name) for final in self.finals}
         return {seed: value for seed, value in found.items() if value is not None}
 
     @property
     def random(self) -> str:
-        """That the search never left its random start, or ""."""
+        """A note if the search never got beyond its random start, else ""."""
         search = self.cell.search
         if not (self.trials and isinstance(search, Search) and search.trials <= search.startup_trials):
             return ""
@@ -160,20 +176,21 @@ class Group:
 
     @property
     def reference(self) -> bool:
+        """Whether the forward transfer of other methods is measured from this one."""
         return self.rows[0].reference
 
     @property
     def finals(self) -> list[FinalRun]:
-        """Of all orders."""
+        """The final runs of all orders."""
         return [final for row in self.rows for final in row.finals]
 
     @property
     def wanted(self) -> int:
-        """Final runs in all."""
+        """The number of final runs that are wanted in all orders."""
         return sum(len(row.seeds) for row in self.rows)
 
     def stat(self, name: str) -> Stat:
-        """Over seeds; where there are several orders, over orders, of which each counts as its mean."""
+        """Return the statistics over seeds, or over the means of the orders where there are several."""
         if len(self.rows) == 1:
             return self.rows[0].stat(name)
         return stat_of([row.stat(name).mean for row in self.rows])
@@ -181,15 +198,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Section:
-    """All of a study on one benchmark.
+    """All results of a study on one benchmark.
 
     Attributes:
-        tasks: how many; 0 where nobody knows yet.
-        classes: of each task, () where the data are not here.
-        similar: whether the tasks resemble one another; None if mixed or unknown.
-        subset: why its numbers must not stand beside published ones, or "".
-        orders: how many orders of its tasks.
-        own: metrics that the study adds to raycl's.
+        benchmark: The benchmark as the study writes it.
+        tasks: The number of tasks; 0 where it is not known yet.
+        classes: The number of classes of each task; () where the data are missing.
+        similar: Whether the tasks resemble one another; None if mixed or unknown.
+        subset: Why its numbers cannot be compared with published ones, or "".
+        orders: The number of orders of its tasks.
+        groups: The method variants.
+        own: The metrics that the study adds to raycl's.
     """
 
     benchmark: str
@@ -208,25 +227,26 @@ class Section:
 
     @property
     def name(self) -> str:
-        """As it is printed: whoever reads a number sees that the data are a part."""
+        """The printed name, which shows whether the data are only a part of the benchmark."""
         return printed_name(self.benchmark, self.subset)
 
     @property
     def rows(self) -> list[CellRow]:
+        """The rows of all groups."""
         return [row for group in self.groups for row in group.rows]
 
     @property
     def noise(self) -> float | None:
-        """Half-width of the 95 % confidence interval of the difference of two methods' `acc`.
+        """The half-width of the 95 % confidence interval of the difference of two methods' `acc`.
 
-        Variances are pooled over methods. None where no method has two values.
+        Variances are pooled over methods. The value is None where no method has two values.
         """
         stats = [group.stat("acc") for group in self.groups]
         return noise.pooled_half_width([noise.Spread(s.std, len(s.values)) for s in stats])
 
     @property
     def machines(self) -> int:
-        """Kinds of machine, and thread counts, that the times were measured on."""
+        """The number of different machines and thread counts on which times were measured."""
         finals = [final for group in self.groups for final in group.finals]
         kinds = {
             json.dumps([f.provenance.get(k) for k in ("system", "cpu", "device", "threads")]) for f in finals
@@ -235,5 +255,5 @@ class Section:
 
 
 def printed_name(benchmark: str, subset: str) -> str:
-    """``cifar100_10 (subset)``."""
+    """Return the printed name of a benchmark, such as ``cifar100_10 (subset)``."""
     return f"{benchmark} (subset)" if subset else benchmark

@@ -150,21 +150,21 @@ def test_raw_points_as_csv(store: Store) -> None:
         ("heterogeneous", "3", "0.2", "2", pytest.approx(0.56)),
     ]
     assert {(line["k"], line["task"]) for line in lines if line["kind"] == "X"} == {("", "")}
-    with pytest.raises(UserError, match="it has no views"):
+    with pytest.raises(UserError, match="this study has no views"):
         render(hand.study(), hand.read(store, hand.study()), "csv", points=True)
-    with pytest.raises(UserError, match="ask for them with --format csv"):
+    with pytest.raises(UserError, match="are written only with --format csv"):
         render(of, hand.read(store, of), "html", points=True)
 
 
 def test_what_a_view_cannot_do_is_told_at_once() -> None:
-    with pytest.raises(UserError, match=r"'k' is no setting such as 'method\.k'"):
+    with pytest.raises(UserError, match=r"'k' should be a setting such as 'method\.k'"):
         Boxes("t", x="k")
     with pytest.raises(UserError, match="point and notes are lists"):
         Boxes("t", notes="mind")
     with pytest.raises(UserError, match=r"value 'acc\[' does not read as a metric"):
         Boxes("t", value="acc[")
     with pytest.raises(
-        UserError, match=r"'t' asks for 'method.kk'; did you mean 'method.k'\?, a setting of none"
+        UserError, match=r"'t' uses 'method.kk'; did you mean 'method.k'\?, which is not a setting"
     ):
         hand.cells(study(Boxes("t", x="method.kk")))
     with pytest.raises(UserError, match="views = 'boxes' should be a list of views"):
@@ -183,6 +183,6 @@ def test_the_command_line_knows_claims_and_points(tmp_path: Any, capsys: pytest.
     file.write_text(STUDY)
     words = ["report", str(file), "--store", str(tmp_path / "store")]
     assert main([*words, "--claims"]) == 0
-    assert capsys.readouterr().out == "claims: none speaks of the methods and benchmarks of this study\n"
+    assert capsys.readouterr().out == "claims: none is about the methods and benchmarks of this study\n"
     assert main([*words, "--points"]) == 0
     assert main([*words, "--points", "--claims"]) == 2

@@ -156,24 +156,33 @@ def test_what_shipped_claims_ask_of_sizes_levels_densities_and_units() -> None:
         ({"kind": "trend", "right": "variants(hat)"}, "right = 'variants(hat)'"),
         ({"benchmark": "mean(a b)"}, "benchmark = 'mean(a b)'"),
         ({"benchmark": ""}, "benchmark = ''"),
-        ({"each": "k"}, "each = 'k' is none of K"),
-        ({"each": "every shared K"}, "each = 'every shared K' is none of K"),
-        ({"each": "K", "kind": "trend", "right": "K"}, "each = 'K' goes with"),
-        ({"each": "K", "right": "0.5"}, "each = 'K' goes with"),
-        ({"each": "K", "kind": "zero", "right": ""}, "each = 'K' goes with"),
-        ({"largest": "two", "kind": "trend", "right": "K"}, "largest = 'two' is not a whole number"),
-        ({"largest": "1", "kind": "trend", "right": "K"}, "largest = '1' is not a whole number"),
-        ({"largest": "2"}, "largest = '2' goes with a trend"),
-        ({"largest": "2", "kind": "trend", "right": "t"}, "largest = '2' goes with a trend"),
-        ({"largest": "2", "kind": "trend", "right": "variants(ewc;hat)"}, "largest = '2' goes with a trend"),
-        ({"density": "low"}, "density = 'low' is neither"),
-        ({"density": ">0.25"}, "density = '>0.25' is neither"),
-        ({"density": "0"}, "density = '0' is neither"),
-        ({"density": "25"}, "density = '25' is neither"),
-        (STORED | {"density": "0.05"}, "density = '0.05' goes with runs"),
-        (STORED | {"metric": "bytes_total", "unit": "MB"}, "unit = 'MB' is none of MiB; did you mean 'MiB'"),
-        (STORED | {"unit": "MiB"}, "unit = 'MiB' goes with a storage account of bytes"),
-        ({"metric": "bytes_total", "unit": "MiB"}, "unit = 'MiB' goes with a storage account of bytes"),
+        ({"each": "k"}, "each = 'k' should be one of K"),
+        ({"each": "every shared K"}, "each = 'every shared K' should be one of K"),
+        ({"each": "K", "kind": "trend", "right": "K"}, "each = 'K' is allowed only where"),
+        ({"each": "K", "right": "0.5"}, "each = 'K' is allowed only where"),
+        ({"each": "K", "kind": "zero", "right": ""}, "each = 'K' is allowed only where"),
+        ({"largest": "two", "kind": "trend", "right": "K"}, "largest = 'two' should be an integer"),
+        ({"largest": "1", "kind": "trend", "right": "K"}, "largest = '1' should be an integer"),
+        ({"largest": "2"}, "largest = '2' is allowed only for a trend"),
+        ({"largest": "2", "kind": "trend", "right": "t"}, "largest = '2' is allowed only for a trend"),
+        (
+            {"largest": "2", "kind": "trend", "right": "variants(ewc;hat)"},
+            "largest = '2' is allowed only for a trend",
+        ),
+        ({"density": "low"}, "density = 'low' should be a density"),
+        ({"density": ">0.25"}, "density = '>0.25' should be a density"),
+        ({"density": "0"}, "density = '0' should be a density"),
+        ({"density": "25"}, "density = '25' should be a density"),
+        (STORED | {"density": "0.05"}, "density = '0.05' is allowed only for runs"),
+        (
+            STORED | {"metric": "bytes_total", "unit": "MB"},
+            "unit = 'MB' should be one of MiB; did you mean 'MiB'",
+        ),
+        (STORED | {"unit": "MiB"}, "unit = 'MiB' is allowed only for a storage account in bytes"),
+        (
+            {"metric": "bytes_total", "unit": "MiB"},
+            "unit = 'MiB' is allowed only for a storage account in bytes",
+        ),
     ],
 )
 def test_what_does_not_read_is_named_with_its_line(changes: dict[str, str], column: str) -> None:
@@ -185,7 +194,7 @@ def test_what_does_not_read_is_named_with_its_line(changes: dict[str, str], colu
 def test_a_file_of_another_shape_is_refused() -> None:
     with pytest.raises(UserError, match=r"own.csv:1: the columns must be id,paper"):
         read_claims("id,claim\n", "own.csv")
-    with pytest.raises(UserError, match=r"own.csv:2: a claim has 16 columns"):
+    with pytest.raises(UserError, match=r"own.csv:2: a claim should have 16 columns"):
         read_claims(text_of({}).replace("x-01,", "x-01,too,many,"), "own.csv")
-    with pytest.raises(UserError, match="x-01 stands there twice"):
+    with pytest.raises(UserError, match="x-01 occurs twice"):
         read_claims(text_of({}, {"id": "x-01"}), "own.csv")

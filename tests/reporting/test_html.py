@@ -87,7 +87,7 @@ WORDS = (
     "Configurations",
     "What the numbers mean",
     "2023-11-14 22:13 UTC",
-    "fewer than 30 say little",
+    "fewer than 30 trials say little",
     "fit.lr = 0.3",
 )
 

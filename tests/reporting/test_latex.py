@@ -54,7 +54,10 @@ def latex(store: Store, study: Study) -> str:
 
 def test_a_worked_example(store: Store) -> None:
     text = latex(store, played(store, study_of(TABLE), {"spg": (0.70, 0.72, 0.74)}))
-    assert "\\caption{accuracy (fraction), as in Table 6 of spg: in grey the paper's number" in text
+    assert (
+        "\\caption{accuracy (fraction), as in Table 6 of spg: the paper's number and the difference are grey"
+        in text
+    )
     assert "SPG & $.720$ {\\scriptsize $\\pm$ $.020$} \\\\" in text
     below = (
         "{\\scriptsize\\color{gray}($.66$ $\\pm$ $.01$) \\textcolor{black}{\\textbf{\\boldmath $+.060$}*}}"

@@ -139,7 +139,7 @@ def test_its_points_are_every_run_layer_and_task(store: Store) -> None:
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
-        ({"value": "soft share"}, "should be a figure by its name alone, such as 'soft_share'"),
+        ({"value": "soft share"}, "should be only the name of a diagnostic, such as 'soft_share'"),
         ({"value": "soft_share[t=T]"}, "all its layers and tasks are shown"),
         ({"notes": "one"}, r"write \['one'\]"),
     ],

@@ -25,9 +25,11 @@ def test_counts_are_those_of_the_networks(resnet: Size) -> None:
 
 
 def test_a_network_without_heads_per_task_is_refused() -> None:
-    with pytest.raises(ValueError, match="is not one network below a head per task; give it norm='affine'"):
+    with pytest.raises(
+        ValueError, match="is not one shared network with a head per task; give it norm='affine'"
+    ):
         size_of("resnet50", (10, 10))
-    with pytest.raises(UserError, match=r"sizes of 'mlp' are not counted \(known: resnet50"):
+    with pytest.raises(UserError, match=r"the size of 'mlp' cannot be counted \(known: resnet50"):
         size_of("mlp", (10, 10))
 
 
@@ -47,7 +49,7 @@ def test_the_soft_share_that_a_size_implies(resnet: Size) -> None:
     assert ksm.ksm(resnet, 0.12114) / MIB == pytest.approx(146, abs=1e-3)
     for soft in (0.0, 0.25, 1.0):
         assert ksm.soft_share(resnet, ksm.ksm(resnet, soft)) == pytest.approx(soft, abs=1e-6)
-    with pytest.raises(ValueError, match=r"soft = 1.2 .* lies outside 0..1"):
+    with pytest.raises(ValueError, match=r"soft = 1.2 .* must lie in 0..1"):
         ksm.ksm(resnet, 1.2)
 
 

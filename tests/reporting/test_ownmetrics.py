@@ -227,13 +227,13 @@ LINE = explodes.__code__.co_firstlineno
 @pytest.mark.parametrize(
     ("function", "fault"),
     [
-        (explodes, rf"\S*test_ownmetrics\.py:{LINE}: its function gives inf, which is no finite number"),
+        (explodes, rf"\S*test_ownmetrics\.py:{LINE}: its function returns inf, not a finite number"),
         (lambda a: {}["a"], r"\S*test_ownmetrics\.py:\d+: KeyError: 'a'"),
         (lambda a: exec("raise SystemExit(3)"), r"\S*test_ownmetrics\.py:\d+: it calls sys\.exit\(3\).*"),
-        (lambda a: "high", r".*its function gives 'high', which is no finite number"),
-        (lambda a: a[-1], r".*its function gives \[.*\], which is no finite number"),
-        (lambda a: True, r".*its function gives True, which is no finite number"),
-        (np.linalg.cholesky, r"its function gives array.*, which is no finite number"),  # in no own file
+        (lambda a: "high", r".*its function returns 'high', not a finite number"),
+        (lambda a: a[-1], r".*its function returns \[.*\], not a finite number"),
+        (lambda a: True, r".*its function returns True, not a finite number"),
+        (np.linalg.cholesky, r"its function returns array.*, not a finite number"),  # in no own file
     ],
 )
 def test_a_function_that_gives_no_number_is_said_and_ends_no_report(
@@ -299,7 +299,7 @@ def test_a_function_without_a_signature_is_taken_as_it_is(store: Store) -> None:
 
 
 def test_a_curve_along_tasks_of_it_is_refused_as_of_raycls() -> None:
-    said = "is one number per run; a line takes one that each task has, such as acc_task"
+    said = "is one number per run; a line needs a metric that each task has, such as acc_task"
     with pytest.raises(UserError, match=f"acc_just {said}"):
         Curves("C", value="acc_just[t]")
     with pytest.raises(UserError, match=f"mine.py: views: 'C': worst {said}"):

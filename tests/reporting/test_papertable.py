@@ -87,9 +87,9 @@ method   C-10
 SPG      .720 .020  .66 .01  +.060*
 mean and standard deviation over 3 seeds; no search
 paper: as printed (Table 6 of spg)
-diff: ours - paper; * more than the half-width of its 95 % confidence interval
-  (Student's t), and than the printed number's rounding; the paper's deviations
-  taken to be over 5 runs
+diff: ours - paper; * marks a difference larger than the half-width of its 95 %
+  confidence interval (Student's t) and than the printed number's rounding; the
+  paper's deviations are assumed to be over 5 runs
 
 cifar100_10 (2 tasks, dissimilar), 3 seeds, no search
 """
@@ -140,7 +140,7 @@ def test_fewer_paper_seeds_widen_the_error(store: Store) -> None:
         assert only(store, fewer).half_width == pytest.approx(half_width)
     far = played(store, study_of(dataclasses.replace(TABLE, paper_seeds=1)), {"spg": (0.1,) * 3})
     assert not only(store, far).beyond
-    assert "a single value says nothing of its uncertainty" in render(far, hand.read(store, far))
+    assert "the uncertainty of a single value is unknown" in render(far, hand.read(store, far))
 
 
 def test_of_equal_means_one_cell_in_twenty_has_a_star() -> None:
@@ -265,7 +265,7 @@ def test_a_subset_has_no_printed_number(store: Store, monkeypatch: pytest.Monkey
     assert entry.word == SUBSET and entry.printed is None and entry.difference is None
     text = render(study, hand.read(store, study))
     assert "         subset\nSPG      .720 .020\n" in text and ".66" not in text
-    assert "C-10: subset: a fifth of the images; not to stand beside printed numbers" in text
+    assert "C-10: subset: a fifth of the images; cannot be compared with printed numbers" in text
 
 
 @pytest.mark.parametrize(
@@ -525,7 +525,10 @@ def test_the_page_has_three_numbers_in_a_cell(store: Store) -> None:
     played(store, study, {"spg": (0.51, 0.52, 0.55)})
     page = render(study, hand.read(store, study), "html")
     words = " ".join(Page(page).words.split())
-    assert "Table 6: accuracy (fraction)" in words and "top: ours, below: the paper's" in words
+    assert (
+        "Table 6: accuracy (fraction)" in words
+        and "each cell shows our number, below it the paper's" in words
+    )
     assert '<td>.527<span class="std">.021</span><small title="paper">.66<span class="std">.01</span>' in page
     assert '<small class="beyond" title="ours - paper">-.133*</small>' in page
     assert page.count('<table class="paper">') == 2
@@ -551,11 +554,11 @@ def test_lines_of_the_csv(store: Store) -> None:
 def test_a_csv_of_tables_needs_some_and_stands_alone(store: Store) -> None:
     study = study_of()
     agenda = hand.read(store, study)
-    with pytest.raises(UserError, match=r"has no tables of a paper; give it some \(tables="):
+    with pytest.raises(UserError, match=r"has no tables of a paper; add tables="):
         render(study, agenda, "csv", tables=True)
     for wrong in ({"format": "table", "tables": True}, {"format": "csv", "tables": True, "points": True},
                   {"format": "csv", "tables": True, "claims": True}):  # fmt: skip
-        with pytest.raises(UserError, match="one at a time"):
+        with pytest.raises(UserError, match="only one of points, tables and claims at a time"):
             render(study, agenda, **wrong)
 
 
@@ -594,10 +597,10 @@ def test_printed_numbers_keep_their_digits() -> None:
         ({"columns": {"C-10": "cifar100_11"}}, r"columns\['C-10'\]: unknown benchmark 'cifar100_11'"),
         ({"unit": "percents"}, "unknown unit 'percents'; did you mean 'percent'"),
         ({"rows": {}}, "should be a dictionary of at least one printed name"),
-        ({"rows": {"SPG": 3}}, r"rows\['SPG'\] = 3 should be a text, or a pair with a metric"),
-        ({"paper_seeds": 0}, "must be a whole number of at least 1"),
-        ({"notes": "one"}, r"notes is a list; write \['one'\]"),
-        ({"rows": {"a": ("spg", "acc")}, "columns": {"b": ("cifar100_10", "acc")}}, "let one of them do it"),
+        ({"rows": {"SPG": 3}}, r"rows\['SPG'\] = 3 should be a string or a pair of a string and a metric"),
+        ({"paper_seeds": 0}, "should be an integer of at least 1"),
+        ({"notes": "one"}, r"notes should be a list; write \['one'\]"),
+        ({"rows": {"a": ("spg", "acc")}, "columns": {"b": ("cifar100_10", "acc")}}, "name them in only one"),
         ({"columns": {"mean": "cifar100_10"}, "mean": True}, "none of them called 'mean'"),
     ],
 )  # fmt: skip

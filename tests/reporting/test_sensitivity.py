@@ -120,7 +120,7 @@ Parameter sensitivity and cost of the search: digits_permuted(tasks=2)
 method      ps      interval  trials  diverged  search (s)  per trial (s)
 finetune  .196  .000 to .196       6      .167         120           20.0
 few       .100             -       2      .000        12.0            6.0
-interval: 90% bootstrap over trials, none under 5; search: all their run time
+interval: 90% bootstrap, from 5 trials on; search: run time of all trials
 """
 
 
@@ -159,7 +159,7 @@ def test_the_page_says_what_ps_is_and_where_its_interval_comes_from(store: Store
     page = render(study, hand.read(store, study), "html")
     assert page.count(".000 to .196</td>") == 2  # in the table of results and in that of searches
     for words in ("ddof 0", "over the completed trials", "PRM", "90% bootstrap interval over the trials",
-                  ">search (s)</th>", "seconds of run time summed over the trials"):  # fmt: skip
+                  ">search (s)</th>", "seconds of run time summed over all trials"):  # fmt: skip
         assert words in page, words
     unsearched = hand.study()
     assert "interval</th>" not in render(unsearched, hand.read(store, unsearched), "html")

@@ -69,8 +69,8 @@ def test_what_flatters_or_limits_a_table_is_said(store, monkeypatch):
     text = render(study, hand.read(store, study))
     joined = text.replace("\n  ", " ")
     assert "(2 tasks x 5 to 10 classes, similar), 1 seed, searched on test (protocol paper)" in joined
-    assert "subset: a tenth of the images; not to stand beside published numbers" in text
-    assert "protocol paper: configurations were chosen on test accuracy, which flatters it" in text
+    assert "subset: a tenth of the images; cannot be compared with published numbers" in text
+    assert "protocol paper: configurations were chosen on test accuracy, which inflates it" in text
 
 
 def test_a_subset_is_said_beside_the_name_wherever_it_is_printed(store, monkeypatch):

@@ -452,7 +452,7 @@ def test_arithmetic_needs_no_seeds() -> None:
     wrong = claim(**equal, left="storage(PermMNIST)", right="2", metric="phi_kb", margin="0.01")
     assert verdict(wrong, []).word == "reversed"
     (absent,) = verdict(claim(**equal, left="storage(vgg16)", right="2", metric="phi_kb"), []).findings
-    assert (absent.word, absent.reason) == ("not run", "no account of storage(vgg16) here")
+    assert (absent.word, absent.reason) == ("not run", "no account of storage(vgg16) is known")
 
 
 def test_masks_and_models_of_the_ksm_paper_are_counted() -> None:
@@ -539,7 +539,7 @@ x-01  left is better
 x-02  left is better
       undecided: digits_permuted(tasks=2): .910 vs hat .910 (3 seeds, +-.000)
       holds: digits_permuted(tasks=2): .910 vs ewc .810 (3 seeds, +-.000)
-      besides: 1 not run (needs spg on digits_permuted(tasks=2))
+      others: 1 not run (needs spg on digits_permuted(tasks=2))
       note: mind
 
 x-03  not run: needs tiny_10

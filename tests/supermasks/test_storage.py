@@ -161,7 +161,7 @@ def test_corrected() -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(UserError, match=r"density = 1.5 of a mask lies outside"):
+    with pytest.raises(UserError, match=r"density = 1.5 of a mask must lie in"):
         storage(10, 1, 1, 1, density=1.5)
     with pytest.raises(UserError, match="coding = 'zip'"):
         storage(10, 1, 1, 1, density=0.5, coding="zip")  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""Tables of the papers that are arithmetic and take no runs."""
+"""Tables of the papers that are pure arithmetic and need no runs."""

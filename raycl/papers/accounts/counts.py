@@ -1,4 +1,4 @@
-"""Sizes of benchmarks and of methods beside those that a paper prints; takes no runs."""
+"""Sizes of benchmarks and methods, compared with those that a paper prints; no runs are needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from raycl.study.values import Sheet
 
 @dataclass(frozen=True)
 class Shape:
-    """What parameters depend on of a benchmark: its id, its inputs, and the classes of its tasks."""
+    """The properties of a benchmark on which the number of parameters depends.
+
+    Attributes:
+        benchmark: The id of the benchmark.
+        inputs: The shape of one input.
+        classes: The number of classes of each task.
+    """
 
     benchmark: str
     inputs: tuple[int, int, int]
@@ -28,7 +34,11 @@ class Shape:
 
 
 def row(name: str) -> list[str]:
-    """Tasks, classes and images of train, val and test per task, the paper's, and what to make of both."""
+    """Return the table row of one benchmark.
+
+    The row holds the name, the number of tasks and of classes, the images per task in train, val and test,
+    the paper's counts of these images, and the result of the comparison.
+    """
     wanted = recipe(name).counts()
     paper = "/".join(map(str, wanted)) if wanted else "-"
     try:
@@ -40,30 +50,32 @@ def row(name: str) -> list[str]:
     sizes = [sorted({len(getattr(t, part)) for t in benchmark.tasks}) for part in ("train", "val", "test")]
     ours = "/".join(f"{s[0]}" if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in sizes)
     classes = sorted(set(benchmark.classes))
-    # What is whole and not equal does not load at all: the benchmark refuses it.
+    # Complete data that differ from the paper's counts never get here, because the benchmark refuses to load.
     verdict = "subset" if benchmark.subset else "equal" if wanted else "-"
     return [name, str(len(benchmark.tasks)), "-".join(map(str, classes)), ours, paper, verdict]
 
 
 def counts(title: str, names: Sequence[str]) -> Sheet:
-    """A line for each benchmark."""
+    """Return a sheet with one line for each benchmark in `names`."""
     return Sheet(
         title=title,
         header=["benchmark", "tasks", "classes", "train/val/test", "paper", ""],
         rows=[row(name) for name in names],
         notes=[
-            "images per task; whole data that are not equal to the paper's would be an error",
-            "too few: the part of the data that is here has not so many tasks",
+            "images per task; complete data that differ from the paper's would be an error",
+            "too few: the part of the data that is available does not have that many tasks",
         ],
     )
 
 
-@functools.cache  # a hundred columns of networks take a while even where nothing is allocated
+@functools.cache  # Building many networks takes time even on the meta device, where nothing is allocated.
 def parameters(method: str, shape: Shape, network: str) -> int:
-    """Learnable parameters of a method such as ``"hat"`` or ``"hat(smax=10)"``; nothing is allocated.
+    """Count the learnable parameters of a method such as ``"hat"`` or ``"hat(smax=10)"``.
+
+    The network is built on the meta device, so that no memory is allocated.
 
     Raises:
-        UserError: no such method or network.
+        UserError: If there is no such method or network.
     """
     kind, net = registry.method(calls.parse(method, "method").name), registry.network(network)
     config = make_config(kind.Config, calls.parse(method, "method").settings(kind.Config, method), method)
@@ -83,12 +95,20 @@ def sizes(
     instead: Mapping[tuple[str, str], str] | None = None,
     notes: Sequence[str] = (),
 ) -> Sheet:
-    """A line for each method and a column for each benchmark: learnable parameters beside the printed ones.
+    """Return a sheet that compares the number of learnable parameters with the printed numbers.
+
+    The sheet has one line for each method and one column for each benchmark.
 
     Args:
-        methods: printed label -> method.
-        shapes: printed label -> shape.
-        instead: (label of a method, of a benchmark) -> the method as it is there; "" where there is none.
+        title: The title of the sheet.
+        paper: The paper whose numbers are looked up.
+        table: The table of that paper.
+        methods: A mapping from printed label to method.
+        shapes: A mapping from printed label to shape.
+        network: The network of all methods.
+        instead: A mapping from (label of a method, label of a benchmark) to the method that replaces the
+            row's method in that column; "" leaves the place empty.
+        notes: Further notes under the sheet.
     """
     rows, compared, off = [], 0, 0
     for label, method in methods.items():
@@ -102,6 +122,6 @@ def sizes(
             line.append("-" if ours is None else f"{ours:,} {mark}".rstrip() if mark else f"{ours:,}  ")
         rows.append(line)
     known = (
-        f"= is the number printed ({compared - off} of {compared} equal), ! is not; unmarked: none is known"
+        f"= equals the printed number ({compared - off} of {compared} do), ! differs; unmarked: none is known"
     )
     return Sheet(title=title, header=["", *shapes], rows=rows, notes=[known, *notes])

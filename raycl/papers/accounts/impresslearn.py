@@ -1,9 +1,9 @@
-"""What a task costs to keep: K shared masks and K d coefficients against a mask of its own.
+"""The storage cost of one task: K shared masks with K d coefficients, compared with a mask of its own.
 
-ImpressLearn, Table 2 and its formula; 1 kB is 1024 bytes. The table leaves out what `corrected`,
-`break_even`, `total_bytes` and `unaddressable` say: nobody learns 784! tasks, a plain bitmap takes half of
-the paper's two bits per weight, a 16-bit index does not reach every weight, and each task has batch
-statistics of its own.
+The module computes ImpressLearn's Table 2 from its formula; 1 kB is 1024 bytes. The table leaves out four
+facts, which `corrected`, `break_even`, `total_bytes` and `unaddressable` account for: nobody learns 784!
+tasks, a plain bitmap takes half of the paper's two bits per weight, a 16-bit index cannot address every
+weight, and each task has batch statistics of its own.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from raycl.errors import UserError
 Coding: TypeAlias = Literal["idx16", "idx32", "bitmap", "entropy"]
 
 KB = 1024
-BN_BYTES = 8  # running mean and variance of a channel, float32
-SEED_BYTES = 8  # all that is kept of the backbone
+BN_BYTES = 8  # The running mean and variance of one channel are two float32 numbers.
+SEED_BYTES = 8  # The backbone is rebuilt from its seed, so only the seed is stored.
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Cost of one task, in kB.
+    """Storage cost of one task, in kB.
 
     Attributes:
-        mask_kb: a mask of its own.
-        alphas: coefficients, K times layers.
-        basis_kb: its share of the K masks.
-        alpha_kb: its coefficients.
-        bn_kb: its batch statistics, 0 unless counted. A task with a mask of its own pays them as well.
+        mask_kb: The size of a mask that belongs to this task alone.
+        alphas: The number of coefficients, which is K times the number of layers.
+        basis_kb: The task's share of the K masks.
+        alpha_kb: The size of the task's coefficients.
+        bn_kb: The size of the task's batch statistics, or 0 if they are not counted. A task with a mask of
+            its own needs them as well.
     """
 
     mask_kb: float
@@ -43,25 +44,28 @@ class Storage:
 
     @property
     def phi_kb(self) -> float:
-        """Phi: all that a task costs."""
+        """Phi, the total cost of a task."""
         return self.basis_kb + self.alpha_kb + self.bn_kb
 
     @property
     def compression(self) -> float:
-        """C: a mask of its own against that."""
+        """C, the cost of a task with a mask of its own divided by `phi_kb`."""
         return (self.mask_kb + self.bn_kb) / self.phi_kb
 
 
 def bits_per_weight(density: float, coding: Coding) -> float:
-    """Bits that a mask of this density (share of ones) takes per weight.
+    """Return the number of bits per weight that a mask takes.
 
-    `idx16`, `idx32`: an index per kept weight; `bitmap`: one bit; `entropy`: the least any code can take.
+    Args:
+        density: The share of ones in the mask.
+        coding: `idx16` and `idx32` store an index for each kept weight, `bitmap` stores one bit for each
+            weight, and `entropy` is the lower bound of all codes.
 
     Raises:
-        UserError: the density lies outside 0..1, or the coding is unknown.
+        UserError: If the density lies outside 0..1, or the coding is unknown.
     """
     if not 0 <= density <= 1:
-        raise UserError(f"density = {density} of a mask lies outside 0..1")
+        raise UserError(f"density = {density} of a mask must lie in 0..1")
     if coding in ("idx16", "idx32"):
         return density * int(coding.removeprefix("idx"))
     if coding == "bitmap":
@@ -83,18 +87,22 @@ def storage(
     bn_channels: int = 0,
     count_bn: bool = False,
 ) -> Storage:
-    """The formula of Table 2.
+    """Compute the storage cost of one task by the formula of Table 2.
 
     Args:
-        P: weights of the network.
-        K: masks of the basis.
-        T: tasks that share the basis; may be as large as 784!, for which a task's share of it is 0.
-        density: share of ones.
-        bn_channels: channels that are normalised, all layers together.
-        count_bn: count their running statistics.
+        P: The number of weights of the network.
+        K: The number of masks in the basis.
+        layers: The number of layers.
+        T: The number of tasks that share the basis. It may be as large as 784!, for which a task's share of
+            the basis is 0.
+        density: The share of ones in a mask.
+        coding: How a mask is stored; see `bits_per_weight`.
+        alpha_bits: The number of bits of one coefficient.
+        bn_channels: The number of normalised channels of all layers together.
+        count_bn: Whether to count the running statistics of these channels.
 
     Raises:
-        UserError: a count is below 1.
+        UserError: If a count is below 1.
     """
     for name, value in (("P", P), ("K", K), ("layers", layers), ("T", T)):
         if value < 1:
@@ -111,32 +119,36 @@ def storage(
 
 
 def break_even(account: Storage, K: int) -> float:
-    """Tasks from which on a basis of K masks is cheaper than a mask each; infinite where it never is.
+    """Return the number of tasks from which on a basis of K masks is cheaper than one mask per task.
 
-    K mask / (mask - alpha): about K, for batch statistics are the same on both sides.
+    The formula is K mask / (mask - alpha), which is about K; batch statistics are the same on both sides and
+    cancel. The result is infinite where the basis is never cheaper.
     """
     saved = account.mask_kb - account.alpha_kb
     return K * account.mask_kb / saved if saved > 0 else math.inf
 
 
 def total_bytes(account: Storage, K: int, T: int, *, basis_tasks: int | None = None) -> float:
-    """Everything that T tasks keep: basis, coefficients, batch statistics, the backbone's seed.
+    """Return the bytes that T tasks store: basis, coefficients, batch statistics and the backbone's seed.
 
     Args:
-        basis_tasks: tasks with a mask in the basis, which need no coefficients: K (all) by default; 1 for a
-            homogeneous basis, 0 for a random one.
+        account: The cost of one task.
+        K: The number of masks in the basis.
+        T: The number of tasks.
+        basis_tasks: The number of tasks that have a mask in the basis and need no coefficients. The default
+            is K; pass 1 for a homogeneous basis and 0 for a random one.
     """
     without = min(K if basis_tasks is None else basis_tasks, T)
     return KB * (K * account.mask_kb + (T - without) * account.alpha_kb + T * account.bn_kb) + SEED_BYTES
 
 
 def total_bytes_own(account: Storage, T: int) -> float:
-    """The same for a mask per task."""
+    """Return the bytes that T tasks store if each has a mask of its own."""
     return KB * T * (account.mask_kb + account.bn_kb) + SEED_BYTES
 
 
 def unaddressable(sizes: Sequence[int], coding: Coding) -> list[int]:
-    """Sizes of the layers that are too large for the index, counted within the layer."""
+    """Return the sizes of the layers whose weights the coding's index cannot address within the layer."""
     if coding not in ("idx16", "idx32"):
         return []
     return [n for n in sizes if n > 2 ** int(coding.removeprefix("idx"))]
@@ -144,13 +156,21 @@ def unaddressable(sizes: Sequence[int], coding: Coding) -> list[int]:
 
 @dataclass(frozen=True)
 class StorageRow:
-    """A row of Table 2: what it is computed from, and what is printed.
+    """A row of Table 2: the quantities from which it is computed, and the printed numbers.
 
     Attributes:
-        printed: by name of the quantity, as text, so that the number of digits is known.
+        name: The name of the row.
+        dataset: The data set.
+        network: The network.
+        weights: P, the number of weights.
         masks: K as printed.
-        bn_channels: None where the network of the paper is not known so well.
-        wrong: why the printed numbers cannot be right, or "".
+        layers: The number of layers.
+        tasks: T, the number of tasks.
+        printed: The printed number by name of the quantity. The numbers are strings, so that the number of
+            printed digits is known.
+        bn_channels: The number of normalised channels, or None where the paper does not describe its network
+            in enough detail to count them.
+        wrong: The reason why the printed numbers cannot be right, or "".
     """
 
     name: str
@@ -172,13 +192,13 @@ class StorageRow:
         masks: int | None = None,
         count_bn: bool = False,
     ) -> Storage:
-        """The row computed; other arguments than the paper's correct it.
+        """Compute the row; arguments that differ from the paper's give a corrected row.
 
         Raises:
-            UserError: batch statistics are to be counted, of a network whose channels are not known.
+            UserError: If `count_bn` is set and the number of channels of the network is unknown.
         """
         if count_bn and self.bn_channels is None:
-            raise UserError(f"row {self.name} of Table 2 names no network whose channels could be counted")
+            raise UserError(f"row {self.name} of Table 2 does not name a network with a known channel count")
         return storage(
             self.weights,
             masks or self.masks,
@@ -193,7 +213,7 @@ class StorageRow:
 
 @dataclass(frozen=True)
 class StorageCell:
-    """A printed number beside the computed one."""
+    """A printed number of Table 2 together with the computed one."""
 
     row: str
     quantity: str
@@ -202,20 +222,31 @@ class StorageCell:
 
     @property
     def agrees(self) -> bool:
-        """Within one unit of the last printed digit: the paper truncates some numbers and rounds others."""
+        """Whether both numbers agree within one unit of the last printed digit.
+
+        The tolerance is a whole unit because the paper truncates some numbers and rounds others.
+        """
         exponent = Decimal(self.printed).as_tuple().exponent
         assert isinstance(exponent, int)
         return abs(Decimal(str(self.computed)) - Decimal(self.printed)) <= Decimal(1).scaleb(exponent)
 
 
 def check(row: StorageRow, masks: int | None = None) -> list[StorageCell]:
-    """Every printed number of a row; with `masks` computed from another K than the printed one."""
+    """Compare every printed number of a row with the computed one.
+
+    Args:
+        row: The row of Table 2.
+        masks: The K to compute with, if it differs from the printed K.
+    """
     account = row.account(masks=masks)
     return [StorageCell(row.name, name, text, getattr(account, name)) for name, text in row.printed.items()]
 
 
 def corrected(row: StorageRow, tasks: int) -> dict[str, Storage]:
-    """The row for a number of tasks that somebody learns, under each coding and with batch statistics."""
+    """Compute the row for a realistic number of tasks, under each coding.
+
+    Where the channels of the network are known, each coding is computed with batch statistics as well.
+    """
     codings: tuple[Coding, ...] = ("idx16", "idx32", "bitmap", "entropy")
     found = {f"{coding}": row.account(coding=coding, tasks=tasks) for coding in codings}
     if row.bn_channels is not None:
@@ -228,8 +259,8 @@ def _printed(mask: str, alphas: str, phi: str, compression: str) -> Mapping[str,
     return {"mask_kb": mask, "alphas": alphas, "phi_kb": phi, "compression": compression}
 
 
-DENSITY = 0.125  # of Table 2
-_CIFAR, _IMAGENET = 20, 2100  # tasks the paper divides by
+DENSITY = 0.125  # Every mask of Table 2 has this density.
+_CIFAR, _IMAGENET = 20, 2100  # The numbers of tasks by which the paper divides.
 _LENET, _RESNET18 = "LeNet-300-100", "ResNet-18"
 
 TABLE_2: tuple[StorageRow, ...] = (

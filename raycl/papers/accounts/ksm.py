@@ -1,7 +1,7 @@
-"""What a model of several tasks weighs by method, as KSM's Table 2 counts it; takes no runs (KSM section 6).
+"""The size of a model of several tasks by method, as KSM's Table 2 counts it (KSM, section 6).
 
-Weights are float32, and the paper's MB are MiB. Everything is counted on the network itself. Batch
-normalisation has four numbers a channel: scale, shift, running mean and variance.
+No runs are needed. Weights are float32, and the paper's MB are MiB. Everything is counted on the network
+itself. Batch normalisation has four numbers per channel: scale, shift, running mean and running variance.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from raycl.papers.printed import Printed, printed
 from raycl.space import make_config
 from raycl.study.values import Sheet
 
-FLOAT, OF_A_NORM = 4, 4  # bytes; numbers per channel
+FLOAT, OF_A_NORM = 4, 4  # Bytes of a float32, and numbers per channel of a batch normalisation.
 MIB = 2**20
 
 RESNET50, VGG16 = "resnet50(norm='affine')", "vgg16_bn"
-SKETCH = (1000, 200, 196, 102, 195, 250)  # classes of ImageNet, CUBS, Cars, Flowers, WikiArt and Sketch
+SKETCH = (1000, 200, 196, 102, 195, 250)  # Classes of ImageNet, CUBS, Cars, Flowers, WikiArt and Sketch.
 _INPUTS = {RESNET50: (3, 224, 224), VGG16: (3, 32, 32)}
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the size of a model depends on.
+    """The counts on which the size of a model depends.
 
     Attributes:
-        convolved: weights of convolutions.
-        kernels: pairs of channels in them, each of which has one kernel.
-        linear: weights of hidden linear layers, where a kernel is a single weight.
-        biases: of both.
-        channels: of all batch normalisations together.
-        heads: parameters of each task's head.
+        convolved: The number of weights of convolutions.
+        kernels: The number of pairs of channels in the convolutions, each of which has one kernel.
+        linear: The number of weights of hidden linear layers, where a kernel is a single weight.
+        biases: The number of biases of convolutions and linear layers.
+        channels: The number of channels of all batch normalisations together.
+        heads: The number of parameters of each task's head.
     """
 
     convolved: int
@@ -50,49 +50,51 @@ class Size:
 
     @property
     def tasks(self) -> int:
+        """The number of tasks."""
         return len(self.heads)
 
     @property
     def weights(self) -> int:
-        """What a mask of one value per weight has entries, and what has owners."""
+        """The number of entries of a mask with one value per weight, and of PackNet's table of owners."""
         return self.convolved + self.linear
 
     @property
     def kernelwise(self) -> int:
-        """What a mask of one value per kernel has entries."""
+        """The number of entries of a mask with one value per kernel."""
         return self.kernels + self.linear
 
     @property
     def norms(self) -> int:
-        """Bytes of one set of batch normalisations."""
+        """The bytes of one set of batch normalisations."""
         return FLOAT * OF_A_NORM * self.channels
 
     @property
     def shared(self) -> int:
-        """Bytes of the network, its batch normalisations, and the heads of all tasks."""
+        """The bytes of the network, its batch normalisations, and the heads of all tasks."""
         return FLOAT * (self.weights + self.biases + sum(self.heads)) + self.norms
 
 
 @functools.cache
 def size_of(network: str, classes: tuple[int, ...] = SKETCH) -> Size:
-    """Count a network, `RESNET50`, `VGG16` or another one of those with other settings.
+    """Count the parameters of `RESNET50` or `VGG16`, or of one of them with other settings.
 
     Raises:
-        UserError: no such network.
-        ValueError: its batch normalisations are not shared by all tasks, or it has no head per task.
+        UserError: If there is no such network.
+        ValueError: If its batch normalisations are not shared by all tasks, or it does not have one head per
+            task.
     """
     kind, ref = registry.network(network), calls.parse(network, "network")
     config = make_config(kind.Config, ref.settings(kind.Config, network), network)
     inputs = next((shape for text, shape in _INPUTS.items() if calls.parse(text, "").name == ref.name), None)
     if inputs is None:
-        raise UserError(f"sizes of {network!r} are not counted (known: {', '.join(_INPUTS)})")
+        raise UserError(f"the size of {network!r} cannot be counted (known: {', '.join(_INPUTS)})")
     with torch.device("meta"):
         net = kind.variant(config)(inputs, classes, config)
     convs = [m for m in net.body.modules() if isinstance(m, nn.Conv2d)]
     hidden = [m for m in net.body.modules() if isinstance(m, nn.Linear)]
     norms = [m for m in net.body.modules() if isinstance(m, nn.BatchNorm2d)]
     if len(net.heads) != len(classes) or not all(norm.affine for norm in norms):
-        raise ValueError(f"{network} is not one network below a head per task; give it norm='affine'")
+        raise ValueError(f"{network} is not one shared network with a head per task; give it norm='affine'")
     convolved = sum(conv.weight.numel() for conv in convs)
     linear = sum(layer.weight.numel() for layer in hidden)
     channels = sum(norm.num_features for norm in norms)
@@ -108,39 +110,48 @@ def size_of(network: str, classes: tuple[int, ...] = SKETCH) -> Size:
 
 
 def finetune(size: Size) -> int:
-    """Bytes of one network per task, all with batch normalisations and a head."""
+    """Return the bytes of one network per task, each with batch normalisations and a head."""
     body = FLOAT * (size.weights + size.biases) + size.norms
     return size.tasks * body + FLOAT * sum(size.heads)
 
 
 def piggyback(size: Size, norms: bool = True) -> int:
-    """Bytes of the first task's network and of each later task's bit per weight.
+    """Return the bytes of the first task's network and of one bit per weight for each later task.
 
     Args:
-        norms: later tasks have batch normalisations of their own.
+        size: The counts of the model.
+        norms: Whether later tasks have batch normalisations of their own.
     """
     return _masked(size, size.weights, 0.0, norms)
 
 
 def ksm(size: Size, soft: float, norms: bool = True) -> int:
-    """Bytes as of `piggyback`, of a bit per kernel and a float for the share `soft` of them.
+    """Return the bytes as `piggyback` does, but with one bit per kernel and a float per soft kernel.
+
+    Args:
+        size: The counts of the model.
+        soft: The share of kernels that have a float.
+        norms: Whether later tasks have batch normalisations of their own.
 
     Raises:
-        ValueError: the share lies outside 0..1.
+        ValueError: If the share lies outside 0..1.
     """
     if not 0 <= soft <= 1:
-        raise ValueError(f"soft = {soft:g} is the share of kernels with a factor, and lies outside 0..1")
+        raise ValueError(f"soft = {soft:g} is the share of kernels with a factor, and must lie in 0..1")
     return _masked(size, size.kernelwise, soft, norms)
 
 
 def packnet(size: Size, norms: bool = True) -> int:
-    """Bytes of the network with an owner per weight, in as few bits as tell all tasks and none apart."""
+    """Return the bytes of the network with an owner for each weight.
+
+    An owner takes as few bits as are needed to distinguish all tasks and "no task".
+    """
     owner = math.ceil(math.log2(size.tasks + 1))
     return size.shared + _bytes(owner * size.weights) + (size.tasks - 1) * norms * size.norms
 
 
 def soft_share(size: Size, total: float, norms: bool = True) -> float:
-    """Which share of KSM's kernels has a factor, if a model weighs `total` bytes: `ksm` the other way."""
+    """Return the share of soft kernels for which `ksm` gives `total` bytes (the inverse of `ksm`)."""
     floats = (size.tasks - 1) * FLOAT * size.kernelwise
     return (total - ksm(size, 0.0, norms)) / floats
 
@@ -154,17 +165,19 @@ def _bytes(bits: int) -> int:
     return -(-bits // 8)
 
 
-# What claims ask for
+# Numbers that claims refer to
 
 MODELS: Mapping[str, Callable[[Size], int]] = {kind.__name__: kind for kind in (finetune, piggyback, packnet)}
 
 
 def account(name: str, metric: str) -> float | None:
-    """A number that a claim calls ``storage(...)``, or None where there is none of that name.
+    """Return the number that a claim calls ``storage(...)``, or None if there is none of that name.
 
     Args:
-        name: a model of `MODELS`, whose `bytes_total` is in bytes, or such as "vgg16 conv element" or
-            "resnet50 conv kernel": the entries, `params`, of a mask of a network's convolutions.
+        name: A model of `MODELS`, which has the metric `bytes_total` in bytes; or the mask of a network's
+            convolutions, such as "vgg16 conv element" or "resnet50 conv kernel", which has the metric
+            `params` (its number of entries).
+        metric: The name of the metric.
     """
     if metric == "bytes_total" and name in MODELS:
         return MODELS[name](size_of(RESNET50))
@@ -181,7 +194,7 @@ def account(name: str, metric: str) -> float | None:
 
 
 def table_2_sizes() -> Sheet:
-    """The sizes of KSM's Table 2 counted again, beside those printed."""
+    """Return the recomputed sizes of KSM's Table 2 together with the printed ones."""
     size, total = size_of(RESNET50), _printed(ksm.__name__)
     assert total is not None
     share = soft_share(size, total.value)
@@ -219,7 +232,7 @@ def _per_kernel() -> float:
 
 
 def _printed(method: str) -> Printed | None:
-    """The size that Table 2 prints; the paper bears the name of its method."""
+    """Return the size that Table 2 prints. The paper has the same name as its method."""
     return printed(ksm.__name__, "2", "imagenet_to_sketch", method, "bytes_total")
 
 

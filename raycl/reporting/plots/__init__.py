@@ -1,4 +1,4 @@
-"""Figures of a report as SVG text: one look, one colour per method, the same bytes for the same numbers."""
+"""The figures of a report as SVG; each method has one colour, and the same numbers give the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of final runs: accuracy while learning, task by task, matrices, and what of the network is left."""
+"""Figures of final runs: accuracy while learning and by task, accuracy matrices, and used capacity."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ from raycl.results.numbers import by_layer, measured
 from raycl.results.rows import Group, Section
 from raycl.text import clip, fraction
 
-ANNOTATED = 10  # tasks up to which a heat map has room for numbers
-PANELS = 8  # of a figure: the whole, and so many tasks or layers less one
+ANNOTATED = 10  # Heat maps of at most this many tasks have room for numbers.
+PANELS = 8  # A figure has at most this many panels; the first shows all tasks or layers together.
 
 
 def stacked(group: Group) -> Matrix:
-    """[runs, T, T] test accuracies of all final runs that went through all tasks."""
+    """Return the test accuracies of all final runs that finished all tasks, [runs, T, T]."""
     finals = [final.a for final in group.finals]
     tasks = max((len(a) for a in finals), default=0)
     return np.array([a for a in finals if len(a) == tasks])
 
 
-def _played(section: Section) -> list[Group]:
+def _with_runs(section: Section) -> list[Group]:
     return [group for group in section.groups if group.finals]
 
 
 def curves(section: Section, styles: Styles, name: str) -> str:
-    """Accuracy of task i after task t; "" where no method has the numbers in between."""
-    groups = [g for g in _played(section) if not _gaps(stacked(g))]
+    """Draw the accuracy on each task after each later task.
+
+    The result is "" where no method was evaluated after every task.
+    """
+    groups = [g for g in _with_runs(section) if not _gaps(stacked(g))]
     tasks = section.tasks
     if not groups or tasks < 2:
         return ""
@@ -73,14 +76,14 @@ def _labels(groups: Sequence[Group]) -> list[str]:
 
 
 def _gaps(a: Matrix) -> bool:
-    """Whether an entry on or under the diagonal was not measured."""
+    """Return whether any entry on or below the diagonal was not measured."""
     lower = np.tril(np.ones(a.shape[1:], bool))
     return bool(np.isnan(a[:, lower]).any())
 
 
 def by_task(section: Section, styles: Styles, name: str) -> str:
-    """What each task came to: just learnt, at the end, transfer, and seconds to learn it."""
-    groups = _played(section)
+    """Draw for each task its accuracy just after learning and at the end, its transfer and its time."""
+    groups = _with_runs(section)
     if not groups or not section.tasks:
         return ""
     panels: list[tuple[str, str, Callable[[Group], Matrix]]] = [
@@ -111,14 +114,17 @@ def _transfers(group: Group) -> Matrix:
 
 
 def _times(group: Group) -> Matrix:
-    """[runs, T] seconds; NaN under a millisecond, where a method put the task by for later."""
+    """Return the seconds by run and task, [runs, T].
+
+    Less than a millisecond becomes NaN, because the method then only stored the task to learn it later.
+    """
     seconds = np.array([final.ct_task for final in group.finals])
     return np.where(seconds < 1e-3, np.nan, seconds)
 
 
 def heat_maps(section: Section, name: str) -> str:
-    """The accuracy matrix of each method, mean over runs; white where nothing was measured."""
-    groups = _played(section)
+    """Draw the accuracy matrix of each method as the mean over runs; cells without a number are white."""
+    groups = _with_runs(section)
     means = {g.label: stacked(g).mean(0) for g in groups}
     known = np.concatenate([m[~np.isnan(m)] for m in means.values()]) if means else np.array([])
     if not len(known):
@@ -153,7 +159,13 @@ def _task_ticks(ax: Axes, tasks: int) -> None:
 
 
 def cell_numbers(ax: Axes, values: Matrix, low: float, high: float = 1.0) -> None:
-    """Two decimals in each cell, dark on light and light on dark; colours go from `low` to `high`."""
+    """Write numbers with two decimals into the cells, dark on light and light on dark.
+
+    Args:
+        ax: The axes of the heat map.
+        values: The numbers of the cells.
+        low, high: The range of the colour map.
+    """
     for (row, column), value in np.ndenumerate(values):
         if not math.isnan(value):
             dark = value < low + 0.55 * (high - low)
@@ -164,8 +176,11 @@ def cell_numbers(ax: Axes, values: Matrix, low: float, high: float = 1.0) -> Non
 
 
 def capacity(section: Section, styles: Styles, name: str) -> str:
-    """Blocked share of the network after each task, of all layers and by layer; "" if nobody measured it."""
-    groups = [g for g in _played(section) if len(_blocked(g, None))]
+    """Draw the blocked share of the network after each task, of all layers together and by layer.
+
+    The result is "" if no run measured it.
+    """
+    groups = [g for g in _with_runs(section) if len(_blocked(g, None))]
     if not groups:
         return ""
     every = [f for g in groups for final in g.finals for f in final.diagnostics]
@@ -187,7 +202,8 @@ def capacity(section: Section, styles: Styles, name: str) -> str:
                 if len(shares):
                     band(ax, np.arange(1, shares.shape[1] + 1), shares, styles[group.label])
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-        axes[0].set_ylim(bottom=0)  # of all panels, and after all has been drawn: it ends automatic limits
+        # The limit holds for all panels. It comes last because it switches automatic limits off.
+        axes[0].set_ylim(bottom=0)
         figure.supxlabel("tasks learnt", fontsize=8)
         figure.supylabel("blocked (fraction)", fontsize=8)
         legend(figure, _labels(groups), styles)
@@ -195,7 +211,7 @@ def capacity(section: Section, styles: Styles, name: str) -> str:
 
 
 def _blocked(group: Group, layer: str | None) -> Matrix:
-    """[runs, T] shares after each task, of the runs that measured them; NaN where they did not."""
+    """Return the shares after each task of the runs that measured any, [runs, T]; gaps are NaN."""
 
     def share(diagnostics: Mapping[str, Any]) -> float:
         whole, layers = measured(diagnostics.get("blocked")), by_layer(diagnostics, "blocked_layers")
@@ -210,7 +226,7 @@ def _blocked(group: Group, layer: str | None) -> Matrix:
 
 
 def _spread(n: int) -> list[int]:
-    """All of `n` places, or as many of them as there are panels for, evenly from first to last."""
+    """Return the indices of as many of `n` places as there are panels for, evenly spaced."""
     return sorted({round(i) for i in np.linspace(0, n - 1, min(PANELS - 1, n))}) if n else []
 
 

@@ -1,4 +1,4 @@
-"""One look: colours, strokes, sizes, legends, and SVG that is the same text for the same numbers."""
+"""The common look of all figures (colours, strokes, sizes, legends), and their conversion to SVG."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from raycl.metrics import Matrix
 from raycl.reporting.shapes import Style, Styles
 from raycl.text import clip, one_line
 
-# Okabe and Ito's colours without the yellow, which paper does not show; then again with other strokes.
+# These are Okabe and Ito's colours without yellow, which is hard to see on paper. When they are used up, they
+# are repeated with other strokes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -32,7 +33,7 @@ STROKES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-WIDTH = 7.1  # inches: the text of an A4 page
+WIDTH = 7.1  # Inches, the width of the text on an A4 page.
 
 
 LEGEND_COLUMNS = 4
@@ -57,14 +58,14 @@ _LOOK: Any = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.3,
     "lines.markersize": 3.5,
-    "text.parse_math": False,  # labels are a user's: a dollar is a dollar
+    "text.parse_math": False,  # Users write the labels, so a dollar sign must not start a formula.
     "axes.formatter.use_mathtext": False,
     "axes.unicode_minus": False,
 }
 
 
 def styles_of(labels: Sequence[str]) -> dict[str, Style]:
-    """A style per label, by the study's order."""
+    """Return a style for each label, by the study's order."""
     found = {}
     for n, label in enumerate(labels):
         turn = n // len(COLOURS)
@@ -75,19 +76,28 @@ def styles_of(labels: Sequence[str]) -> dict[str, Style]:
 
 @contextmanager
 def look() -> Iterator[None]:
+    """Apply the common look inside a ``with`` block."""
     with matplotlib.rc_context(), warnings.catch_warnings():
-        defaults = matplotlib.rcParamsDefault.items()  # a user's matplotlibrc is not for reports
+        defaults = matplotlib.rcParamsDefault.items()  # A user's matplotlibrc must not change reports.
         matplotlib.rcParams.update({key: value for key, value in defaults if key != "backend"})
         matplotlib.rcParams.update(_LOOK)
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's browser has it
+        # The browser that shows the report draws the text with its own fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
 
 
 def svg(figure: Figure, name: str, about: str) -> str:
-    """The figure as an SVG element whose ids are its own within a page."""
+    """Return the figure as an SVG element.
+
+    Args:
+        figure: The figure.
+        name: A prefix that makes the ids of the element unique within a page.
+        about: A description of the figure for readers who cannot see it.
+    """
     out = io.StringIO()
-    FigureCanvasSVG(figure)  # no window system is asked for
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # no dates, no addresses
+    FigureCanvasSVG(figure)  # This canvas does not need a window system.
+    # Metadata such as the date would make the bytes differ each time.
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(out, format="svg", metadata=nothing)
     text = out.getvalue()
     text = text[text.index("<svg") :]
@@ -95,7 +105,7 @@ def svg(figure: Figure, name: str, about: str) -> str:
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
     seen: set[str] = set()
 
-    def once(found: re.Match[str]) -> str:  # equal paths are written twice under one id
+    def once(found: re.Match[str]) -> str:  # Matplotlib writes equal paths twice under one id.
         again = found[0] in seen
         seen.add(found[0])
         return "" if again else found[0]
@@ -108,17 +118,22 @@ def svg(figure: Figure, name: str, about: str) -> str:
 def grid(
     panels: int, columns: int, height: float, extra: float = 0.0, fixed: bool = False, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `panels` axes in rows of `columns`, each row `height` inches; unused axes are off.
+    """Create a figure with a grid of axes; unused axes are switched off.
 
     Args:
-        extra: inches for legend and labels.
-        fixed: keep room for all columns at margins that are given, so that panels look alike throughout.
+        panels: The number of axes.
+        columns: The number of axes in a row.
+        height: The height of a row in inches.
+        extra: The height for legend and labels in inches.
+        fixed: Whether to use fixed margins and room for all columns, so that panels of different figures have
+            the same size.
+        **options: Options of `Figure.subplots`.
     """
     columns = columns if fixed else max(1, min(columns, panels))
     rows = -(-panels // columns)
     high = rows * height + extra
     figure = Figure(figsize=(WIDTH, high), layout=None if fixed else "constrained")
-    if fixed:  # three times as fast, where all labels are short
+    if fixed:  # Fixed margins are three times as fast as a computed layout, but need short labels.
         space = {"left": 0.085, "right": 0.99, "wspace": 0.12, "hspace": 0.55}
         figure.subplots_adjust(top=1 - 0.08 / high, bottom=0.42 / high, **space)
     made = figure.subplots(rows, columns, squeeze=False, **options)
@@ -126,17 +141,18 @@ def grid(
     for place in range(panels, len(axes)):
         axes[place].set_axis_off()
         if place >= columns:
-            axes[place - columns].tick_params(labelbottom=True)  # nothing stands under it to say it
+            # The axes below are off, so these axes have to show the tick labels.
+            axes[place - columns].tick_params(labelbottom=True)
     return figure, axes[:panels]
 
 
 def legend_room(labels: Sequence[str]) -> float:
-    """Inches that a legend needs beyond its first two rows."""
+    """Return the inches that a legend needs beyond its first two rows."""
     return 0.2 * max(0, -(-len(labels) // LEGEND_COLUMNS) - 2)
 
 
 def legend(figure: Figure, labels: Sequence[str], styles: Styles) -> None:
-    """Methods above the panels."""
+    """Draw a legend of the methods above the panels."""
     handles = [Line2D([], [], **kwargs(styles[label])) for label in labels]
     shown = [safe(clip(label, 24)) for label in labels]
     place: dict[str, Any] = {"loc": "outside upper left", "ncols": LEGEND_COLUMNS}
@@ -144,23 +160,24 @@ def legend(figure: Figure, labels: Sequence[str], styles: Styles) -> None:
 
 
 def safe(label: str) -> str:
-    """Matplotlib leaves labels out that begin with an underscore."""
+    """Return a label that matplotlib shows; it leaves out labels that begin with an underscore."""
     return f" {label}" if label.startswith("_") else label
 
 
 def kwargs(style: Style) -> dict[str, Any]:
+    """Return the arguments of `Axes.plot` for a style."""
     return {"color": style.colour, "ls": style.stroke, "marker": style.marker}
 
 
 def mean_std(values: Matrix) -> tuple[Matrix, Matrix]:
-    """Over the first axis, where every run has the number; the deviation is 0 for a single run."""
+    """Return mean and standard deviation over the first axis; the deviation is 0 for a single run."""
     mean = values.mean(0)
     std = values.std(0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
     return mean, std
 
 
 def band(ax: Axes, x: Any, values: Matrix, style: Style) -> None:
-    """Mean over runs as a line, one standard deviation to both sides as a band."""
+    """Draw the mean over runs as a line, and one standard deviation to both sides as a band."""
     mean, std = mean_std(values)
     ax.plot(x, mean, **kwargs(style))
     if len(values) > 1:
@@ -168,7 +185,7 @@ def band(ax: Axes, x: Any, values: Matrix, style: Style) -> None:
 
 
 def log_if_wide(ax: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis where small values would lie on the floor of a linear one; else from zero."""
+    """Make the axis logarithmic if the range of values is wide; otherwise start it at zero."""
     positive = [value for value in values if value > 0]
     if positive and max(positive) > 20 * min(positive):
         ax.set_yscale("log")
@@ -178,7 +195,7 @@ def log_if_wide(ax: Axes, values: Sequence[float]) -> None:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """0.01 and 100 at a few powers of ten of a logarithmic axis, nothing in between."""
+    """Label only a few powers of ten on a logarithmic axis, as plain numbers such as 0.01 and 100."""
     axis.set_major_locator(LogLocator(numticks=5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

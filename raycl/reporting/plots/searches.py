@@ -1,4 +1,4 @@
-"""Figures of searches: objective over trials, sensitivity, slices, and how much each field matters."""
+"""Figures of searches: objective over trials, sensitivity, slices, and importances of fields."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _row_name(row: CellRow) -> str:
 
 
 def progress(section: Section, styles: Styles, name: str) -> str:
-    """Objective over the trials of each search, with the best so far; crosses on the floor diverged."""
+    """Draw the objective over the trials of each search and the best so far; crosses mark diverged trials."""
     rows = _searched(section)
     if not rows:
         return ""
@@ -62,7 +62,7 @@ def _columns(points: Sequence[tuple[float, Any]]) -> tuple[list[float], list[Any
 
 
 def _crosses(ax: Axes, places: Sequence[float]) -> None:
-    """Diverged trials have no height: they stand on the lower edge."""
+    """Mark diverged trials by crosses on the lower edge, because they do not have an objective."""
     if places:
         ax.plot(
             places,
@@ -77,28 +77,28 @@ def _crosses(ax: Axes, places: Sequence[float]) -> None:
 
 
 def sensitivity(section: Section, styles: Styles, name: str) -> str:
-    """Test accuracy of all completed trials, a cloud per search, and beside it `ps` with its interval."""
+    """Draw the test accuracies of all completed trials of each search, and next to them `ps`."""
     rows = [row for row in _searched(section) if any(t.acc is not None for t in row.trials)]
     if not rows:
         return ""
     with look():
         figure = Figure(figsize=(WIDTH, 0.55 + 0.42 * len(rows)), layout="constrained")
-        ax, beside = figure.subplots(1, 2, sharey=True, width_ratios=(5, 2))
+        ax, right = figure.subplots(1, 2, sharey=True, width_ratios=(5, 2))
         for place, row in enumerate(rows):
             _cloud(ax, row, place, styles[row.cell.label])
-            _spread(beside, row, place, styles[row.cell.label])
+            _spread(right, row, place, styles[row.cell.label])
         ax.set_yticks(range(len(rows)), [_row_name(row) for row in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_xlabel("test accuracy of a trial (fraction)")
-        beside.set_xlim(left=0)
-        beside.xaxis.set_major_locator(MaxNLocator(nbins=4))
-        beside.set_xlabel("ps (fraction)")
-        beside.tick_params(left=False)
+        right.set_xlim(left=0)
+        right.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        right.set_xlabel("ps (fraction)")
+        right.tick_params(left=False)
         return svg(figure, name, f"distribution of test accuracy over trials on {section.name}")
 
 
 def _cloud(ax: Axes, row: CellRow, place: int, style: Style) -> None:
-    """Density above, mean and standard deviation in the middle, trials below."""
+    """Draw the density above, mean and standard deviation in the middle, and the single trials below."""
     done = [(t, t.acc) for t in row.trials if t.acc is not None]
     values = np.array([acc for _, acc in done])
     if len(values) >= FEWEST and np.ptp(values):
@@ -106,7 +106,7 @@ def _cloud(ax: Axes, row: CellRow, place: int, style: Style) -> None:
         ax.fill_between(at, place - 0.1, place - 0.1 - 0.34 * density, color=style.colour, alpha=0.25, lw=0)
     bar: dict[str, Any] = {"fmt": "|", "color": "black", "ms": 7, "lw": 1, "capsize": 2}
     ax.errorbar([values.mean()], [place - 0.02], xerr=[values.std()], **bar)
-    # Multiples of the golden ratio keep neighbours apart, and draw no picture of their own.
+    # Multiples of the golden ratio keep neighbours apart without forming a visible pattern.
     heights = [place + 0.12 + 0.26 * (t.n * 0.618034 % 1) for t, _ in done]
     ax.plot(values, heights, ls="", marker=style.marker, color=style.colour, alpha=0.7, ms=4, mew=0)
     ringed = [
@@ -117,9 +117,10 @@ def _cloud(ax: Axes, row: CellRow, place: int, style: Style) -> None:
 
 
 def _density(values: Matrix) -> tuple[Matrix, Matrix]:
-    """From the lowest to the highest value, its maximum 1: Gaussian kernels of half Silverman's width.
+    """Return places from the lowest to the highest value, and the density there, whose maximum is 1.
 
-    His is meant for one heap; half of the trials of a search may well stand at chance.
+    The density uses Gaussian kernels of half Silverman's width, because his rule is meant for one cluster of
+    values, whereas many trials of a search may lie at chance and form a second one.
     """
     low, high = np.quantile(values, (0.25, 0.75))
     width = 0.45 * min(w for w in (values.std(), (high - low) / 1.34) if w > 0) * len(values) ** -0.2
@@ -129,19 +130,19 @@ def _density(values: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _spread(ax: Axes, row: CellRow, place: int, style: Style) -> None:
-    """`ps` and its interval in figure and in words."""
+    """Draw `ps` and its interval, and write the numbers next to them."""
     found = sensitivity_of([row])
     if found.interval:
         ax.plot(found.interval, [place, place], color=style.colour, lw=1.3, marker="|", ms=6)
     if found.ps is not None:
         ax.plot([found.ps], [place], ls="", marker=style.marker, color=style.colour, ms=3, clip_on=False)
     lost = f"\n{found.diverged} diverged" if found.diverged else ""
-    said = f"ps {fraction(found.ps)}, n = {found.trials - found.diverged}{lost}"
-    ax.annotate(said, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+    text = f"ps {fraction(found.ps)}, n = {found.trials - found.diverged}{lost}"
+    ax.annotate(text, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
 def slices(row: CellRow, style: Style, name: str) -> str:
-    """Objective against each searched field; darker dots are later trials, the ringed one is the best."""
+    """Draw the objective against each searched field; darker dots are later trials, a ring marks the best."""
     space = searched_fields(row)
     if not space or not any(t.objective is not None for t in row.trials):
         return ""
@@ -166,7 +167,7 @@ def _slice(ax: Axes, row: CellRow, key: str, domain: Domain, style: Style) -> No
     else:
         xs = [float(t.params[key]) for t in done]
         _domain_axis(ax, domain.low, domain.high, domain.log)
-    ax.margins(y=0.12)  # room for the ring
+    ax.margins(y=0.12)  # The ring needs this room.
     last = max((t.n for t in done), default=0) or 1
     shades = [to_rgba(style.colour, 0.4 + 0.55 * t.n / last) for t in done]
     ys = [t.objective if t.objective is not None else math.nan for t in done]
@@ -178,7 +179,7 @@ def _slice(ax: Axes, row: CellRow, key: str, domain: Domain, style: Style) -> No
 
 
 def _domain_axis(ax: Axes, low: float, high: float, log: bool) -> None:
-    """The axis spans the domain, so that a best value at its edge is seen to lie there."""
+    """Let the axis span the domain, so that the reader sees if the best value lies at its edge."""
     if log:
         ax.set_xscale("log")
         plain_ticks(ax.xaxis)
@@ -194,7 +195,7 @@ def _domain_axis(ax: Axes, low: float, high: float, log: bool) -> None:
 
 
 def importances(found: Importances, style: Style, name: str) -> str:
-    """A line per searched field: mean and interval of its share of the objective's variance."""
+    """Draw for each searched field the mean and interval of its share of the objective's variance."""
     fields = found.fields
     with look():
         figure = Figure(figsize=(WIDTH, 0.75 + 0.22 * len(fields)), layout="constrained")
@@ -212,5 +213,5 @@ def importances(found: Importances, style: Style, name: str) -> str:
 
 
 def enough_trials(row: CellRow) -> bool:
-    """Whether a search has completed trials to judge a field's importance by."""
+    """Return whether a search has enough completed trials to estimate the importance of fields."""
     return len(completed(row)) >= ENOUGH

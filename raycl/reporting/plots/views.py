@@ -1,4 +1,4 @@
-"""Figures of a study's views: boxes, and lines against tasks or layers."""
+"""Figures of a study's views: box plots, lines along tasks or layers, and heat maps of layers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from raycl.text import clip, plain_value
 
 
 def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str) -> str:
-    """A box per kind and place with every point over it; bands cross the figure at their quartiles."""
+    """Draw a box for each kind and place with its points on top; bands cross the whole figure."""
     kinds = list(dict.fromkeys(box.kind for box in found))
     styles = styles_of(kinds)
     drawn = [box for box in found if not box.band]
@@ -46,10 +46,10 @@ def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str)
             if box.band:
                 _crossing(ax, box, styles[box.kind])
         for column, place in enumerate(columns):
-            beside = [box for box in drawn if box.place == place]
-            wide = 0.8 / max(len(beside), 3)  # a lone box is no wall
-            for n, box in enumerate(beside):
-                _box(ax, column + (n - (len(beside) - 1) / 2) * wide, 0.85 * wide, box, styles[box.kind])
+            here = [box for box in drawn if box.place == place]
+            wide = 0.8 / max(len(here), 3)  # A single box would otherwise be too wide.
+            for n, box in enumerate(here):
+                _box(ax, column + (n - (len(here) - 1) / 2) * wide, 0.85 * wide, box, styles[box.kind])
         ax.set_xticks(range(len(columns)), [clip(plain_value(place), 14) for place in columns])
         ax.set_xlim(-0.6, max(len(columns), 1) - 0.4)
         ax.grid(False, axis="x")
@@ -65,7 +65,7 @@ def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str)
 
 
 def _box(ax: Axes, middle: float, width: float, box: Box, style: Style) -> None:
-    """Quartiles and whiskers to the last point within one and a half of their distance, points on top."""
+    """Draw quartiles, whiskers to the last point within 1.5 times their distance, and the points on top."""
     line: dict[str, Any] = {"color": style.colour, "lw": 1}
     filled = {"facecolor": to_rgba(style.colour, 0.25), "edgecolor": style.colour}
     ax.boxplot(
@@ -86,7 +86,7 @@ def _box(ax: Axes, middle: float, width: float, box: Box, style: Style) -> None:
 
 
 def _crossing(ax: Axes, box: Box, style: Style) -> None:
-    """A reference: its median as a line and its quartiles as a band over all places."""
+    """Draw a reference: its median as a line and its quartiles as a band over all places."""
     low, middle, high = box.quartiles
     ax.axhspan(low, high, color=style.colour, alpha=0.15, lw=0)
     ax.axhline(middle, color=style.colour, lw=1.3, ls=style.stroke)
@@ -102,11 +102,16 @@ def lines(
     signed: bool = False,
     wide: bool = False,
 ) -> str:
-    """A line per label against numbers or names, one standard deviation over runs as a band.
+    """Draw a line for each label along numbers or names, with one standard deviation over runs as a band.
 
     Args:
-        signed: a line at zero.
-        wide: a logarithmic axis where small values would lie on the floor of a linear one.
+        found: The curves.
+        styles: The style of each label.
+        xlabel, ylabel: The labels of the axes.
+        about: A description of the figure.
+        name: The prefix of the ids of the SVG element.
+        signed: Whether to draw a line at zero.
+        wide: Whether to make the y axis logarithmic if the range of values is wide.
     """
     levels = levels_of(found)
     named = any(isinstance(level, str) for level in levels)
@@ -130,14 +135,17 @@ def lines(
         return svg(figure, name, about)
 
 
-NAMED = 24  # layers that have room for their names
-ROW = 0.145  # inches of a layer with its name
+NAMED = 24  # A panel has room for the names of this many layers.
+ROW = 0.145  # Inches, the height of a layer with its name.
 
 
 def layers(found: Sequence[Panel], value: str, about: str, name: str) -> str:
-    """A heat map per label, layers from top to bottom, tasks from left to right; white where nothing is."""
+    """Draw a heat map for each label, with layers from top to bottom and tasks from left to right.
+
+    Cells without a number are white. Colours start at zero, so that figures can be compared.
+    """
     known = np.concatenate([panel.values[~np.isnan(panel.values)] for panel in found])
-    high = max(math.ceil(float(known.max()) * 10 - 1e-9) / 10, 0.1)  # from zero, so that colours compare
+    high = max(math.ceil(float(known.max()) * 10 - 1e-9) / 10, 0.1)
     most = max(len(panel.layers) for panel in found)
     with look():
         columns = 2 if max(len(panel.tasks) for panel in found) > 5 else 3
@@ -159,7 +167,7 @@ def layers(found: Sequence[Panel], value: str, about: str, name: str) -> str:
 
 
 def _layer_ticks(ax: Axes, panel: Panel) -> None:
-    """Names of all layers or of some, always of the last; tasks by their number."""
+    """Label the last layer and as many others as there is room for, and the tasks by their numbers."""
     step = -(-len(panel.layers) // NAMED)
     shown = list(range(len(panel.layers) - 1, -1, -step))
     ax.set_yticks(shown, [clip(panel.layers[n], 14) for n in shown])
