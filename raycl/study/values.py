@@ -157,9 +157,7 @@ class Resources:
                 raise UserError(f"Resources({name}={shown(value)}) must be a number {wanted}")
             object.__setattr__(self, name, value)
         if self.cpus + self.gpus == 0:
-            raise UserError(
-                f"Resources(cpus={self.cpus}, gpus={self.gpus}): request at least one CPU or GPU"
-            )
+            raise UserError(f"Resources(cpus={self.cpus}, gpus={self.gpus}): request at least one CPU or GPU")
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise UserError(f"Resources(gpus={self.gpus}) must be a share of at most 1, or an integer")
 
