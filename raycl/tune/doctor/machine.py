@@ -85,7 +85,7 @@ def look_at_store(report: DoctorReport, store: Path) -> None:
 
 
 def _can_hold_a_folder(place: Path) -> bool:
-    """Return whether a folder can be made there, by trying: permissions do not suffice on all file systems."""
+    """Try to make a folder there, because permissions alone do not tell on every file system."""
     try:
         Path(tempfile.mkdtemp(prefix=".raycl-doctor-", dir=place)).rmdir()
     except OSError:

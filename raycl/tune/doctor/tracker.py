@@ -46,7 +46,7 @@ def look_at_mlflow(report: DoctorReport, store: Path, facts: Facts) -> None:
 
 def _cure(reason: str) -> str:
     if "401" in reason or "not authenticated" in reason.lower():
-        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD correctly"
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if "password authentication failed" in reason or "Access denied" in reason:
         return "put the right password into MLFLOW_TRACKING_URI"
     if "403" in reason or "host header" in reason.lower():

@@ -284,8 +284,8 @@ def _check_membership(shown: str, found: str, client: Any) -> None:
             return
         if time.monotonic() > until:
             raise UserError(
-                f"this machine is not a node of the Ray cluster at --address {shown}; run raycl on one of its "
-                f"{len(alive)} nodes, or join it with `ray start --address={found} --num-cpus=0`"
+                f"this machine is not a node of the Ray cluster at --address {shown}; run raycl on one of "
+                f"its {len(alive)} nodes, or join it with `ray start --address={found} --num-cpus=0`"
             )
         time.sleep(0.5)
 
