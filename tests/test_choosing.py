@@ -169,7 +169,7 @@ def test_only_that_means_nothing_names_the_nearest() -> None:
         names("one,two")
     assert "\n" not in str(e.value)
     many = {f"hat-{n}": {"method": "hat"} for n in range(100)}
-    with pytest.raises(UserError, match="'hat-100/x' matches no cell \(known: hat-") as caught:
+    with pytest.raises(UserError, match=r"'hat-100/x' matches no cell \(known: hat-") as caught:
         names("hat-100/x", methods=many)
     assert len(str(caught.value)) < 300
 

@@ -269,7 +269,8 @@ def test_the_page_says_it_too(store: Store) -> None:
         ([worst(unit=[])], r"metrics: 'worst': unknown unit \[\]"),
         (
             [worst(inputs=("test", "reference"))],
-            r"metrics: 'worst': its function cannot be called with one array for each of inputs = \('test', 'reference'\)",
+            r"metrics: 'worst': its function cannot be called with one array for each of "
+            r"inputs = \('test', 'reference'\)",
         ),
         ([worst(function=lambda: 1.0)], "metrics: 'worst': its function cannot be called with one array"),
     ],
