@@ -27,13 +27,13 @@ def run_locally(agenda: Agenda, say: Callable[[str], None] = lambda line: None) 
             that cannot be undone. Finished runs are in the store.
     """
     _check_gpus(agenda)
-    said: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     with process.borrowed():
         while (job := agenda.next()) is not None:
             before = process.spoilt()
             left = [what for what in _execute(agenda, job) if what in before or what not in process.spoilt()]
-            if left and (job.cell.label, line := process.describe_left(left)) not in said:
-                said.add((job.cell.label, line))
+            if left and (job.cell.label, line := process.describe_left(left)) not in reported:
+                reported.add((job.cell.label, line))
                 say(f"{job.name} left {line}; it was restored, so that the next run starts unaffected")
             if spoilt := process.spoilt():
                 raise UserError(

@@ -79,6 +79,7 @@ class _Tally:
     measured: int = 0
 
     def add(self, trial: Trial) -> None:
+        """Count one more trial or final run."""
         if trial.seed is None:
             self.keys.add(trial.spec.key)
         self.open.setdefault(trial.spec.key, []).append(trial)

@@ -269,12 +269,12 @@ def watched(console: Console) -> Iterator[Progress]:
 
 
 def _in_lines(console: Console) -> Callable[[str, int, int], None]:
-    said: dict[str, int] = {}
+    reported: dict[str, int] = {}
 
     def progress(what: str, done: int, of: int) -> None:
         tenth = TENTHS * done // max(of, 1)
-        if tenth != said.get(what) and (done < of or what not in said):
-            said[what] = tenth
+        if tenth != reported.get(what) and (done < of or what not in reported):
+            reported[what] = tenth
             text = f"{what}: {done:,} of {of:,}" if done else what
             say(console, text)
 

@@ -160,9 +160,9 @@ def though_dropped(act: Callable[[], None]) -> None:
 
 def no_answer(uri: str, error: Exception) -> UserError:
     """Return the error for an MLflow that cannot be used, with the remedy."""
-    remedy = "start it, or unset MLFLOW_TRACKING_URI to keep the database beside the store"
+    remedy = "start it, or unset MLFLOW_TRACKING_URI to keep the database in the store's folder"
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        remedy = "move the file away: what the store has goes into a new one"
+        remedy = "move the file away; the results of the store are then written to a new one"
     return UserError(f"MLflow at {redacted(uri)} does not answer ({reason_of(error)}); {remedy}")
 
 

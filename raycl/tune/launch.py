@@ -171,14 +171,14 @@ def feasible(
     known, mine = nodes.ask(store), facts.here()
     sources = sorted({name for cell in cells for name in _needs(cell)})
     gpus = any(cell.resources.gpus for cell in cells)
-    found = [thing for node in known for thing in judging.judge(node, mine, store, sources, gpus)]
+    found = [fault for node in known for fault in judging.judge(node, mine, store, sources, gpus)]
     found += judging.judge_cluster(known, judging.elastic(), sources)
     if line := token_warning():
         say(line)
-    for thing in found:
-        if thing.level == "note":
-            say(str(thing))
-    misses = [thing for thing in found if thing.level == "miss"]
+    for fault in found:
+        if fault.level == "note":
+            say(str(fault))
+    misses = [fault for fault in found if fault.level == "miss"]
     if misses:
         more = f" ({len(misses) - 1} more: raycl doctor --address {address})" if len(misses) > 1 else ""
         raise UserError(f"{misses[0]}{more}")

@@ -102,7 +102,7 @@ def own_bytes() -> int:
 def last_words(folder: Path) -> str:
     """Return why the process of a run was ended, or ""."""
     try:
-        said = read_bytes(folder / LAST_WORDS, 4096).decode("utf-8", "replace")
+        text = read_bytes(folder / LAST_WORDS, 4096).decode("utf-8", "replace")
     except (OSError, Unfit):
         return ""
-    return " ".join("".join(c if c.isprintable() else " " for c in said).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -110,7 +110,9 @@ def test_a_database_beside_the_store_that_is_none(
 ) -> None:
     make(folder / "results" / "mlflow.db")
     line = refused(folder, "run", "mine.py", "--local")
-    assert part in line and "move the file away: what the store has goes into a new one" in line
+    assert (
+        part in line and "move the file away; the results of the store are then written to a new one" in line
+    )
     assert not list((folder / "results").glob("runs/??/*"))  # nothing was started
 
 

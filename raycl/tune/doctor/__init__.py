@@ -28,7 +28,7 @@ def examine(address: str | None, store: Path) -> Iterator[DoctorReport]:
     mine = this_machine(store)
     yield mine
     if address:
-        usable = not any(thing.place.startswith("store ") for thing in mine.misses)
+        usable = not any(fault.place.startswith("store ") for fault in mine.misses)
         yield whole_cluster(address, store if usable else None)
 
 

@@ -56,7 +56,7 @@ def whole_cluster(address: str, store: Path | None) -> DoctorReport:
         apart = max(abs(node.clock) for node in asked)
         near = "" if apart > CLOCK_SECONDS else ", which is close enough"
         report.rows.append(("clocks", f"within {max(apart, 0.1):.1f} s of this machine's{near}"))
-    report.findings = [thing for node in known for thing in judging.judge(node, mine, store)]
+    report.findings = [fault for node in known for fault in judging.judge(node, mine, store)]
     report.findings += judging.judge_cluster(known, grows)
     return report
 
@@ -71,16 +71,16 @@ def _table(known: Sequence[Node]) -> list[str]:
     rows = [("node", "CPUs", "GPUs", "free: RAM", "disk", "raycl", "torch")]
     for node in known:
         name = node.name.removeprefix("node ")
-        lent = (f"{node.cpus:g}", f"{node.gpus:g}")
+        offered = (f"{node.cpus:g}", f"{node.gpus:g}")
         if not node.plays:
-            rows.append((name, *lent, "", "", "runs nothing", ""))
+            rows.append((name, *offered, "", "", "runs nothing", ""))
         elif node.facts is None:
-            rows.append((name, *lent, "", "", "no answer", ""))
+            rows.append((name, *offered, "", "", "no answer", ""))
         else:
             f = node.facts
             version = f"{f.raycl} {f.fingerprint}" if f.raycl else "none"
             torch = f.packages.get("torch", "none") if not f.torch_error else "broken"
-            rows.append((name, *lent, size_text(f.memory_free), size_text(f.disk_free), version, torch))
+            rows.append((name, *offered, size_text(f.memory_free), size_text(f.disk_free), version, torch))
     cut = [
         (_cut(name, 20), *numbers, _cut(raycl, 14), _cut(torch, 12)) for name, *numbers, raycl, torch in rows
     ]

@@ -28,15 +28,16 @@ class DoctorReport:
 
     @property
     def misses(self) -> list[Fault]:
-        return [thing for thing in self.findings if thing.level == "miss"]
+        """The problems that prevent a study from running."""
+        return [fault for fault in self.findings if fault.level == "miss"]
 
     def __str__(self) -> str:
         lines = [self.title, *(f"  {line}" for line in self.table)]
         lines += [line for label, text in self.rows for line in _wrapped(f"  {label:<11}", text)]
         lines += [
-            line for thing in self.findings if thing.level == "note" for line in _wrapped("note  ", thing)
+            line for fault in self.findings if fault.level == "note" for line in _wrapped("note  ", fault)
         ]
-        lines += [line for thing in self.misses for line in _wrapped("MISS  ", thing)]
+        lines += [line for fault in self.misses for line in _wrapped("MISS  ", fault)]
         return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ def _cure(reason: str) -> str:
         return "put the right password into MLFLOW_TRACKING_URI"
     if "403" in reason or "host header" in reason.lower():
         return "start it with --allowed-hosts that include the host and port of MLFLOW_TRACKING_URI"
-    return "start it, or unset MLFLOW_TRACKING_URI to keep the database beside the store"
+    return "start it, or unset MLFLOW_TRACKING_URI to keep the database in the store's folder"
 
 
 def _ask_sqlite(uri: str) -> str:

@@ -181,8 +181,8 @@ def _judge_gpus(node: Node, facts: Facts, miss: bool) -> Iterator[Fault]:
     if facts.devices is None or facts.torch_error or facts.devices >= math.ceil(node.gpus):
         return
     torch = facts.packages.get("torch", "")
-    lent = f"{node.gpus:g} GPU{'' if node.gpus == 1 else 's'}"
-    text = f"Ray offers {lent} there, but torch {torch} sees {facts.devices or 'none'}"
+    offered = f"{node.gpus:g} GPU{'' if node.gpus == 1 else 's'}"
+    text = f"Ray offers {offered} there, but torch {torch} sees {facts.devices or 'none'}"
     remedy = "install a CUDA build of torch and the driver, or start Ray there with --num-gpus=0"
     yield Fault("miss" if miss else "note", node.name, text, remedy)
 
