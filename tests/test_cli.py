@@ -66,7 +66,7 @@ def test_a_study_from_plan_to_report(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("sync", "mine.py")
     assert code == 0 and "sqlite:///" in out and "compare-runs" in out
     code, out, _ = run("gc", "mine.py")
-    assert code == 0 and out.startswith("0 files or folders that none of 1 studies needs")
+    assert code == 0 and out.startswith("0 unneeded files or folders (1 studies read)")
     code, out, _ = run("gc", "mine.py", "--yes")
     code, out, _ = run("plan", "mine.py")
     assert "8 runs, 8 done" in out

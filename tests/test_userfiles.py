@@ -103,7 +103,7 @@ class TestEqualNames:
         for study in (a, b):
             acc_of(study, tmp_path / "store")
         assert main(["gc", str(a), str(b), "--store", str(tmp_path / "store")]) == 0
-        assert "0 files or folders that none of 2 studies needs" in capsys.readouterr().out
+        assert "0 unneeded files or folders (2 studies read)" in capsys.readouterr().out
 
     def test_gc_deletes_nothing_that_a_broken_study_may_need(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

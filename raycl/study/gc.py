@@ -59,7 +59,7 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
             "unknown; nothing was deleted: repair them or run their studies, then try again"
         )
     verb = "deleted" if yes else "would be deleted (--yes deletes them)"
-    print(f"{len(unwanted)} files or folders that none of {read} studies needs, {total:,} bytes, {verb}")
+    print(f"{len(unwanted)} unneeded files or folders ({read} studies read), {total:,} bytes, {verb}")
     if yes:
         for path in unwanted:
             shutil.rmtree(path) if _is_folder(path) else path.unlink(missing_ok=True)
