@@ -128,7 +128,7 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: Search(trials=4.0), "search.trials = 4.0 must be an integer"),  # type: ignore[arg-type]
     (lambda: Search(trials=10**9), "search.trials = 1000000000 is too large: at most 10000"),
     (lambda: Search(concurrency=10**9), "search.concurrency"),
-    (lambda: Search(startup_trials=0), "search.startup = 0"),
+    (lambda: Search(startup_trials=0), "search.startup_trials = 0"),
     (lambda: Search(seed=-1), "search.seed = -1 must be an integer of at least 0"),
     (lambda: Search(seed=2**63), "search.seed"),
     (lambda: Seeds(), "at least one seed"),

@@ -230,7 +230,7 @@ class TestBadInput:
             ({"fit": {"epoch": 1}}, ["unknown field 'epoch'", "'epochs'"]),
             ({"fit": {"lr": -1.0}}, ["lr = -1.0 must be above 0"]),
             ({"preset": "spgg"}, ["unknown preset 'spgg'", "'spg'"]),
-            ({"search": 3}, ["search = 3 is neither"]),
+            ({"search": 3}, ["search = 3 should be"]),
             ({"final": "best"}, ["final = 'best'", "best trial"]),
             ({"protocol": "test"}, ["protocol = 'test'"]),
             ({"orders": 0}, ["orders = 0"]),
