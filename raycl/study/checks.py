@@ -15,10 +15,6 @@ from raycl.study.values import Grid, Resources, Search, Seeds, Sheet, Shown, Stu
 def check_study(study: Study, place: str) -> None:
     """Check the types and values of a study's own fields.
 
-    Args:
-        study: The study.
-        place: Where the study is defined, for messages.
-
     Raises:
         UserError: If a field is wrong; the message names the field, its value and the remedy.
     """

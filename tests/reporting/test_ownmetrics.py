@@ -333,7 +333,7 @@ def test_a_metric_added_to_the_table_is_everywhere(store: Store, monkeypatch: py
     assert cells(page, "<h3>digits_permuted")[0].count("worst") == 1
     assert cells(page, "More numbers")[0].count("second") == 1
     assert Page(page).words.count(DEFINITION) == 2
-    with pytest.raises(UserError, match="'second' is the name of a metric of raycl's"):
+    with pytest.raises(UserError, match="'second' is the name of a metric of raycl;"):
         cells_of(hand.study(metrics=[worst(name="second")]))
     with pytest.raises(UserError, match="second is one number per run"):
         Curves("C", value="second[t]")
