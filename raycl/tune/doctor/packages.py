@@ -34,7 +34,7 @@ def bounds(facts: Facts) -> list[tuple[str, str]]:
     python = SpecifierSet((about.get_all("Requires-Python") or [""])[0])
     if not python.contains(facts.python, prereleases=True):
         problems.append(
-            (f"Python {facts.python} should be {python}", "make an environment with another Python")
+            (f"Python {facts.python} does not satisfy {python}", "make an environment with another Python")
         )
     for need in wanted:
         if need.marker and not need.marker.evaluate({"extra": "tune"}):
@@ -47,7 +47,7 @@ def bounds(facts: Facts) -> list[tuple[str, str]]:
         if not need.specifier.contains(version, prereleases=True):
             problems.append(
                 (
-                    f"{need.name} {version} should be {need.specifier}",
+                    f"{need.name} {version} does not satisfy {need.specifier}",
                     f"pip install '{need.name}{need.specifier}'",
                 )
             )
