@@ -1,6 +1,6 @@
 """Continual learning with masks: methods on one backbone under one protocol, searched on a cluster.
 
-Names are loaded when they are first used, so that ``import raycl`` costs nothing.
+Names are imported when they are first used, so that ``import raycl`` is fast.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "R":  # as version 0.1 named it
+    if name == "R":  # the name of Resources in version 0.1
         from raycl import oldnames
 
         oldnames.note("R", "Resources")

@@ -1,4 +1,4 @@
-"""What the command line does, from Python: `run_study`, `report`, `load`."""
+"""The Python interface to what the command line does: `run_study`, `report` and `load`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from raycl.study.values import Search, Study
 from raycl.terminal import words
 from raycl.terminal.view import LiveView
 
-# Ray, Optuna and MLflow are imported where they are needed: they take seconds, and need not be installed.
+# Ray, Optuna and MLflow are imported where they are needed, because their import takes seconds and they need
+# not be installed.
 
 if TYPE_CHECKING:
     from raycl.tune.recorder import Recorder
@@ -42,13 +43,15 @@ INTERRUPTED, INCOMPLETE, COMPLETE = 130, 1, 0
 
 @dataclass
 class StudyResult:
-    """How a study came out.
+    """Outcome of `run_study`.
 
     Attributes:
-        code: 0 complete, 1 some cells blocked or failed, 130 interrupted.
-        cut_off: runs that were live when the study was interrupted.
-        problems: a line for each cell that is not complete, and why.
-        compare, runs: links to MLflow's pages, or "".
+        study: The study.
+        agenda: Its agenda, which holds the results.
+        code: Exit code: 0 if the study is complete, 1 if cells are blocked or failed, 130 if interrupted.
+        cut_off: Number of runs that were live when the study was interrupted.
+        problems: One line for each cell that is not complete, with the reason.
+        compare, runs: Links to MLflow's pages, or "".
     """
 
     study: Study
@@ -70,77 +73,81 @@ def run_study(
     fresh: bool = False,
     console: Console | None = None,
 ) -> StudyResult:
-    """Play what a study lacks.
+    """Execute the runs of a study that the store does not contain yet.
 
     Args:
-        study: a Study, or the file that defines one.
-        store: folder of results; all nodes must see it.
-        only: pattern over ``label/benchmark``.
-        address: of a Ray cluster ("auto": the one this machine belongs to); None starts Ray here.
-        local: run by run in this process, without Ray.
-        fresh: compute again what the store already has.
+        study: A Study, or the file that defines one.
+        store: Folder of results, which all nodes must see.
+        only: Pattern over ``label/benchmark`` that selects cells; None takes all of them.
+        address: Address of a Ray cluster ("auto" is the one this machine belongs to); None starts Ray here.
+        local: Whether to execute one run at a time in this process, without Ray.
+        fresh: Whether to recompute what the store already contains.
+        console: Where to print; by default the standard output.
+
+    Returns:
+        The outcome of the study.
 
     Raises:
-        UserError: the study, the store, the cluster or MLflow is not as it must be; nothing was started.
+        UserError: If the study, the store, the cluster or MLflow cannot be used; nothing was started then.
     """
     study = _read(study)
     console = console or Console()
     say = _sayer(console)
     cells = cells_of(study, only)
-    playable = _playable(study, cells)
+    runnable = _runnable(study, cells)
     place = Store(store, warn=say).open()
     for note in lines_of(cells):
         say(f"note: {note}")
     agenda = Agenda(cells, place, _proposer(cells), fresh, references_left_out(study, cells))
-    played = StudyResult(study, agenda, COMPLETE)
+    outcome = StudyResult(study, agenda, COMPLETE)
     with contextlib.ExitStack() as stack:
         if not agenda.over:
             stack.enter_context(present(place.root, study.name, say))
         slots = 1.0
         if not (local or agenda.over):
-            slots = stack.enter_context(_cluster(study, playable, address, place.root, say))
+            slots = stack.enter_context(_cluster(study, runnable, address, place.root, say))
         recorder = _recorder(study, agenda, console) if cells else None
         try:
-            _play(played, playable, slots, local, address, console)
+            _execute(outcome, runnable, slots, local, address, console)
         finally:
             if recorder is not None:
-                _finish_tracking(recorder, played, console)
-    if played.code != INTERRUPTED:
-        played.problems = problems(agenda)
-    if played.problems:
-        played.code = INCOMPLETE
-    return played
+                _finish_tracking(recorder, outcome, console)
+    if outcome.code != INTERRUPTED:
+        outcome.problems = problems(agenda)
+    if outcome.problems:
+        outcome.code = INCOMPLETE
+    return outcome
 
 
-def _playable(study: Study, cells: list[Cell]) -> list[Cell]:
-    """Cells that are not blocked; a study in which all are is refused."""
-    playable = [cell for cell in cells if not cell.blocked]
-    if cells and not playable:
+def _runnable(study: Study, cells: list[Cell]) -> list[Cell]:
+    """Return the cells that are not blocked; raise UserError if all of them are."""
+    runnable = [cell for cell in cells if not cell.blocked]
+    if cells and not runnable:
         raise UserError(f"{study.file}: {cells[0].name}: {cells[0].blocked}")
-    return playable
+    return runnable
 
 
-def _play(
-    played: StudyResult, cells: list[Cell], slots: float, local: bool, address: str | None, console: Console
+def _execute(
+    outcome: StudyResult, cells: list[Cell], slots: float, local: bool, address: str | None, console: Console
 ) -> None:
-    if played.agenda.over:
+    if outcome.agenda.over:
         return
     try:
-        with _terminated_as_interrupted(), LiveView(played.study, played.agenda, slots, console):
+        with _terminated_as_interrupted(), LiveView(outcome.study, outcome.agenda, slots, console):
             if local:
-                in_process.run_locally(played.agenda, _sayer(console))
+                in_process.run_locally(outcome.agenda, _sayer(console))
             else:
                 from raycl.tune.launch import run_on_ray
 
                 shipped, say = address is not None, _sayer(console)
-                run_on_ray(played.study, played.agenda, cells, shipped=shipped, say=say)
+                run_on_ray(outcome.study, outcome.agenda, cells, shipped=shipped, say=say)
     except KeyboardInterrupt:
-        played.code, played.cut_off = INTERRUPTED, len(played.agenda.live)
+        outcome.code, outcome.cut_off = INTERRUPTED, len(outcome.agenda.live)
 
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a study as Ctrl-C does, with a word on how to go on."""
+    """Let SIGTERM end a study as Ctrl-C does, with a message on how to resume it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -173,7 +180,7 @@ def _cluster(
 
 
 def _proposer(cells: list[Cell]) -> Proposer:
-    """TPE, where anything is searched."""
+    """Return TPE if any cell is searched with it."""
     if any(isinstance(cell.search, Search) for cell in cells):
         require_tune("optuna", "or write search=None in the study")
         from raycl.tune.proposals import tpe
@@ -199,32 +206,34 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
-    """Says a line above the live view."""
+    """Return a function that prints a message above the live view."""
     return lambda line: words.say(console, f"raycl: {line}")
 
 
-def _finish_tracking(recorder: Recorder, played: StudyResult, console: Console) -> None:
+def _finish_tracking(recorder: Recorder, outcome: StudyResult, console: Console) -> None:
     if recorder.close():
-        with contextlib.suppress(Exception):  # another driver holds the database: no link, and nothing lost
-            played.compare = recorder.tracking.compare_link()
-            played.runs = recorder.tracking.runs_link()
+        # Where another driver locks the database there are no links, but nothing is lost.
+        with contextlib.suppress(Exception):
+            outcome.compare = recorder.tracking.compare_link()
+            outcome.runs = recorder.tracking.runs_link()
 
 
 def require_tune(package: str, otherwise: str) -> None:
-    """See that a package of the extra `tune` is there.
+    """Check that a package of the extra `tune` is installed.
 
     Args:
-        otherwise: what one does without it.
+        package: Name of the package.
+        otherwise: What to do without it, for the message.
 
     Raises:
-        UserError: it is not.
+        UserError: If the package is not installed.
     """
     if importlib.util.find_spec(package) is None:
         raise UserError(f"{package} is not installed: pip install 'raycl[tune]', {otherwise}")
 
 
 def problems(agenda: Agenda) -> list[str]:
-    """A line for each cell that is not complete."""
+    """Return one line for each cell that is not complete, with the reason."""
     lines = []
     for state in agenda.states:
         if state.complete:
@@ -236,20 +245,20 @@ def problems(agenda: Agenda) -> list[str]:
             key, message = next(iter(state.failed.items()))
             lines.append(f"{name}: failed: {fault_of(message)}{_whole(agenda.store.root, key)}")
         elif state.searched and state.best is None and state.cell.search:
-            lines.append(f"{name}: no trial came to an end, all {len(state.trials)} diverged")
+            lines.append(f"{name}: no trial was completed, all {len(state.trials)} diverged")
         else:
             lines.append(f"{name}: {state.done} of {state.total} runs are done")
     return lines
 
 
 def _whole(store: Path, key: str) -> str:
-    """Where the whole of a message is, as one types it."""
+    """Return a note on the file that holds the whole of a failure's message; "" if there is none."""
     file = store / "failures" / f"{key}.json"
     return f" (traceback in {typed_path(file)})" if file.is_file() else ""
 
 
 def _read(study: Study | str | Path) -> Study:
-    """The study that is meant, under a name, and the present content of the files beside it."""
+    """Return the study, with a name; the user's own files are read again in case they have changed."""
     if not isinstance(study, Study):
         study = read_study(study)
     else:
@@ -264,7 +273,18 @@ def report(
     only: str | None = None,
     **options: Any,
 ) -> str:
-    """The report of a study as text, from what the store has."""
+    """Return the report of a study as text, from the results in the store.
+
+    Args:
+        study: A Study, or the file that defines one.
+        store: Folder of results.
+        format: Format of the report.
+        only: Pattern over ``label/benchmark`` that selects cells.
+        options: Further options of `raycl.reporting.render`.
+
+    Raises:
+        UserError: If the study or the store cannot be read.
+    """
     study = _read(study)
     cells = cells_of(study, only)
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
@@ -275,18 +295,24 @@ def report(
 def load(
     key: str, store: str | Path = "results", study: Study | str | Path | None = None
 ) -> tuple[Method, metrics.Matrix]:
-    """The trained method of a finished run, ready to predict, and its test accuracies [learnt, tested].
+    """Return the trained method of a finished run, ready to predict, and its matrix of test accuracies.
 
-    Weights are not kept in the store: the run is played again, and gives the same bits on the same machine.
-    Basis masks and backbones are, and are taken from there.
+    The store does not keep the weights of a method, so the run is executed again, which gives the same bits
+    on the same machine. Basis masks and backbones are kept in the store and read from there.
 
     Args:
-        key: 64 hexadecimal digits, or as many of the first as are unique.
-        study: the study, or its file, beside which the run's own classes lie. A store alone makes no file
-            be imported: a run of a user's own method, network or benchmark needs it.
+        key: The run's key of 64 hexadecimal digits, or a prefix of it that is unique.
+        store: Folder of results.
+        study: The study, or its file, in whose folder the run's own classes are defined. It is required for
+            a run with a user's own method, network or benchmark, because a store alone never causes a file
+            to be imported.
+
+    Returns:
+        The trained method, and its accuracies [tasks learnt, task tested].
 
     Raises:
-        UserError: no such run, or several; one of own classes without their study, or of other code.
+        UserError: If there is no such run, or more than one; if it has own classes and no study is given; or
+            if the code of these classes has changed.
     """
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
     found = [known for known in place.finished() if known.startswith(key)]
@@ -295,12 +321,12 @@ def load(
         raise UserError(f"{which} in {place.root} with a key that starts with {key!r}")
     result = place.get(found[0])
     if result is None:
-        raise UserError(f"run {found[0]} in {place.root} cannot be read: run its study again")
+        raise UserError(f"run {found[0]} in {place.root} cannot be read; run its study again")
     spec = result.spec
     own = [text for text in (spec.method, spec.network, spec.benchmark) if ":" in text.partition("(")[0]]
     if own and study is None:
         raise UserError(
-            f"run {found[0][:12]} is of {own[0]}, a class of your own: name its study, as in "
+            f"run {found[0][:12]} uses {own[0]}, a class of your own; name its study, as in "
             f"load({found[0][:12]!r}, study='FILE.py')"
         )
     if study is not None and not isinstance(study, Study):

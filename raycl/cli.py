@@ -1,4 +1,4 @@
-"""The command line. Every heavy import waits until its command runs."""
+"""The command line, whose heavy imports wait until their command runs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from raycl.terminal.ending import LINE, ended, open_streams
 from raycl.terminal.listing import benchmarks, methods
 from raycl.terminal.places import folder_name, free_port, out_file, store_folder, write_out
 
-GONE = {  # commands that there were: what to type instead
-    "bench": "the benchmarks of speed are no part of the package: in a clone of the repository, type "
+GONE = {  # commands that were removed, and what to type instead
+    "bench": "speed measurements are not part of the package: in a clone of the repository, type "
     "`python -m bench` or `make bench`"
 }
 
@@ -31,15 +31,17 @@ _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the list of all options above it."""
+    """Parser that reports an error in one line, without the list of all options above it."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{screen_line(message, LINE)} ({self.prog} --help lists what there is)")
+        raise UserError(f"{screen_line(message, LINE)} ({self.prog} --help lists the options)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0 complete, 1 blocked or failed cells, 2 bad input, 3 the cluster is
-    gone, 130 interrupted.
+    """Run a command and return its exit code.
+
+    The code is 0 if all is complete, 1 if cells are blocked or failed, 2 for wrong input, 3 if the cluster is
+    gone, and 130 if the command was interrupted.
     """
     open_streams()
     _write_anything()
@@ -56,20 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return ended(error)
         raise
     if not arguments.verbose:
-        warnings.simplefilter("ignore")  # of the libraries below; tests turn them into errors
+        warnings.simplefilter("ignore")  # warnings of libraries; in the tests they are errors
     try:
         code: int = arguments.call(arguments)
         sys.stdout.flush()
         return code
-    except BaseException as error:  # SystemExit too: nothing but a stranger's code ends us in this way
+    except BaseException as error:  # SystemExit as well, which only a user's or a library's code raises here
         return ended(error, arguments.verbose, lasting=arguments.call in (_run, _data))
 
 
 def _refuse_gone(words: Sequence[str]) -> None:
-    """Say where a command went that there was once.
+    """Refuse commands that were removed.
 
     Raises:
-        UserError: it is one of `GONE`.
+        UserError: If the command is one of `GONE`; the message says what to type instead.
     """
     command = next((word for word in words if not word.startswith("-")), "")
     if command in GONE:
@@ -77,61 +79,61 @@ def _refuse_gone(words: Sequence[str]) -> None:
 
 
 def _write_anything() -> None:
-    """What a locale cannot write comes out as ``\\xe9``, so that different names stay different."""
+    """Print characters that the locale cannot write as ``\\xe9``, so that different names stay different."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands."""
+    """Return the parser of all commands."""
     top = _Parser(
         prog="raycl", description="Continual learning with masks, searched on a laptop or a Ray cluster."
     )
     top.add_argument("--version", action="version", version=f"raycl {__version__}")
-    top.add_argument("--verbose", action="store_true", help="show warnings of the libraries below")
+    top.add_argument("--verbose", action="store_true", help="show warnings of libraries, and tracebacks")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _add_lists(commands)
-    _add_plays(commands)
+    _add_studies(commands)
     _add_rest(commands)
     return top
 
 
 def _add_lists(commands: _Commands) -> None:
-    """What there is."""
-    shown = _command(commands, "methods", methods, "list the methods, and what each needs")
+    """Add the commands that list methods, benchmarks and data."""
+    shown = _command(commands, "methods", methods, "list the methods, or show one in detail")
     shown.add_argument("name", nargs="?")
-    shown = _command(commands, "benchmarks", benchmarks, "list the benchmarks, or one in detail")
+    shown = _command(commands, "benchmarks", benchmarks, "list the benchmarks, or show one in detail")
     shown.add_argument("names", nargs="*", metavar="NAME")
-    shown.add_argument("--show", action="store_true", help="write a picture of its tasks, ./NAME.png")
-    shown.add_argument("--out", metavar="FILE", help="write the picture there")
+    shown.add_argument("--show", action="store_true", help="write a picture of its tasks to ./NAME.png")
+    shown.add_argument("--out", metavar="FILE", help="write the picture to this file")
     data = _command(commands, "data", _data, "list, prepare or verify data sets")
     data.add_argument("action", choices=("list", "prepare", "verify"))
     data.add_argument("name", nargs="?")
     data.add_argument("--from", dest="source", metavar="DIR", help="read a folder instead of downloading")
 
 
-def _add_plays(commands: _Commands) -> None:
-    """What is done with a study."""
-    _of_a_study(_command(commands, "plan", _plan, "what a study will run, what is done; starts nothing"))
-    run = _of_a_study(_command(commands, "run", _run, "play what a study lacks"))
-    run.add_argument("--address", help="of a Ray cluster; 'auto' is the one this machine belongs to")
-    run.add_argument("--local", action="store_true", help="in this process, without Ray: a debugger works")
-    run.add_argument("--fresh", action="store_true", help="compute again what the store has")
-    _report_options(_of_a_study(_command(commands, "report", _report, "the results of a study")))
-    _of_a_study(_command(commands, "sync", _sync, "project the store into MLflow again"))
+def _add_studies(commands: _Commands) -> None:
+    """Add the commands that work on a study."""
+    _of_a_study(_command(commands, "plan", _plan, "show what a study will run and what is done"))
+    run = _of_a_study(_command(commands, "run", _run, "execute the missing runs of a study"))
+    run.add_argument("--address", help="address of a Ray cluster; 'auto': the one this machine belongs to")
+    run.add_argument("--local", action="store_true", help="run in this process, without Ray (for debugging)")
+    run.add_argument("--fresh", action="store_true", help="recompute what the store contains")
+    _report_options(_of_a_study(_command(commands, "report", _report, "show the results of a study")))
+    _of_a_study(_command(commands, "sync", _sync, "write the results of a study to MLflow again"))
 
 
 def _add_rest(commands: _Commands) -> None:
-    """What is done with a store, or a machine."""
-    ui = _with_store(_command(commands, "ui", _ui, "MLflow's pages for the store, on loopback"))
-    ui.add_argument("--port", type=int, default=5000)
-    gc = _with_store(_command(commands, "gc", _gc, "list what no study needs; delete it with --yes"))
+    """Add the commands that work on a store or a machine."""
+    ui = _with_store(_command(commands, "ui", _ui, "show MLflow's pages for the store on this machine"))
+    ui.add_argument("--port", type=int, default=5000, help="port of the pages (5000)")
+    gc = _with_store(_command(commands, "gc", _gc, "list what no study needs, or delete it with --yes"))
     gc.add_argument("studies", nargs="*", metavar="STUDY", help="studies to keep (all below ./studies)")
-    gc.add_argument("--yes", action="store_true", help="delete it")
-    about = "is this machine, is a cluster fit to play studies"
+    gc.add_argument("--yes", action="store_true", help="delete what is listed")
+    about = "check whether this machine or a cluster is ready to run studies"
     doctor = _with_store(_command(commands, "doctor", _doctor, about))
-    doctor.add_argument("--address", help="of a Ray cluster, all of whose nodes are to be asked")
+    doctor.add_argument("--address", help="address of a Ray cluster, all nodes of which are checked")
 
 
 def _command(
@@ -143,15 +145,15 @@ def _command(
 
 
 def _of_a_study(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Let a command take a study, the changes to it, and a store."""
+    """Add the arguments for a study, changes to it, and a store."""
     command.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
     command.add_argument(
         "--small",
         action="store_true",
-        help="take the file's SMALL, the form that one machine finishes",
+        help="use the file's SMALL, the form of the study that one machine can finish",
     )
-    command.add_argument("--desk", dest="small", action="store_true", help=argparse.SUPPRESS)  # of raycl 0.1
-    command.add_argument("--only", metavar="PATTERN", help="cells to take, such as 'hat/*'")
+    command.add_argument("--desk", dest="small", action="store_true", help=argparse.SUPPRESS)  # old name
+    command.add_argument("--only", metavar="PATTERN", help="use only these cells, such as 'hat/*'")
     command.add_argument(
         "--set",
         metavar="FIELD=VALUE",
@@ -168,21 +170,21 @@ def _with_store(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _report_options(report: argparse.ArgumentParser) -> None:
-    """In which form, and of what."""
+    """Add the options that choose the format and content of a report."""
     report.add_argument(
         "--format",
         choices=("table", "csv", "html", "latex"),
-        help="latex: all tables as booktabs, to be read in with \\input",
+        help="format of the report; latex gives booktabs tables to include with \\input",
     )
-    report.add_argument("--no-times", action="store_true", help="csv without its time columns")
-    report.add_argument("--claims", action="store_true", help="what the results say of the paper's claims")
+    report.add_argument("--no-times", action="store_true", help="leave the time columns out of the csv")
+    report.add_argument("--claims", action="store_true", help="compare the results with the paper's claims")
     report.add_argument("--points", action="store_true", help="csv of the raw numbers behind the views")
     report.add_argument(
         "--tables",
         action="store_true",
-        help="csv of the paper's tables: a line per cell, ours and the printed",
+        help="csv of the paper's tables: one line per cell, with our number and the printed one",
     )
-    report.add_argument("--out", metavar="FILE", help="write it there")
+    report.add_argument("--out", metavar="FILE", help="write the report to this file")
 
 
 def _data(arguments: Any) -> int:
@@ -196,7 +198,7 @@ def _data(arguments: Any) -> int:
     if arguments.action == "prepare":
         if not arguments.name:
             known = ", ".join(sources.sources())
-            raise UserError(f"raycl data prepare NAME: which data set? (known: {known})")
+            raise UserError(f"raycl data prepare: name a data set (known: {known})")
         given = Path(arguments.source) if arguments.source else None
         print(datasets.prepare(arguments.name, given, console))
         return 0
@@ -214,7 +216,7 @@ def _data(arguments: Any) -> int:
 
 
 def _study(arguments: Any) -> Any:
-    """The study that is meant, once it is clear that the store can be one."""
+    """Return the study, after checking that the folder of the store can be used."""
     from raycl.study.file import read_study
 
     store_folder(arguments.store)
@@ -222,7 +224,7 @@ def _study(arguments: Any) -> Any:
 
 
 def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
-    """The study's cells against the store, read only; `everything`: also those that --only leaves out."""
+    """Return a read-only agenda of the study; `everything` includes the cells that --only leaves out."""
     from raycl.runs.store import Store
     from raycl.study.agenda import Agenda
     from raycl.study.expand import cells_of, references_left_out
@@ -236,7 +238,7 @@ def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
 
 
 def _console(**options: Any) -> Any:
-    """A console that leaves it to `main` what is done where nobody reads; rich would end with SystemExit."""
+    """Return a console that leaves closed output to `main`, where rich itself would raise SystemExit."""
     from rich.console import Console
 
     class Plain(Console):
@@ -260,12 +262,10 @@ def _run(arguments: Any) -> int:
     from raycl.terminal.words import closing_text, interrupted_text
 
     if arguments.local and arguments.address is not None:
-        raise UserError(
-            "--local and --address: it is either this process or a cluster; leave one of them out"
-        )
+        raise UserError("--local and --address cannot be combined: use either this process or a cluster")
     study = _study(arguments)
     console = _console()
-    played = run_study(
+    outcome = run_study(
         study,
         arguments.store,
         only=arguments.only,
@@ -275,28 +275,28 @@ def _run(arguments: Any) -> int:
         console=console,
     )
     command = _again(arguments)
-    if played.code == INTERRUPTED:
-        print(interrupted_text(played.agenda, played.cut_off, command))
-        return played.code
-    print(render(study, played.agenda, "table"))
+    if outcome.code == INTERRUPTED:
+        print(interrupted_text(outcome.agenda, outcome.cut_off, command))
+        return outcome.code
+    print(render(study, outcome.agenda, "table"))
     page = Path(arguments.store) / f"{file_name(study.name)}.html"
-    whole = played.agenda if not arguments.only else _agenda(arguments, study, everything=True)
+    whole = outcome.agenda if not arguments.only else _agenda(arguments, study, everything=True)
     render(study, whole, "html", path=page, command=_again(arguments, everything=True))
-    print(closing_text(Path(arguments.store), page, _linked(played, console)))
-    for problem in played.problems:
+    print(closing_text(Path(arguments.store), page, _linked(outcome, console)))
+    for problem in outcome.problems:
         print(f"raycl: {problem}", file=sys.stderr)
-    return played.code
+    return outcome.code
 
 
-def _linked(played: Any, console: Any) -> str:
-    """Where the methods stand side by side: the whole address, or a link where a terminal can follow it."""
-    if not (played.compare and console.is_terminal):
-        return str(played.compare)
-    return f"\x1b]8;;{played.compare}\x1b\\side by side in MLflow\x1b]8;;\x1b\\, or {played.runs}"
+def _linked(outcome: Any, console: Any) -> str:
+    """Return the address of MLflow's comparison page, on a terminal as a short link."""
+    if not (outcome.compare and console.is_terminal):
+        return str(outcome.compare)
+    return f"\x1b]8;;{outcome.compare}\x1b\\side by side in MLflow\x1b]8;;\x1b\\, or {outcome.runs}"
 
 
 def _again(arguments: Any, everything: bool = False) -> str:
-    """The command that makes it again; `everything`: without --only."""
+    """Return the command line that repeats this run; `everything` leaves out --only."""
     words = ["raycl", "run", arguments.study, *(["--small"] if arguments.small else [])]
     for option in ("only", "address"):
         if getattr(arguments, option, None) and not (everything and option == "only"):
@@ -330,10 +330,10 @@ def _report(arguments: Any) -> int:
 
 
 def _format(arguments: Any) -> str:
-    """The form of a report; numbers for other programs are csv."""
+    """Return the format of a report; --points and --tables imply csv."""
     csv = [f"--{name}" for name in ("points", "tables") if getattr(arguments, name)]
     if csv and arguments.format not in (None, "csv"):
-        raise UserError(f"{csv[0]} is csv; leave --format {arguments.format} out")
+        raise UserError(f"{csv[0]} writes csv; leave out --format {arguments.format}")
     return "csv" if csv else arguments.format or "table"
 
 
@@ -342,7 +342,7 @@ def _sync(arguments: Any) -> int:
 
     study = _study(arguments)
     agenda = _agenda(arguments, study)
-    require_tune("mlflow", "and give the command again")
+    require_tune("mlflow", "and run the command again")
     from raycl.tune.tracking import Tracking
 
     tracking = Tracking.open(study, agenda)
@@ -358,22 +358,22 @@ def _ui(arguments: Any) -> int:
     store = store_folder(arguments.store).resolve()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if given.startswith("http"):
-        print(f"MLFLOW_TRACKING_URI is a server with pages of its own: {redacted(given)}")
+        print(f"MLFLOW_TRACKING_URI is a server that has its own pages: {redacted(given)}")
         return 0
     if not given and not (store / "mlflow.db").exists():
-        raise UserError(f"{store} holds no mlflow.db yet; `raycl run` or `raycl sync` makes it")
+        raise UserError(f"{store} does not contain mlflow.db yet; make it with `raycl run` or `raycl sync`")
     uri = given or database_uri(store / "mlflow.db")
     port = free_port(arguments.port)
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1"]
     environment = os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": uri,  # a password in it is for no list of processes
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument: it may hold a password, and arguments are public
         "PYTHONSAFEPATH": "1",  # a file mlflow.py in the current folder is not MLflow
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here needs
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves eight processes that are not needed here
     }
-    os.execve(sys.executable, command, environment)  # so that whoever ends this command ends the server
+    os.execve(sys.executable, command, environment)  # so that ending this process ends the server
 
 
 def _gc(arguments: Any) -> int:

@@ -66,7 +66,7 @@ def test_a_study_from_plan_to_report(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("sync", "mine.py")
     assert code == 0 and "sqlite:///" in out and "compare-runs" in out
     code, out, _ = run("gc", "mine.py")
-    assert code == 0 and out.startswith("0 of no use to 1 studies")
+    assert code == 0 and out.startswith("0 unneeded files or folders (1 studies read)")
     code, out, _ = run("gc", "mine.py", "--yes")
     code, out, _ = run("plan", "mine.py")
     assert "8 runs, 8 done" in out
@@ -241,4 +241,4 @@ def test_ctrl_c_says_what_is_missing_and_how_to_go_on(tmp_path: Path, sent: sign
     process.send_signal(sent)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130, out
-    assert "of 8 runs" in out and "go on with:  raycl run mine.py --local" in out and "Traceback" not in out
+    assert "of 8 runs" in out and "resume with:  raycl run mine.py --local" in out and "Traceback" not in out

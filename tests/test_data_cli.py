@@ -151,8 +151,11 @@ def test_a_contact_sheet_is_written(run: Run, tmp_path: Path) -> None:
             "raycl: --out no/where.png: cannot write the contact sheet",
         ),
         (["digits_split", "--out", "here.what"], "raycl: --out here.what: cannot write the contact sheet"),
-        (["digits_split", "digits_mixed", "--out", "x.png"], "raycl: --out x.png: name one benchmark"),
-        (["--show"], "raycl: raycl benchmarks --show NAME: which benchmark?"),
+        (
+            ["digits_split", "digits_mixed", "--out", "x.png"],
+            "raycl: --out x.png: name exactly one benchmark",
+        ),
+        (["--show"], "raycl: raycl benchmarks --show: name a benchmark"),
     ):
         code, _, err = run("benchmarks", *words)
         assert code == 2 and err.startswith(message) and len(err.splitlines()) == 1
@@ -173,8 +176,8 @@ def test_the_list_says_who_uses_what(run: Run, tmp_path: Path) -> None:
     assert paragraphs["digits"].endswith("studies: desk_of_mine")
     assert "made when first used" in paragraphs["digits"]
     assert "studies" not in paragraphs["fashion_mnist"]
-    last = out[out.index("no studies, or broken: ") :].split()
-    assert [Path(word).stem for word in last[4:]] == ["broken_of_mine", "helper_of_mine"]
+    last = out[out.index("files without a study, or with errors: ") :].split()
+    assert [Path(word).stem for word in last[7:]] == ["broken_of_mine", "helper_of_mine"]
 
 
 def test_what_is_half_here_is_called_partial(run: Run) -> None:
@@ -187,7 +190,7 @@ def test_what_is_half_here_is_called_partial(run: Run) -> None:
     [
         (["prepare", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["verify", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
-        (["prepare"], "raycl data prepare NAME: which data set?"),
+        (["prepare"], "raycl data prepare: name a data set"),
         (["prepare", "mnist", "--from", "no/where"], "--from no/where: the folder does not exist"),
         (["prepare", "mnist", "--from", "."], "does not contain MNIST: expected train-images-idx3-ubyte"),
     ],

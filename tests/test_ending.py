@@ -85,7 +85,7 @@ def test_a_store_that_is_closed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("out", "part"),
     [
-        ("no where/x", "there is no folder 'no where'; mkdir -p 'no where' makes it"),
+        ("no where/x", "there is no folder 'no where'; make it with mkdir -p 'no where'"),
         (".", "--out . is a folder"),
         ("", "--out '' is empty"),
         ("a file/x", "'a file' is a file"),
@@ -109,7 +109,7 @@ def test_a_report_is_written_over_a_file_and_into_a_device(folder: Path, form: s
     ("words", "part"),
     [
         (["--format", "xml"], "invalid choice: 'xml'"),
-        (["--points", "--format", "html"], "--points is csv; leave --format html out"),
+        (["--points", "--format", "html"], "--points writes csv; leave out --format html"),
         (["--only"], "expected one argument"),
         (["--nosuch"], "unrecognized arguments: --nosuch"),
         (["--no\nsuch\x1b[31m"], "unrecognized arguments: --no such [31m"),
@@ -150,7 +150,7 @@ def test_other_things_that_are_not_there(folder: Path, words: list[str], part: s
 def test_ports_that_are_none(folder: Path, port: str) -> None:
     (folder / "results").mkdir()
     (folder / "results" / "mlflow.db").touch()
-    assert "is no port; they go from 1 to 65535" in only_line(typed(["ui", "--port", port], folder))
+    assert "is not a port; use a number from 1 to 65535" in only_line(typed(["ui", "--port", port], folder))
 
 
 def test_a_port_that_is_taken(folder: Path) -> None:

@@ -125,7 +125,7 @@ IDLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"schedule": "constant", "milestones": (3,)}, ["fit.milestones has no effect: schedule = 'constant'"]),
     ({"schedule": "cosine", "factor": 3.0}, ["fit.factor has no effect"]),
     ({"schedule": "cosine", "lr_floor": 1e-3}, ["fit.lr_floor has no effect"]),
-    ({"lr_span": 10.0, "lr_floor": 1e-3}, ["fit.lr_floor has no effect: lr_span says where the floor is"]),
+    ({"lr_span": 10.0, "lr_floor": 1e-3}, ["fit.lr_floor has no effect: lr_span determines the floor"]),
     ({"schedule": "constant", "stop": "below_floor"}, ["fit.stop = 'below_floor' has no effect"]),
     ({"schedule": "constant", "stop": "never", "patience": 3}, ["fit.patience has no effect"]),
     ({"schedule": "constant", "stop": "first_plateau", "patience": 3, "threshold": 0.1}, []),
@@ -229,8 +229,8 @@ def test_resources_that_match_no_cell_are_told() -> None:
         study(resources={"finetun/*": Resources(cpus=2), "*/digits*": Resources(), "x[": Resources()})
     )
     assert lines_of(cells) == [
-        "resources['finetun/*'] matches no cell, and has no effect; did you mean 'finetune'?",
-        "resources['x['] matches no cell, and has no effect",
+        "resources['finetun/*'] matches no cell and has no effect; did you mean 'finetune'?",
+        "resources['x['] matches no cell and has no effect",
     ]
     methods: dict[str, Any] = {"finetune": {}, "ewc": {}}
     assert (

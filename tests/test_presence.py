@@ -103,8 +103,8 @@ def test_another_driver_is_told_who_and_since_when(tmp_path: Path) -> None:
         (line,) = told(tmp_path)
         pid = other.process.pid
         assert re.fullmatch(
-            rf"another driver is at work on this store: theirs on \S+, process {pid}, since \d\d:\d\d; "
-            "nothing breaks, but runs may be computed twice",
+            rf"another driver is using this store: theirs on \S+, process {pid}, since \d\d:\d\d; "
+            "results stay correct, but runs may be computed twice",
             line,
         )
         assert len(files(tmp_path)) == 1  # the other's; it plays on
@@ -284,7 +284,7 @@ def check_together(alone: Path, folder: Path, said: list[str], monkeypatch: pyte
     """What must be true of a study that several drivers have played at the same time."""
     assert table(folder, monkeypatch) == table(alone, monkeypatch)
     assert kept(folder) == kept(alone)
-    assert sum("another driver is at work on this store: mine on" in text for text in said) >= 1
+    assert sum("another driver is using this store: mine on" in text for text in said) >= 1
     assert all("Traceback" not in text and "out of reach" not in text for text in said)
     played = [len(re.findall(r"^\d+/\d+ ", text, re.MULTILINE)) for text in said]
     assert PLAYED <= sum(played) <= len(said) * PLAYED and max(played) <= PLAYED

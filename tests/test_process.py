@@ -156,7 +156,7 @@ def test_a_local_study_ends_where_a_thread_is_left_and_goes_on_when_started_agai
 ) -> None:
     methods = {"mine": {"method": "rude:Thread"}, "finetune": {}}
     said: list[str] = []
-    with pytest.raises(UserError, match=r"mine / .* left a thread running .* give the same command again"):
+    with pytest.raises(UserError, match=r"mine / .* left a thread running .* run the same command again"):
         run_locally(agenda_of(study(methods), tmp_path), said.append)
     process._spoilt.clear()
     again = agenda_of(study(methods), tmp_path)
@@ -193,7 +193,7 @@ def test_a_local_study_says_what_was_left_in_one_line(tmp_path: Path) -> None:
     run_locally(agenda, said.append)
     (line,) = said
     assert line.startswith("mine / digits_permuted(tasks=2, first=1) / seed 1 left torch's fp32 precision")
-    assert line.endswith("put back, so that the next run starts as it did") and "\n" not in line
+    assert line.endswith("it was restored, so that the next run starts unaffected") and "\n" not in line
 
 
 # What a method raises.

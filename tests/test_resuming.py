@@ -121,7 +121,7 @@ def test_ctrl_c_on_ray(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
     assert process.wait() == 130
     said = (folder / "out").read_text()
-    assert f"of {RUNS} runs" in said and "go on with:  raycl run mine.py" in said and "Traceback" not in said
+    assert f"of {RUNS} runs" in said and "resume with:  raycl run mine.py" in said and "Traceback" not in said
 
 
 @pytest.mark.slow

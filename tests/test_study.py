@@ -230,13 +230,13 @@ class TestBadInput:
             ({"fit": {"epoch": 1}}, ["unknown field 'epoch'", "'epochs'"]),
             ({"fit": {"lr": -1.0}}, ["lr = -1.0 must be above 0"]),
             ({"preset": "spgg"}, ["unknown preset 'spgg'", "'spg'"]),
-            ({"search": 3}, ["search = 3 is neither"]),
+            ({"search": 3}, ["search = 3 should be"]),
             ({"final": "best"}, ["final = 'best'", "best trial"]),
             ({"protocol": "test"}, ["protocol = 'test'"]),
             ({"orders": 0}, ["orders = 0"]),
             ({"methods": {}}, ["methods = {}"]),
             ({"benchmarks": "digits_split"}, ["should be a list"]),
-            ({"search": None, "fit": {"lr": Float(0.1, 1)}}, ["fit.lr", "is a domain, and nothing is searched"]),
+            ({"search": None, "fit": {"lr": Float(0.1, 1)}}, ["fit.lr", "is a domain, but nothing is searched"]),
             ({"search": Grid({"method.lamb": [1]})}, ["Grid: unknown key 'method.lamb'"]),
             ({"network": "lenet_300_100", "methods": {"hat": {}}}, ["hat needs a network with", "a head of its own"]),
             ({"network": "resnet18", "methods": {"hat": {}}, "benchmarks": ["digits_split(size=32)"]},
@@ -252,12 +252,12 @@ class TestBadInput:
             ({"fit": 3}, ["fit = 3 should be a dictionary"]),
             ({"methods": {"hat": 3}}, ["methods['hat'] = 3 should be a dictionary"]),
             ({"methods": {"hat": {3: 4}}}, ["methods['hat'] = {3: 4}"]),
-            ({"methods": {"hat": {"network": 3}}}, ["methods['hat']", "network = 3 should be a text"]),
+            ({"methods": {"hat": {"network": 3}}}, ["methods['hat']", "network = 3 should be a string"]),
             ({"methods": ["hat"]}, ["methods = ['hat']"]),
-            ({"benchmarks": [3]}, ["= 3 should be a text"]),
+            ({"benchmarks": [3]}, ["= 3 should be a string"]),
             ({"benchmarks": 3}, ["benchmarks = 3 should be a list"]),
-            ({"network": None}, ["network = None should be a text"]),
-            ({"preset": 3}, ["preset = 3 should be a text"]),
+            ({"network": None}, ["network = None should be a string"]),
+            ({"preset": 3}, ["preset = 3 should be a string"]),
         ],
     )  # fmt: skip
     def test_is_said_in_one_line(self, changes: dict[str, Any], parts: list[str]) -> None:
@@ -265,9 +265,7 @@ class TestBadInput:
         assert [part for part in parts if part not in text] == [], text
 
     def test_only_that_matches_nothing(self) -> None:
-        with pytest.raises(
-            UserError, match=r"--only 'zat' matches no cell; there are: finetune/digits_split"
-        ):
+        with pytest.raises(UserError, match=r"--only 'zat' matches no cell \(known: finetune/digits_split"):
             cells_of(study(), "zat")
 
     @pytest.mark.parametrize(
@@ -298,7 +296,7 @@ class TestBadInput:
         file = tmp_path / "own.npz"
         np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
         name = f"npz(path={str(file)!r}, tasks=2, val=0.0)"
-        assert "no validation samples to search on" in complaint(benchmarks=[name])
+        assert "the search needs validation samples, but there are none" in complaint(benchmarks=[name])
         assert only_cell(benchmarks=[name], search=None).blocked is None
 
 
@@ -352,8 +350,8 @@ class TestFiles:
             ("search.trial=4", "unknown field 'trial'; did you mean 'trials'"),
             ("serch.trials=4", "unknown field 'serch'; did you mean 'search'"),
             ("search.trials", "write FIELD=VALUE"),
-            ("search.trials=many", "'many' is not a whole number"),
-            ("orders=x", "'x' is not a whole number"),
+            ("search.trials=many", "'many' should be an integer"),
+            ("orders=x", "'x' should be an integer"),
             ("search=3", "search has fields of its own"),
         ],
     )

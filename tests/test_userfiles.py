@@ -103,7 +103,7 @@ class TestEqualNames:
         for study in (a, b):
             acc_of(study, tmp_path / "store")
         assert main(["gc", str(a), str(b), "--store", str(tmp_path / "store")]) == 0
-        assert "0 of no use to 2 studies" in capsys.readouterr().out
+        assert "0 unneeded files or folders (2 studies read)" in capsys.readouterr().out
 
     def test_gc_deletes_nothing_that_a_broken_study_may_need(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -344,7 +344,7 @@ class TestFaults:
             f"{head}    def build(self, seed):\n        1 / 0\n", study
         )
         wrong = f"{head}    def identity(self): return 3\n    def build(self, seed): return None\n"
-        assert "identity() gives 3" in said(wrong, study)
+        assert "identity() returns 3" in said(wrong, study)
 
     def test_a_benchmark_that_is_named_twice_is_told(self, said: Plan) -> None:
         study = STUDY.replace("RATE", "0.1").replace(
@@ -364,7 +364,7 @@ def test_load_imports_nothing_that_a_store_names(tmp_path: Path) -> None:
     study = write(tmp_path / "own", 0.1)
     acc_of(study, tmp_path / "store")
     (key,) = raycl.runs.store.Store(tmp_path / "store").finished()  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match="is of mine:Mine, a class of your own: name its study"):
+    with pytest.raises(UserError, match="uses mine:Mine, a class of your own; name its study"):
         raycl.load(key, tmp_path / "store")
     method, matrix = raycl.load(key, tmp_path / "store", study)
     assert type(method).__name__ == "Mine" and matrix.shape == (5, 5)

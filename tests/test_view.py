@@ -50,7 +50,7 @@ slow     / digits_permuted(tasks=2)  blocked: benchmark x needs CIFAR-100, which
                                      is not in data folder ~/data
                                      -> raycl data prepare cifar100  downloads
                                         161 MB
-* 1 result of older source code; raycl run --fresh computes all again
+* 1 result of older source code; raycl run --fresh recomputes all
 8 runs, 3 done, 3 to do, 2 blocked, about 40 s on 2 CPUs (longest cell 0:40)"""
 
 BLOCKED = Obstacle.of("""benchmark x needs CIFAR-100, which is not in data folder ~/data
@@ -100,7 +100,7 @@ def test_cells_that_lack_the_same_data_say_it_once(store):
 
 def test_a_failure_is_told_in_the_plan(store):
     hand.put(store, hand.cells(STUDY)[f"one/{BENCHMARK}"].spec({}, 2), (), "failed")
-    assert "  failed last time, will be tried again: failed: the loss is nan" in plan(store).splitlines()
+    assert "  failed last time and will be tried again: failed: the loss is nan" in plan(store).splitlines()
 
 
 def test_a_plan_keeps_to_80_columns(store):
@@ -255,7 +255,7 @@ def test_closing_lines(store, tmp_path):
     ) == (
         "results    ./results                      report  ./results/small.html\n"
         "compare    http://127.0.0.1:5000/#/compare   (raycl ui)\n"
-        "again      the same command computes nothing; raycl plan says what is missing"
+        "again      the same command computes nothing; raycl plan shows what is missing"
     )
     long = closing_text("/far/" + "x" * 60, "/far/" + "y" * 60)
     assert [line.split()[0] for line in long.splitlines()] == ["results", "report", "again"]
@@ -266,7 +266,7 @@ def test_interrupted_says_what_is_done_and_how_to_go_on(store):
     command = "raycl run studies/small.py"
     assert interrupted_text(agenda, 2, command) == (
         "stopped: 4 of 4 runs are done, 2 were cut off after their last finished task.\n"
-        "go on with:  raycl run studies/small.py"
+        "resume with:  raycl run studies/small.py"
     )
     assert "done, 1 was cut off after its last finished task." in interrupted_text(agenda, 1, command)
     assert interrupted_text(agenda, 0, command).splitlines()[0] == "stopped: 4 of 4 runs are done."

@@ -1,1 +1,1 @@
-"""What a researcher writes, the cells that it means, and what is to be played next."""
+"""Studies: the values that a researcher writes, the cells they expand to, and the agenda of runs."""

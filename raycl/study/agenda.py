@@ -1,4 +1,4 @@
-"""What is to be played next, decided from the store alone: the same for one process and for a cluster."""
+"""The agenda, which decides from the store alone what to run next, in one process as on a cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ from raycl.study.trials import Trials
 
 
 def assemble(spec: RunSpec, parts: Sequence[Result]) -> Result:
-    """The result of a run whose tasks were learnt side by side, from a finished run of each, in order."""
+    """Assemble the result of a run whose tasks were learnt in parallel.
+
+    Args:
+        spec: The run as a whole.
+        parts: The result of each task's own run, in the order of the tasks.
+
+    Returns:
+        The result of the whole run; if a part did not finish, its status and message.
+    """
     about = dict(parts[-1].provenance)
     about["seconds"] = sum(float(part.provenance["seconds"]) for part in parts)
     about["started"] = min(float(part.provenance["started"]) for part in parts)
@@ -38,18 +46,18 @@ def assemble(spec: RunSpec, parts: Sequence[Result]) -> Result:
 
 
 class Agenda:
-    """Hands out jobs and takes their results, until nothing is missing that can be had.
+    """Queue that hands out jobs and takes their results until every run that can be done is done.
 
     Args:
-        propose: suggests trials; None hands out nothing and only reads what the store has (`plan`,
-            `report`).
-        fresh: compute again what the store has.
-        references: cells that are not played, but read: references that a choice of cells leaves out.
+        propose: Suggests trials. With None, the agenda hands out nothing and only reads what the store
+            contains, as `plan` and `report` do.
+        fresh: Whether to recompute results that the store already contains.
+        references: Cells that are read but not run: reference methods that a choice of cells leaves out.
 
     Attributes:
-        listeners: told of each event, in the order in which they were added.
-        changed_cells: indices of cells in the order in which they changed; a reader remembers how many of
-            them it has seen.
+        listeners: Functions that are called with each event, in the order in which they were added.
+        changed_cells: Indices of cells in the order in which they changed. A reader remembers how many
+            entries it has seen, so that it only looks at new ones.
     """
 
     def __init__(
@@ -70,22 +78,22 @@ class Agenda:
         self.ran = 0
         self._propose = propose
         self._trials = Trials(store, propose)
-        self._fresh: set[str] = set()  # finished runs that --fresh recomputes are asked for once
+        self._fresh: set[str] = set()  # keys that --fresh has dropped already, so that each is dropped once
         self._again = fresh
         self._ready: list[tuple[int, float, str]] = []
         self._jobs: dict[str, Job] = {}
         self._assembled: list[tuple[Job, Result]] = []
         self._parked: dict[str, tuple[int, float, Job]] = {}  # runs that wait for masks
-        # By the key of a run: the cells that wait for it, and their own runs for whose sake they do.
+        # Key of a run -> index of each cell that waits for it -> keys of the cell's runs that depend on it.
         self._watchers: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._cells_of_run: dict[str, tuple[int, ...]] = {}
-        self._tasks: dict[str, int | None] = {}  # of benchmarks whose results have no digest
+        self._tasks: dict[str, int | None] = {}  # number of tasks per benchmark, for results without digest
         self._seconds: dict[type[Method], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
         for index in range(len(self.states)):
             self._advance(index)
 
     def next(self) -> Job | MaskJob | None:
-        """A job to play now, or None: wait for live ones, or all is over (`over`)."""
+        """Return a job to run now, or None if live jobs must end first or everything is over (see `over`)."""
         if (masks := self.masks.next()) is not None:
             self.live[masks.key] = masks
             self._tell(Started(masks))
@@ -104,11 +112,11 @@ class Agenda:
 
     @property
     def over(self) -> bool:
-        """Nothing is live and nothing is ready."""
+        """Whether nothing is live and nothing is ready."""
         return not self.live and not self._ready and self.masks.idle
 
     def finish(self, key: str, result: Result) -> None:
-        """A job came to an end: publish what it came to, and see what may follow."""
+        """Publish the result of a job that has ended, and queue what can follow."""
         job = self.live.pop(key)
         assert isinstance(job, Job)
         if damaged := self._damaged(result):
@@ -120,33 +128,33 @@ class Agenda:
         if result.status == "failed":
             for index in self._watchers[key]:
                 self._fail(index, key, f"{job.name}: {result.message.strip()}")
-        if job.is_part:  # told before the run that it may complete
+        if job.is_part:  # listeners hear of a part before the run that it may complete
             self._tell(Finished(job, result))
             waiting = self._waiting_for(key)
             self._notice(key)
             if job.spec.part is not None and job.spec.kind == "sequence" and self._all_stored(waiting):
-                self.store.forget(key)  # another driver may have put the whole together from its own parts
+                self.store.forget(key)  # not needed any more: another driver assembled the whole
             return
         self._notice(key)
         self._tell(Finished(job, result))
 
     def _waiting_for(self, key: str) -> set[str]:
-        """Keys of the cells' own runs for whose sake a run is played."""
+        """Return the keys of the cell runs that depend on this run."""
         return {own for keys in self._watchers.get(key, {}).values() for own in keys}
 
     def _all_stored(self, keys: set[str]) -> bool:
-        """Whether all of some runs are in the store, be it from another driver."""
+        """Return whether every one of these runs is in the store, where another driver may have put it."""
         return bool(keys) and all(self.store.get(key) is not None for key in keys)
 
     def _damaged(self, result: Result) -> Callable[[], None] | None:
-        """How to drop a file that a run found damaged, to have it made again."""
+        """Return a function that drops the file which a run found damaged, so that it is made again."""
         for kind in Artefact:
             if key := result.provenance.get(f"damaged_{kind}"):
                 return functools.partial(self.store.drop, kind, key, result.message)
         return None
 
     def finish_masks(self, key: str, outcome: Trained) -> None:
-        """A job of masks came to an end; those it trained are in the store."""
+        """Take the outcome of a job of masks that has ended; the masks it trained are in the store."""
         job = self.live.pop(key)
         assert isinstance(job, MaskJob)
         freed, lost = self.masks.finish(job)
@@ -159,7 +167,7 @@ class Agenda:
         self._tell(Finished(job, outcome))
 
     def mask_ready(self, key: str) -> None:
-        """A mask of a live job is in the store: runs that waited for it alone may begin."""
+        """Release the runs that waited only for this mask, which a live job has put into the store."""
         if self.store.has(Artefact.MASK, key):
             self._unpark(self.masks.ready(key))
 
@@ -170,20 +178,20 @@ class Agenda:
             heapq.heappush(self._ready, (index, priority, run))
 
     def pulse(self, key: str, pulse: Any) -> None:
-        """A sign of life from a live job."""
+        """Pass a sign of life of a live job on to the listeners."""
         if key in self.live:
             self._tell(Pulsed(self.live[key], pulse))
 
     def open_cells(self) -> Iterator[CellState]:
-        """Cells that are not complete."""
+        """Return an iterator over the cells that are not complete."""
         return (state for state in self.states if not state.complete)
 
     def cells_of_run(self, key: str) -> Sequence[int]:
-        """Indices of the cells of which the run with this key is a trial or a final run."""
+        """Return the indices of the cells that have the run with this key as a trial or a final run."""
         return self._cells_of_run.get(key, ())
 
     def seconds_of(self, method: type[Method]) -> float | None:
-        """Mean measured seconds of a method's runs in all cells; None if there are none."""
+        """Return the mean measured seconds of a method's runs over all cells; None if there are none."""
         seconds, measured = self._seconds[method]
         return seconds / measured if measured else None
 
@@ -200,10 +208,11 @@ class Agenda:
         self.changed_cells.append(index)
 
     def _advance(self, index: int, own: Iterable[str] | None = None) -> None:
-        """Read what the store has for a cell, propose what may be proposed, emit what is ready.
+        """Read the cell's results from the store, propose new trials where possible, and queue ready runs.
 
         Args:
-            own: keys of the runs of the cell that something has happened to; None: look at all.
+            index: Index of the cell.
+            own: Keys of the cell's runs that have changed; None looks at all of them.
         """
         state = self.states[index]
         self.changed_cells.append(index)
@@ -218,11 +227,11 @@ class Agenda:
             if run.seed is None and run.result is None:
                 self._emit(index, run)
         self._finals(index, [run for run in touched if run.seed is not None])
-        while self._assembled:  # told when the state has them, as of any other run
+        while self._assembled:  # listeners hear of a result when the state has it, as with any other run
             self._tell(Finished(*self._assembled.pop()))
 
     def _finals(self, index: int, touched: list[Trial]) -> None:
-        """Read and emit final runs: those that something has happened to, or all when they begin."""
+        """Read and queue the final runs that have changed, or all of them once the search is over."""
         state = self.states[index]
         if state.searched and not state.finals and (state.best is not None or not state.cell.search):
             params = state.best.params if state.best else {}
@@ -238,7 +247,7 @@ class Agenda:
                 self._emit(index, final)
 
     def _add(self, index: int, run: Trial) -> None:
-        """A run more of a cell; the store may have it."""
+        """Register one more run of a cell, and read its result if the store has one."""
         state, key = self.states[index], run.spec.key
         state.add(run)
         if index not in (cells_of_run := self._cells_of_run.get(key, ())):
@@ -246,7 +255,7 @@ class Agenda:
         self._read(state, run)
 
     def _read(self, state: CellState, run: Trial) -> None:
-        """See whether the store has the result of a run that has none yet."""
+        """Read the result of a run from the store, if it is there now."""
         if (result := self._whole(state, run.spec, run.role)) is None:
             return
         state.settle(run, result)
@@ -273,13 +282,16 @@ class Agenda:
         return result
 
     def _too_few(self, spec: RunSpec, result: Result) -> str:
-        """Why a result of the first format, which has no digest, lacks reports; "" if it has all."""
+        """Return what a result lacks, or "" if it has a report of every task.
+
+        Results of the first format have no digest, so a shortened file shows only in its number of reports.
+        """
         if result.status != "done" or spec.part is not None:
             return ""
         name = f"{spec.benchmark} in {spec.home}"
         if name not in self._tasks:
             self._tasks[name] = None
-            with contextlib.suppress(UserError):  # its data are not here
+            with contextlib.suppress(UserError):  # the data are not on this machine
                 self._tasks[name] = len(make_benchmark(spec).tasks)
         tasks = self._tasks[name]
         return (
@@ -287,7 +299,7 @@ class Agenda:
         )
 
     def _whole(self, state: CellState, spec: RunSpec, role: Role) -> Result | None:
-        """The result of a run of a cell, put together from its parts as soon as the last of them is there."""
+        """Return the result of a cell's run, assembled from its parts as soon as all of them are there."""
         result = self._result(spec)
         if result is not None or self._propose is None or state.cell.blocked or state.failed:
             return result
@@ -304,15 +316,15 @@ class Agenda:
         return result
 
     def _underway(self, key: str) -> bool:
-        """Whether a run is played or about to be: the store need not be asked for it."""
+        """Return whether a run is live or ready, so that the store need not be asked for it."""
         return key in self.live or key in self._jobs
 
     def _emit(self, index: int, run: Trial) -> None:
-        """Have a run of a cell played that has no result, or what it waits for."""
+        """Queue a run of a cell that has no result, or the runs that it depends on."""
         self._emit_spec(index, run.spec.key, run.spec, run.role, run.priority)
 
     def _emit_spec(self, index: int, own: str, spec: RunSpec, role: Role, priority: float) -> None:
-        """Have a run played for the sake of the cell's own run with the key `own`: that, or one below it."""
+        """Queue a run that the cell's run with the key `own` depends on, or that run itself."""
         state, key = self.states[index], spec.key
         if state.cell.blocked or key in state.failed:
             return
@@ -331,7 +343,7 @@ class Agenda:
         heapq.heappush(self._ready, (index, priority, key))
 
     def _waits(self, index: int, own: str, spec: RunSpec, role: Role, priority: float) -> bool:
-        """Whether other runs must end before one can be played; they are emitted."""
+        """Queue the runs that must end before this one, and return whether there are any."""
         waits = False
         for name, run in runs_for(spec).items():
             result = None if self._underway(run.key) else self._result(run)
@@ -349,7 +361,7 @@ class Agenda:
         return bool(parts_of(spec))
 
     def _missing_masks(self, spec: RunSpec) -> list[MaskSpec]:
-        """Basis masks that a run lacks; with --fresh every mask is trained once more."""
+        """Return the basis masks that a run still lacks; --fresh trains every mask once more."""
         if self._again and self._propose is not None:
             for mask in masks_for(spec):
                 if mask.trained and mask.key not in self._fresh:

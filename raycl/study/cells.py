@@ -1,4 +1,4 @@
-"""A cell: a method variant on a benchmark in one order, with every setting it runs with."""
+"""The cell: one method variant on one benchmark in one order of tasks, with all of its settings."""
 
 from __future__ import annotations
 
@@ -20,26 +20,33 @@ from raycl.study.values import FinalRuns, Grid, Resources, Search, Seeds
 
 @dataclass(frozen=True)
 class Setting:
-    """One dotted field of a cell: a value, or a domain that is searched."""
+    """One dotted field of a cell: a value, or a domain that is searched.
+
+    Attributes:
+        value: The value that is used where nothing is searched.
+        explicit: Whether the study itself asked for the domain.
+        source: What gave the value: "default", "preset NAME", "method", "network", "study fit" or "label".
+        instead: The value that the study's `fit` replaced, and the source of that value.
+    """
 
     field: Field
-    value: Any  # used where nothing is searched
+    value: Any
     domain: Domain | None = None
-    explicit: bool = False  # the study asked for the domain
-    source: str = "default"  # who gave the value: "preset NAME", "method", "network", "study fit", "label"
-    instead: tuple[Any, str] | None = None  # what the study's fit displaced, and whose that was
+    explicit: bool = False
+    source: str = "default"
+    instead: tuple[Any, str] | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A method variant on a benchmark in one order: one search, and its final runs.
+    """One method variant on one benchmark in one order of tasks: a search, and the final runs.
 
     Attributes:
         name: ``label/benchmark``, with the order where a study has several.
-        settings: every dotted field, fixed or searched.
-        code, home: as of a `RunSpec`.
-        blocked: why it cannot be played here, and the remedy; None if it can.
-        notes: what is worth knowing before it runs, a line each; in no key.
+        settings: Every dotted field, fixed or searched.
+        code, home: As in `RunSpec`.
+        blocked: Why the cell cannot run on this machine, with the remedy; None if it can.
+        notes: What is worth knowing before the cell runs, one line each. Notes are not part of any key.
     """
 
     label: str
@@ -68,26 +75,26 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """The name as tables print it, a space around each stroke that parts it."""
+        """The name as tables print it, with a space around each slash."""
         return f"{self.label} / {self.benchmark}" + (f" / order {self.order}" if self.orders > 1 else "")
 
     @property
     def trial_seed(self) -> int:
-        """The training seed of all trials."""
+        """The training seed that all trials share."""
         return self.final[0] if isinstance(self.final, Seeds) else 1
 
     @functools.cached_property
     def space(self) -> dict[str, Domain]:
-        """Searched fields with their domains, in a fixed order."""
+        """The searched fields with their domains, in a fixed order."""
         if not isinstance(self.search, Search):
             return {}
         return {key: s.domain for key, s in self.settings.items() if s.domain is not None}
 
     def typed(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Values of searched fields as they were before they were JSON: a tuple is a list there.
+        """Return values of searched fields in their own types, after JSON has turned tuples into lists.
 
         Raises:
-            UserError: one is of another type.
+            UserError: If a value is of another type.
         """
         fields = {key: self.settings[key].field for key in params if key in self.settings}
         return {
@@ -98,7 +105,7 @@ class Cell:
         }
 
     def spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
-        """The run with these values of searched fields."""
+        """Return the run with these values of the searched fields."""
         values: dict[str, dict[str, Any]] = {"method": {}, "fit": {}, "net": {}}
         for key, setting in self.settings.items():
             value = params.get(key, setting.value)
@@ -125,7 +132,11 @@ class Cell:
 
     @functools.cached_property
     def key(self) -> str:
-        """What proposals depend on: not the study's name, nor the label, nor how many trials are wanted."""
+        """The digest of everything that proposals depend on.
+
+        The study's name, the label and the number of trials are left out: changing one of them keeps the
+        proposals of an earlier search.
+        """
         search = self.search
         assert isinstance(search, Search)
         return key_of(

@@ -1,4 +1,4 @@
-"""Checks of a study as a value, before anything looks into it."""
+"""Checks of the fields of a study that are made before anything else uses them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from raycl.study.values import Grid, Resources, Search, Seeds, Sheet, Shown, Stu
 
 
 def check_study(study: Study, place: str) -> None:
-    """Types of the fields of a study that no cell looks at."""
+    """Check the types and values of a study's own fields.
+
+    Raises:
+        UserError: If a field is wrong; the message names the field, its value and the remedy.
+    """
     _check_text(study.name, "name", place)
     if study.name:  # else it is "study"
         check_study_name(study.name, place)
@@ -22,7 +26,8 @@ def check_study(study: Study, place: str) -> None:
         return
     if not isinstance(study.methods, Mapping) or not study.methods:
         raise UserError(
-            f'{place}: methods = {quoted(study.methods)} needs at least one label, such as {{"hat": {{}}}}'
+            f"{place}: methods = {quoted(study.methods)} should have at least one label, such as "
+            '{"hat": {}}'
         )
     if not isinstance(study.benchmarks, list | tuple) or not study.benchmarks:
         raise UserError(
@@ -35,7 +40,7 @@ def check_study(study: Study, place: str) -> None:
     ):
         given = getattr(study, name)
         if not ((isinstance(given, str) or given is None) and given in allowed):
-            raise UserError(f"{place}: {name} = {quoted(given)} is none of {allowed}")
+            raise UserError(f"{place}: {name} = {quoted(given)} should be one of {allowed}")
     limits.whole(study.orders, f"{place}: orders", 1, limits.ORDERS)
     _check_kinds(study, place)
     planning.check_labels(study.methods, place)
@@ -48,17 +53,17 @@ def check_study(study: Study, place: str) -> None:
     if not isinstance(study.final, Seeds) and not (
         isinstance(study.final, str) and study.final == "best trial"
     ):
-        raise UserError(f"{place}: final = {quoted(study.final)} is neither Seeds(...) nor 'best trial'")
+        raise UserError(f"{place}: final = {quoted(study.final)} should be Seeds(...) or 'best trial'")
     for pattern, request in study.resources.items():
         if not isinstance(request, Resources) or not isinstance(pattern, str):
             raise UserError(
-                f"{place}: resources[{quoted(pattern)}] = {quoted(request)} is not "
+                f"{place}: resources[{quoted(pattern)}] = {quoted(request)} should be "
                 "Resources(cpus=..., gpus=...)"
             )
 
 
 def _check_size(study: Study, place: str) -> None:
-    """A study has a number of cells that can be kept in mind."""
+    """Refuse a study that has too many cells to be kept in memory."""
     lists = [keys.get("benchmarks", study.benchmarks) for keys in study.methods.values()]
     if (many := sum(map(len, lists)) * study.orders) > limits.CELLS:
         raise UserError(f"{place}: {many} cells are too many, at most {limits.CELLS}: split the study")
@@ -73,7 +78,7 @@ def _check_sheets(study: Study, place: str) -> None:
 
 
 def _check_kinds(study: Study, place: str) -> None:
-    """Mappings are mappings and names are texts, before anything looks into them."""
+    """Check that mappings are mappings and that names are strings, before anything else uses them."""
     for name in ("fit", "resources"):
         if not isinstance(getattr(study, name), Mapping):
             raise UserError(f"{place}: {name} = {quoted(getattr(study, name))} should be a dictionary")
@@ -99,7 +104,7 @@ def _check_kinds(study: Study, place: str) -> None:
 
 def _check_text(value: Any, name: str, place: str, optional: bool = False) -> None:
     if not (isinstance(value, str) or (optional and value is None)):
-        raise UserError(f"{place}: {name} = {quoted(value)} should be a text in quotes")
+        raise UserError(f"{place}: {name} = {quoted(value)} should be a string")
 
 
 def _check_paper(study: Study, place: str) -> None:
@@ -112,7 +117,7 @@ def _check_paper(study: Study, place: str) -> None:
 
 
 def _check_shown(items: Any, name: Literal["views", "tables"], study: Study, place: str) -> None:
-    """What a report needs is checked before anything runs for hours."""
+    """Check views and tables now, because an error in the report would show only after hours of training."""
     example = {"views": "[Boxes(...)]", "tables": "[PaperTable(...)]"}[name]
     if not isinstance(items, list | tuple) or not all(
         isinstance(item, Shown) and item.belongs == name for item in items
@@ -123,5 +128,10 @@ def _check_shown(items: Any, name: Literal["views", "tables"], study: Study, pla
 
 
 def check_search(search: Any, place: str) -> None:
+    """Check that a search is one of the kinds that a study can have.
+
+    Raises:
+        UserError: If it is not.
+    """
     if not (search is None or isinstance(search, Search | Grid)):
-        raise UserError(f"{place}: search = {quoted(search)} is neither Search(...), Grid(...) nor None")
+        raise UserError(f"{place}: search = {quoted(search)} should be Search(...), Grid(...) or None")

@@ -1,8 +1,8 @@
-"""Which drivers are at work on a store: each leaves a file there, so that a second one can say so.
+"""Notice of other drivers that use the same store: each driver leaves a file there while it runs.
 
-Two of them break nothing: every file is published whole, and both come to the same results. But each plays
-what the other has not finished yet. Nothing here may stop a study, so whatever the file system refuses is let
-go.
+Two drivers do no harm, because every file is published whole and both reach the same results. But each of
+them computes the runs that the other has not finished, so the user should know. Nothing in this module may
+stop a study; errors of the file system are therefore ignored.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from raycl.runs.records import LATEST
 from raycl.text import one_line
 from raycl.wholefiles import publish
 
-BEAT = 30.0  # seconds between signs of life
-MOST_BYTES = 64 * 1024  # of a driver's file
-GONE = 150.0  # seconds without one; a network file system shows the time of a file up to a minute late
+BEAT = 30.0  # seconds between two signs of life
+MOST_BYTES = 64 * 1024  # largest driver's file that is read
+# Seconds without a sign of life after which a driver counts as dead. A network file system may show the time
+# of a file up to a minute late.
+GONE = 150.0
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What a driver says of itself.
+    """Description that a driver leaves of itself.
 
     Attributes:
-        host, pid: where it runs, for a reader.
-        place: the machine since its last start, and which numbers of processes it sees; "" if unknown.
-        born: when the process began, in the machine's own ticks; "" if unknown.
-        study: what it plays.
-        since: time of its file when it began, by the clock of the file system.
+        host, pid: Where the driver runs, for a human reader.
+        place: Identity of the machine's current boot and of its process namespace; "" if unknown.
+        born: Start time of the process in clock ticks of its machine; "" if unknown.
+        study: Name of the study that it runs.
+        since: Modification time of its file when it began, by the clock of the file system.
     """
 
     host: str
@@ -50,7 +52,7 @@ class Driver:
 
 @contextlib.contextmanager
 def present(store: Path, study: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Leave a file in a store as long as a study is played, and say who else is there."""
+    """Leave a file in the store while a study runs, and report the other drivers that use the store."""
     path = store / "drivers" / f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}.json"
     me = Driver(_host(), os.getpid(), _place(), _born(os.getpid()), study)
     stop = threading.Event()
@@ -64,13 +66,13 @@ def present(store: Path, study: str, say: Callable[[str], None]) -> Iterator[Non
         yield
     finally:
         stop.set()
-        thread.join(1.0)  # a file system that hangs keeps it, and nobody waits for that
+        thread.join(1.0)  # the thread may hang with its file system, and need not be waited for
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def _arrive(path: Path, me: Driver) -> Driver:
-    """Write a driver's file; gives the driver back with the file system's time of its first one."""
+    """Write the driver's file, and return the driver with the file system's time of the first writing."""
     if not me.since:
         publish(path, json.dumps(asdict(me)))
         me = replace(me, since=path.stat().st_mtime)
@@ -83,13 +85,13 @@ def _beat(path: Path, me: Driver, stop: threading.Event) -> None:
         with contextlib.suppress(OSError):
             try:
                 os.utime(path)
-            except FileNotFoundError:  # taken for dead, as after a machine slept
+            except FileNotFoundError:  # another driver took this one for dead, as after the machine slept
                 me = _arrive(path, me)
 
 
 def _others(path: Path, me: Driver) -> Iterator[str]:
-    """A line for each other driver that is alive; files of dead ones are removed."""
-    now = path.stat().st_mtime  # not this machine's clock, which may be another than the file system's
+    """Yield a message for each other driver that is alive, and remove the files of dead ones."""
+    now = path.stat().st_mtime  # the file system's clock may differ from that of this machine
     for other in sorted(path.parent.glob("*.json")):
         if other == path:
             continue
@@ -110,29 +112,29 @@ def _read(path: Path) -> Driver | None:
         if not (pid := whole(plain["pid"], "pid", 2**31 - 1)):
             return None
         return Driver(**texts, pid=pid, since=number(plain["since"], "since", LATEST))
-    except (Unfit, KeyError):  # none of ours, or of another version
+    except (Unfit, KeyError):  # the file is not a driver's, or is of another version
         return None
 
 
 def _lives_here(driver: Driver, place: str) -> bool | None:
-    """Whether a driver of this machine is alive; None if it is of another, or nobody can tell."""
+    """Return whether a driver of this machine is alive; None if it runs elsewhere or this is unknown."""
     if not place or driver.place != place:
         return None
     try:
         os.kill(driver.pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # the process exists, and belongs to another user
         pass
-    return _born(driver.pid) == driver.born  # else its number went to another process
+    return _born(driver.pid) == driver.born  # otherwise another process has its number now
 
 
 def _said(driver: Driver, age: float, unseen: float | None) -> str:
     since = time.strftime("%H:%M", time.localtime(time.time() - age))
     sign = "" if unseen is None else f", last sign of life {unseen:.0f} s ago"
     return (
-        f"another driver is at work on this store: {one_line(driver.study)} on {one_line(driver.host)}, "
-        f"process {driver.pid}, since {since}{sign}; nothing breaks, but runs may be computed twice"
+        f"another driver is using this store: {one_line(driver.study)} on {one_line(driver.host)}, "
+        f"process {driver.pid}, since {since}{sign}; results stay correct, but runs may be computed twice"
     )
 
 
@@ -141,7 +143,7 @@ def _host() -> str:
 
 
 def _place() -> str:
-    """The machine and its start, and the namespace that numbers of processes belong to."""
+    """Return the identity of the machine's current boot and the process namespace; "" if unknown."""
     with contextlib.suppress(OSError):
         start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{start} {os.readlink('/proc/self/ns/pid')}"
@@ -149,7 +151,7 @@ def _place() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process began, in the machine's ticks; "" where the system does not say."""
+    """Return the start time of a process in clock ticks; "" if the system does not tell it."""
     with contextlib.suppress(OSError, IndexError):
         return (
             Path(f"/proc/{pid}/stat")

@@ -1,4 +1,4 @@
-"""How long the runs of a study will take."""
+"""Estimates of how long the runs of a study will take."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from raycl.study.values import Search
 
 
 class Estimate:
-    """How long an agenda's runs will take, kept up to date by what has changed since it was asked last."""
+    """Estimate of how long an agenda's runs will take.
+
+    It is updated from the cells that have changed since the last question, so that asking stays cheap.
+    """
 
     def __init__(self, agenda: Agenda) -> None:
         self.agenda = agenda
-        self._read = 0  # how much of the agenda's list of changes
-        # Cells with missing runs by index. Of those that have been measured: seconds of all their runs, and
-        # of as many in a row as their search makes wait for one another. Of the others, by method: how many
-        # runs these are.
+        self._read = 0  # entries of the agenda's list of changes that have been read
+        # Cells with missing runs, by index. For cells with measured runs: the seconds of all missing runs
+        # (`_all`), and of those that must run one after another (`_row`). For cells without, by method
+        # (`_like`): the same two as numbers of runs.
         self._all: dict[int, float] = {}
         self._row: dict[int, float] = {}
         self._like: dict[type[Method], tuple[dict[int, int], dict[int, int]]] = defaultdict(lambda: ({}, {}))
 
     def seconds(self, slots: float) -> float | None:
-        """Estimated seconds to the end, on so many slots: measured seconds of like runs; None if unknown."""
-        moved = self.agenda.changed_cells
-        for index in {*moved[self._read :]}:
+        """Return the estimated seconds to the end with this many slots; None if unknown.
+
+        The estimate uses the measured seconds of the cell's own runs, or of its method's runs elsewhere.
+        """
+        changed = self.agenda.changed_cells
+        for index in {*changed[self._read :]}:
             self._note(index, self.agenda.states[index])
-        self._read = len(moved)
+        self._read = len(changed)
         total, longest = sum(self._all.values()), max(self._row.values(), default=0.0)
         for method, (runs, rows) in self._like.items():
             if not runs:
@@ -43,8 +49,8 @@ class Estimate:
 
     def _note(self, index: int, state: CellState) -> None:
         runs, rows = self._like[state.cell.method]
-        for of in (self._all, self._row, runs, rows):
-            of.pop(index, None)
+        for numbers in (self._all, self._row, runs, rows):
+            numbers.pop(index, None)
         if not (missing := state.missing):
             return
         width = state.cell.search.concurrency if isinstance(state.cell.search, Search) else missing
@@ -56,11 +62,11 @@ class Estimate:
 
 
 def seconds_left(agenda: Agenda, slots: float) -> float | None:
-    """Estimated seconds to the end; None if unknown."""
+    """Return the estimated seconds to the end; None if unknown."""
     return Estimate(agenda).seconds(slots)
 
 
 def seconds_per_run(state: CellState, agenda: Agenda) -> float | None:
-    """Mean measured seconds of a cell's runs, or of its method's elsewhere in the study."""
+    """Return the mean measured seconds of a cell's runs, or else of its method's runs in the study."""
     own = state.seconds_per_run
     return agenda.seconds_of(state.cell.method) if own is None else own

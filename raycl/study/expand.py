@@ -1,4 +1,4 @@
-"""From a study to its cells."""
+"""Expansion of a study into its cells."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from raycl.userfiles import digest
 
 
 def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[Cell]:
-    """All cells of a study, checked.
+    """Return all cells of a study, checked.
 
     Args:
-        only: a pattern over ``label/benchmark``.
-        check: also see whether data are here and networks fit; loads the benchmarks.
+        study: The study.
+        only: A pattern over ``label/benchmark`` that selects cells; None takes all of them.
+        check: Whether to check as well that the data are here and that the networks fit them, which loads
+            the benchmarks.
 
     Raises:
-        UserError: names the value, the place and the remedy.
+        UserError: If the study is wrong; the message names the value, the place and the remedy.
     """
     left: list[str] = []
     building = process.untouched(f"{notes.STUDY}{study.file}", left.append, "its classes were tried")
@@ -44,7 +46,7 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
 def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
     place = study.file
     check_study(study, place)
-    recipes: dict[str, Recipe] = {}  # one of each, since a checksum of many files takes a while
+    recipes: dict[str, Recipe] = {}  # each recipe is made once, because checksums of many files take a while
     for text in [t for keys in study.methods.values() for t in keys.get("benchmarks", study.benchmarks)]:
         if text not in recipes:
             recipes[text] = registry.recipe(text, f"{place}: benchmarks")
@@ -62,27 +64,27 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
         Naming(label, (str(recipe), text), order if study.orders > 1 else None)
         for label, text, recipe, order in planned
     ]
-    wanted = _chosen(only, namings, place)
-    benchmarks.check_names([recipe for n, (_, _, recipe, _) in enumerate(planned) if n in wanted], place)
+    selected = _chosen(only, namings, place)
+    benchmarks.check_names([recipe for n, (_, _, recipe, _) in enumerate(planned) if n in selected], place)
     requests, lost = _requests(study, namings)
     found = [
         _cell(study, label, dict(study.methods[label]), recipe, order, check, requests[n])
         for n, (label, _, recipe, order) in enumerate(planned)
-        if n in wanted
+        if n in selected
     ]
-    told = [notes.unmatched(pattern, study.methods) for pattern in lost]
-    told += [f"{notes.STUDY}{line}" for line in userfiles.left_by(study.folder)]
-    told += [f"{notes.STUDY}{line}" for line in oldnames.take_seen()]
-    if found and told:
-        found[0] = dataclasses.replace(found[0], notes=(*told, *found[0].notes))
+    about_study = [notes.unmatched(pattern, study.methods) for pattern in lost]
+    about_study += [f"{notes.STUDY}{line}" for line in userfiles.left_by(study.folder)]
+    about_study += [f"{notes.STUDY}{line}" for line in oldnames.take_seen()]
+    if found and about_study:
+        found[0] = dataclasses.replace(found[0], notes=(*about_study, *found[0].notes))
     return found
 
 
 def _chosen(only: str | None, namings: Sequence[Naming], place: str) -> set[int]:
-    """Indices of the cells that ``--only`` takes.
+    """Return the indices of the cells that ``--only`` selects.
 
     Raises:
-        UserError: a part of it means no cell.
+        UserError: If a part of the pattern matches no cell.
     """
     if only is None:
         return set(range(len(namings)))
@@ -91,13 +93,16 @@ def _chosen(only: str | None, namings: Sequence[Naming], place: str) -> set[int]
         known = list(dict.fromkeys(f"{naming.label}/{naming.benchmarks[-1]}" for naming in namings))
         if len(known) > 6:
             known = (closest(lost[0], known, 3) or known[:3]) + ["..."]
-        there = f"; there are: {screen_line(', '.join(known), 3 * SCREEN)}" if known else ""
+        there = f" (known: {screen_line(', '.join(known), 3 * SCREEN)})" if known else ""
         raise UserError(f"{place}: --only {quoted(lost[0])} matches no cell{there}")
     return found
 
 
 def _requests(study: Study, namings: Sequence[Naming]) -> tuple[list[Resources], list[str]]:
-    """What each cell's runs may use: the last pattern that means it holds; and patterns that mean none."""
+    """Return the resources of each cell, and the patterns that match no cell.
+
+    Where several patterns match a cell, the last one holds.
+    """
     requests, lost = [Resources()] * len(namings), []
     for pattern, request in study.resources.items():
         meant, _ = chosen(pattern, namings)
@@ -109,7 +114,10 @@ def _requests(study: Study, namings: Sequence[Naming]) -> tuple[list[Resources],
 
 
 def references_left_out(study: Study, cells: Sequence[Cell]) -> list[Cell]:
-    """Cells of the study's reference methods that a choice leaves out: transfer is measured from them too."""
+    """Return the cells of reference methods that a choice of cells leaves out.
+
+    Transfer is measured against reference methods, so reports need their results in any case.
+    """
     there = {cell.name for cell in cells}
     return [c for c in cells_of(study, check=False) if c.method.is_reference and c.name not in there]
 
@@ -175,31 +183,37 @@ def _cell(
 def _search_over(
     search: Search | Grid | None, settings: Mapping[str, Setting], keys: Mapping[str, Any], place: str
 ) -> Search | Grid | None:
-    """The search of a cell with these settings; None where there is nothing to vary."""
+    """Return the search of a cell with these settings; None if there is nothing to vary."""
     if isinstance(search, Grid):
         search = _checked_grid(search, settings, place)
         planning.check_grid(search, settings, keys, place)
     if search is None:
         _refuse_domains(settings, place)
     if isinstance(search, Search) and not any(s.domain for s in settings.values()):
-        return None  # one configuration
+        return None  # without a domain there is only one configuration
     return search
 
 
 def _identity(recipe: Recipe) -> dict[str, str]:
-    """What fixes the data beside the settings; a user's own recipe may say anything, or raise."""
+    """Return what determines the data besides the settings.
+
+    The answer is checked, because a user's own recipe may return anything or raise.
+
+    Raises:
+        UserError: If the answer is not a dictionary of strings.
+    """
     with userfiles.blamed(type(recipe)):
         facts = recipe.identity()
     if not isinstance(facts, Mapping) or not all(isinstance(text, str) for text in (*facts, *facts.values())):
         raise UserError(
-            f"{userfiles.where(type(recipe))}: identity() gives {facts!r}; it should give a dictionary of "
-            "texts, such as {'sha256': '...'}"
+            f"{userfiles.where(type(recipe))}: identity() returns {facts!r}; it should return a dictionary "
+            "of strings, such as {'sha256': '...'}"
         )
     return dict(facts)
 
 
 def _code(**kinds: type) -> dict[str, str]:
-    """Digests of the code of a user's own classes, by part."""
+    """Return the digests of the code of a user's own classes, by part."""
     return {part: digest.digest_of(kind) for part, kind in kinds.items() if userfiles.is_own(kind)}
 
 
@@ -211,7 +225,7 @@ def _checked_grid(grid: Grid, settings: Mapping[str, Setting], place: str) -> Gr
         field = settings[key].field
         axes[key] = [coerce(value, field.type, f"{place}: Grid: {key}", field) for value in values]
         if (twice := repeated(axes[key])) is not None:
-            raise UserError(f"{place}: Grid: {key} has {shown(twice)} twice: drop one")
+            raise UserError(f"{place}: Grid: {key} contains {shown(twice)} twice; remove one")
     return Grid(axes)
 
 
@@ -219,6 +233,6 @@ def _refuse_domains(settings: Mapping[str, Setting], place: str) -> None:
     for key, setting in settings.items():
         if setting.domain is not None and setting.explicit:
             raise UserError(
-                f"{place}: {key} = {setting.domain!r} is a domain, and nothing is searched; "
-                "give it a value, or the study a Search"
+                f"{place}: {key} = {setting.domain!r} is a domain, but nothing is searched; "
+                "give it a value, or give the study a Search"
             )

@@ -1,4 +1,4 @@
-"""What a study has in two forms: as a paper has it, and as one machine finishes it."""
+"""The two forms of a study: at the scale of a paper, and at a scale that one machine can finish."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ T = TypeVar("T")
 @accept_keywords(desk="small")
 @dataclass(frozen=True)
 class Form(Generic[T]):
-    """A study, or any part of one, in two forms, of which a study's file takes one for each of its studies.
+    """A study, or any part of one, in two forms.
 
-    ``PAPER = Form(full=Study(...), small=Study(...))`` beside the files of a paper, and in each of them
-    ``STUDY = PAPER.full.with_(...)`` and ``SMALL = PAPER.small.with_(...)``.
+    A module next to the study files of a paper defines ``PAPER = Form(full=Study(...), small=Study(...))``;
+    each study file then writes ``STUDY = PAPER.full.with_(...)`` and ``SMALL = PAPER.small.with_(...)``.
 
     Attributes:
-        full: as the paper has it.
-        small: what one machine finishes.
+        full: The form at the scale of the paper.
+        small: The form that one machine can finish.
     """
 
     full: T

@@ -1,4 +1,4 @@
-"""Lists, or deletes, what no study needs."""
+"""Garbage collection: list or delete the files of a store that no study needs."""
 
 from __future__ import annotations
 
@@ -17,41 +17,49 @@ from raycl.study.values import Study
 
 
 def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
-    """Print what in the store no study needs; with `yes`, delete it.
+    """Print the files of the store that no study needs; with `yes`, delete them.
+
+    Args:
+        root: Folder of the store.
+        studies: Files of the studies to keep; empty takes all studies below ``./studies``.
+        yes: Whether to delete what is printed.
+
+    Returns:
+        The exit code 0.
 
     Raises:
-        UserError: no study to keep, which would make everything garbage; one that is broken, so that what it
-            needs is not known; or something in the store could not
-            be read, so that what depends on it is not known, and nothing is deleted.
+        UserError: If there is no study to keep, which would make everything garbage; if a study is broken,
+            so that its needs are unknown; or, with `yes`, if a file of the store could not be read, so that
+            what depends on it is unknown. Nothing is deleted in any of these cases.
     """
     files = studies or sorted(Path("studies").rglob("*.py"))
-    kept, read = set(), 0
+    needed, read = set(), 0
     store = Store(root, warn=print, wait=False).look()
     for file in files:
         forms = 0
         for small in (False, True):
             try:
                 study = read_study(file, small=small)
-            except NoStudy:  # most have no small form; below ./studies, some are helpers of others
+            except NoStudy:  # most studies have no small form, and some files only hold helpers
                 continue
             forms += 1
-            kept |= _needed(study, store)
+            needed |= _needed(study, store)
         if not forms and studies:
             read_study(file)
         read += bool(forms)
     if not read:
-        raise UserError("gc: no study to keep: name study files, or run it where ./studies is")
-    unwanted = _unwanted(store, kept)
+        raise UserError("gc: there is no study to keep; name study files, or run gc where ./studies is")
+    unwanted = _unwanted(store, needed)
     for path in unwanted:
         print(f"{_bytes(path):>12,}  {path}")
     total = sum(map(_bytes, unwanted))
     if yes and store.left_out:
         raise UserError(
-            f"gc: {len(store.left_out)} files of {root} could not be read, so what depends on them is not "
-            "known; nothing was deleted: mend them or play their studies, then try again"
+            f"gc: {len(store.left_out)} files of {root} could not be read, so what depends on them is "
+            "unknown; nothing was deleted: repair them or run their studies, then try again"
         )
     verb = "deleted" if yes else "would be deleted (--yes deletes them)"
-    print(f"{len(unwanted)} of no use to {read} studies, {total:,} bytes, {verb}")
+    print(f"{len(unwanted)} unneeded files or folders ({read} studies read), {total:,} bytes, {verb}")
     if yes:
         for path in unwanted:
             shutil.rmtree(path) if _is_folder(path) else path.unlink(missing_ok=True)
@@ -59,7 +67,7 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
 
 
 def _needed(study: Study, store: Store) -> set[str]:
-    """Keys of its runs, of those that they build on or are made of, and of their basis masks."""
+    """Return the keys of a study's runs, of the runs and parts that they build on, and of their masks."""
     states = Agenda(cells_of(study, check=False), store).states
     specs = [trial.spec for state in states for trial in [*state.trials, *state.finals.values()]]
     found: set[str] = set()
@@ -67,24 +75,24 @@ def _needed(study: Study, store: Store) -> set[str]:
         found |= {key for spec in specs for key in (spec.key, *(mask.key for mask in masks_for(spec)))}
         for spec in specs:
             if store.get(spec.key) is None:
-                with contextlib.suppress(UserError):  # its data are not here, so no part of it was played
+                with contextlib.suppress(UserError):  # without its data, no part of it has run here
                     found |= {part.key for part in parts_of(spec)}
         specs = [run for spec in specs for run in runs_for(spec).values()]
     return found
 
 
-def _unwanted(store: Store, kept: set[str]) -> list[Path]:
-    """Runs and checkpoints that no study names, results set aside, and what a dead process left."""
+def _unwanted(store: Store, needed: set[str]) -> list[Path]:
+    """Return runs and checkpoints that no study needs, results set aside, and drafts of dead processes."""
     finished = set(store.finished())
-    found = [path for path in sorted(store.root.glob("runs/??/*.json")) if path.stem not in kept]
+    found = [path for path in sorted(store.root.glob("runs/??/*.json")) if path.stem not in needed]
     for folder in sorted(store.checkpoints.glob("*")):
-        if folder.name not in kept or folder.name in finished:
+        if folder.name not in needed or folder.name in finished:
             found.append(folder)
     for path in sorted(store.root.glob("failures/*.json")):
-        if path.stem not in kept:
+        if path.stem not in needed:
             found.append(path)
     for kind in Artefact:
-        found += [p for p in sorted(store.root.glob(f"{kind.folder}/??/*.npz")) if p.stem not in kept]
+        found += [p for p in sorted(store.root.glob(f"{kind.folder}/??/*.npz")) if p.stem not in needed]
     damaged = store.root / "damaged"
     return (
         found
@@ -99,7 +107,7 @@ def _unwanted(store: Store, kept: set[str]) -> list[Path]:
 
 
 def _bytes(path: Path) -> int:
-    """Of a file, or of all in a folder; 0 of what cannot be asked. A link is what it is, and not its end."""
+    """Return the bytes of a file or of a whole folder; 0 if they are unknown. Links are not followed."""
     try:
         if _is_folder(path):
             return sum(p.lstat().st_size for p in path.rglob("*") if not _is_folder(p))

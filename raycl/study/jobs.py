@@ -1,4 +1,4 @@
-"""Jobs: runs to be played and why, and what listeners are told of them."""
+"""Jobs, which are runs to be executed for a cell, and the events that listeners receive about them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from raycl.study.maskjobs import MaskJob
 
 @dataclass(frozen=True)
 class Role:
-    """What a run is to its cell.
+    """Role of a run in its cell.
 
     Attributes:
-        trial: number of the trial, from 0; None of a final run.
-        seed: training seed of the final run; None of a trial.
-        steps: empty of a trial or a final run itself; of a run that one builds on or is made of, what that
-            run is to it, from the top downwards: ``("backbone",)``, ``("task 5",)``.
+        trial: Number of the trial, from 0; None for a final run.
+        seed: Training seed of the final run; None for a trial.
+        steps: Empty for a trial or a final run itself. For a run that one of these depends on, the names of
+            the dependencies from the top downwards, such as ``("backbone",)`` or ``("task 5",)``.
     """
 
     trial: int | None = None
@@ -31,7 +31,7 @@ class Role:
         assert (self.trial is None) != (self.seed is None), "a run is a trial or a final run"
 
     def under(self, what: str) -> Role:
-        """The role of a run that this one builds on or is made of."""
+        """Return the role of a run that the run with this role depends on."""
         return dataclasses.replace(self, steps=(*self.steps, what))
 
     def __str__(self) -> str:
@@ -41,7 +41,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be played, and why."""
+    """A run to be executed, with the cell that needs it and its role there."""
 
     spec: RunSpec
     cell: Cell
@@ -57,23 +57,23 @@ class Job:
 
     @property
     def is_part(self) -> bool:
-        """Whether it is not a run of its cell, but one that such a run builds on or is made of."""
+        """Whether this is not a run of the cell itself, but one that such a run depends on."""
         return bool(self.role.steps)
 
 
 @dataclass(frozen=True)
 class Started:
-    """A job was handed out."""
+    """Event: a job was handed out."""
 
     job: Job | MaskJob
 
 
 @dataclass(frozen=True)
 class Pulsed:
-    """A job that is live gave a sign of life.
+    """Event: a live job gave a sign of life.
 
     Attributes:
-        pulse: where it stands, a `raycl.training.Pulse`.
+        pulse: The progress of the job, a `raycl.training.fit.Pulse`.
     """
 
     job: Job | MaskJob
@@ -82,10 +82,10 @@ class Pulsed:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job came to an end.
+    """Event: a job ended.
 
     Attributes:
-        outcome: of a run its result, of a job of masks what was trained.
+        outcome: The result of a run, or the outcome of a job of masks.
     """
 
     job: Job | MaskJob

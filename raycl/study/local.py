@@ -1,4 +1,4 @@
-"""Plays an agenda in this process, run by run: no Ray, and a debugger works."""
+"""Execution of an agenda in this process, one run at a time, without Ray and open to a debugger."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from raycl.study.maskjobs import MaskJob
 
 
 def run_locally(agenda: Agenda, say: Callable[[str], None] = lambda line: None) -> None:
-    """Play the agenda to its end, each run on as many threads as its cell's resources name.
+    """Execute the agenda to its end, each run on as many threads as its cell's resources name.
 
     Args:
-        say: takes what is to be known of a run besides its result, a line each.
+        agenda: The agenda.
+        say: Function that receives messages about runs, one line each.
 
     Raises:
-        UserError: a GPU is asked for where torch sees none; or a run changed this process in a way that
-            nothing can put back. What is finished is in the store.
+        UserError: If a cell requests a GPU and torch sees none, or if a run changed this process in a way
+            that cannot be undone. Finished runs are in the store.
     """
     _check_gpus(agenda)
-    said: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     with process.borrowed():
         while (job := agenda.next()) is not None:
             before = process.spoilt()
-            left = [what for what in _play(agenda, job) if what in before or what not in process.spoilt()]
-            if left and (job.cell.label, line := process.describe_left(left)) not in said:
-                said.add((job.cell.label, line))
-                say(f"{job.name} left {line}: put back, so that the next run starts as it did")
+            left = [what for what in _execute(agenda, job) if what in before or what not in process.spoilt()]
+            if left and (job.cell.label, line := process.describe_left(left)) not in reported:
+                reported.add((job.cell.label, line))
+                say(f"{job.name} left {line}; it was restored, so that the next run starts unaffected")
             if spoilt := process.spoilt():
                 raise UserError(
-                    f"{job.name} left {process.describe_left(spoilt)}, which nothing can put back, and which "
-                    "may change the runs after it; what is finished is kept: give the same command again"
+                    f"{job.name} left {process.describe_left(spoilt)}, which cannot be undone and may change "
+                    "the runs after it; run the same command again; finished runs are kept"
                 )
 
 
-def _play(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
-    """Play a job, and hand in what it came to; what it left of the process otherwise than it found it."""
+def _execute(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
+    """Execute a job, hand its outcome to the agenda, and return what the job left changed in the process."""
     resources, key = job.cell.resources, job.key
     device, threads = "cuda" if resources.gpus > 0 else "cpu", max(1, int(resources.cpus))
     pulse = functools.partial(agenda.pulse, key)
@@ -71,10 +72,12 @@ def _play(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
 
 
 def _check_gpus(agenda: Agenda) -> None:
-    """Refuse to play on the CPU what was asked for on a GPU: it may take days, and be another result.
+    """Refuse cells that request a GPU where there is none.
+
+    On the CPU they might take days, and their results would differ.
 
     Raises:
-        UserError: names the first cell that asks, and the remedy.
+        UserError: If there is such a cell; the message names the first one and the remedy.
     """
     if torch.cuda.is_available():
         return

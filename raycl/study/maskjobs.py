@@ -1,7 +1,7 @@
-"""Basis masks that runs wait for: which are missing, and how they are grouped into jobs.
+"""The queue of basis masks that runs wait for, which groups missing masks into jobs.
 
-A mask is known by its key alone. How many are trained in one job, in which order, and beside which others
-leaves no trace in it, so they are regrouped freely whenever a study is started again.
+A mask depends on nothing but its specification. How many masks are trained in one job, in which order and
+together with which others does not change it, so masks are regrouped freely whenever a study is restarted.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from raycl.runs.store import Store
 from raycl.specs import MaskSpec, key_of
 from raycl.study.cells import Cell
 
-AT_ONCE = 64  # masks in a job for a GPU, which trains them side by side
-IN_A_ROW = 8  # masks in a job for CPUs, which trains them one after another
+AT_ONCE = 64  # largest number of masks in a job for a GPU, which trains them in parallel
+IN_A_ROW = 8  # largest number of masks in a job for CPUs, which trains them one after another
 
 
 @dataclass(frozen=True)
 class MaskJob:
-    """Masks to be trained in one process, on one backbone by the same rules.
+    """Basis masks to be trained in one process, on one backbone and by the same rules.
 
     Attributes:
-        specs: of the masks.
-        cell: one that waits for them, whose resources the job uses.
+        specs: Specifications of the masks.
+        cell: A cell that waits for them; the job uses its resources.
     """
 
     specs: tuple[MaskSpec, ...]
@@ -46,15 +46,15 @@ class MaskJob:
 
 
 class MaskQueue:
-    """Masks that runs wait for, and the runs that wait."""
+    """Queue of the masks that runs wait for, together with these runs."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.slots = 1.0  # jobs that can run at a time
+        self.slots = 1.0  # number of jobs that can run at the same time
         self.wanted: set[str] = set()  # keys of all masks that any run has asked for
         self._there: set[str] = set()
         self._lacking: dict[str, tuple[MaskSpec, Cell]] = {}
-        self._alike: dict[tuple[str, ...], dict[str, MaskSpec]] = defaultdict(dict)  # of them, by group
+        self._alike: dict[tuple[str, ...], dict[str, MaskSpec]] = defaultdict(dict)  # lacking masks by group
         self._training: set[str] = set()  # masks of live jobs
         self._live: dict[str, MaskJob] = {}
         self._waiting: dict[str, set[str]] = {}  # run -> masks it still lacks
@@ -62,16 +62,16 @@ class MaskQueue:
 
     @property
     def done(self) -> int:
-        """Masks that are there, of those asked for: no others are noticed."""
+        """Number of requested masks that are in the store."""
         return len(self._there)
 
     @property
     def idle(self) -> bool:
-        """No mask is to be trained."""
+        """Whether no mask is waiting to be trained."""
         return not self._lacking
 
     def missing(self, specs: Sequence[MaskSpec]) -> list[MaskSpec]:
-        """Those that have to be trained and are not in the store."""
+        """Return the masks that have to be trained and are not in the store."""
         trained = [spec for spec in specs if spec.trained]
         missing = [spec for spec in trained if not self.store.has(Artefact.MASK, spec.key)]
         self.wanted |= {spec.key for spec in trained}
@@ -79,7 +79,7 @@ class MaskQueue:
         return missing
 
     def wait(self, run: str, missing: Sequence[MaskSpec], cell: Cell) -> None:
-        """Let a run wait for masks, and have those trained that nobody trains yet."""
+        """Let a run wait for masks, and queue those that no live job is training."""
         self._waiting[run] = {spec.key for spec in missing}
         for spec in missing:
             self._runs[spec.key].add(run)
@@ -88,7 +88,7 @@ class MaskQueue:
                 self._alike[_group(spec)][spec.key] = spec
 
     def next(self) -> MaskJob | None:
-        """A job of masks that fit together, small enough to keep every slot busy."""
+        """Return a job of masks of one group, small enough to keep every slot busy; None if none are left."""
         if not self._lacking:
             return None
         first, cell = next(iter(self._lacking.values()))
@@ -103,11 +103,11 @@ class MaskQueue:
         return job
 
     def ready(self, key: str) -> list[str]:
-        """A mask is in the store; runs that lack nothing any more."""
+        """Note that a mask is in the store, and return the runs that wait for nothing any more."""
         self._there.add(key)
         freed = []
         for run in sorted(self._runs.pop(key, ())):
-            if run not in self._waiting:  # it lost another mask
+            if run not in self._waiting:  # another of its masks failed
                 continue
             self._waiting[run].discard(key)
             if not self._waiting[run]:
@@ -116,7 +116,11 @@ class MaskQueue:
         return freed
 
     def finish(self, job: MaskJob) -> tuple[list[str], list[str]]:
-        """A job has ended: runs that lack nothing any more, and runs that it leaves without a mask."""
+        """Note that a job has ended.
+
+        Returns:
+            The runs that wait for nothing any more, and the runs whose mask the job failed to train.
+        """
         del self._live[job.key]
         self._training -= {spec.key for spec in job.specs}
         freed, lost = [], set()
@@ -132,14 +136,14 @@ class MaskQueue:
 
 @functools.lru_cache(maxsize=4096)
 def _sequence(benchmark: str, home: Path | None) -> str:
-    """The sequence of tasks that a window is cut from; its tasks have one input shape."""
+    """Return the benchmark that a window of tasks is cut from; all of its tasks have one input shape."""
     with userfiles.importing_from(home):
         recipe = registry.recipe(benchmark)
     return str(recipe.window(0, 1)) if recipe.windows else benchmark
 
 
 def _group(spec: MaskSpec) -> tuple[str, ...]:
-    """What masks of one job have in common: the backbone, the rules and how they are trained."""
+    """Return what the masks of one job have in common: the backbone, the rules and the training settings."""
     return (
         spec.network,
         _sequence(spec.benchmark, spec.home),

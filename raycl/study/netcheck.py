@@ -1,4 +1,4 @@
-"""What a network is like before it costs anything: built on torch's meta device, without any data."""
+"""Checks of a network on torch's meta device, which needs neither data nor memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from raycl.errors import UserError
 from raycl.networks import Network
 from raycl.study.limits import PARAMETERS
 
-COPIES = 4  # of the weights while they are trained: themselves, their gradient, the best epoch's, and moments
-ALONE = "more than 1 value per channel"  # torch's words for a batch normalisation that sees one number
+COPIES = 4  # copies of the weights during training: weights, gradients, best epoch, optimiser moments
+ALONE = "more than 1 value per channel"  # part of torch's error for batch normalisation of a single value
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A network.
+    """Properties of a network.
 
     Attributes:
-        parameters: how many.
-        normalised: whether any layer takes statistics of a batch.
+        parameters: Number of parameters.
+        normalised: Whether any layer computes statistics of a batch.
     """
 
     parameters: int
@@ -35,17 +35,24 @@ class Measured:
 
     @property
     def training_bytes(self) -> int:
-        """About what training takes, in float32."""
+        """Approximate bytes of memory that training takes in float32."""
         return COPIES * 4 * self.parameters
 
 
 def measured(
     kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: Iterable[int], place: str
 ) -> Measured:
-    """Build a network on the meta device.
+    """Build a network on the meta device and return its properties.
+
+    Args:
+        kind: Class of the network.
+        config: Its settings.
+        input_shape: Channels, height and width of the inputs.
+        classes: Number of classes of each task.
+        place: Where the network is named, for messages.
 
     Raises:
-        UserError: it does not fit the inputs, fails to be built, or is larger than any machine's memory.
+        UserError: If the network does not fit the inputs, cannot be built, or fits no machine's memory.
     """
     try:
         found = _measured(kind, config, input_shape, tuple(classes))
@@ -59,14 +66,14 @@ def measured(
         ) from None
     if found.parameters > PARAMETERS:
         raise UserError(
-            f"{place}: the network would have {found.parameters:.3g} parameters, and more than "
+            f"{place}: the network would have {found.parameters:.3g} parameters, but more than "
             f"{PARAMETERS:.0e} fit no machine; give it smaller sizes"
         )
     return found
 
 
 def machine_bytes() -> int:
-    """Memory of this machine; 0 where the system does not say."""
+    """Return the bytes of memory of this machine; 0 if the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -76,9 +83,9 @@ def machine_bytes() -> int:
 def fails_alone(
     kind: type[Network], config: Any, input_shape: tuple[int, int, int], classes: Iterable[int]
 ) -> bool:
-    """Whether a training step on one sample fails, since a batch normalisation would divide 0 by 0.
+    """Return whether a training step on one sample fails, because batch normalisation would divide 0 by 0.
 
-    It is tried on the meta device, which takes seconds when a process does it first.
+    The step is tried on the meta device, which takes some seconds the first time in a process.
     """
     net = _on_meta(kind, config, input_shape, tuple(classes))
     try:
@@ -86,7 +93,7 @@ def fails_alone(
             net.train()(torch.zeros(1, *input_shape, device="meta"), 0)
     except ValueError as error:
         return ALONE in str(error)
-    except Exception:  # it reads numbers, and there are none here: nothing is known
+    except Exception:  # it reads values, which the meta device does not have: the answer is unknown
         return False
     return False
 
@@ -96,7 +103,7 @@ def _measured(
 ) -> Measured:
     try:
         hash(config)
-    except TypeError:  # a Config that is not frozen
+    except TypeError:  # a Config that is not frozen has no hash, so the answer cannot be cached
         return _looked_at(kind, config, input_shape, classes)
     return _remembered(kind, config, input_shape, classes)  # type: ignore[arg-type]  # classes have a hash
 

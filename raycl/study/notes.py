@@ -1,8 +1,8 @@
-"""What a user should know of a study before it runs, though nothing of it is wrong enough to be refused.
+"""Notes on a study: what a user should know before it runs, although nothing is wrong enough to be refused.
 
-Settings without effect, as far as the study's author wrote them; optimisers that break what a method
-promises; batches of one sample under a batch normalisation; sizes beyond this machine; and what a benchmark
-says of itself.
+Notes are about settings that the author wrote and that have no effect, optimisers that break a property the
+method promises, batches of one sample under batch normalisation, and sizes beyond this machine. Benchmarks
+may add notes of their own.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
 from raycl.training.presets import fit_of
 
-STUDY = "study: "  # begins a note that is about the study, whichever cell bears it
-NAMED = 2  # cells that a line names; more are counted
+STUDY = "study: "  # prefix of a note that is about the whole study, whichever cell carries it
+NAMED = 2  # number of cells that a note names; further ones are only counted
 
 
 def lines_of(cells: Iterable[Cell]) -> list[str]:
-    """The distinct notes of cells, each after the cells that it is about: ``spg/digits_split: ...``."""
+    """Return the distinct notes of cells, each after the names of its cells: ``spg/digits_split: ...``."""
     about: dict[str, list[str]] = {}
     for cell in cells:
         name = f"{cell.label}/{cell.benchmark}"
         for text in cell.notes:
             names = about.setdefault(text, [])
-            if name not in names:  # orders of a benchmark share their notes
+            if name not in names:  # the orders of a benchmark share their notes
                 names.append(name)
     return [
         text.removeprefix(STUDY) if text.startswith(STUDY) else f"{_joined(names)}: {text}"
@@ -46,16 +46,17 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def unmatched(pattern: str, labels: Iterable[str]) -> str:
-    """Of a pattern of resources that means no cell."""
+    """Return the note on a pattern of `resources` that matches no cell."""
     hint = nearest(pattern.partition("/")[0], labels)
-    return f"{STUDY}resources[{pattern!r}] matches no cell, and has no effect{hint}"
+    return f"{STUDY}resources[{pattern!r}] matches no cell and has no effect{hint}"
 
 
 def planned(cell: Cell, written: Collection[str]) -> tuple[str, ...]:
-    """What the settings of a cell make worth knowing.
+    """Return the notes on the settings of a cell.
 
     Args:
-        written: dotted keys that the study's author gave, in `fit` or under the label.
+        cell: The cell.
+        written: Dotted keys that the study's author gave, in `fit` or under the label.
     """
     values = values_of(cell, "fit")
     own = {key.removeprefix("fit.") for key in written if key.startswith("fit.")}
@@ -63,7 +64,7 @@ def planned(cell: Cell, written: Collection[str]) -> tuple[str, ...]:
 
 
 def _without_effect(cell: Cell, fit: Mapping[str, Any], own: Collection[str]) -> Iterator[str]:
-    """Settings that the author wrote and nothing looks at."""
+    """Yield notes on settings that the author wrote and that nothing uses."""
     for name, why in cell.method.ignores.items():
         if name in own:
             yield f"fit.{name} has no effect: {why}"
@@ -78,11 +79,11 @@ def _without_effect(cell: Cell, fit: Mapping[str, Any], own: Collection[str]) ->
     if fit["schedule"] == "steps" and asked & {"schedule", "milestones", "epochs"}:
         beyond = [str(m) for m in fit["milestones"] if m >= fit["epochs"]]
         if beyond:
-            yield f"milestones {', '.join(beyond)} lie beyond the {fit['epochs']} epochs: lr stays there"
+            yield f"milestones {', '.join(beyond)} lie beyond the {fit['epochs']} epochs and have no effect"
 
 
 def _floor_above(fit: Mapping[str, Any]) -> Iterator[str]:
-    """Of a floor that the rate lies below from the start."""
+    """Yield a note on a floor that lies above the learning rate from the start."""
     if fit["schedule"] == "plateau" and fit["lr_span"] is None and fit["lr_floor"] > fit["lr"]:
         ends = fit["stop"] in ("below_floor", "first_plateau")
         what = "ends training" if ends else "raises the rate to it"
@@ -95,7 +96,7 @@ def _idle_momentum(fit: Mapping[str, Any], asked: Collection[str]) -> Iterator[s
     if optimiser == "adam" and "momentum" in asked and fit["momentum"]:
         yield f"fit.momentum = {fit['momentum']:g} has no effect: optimiser = 'adam' has moments of its own"
     if optimiser != "sgd" and "nesterov" in asked and fit["nesterov"]:
-        yield f"fit.nesterov = True has no effect: optimiser = {optimiser!r} has no such step"
+        yield f"fit.nesterov = True has no effect: optimiser = {optimiser!r} does not have Nesterov steps"
 
 
 def _idle_schedule(fit: Mapping[str, Any], asked: Collection[str]) -> Iterator[str]:
@@ -113,16 +114,16 @@ def _idle_schedule(fit: Mapping[str, Any], asked: Collection[str]) -> Iterator[s
     }
     for name, used in looked_at.items():
         if name in asked and not used and fit[name] not in ((), None):
-            reason = f"schedule = {schedule!r} and stop = {stop!r} do not look at it"
+            reason = f"schedule = {schedule!r} and stop = {stop!r} do not use it"
             if name == "lr_floor" and by_floor:
-                reason = "lr_span says where the floor is"
+                reason = "lr_span determines the floor"
             yield f"fit.{name} has no effect: {reason}"
     if "stop" in asked and stop == "below_floor" and not plateau:
-        yield f"fit.stop = 'below_floor' has no effect: schedule = {schedule!r} knows no floor"
+        yield f"fit.stop = 'below_floor' has no effect: schedule = {schedule!r} does not have a floor"
 
 
 def _broken(cell: Cell, fit: Mapping[str, Any]) -> Iterator[str]:
-    """Promises of the method that its optimiser breaks."""
+    """Yield notes on properties that the method promises and its optimiser breaks."""
     breakers = cell.method.breakers(_config_of(cell))
     if not breakers:
         return
@@ -144,38 +145,41 @@ def _broken(cell: Cell, fit: Mapping[str, Any]) -> Iterator[str]:
 
 
 def measured(cell: Cell, benchmark: Benchmark, network: Measured, place: str) -> tuple[str, ...]:
-    """What a cell's data and network make worth knowing.
+    """Return the notes on a cell's data and network.
 
     Args:
-        network: the largest that the cell trains.
+        cell: The cell.
+        benchmark: Its data.
+        network: Properties of the largest network that the cell trains.
+        place: Where the cell is defined, for messages.
 
     Raises:
-        UserError: a batch of one sample will meet a batch normalisation that cannot take it.
+        UserError: If a batch of one sample would meet batch normalisation that cannot handle it.
     """
     found = [str(note) for note in getattr(benchmark, "notes", ())]
     memory = machine_bytes()
     if memory and network.training_bytes > memory:
         found.append(
             f"training {network.parameters:.2g} parameters takes about {network.training_bytes / 2**30:.0f} "
-            f"GiB, and this machine has {memory / 2**30:.0f}: a node that runs it needs more"
+            f"GiB, but this machine has {memory / 2**30:.0f}: run it on a machine with more memory"
         )
     if network.normalised and (lonely := _alone(cell, benchmark)):
         where, how = lonely
         remedy = "choose another batch"
         if not _rests(cell) and _fails(cell, benchmark):
             raise UserError(
-                f"{place} on {cell.benchmark}: {how} leaves one sample in a batch of {where}, and the "
+                f"{place} on {cell.benchmark}: {how} leaves one sample in a batch of {where}, but the "
                 f"network's batch normalisation needs two; {remedy}"
             )
         found.append(
-            f"{how} leaves one sample in a batch of {where}, of which alone batch normalisation then takes "
-            f"its statistics; {remedy}"
+            f"{how} leaves one sample in a batch of {where}, and batch normalisation computes its "
+            f"statistics from that one; {remedy}"
         )
     return tuple(found)
 
 
 def _alone(cell: Cell, benchmark: Benchmark) -> tuple[str, str] | None:
-    """A task in which a batch of one sample is trained on, and the setting that leaves it there."""
+    """Return a task that is trained with a batch of one sample and the setting that causes it, or None."""
     splits = [len(task.train) for task in benchmark.tasks]
     sizes = cell.method.samples_per_fit(_config_of(cell), splits)
     named = [f"task {n} ({size} samples)" for n, size in enumerate(sizes, 1)]
@@ -186,7 +190,7 @@ def _alone(cell: Cell, benchmark: Benchmark) -> tuple[str, str] | None:
         for size, where in zip(sizes, named, strict=True):
             if _leaves_one(size, batch):
                 return where, how
-    if initial := getattr(_config_of(cell), "initial", ""):  # a preset by which the first task is trained
+    if initial := getattr(_config_of(cell), "initial", ""):  # the preset with which the first task is trained
         batch = fit_of(initial).get("batch", Fit.Config().batch)
         if _leaves_one(len(benchmark.tasks[0].train), batch):
             return named[0], f"batch = {batch} of preset {initial}"
@@ -194,7 +198,7 @@ def _alone(cell: Cell, benchmark: Benchmark) -> tuple[str, str] | None:
 
 
 def _batches(cell: Cell) -> list[int]:
-    """Sizes that a run may take: all of them where they are few, else the ends."""
+    """Return the batch sizes that a run may use: all where there are at most 1000, else the two ends."""
     domain: Domain | None = cell.space.get("fit.batch")
     if domain is None:
         return list(varied_of(cell).get("fit.batch", (cell.settings["fit.batch"].value,)))
@@ -208,13 +212,13 @@ def _leaves_one(size: int, batch: int) -> bool:
 
 
 def _fails(cell: Cell, benchmark: Benchmark) -> bool:
-    """Whether the cell's network can take no step on one sample."""
+    """Return whether the cell's network cannot train on one sample."""
     config = cell.network.Config(**values_of(cell, "net"))
     return fails_alone(cell.network, config, benchmark.input_shape, benchmark.classes)
 
 
 def _rests(cell: Cell) -> bool:
-    """Whether batch normalisations may rest while the method trains, so that one sample does no harm."""
+    """Return whether batch normalisation may use fixed statistics, so that one sample does no harm."""
     return cell.network.pretrained or cell.method.statistics_rest(_config_of(cell))
 
 
@@ -223,13 +227,13 @@ def _config_of(cell: Cell) -> Any:
 
 
 def values_of(cell: Cell, room: str) -> dict[str, Any]:
-    """Values of the fields of one Config, "method", "net" or "fit", where nothing is searched."""
+    """Return the values of the fields of one Config, "method", "net" or "fit", where nothing is searched."""
     settings = cell.settings.items()
     return {key.partition(".")[2]: s.value for key, s in settings if key.startswith(f"{room}.")}
 
 
 def varied_of(cell: Cell) -> Mapping[str, tuple[Any, ...]]:
-    """Values that a search may try, by field: the ends and options of domains, or a grid's axes."""
+    """Return values that a search may try, by field: ends and options of domains, or the axes of a grid."""
     if cell.space:
         return {key: ends(domain) for key, domain in cell.space.items()}
     axes: Mapping[str, tuple[Any, ...]] = getattr(cell.search, "axes", {})

@@ -1,4 +1,4 @@
-"""What ``--set FIELD=VALUE`` changes in a study: a dotted field, given a value as a study file writes it."""
+"""Overrides: ``--set FIELD=VALUE`` gives a dotted field of a study a value, written as in a study file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from raycl.study.values import Grid, Resources, Search, Seeds, Study
 _WRITABLE: Mapping[str, Callable[..., Any]] = {
     kind.__name__: kind for kind in (Search, Grid, Seeds, Resources, Float, Int, Choice)
 }
-_FAULTS = (ValueError, TypeError, AttributeError, OverflowError)  # of a value class that is given nonsense
-_FIXED = ("folder", "file")  # where the study stands, which no option moves
+_FAULTS = (ValueError, TypeError, AttributeError, OverflowError)  # what value classes raise for wrong input
+_FIXED = ("folder", "file")  # where the study is, which no option can change
 _NEVER_NONE = ("name", "network", "paper")
-LONGEST = 100_000  # characters of a value
+LONGEST = 100_000  # largest number of characters of a value
 
 
 def overridden(study: Study, overrides: Iterable[str]) -> Study:
-    """The study with ``search.trials=4`` and the like applied, from left to right.
+    """Return the study with overrides such as ``search.trials=4`` applied from left to right.
 
     Raises:
-        UserError: a text is no FIELD=VALUE, there is no such field, or it takes no such value.
+        UserError: If a string is not of the form FIELD=VALUE, the field does not exist, or it does not
+            accept the value.
     """
     for text in overrides:
         path, equals, written = _parted(study, text)
@@ -37,7 +38,7 @@ def overridden(study: Study, overrides: Iterable[str]) -> Study:
 
 
 def _parted(study: Study, text: str) -> tuple[str, str, str]:
-    """Field, equals sign and value; a label keeps the equals signs that are its own."""
+    """Split an override into field, equals sign and value; equals signs inside a label belong to it."""
     start = 0
     if isinstance(study.methods, Mapping) and text.startswith("methods."):
         labels = [label for label in study.methods if isinstance(label, str)]
@@ -48,24 +49,25 @@ def _parted(study: Study, text: str) -> tuple[str, str, str]:
 
 
 class _Written:
-    """A value as it stands on the command line.
+    """A value written on the command line.
 
     Attributes:
-        text: as it was typed.
-        place: for messages.
+        text: The value as it was typed.
+        place: The whole option, for messages.
+        value: What the text means.
     """
 
     def __init__(self, text: str, place: str) -> None:
         self.text, self.place = text, place
         if len(text) > LONGEST:
-            raise UserError(f"{place}: a value of {len(text):,} characters, where {LONGEST:,} can be read")
+            raise UserError(f"{place}: the value has {len(text):,} characters, but at most {LONGEST:,} fit")
         self.value = self._read()
 
     def _read(self) -> Any:
-        """What it means: a literal, a value class such as ``Seeds(1, 2)``, else the text itself."""
+        """Return the meaning of the text: a literal, a value class such as ``Seeds(1, 2)``, or the text."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Python's parser
+                warnings.simplefilter("ignore")  # Python's parser warns of odd literals
                 node = ast.parse(self.text, mode="eval").body
             return self._evaluated(node)
         except UserError:
@@ -91,10 +93,10 @@ class _Written:
         return ast.literal_eval(node)
 
     def made(self, make: Callable[[], Any]) -> Any:
-        """What `make` gives.
+        """Return what `make` returns, with errors of value classes turned into user errors.
 
         Raises:
-            UserError: it does not take what it is given.
+            UserError: If `make` raises such an error.
         """
         try:
             return make()
@@ -103,13 +105,13 @@ class _Written:
 
 
 def _replaced(target: Any, path: Sequence[str], written: _Written) -> Any:
-    """`target` with the field at `path` changed."""
+    """Return `target` with the field at `path` changed."""
     if isinstance(target, Mapping):
         return _replaced_in(target, path, written)
     name, *rest = path
     if not _has_fields(target):
         raise UserError(
-            f"{written.place}: {quoted(target)} has no field {name!r}; write it in the study's file"
+            f"{written.place}: {quoted(target)} does not have a field {name!r}; change it in the study's file"
         )
     known = [field.name for field in dataclasses.fields(target) if field.name not in _FIXED]
     if name not in known:
@@ -121,14 +123,14 @@ def _replaced(target: Any, path: Sequence[str], written: _Written) -> Any:
 
 
 def _replaced_in(target: Mapping[Any, Any], path: Sequence[str], written: _Written) -> Mapping[Any, Any]:
-    """A dictionary with one of its keys changed, or with another key; keys may have dots in them."""
+    """Return a dictionary with one key changed or added; keys may contain dots."""
     for end in range(len(path), 0, -1):
         key, rest = ".".join(path[:end]), path[end:]
         if key in target and (not rest or _has_fields(target[key])):
             inner = _replaced(target[key], rest, written) if rest else written.value
             return {**target, key: inner}
     labels = [key for key, inner in target.items() if isinstance(inner, Mapping)]
-    if labels and not isinstance(written.value, Mapping):  # it goes on below a label that is not there
+    if labels and not isinstance(written.value, Mapping):  # the path leads into an unknown label
         known = ", ".join(map(str, labels))
         raise UserError(
             f"{written.place}: unknown label {quoted(path[0])}{nearest(path[0], map(str, labels))} "
@@ -142,10 +144,10 @@ def _has_fields(value: Any) -> bool:
 
 
 def _value(target: Any, name: str, old: Any, written: _Written) -> Any:
-    """The new value of a field, in the field's own type.
+    """Return the new value of a field in the field's own type.
 
     Raises:
-        UserError: it is of another.
+        UserError: If the value is of another type.
     """
     value, place = written.value, written.place
     if isinstance(target, Study):
@@ -160,6 +162,6 @@ def _value(target: Any, name: str, old: Any, written: _Written) -> Any:
         inner = ", ".join(f"{name}.{field.name}" for field in dataclasses.fields(old))
         raise UserError(f"{place}: {name} has fields of its own: set {inner}")
     if isinstance(old, int) and not isinstance(target, Resources) and type(value) is not type(old):
-        wanted = {int: "a whole number", bool: "True or False"}.get(type(old), f"a {type(old).__name__}")
-        raise UserError(f"{place}: {quoted(value)} is not {wanted}, as {name} = {old!r} is")
+        wanted = {int: "an integer", bool: "True or False"}.get(type(old), f"a {type(old).__name__}")
+        raise UserError(f"{place}: {quoted(value)} should be {wanted}, as {name} = {old!r} is")
     return value

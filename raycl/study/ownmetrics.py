@@ -1,4 +1,4 @@
-"""What a study's own metrics must be, checked before anything runs."""
+"""Checks of a study's own metrics that are made before anything runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from raycl.metrics import RESERVED, Metric, metric_named
 
 
 def check(own: Any, place: str) -> None:
-    """See that a study's own metrics can stand beside raycl's.
+    """Check that a study's own metrics can be used together with raycl's.
 
     Args:
-        own: what the study has as `metrics`.
-        place: where the study stands, for the message.
+        own: The study's `metrics`.
+        place: Where the study is defined, for messages.
 
     Raises:
-        UserError: names the file, the metric and the remedy.
+        UserError: If they cannot; the message names the file, the metric and the remedy.
     """
     if not isinstance(own, list | tuple) or not all(isinstance(metric, Metric) for metric in own):
         raise UserError(
@@ -29,18 +29,18 @@ def check(own: Any, place: str) -> None:
     names: list[str] = []
     for metric in own:
         if metric.name in names:
-            raise UserError(f"{place}: metrics: two of them are named {metric.name!r}; rename one")
+            raise UserError(f"{place}: metrics: two metrics are named {metric.name!r}; rename one")
         if metric_named(metric.name) or metric.name in taken:
-            what = "a metric" if metric_named(metric.name) else "another number"
+            what = "a metric" if metric_named(metric.name) else "another quantity"
             raise UserError(
-                f"{place}: metrics: {metric.name!r} is the name of {what} of raycl's; take another name"
+                f"{place}: metrics: {metric.name!r} is the name of {what} of raycl; choose another name"
             )
         names.append(metric.name)
         _check_call(metric, f"{place}: metrics: {metric.name!r}")
 
 
 def _check_call(metric: Metric, place: str) -> None:
-    """See that a metric's unit is one, and that its function takes as many arrays as it is given."""
+    """Check that a metric's unit exists, and that its function accepts one array per input."""
     if not isinstance(metric.unit, str) or metric.unit not in units.UNITS:
         raise UserError(
             f"{place}: unknown unit {quoted(metric.unit)}{nearest(metric.unit, units.UNITS)} "
@@ -54,6 +54,6 @@ def _check_call(metric: Metric, place: str) -> None:
         signature.bind(*metric.inputs)
     except TypeError as error:
         raise UserError(
-            f"{place}: its function cannot be called with inputs = {metric.inputs!r}, an array each: "
+            f"{place}: its function cannot be called with one array for each of inputs = {metric.inputs!r}: "
             f"{screen_line(str(error))}"
         ) from None

@@ -1,4 +1,4 @@
-"""What is looked at before anything runs: labels, and whether a search can propose what a Config refuses."""
+"""Checks of labels, grids and proposals that are made while a study is planned, before anything runs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from raycl.study.notes import values_of, varied_of
 from raycl.study.values import Grid
 from raycl.training.fit import Fit
 
-_ODD = ("Cc", "Cs", "Zl", "Zp")  # what moves a cursor, breaks a line or cannot be encoded
-_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turns what follows around
-COMBINATIONS = 64  # of ends and options that are tried together; of a grid, every point is
+_ODD = ("Cc", "Cs", "Zl", "Zp")  # characters that move a cursor, break a line or cannot be encoded
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # change the direction of writing
+COMBINATIONS = 64  # largest number of combinations of ends and options that are tried for a search
 
 Values = tuple[tuple[str, Any], ...]
-"""Fields of a Config by name, in a form that can be remembered."""
+"""Fields of a Config by name, in a form that has a hash and can therefore be cached."""
 
 
 def check_labels(labels: Iterable[Any], place: str) -> None:
-    """Labels can be read, typed and told apart.
+    """Check that labels can be read, typed and told apart.
 
     Raises:
-        UserError: one is empty, too long, holds what no line of text holds, or looks like another.
+        UserError: If a label is empty or too long, contains a control character, or looks like another one.
     """
     seen: dict[str, str] = {}
     for label in labels:
@@ -40,49 +40,52 @@ def check_labels(labels: Iterable[Any], place: str) -> None:
         if not label.strip():
             raise UserError(f"{named} is empty: give it a name")
         if len(label) > LABEL:
-            raise UserError(f"{named} has {len(label)} characters, and at most {LABEL} are allowed")
+            raise UserError(f"{named} has {len(label)} characters, but at most {LABEL} are allowed")
         if odd := next((c for c in label if unicodedata.category(c) in _ODD or c in _TURNING), ""):
-            raise UserError(f"{named} holds the control character {odd!a}: leave it out")
+            raise UserError(f"{named} contains the control character {odd!a}: remove it")
         if label != label.strip():
-            raise UserError(f"{named} begins or ends with a space: leave it out")
+            raise UserError(f"{named} begins or ends with a space: remove it")
         seen_as = unicodedata.normalize("NFKC", label).casefold()
         plain = " ".join("".join(c for c in seen_as if unicodedata.category(c) != "Cf").split())
         if plain in seen:
-            raise UserError(f"{named} differs from {seen[plain]!r} in spaces, case or form alone: rename one")
+            raise UserError(f"{named} differs from {seen[plain]!r} only in spaces, case or form: rename one")
         seen[plain] = label
 
 
 def check_grid(grid: Grid, settings: Mapping[str, Setting], fixed: Iterable[str], place: str) -> None:
-    """A grid varies what nothing else speaks of.
+    """Check that nothing else sets or searches the axes of a grid.
 
     Args:
-        fixed: keys to which the label gives values.
+        grid: The grid.
+        settings: Every dotted field of the cell.
+        fixed: Keys to which the label gives values.
+        place: Where the label is defined, for messages.
 
     Raises:
-        UserError: the label fixes an axis, or asks for a domain.
+        UserError: If the label gives an axis a value, or asks for a domain that is not an axis.
     """
     for key in fixed:
         if key in grid.axes:
             raise UserError(
-                f"{place}: {key} has a value of its own and is an axis of the Grid, which would win: "
-                "drop one of them"
+                f"{place}: {key} has a value of its own and is an axis of the Grid, which would override it: "
+                "remove one of them"
             )
     for key, setting in settings.items():
         if setting.domain is not None and setting.explicit and key not in grid.axes:
             raise UserError(
-                f"{place}: {key} = {setting.domain!r} is a domain, and a Grid draws from none; give it a "
-                "value, or make it an axis of the Grid"
+                f"{place}: {key} = {setting.domain!r} is a domain, but a Grid does not draw from domains; "
+                "give it a value, or make it an axis of the Grid"
             )
 
 
 def check_proposals(cell: Cell, place: str) -> None:
-    """No trial of a cell's search can propose what a Config refuses.
+    """Check that no trial of a cell's search can propose values that a Config refuses.
 
     The Configs are made with each end and option of every domain, one by one and in combinations, or with
     every point of a grid.
 
     Raises:
-        UserError: names the domain, the value, and what the Config says of it.
+        UserError: If a Config refuses; the message names the field, the value and the Config's complaint.
     """
     varied = varied_of(cell)
     if not varied:
@@ -107,7 +110,6 @@ def check_proposals(cell: Cell, place: str) -> None:
 
 
 def _fit_config() -> type:
-
     return Fit.Config
 
 
@@ -115,7 +117,10 @@ def _fit_config() -> type:
 def _first_refusal(
     kind: type, fixed: Values, start: Values, varied: tuple[tuple[str, tuple[Any, ...]], ...], most: int
 ) -> tuple[str, str, str] | None:
-    """The field, the value and the complaint of the first Config that cannot be; cells share the answer."""
+    """Return field, value and complaint of the first Config that cannot be made, or None.
+
+    The answer is cached, because many cells of a study have the same domains.
+    """
     base = dict(fixed) | dict(start)
     for key, values in varied:
         for value in values:
@@ -130,7 +135,7 @@ def _first_refusal(
 
 
 def _combinations(options: list[tuple[Any, ...]], most: int) -> Iterable[tuple[Any, ...]]:
-    """All of them where they are at most so many, else so many draws, the same each time."""
+    """Return all combinations, or `most` random ones if there are more; the draws are always the same."""
     if math.prod(map(len, options)) <= most:
         return itertools.product(*options)
     draw = random.Random(0)
@@ -138,7 +143,7 @@ def _combinations(options: list[tuple[Any, ...]], most: int) -> Iterable[tuple[A
 
 
 def _refusal(kind: type, values: Mapping[str, Any]) -> str:
-    """What a Config says against its values, or ""."""
+    """Return the complaint of a Config about its values, or ""."""
     try:
         made(kind, values, "")
     except UserError as error:
@@ -147,7 +152,7 @@ def _refusal(kind: type, values: Mapping[str, Any]) -> str:
 
 
 def _check_needs_of_proposals(cell: Cell, varied: Mapping[str, tuple[Any, ...]], place: str) -> None:
-    """Masks and runs that a proposal builds on can be had, where the method builds on any."""
+    """Check that the masks and runs which a proposal requires exist, where the method requires any."""
     own = (cell.method.required_masks.__func__, cell.method.required_runs.__func__)  # type: ignore[attr-defined]
     if own == (Method.required_masks.__func__, Method.required_runs.__func__):  # type: ignore[attr-defined]
         return

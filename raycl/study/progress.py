@@ -1,4 +1,4 @@
-"""Where a study stands: its runs, its trials, and the state of each cell."""
+"""Progress of a study: its trials and final runs, and the state of each cell."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from raycl.study.values import Grid, Search, Seeds
 
 @dataclass(slots=True)
 class Trial:
-    """One proposal of a cell, or a final run of it, and the run that it means.
+    """One trial or final run of a cell, with the run that it stands for.
 
     Attributes:
-        seed: of a final run; None of a trial.
+        n: Number of the trial, or position of the final run, from 0.
+        params: Values of the searched fields.
+        seed: Training seed of a final run; None for a trial.
     """
 
     n: int
@@ -34,11 +36,11 @@ class Trial:
 
     @property
     def priority(self) -> float:
-        """Of a cell's runs, that with the smallest goes first."""
+        """Sort key: of a cell's runs, the one with the smallest value runs first."""
         return self.n if self.seed is None else 10_000 + self.n
 
     def acc(self, split: Literal["val", "test"]) -> float | None:
-        """Mean accuracy after the last task; None if there is none. It is worked out once."""
+        """Return the mean accuracy after the last task, or None if there is none; the value is cached."""
         if self.result is None:
             return None
         if self._accs is None:
@@ -48,21 +50,21 @@ class Trial:
         return self._accs[split]
 
     def objective(self, cell: Cell) -> float | None:
-        """Mean accuracy after the last task, on the split that the protocol names; None if there is none."""
+        """Return the mean accuracy after the last task on the protocol's split; None if there is none."""
         return self.acc("test" if cell.protocol == "paper" else "val")
 
 
 @dataclass
 class _Tally:
-    """What is known of a cell's runs, counted as they come, so that asking costs the same with any number.
+    """Running counts over a cell's runs, so that a question costs the same however many runs there are.
 
     Attributes:
-        keys: of its trials.
-        open: trials and final runs without a result, by the key of their run.
-        trials, completed, diverged: trials that have a result; that are done; that diverged.
-        finals, extra: final runs that have a result; those among them that are no trial as well.
-        best: the completed trial with the highest objective, the earliest of equals.
-        seconds, measured: of runs that say how long they took, and how many these are.
+        keys: Keys of the trials' runs.
+        open: Trials and final runs without a result, by the key of their run.
+        trials, completed, diverged: Number of trials that have a result, that are done, that diverged.
+        finals, extra: Number of final runs that have a result, and of those that are not also a trial.
+        best: The completed trial with the highest objective; of equals, the earliest.
+        seconds, measured: Total seconds of the runs whose duration is known, and the number of these runs.
     """
 
     keys: set[str] = field(default_factory=set)
@@ -77,12 +79,13 @@ class _Tally:
     measured: int = 0
 
     def add(self, trial: Trial) -> None:
+        """Count one more trial or final run."""
         if trial.seed is None:
             self.keys.add(trial.spec.key)
         self.open.setdefault(trial.spec.key, []).append(trial)
 
     def settle(self, trial: Trial, cell: Cell) -> None:
-        """A run that was added has its result."""
+        """Count the result of a run that was added before."""
         key, result = trial.spec.key, trial.result
         assert result is not None
         self.open[key].remove(trial)
@@ -106,12 +109,13 @@ class _Tally:
 
 @dataclass
 class CellState:
-    """Where a cell stands.
+    """State of a cell.
 
     Attributes:
-        trials: in the order of proposal; a cell without a search has none.
-        finals: by seed, as soon as the search has its winner.
-        failed: messages of failed runs by key; no more is emitted, the next start tries again.
+        trials: Trials in the order of proposal; a cell without a search has none.
+        finals: Final runs by seed, as soon as the search is over.
+        failed: Messages of failed runs by key. After a failure the cell queues no more runs; the next start
+            of the study tries again.
     """
 
     cell: Cell
@@ -121,7 +125,7 @@ class CellState:
     _tally: _Tally = field(default_factory=_Tally, repr=False)
 
     def add(self, trial: Trial) -> None:
-        """A proposal more, or a final run."""
+        """Register one more trial or final run."""
         if trial.seed is None:
             self.trials.append(trial)
         else:
@@ -129,30 +133,30 @@ class CellState:
         self._tally.add(trial)
 
     def settle(self, trial: Trial, result: Result) -> None:
-        """A run that was added has its result."""
+        """Register the result of a run that was added before."""
         trial.result = result
         self._tally.settle(trial, self.cell)
 
     def waiting(self, keys: Iterable[str] | None = None) -> list[Trial]:
-        """Trials, then final runs, without a result; of all, or of those with these keys."""
+        """Return trials, then final runs, without a result: all of them, or those with these keys."""
         runs = self._tally.open
         found = runs.values() if keys is None else (runs[key] for key in keys if key in runs)
         return sorted((t for same in found for t in same), key=lambda t: (t.seed is not None, t.n))
 
     def unsettled(self, key: str) -> tuple[int, int]:
-        """Trials, and final runs, that are the run with this key and have no result."""
+        """Return how many trials and how many final runs have this key and no result."""
         same = self._tally.open.get(key, ())
         finals = sum(trial.seed is not None for trial in same)
         return len(same) - finals, finals
 
     @property
     def settled(self) -> tuple[int, int]:
-        """Trials, and final runs, that have a result."""
+        """The number of trials and the number of final runs that have a result."""
         return self._tally.trials, self._tally.finals
 
     @property
     def wanted(self) -> int:
-        """Completed trials that the search asks for."""
+        """The number of completed trials that the search asks for."""
         search = self.cell.search
         if isinstance(search, Grid):
             return len(search)
@@ -160,18 +164,18 @@ class CellState:
 
     @property
     def completed(self) -> list[Trial]:
-        """Trials that are done."""
+        """The trials that are done."""
         return [t for t in self.trials if t.result is not None and t.result.status == "done"]
 
     @property
     def diverged(self) -> list[Trial]:
-        """Trials and final runs that diverged."""
+        """The trials and final runs that diverged."""
         everything = [*self.trials, *self.finals.values()]
         return [t for t in everything if t.result is not None and t.result.status == "diverged"]
 
     @property
     def replaced(self) -> int:
-        """Trials that diverged, each of which makes room for another."""
+        """The number of trials that diverged; each of them is replaced by another."""
         return self._tally.diverged
 
     @property
@@ -183,17 +187,17 @@ class CellState:
 
     @property
     def leader(self) -> Trial | None:
-        """The completed trial with the highest objective so far, the earliest of equals."""
+        """The completed trial with the highest objective so far; of equals, the earliest."""
         return self._tally.best
 
     @property
     def best(self) -> Trial | None:
-        """The leader, when the search is over."""
+        """The leader once the search is over; None before."""
         return self.leader if self.searched else None
 
     @property
     def seeds(self) -> Sequence[int]:
-        """Seeds of final runs besides the best trial."""
+        """The seeds of final runs; empty if the best trial serves as the final run."""
         final = self.cell.final
         if isinstance(final, Seeds):
             return final
@@ -201,7 +205,7 @@ class CellState:
 
     @property
     def results(self) -> dict[int, Result]:
-        """Finished final runs by seed; with `final="best trial"` the best trial itself."""
+        """The results of final runs by seed; with `final="best trial"`, that of the best trial."""
         if not self.seeds:
             best = self.best
             return {self.cell.trial_seed: best.result} if best and best.result else {}
@@ -209,9 +213,12 @@ class CellState:
 
     @property
     def total(self) -> int:
-        """Runs in all, as far as is known: a replaced trial adds one, and the best trial is a final run."""
+        """The number of runs in total, as far as is known.
+
+        A replaced trial adds one, and the best trial counts as the final run with its seed.
+        """
         if self.cell.search and self.searched and self.best is None:
-            return len(self.trials)  # all diverged: nothing is left to do
+            return len(self.trials)  # all trials diverged, so no final run follows
         trials = max(self.wanted + self.replaced, len(self.trials))
         if isinstance(self.cell.search, Search):
             trials = min(trials, most_trials(self.cell))
@@ -220,17 +227,17 @@ class CellState:
 
     @property
     def done(self) -> int:
-        """Runs that are finished; the best trial is no second run."""
+        """The number of finished runs; a final run that equals a trial is not counted twice."""
         return self._tally.trials + self._tally.extra
 
     @property
     def missing(self) -> int:
-        """Runs that are not finished, as far as is known; of a cell that is blocked, none will be."""
+        """The number of runs still to do, as far as is known; 0 for a blocked cell."""
         return 0 if self.complete or self.cell.blocked else max(0, self.total - self.done)
 
     @property
     def complete(self) -> bool:
-        """Nothing is missing."""
+        """Whether nothing is missing."""
         if not self.searched:
             return False
         if self.cell.search and self.best is None:
@@ -239,12 +246,12 @@ class CellState:
 
     @property
     def seconds_per_run(self) -> float | None:
-        """Mean measured seconds of its runs."""
+        """The mean measured seconds of the cell's runs; None if none was measured."""
         return self._tally.seconds / self._tally.measured if self._tally.measured else None
 
 
 def most_trials(cell: Cell) -> int:
-    """Proposals at most: a diverged trial of a search is replaced, a grid is what it is."""
+    """Return the largest number of trials: a search replaces diverged ones, a grid does not."""
     if isinstance(cell.search, Grid):
         return len(cell.search)
     return 2 * cell.search.trials if cell.search else 0

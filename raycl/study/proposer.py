@@ -1,4 +1,4 @@
-"""What suggests the parameters of a search's trials."""
+"""The interface of functions that suggest the parameters of a search's trials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raycl.study.cells import Cell
 
 
 class Proposer(Protocol):
-    """Suggests the parameters of trial `n` of a search."""
+    """Function that suggests the parameters of trial `n` of a search."""
 
     def __call__(
         self,
@@ -18,10 +18,17 @@ class Proposer(Protocol):
         history: Sequence[tuple[Mapping[str, Any], float | None]],
         running: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
-        """`history`: finished trials with their objective (None: diverged); `running`: the rest below n."""
+        """Suggest the parameters of a trial.
+
+        Args:
+            cell: The cell that is searched.
+            n: Number of the trial, from 0.
+            history: Parameters of finished trials with their objective; None if the trial diverged.
+            running: Parameters of the other trials before `n`.
+        """
         ...
 
 
 def nothing_to_propose(cell: Cell, n: int, history: object, running: object) -> dict[str, Any]:
-    """The proposer of a study that searches nothing."""
-    raise AssertionError(f"{cell.name} searches nothing, and was asked for trial {n}")
+    """Raise, because a study without a search must never ask for a trial."""
+    raise AssertionError(f"{cell.name} searches nothing, but was asked for trial {n}")

@@ -1,4 +1,4 @@
-"""Whether a cell can be played here: its network, its data, its method on that network."""
+"""Checks of whether a cell can run on this machine: its network, its data, and its method on that network."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ from raycl.tasks import Benchmark
 
 
 def check_needs(cell: Cell, place: str) -> None:
+    """Check that the cell's network has the kind of structure that its method needs.
+
+    Raises:
+        UserError: If it does not.
+    """
     settings = {k.partition(".")[2]: s.value for k, s in cell.settings.items() if k.startswith("net.")}
     kind = cell.network.variant(make_config(cell.network.Config, settings, place))
     missing = [need.__name__ for need in cell.method.needs if not issubclass(kind, need)]
@@ -28,15 +33,18 @@ def check_needs(cell: Cell, place: str) -> None:
         lacks = ", ".join(what.get(name, name) for name in missing)
         raise UserError(
             f"{place}: {calls.name_of(cell.method)} needs a network with {lacks}, which "
-            f"{calls.name_of(cell.network)} has not; try mlp or alexnet"
+            f"{calls.name_of(cell.network)} does not have; try mlp or alexnet"
         )
 
 
 def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[Obstacle | None, tuple[str, ...]]:
-    """What keeps a cell from being played here, and notes; what can never be played is refused.
+    """Check a cell against its data, and refuse a cell that can never run.
+
+    Returns:
+        What keeps the cell from running on this machine, or None; and the notes on it.
 
     Raises:
-        UserError: the cell can never be played; names the value, the place and the remedy.
+        UserError: If the cell can never run; the message names the value, the place and the remedy.
     """
     if (tasks := getattr(recipe, "tasks", 0)) > limits.TASKS:
         raise UserError(f"{place} on {recipe}: tasks = {tasks} is too many: at most {limits.TASKS}")
@@ -48,7 +56,7 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[Obstacle | 
         with userfiles.blamed(type(recipe)):
             benchmark = registry.load(recipe, cell.trial_seed, 0)
     except UserError as error:
-        if recipe.subset():  # more of the data might do
+        if recipe.subset():  # with more of the data it may work
             return Obstacle.of(str(error).removeprefix("benchmark ")), ()
         raise UserError(f"{place.partition(': methods')[0]}: {error}") from None
     largest = _largest_network(cell, benchmark.input_shape, benchmark.classes, f"{place} on {recipe}")
@@ -58,7 +66,7 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[Obstacle | 
         raise UserError(f"{place} on {recipe}: {error}") from None
     if isinstance(cell.search, Search | Grid) and any(not len(task.val) for task in benchmark.tasks):
         raise UserError(
-            f"{place} on {recipe}: there are no validation samples to search on; "
+            f"{place} on {recipe}: the search needs validation samples, but there are none; "
             "give the benchmark some, or write search=None"
         )
     return None, notes.measured(cell, benchmark, largest, place)
@@ -67,10 +75,12 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[Obstacle | 
 def _largest_network(
     cell: Cell, input_shape: tuple[int, int, int], classes: Sequence[int], place: str
 ) -> netcheck.Measured:
-    """Build the cell's network with its settings, and with each end and option that a search may propose.
+    """Return the properties of the largest network that the cell's search may propose.
+
+    The network is built with the cell's settings, and with each end and option of a domain in turn.
 
     Raises:
-        UserError: one of them cannot be built, or is too large.
+        UserError: If one of these networks cannot be built, or is too large.
     """
     values = notes.values_of(cell, "net")
     tried: list[tuple[dict[str, Any], str]] = [({}, "")]
@@ -86,10 +96,10 @@ def _largest_network(
 
 
 def _check_method(cell: Cell, benchmark: Benchmark) -> None:
-    """See that the method is right on the network, and build a user's own, before anything runs.
+    """Check that the method works on the network, and build a user's own method, before anything runs.
 
     Raises:
-        UserError: it would be wrong there, or cannot be built; names the layer, or the file and the line.
+        UserError: If it does not work or cannot be built; the message names the layer, or file and line.
     """
     config = make_config(cell.network.Config, notes.values_of(cell, "net"), cell.name)
     with torch.device("meta"), userfiles.blamed(cell.network):
@@ -97,9 +107,8 @@ def _check_method(cell: Cell, benchmark: Benchmark) -> None:
     with userfiles.blamed(cell.method):
         cell.method.check_network(net, len(benchmark.classes))
     spec = cell.spec({}, cell.trial_seed)
-    if (
-        not userfiles.is_own(cell.method) or masks_for(spec) or runs_for(spec)
-    ):  # what these build on is not here yet
+    # A method that builds on masks or other runs cannot be built yet, because these are not there yet.
+    if not userfiles.is_own(cell.method) or masks_for(spec) or runs_for(spec):
         return
     with torch.random.fork_rng(devices=[]), userfiles.blamed(cell.method):
         make_method(spec, benchmark)

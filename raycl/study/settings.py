@@ -1,4 +1,4 @@
-"""Every dotted field of a cell: where its value comes from, and what it displaced."""
+"""Resolution of every dotted field of a cell: its value, where it comes from, and what it replaced."""
 
 from __future__ import annotations
 
@@ -30,7 +30,24 @@ def settings_of(
     keys: Mapping[str, Any],
     benchmark: str,
 ) -> dict[str, Setting]:
-    """Every dotted field of a cell; what stands later overrides what stands earlier."""
+    """Return every dotted field of a cell.
+
+    Sources are applied in a fixed order, and later ones override earlier ones: defaults, preset, method,
+    network, the study's `fit`, and the keys of the label.
+
+    Args:
+        study: The study.
+        place: Where the label is defined, for messages.
+        method: Class of the method.
+        network: Class of the network.
+        network_text: The network as it was written, such as ``"mlp(hidden=64)"``.
+        preset: Name of the preset, or None.
+        keys: The remaining keys of the label.
+        benchmark: Name of the benchmark, on which some presets depend.
+
+    Raises:
+        UserError: If a key or a value is wrong.
+    """
     with userfiles.blamed(method):
         check_owner(method, Method)
         check_verbs(method, Method)
@@ -49,7 +66,10 @@ def settings_of(
 def _put_preset(
     fields: _Fields, preset: str | None, method: type[Method], benchmark: str, place: str
 ) -> None:
-    """What the preset's parts and the method itself change, as defaults that ask for no search."""
+    """Put the values of the preset's parts and of the method itself.
+
+    Their domains serve as defaults: they do not ask for a search by themselves.
+    """
     parts = presets.parts_of(preset, place)
     for part in parts:
         source = f"preset {part}"
@@ -65,10 +85,10 @@ def _put_preset(
 
 
 class _Fields:
-    """The fields of a cell by their dotted names, of which what is put later overrides what was put earlier.
+    """The fields of a cell by their dotted names; later values override earlier ones.
 
     Attributes:
-        owners: the classes whose `Config` has the fields, by the word before the dot.
+        owners: Classes whose `Config` has the fields, by the part of the name before the dot.
     """
 
     def __init__(self, owners: Mapping[str, Any]) -> None:
@@ -87,13 +107,17 @@ class _Fields:
         explicit: bool = True,
         lenient: bool = False,
     ) -> None:
-        """Take values, or domains to search.
+        """Set fields to values, or to domains to search.
 
         Args:
-            where: the place that gives them, for messages.
-            source: what a plan calls it.
-            explicit: a domain asks for a search; otherwise it is one that a search would use.
-            lenient: pass over fields that there are not.
+            values: Values or domains by dotted name.
+            where: The place that gives them, for messages.
+            source: Name of that place in a plan.
+            explicit: Whether a domain asks for a search; otherwise it is only used if there is one.
+            lenient: Whether to skip fields that do not exist.
+
+        Raises:
+            UserError: If a field does not exist or does not accept its value.
         """
         for key, value in values.items():
             room, dot, name = key.partition(".")
@@ -110,14 +134,15 @@ class _Fields:
             found = _setting(field, value, f"{where}: {key}", explicit)
             found = dataclasses.replace(found, source=source, instead=_displaced(before, source))
             if found.domain is not None and not explicit and before is not None:
-                found = dataclasses.replace(found, value=before.value, source=before.source)  # of no search
+                # Without a search, the value that was there before still holds.
+                found = dataclasses.replace(found, value=before.value, source=before.source)
             self.settings[key] = found
 
     def _named(self, room: str) -> str:
         return "fit" if room == "fit" else calls.name_of(self.owners[room])
 
     def check_values(self, place: str) -> None:
-        """Let each Config check its fixed values together."""
+        """Make each Config once, so that it checks its fixed values together."""
         for room, owner in self.owners.items():
             own = {key: s.value for key, s in self.settings.items() if key.startswith(f"{room}.")}
             values = {key.partition(".")[2]: value for key, value in own.items()}
@@ -126,7 +151,7 @@ class _Fields:
 
 
 def _displaced(before: Setting | None, source: str) -> tuple[Any, str] | None:
-    """What a method or a preset wanted, where the study's fit stands in its place."""
+    """Return the value and source of a method or preset that the study's `fit` replaces, or None."""
     if source != "study fit" or before is None or before.source == "default":
         return None
     return (before.value if before.domain is None else before.domain), before.source

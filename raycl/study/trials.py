@@ -1,7 +1,8 @@
-"""Which trial of a cell comes next, from what is finished of the search and from nothing else.
+"""The proposal of a cell's next trial, which depends on the finished trials of its search and nothing else.
 
-Trial n is proposed when trials 0 .. n - width are finished, and from exactly those; what has finished since
-counts as running. So proposals depend on (seed, cell, n, width) and never on timing.
+With concurrency c, trial n is proposed as soon as trials 0 .. n - c are finished, and from exactly those;
+trials that have finished since count as running. Proposals therefore depend on (seed, cell, n, c) and never
+on timing.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from raycl.study.values import Grid
 
 
 class Trials:
-    """Proposes the trials of cells, and keeps what was proposed in the store.
+    """Source of the trials of cells, which keeps all proposals in the store.
 
     Args:
-        propose: suggests the values of a trial; None reads what was proposed before and suggests nothing.
+        store: The store.
+        propose: Function that suggests the values of a trial; with None, only earlier proposals are read.
     """
 
     def __init__(self, store: Store, propose: Proposer | None) -> None:
         self._store, self._propose = store, propose
 
     def next(self, state: CellState) -> Trial | None:
-        """The next trial of a cell, if it may be proposed now."""
+        """Return the next trial of a cell; None if there is none, or it cannot be proposed yet."""
         cell, n = state.cell, len(state.trials)
         if cell.search is None or n >= most_trials(cell) or cell.blocked or state.failed:
             return None
         if isinstance(cell.search, Grid):
             point = cell.search.point(n)
             return Trial(n, point, cell.spec(point, cell.trial_seed))
-        known = max(
-            0, n - cell.search.concurrency + 1
-        )  # trials 0 .. n - width must be finished, and are told
+        # Trials 0 .. n - concurrency must be finished; the sampler sees exactly these.
+        known = max(0, n - cell.search.concurrency + 1)
         if any(trial.result is None for trial in state.trials[:known]):
             return None
         if n >= cell.search.trials + _replaced(state, known):
@@ -60,22 +61,22 @@ class Trials:
 
 
 def _replaced(state: CellState, known: int) -> int:
-    """Diverged trials that count now: those told, or all once nothing runs."""
+    """Return how many diverged trials to replace now: those the sampler sees, or all once nothing runs."""
     if all(trial.result is not None for trial in state.trials[known:]):
-        return state.replaced  # those before are finished
+        return state.replaced  # the trials before `known` are finished as well
     return sum(t.result is not None and t.result.status == "diverged" for t in state.trials[:known])
 
 
 def _within(cell: Cell, written: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a proposal as its cell searches them.
+    """Return the values of a stored proposal, checked against what the cell searches.
 
     Raises:
-        UserError: a searched field is missing, another is there, or a value lies outside its domain.
+        UserError: If a searched field is missing, another one is present, or a value is outside its domain.
     """
     if wrong := sorted(cell.space.keys() ^ written.keys()):
         verb = "lacks" if wrong[0] in cell.space else "has"
         raise UserError(
-            f"the proposal {verb} {wrong[0]!r:.60}, and {cell.name} searches {', '.join(cell.space)}"
+            f"the proposal {verb} {wrong[0]!r:.60}, but {cell.name} searches {', '.join(cell.space)}"
         )
     params = cell.typed(written)
     for name, value in params.items():

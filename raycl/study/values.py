@@ -1,4 +1,4 @@
-"""What a researcher writes: methods on benchmarks, searched how, with how many seeds. Plain values."""
+"""The plain values that make up a study: `Study`, `Search`, `Grid`, `Seeds`, `Resources` and `Sheet`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from raycl.study import limits
 @accept_keywords(width="concurrency", startup="startup_trials")
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """TPE over a cell's domains.
+    """Search with TPE (tree-structured Parzen estimator) over a cell's domains.
 
     Attributes:
-        trials: completed trials wanted; a diverged one is replaced, up to twice as many in all.
-        concurrency: trials of one cell that may run at a time; 1 is the sequential TPE of the papers.
-        seed: of the sampler.
-        startup_trials: random trials before TPE begins; a search with no more trials than that is a random
-            search.
+        trials: Number of completed trials. Diverged trials are replaced, up to twice this number in total.
+        concurrency: Number of trials of one cell that may run at the same time; 1 is sequential TPE, as in
+            the papers.
+        seed: Seed of the sampler.
+        startup_trials: Number of random trials before TPE begins. A search with at most this many trials is
+            a random search.
     """
 
     trials: int = 20
@@ -46,19 +47,19 @@ class Search:
 
 
 class Grid:
-    """All combinations of the values given: ``Grid({"method.lamb": [0.1, 1.0]})``."""
+    """Grid search over all combinations of values, such as ``Grid({"method.lamb": [0.1, 1.0]})``."""
 
     def __init__(self, axes: Mapping[str, Sequence[Any]]) -> None:
         if not isinstance(axes, Mapping) or not axes:
             raise UserError(
-                f"Grid: {shown(axes)} needs at least one axis: Grid({{'method.lamb': [0.1, 1.0]}})"
+                f"Grid: {shown(axes)} should have at least one axis: Grid({{'method.lamb': [0.1, 1.0]}})"
             )
         many = 1
         for key, values in axes.items():
             many *= _check_axis(key, values)
             if many > limits.RUNS:
                 raise UserError(
-                    f"Grid: more than {limits.RUNS} points, each a run: drop values, or write Search()"
+                    f"Grid: more than {limits.RUNS} points, each of them a run; remove values or use Search()"
                 )
         self.axes = {key: tuple(map(plain, plain(values))) for key, values in axes.items()}
 
@@ -75,7 +76,7 @@ class Grid:
         return math.prod(map(len, self.axes.values()))
 
     def point(self, n: int) -> dict[str, Any]:
-        """Combination `n`, the last axis fastest."""
+        """Return combination `n`, where the last axis varies fastest."""
         values = []
         for options in reversed(self.axes.values()):
             n, position = divmod(n, len(options))
@@ -83,44 +84,44 @@ class Grid:
         return dict(zip(self.axes, reversed(values), strict=True))
 
     def points(self) -> list[dict[str, Any]]:
-        """Every combination."""
+        """Return all combinations."""
         return [self.point(n) for n in range(len(self))]
 
 
 def _check_axis(key: Any, values: Any) -> int:
-    """How many values an axis of a Grid has.
+    """Return how many values an axis of a Grid has.
 
     Raises:
-        UserError: it has none, or is no list.
+        UserError: If the axis has no values, or is not a list.
     """
     place = f"Grid: {key} = {shown(values)}" if isinstance(key, str) else f"Grid: the axis {shown(key)}"
     if isinstance(values, Float | Int | Choice):
-        raise UserError(f"{place} is a domain, and a Grid takes lists; write Search() to draw from it")
+        raise UserError(f"{place} is a domain, but a Grid takes lists; use Search() to draw from it")
     values = plain(values)
     if not isinstance(key, str) or not isinstance(values, Sequence) or isinstance(values, str | bytes):
         raise UserError(f"{place} should be a list of values, such as 'method.lamb': [0.1, 1.0]")
     try:
         many = len(values)
-    except OverflowError:  # a range beyond what Python counts
+    except OverflowError:  # a range that is longer than len() can return
         many = sys.maxsize
     if not many:
-        raise UserError(f"{place} needs at least one value")
+        raise UserError(f"{place} should have at least one value")
     return many
 
 
 class Seeds(tuple[int, ...]):
-    """Training seeds of the final runs; trials train with the first."""
+    """Training seeds of the final runs; all trials train with the first seed."""
 
     __slots__ = ()
 
     def __new__(cls, *seeds: int) -> Seeds:
         if not seeds:
-            raise UserError("Seeds() needs at least one seed, such as Seeds(1, 2, 3)")
+            raise UserError("Seeds() should have at least one seed, such as Seeds(1, 2, 3)")
         if len(seeds) > limits.RUNS:
             raise UserError(f"Seeds: {len(seeds)} seeds are too many: at most {limits.RUNS}")
         found = [limits.whole(seed, "Seeds: a seed", 0, 2**63 - 1) for seed in seeds]
         if (twice := repeated(found)) is not None:
-            raise UserError(f"Seeds: {twice} is given twice: seeds are distinct whole numbers from 0")
+            raise UserError(f"Seeds: {twice} is given twice: seeds should be distinct integers of at least 0")
         return super().__new__(cls, found)
 
     def __repr__(self) -> str:
@@ -130,13 +131,13 @@ class Seeds(tuple[int, ...]):
 @accept_keywords(silence="stall_minutes")
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one run may use; in no key.
+    """Resources that one run may use. They are not part of a run's key.
 
     Attributes:
-        cpus, gpus: processors; several runs may share a GPU, 0.25 each.
-        memory: GiB of its process's own; one that takes more is ended and tried again (Linux). Ray counts it
-            against a node's memory. None: as much as there is.
-        stall_minutes: minutes without a batch trained or evaluated after which a run counts as hanging; it
+        cpus, gpus: Number of processors. Several runs may share a GPU, for example with 0.25 each.
+        memory: GiB of private memory of the run's process; None sets no limit. A run that takes more is
+            ended and tried again (Linux only). Ray counts this number against a node's memory.
+        stall_minutes: Minutes without a trained or evaluated batch after which a run counts as hanging and
             is ended and tried again.
     """
 
@@ -146,9 +147,9 @@ class Resources:
     stall_minutes: float = 60
 
     def __post_init__(self) -> None:
-        above = {"memory": "above 0 GiB, or None", "stall_minutes": "above 0 minutes"}
+        above = {"memory": "above 0 GiB, or None", "stall_minutes": "above 0"}
         for name in ("cpus", "gpus", *above):
-            wanted = above.get(name, "from 0")
+            wanted = above.get(name, "of at least 0")
             value = plain(getattr(self, name))
             if value is None and name == "memory":
                 continue
@@ -156,20 +157,18 @@ class Resources:
                 raise UserError(f"Resources({name}={shown(value)}) must be a number {wanted}")
             object.__setattr__(self, name, value)
         if self.cpus + self.gpus == 0:
-            raise UserError(
-                f"Resources(cpus={self.cpus}, gpus={self.gpus}) needs something of at least one of them"
-            )
+            raise UserError(f"Resources(cpus={self.cpus}, gpus={self.gpus}): request at least one CPU or GPU")
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise UserError(f"Resources(gpus={self.gpus}) must be a share up to 1, or whole GPUs")
+            raise UserError(f"Resources(gpus={self.gpus}) must be a share of at most 1, or an integer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A table that takes no runs: arithmetic, beside what a paper prints.
+    """A table that needs no runs, such as parameter counts next to those that a paper prints.
 
     Attributes:
-        rows: as many texts each as `header` has.
-        notes: printed under it.
+        rows: Rows of strings, each as long as `header`.
+        notes: Strings that are printed under the table.
     """
 
     title: str
@@ -180,7 +179,7 @@ class Sheet:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.header):
-                raise UserError(f"Sheet({self.title!r}): {row!r} has not {len(self.header)} columns")
+                raise UserError(f"Sheet({self.title!r}): {row!r} should have {len(self.header)} columns")
 
 
 FinalRuns: TypeAlias = Seeds | Literal["best trial"]
@@ -188,55 +187,57 @@ FinalRuns: TypeAlias = Seeds | Literal["best trial"]
 
 @runtime_checkable
 class Shown(Protocol):
-    """What a report shows besides its tables of numbers: a view, or a table as a paper has it."""
+    """Item that a report shows besides its main tables: a view, or a table laid out as in a paper."""
 
     @property
     def title(self) -> str:
-        """Of its figure and its table."""
+        """The title of its figure and its table."""
         ...
 
     @property
     def belongs(self) -> Literal["views", "tables"]:
-        """The field of `Study` where it is written."""
+        """The field of `Study` that it belongs to."""
         ...
 
     def check(self, study: Study, place: str) -> None:
-        """See that all that it names exists, before anything runs.
+        """Check that everything it names exists, before anything runs.
 
         Args:
-            place: where the study stands, for the message.
+            study: The study that it belongs to.
+            place: Where the study is defined, for messages.
 
         Raises:
-            UserError: names the value, the place and the remedy.
+            UserError: If something does not exist; the message names the value, the place and the remedy.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study.
+    """A study: methods on benchmarks, with a search and final runs for every pair.
 
     Attributes:
-        name: by default the file's stem, after its paper's key where it has one.
-        methods: label -> keys. "method" names the class and defaults to the label; "method.x", "fit.x" and
-            "net.x" take a value or a domain; "network", "preset", "search" and "benchmarks" stand in for
-            the study's.
-        benchmarks: texts such as ``"digits_writers(tasks=5)"``.
-        network: text such as ``"mlp(hidden=64)"``.
-        preset: of the catalogue, several joined by "+".
-        fit: training settings for all methods.
-        search: how each cell is searched, or None.
-        final: seeds of the final runs, or "best trial".
-        orders: how many orders of each benchmark's tasks.
-        protocol: "val" searches on validation accuracy; "paper" on test accuracy, and says so everywhere.
-        resources: pattern over "label/benchmark" -> `Resources`; the last that matches holds.
-        evaluate: how much of the accuracy matrix is measured.
-        paper: key of the paper whose claims the report holds against the results; "" for none.
-        views: what the report shows besides its tables, such as `raycl.Boxes`.
-        sheets: tables that take no runs, or functions that make them, which are called when one is shown; a
-            study of nothing else needs no methods and no benchmarks.
-        tables: the paper's own, our numbers beside the printed ones: `raycl.PaperTable`.
-        metrics: of the study's own, beside raycl's in every report: `raycl.Metric`.
+        methods: Maps a label to its keys. "method" names the class and defaults to the label; "method.x",
+            "fit.x" and "net.x" take a value or a domain; "network", "preset", "search" and "benchmarks"
+            replace the study's own.
+        benchmarks: Strings such as ``"digits_writers(tasks=5)"``.
+        network: String such as ``"mlp(hidden=64)"``.
+        name: Name of the study; by default the file's stem, after the paper's key if there is one.
+        preset: Name of a preset of the catalogue, or several joined by "+".
+        fit: Training settings for all methods.
+        search: How each cell is searched, or None.
+        final: Seeds of the final runs, or "best trial".
+        orders: Number of orders of each benchmark's tasks.
+        protocol: "val" searches on validation accuracy; "paper" searches on test accuracy, which every
+            report then says.
+        resources: Maps a pattern over "label/benchmark" to `Resources`; the last matching pattern holds.
+        evaluate: How much of the accuracy matrix is measured.
+        paper: Key of the paper whose claims the report compares with the results; "" for none.
+        views: Plots that the report shows besides its tables, such as `raycl.Boxes`.
+        sheets: Tables that need no runs, or functions that make them and are called when one is shown. A
+            study that has only sheets needs neither methods nor benchmarks.
+        tables: Tables laid out as in the paper, our numbers next to the printed ones: `raycl.PaperTable`.
+        metrics: Metrics that the study adds to raycl's in every report: `raycl.Metric`.
     """
 
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -261,10 +262,10 @@ class Study:
     file: str = field(default="study", repr=False, compare=False)
 
     def with_(self, **changes: Any) -> Study:
-        """The same study with some fields changed, each as a whole.
+        """Return a copy of the study in which some fields are replaced.
 
         Raises:
-            UserError: there is no such field.
+            UserError: If there is no such field.
         """
         known = [field.name for field in dataclasses.fields(self)]
         for name in changes:
@@ -274,5 +275,5 @@ class Study:
 
     @property
     def written_sheets(self) -> list[Sheet]:
-        """The sheets, made where they were not."""
+        """The sheets; functions that make one have been called."""
         return [sheet if isinstance(sheet, Sheet) else sheet() for sheet in self.sheets]

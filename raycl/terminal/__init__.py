@@ -1,1 +1,1 @@
-"""What the commands print, and how they end."""
+"""The terminal: what the commands print, and how they end."""

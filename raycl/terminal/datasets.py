@@ -1,4 +1,4 @@
-"""What `raycl benchmarks` and `raycl data` print, in 80 columns."""
+"""The output of `raycl benchmarks` and `raycl data`, in 80 columns."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from raycl.text import cut
 from raycl.texttable import Column
 
 WIDTH = 80
-NAME = 18  # columns of a name in a table, at most
-TENTHS = 10  # of how much is done, where no bar can be drawn
+NAME = 18  # largest width of a name in a table
+TENTHS = 10  # number of progress messages where no bar can be drawn
 _OF_TASKS = [Column(right=True, width=4), Column(width=39), Column(right=True, width=7, gap=1)]
 _OF_TASKS += [Column(right=True, width=8, gap=0)] * 3  # train, val, test
 _OF_SOURCES = [Column(width=17), Column(width=8, gap=1), Column(gap=1)]
 
 
 def benchmark_rows() -> list[tuple[str, str, str]]:
-    """Name, summary and what it needs, of every benchmark."""
+    """Return the name, the summary and the needs of every benchmark."""
     rows = []
     for name, kind in registry.recipes().items():
         recipe = _plain(kind)
@@ -48,7 +48,7 @@ def benchmark_rows() -> list[tuple[str, str, str]]:
 
 
 def _plain(kind: type[Recipe]) -> Recipe | None:
-    """The benchmark with its own settings, unless it has none."""
+    """Return a benchmark with its default settings; None if some setting has no default."""
     try:
         return kind()
     except ValueError:
@@ -56,10 +56,10 @@ def _plain(kind: type[Recipe]) -> Recipe | None:
 
 
 def benchmark_text(name: str) -> str:
-    """A benchmark in detail: its settings, and its tasks where the data are here.
+    """Return a benchmark in detail: its settings, and its tasks if the data are here.
 
     Raises:
-        UserError: unknown name or bad setting, or data that do not make the benchmark.
+        UserError: If the name is unknown, a setting is wrong, or the data do not suffice.
     """
     recipe = registry.recipe(name)
     lines = _wrapped(f"{recipe}{' (subset)' if recipe.subset() else ''}: {recipe.summary}", 0)
@@ -72,7 +72,7 @@ def benchmark_text(name: str) -> str:
 
 
 def _absent(recipe: Recipe) -> Obstacle | None:
-    """What the recipe lacks and the remedy, or None."""
+    """Return the data that the recipe lacks, with the remedy, or None."""
     return next((lack for name in recipe.needs() if (lack := sources.missing(name))), None)
 
 
@@ -98,10 +98,10 @@ def _tasks(recipe: Recipe, benchmark: Benchmark) -> list[str]:
 
 
 def benchmarks_table(wanted: Sequence[str]) -> str:
-    """A line for each benchmark: tasks, their classes and images, and whether that is what the paper has.
+    """Return a table of benchmarks: tasks, classes, images, and whether these equal the paper's counts.
 
     Raises:
-        UserError: unknown name or bad setting.
+        UserError: If a name is unknown or a setting is wrong.
     """
     rows = [("benchmark", "tasks", "classes", "train/val/test", "")]
     rows += [_row(registry.recipe(name)) for name in wanted]
@@ -135,7 +135,7 @@ def _agrees(benchmark: Benchmark, wanted: tuple[int, int, int]) -> bool:
 
 
 def _sizes(benchmark: Benchmark) -> str:
-    """Images of a task in train, val and test; ranges where tasks differ."""
+    """Return the number of images of a task in train, val and test, with ranges where tasks differ."""
     parts = zip(*((len(t.train), len(t.val), len(t.test)) for t in benchmark.tasks), strict=True)
     return _slashed([_range(part) for part in parts])
 
@@ -150,10 +150,10 @@ def _slashed(parts: Sequence[Any]) -> str:
 
 
 def write_sheet(name: str, out: str | None) -> Path:
-    """Write a benchmark's contact sheet; by default a PNG in the current folder.
+    """Write a benchmark's contact sheet, by default as a PNG file in the current folder.
 
     Raises:
-        UserError: the data are not here, or the file cannot be written.
+        UserError: If the data are not here, or the file cannot be written.
     """
     benchmark = registry.load(name)
     plain = re.sub(r"[()'\"\s]+", "_", benchmark.name).strip("_")
@@ -166,7 +166,7 @@ def write_sheet(name: str, out: str | None) -> Path:
 
 
 def sources_text(studies: Path = Path("studies")) -> str:
-    """Every data source: whether it is here, its size, licence and what uses it."""
+    """Return a description of every data source: its state, size and licence, and what uses it."""
     by_benchmark = {
         name: recipe.needs() for name, kind in registry.recipes().items() if (recipe := _plain(kind))
     }
@@ -175,7 +175,7 @@ def sources_text(studies: Path = Path("studies")) -> str:
     for name, source in sources.sources().items():
         lines += _source(name, source, _users(name, by_benchmark), _users(name, by_study))
     if unread:
-        lines += _wrapped(f"no studies, or broken: {', '.join(unread)}", 0)
+        lines += _wrapped(f"files without a study, or with errors: {', '.join(unread)}", 0)
     return "\n".join(lines)
 
 
@@ -203,7 +203,7 @@ def _source(name: str, source: Source, of_benchmarks: str, of_studies: str) -> l
 
 
 def _studies(folder: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """The sources that each study below `folder` needs, and the files that are no studies."""
+    """Return the sources that each study below `folder` needs, and the files that hold no study."""
     found: dict[str, tuple[str, ...]] = {}
     unread = []
     for file in sorted(folder.rglob("*.py")):
@@ -211,7 +211,7 @@ def _studies(folder: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
             study = read_study(file)
             with userfiles.importing_from(study.folder):
                 recipes = [registry.recipe(text) for text in study.benchmarks]
-        except (UserError, TypeError):  # a helper module, or a study that is not right
+        except (UserError, TypeError):  # a helper module, or a study with errors
             unread.append(str(file))
         else:
             found[file.stem] = tuple(name for recipe in recipes for name in recipe.needs())
@@ -219,10 +219,13 @@ def _studies(folder: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
 
 
 def prepare(name: str, given: Path | None, console: Console) -> str:
-    """Prepare a data source under the user's eyes; where it is and how large, and what it lacks.
+    """Prepare a data source, showing progress.
+
+    Returns:
+        Where the data are, how large they are, and what is missing if they are a subset.
 
     Raises:
-        UserError: see `Source.prepare`.
+        UserError: See `Source.prepare`.
     """
     source = sources.source(name)
     was_here = source.folder.begun
@@ -237,14 +240,14 @@ def prepare(name: str, given: Path | None, console: Console) -> str:
 
 
 def verify(name: str, console: Console) -> list[str]:
-    """Read a prepared source again; what is wrong with it, a line each."""
+    """Read a prepared source again, and return what is wrong with it, one line each."""
     with watched(console) as progress:
         return sources.verify(name, progress)
 
 
 @contextlib.contextmanager
 def watched(console: Console) -> Iterator[Progress]:
-    """Shows how far something has come: a bar on a terminal, else a line at the start and every tenth."""
+    """Show progress: a bar on a terminal, elsewhere a line at the start and after every tenth."""
     if not console.is_terminal:
         yield _in_lines(console)
         return
@@ -266,12 +269,12 @@ def watched(console: Console) -> Iterator[Progress]:
 
 
 def _in_lines(console: Console) -> Callable[[str, int, int], None]:
-    said: dict[str, int] = {}
+    reported: dict[str, int] = {}
 
     def progress(what: str, done: int, of: int) -> None:
         tenth = TENTHS * done // max(of, 1)
-        if tenth != said.get(what) and (done < of or what not in said):
-            said[what] = tenth
+        if tenth != reported.get(what) and (done < of or what not in reported):
+            reported[what] = tenth
             text = f"{what}: {done:,} of {of:,}" if done else what
             say(console, text)
 
@@ -287,14 +290,14 @@ def _numbered(count: int, what: str) -> str:
 
 
 def _shortened(line: str) -> str:
-    """The line, its end cut off where the screen ends."""
+    """Return the line, cut off where the screen ends."""
     if len(line) <= WIDTH:
         return line
     return line[: WIDTH - 4].rpartition(" ")[0].rstrip(",") + " ..."
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    """Lines of the text; what follows the first is indented further."""
+    """Return the lines of the text; all but the first are indented further."""
     return textwrap.wrap(
         text,
         WIDTH,

@@ -1,6 +1,6 @@
-"""How a command ends that does not come to its end: one line on the screen, and an exit code.
+"""Handling of commands that end with an error: one line on the screen and an exit code.
 
-What raycl did not foresee leaves its whole traceback in a file of the temporary folder.
+Unforeseen errors also leave their whole traceback in a file of the temporary folder.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from raycl import __version__, userfiles
 from raycl.errors import SCREEN, UserError, redacted, screen_line, typed_path
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-LINE = 1000  # characters of a line of our own
+LINE = 1000  # largest number of characters in a line of a message
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def open_streams() -> None:
-    """Give a process its three standard streams where it was started without one.
+    """Open those of the three standard streams that the process was started without.
 
-    Else the next file that is opened would take the number, and what is printed would end up in it.
+    Otherwise the next file that is opened would take the stream's number, and printed text would end up in
+    that file.
     """
     for number in (0, 1, 2):
         try:
@@ -41,18 +42,19 @@ def open_streams() -> None:
 
 
 def say(text: str) -> None:
-    """A line of ours on the error stream, wherever that leads."""
+    """Write a message to the error stream, and ignore a stream that cannot be written."""
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"raycl: {_own(text)}\n")
         sys.stderr.flush()
 
 
 def ended(error: BaseException, verbose: bool = False, lasting: bool = False) -> int:
-    """Say why a command ended; gives its exit code.
+    """Print why a command ended, and return its exit code.
 
     Args:
-        verbose: show the traceback of what was not foreseen.
-        lasting: the command does more than to print, so that it is not complete where nobody reads it.
+        error: The exception that ended the command.
+        verbose: Whether to show the traceback of an unforeseen error.
+        lasting: Whether the command does more than print, so that it is incomplete if its output is closed.
     """
     with contextlib.suppress(KeyboardInterrupt):
         return _ended(error, verbose, lasting)
@@ -69,7 +71,7 @@ def _ended(error: BaseException, verbose: bool, lasting: bool) -> int:
     if isinstance(error, BrokenPipeError) and not _read(1):  # `raycl report | head`
         _silence()
         if lasting:
-            say("nobody reads the output any more, so it stopped; what is finished stays")
+            say("the output was closed, so the command stopped; finished runs are kept")
         return FAILED if lasting else DONE
     if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
         _silence()
@@ -79,38 +81,38 @@ def _ended(error: BaseException, verbose: bool, lasting: bool) -> int:
         with contextlib.suppress(OSError, ValueError):
             traceback.print_exception(error)
     where = _logged(error)
-    told = f" (traceback in {where})" if where else ""
+    traced = f" (traceback in {where})" if where else ""
     if line := _users(error):
-        say(f"{screen_line(redacted(line), 2 * SCREEN)}{told}")
+        say(f"{screen_line(redacted(line), 2 * SCREEN)}{traced}")
         return BAD_INPUT
-    if isinstance(error, OSError) and error.filename is not None:  # a disk, a permission: not of our making
-        say(f"{screen_line(typed_path(_text(error.filename)))}: {error.strerror}{told}")
+    if isinstance(error, OSError) and error.filename is not None:  # a full disk or a permission: not a bug
+        say(f"{screen_line(typed_path(_text(error.filename)))}: {error.strerror}{traced}")
         return BAD_INPUT
-    told = f"traceback in {where}; please report it" if where else "--verbose shows where; please report it"
-    said = screen_line(redacted(_said(error)))
-    say(f"internal error: {type(error).__name__}{f': {said}' if said else ''} ({told})")
+    traced = f"traceback in {where}; please report it" if where else "--verbose shows where; please report it"
+    message = screen_line(redacted(_message_of(error)))
+    say(f"internal error: {type(error).__name__}{f': {message}' if message else ''} ({traced})")
     return FAILED
 
 
 def _users(error: BaseException) -> str:
-    """The line of a user's own file, such as a view, that led to an error, and its words; "" if none did."""
+    """Return the line of a user's own file that caused an error, with its message; "" if none did."""
     try:
         return userfiles.fault(error)
-    except Exception:  # of an exception class of the user's
+    except Exception:  # the user's own exception class may raise when it is printed
         return ""
 
 
 def _own(text: str) -> str:
-    """Our own words: each line without control characters, and no longer than anybody reads."""
+    """Return a message without control characters, and with each line cut to a readable length."""
     lines = text.splitlines() or [""]
     indents = [line[: len(line) - len(line.lstrip())] for line in lines]
     return "\n".join(indent + screen_line(line, LINE) for indent, line in zip(indents, lines, strict=True))
 
 
-def _said(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # of an exception class of the user's
+    except Exception:  # the user's own exception class may raise when it is printed
         return ""
 
 
@@ -119,7 +121,7 @@ def _text(filename: object) -> str:
 
 
 def _read(number: int) -> bool:
-    """Whether anybody can read what is written to a stream of this process."""
+    """Return whether a stream of this process still has a reader."""
     try:
         poll = select.poll()
         poll.register(number, select.POLLOUT)
@@ -129,7 +131,7 @@ def _read(number: int) -> bool:
 
 
 def _silence() -> None:
-    """Print no more: Python would try once again when it ends, and complain."""
+    """Redirect the output to nowhere, because Python flushes it once more at exit and would complain."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
@@ -137,7 +139,7 @@ def _silence() -> None:
 
 
 def _logged(error: BaseException) -> str:
-    """The file, as one types it, that now has the whole traceback; "" where none can be written."""
+    """Write the whole traceback to a file, and return its path as one types it; "" if this fails."""
     head = (
         f"raycl {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
         f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n{' '.join(sys.argv)}\n\n"
@@ -147,6 +149,6 @@ def _logged(error: BaseException) -> str:
         handle, path = tempfile.mkstemp(prefix="raycl-error-", suffix=".txt")
         with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(redacted(head + trace))
-    except Exception:  # no room, no memory, an exception that cannot be written
+    except Exception:  # no disk space, no memory, or an exception that cannot be printed
         return ""
     return typed_path(path)

@@ -1,4 +1,4 @@
-"""Methods and benchmarks as the commands list them."""
+"""The lists of methods and benchmarks that `raycl methods` and `raycl benchmarks` print."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 from raycl import userfiles
 from raycl.errors import UserError
 
-# Imports stand inside functions, for `raycl --help` loads this module and must not wait for torch and rich.
+# Imports are inside functions, because `raycl --help` loads this module and must not wait for torch and rich.
 
 
 def methods(arguments: Any) -> int:
+    """Print all methods, or one in detail; return the exit code."""
     with userfiles.importing_from(Path.cwd()):  # "mine:Mine" is a class of a file in the current folder
         return _show_methods(arguments)
 
@@ -38,7 +39,7 @@ def _show_methods(arguments: Any) -> int:
     facts = {
         "version": kind.version,
         "earlier logits never change": "yes" if kind.keeps_logits else "no",
-        "tasks are learnt side by side": "yes, after the first" if kind.independent else "no",
+        "tasks are learnt in parallel": "yes, after the first" if kind.independent else "no",
         "needs": needs(kind),
         **{f"fit.{name}": value for name, value in kind.fit_defaults.items()},
     }
@@ -50,6 +51,7 @@ def _show_methods(arguments: Any) -> int:
 
 
 def benchmarks(arguments: Any) -> int:
+    """Print all benchmarks, or some in detail; return the exit code."""
     with userfiles.importing_from(Path.cwd()):
         return _show_benchmarks(arguments)
 
@@ -58,10 +60,10 @@ def _show_benchmarks(arguments: Any) -> int:
     from raycl.terminal import datasets
 
     if arguments.out and len(arguments.names) != 1:
-        raise UserError(f"--out {arguments.out}: name one benchmark, whose picture it is to be")
+        raise UserError(f"--out {arguments.out}: name exactly one benchmark to write a picture of")
     if not arguments.names:
         if arguments.show:
-            raise UserError("raycl benchmarks --show NAME: which benchmark?")
+            raise UserError("raycl benchmarks --show: name a benchmark, as in raycl benchmarks NAME --show")
         _print_columns(datasets.benchmark_rows())
     elif len(arguments.names) == 1:
         print(datasets.benchmark_text(arguments.names[0]))
@@ -77,7 +79,7 @@ def _first_line(text: str | None) -> str:
 
 
 def _print_columns(rows: Sequence[tuple[str, str, str]], width: int = 80) -> None:
-    """Name, text and note, a line each; the text is what is cut to fit the screen."""
+    """Print rows of name, text and note, where the text is cut to fit the screen."""
     from raycl import texttable
 
     rest = max(len(row[0]) for row in rows) + max(len(row[2]) for row in rows) + 2 * texttable.GAP

@@ -1,4 +1,4 @@
-"""Files and folders that stand on the command line, seen before anything is computed for them."""
+"""Checks of files, folders and ports named on the command line, made before anything is computed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from raycl.wholefiles import publish
 
 
 def store_folder(text: str) -> Path:
-    """The folder of ``--store``, which need not exist.
+    """Return the folder of ``--store``, which need not exist yet.
 
     Raises:
-        UserError: it is no folder, lies in none, or cannot be entered.
+        UserError: If it is not a folder, cannot be made, or cannot be read.
     """
     remedy = "name a folder with --store DIR"
     found = _looked_at(text, "--store", remedy)
@@ -30,20 +30,20 @@ def store_folder(text: str) -> Path:
 
 
 def folder_name(text: str) -> Path:
-    """The folder of ``--store`` for a command that says itself what is wrong with it.
+    """Return the folder of ``--store`` for a command that itself reports what is wrong with the folder.
 
     Raises:
-        UserError: the text can be no path.
+        UserError: If the text cannot be a path.
     """
     _looked_at(text, "--store", "name a folder with --store DIR")
     return Path(text)
 
 
 def out_file(text: str) -> Path:
-    """The file of ``--out``, in a folder that exists.
+    """Return the file of ``--out``, which must be in an existing folder.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: If it cannot be written.
     """
     remedy = "name a file with --out FILE"
     found = _looked_at(text, "--out", remedy)
@@ -55,7 +55,7 @@ def out_file(text: str) -> Path:
         if not path.parent.is_dir():
             folder = typed_path(path.parent)
             raise UserError(
-                f"--out {typed_path(text)}: there is no folder {folder}; mkdir -p {folder} makes it"
+                f"--out {typed_path(text)}: there is no folder {folder}; make it with mkdir -p {folder}"
             )
     if not os.access(path if found else path.parent, os.W_OK):
         raise UserError(f"--out {typed_path(text)} cannot be written (Permission denied); {remedy}")
@@ -63,10 +63,10 @@ def out_file(text: str) -> Path:
 
 
 def write_out(path: Path, text: str) -> None:
-    """Write a report: whole or not at all, unless the file is a device or a pipe.
+    """Write a report as a whole or not at all, unless the file is a device or a pipe.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: If it cannot be written.
     """
     try:
         if path.exists() and not path.is_file():
@@ -78,17 +78,17 @@ def write_out(path: Path, text: str) -> None:
 
 
 def free_port(port: int) -> int:
-    """A port of this machine that nothing listens on.
+    """Return the port, checked that it is free on this machine.
 
     Raises:
-        UserError: it is none, is taken, or is not ours to take.
+        UserError: If it is not a valid port, is in use, or may not be used.
     """
     if not 1 <= port <= 65535:
-        raise UserError(f"--port {quoted(port)} is no port; they go from 1 to 65535")
+        raise UserError(f"--port {quoted(port)} is not a port; use a number from 1 to 65535")
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as line:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            line.bind(("127.0.0.1", port))
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
     except OSError as error:
         raise UserError(
             f"--port {port} cannot be used ({error.strerror}); name another with --port"
@@ -97,10 +97,10 @@ def free_port(port: int) -> int:
 
 
 def _looked_at(text: str, option: str, remedy: str) -> os.stat_result | None:
-    """What is there, or None.
+    """Return the status of the file or folder; None if it does not exist.
 
     Raises:
-        UserError: the text can be no path.
+        UserError: If the text cannot be a path.
     """
     if not text.strip():
         raise UserError(f"{option} {text!r} is empty; {remedy}")
@@ -108,13 +108,13 @@ def _looked_at(text: str, option: str, remedy: str) -> os.stat_result | None:
         return os.stat(text)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:  # too long, a loop of links, a NUL byte, a folder that is closed
+    except (OSError, ValueError) as error:  # too long, a loop of links, a NUL byte, no permission
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{option} {quoted(text)} cannot be used ({reason}); {remedy}") from None
 
 
 def _check_above(path: Path, option: str, remedy: str) -> None:
-    """What is above something that does not exist must be folders, and links must lead somewhere."""
+    """Check that everything above a missing path is a folder, and that the path is not a broken link."""
     if path.is_symlink():
         raise UserError(f"{option} {typed_path(path)} is a link to nothing; {remedy}")
     for above in path.parents:

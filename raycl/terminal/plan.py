@@ -1,4 +1,4 @@
-"""The plan of a study as text."""
+"""The plan of a study as text, as `raycl plan` prints it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ from raycl.text import (
 
 
 def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float) -> str:
-    """Cells, runs, what is done, missing and blocked, and what it will cost; starts nothing.
+    """Return the plan: cells, runs, what is done, missing or blocked, and the estimated time.
 
     Args:
-        store_root: as the user wrote it.
-        slots: CPUs that runs can use at once.
+        study: The study.
+        agenda: Its agenda, of which nothing is started.
+        store_root: Folder of the store, as the user wrote it.
+        slots: Number of CPUs that runs can use at the same time.
     """
     rows = [_HEADER[1:], *(_plan_cells(state, agenda, slots) for state in agenda.states)]
     names = _names(agenda, texttable.room_beside(rows, _FACTS))
@@ -43,17 +45,17 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     table = [(name, *row) for name, row in zip((_HEADER[0], *names), rows, strict=True)]
     header, *table_lines = texttable.lines(table, [texttable.Column(width=width), *_FACTS])
     lines = [*_heading(study, agenda, store_root), header]
-    told: set[Obstacle] = set()
+    seen: set[Obstacle] = set()
     for state, name, line in zip(agenda.states, names, table_lines, strict=True):
         if state.cell.blocked and not state.complete:
-            lines += _blocked_lines(state.cell.blocked, name, width, told)
+            lines += _blocked_lines(state.cell.blocked, name, width, seen)
             continue
         lines.append(line)
         if failure := "" if state.complete else failure_of(state, agenda):
-            lines.append("  " + clip(f"failed last time, will be tried again: {failure}", COLUMNS - 2))
+            lines.append("  " + clip(f"failed last time and will be tried again: {failure}", COLUMNS - 2))
     lines += plan_lines(study, [state.cell for state in agenda.states])
     if stale := sum(map(older, agenda.states)):
-        text = f"* {counted(stale, 'result')} of older source code; raycl run --fresh computes all again"
+        text = f"* {counted(stale, 'result')} of older source code; raycl run --fresh recomputes all"
         lines += wrapped(text)
     masks = agenda.masks
     if masks.done < len(masks.wanted):
@@ -61,16 +63,16 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
         lines += wrapped(
             f"{len(masks.wanted)} basis masks for these runs, {masks.done} trained, {left} to train"
         )
-    below = _built_on(agenda)
-    if missing := sum(agenda.store.get(key) is None for key in below):
-        lines += wrapped(f"{counted(len(below), 'run')} that these build on, {missing} to do first")
+    needed = _built_on(agenda)
+    if missing := sum(agenda.store.get(key) is None for key in needed):
+        lines += wrapped(f"{counted(len(needed), 'run')} that these build on, {missing} to do first")
     for note in lines_of(state.cell for state in agenda.states):
         lines += wrapped(f"note: {note}", "  ")
     return "\n".join([*lines, *_total(agenda, slots)])
 
 
 def _built_on(agenda: Agenda) -> set[str]:
-    """Keys of runs that the study's own build on, as far as these are known, and that are none of them."""
+    """Return the keys of the other runs that the study's known runs build on."""
     specs = [t.spec for s in agenda.states if not s.cell.blocked for t in [*s.trials, *s.finals.values()]]
     own = {spec.key for spec in specs}
     found: set[str] = set()
@@ -81,11 +83,14 @@ def _built_on(agenda: Agenda) -> set[str]:
 
 
 _HEADER = ("cell", "trials", "at once", "final", "runs", "done ", "est.")
-_FACTS = [*[texttable.Column()] * 3, *[texttable.Column(right=True)] * 3]  # what stands behind the cell
+_FACTS = [*[texttable.Column()] * 3, *[texttable.Column(right=True)] * 3]  # the columns after the cell's name
 
 
 def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ...]:
-    """Trials, how many at a time, final, runs, done (marked where older code made some), estimated time."""
+    """Return a cell's entries: trials, concurrency, final runs, runs, done and estimated time.
+
+    The number of done runs has a mark if older source code made some of them.
+    """
     cell, missing = state.cell, state.total - state.done
     trials = at_a_time = "-"
     if isinstance(cell.search, Search):
@@ -113,7 +118,7 @@ def _heading(study: Study, agenda: Agenda, store_root: Path | str) -> list[str]:
 
 
 def _names(agenda: Agenda, width: int) -> list[str]:
-    """label / benchmark, and the order where there are several; the strokes stand under one another."""
+    """Return the cells' names as label / benchmark / order, aligned at the first slash if they fit."""
     labels = [one_line(state.cell.label) for state in agenda.states]
     cells = {state.cell.benchmark: state.cell for state in agenda.states}
     printed = {text: printed_name(text, subset_of(cell)) for text, cell in cells.items()}
@@ -128,11 +133,11 @@ def _names(agenda: Agenda, width: int) -> list[str]:
     return [clip(f"{label} / {rest}", width) for label, rest in zip(labels, rests, strict=True)]
 
 
-def _blocked_lines(blocked: Obstacle, name: str, width: int, told: set[Obstacle]) -> list[str]:
-    """Why, and the remedy under it; cells that lack the same thing say it once."""
-    if blocked in told:
+def _blocked_lines(blocked: Obstacle, name: str, width: int, seen: set[Obstacle]) -> list[str]:
+    """Return the reason why a cell is blocked, with the remedies below it; the same reason only once."""
+    if blocked in seen:
         return [f"{padded(name, width)}  blocked: as above"]
-    told.add(blocked)
+    seen.add(blocked)
     indent = " " * (width + texttable.GAP)
     lines = wrapped(f"{padded(name, width)}  blocked: {blocked.reason}", indent)
     for text in blocked.remedies:
@@ -141,7 +146,7 @@ def _blocked_lines(blocked: Obstacle, name: str, width: int, told: set[Obstacle]
 
 
 def _cell_seconds(state: CellState, agenda: Agenda, slots: float) -> float | None:
-    """Estimated seconds to the end of a cell that has all slots for itself; None if unknown."""
+    """Return the estimated seconds to the end of a cell that has all slots to itself; None if unknown."""
     seconds = seconds_per_run(state, agenda)
     if seconds is None:
         return None

@@ -1,4 +1,4 @@
-"""What the terminal shows: a plan before, the cells while they run, a few lines after. 80 columns."""
+"""The live view of a running study, in 80 columns."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from raycl.text import (
 from raycl.texttable import Column
 
 _OF_CELL = [Column(width=NAME), Column(width=13), Column(width=15, gap=1), Column(width=9), Column()]
-_ALONE = [Column(width=NAME), Column()]  # a cell of which there is only one thing to say
+_ALONE = [Column(width=NAME), Column()]  # columns of a cell that only has a message
 
 
 @dataclass
 class _Live:
-    """A run, or a job of basis masks, in flight, and its last sign of life."""
+    """A live run or job of basis masks, with its last sign of life."""
 
     job: Job | MaskJob
     pulse: Any = None
@@ -47,7 +47,7 @@ class _Live:
 
 @dataclass
 class _Line:
-    """A cell's line, as it was when the driver last looked."""
+    """A cell's line, as it was composed last."""
 
     text: str = ""
     live: bool = False
@@ -57,25 +57,29 @@ class _Line:
 
 @dataclass
 class _Counts:
-    """The header, as it was when the driver last looked."""
+    """The numbers of the header, as they were counted last."""
 
     done: int = 0
     total: int = 0
     running: int = 0
     failed: int = 0
     left: float | None = None  # estimated seconds
-    at: float = 0.0  # when that was estimated
+    at: float = 0.0  # time of that estimate
 
 
 class LiveView:
-    """Shows a study while it runs: a table on a terminal, elsewhere one plain line per finished run.
+    """Context manager that shows a study while it runs.
 
-    The agenda belongs to the thread that drives it. So the table is composed there, when something
-    happens; the thread that refreshes the screen sees finished texts and the clock alone.
+    On a terminal it shows a table, elsewhere one plain line per finished run. The agenda belongs to the
+    thread that drives it. The table is therefore composed in that thread, when something happens; the thread
+    that refreshes the screen only reads finished strings and the clock.
 
     Args:
-        slots: how many runs can be live at once.
-        clock: seconds, of no particular origin.
+        study: The study.
+        agenda: Its agenda.
+        slots: Number of runs that can be live at the same time.
+        console: Where to print.
+        clock: Function that returns the time in seconds, from any origin.
     """
 
     def __init__(
@@ -90,15 +94,15 @@ class LiveView:
         self._lines: list[_Line] = []
         self._names = _names(agenda, NAME)
         self._places = {id(state.cell): index for index, state in enumerate(agenda.states)}
-        self._tasks: list[int] = []  # of each cell's benchmark
-        self._flying: dict[str, _Live] = {}
+        self._tasks: list[int] = []  # number of tasks of each cell's benchmark
+        self._running: dict[str, _Live] = {}
         self._failed: set[str] = set()
         self._finished: set[str] = set()
         self._counts = _Counts()
-        self._done: list[int] = []  # runs of each cell
+        self._done: list[int] = []  # number of finished runs of each cell
         self._total: list[int] = []
-        self._outlook = Estimate(agenda)
-        self._read = 0  # how much of the agenda's list of changes
+        self._estimate = Estimate(agenda)
+        self._read = 0  # entries of the agenda's list of changes that have been read
         self._live: Live | None = None
         self._began = 0.0
 
@@ -129,36 +133,36 @@ class LiveView:
             self._count(estimate=False)
         finally:
             if self._live is not None:
-                self._live.stop()  # gives the cursor and the streams back, whatever happened
+                self._live.stop()  # restores the cursor and the streams in any case
                 self._live = None
 
     def _listen(self, event: Event) -> None:
-        job, told = event.job, ""
+        job, finished = event.job, ""
         if isinstance(event, Started):
-            self._flying[job.key] = _Live(job)
+            self._running[job.key] = _Live(job)
         elif isinstance(event, Pulsed):
-            if job.key in self._flying:
-                self._flying[job.key].pulse = event.pulse
+            if job.key in self._running:
+                self._running[job.key].pulse = event.pulse
         else:
-            self._flying.pop(job.key, None)
+            self._running.pop(job.key, None)
             if event.outcome.status == "failed":
                 self._failed.add(job.key)
             else:
                 self._finished.add(job.key)
-                told = job.key
+                finished = job.key
         now, own = self._clock(), self._places.get(id(job.cell))
-        moved = {*self.agenda.changed_cells[self._read :], *self.agenda.cells_of_run(told)} - {own}
+        changed = {*self.agenda.changed_cells[self._read :], *self.agenda.cells_of_run(finished)} - {own}
         self._read = len(self.agenda.changed_cells)
-        for index in sorted(moved):
-            self._compose(index, told=told)
+        for index in sorted(changed):
+            self._compose(index, finished=finished)
         if own is not None:
-            self._compose(own, now, told)
+            self._compose(own, now, finished)
         self._count(estimate=isinstance(event, Finished) or now - self._counts.at > 10)
         if isinstance(event, Finished) and self._live is None:
             self._say(job, event.outcome)
 
     def _say(self, job: Job | MaskJob, result: Result | Trained) -> None:
-        """One plain line for a finished run or job of masks, at once."""
+        """Print one plain line for a finished run or job of masks, and flush it at once."""
         counts, masks = self._counts, self.agenda.masks
         if isinstance(job, Job) and isinstance(result, Result):
             text = f"{counts.done}/{counts.total} {one_line(job.name)} {_outcome(job, result)}"
@@ -168,40 +172,41 @@ class LiveView:
         self.console.file.flush()
 
     def _count(self, estimate: bool) -> None:
-        """Totals, as the cells' lines have them."""
+        """Update the totals from the cells' lines."""
         old = self._counts
         counts = _Counts(
             done=sum(self._done),
             total=sum(self._total),
-            running=len(self._flying),
+            running=len(self._running),
             failed=len(self._failed - self._finished),
             left=old.left,
             at=old.at,
         )
         if estimate:
-            counts.left, counts.at = self._outlook.seconds(self.slots), self._clock()
+            counts.left, counts.at = self._estimate.seconds(self.slots), self._clock()
         self._counts = counts
 
-    def _compose(self, index: int, touched: float | None = None, told: str = "") -> None:
-        """A cell's line.
+    def _compose(self, index: int, touched: float | None = None, finished: str = "") -> None:
+        """Compose a cell's line.
 
         Args:
-            touched: when the cell was heard of last, if that is now.
-            told: key of a run that has just finished; the agenda may book it after it told us.
+            index: Index of the cell.
+            touched: The time now if the event is about this cell; None keeps the earlier time.
+            finished: Key of a run that has just finished. The agenda may register it only after the event.
         """
         state, line = self.agenda.states[index], self._lines[index]
         trials, finals = state.settled
-        more = state.unsettled(told)
+        more = state.unsettled(finished)
         trials, finals = trials + more[0], finals + more[1]
         self._done[index], self._total[index] = state.done + any(more), state.total
-        live = [run for run in self._flying.values() if run.job.cell is state.cell]
+        live = [run for run in self._running.values() if run.job.cell is state.cell]
         text = _cell_line(state, live, self._names[index], self._tasks[index], (trials, finals))
         self._lines[index] = _Line(
             text, bool(live), line.touched if touched is None else touched, not state.complete
         )
 
     def render(self) -> Text:
-        """The table now, no wider than the terminal and no longer."""
+        """Return the current table, cut to the width and height of the terminal."""
         width, height = self.console.size
         lines = [self._header(), *self._chosen(max(1, height - 3))]
         text = Text(no_wrap=True, overflow="crop")
@@ -223,32 +228,32 @@ class LiveView:
         return text
 
     def _chosen(self, room: int) -> list[str]:
-        """All cells, or where they are too many the live ones, then the last touched, then open ones."""
+        """Return all cells' lines, or if they are too many first the live, recently changed and open ones."""
         lines = self._lines
         if len(lines) <= room:
             return [line.text for line in lines]
         order = sorted(
             range(len(lines)), key=lambda n: (not lines[n].live, -lines[n].touched, not lines[n].open, n)
         )
-        kept = sorted(order[: max(1, room - 1)])
-        return [*(lines[n].text for n in kept), f"... and {counted(len(lines) - len(kept), 'more cell')}"]
+        shown = sorted(order[: max(1, room - 1)])
+        return [*(lines[n].text for n in shown), f"... and {counted(len(lines) - len(shown), 'more cell')}"]
 
 
 def _cell_line(
     state: CellState, live: Sequence[_Live], name: str, tasks: int, booked: tuple[int, int]
 ) -> str:
-    """label / benchmark  search 8/8  best val .842  final 3/3  acc .838, or where its run stands."""
+    """Return a cell's line, such as ``spg / digits  search 8/8  best val .842  final 3/3  acc .838``."""
     cell, (trials, finals) = state.cell, booked
     if cell.blocked and not state.complete:
-        return texttable.line((name, "blocked: raycl plan says what it needs"), _ALONE)
+        return texttable.line((name, "blocked: raycl plan shows what it needs"), _ALONE)
     if state.failed:
         return texttable.line((name, f"failed: {fault_of(next(iter(state.failed.values())))}"), _ALONE)
-    search = said = ""
+    search = leading = ""
     if cell.search is not None:
         search = f"search {trials}/{max(state.wanted, len(state.trials))}"
         best = state.leader.objective(cell) if state.leader else None
         split = "test" if cell.protocol == "paper" else "val"
-        said = f"best {split} {fraction(best)}" if best is not None else ""
+        leading = f"best {split} {fraction(best)}" if best is not None else ""
     final = f"final {finals}/{len(state.seeds)}" if state.seeds else ""
     more = ""
     if live and all(isinstance(run.job, MaskJob) for run in live):
@@ -259,16 +264,16 @@ def _cell_line(
         final = _progress(live, tasks)
     elif state.complete and (accs := _accs(state)):
         more = f"acc {fraction(sum(accs) / len(accs))}"
-    return texttable.line((name, search, said, final, more), _OF_CELL)
+    return texttable.line((name, search, leading, final, more), _OF_CELL)
 
 
 def _accs(state: CellState) -> list[float]:
-    """Accuracies on test of a complete cell's final runs."""
+    """Return the test accuracies of a complete cell's final runs."""
     return [acc for result in state.results.values() if (acc := result.acc()) is not None]
 
 
 def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
-    """task 3/5, epoch 7 of the run that is furthest, and how many are live if several."""
+    """Return the progress of the run that is furthest, such as ``task 3/5, epoch 7 (4)`` for 4 live runs."""
     live = [run for run in live if isinstance(run.job, Job)]
     pulses = [run.pulse for run in live if run.pulse is not None]
     running = f"{len(live)} running" if len(live) > 1 else "running"
@@ -281,7 +286,7 @@ def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
 
 
 def _tasks(state: CellState) -> int:
-    """How many tasks a cell's benchmark has; 0 where its data are not here."""
+    """Return the number of tasks of a cell's benchmark; 0 if its data are not here."""
     try:
         cell = state.cell
         with process.untouched(cell.benchmark), userfiles.importing_from(cell.home):
@@ -291,7 +296,7 @@ def _tasks(state: CellState) -> int:
 
 
 def _outcome(job: Job, result: Result) -> str:
-    """val .934 1.2 s; diverged and failed with their reason."""
+    """Return the outcome of a run, such as ``val .934 1.2 s``, or its status with the reason."""
     if result.status != "done":
         first = screen_line(result.message.strip().partition("\n")[0])
         reason = first if result.status == "diverged" else fault_of(result.message)
@@ -302,7 +307,7 @@ def _outcome(job: Job, result: Result) -> str:
 
 
 def _trained(outcome: Any) -> str:
-    """12.3 s; or what it failed of."""
+    """Return the outcome of a job of masks: its seconds, or its status with the reason."""
     if outcome.status == "done":
         return f"{outcome.seconds:.1f} s"
     return f"{outcome.status}: {fault_of(outcome.message)}"

@@ -1,4 +1,4 @@
-"""Lines that several commands print."""
+"""Messages that several commands print."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from raycl.text import (
     wrapped,
 )
 
-NAME = 28  # columns of a cell's name
+NAME = 28  # width of a cell's name in columns
 
 
 def say(console: Console, text: str) -> None:
-    """Print a text as it stands, above a live table too: no markup, no emoji, no control characters."""
+    """Print a text literally, above a live table if there is one, without markup or control characters."""
     lines = (printable(line) for line in text.split("\n"))
     console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def shown(path: Path | str) -> str:
-    """A path as a reader types it: from here, or from home, where that is shorter."""
+    """Return a path as a reader types it, relative to the current or the home folder if it is below it."""
     path = Path(path)
     if not path.is_absolute():
         return str(path) if str(path).startswith(".") else f"./{path}"
@@ -36,21 +36,21 @@ def shown(path: Path | str) -> str:
 
 
 def closing_text(store_root: Path | str, page: Path | str | None = None, compare: str = "") -> str:
-    """At most four lines after a study: where results, report and comparison are, and what comes next."""
+    """Return the lines that follow a study: where results, report and comparison are, and what is next."""
     results, report = f"results    {shown(store_root)}", f"report     {shown(page)}" if page else ""
-    beside = f"{results:<40}  {report.replace('report     ', 'report  ')}"
-    lines = [beside.rstrip()] if len(beside) <= COLUMNS else [results, report]
+    in_one = f"{results:<40}  {report.replace('report     ', 'report  ')}"
+    lines = [in_one.rstrip()] if len(in_one) <= COLUMNS else [results, report]
     if compare:
         lines.append(f"compare    {compare}   (raycl ui)")
-    lines.append("again      the same command computes nothing; raycl plan says what is missing")
+    lines.append("again      the same command computes nothing; raycl plan shows what is missing")
     return "\n".join(line for line in lines if line)
 
 
 def interrupted_text(agenda: Agenda, cut_off: int, command: str) -> str:
-    """What Ctrl-C left, and how to go on."""
+    """Return what was done before Ctrl-C, and the command that resumes the study."""
     done, runs = sum(s.done for s in agenda.states), sum(s.total for s in agenda.states)
     text = f"stopped: {done} of {counted(runs, 'run')} {'is' if runs == 1 else 'are'} done"
     if cut_off:
         text += f", {cut_off} {'was' if cut_off == 1 else 'were'} cut off after "
         text += "its last finished task" if cut_off == 1 else "their last finished task"
-    return "\n".join([*wrapped(f"{text}."), f"go on with:  {command}"])
+    return "\n".join([*wrapped(f"{text}."), f"resume with:  {command}"])

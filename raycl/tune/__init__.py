@@ -1,9 +1,9 @@
-"""Ray Tune, Optuna and MLflow: the only room that imports them."""
+"""Execution with Ray Tune, search with Optuna and tracking with MLflow; no other package imports these."""
 
 import os
 
-# MLflow reads these when it is imported, by whichever module here comes first.
+# MLflow reads these variables when it is imported, so they are set before any module here imports it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # otherwise two lines per run

@@ -1,8 +1,9 @@
-"""What ends a driver whose cluster is gone.
+"""The watch that ends a driver when its cluster is gone.
 
-When a cluster's head dies, Tune waits in a call that no signal reaches: for a minute, until Ray ends the
-process in its own way; for ever, where the head hangs or only the node of this machine died. A head that is
-started anew knows nothing of what ran before, so that nothing could go on. What is finished is in the store.
+When a cluster's head dies, Tune waits in a call that no signal can interrupt: for a minute, until Ray ends
+the process in its own way, or for ever, if the head hangs or only the node of this machine died. A restarted
+head knows nothing of the runs before it, so the driver could not continue anyway. Finished runs are in the
+store.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from ray.exceptions import AuthenticationError, RayError
 
 from raycl.study.agenda import Agenda
 
-GONE = 3  # the exit code: nothing is wrong with the study, and the same command goes on with it
+GONE = 3  # exit code; nothing is wrong with the study, and the same command resumes it
 EVERY = 2.0  # seconds between two questions to the head
-ANSWER = 5.0  # seconds that it has to answer one
-PATIENCE = 45.0  # seconds without an answer; Ray itself gives up after 60
+ANSWER = 5.0  # seconds that the head has to answer a question
+PATIENCE = 45.0  # seconds without an answer after which the head is given up; Ray itself gives up after 60
 
 
 @contextlib.contextmanager
 def bound_to_cluster(agenda: Agenda, scratch: Path) -> Iterator[None]:
-    """End this process, with one line and the code `GONE`, as soon as the cluster that it joined is gone."""
+    """End this process, with one message and the exit code `GONE`, if the cluster that it joined is gone."""
     over, head = threading.Event(), _Head()
 
     def end(why: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
         _last_words(agenda, head.address, why)
-        os._exit(GONE)  # the main thread may be where no exception reaches it
+        os._exit(GONE)  # the main thread may be in a call that no exception can interrupt
 
     def watch() -> None:
         while not over.wait(EVERY):
@@ -47,7 +48,7 @@ def bound_to_cluster(agenda: Agenda, scratch: Path) -> Iterator[None]:
     watcher.start()
     try:
         yield
-    except Exception:  # Tune has fallen over something: over this?
+    except Exception:  # Tune failed; the reason may be that the cluster is gone
         over.set()
         watcher.join()
         while not (why := head.gone()) and head.silent:
@@ -64,26 +65,28 @@ class _Head:
     """The head of the cluster that this process has joined.
 
     Attributes:
-        silent: questions in a row that it left unanswered.
+        address: Address of the head.
+        silent: Number of questions in a row that it did not answer.
     """
 
     def __init__(self) -> None:
         worker: Any = ray._private.worker.global_worker
-        self._client = worker.gcs_client  # what is public ends the process where it fails
+        # The client is private to Ray, but the public functions end the process when they fail.
+        self._client = worker.gcs_client
         self.address = str(self._client.address)
         self._node = ray.NodeID.from_hex(ray.get_runtime_context().get_node_id())
         self._answered, self.silent = time.monotonic(), 0
 
     def gone(self) -> str:
-        """Ask whether it, and this machine's node, are still those that they were; "" if so, or if unsure."""
+        """Ask the head, and return why the cluster is gone; "" if it is not, or if this is uncertain."""
         try:
             alive = self._client.check_alive([self._node], timeout=ANSWER)[0]
-        except AuthenticationError:  # it belongs to another cluster now
-            return "its head was started anew"
+        except AuthenticationError:  # the head belongs to another cluster now
+            return "its head was restarted"
         except RayError:
             self.silent += 1
             seconds = time.monotonic() - self._answered
-            # A machine that slept has not listened either: it asks again before it judges.
+            # A machine that slept has heard no answers either, so several questions must fail in a row.
             return f"its head has not answered for {seconds:.0f} s" if self._lost(seconds) else ""
         self._answered, self.silent = time.monotonic(), 0
         return "" if alive else "the Ray node of this machine died"
@@ -99,7 +102,7 @@ def _last_words(agenda: Agenda, address: str, why: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(
         f"raycl: the Ray cluster at {address} is gone ({why}); {done} of {runs} runs are in "
-        f"{agenda.store.root}, the others go on after their last finished task: start the cluster again, "
-        "then give the same command\n"
+        f"{agenda.store.root}, the others resume after their last finished task: start the cluster again, "
+        "then run the same command\n"
     )
     sys.stderr.flush()

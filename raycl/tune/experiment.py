@@ -1,4 +1,4 @@
-"""A study's experiment in MLflow: opened, its runs found by the tag `raycl.key`, and written once each."""
+"""A study's experiment in MLflow, whose runs are found by the tag `raycl.key` and written once each."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ from raycl.tune.projection import PARENT, Projection, milliseconds
 
 
 def tracking_uri(store: Path) -> str:
-    """``MLFLOW_TRACKING_URI``, or a database beside the store."""
+    """Return ``MLFLOW_TRACKING_URI``, or the URI of a database in the folder of the store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(store / "mlflow.db")
 
 
 @dataclass
 class Experiment:
-    """What MLflow keeps under a study's name."""
+    """A study's experiment in MLflow.
+
+    Attributes:
+        client: MLflow's client.
+        id: MLflow's id of the experiment.
+        uri: The tracking URI.
+    """
 
     client: MlflowClient
     id: str
@@ -35,20 +41,22 @@ class Experiment:
 
     @classmethod
     def open(cls, name: str, store: Path) -> Experiment:
-        """Make database and experiment, before any other use: a cold database takes one client at a time.
+        """Open the experiment, and create it and its database if necessary.
+
+        This must happen before any other use, because a new database can serve only one client.
 
         Args:
-            name: the study's.
-            store: the folder of results.
+            name: Name of the study.
+            store: Folder of results.
 
         Raises:
-            UserError: nothing answers at the tracking URI.
+            UserError: If nothing answers at the tracking URI.
         """
         uri = tracking_uri(store)
         if re.fullmatch(r"sqlite:/*(:memory:.*)?", uri):
             raise UserError(
-                f"MLFLOW_TRACKING_URI={uri} is a database that ends with this process; name a file, such as "
-                "sqlite:////home/me/mlflow.db, or unset it"
+                f"MLFLOW_TRACKING_URI={uri} is a database that is lost when this process ends; name a file, "
+                "such as sqlite:////home/me/mlflow.db, or unset it"
             )
         _quiet()
         try:
@@ -65,13 +73,13 @@ class Experiment:
         return cls(client, experiment, uri)
 
     def unique(self) -> dict[tuple[str, str], Run]:
-        """Runs by parent and key; of those that two drivers made at the same moment, one is left."""
+        """Return the runs by parent and key; of duplicates that two drivers made, all but one are deleted."""
         known: dict[tuple[str, str], Run] = {}
         parents = {""}
         for run in sorted(self.runs(), key=lambda run: (PARENT in run.data.tags, run_id_of(run))):
             parent, key = run.data.tags.get(PARENT, ""), run.data.tags.get("raycl.key", "")
             if key and (parent not in parents or (parent, key) in known):
-                with contextlib.suppress(MlflowException):  # the other driver was faster
+                with contextlib.suppress(MlflowException):  # the other driver has deleted it already
                     self.client.delete_run(run.info.run_id)
                 continue
             known[parent, key] = run
@@ -80,7 +88,7 @@ class Experiment:
         return known
 
     def runs(self, query: str = "") -> Iterator[Run]:
-        """Those that a query of MLflow's names, page after page."""
+        """Yield the runs that match a query in MLflow's filter language, page after page."""
         token: str | None = None
         while True:
             page = self.client.search_runs([self.id], query, max_results=1000, page_token=token)
@@ -90,15 +98,23 @@ class Experiment:
                 return
 
     def called(self, key: str) -> Iterator[Run]:
-        """Runs with that `raycl.key`, which may hold a label and a benchmark's text: quotes of both kinds."""
+        """Yield the runs with this `raycl.key`, which may contain quotes of both kinds in a label."""
         quote = "'" if "'" not in key else '"'
-        plain = quote not in key and "\\" not in key  # MLflow's filters have no way to write such quotes
+        plain = quote not in key and "\\" not in key  # MLflow's filters cannot express both kinds of quotes
         for run in self.runs(f"tags.`raycl.key` = {quote}{key}{quote}" if plain else ""):
             if run.data.tags.get("raycl.key") == key:
                 yield run
 
     def write(self, what: Projection, known: Mapping[tuple[str, str], Run]) -> str:
-        """Create or complete a run; one whose content stands there already is left alone."""
+        """Create or complete a run, unless its content is there already.
+
+        Args:
+            what: What the run should contain.
+            known: Existing runs by parent and key.
+
+        Returns:
+            MLflow's id of the run.
+        """
         run, content = known.get((what.parent, what.key)), what.content()
         if run is not None and run.data.tags.get("raycl.content") == content:
             return str(run.info.run_id)
@@ -120,20 +136,20 @@ class Experiment:
             self.client.update_run(run_id, status="RUNNING")
         else:
             self.client.set_terminated(run_id, what.status, milliseconds(what.ended))
-        tags = what.tags | {"raycl.content": content}  # last: it says that all the rest is written
+        tags = what.tags | {"raycl.content": content}  # written last, as a mark that the rest is there
         self.client.log_batch(run_id, [], [], [RunTag(k, v) for k, v in tags.items()])
         return run_id
 
     def _drop(self, cell: Run) -> None:
-        """Delete a cell's row, whose parameters MLflow lets nobody change, and the runs below it."""
-        below = self.runs(f"tags.`{PARENT}` = '{run_id_of(cell)}'")
-        for run in [*below, cell]:
-            with contextlib.suppress(MlflowException):  # another driver was faster
+        """Delete a cell's run and its child runs, because MLflow does not allow parameters to change."""
+        children = self.runs(f"tags.`{PARENT}` = '{run_id_of(cell)}'")
+        for run in [*children, cell]:
+            with contextlib.suppress(MlflowException):  # another driver has deleted it already
                 self.client.delete_run(run_id_of(run))
 
 
 def though_dropped(act: Callable[[], None]) -> None:
-    """Do it, and again where another driver drops a run that stood there twice while it is written to."""
+    """Call `act`, and repeat it if another driver deletes a duplicate run while it is being written."""
     for attempt in range(5):
         try:
             return act()
@@ -143,32 +159,32 @@ def though_dropped(act: Callable[[], None]) -> None:
 
 
 def no_answer(uri: str, error: Exception) -> UserError:
-    """What is said where MLflow cannot be used, and what to do about it."""
-    remedy = "start it, or unset MLFLOW_TRACKING_URI to keep the database beside the store"
+    """Return the error for an MLflow that cannot be used, with the remedy."""
+    remedy = "start it, or unset MLFLOW_TRACKING_URI to keep the database in the store's folder"
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        remedy = "move the file away: what the store has goes into a new one"
+        remedy = "move the file away; the results of the store are then written to a new one"
     return UserError(f"MLflow at {redacted(uri)} does not answer ({reason_of(error)}); {remedy}")
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of an error, short, and without passwords."""
+    """Return the first line of an error's message, shortened and without passwords."""
     first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return screen_line(redacted(first), 160)
 
 
 def _quiet() -> None:
-    """Keep MLflow's own lines and tracebacks off the screen: what there is to say of an error, we say."""
+    """Silence MLflow's own messages and tracebacks, because raycl reports errors itself."""
     for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def run_id_of(run: Run) -> str:
-    """MLflow's own name of a run."""
+    """Return MLflow's id of a run."""
     return str(run.info.run_id)
 
 
 def _new_experiment(client: MlflowClient, name: str, artefacts: str | None) -> str:
-    """Make an experiment; where another driver does so at the same moment, one of them is left."""
+    """Create an experiment, or return the one that another driver has created at the same moment."""
     try:
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=artefacts, tags=tags))

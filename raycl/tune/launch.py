@@ -1,4 +1,4 @@
-"""Plays an agenda on Ray: a cluster that is there, or one started on this machine."""
+"""Execution of an agenda on Ray, on an existing cluster or on one that is started on this machine."""
 
 from __future__ import annotations
 
@@ -26,39 +26,42 @@ if TYPE_CHECKING:
 
     from raycl.tune.search import StudySearch
 
-# Ray is imported where it is needed, first of all in `cluster`: it takes seconds, and an installation that is
-# broken is said in one line there.
+# Ray is imported where it is needed, first of all in `cluster`: its import takes seconds, and a broken
+# installation is reported there in one line.
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # no snapshots: the store is the truth
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # else Ctrl-C ends a study as if it had succeeded
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # no snapshots, because the store holds all results
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # otherwise Ctrl-C ends a study as if it had succeeded
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
-    "TUNE_STATE_REFRESH_PERIOD": "3600",  # Ray ends a process that asks this of a head started anew
+    "TUNE_STATE_REFRESH_PERIOD": "3600",  # Ray ends a process that asks a restarted head for this
 }
-SHIPPED = "raycl_study_files"  # the folder, in what travels to a cluster, that holds the study's files
-ELASTIC_SLOTS = 32  # runs asked for at a time where nobody says how far a cluster can grow
+SHIPPED = "raycl_study_files"  # name of the folder with the study's files on the nodes of a cluster
+ELASTIC_SLOTS = 32  # runs requested at the same time if it is unknown how far a cluster can grow
 
 
 @contextlib.contextmanager
 def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -> Iterator[float]:
-    """Join the cluster at `address`, or start one on this machine; gives its number of CPUs.
+    """Join the cluster at `address`, or start one on this machine, and yield its number of CPUs.
 
-    `cpus` pretends that this machine has so many.
+    The study's own Python files are sent to the workers of a cluster.
 
-    The study's own Python files travel to the workers of a cluster.
+    Args:
+        address: Address of the cluster; None starts one on this machine.
+        folder: Folder of the study's files, or None.
+        cpus: Number of CPUs that Ray assumes for this machine; None means all of them.
 
     Raises:
-        UserError: the cluster cannot be joined (see `check_address`), or Ray does not start here.
+        UserError: If the cluster cannot be joined (see `check_address`), or Ray does not start here.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
         import ray
-    except Exception as error:  # an installation that is broken
+    except Exception as error:  # a broken installation may raise anything
         raise _no_start(screen_line(f"{type(error).__name__}: {error}")) from None
 
     with contextlib.ExitStack() as stack:
@@ -70,15 +73,15 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
 
 @contextlib.contextmanager
 def _joined(address: str | None, folder: Path | None, cpus: int | None) -> Iterator[None]:
-    """Until the end, this process belongs to a cluster.
+    """Connect this process to a cluster until the context ends.
 
     Raises:
-        UserError: it cannot be joined, or does not start.
+        UserError: If the cluster cannot be joined, or does not start.
     """
     import ray
 
     with contextlib.ExitStack() as stack:
-        # Ray's processes stand in an empty folder.
+        # Ray's processes start in an empty folder, see `_within`.
         empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="raycl-workers-"))
         options = _options(address, cpus)
         if address and folder:
@@ -86,9 +89,9 @@ def _joined(address: str | None, folder: Path | None, cpus: int | None) -> Itera
             _pack(folder, Path(shipped) / SHIPPED)
             options["runtime_env"] = {"working_dir": shipped}
         try:
-            with _within(empty), muted():  # what goes wrong is raised, too
+            with _within(empty), muted():  # Ray prints its errors, but raises them as well
                 ray.init(**options)
-        except (Exception, SystemExit) as error:  # some of its parts end the process
+        except (Exception, SystemExit) as error:  # parts of Ray end the process
             with contextlib.suppress(Exception):
                 ray.shutdown()
             reason = screen_line(redacted(str(error) or type(error).__name__))
@@ -103,7 +106,7 @@ def _options(address: str | None, cpus: int | None) -> dict[str, Any]:
     if address:
         return {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     return {
-        "address": "local",  # without it Ray joins whatever cluster this machine last belonged to
+        "address": "local",  # otherwise Ray joins the cluster that this machine last belonged to
         "num_cpus": cpus,
         "include_dashboard": False,
         "log_to_driver": False,
@@ -113,16 +116,16 @@ def _options(address: str | None, cpus: int | None) -> dict[str, Any]:
 
 
 def _no_start(reason: str) -> UserError:
-    """What is said where Ray does not start on this machine."""
+    """Return the error for a Ray that does not start on this machine."""
     place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     return UserError(
         f"Ray does not start on this machine ({reason}); its files go to {typed_path(place)}: name another "
-        "short path, with room, with RAY_TMPDIR, or play the study in this process with --local"
+        "short path with free space in RAY_TMPDIR, or run the study in this process with --local"
     )
 
 
 def _pack(folder: Path, target: Path) -> None:
-    """Copy a study's Python files: those beside it, and the packages there."""
+    """Copy a study's Python files: the files and the packages of its folder."""
     target.mkdir()
     for file in folder.glob("*.py"):
         shutil.copy(file, target)
@@ -136,9 +139,10 @@ def _pack(folder: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _within(folder: str) -> Iterator[None]:
-    """Be in another folder for a moment: Ray puts the current one onto its workers' path.
+    """Change the current folder for a moment, because Ray puts it onto the import path of its workers.
 
-    There it comes before installed packages, and a file ``optuna.py`` beside a study would stand in for one.
+    It comes before installed packages there, so that a file ``optuna.py`` next to a study would be imported
+    instead of the package.
     """
     before = os.getcwd()
     os.chdir(folder)
@@ -151,38 +155,40 @@ def _within(folder: str) -> Iterator[None]:
 def feasible(
     cells: Sequence[Cell], store: Path, address: str, say: Callable[[str], None] = lambda _: None
 ) -> None:
-    """See, before anything starts, that the cluster which is joined can play these cells.
+    """Check, before anything starts, that the joined cluster can run these cells.
 
     Args:
-        store: the folder of results, which all nodes must share.
-        address: as the user wrote it, for messages.
-        say: takes what does not forbid the study, a line each.
+        cells: The cells.
+        store: Folder of results, which all nodes must share.
+        address: Address of the cluster as the user wrote it, for messages.
+        say: Function that receives notes that do not prevent the study from running, one line each.
 
     Raises:
-        UserError: the first thing that forbids it; `raycl doctor` lists them all.
+        UserError: If something prevents the study from running. The message names the first reason; `raycl
+            doctor` lists all of them.
     """
     check_resources(cells)
     known, mine = nodes.ask(store), facts.here()
     sources = sorted({name for cell in cells for name in _needs(cell)})
     gpus = any(cell.resources.gpus for cell in cells)
-    found = [thing for node in known for thing in judging.judge(node, mine, store, sources, gpus)]
+    found = [fault for node in known for fault in judging.judge(node, mine, store, sources, gpus)]
     found += judging.judge_cluster(known, judging.elastic(), sources)
     if line := token_warning():
         say(line)
-    for thing in found:
-        if thing.level == "note":
-            say(str(thing))
-    misses = [thing for thing in found if thing.level == "miss"]
+    for fault in found:
+        if fault.level == "note":
+            say(str(fault))
+    misses = [fault for fault in found if fault.level == "miss"]
     if misses:
         more = f" ({len(misses) - 1} more: raycl doctor --address {address})" if len(misses) > 1 else ""
         raise UserError(f"{misses[0]}{more}")
 
 
 def check_resources(cells: Sequence[Cell]) -> None:
-    """Refuse a request that no node can ever meet, nor one that the cluster may start.
+    """Refuse requests that exceed every node, including the nodes that the cluster may still start.
 
     Raises:
-        UserError: names the cell, what it asks for, and the largest node.
+        UserError: If there is such a request; the message names the cell, the request and the largest node.
     """
     import ray
 
@@ -193,7 +199,7 @@ def check_resources(cells: Sequence[Cell]) -> None:
         if wanted["GPU"] > 1 and wanted["GPU"] % 1:
             raise UserError(
                 f"resources of {cell.name}: gpus={wanted['GPU']:g}: one GPU can be shared, several cannot; "
-                "ask for a fraction below 1, or for a whole number"
+                "request a fraction below 1, or an integer"
             )
         if any(_fits(wanted, node) for node in alive):
             continue
@@ -218,14 +224,14 @@ def _fits_nowhere(cell: Cell, wanted: Mapping[str, float], nodes: Sequence[Mappi
         memory, has = f", memory={r.memory:g}", f"{has} and {largest.get('memory', 0) / 2**30:.1f} GiB"
     return UserError(
         f"resources of {cell.name}: Resources(cpus={r.cpus:g}, gpus={r.gpus:g}{memory}) fits no node; the "
-        f"largest has {has}: ask for less in the study's `resources`, or start Ray on a larger machine"
+        f"largest has {has}: request less in the study's `resources`, or start Ray on a larger machine"
     )
 
 
 def slots(cells: Sequence[Cell]) -> int:
-    """How many runs can be live at once: by what the smallest request leaves room for.
+    """Return how many runs can be live at the same time, judged by the cell with the smallest request.
 
-    A cluster that grows when more is asked for is asked for what its largest form could hold.
+    A cluster that grows on demand counts with the nodes that it may still start.
     """
     import ray
 
@@ -251,15 +257,21 @@ def run_on_ray(
     at_once: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Play the agenda to its end on the cluster that is joined; Ctrl-C raises KeyboardInterrupt.
+    """Execute the agenda to its end on the joined cluster.
 
-    A worker process plays one run after another, until one fails or leaves something of the process otherwise
-    than it found it: the next run then waits some seconds for a new one.
+    A worker process executes one run after another, until a run fails or leaves the process changed; the next
+    run then waits some seconds for a new process.
 
     Args:
-        shipped: the study's files are on the workers already.
-        at_once: runs live at a time at most; by default as many as there is room for.
-        say: takes what is to be known of a run besides its result, a line each.
+        study: The study.
+        agenda: Its agenda.
+        cells: The cells that can run.
+        shipped: Whether the study's files have been sent to the workers.
+        at_once: Largest number of live runs; by default as many as the cluster has room for.
+        say: Function that receives messages about runs, one line each.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C is pressed.
     """
     from raycl.tune.cluster_watch import bound_to_cluster
     from raycl.tune.search import StudySearch
@@ -290,7 +302,7 @@ def run_on_ray(
 
 
 def _tuner(searcher: StudySearch, at_once: int, scratch: str) -> tune.Tuner:
-    """Tune, asking the searcher for runs until there are none, at most so many at once."""
+    """Return a Tuner that asks the searcher for runs until there are none, at most `at_once` at a time."""
     from ray import tune
     from ray.tune.execution.placement_groups import PlacementGroupFactory
 
@@ -318,7 +330,7 @@ def _tuner(searcher: StudySearch, at_once: int, scratch: str) -> tune.Tuner:
 
 
 def bundle(resources: Mapping[str, Any]) -> dict[str, float]:
-    """What Ray sets aside for a run."""
+    """Return the resources that Ray reserves for a run."""
     memory = resources["memory"]
     wanted = {"CPU": resources["cpus"], "GPU": resources["gpus"]}
     return wanted if memory is None else wanted | {"memory": memory * 2**30}
@@ -330,14 +342,14 @@ def _needs(cell: Cell) -> Sequence[str]:
 
 
 def _prepared(cell: Cell) -> Sequence[str]:
-    """Folders below the data folder from which a cell's tasks are read."""
+    """Return the folders, relative to the data folder, from which a cell's tasks are read."""
     with userfiles.importing_from(cell.home):
         return registry.recipe(cell.benchmark).located(cell.identity).prepared()
 
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep Tune's own lines off the screen: what there is to say, the view says."""
+    """Silence Tune's own messages, because the live view shows the progress."""
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray.train", "ray")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""MLflow's pages: where they are, and the view of the runs' table that they open by name."""
+"""Links to MLflow's pages, and the view of the table of runs that they open by name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 from raycl import metrics
 
-UI = "http://127.0.0.1:5000"  # where `raycl ui` shows them
+UI = "http://127.0.0.1:5000"  # where `raycl ui` shows MLflow's pages
 
 
 def view_of(own: Sequence[metrics.Metric] = ()) -> dict[str, Any]:
-    """A view of the runs' table that MLflow's pages open by name: a row per cell, its numbers beside it.
+    """Return a view of the table of runs that MLflow's pages open by name: a row per cell, with its metrics.
 
     Args:
-        own: metrics that the study adds to raycl's.
+        own: Metrics that the study adds to raycl's.
     """
     main = [metric.name for metric in metrics.all_metrics(own) if metric.main]
     main.insert(main.index("acc") + 1, "acc_std")
@@ -45,16 +45,16 @@ VIEW = view_of()
 
 
 def runs_link(uri: str, experiment: str) -> str:
-    """The experiment's table: a row per cell."""
+    """Return the link to the experiment's table, which has a row per cell."""
     return f"{pages_of(uri)}/#/experiments/{experiment}/runs?viewStateShareKey=raycl"
 
 
 def compare_link(uri: str, experiment: str, runs: Sequence[str]) -> str:
-    """The page on which MLflow shows these runs side by side."""
+    """Return the link to the page on which MLflow compares these runs."""
     ids, experiments = (quote(json.dumps(named, separators=(",", ":"))) for named in (runs, [experiment]))
     return f"{pages_of(uri)}/#/compare-runs?runs={ids}&experiments={experiments}"
 
 
 def pages_of(uri: str) -> str:
-    """Where MLflow shows its pages; a password stays out of it."""
+    """Return the address of MLflow's pages, without a password."""
     return re.sub(r"://[^/@]*@", "://", uri.rstrip("/")) if uri.startswith("http") else UI

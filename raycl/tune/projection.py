@@ -1,4 +1,4 @@
-"""What MLflow holds of a cell or a run: parameters, points of curves, matrices."""
+"""Conversion of a cell or a run into what MLflow stores: parameters, points of curves and matrices."""
 
 from __future__ import annotations
 
@@ -21,13 +21,23 @@ from raycl.study.progress import CellState
 from raycl.text import clip
 
 PARENT = "mlflow.parentRunId"
-NAME = 200  # characters of a cell's name in a run's, of which a server's database takes 250
+NAME = 200  # characters of a cell's name in a run's name, for which a server's database has room for 250
 _SETTING = re.compile(r"(fit|method|net)\.")
 
 
 @dataclass
 class Projection:
-    """What a run in MLflow is to hold."""
+    """The content that a run in MLflow should have.
+
+    Attributes:
+        key: Value of the tag `raycl.key`.
+        parent: MLflow's id of the parent run; "" for a cell's own run.
+        started, ended: Unix times.
+        points: (metric, value, Unix time, step).
+        extra: Digest of further content, such as the artefacts.
+        passing: Settings that an existing run may have although `params` lacks them: while a search runs,
+            the best values of the searched settings can disappear again.
+    """
 
     key: str
     parent: str
@@ -40,15 +50,15 @@ class Projection:
     status: str
     artefacts: dict[str, Any]
     extra: str = ""
-    passing: frozenset[str] = frozenset()  # parameters that may be missing for a while
+    passing: frozenset[str] = frozenset()
 
     def content(self) -> str:
-        """A digest of all of it."""
+        """Return a digest of the whole content."""
         params = {name: str(value) for name, value in self.params.items()}
         return key_of([self.name, self.points, params, self.tags, self.status, self.extra])[:16]
 
     def contradicts(self, run: Run) -> bool:
-        """Whether a run shows a parameter that does not hold any more."""
+        """Return whether an existing run has a parameter that is not valid any more."""
         wanted = {name: str(value) for name, value in self.params.items()}
         return any(
             value != wanted[name]
@@ -59,7 +69,7 @@ class Projection:
 
 
 def about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[str, Any]:
-    """What a run of a cell is of, and all that it ran with but defaults that nobody asked for."""
+    """Return the parameters of a cell's run: method, benchmark, order, network and non-default settings."""
     return {
         "method": calls.name_of(cell.method),
         "benchmark": printed_name(cell.benchmark, subset_of(cell)),
@@ -70,17 +80,21 @@ def about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[st
 
 
 def shown_value(title: str) -> str:
-    """A cell's title, no longer than a database of MLflow's takes."""
+    """Return a cell's title, cut to the length that MLflow's database accepts."""
     return clip(title, NAME)
 
 
 def points_of(
     result: Result, final: FinalRun | None, known: Sequence[metrics.Metric]
 ) -> list[tuple[str, float, float, int]]:
-    """(metric, value, Unix time, step): step = tasks learnt.
+    """Return the points of a run's curves as (metric, value, Unix time, step).
+
+    The step is the number of tasks learnt.
 
     Args:
-        final: the run as the report has it, where it is a final one.
+        result: Result of the run.
+        final: The run as reports have it, if it is a final run.
+        known: Metrics to compute.
     """
     found: list[tuple[str, float | None, float, int]] = []
     test, val, beta = result.matrix("test"), result.matrix("val"), final.beta if final else None
@@ -101,7 +115,7 @@ def points_of(
 
 
 def matrices_of(state: CellState) -> dict[str, Any]:
-    """Accuracy matrices by seed; None where nothing was measured."""
+    """Return the accuracy matrices by seed, with None where nothing was measured."""
     return {
         str(seed): [[None if value != value else value for value in row] for row in result.matrix().tolist()]
         for seed, result in state.results.items()
@@ -109,10 +123,12 @@ def matrices_of(state: CellState) -> dict[str, Any]:
 
 
 def ended_of(result: Result) -> float:
+    """Return the Unix time at which a run ended."""
     if result.reports:
         return result.reports[-1].ended
     return float(result.provenance["started"]) + float(result.provenance["seconds"])
 
 
 def milliseconds(seconds: float) -> int:
+    """Return a time in milliseconds, as MLflow counts it."""
     return int(seconds * 1000)

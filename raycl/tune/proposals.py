@@ -1,4 +1,4 @@
-"""TPE, with every switch spelled out, as a function of what it is told."""
+"""TPE, with every option set explicitly, as a pure function of the trials that it is given."""
 
 from __future__ import annotations
 
@@ -27,9 +27,14 @@ def tpe(
     history: Sequence[tuple[Mapping[str, Any], float | None]],
     running: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Parameters of trial `n`: a function of (search seed, cell, n, what is told) and nothing else.
+    """Return the parameters of trial `n`, which depend on the arguments and nothing else.
 
-    A diverged trial is told as FAIL; trials that run are there for the constant liar.
+    Args:
+        cell: The cell that is searched.
+        n: Number of the trial, from 0.
+        history: Parameters of finished trials with their objective. None means that the trial diverged;
+            Optuna gets it with the state FAIL.
+        running: Parameters of trials that count as running, which Optuna's constant liar takes into account.
     """
     search = cell.search
     assert isinstance(search, Search)
@@ -66,7 +71,7 @@ def _distribution(domain: Domain) -> BaseDistribution:
     match domain:
         case Choice(options=options):
             with warnings.catch_warnings():
-                # Tuples are no less hashable; Optuna's doubt is about storing them, and nothing is stored.
+                # Optuna warns that tuples cannot be stored in a database, but nothing is stored here.
                 warnings.filterwarnings("ignore", message="Choices for a categorical distribution")
                 return CategoricalDistribution(options)  # type: ignore[arg-type]
         case Float(low, high, log):
@@ -76,5 +81,5 @@ def _distribution(domain: Domain) -> BaseDistribution:
 
 
 def _outward(domain: Domain, value: Any) -> Any:
-    """A value as Optuna gave it: the ledger's JSON turned tuples into lists."""
+    """Return a value as Optuna gave it, because JSON has turned tuples into lists."""
     return tuple(value) if isinstance(domain, Choice) and isinstance(value, list) else value

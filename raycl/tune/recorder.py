@@ -1,4 +1,4 @@
-"""Writes to MLflow from one thread while a study is played, and says once when MLflow is away."""
+"""The recorder, which writes finished runs to MLflow from a thread of its own while a study runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from raycl.tune.tracking import Tracking
 
 
 class Recorder:
-    """Feeds a Tracking from a thread of its own; an outage is said once and stops nothing."""
+    """Thread that writes finished runs to MLflow.
+
+    If MLflow cannot be reached, this is reported once and does not stop the study.
+
+    Args:
+        tracking: The tracking of the study, which writes to MLflow.
+        warn: Function that receives messages, one line each.
+    """
 
     def __init__(self, tracking: Tracking, warn: Callable[[str], None]) -> None:
         self.tracking, self._warn = tracking, warn
@@ -26,7 +33,7 @@ class Recorder:
         tracking.agenda.listeners.append(self._listen)
 
     def _listen(self, event: Event) -> None:
-        if not isinstance(event, Finished) or not isinstance(event.job, Job):  # basis masks are no runs
+        if not isinstance(event, Finished) or not isinstance(event.job, Job):  # masks are not runs
             return
         if event.outcome.status != "failed" and not self._down:
             for index in self.tracking.agenda.cells_of_run(event.job.key):
@@ -48,12 +55,19 @@ class Recorder:
         if not self._down:
             self._down = True
             self._warn(
-                f"MLflow at {redacted(self.tracking.uri)} is out of reach ({reason}); training goes on, run "
-                "`raycl sync` later"
+                f"MLflow at {redacted(self.tracking.uri)} cannot be reached ({reason}); training continues, "
+                "run `raycl sync` later"
             )
 
     def close(self, wait: float = 60.0) -> bool:
-        """Let the thread finish, then project what is missing; False if MLflow is out of reach."""
+        """Let the thread finish, then write what is missing.
+
+        Args:
+            wait: Seconds to wait for the thread.
+
+        Returns:
+            Whether MLflow has everything.
+        """
         self._queue.put(None)
         self._thread.join(wait)
         if self._thread.is_alive():
@@ -65,5 +79,5 @@ class Recorder:
             self._outage(reason_of(error))
             return False
         if self._down:
-            self._warn("MLflow answers again, and has everything now")
+            self._warn("MLflow answers again and has everything now")
         return True

@@ -1,4 +1,4 @@
-"""One Tune searcher that walks a whole study, so that one Tuner keeps a whole cluster busy."""
+"""A Tune searcher that hands out the jobs of a whole study, so that one Tuner keeps a cluster busy."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ from raycl.tune.stall_watch import last_words
 
 
 class StudySearch(Searcher):
-    """Hands an agenda's jobs to Tune and takes their results back.
+    """Searcher that hands an agenda's jobs to Tune and takes their results back.
 
-    Tune pickles its searcher, and the copy would go its own way; so this holds only the name of the agenda,
-    which stays in the driver.
+    Tune pickles its searcher, and a copied agenda would go out of step with the original. The searcher
+    therefore holds only a token, by which it finds the agenda in the driver.
+
+    Args:
+        agenda: The agenda.
+        common: Entries that the config of every job contains.
+        say: Function that receives messages about runs, one line each.
     """
 
     agendas: ClassVar[dict[str, Agenda]] = {}
@@ -47,7 +52,7 @@ class StudySearch(Searcher):
         return self.agendas[self.token]
 
     def suggest(self, trial_id: str) -> Any:
-        """A job's config; None while others run that it waits for; FINISHED when all is over."""
+        """Return a job's config, None if live jobs must end first, or FINISHED when all is over."""
         job = self.agenda.next()
         if job is None:
             return Searcher.FINISHED if self.agenda.over else None
@@ -65,12 +70,12 @@ class StudySearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        outcome = self.outcomes.pop(trial_id, None)  # whose process may have ended since, as it should
+        outcome = self.outcomes.pop(trial_id, None)  # the process may have ended since then, as intended
         key = self.keys.pop(trial_id, None)
         job = self.agenda.live.get(key) if key else None
         if key is None or job is None:
             return
-        message = "the worker process or its node died, and so did its second and third attempt"
+        message = "the worker process or its node died, in the second and third attempt as well"
         if why := last_words(self.agenda.store.checkpoints / key):
             message += f"; the last time {why}"
         if isinstance(job, MaskJob):
@@ -79,43 +84,43 @@ class StudySearch(Searcher):
             shutil.rmtree(self.agenda.store.checkpoints / key, ignore_errors=True)
             self.agenda.finish_masks(key, trained)
         elif outcome:
-            played = Result.from_json(json.loads(outcome))
-            self._say_left(job, played.provenance.get("left", ()))
-            self.agenda.finish(key, played)
+            finished = Result.from_json(json.loads(outcome))
+            self._say_left(job, finished.provenance.get("left", ()))
+            self.agenda.finish(key, finished)
         else:
             self.agenda.finish(key, Result(job.spec, "failed", message=message))
 
     def _say_left(self, job: Job | MaskJob, left: Sequence[str]) -> None:
-        """Say once of a label what its runs leave of a process that is not used again for that reason."""
+        """Report, once per label, what its runs leave changed in a process, which is then not used again."""
         if left and (job.cell.label, line := describe_left(left)) not in self.said:
             self.said.add((job.cell.label, line))
             self.says[self.token](f"{job.name} left {line}: its worker process is not used again")
 
     def forget(self) -> None:
-        """Let go of the agenda."""
+        """Release the agenda."""
         self.agendas.pop(self.token, None)
         self.says.pop(self.token, None)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the store holds the truth."""
+        """Save nothing, because the store holds all results."""
 
     def restore(self, checkpoint_path: str) -> None:
         raise AssertionError("a study is resumed from its store, never from Tune's snapshots")
 
 
 class LastWord(Callback):
-    """Lets a worker process end after its outcome: Tune, which sees it die, must not try the run again."""
+    """Callback that lets a worker process end after its outcome without Tune trying the run again."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """The searcher has the result already: it is asked before."""
+        """Set the allowed failures to 0; Tune calls the searcher first, so it has the outcome already."""
         if "outcome" in result:
             trial.max_failures = 0
 
 
 def config_of(job: Job | MaskJob) -> dict[str, Any]:
-    """What a worker needs to play a job."""
+    """Return what a worker needs to execute a job."""
     common = {"key": job.key, "name": job.name, **dataclasses.asdict(job.cell.resources)}
     if isinstance(job, MaskJob):
         return common | {"specs": [spec.to_json() for spec in job.specs]}

@@ -1,4 +1,4 @@
-"""What Ray is not told: it writes what its workers are given for an environment into its logs."""
+"""Secrets that are kept from Ray, because it writes the environment of its workers into its logs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _SECRET = re.compile(r"AWS_|SECRET|TOKEN|PASSW|CREDENTIAL|KEY")
 
 @contextlib.contextmanager
 def kept_from_workers() -> Iterator[None]:
-    """Tune hands AWS_* of this process to its workers as part of their description, which Ray logs in clear.
+    """Keep secret variables out of the description of Tune's workers.
 
-    Nothing that runs there needs them: results and artefacts are written from here. On this machine a worker
-    has this process's environment all the same, which no file holds.
+    Tune puts AWS_* of this process into that description, and Ray logs it in clear text. Nothing that runs on
+    a worker needs these variables, since results and artefacts are written by the driver. A worker on this
+    machine still inherits the environment of this process, but no file contains it.
     """
     module: Any = class_cache
     before = module.ENV_VARS_TO_PROPAGATE

@@ -1,4 +1,4 @@
-"""One copy of the prepared data on every node."""
+"""Staging: copies of the prepared data for the nodes that lack them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raycl.benchmarks import data_root
 from raycl.errors import UserError
 
-BLOCK_BYTES = 2**26  # that are sent at a time
+BLOCK_BYTES = 2**26  # size of the blocks in which files are sent
 
 
 def stage(folders: Sequence[str]) -> list[str]:
-    """See that every live node has the prepared files of these folders; copy what is missing.
+    """Copy the prepared files of these folders to every live node that lacks them.
 
-    They are given relative to the data folder: a source's name, or where a user's own data were prepared.
+    Files are sent in blocks, each to all nodes that lack the file, so that even a small node can receive a
+    large data set. A node that dies meanwhile is left out, because nothing will run there.
 
-    A block at a time goes to all nodes that lack it, so that a data set of any size passes through the memory
-    of any node. A node that dies meanwhile is left out: nothing will be played there.
+    Args:
+        folders: Folders relative to the data folder: names of sources, or where a user's own data were
+            prepared.
 
     Returns:
-        A line for each node to which files were copied.
+        A message for each node to which files were copied.
 
     Raises:
-        UserError: a node cannot take a file.
+        UserError: If a node cannot store a file.
     """
     root = data_root()
     files = {path.relative_to(root).as_posix(): path for name in folders for path in _files(root / name)}
@@ -55,19 +57,19 @@ def stage(folders: Sequence[str]) -> list[str]:
 
 
 def _send(path: Path, name: str, nodes: list[dict[str, Any]], token: str) -> list[dict[str, Any]]:
-    """Copy one file; returns the nodes that are still alive at the end."""
+    """Copy one file, and return the nodes that are still alive at the end."""
     size = path.stat().st_size
     for start in range(0, max(1, size), BLOCK_BYTES) if nodes else ():
         content = ray.put(np.fromfile(path, np.uint8, count=BLOCK_BYTES, offset=start))
         block = (str(data_root()), name, content, start, start + BLOCK_BYTES >= size)
-        # Drafts of their own: the nodes may share a folder.
+        # Every node writes a draft of its own name, because nodes may share a folder.
         done = _each([(node, _on(node, _write, *block, f"{token}-{node['NodeID'][:8]}")) for node in nodes])
         nodes = [node for node in nodes if node["NodeID"] in done]
     return nodes
 
 
 def _others() -> list[dict[str, Any]]:
-    """Nodes that runs can come to, but for this one."""
+    """Return the nodes on which runs can be placed, except this one."""
     here = ray.get_runtime_context().get_node_id()
     return [
         node
@@ -82,10 +84,10 @@ def _on(node: Mapping[str, Any], task: Any, *arguments: Any) -> Any:
 
 
 def _each(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> dict[str, Any]:
-    """What each node gives back, by its id; without those that die.
+    """Return the answer of each node by its id, leaving out nodes that die.
 
     Raises:
-        UserError: a node has no room, or may not write.
+        UserError: If a node does not have the room, or may not write.
     """
     given = {}
     for node, answer in asked:
@@ -105,19 +107,22 @@ def _each(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a prepared source, its manifest last, so that a half-made copy does not count.
+    """Return the files of a prepared source, the manifest last, so that an incomplete copy does not count.
 
-    Without its stamps: they say how files look on this node, where they were made.
+    Stamps are left out, because they describe the files as they are on this node.
     """
     wanted = [*folder.rglob("*.npy"), *folder.rglob("manifest.json")]
     found = [path for path in wanted if path.is_file() and not path.name.startswith(".")]
     return sorted(found, key=lambda path: (path.suffix == ".json", path.name))
 
 
-# No share of a processor: data are to be there before one is free.
+# The task reserves no CPU, because data should be copied before a CPU is free.
 @ray.remote(num_cpus=0)
 def _missing(root: str, wanted: dict[str, str], sizes: Mapping[str, int] | None = None) -> list[str]:
-    """Files that are not there, and manifests that say something else; arrays are named by their content."""
+    """Return the files that are missing or of another size, and manifests with another content.
+
+    The content of arrays is not compared, because their names depend on it.
+    """
     lacking = [
         name
         for name, text in wanted.items()
@@ -132,9 +137,10 @@ def _missing(root: str, wanted: dict[str, str], sizes: Mapping[str, int] | None 
 def _write(
     root: str, name: str, content: np.ndarray, start: int = 0, last: bool = True, token: str = "0"
 ) -> None:
-    """A block of a file; the last one puts the file in its place.
+    """Write a block of a file; the last block moves the file into its place.
 
-    Not by `raycl.wholefiles`: a draft grows from call to call, and this travels to the node by value.
+    This does not use `raycl.wholefiles`, because the draft grows from call to call, and because the function
+    is sent to the node by value.
     """
     path = Path(root) / name
     path.parent.mkdir(parents=True, exist_ok=True)

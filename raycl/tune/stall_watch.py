@@ -1,4 +1,4 @@
-"""Ends a worker process whose run hangs or takes too much memory; Tune then tries the run again."""
+"""The watch that ends a worker process if its run hangs or takes too much memory, so that Tune retries it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from types import TracebackType
 from raycl.plainfiles import Unfit, read_bytes
 
 LAST_WORDS = "ended.txt"
-GRACE = 60.0  # seconds after which a process that cannot even end itself is ended by the C runtime
+GRACE = 60.0  # further seconds after which a process that cannot end itself is ended by faulthandler
 
 
 class Watch:
-    """Watches this process while a run is played in it.
+    """Context manager that watches this process during a run.
 
     Args:
-        folder: where its last words go, a line that says why it was ended.
-        stall_seconds: seconds without a call of `alive` that count as hanging.
-        memory: bytes of the process's own, at most; None for no limit.
+        folder: Folder for a file that says why the process was ended.
+        stall_seconds: Seconds without a call of `alive` after which the run counts as hanging.
+        memory: Largest number of bytes of private memory; None sets no limit.
     """
 
     def __init__(self, folder: Path, stall_seconds: float, memory: float | None) -> None:
@@ -47,19 +47,19 @@ class Watch:
         faulthandler.cancel_dump_traceback_later()
 
     def alive(self) -> None:
-        """The run goes on."""
+        """Note that the run is making progress."""
         self._last = time.monotonic()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """While the run waits for its driver, which may wait for a disk."""
+        """Suspend the watch while the run waits for its driver, which may itself wait for a disk."""
         self._paused = True
         yield
         self._paused = False
         self.alive()
 
     def _arm(self) -> None:
-        # Needs no interpreter lock: for a run that hangs in a call which holds it.
+        # Faulthandler needs no interpreter lock, so it also ends a run that hangs in a call holding the lock.
         self._armed = self._last
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # no stderr
             faulthandler.dump_traceback_later(self.stall_seconds + GRACE, exit=True, file=2)
@@ -75,7 +75,7 @@ class Watch:
                 self._arm()
             if self.memory is not None and (taken := own_bytes()) > self.memory:
                 self._end(
-                    f"it took {taken / 2**30:.2f} GiB of memory, and may take {self.memory / 2**30:.2f}"
+                    f"it took {taken / 2**30:.2f} GiB of memory, but may take {self.memory / 2**30:.2f}"
                 )
 
     def _end(self, why: str) -> None:
@@ -88,7 +88,7 @@ class Watch:
 
 
 def own_bytes() -> int:
-    """Memory of this process that no other shares; 0 where the system does not say."""
+    """Return the bytes of private memory of this process; 0 if the system does not tell."""
     try:
         with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
             for line in status:
@@ -100,9 +100,9 @@ def own_bytes() -> int:
 
 
 def last_words(folder: Path) -> str:
-    """Why the process of a run was ended, or ""."""
+    """Return why the process of a run was ended, or ""."""
     try:
-        said = read_bytes(folder / LAST_WORDS, 4096).decode("utf-8", "replace")
+        text = read_bytes(folder / LAST_WORDS, 4096).decode("utf-8", "replace")
     except (OSError, Unfit):
         return ""
-    return " ".join("".join(c if c.isprintable() else " " for c in said).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

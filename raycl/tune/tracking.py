@@ -1,8 +1,8 @@
-"""The store, projected into MLflow by one writer. Doing it again adds nothing.
+"""Tracking: one writer that copies a study's results from the store into MLflow.
 
-Experiment = study, parent run = cell, child run = trial or seed. Runs are found by the tag `raycl.key`,
-never by an id that somebody remembers; every timestamp comes from the result, so that a repeated projection
-writes the same points.
+A study is an experiment, a cell a parent run, and a trial or seed a child run. Runs are found by the tag
+`raycl.key` and never by a remembered id, and every timestamp comes from the result. Writing the same results
+again therefore adds nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from raycl.tune.projection import (
 
 @dataclass
 class Tracking:
-    """A study's experiment, and what is to be in it."""
+    """A study's experiment in MLflow, with the agenda whose results it should contain."""
 
     experiment: Experiment
     study: Study
@@ -46,10 +46,10 @@ class Tracking:
 
     @classmethod
     def open(cls, study: Study, agenda: Agenda) -> Tracking:
-        """Make database and experiment, before any other use.
+        """Open the experiment of a study, and create it and its database if necessary.
 
         Raises:
-            UserError: nothing answers at the tracking URI.
+            UserError: If nothing answers at the tracking URI.
         """
         return cls(Experiment.open(study.name, agenda.store.root), study, agenda)
 
@@ -58,10 +58,13 @@ class Tracking:
         return self.experiment.uri
 
     def show(self) -> tuple[str, str]:
-        """Project everything the store has of this study; links to the table of its runs and to its cells.
+        """Write all results of the study to MLflow.
+
+        Returns:
+            Links to the table of its runs and to the comparison of its cells.
 
         Raises:
-            UserError: MLflow cannot be used.
+            UserError: If MLflow cannot be used.
         """
         try:
             though_dropped(self.sync)
@@ -70,7 +73,7 @@ class Tracking:
             raise no_answer(self.uri, error) from None
 
     def sync(self) -> None:
-        """Project everything the store has of this study."""
+        """Write all results of the study to MLflow."""
         with userfiles.importing_from(self.study.folder):
             self._sync()
 
@@ -87,29 +90,28 @@ class Tracking:
                 self.child(parent, state, trial, role, row, known)
 
     def one(self, state: CellState, key: str) -> None:
-        """Project one finished run, and what it changes in its cell's row."""
+        """Write one finished run, and what it changes in its cell's run."""
         with userfiles.importing_from(self.study.folder):
             self._one(state, key)
 
     def _one(self, state: CellState, key: str) -> None:
         row = row_of(state, self.agenda, self.study.metrics)
-        beside = [row, *self._variants(state)] if self.study.paper else []
+        rows = [row, *self._variants(state)] if self.study.paper else []
         known: dict[tuple[str, str], Run] = {}
         name = f"cell {state.cell.name}"
         for run in self.experiment.called(name):
-            known["", name] = min(
-                run, known.get(("", name), run), key=run_id_of
-            )  # that which `sync` leaves, too
+            # Of duplicates, `sync` keeps the same one.
+            known["", name] = min(run, known.get(("", name), run), key=run_id_of)
         for run in self.experiment.called(key):
             place = run.data.tags.get(PARENT, ""), key
             known[place] = min(run, known.get(place, run), key=run_id_of)
-        parent = self.parent(state, row, published(self.study.paper, row, beside), known)
+        parent = self.parent(state, row, published(self.study.paper, row, rows), known)
         for role, trial in _children(state).items():
             if trial.spec.key == key:
                 self.child(parent, state, trial, role, row, known)
 
     def _variants(self, state: CellState) -> list[CellRow]:
-        """Other rows of the cell's method on its benchmark."""
+        """Return the rows of the other cells with the same method and benchmark."""
         cell = state.cell
         return [
             row_of(other, self.agenda, self.study.metrics)
@@ -122,17 +124,21 @@ class Tracking:
     def parent(
         self, state: CellState, row: CellRow, paper: float | None, known: Mapping[tuple[str, str], Run]
     ) -> str:
-        """The run id of a cell's row, its summary up to date.
+        """Write a cell's run with its current summary, and return its id.
 
         Args:
-            paper: `acc` as the study's paper prints it.
+            state: The cell.
+            row: Its row in reports.
+            paper: `acc` as the study's paper prints it, or None.
+            known: Existing runs by parent and key.
         """
         cell = state.cell
         results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
         started = min(float(r.provenance["started"]) for r in results)
         ended = max(ended_of(r) for r in results)
         values = self._summary(row, paper)
-        # MLflow shows the value of the last step; of equal ones the last in time, of equal ones the larger.
+        # MLflow shows the value of the last step; of equal steps the latest, and of equal times the largest.
+        # The number of known runs as the step makes the newest summary win.
         known_runs = len(results)
         points = [(name, float(v), ended, known_runs) for name, v in values.items() if v is not None]
         params = about(cell, row.best, cell.spec({}, cell.trial_seed).network)
@@ -156,7 +162,7 @@ class Tracking:
         )
 
     def _summary(self, row: CellRow, paper: float | None) -> dict[str, float | None]:
-        """The numbers of a cell's row by name; None where there is none."""
+        """Return the numbers of a cell's row by name, with None for missing ones."""
         acc, spread = row.stat("acc"), sensitivity([row])
         tracked = [metric.name for metric in metrics.all_metrics(self.study.metrics) if metric.tracked]
         return {
@@ -179,7 +185,7 @@ class Tracking:
         row: CellRow,
         known: Mapping[tuple[str, str], Run],
     ) -> None:
-        """Project one finished trial or seed."""
+        """Write one finished trial or final run."""
         result = trial.result
         assert result is not None
         cell, spec = state.cell, trial.spec
@@ -202,19 +208,19 @@ class Tracking:
         )
 
     def compare_link(self) -> str:
-        """The page on which MLflow shows the cells side by side."""
+        """Return the link to the page on which MLflow compares the cells."""
         keys = {f"cell {state.cell.name}" for state in self.agenda.states}
         cells = self.experiment.runs("tags.`raycl.kind` = 'cell'")
         ids = [run_id_of(run) for run in cells if run.data.tags.get("raycl.key") in keys]
         return pages.compare_link(self.uri, self.experiment.id, ids)
 
     def runs_link(self) -> str:
-        """The experiment's table: a row per cell."""
+        """Return the link to the experiment's table, which has a row per cell."""
         return pages.runs_link(self.uri, self.experiment.id)
 
 
 def _children(state: CellState) -> dict[str, Trial]:
-    """Finished trials and seeds by role; a run that is both stands there once."""
+    """Return the finished trials and final runs by role; a run that is both appears once, with both roles."""
     roles: dict[str, list[str]] = {}
     trials: dict[str, Trial] = {}
     named = [(f"trial {t.n}", t) for t in state.trials]

@@ -1,4 +1,4 @@
-"""A run, or a job of basis masks, as a Tune function trainable; it runs in a worker process."""
+"""The Tune trainable that executes a run, or a job of basis masks, in a worker process."""
 
 from __future__ import annotations
 
@@ -25,47 +25,50 @@ from raycl.specs import MaskSpec, RunSpec
 from raycl.training.fit import Pulse
 from raycl.tune.stall_watch import Watch
 
-LINGER = 5.0  # seconds that a process has to end
+LINGER = 5.0  # seconds that a process has to end by itself
 
 
 def play(config: dict[str, Any]) -> None:
-    """Play ``config["spec"]``, or train ``config["specs"]``; reports pulses, and at last the outcome.
+    """Execute the run ``config["spec"]``, or train the masks ``config["specs"]``.
 
-    A process whose run failed, or left something of it otherwise than it found it, ends as soon as the driver
-    has the outcome, so that no other run is played in it.
+    It reports pulses and finally the outcome. If the run failed or left the process changed, the process ends
+    as soon as the driver has the outcome, so that no other run is executed in it.
+
+    Raises:
+        UsedUp: If the process should not be used again.
     """
     if config["data"]:
         os.environ["RAYCL_DATA"] = config["data"]
-    process.ready()  # before the watch, whose patience is meant for the run
+    process.ready()  # before the watch begins, because its time limit is meant for the run alone
     checkpoints = Path(config["store"]) / "checkpoints"
     memory = config["memory"] * 2**30 if config["memory"] is not None else None
     try:
         with Watch(checkpoints / config["key"], config["stall_minutes"] * 60, memory) as watch:
-            used_up = _play(config, checkpoints, watch)
+            used_up = _execute(config, checkpoints, watch)
     except execution.Stopped:
         sys.exit(0)
     if used_up:
         threading.Thread(target=_end_late, name="raycl-end", daemon=True).start()
-        raise UsedUp("the outcome is told; nothing else is played in this process")
+        raise UsedUp("the outcome has been reported; nothing else is executed in this process")
 
 
 class UsedUp(Exception):
-    """How a run ends its worker process.
+    """Exception by which a run ends its worker process.
 
-    Tune keeps the process of a run that ends well for the next run, and ends that of one that does not. The
-    outcome has been taken by then (`tune.report` returns when it is), and a run whose outcome is there is
-    not tried again (`raycl.tune.search.LastWord`).
+    Tune reuses the process of a run that ends well for the next run, and ends the process of one that raises.
+    The driver has the outcome by then, since `tune.report` returns only afterwards, and a run with an outcome
+    is not tried again (see `raycl.tune.search.LastWord`).
     """
 
 
 def _end_late() -> None:
-    """Where a thread that the run left keeps the process from ending when it is asked to."""
+    """End the process in any case, because a thread that the run left may keep it from ending by itself."""
     time.sleep(LINGER)
     os._exit(0)
 
 
-def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
-    """Play it, and tell what it came to; whether nothing else may be played in this process."""
+def _execute(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
+    """Execute the job and report its outcome; return whether the process should not be used again."""
     home = _home(config["home"])
     userfiles.refresh()  # a process may outlive a study
     seat = _seat(config)
@@ -79,7 +82,7 @@ def _play(config: dict[str, Any], checkpoints: Path, watch: Watch) -> bool:
 
 
 def _trained(config: dict[str, Any], home: Path | None, seat: _Seat, watch: Watch) -> Trained:
-    """What training basis masks came to."""
+    """Train basis masks and return the outcome."""
     if seat.blind:
         return Trained("failed", seat.blind)
     return execution.train_basis_masks(
@@ -95,7 +98,7 @@ def _trained(config: dict[str, Any], home: Path | None, seat: _Seat, watch: Watc
 def _result(
     config: dict[str, Any], home: Path | None, seat: _Seat, checkpoints: Path, watch: Watch
 ) -> Result:
-    """What a run came to."""
+    """Execute a run and return its result."""
     spec = RunSpec.from_json(config["spec"], home)
     if seat.blind:
         return Result(spec, "failed", (), seat.blind)
@@ -112,10 +115,12 @@ def _result(
 
 @dataclass(frozen=True)
 class _Seat:
-    """What of this machine a run has.
+    """The processors that a run may use.
 
     Attributes:
-        blind: what to say where torch does not see the GPU that Ray lends; else "".
+        device: Name of the torch device.
+        threads: Number of CPU threads.
+        blind: The error message if torch does not see the GPU that Ray has assigned; otherwise "".
     """
 
     device: str
@@ -130,17 +135,17 @@ def _seat(config: dict[str, Any]) -> _Seat:
     if not torch.cuda.is_available():
         blind = execution.no_gpu(config["name"], config["gpus"], f"on {platform.node()}")
         return _Seat("cuda", threads, blind)
-    # Ray counts fractions of a GPU and enforces nothing.
+    # Ray counts fractions of a GPU but does not enforce them.
     torch.cuda.set_per_process_memory_fraction(min(1.0, float(config["gpus"])))
     return _Seat("cuda", threads)
 
 
 def _tell(watch: Watch, **what: str) -> None:
-    """Tell the driver, however long it takes to listen."""
+    """Report to the driver, and wait for as long as it takes."""
     with watch.paused():
         try:
             tune.report(what)
-        except SystemExit:  # how Tune ends a run that it wants no more of
+        except SystemExit:  # Tune stops a run in this way
             raise execution.Stopped from None
 
 
@@ -149,11 +154,11 @@ def _tell_pulse(watch: Watch, sign: Pulse) -> None:
 
 
 def _home(given: str) -> Path | None:
-    """The folder of the study's files: as the driver names it, or what travelled to this node."""
+    """Return the folder of the study's files: the driver's own, or the one that was sent to this node."""
     if not given:
         return None
     if Path(given).is_absolute():
         return Path(given)
-    found = importlib.util.find_spec(given)  # Ray unpacks what travels, and puts that place onto the path
-    assert found is not None and found.submodule_search_locations, f"{given} has not come to this node"
+    found = importlib.util.find_spec(given)  # Ray unpacks the files and puts their folder onto the path
+    assert found is not None and found.submodule_search_locations, f"{given} did not arrive on this node"
     return Path(next(iter(found.submodule_search_locations)))

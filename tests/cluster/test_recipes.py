@@ -395,7 +395,7 @@ def test_a_study_on_the_composed_cluster_stands_in_mlflow(running: Recipe, playe
 def test_the_composed_cluster_is_fit(running: Recipe, played: list[str]) -> None:
     [line] = re.findall(r"exec head (raycl doctor .*)", (HOME / "docs" / "cluster.md").read_text())
     done = running.room.run(composed(line, running), running.environment("head"))
-    assert done.returncode == 0 and done.stdout.rstrip().endswith("fit: nothing is missing"), done.stdout
+    assert done.returncode == 0 and done.stdout.rstrip().endswith("ready: no problems found"), done.stdout
 
 
 @rooms

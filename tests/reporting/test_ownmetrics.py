@@ -264,14 +264,15 @@ def test_the_page_says_it_too(store: Store) -> None:
     [
         ("acc", r"metrics = 'acc' should be a list of metrics, such as \[Metric\(\.\.\.\)\]"),
         (["acc"], r"metrics = \['acc'\] should be a list"),
-        ([worst(), worst()], "metrics: two of them are named 'worst'; rename one"),
+        ([worst(), worst()], "metrics: two metrics are named 'worst'; rename one"),
         ([worst(unit="percents")], "metrics: 'worst': unknown unit 'percents'; did you mean 'percent'"),
         ([worst(unit=[])], r"metrics: 'worst': unknown unit \[\]"),
         (
             [worst(inputs=("test", "reference"))],
-            r"metrics: 'worst': its function cannot be called with inputs = \('test', 'reference'\)",
+            r"metrics: 'worst': its function cannot be called with one array for each of "
+            r"inputs = \('test', 'reference'\)",
         ),
-        ([worst(function=lambda: 1.0)], "metrics: 'worst': its function cannot be called with"),
+        ([worst(function=lambda: 1.0)], "metrics: 'worst': its function cannot be called with one array"),
     ],
 )
 def test_what_cannot_stand_beside_raycls(given: Any, message: str) -> None:
@@ -285,11 +286,11 @@ TAKEN = {"ps", "ct", "seed", "matrix", "acc_task", "gain_over_ncl", "density", "
 
 @pytest.mark.parametrize("name", sorted({metric.name for metric in metrics.METRICS} | TAKEN))
 def test_a_name_that_stands_for_something_else_is_refused(name: str) -> None:
-    what = "another number" if name in TAKEN else "a metric"
+    what = "another quantity" if name in TAKEN else "a metric"
     with pytest.raises(UserError) as caught:
         cells_of(hand.study(metrics=[worst(name=name)], file="mine.py"))
     assert (
-        str(caught.value) == f"mine.py: metrics: '{name}' is the name of {what} of raycl's; take another name"
+        str(caught.value) == f"mine.py: metrics: '{name}' is the name of {what} of raycl; choose another name"
     )
 
 
@@ -332,7 +333,7 @@ def test_a_metric_added_to_the_table_is_everywhere(store: Store, monkeypatch: py
     assert cells(page, "<h3>digits_permuted")[0].count("worst") == 1
     assert cells(page, "More numbers")[0].count("second") == 1
     assert Page(page).words.count(DEFINITION) == 2
-    with pytest.raises(UserError, match="'second' is the name of a metric of raycl's"):
+    with pytest.raises(UserError, match="'second' is the name of a metric of raycl;"):
         cells_of(hand.study(metrics=[worst(name="second")]))
     with pytest.raises(UserError, match="second is one number per run"):
         Curves("C", value="second[t]")

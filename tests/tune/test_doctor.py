@@ -81,7 +81,7 @@ def test_a_machine_that_lacks_nothing_is_fit_and_ray_is_not_even_imported(
 ) -> None:
     code, out, err = alone("--store", str(tmp_path / "results"), PYTHONWARNINGS="ignore")
     assert (code, err.split()[-1]) == (0, "False"), out + err
-    assert out.splitlines()[-1] == "fit: nothing is missing"
+    assert out.splitlines()[-1] == "ready: no problems found"
     assert max(map(len, out.splitlines())) <= 80
     for label in (
         "raycl",
@@ -117,7 +117,7 @@ def test_what_is_missing_is_listed_and_the_exit_code_is_1(
     clean.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
     assert main(["--verbose", "doctor", "--store", str(tmp_path / "file" / "x")]) == 1
     out, err = capsys.readouterr()
-    assert "not fit: 3 things missing" in out, out
+    assert "not ready: 3 problems found" in out, out
     assert says(out, f"MISS store {tmp_path}/file/x: cannot be made in {tmp_path}/file")
     assert says(out, f"MISS MLflow at http://someone:***@127.0.0.1:{port}: does not answer")
     assert says(out, f"MISS there is no token file RAY_AUTH_TOKEN_PATH={tmp_path}/none")
@@ -160,9 +160,9 @@ def test_packages_older_than_raycl_can_use(mine: Facts, packages: Callable[..., 
     packages("mlflow", "4.1")
     found = dict(bounds(mine))
     assert "pip install 'ray>=" in found.pop(
-        next(text for text in found if text.startswith("ray 2.10.0 is not >="))
+        next(text for text in found if text.startswith("ray 2.10.0 does not satisfy >="))
     )
-    assert list(found) == ["mlflow 4.1 is not <4,>=3.17"]
+    assert list(found) == ["mlflow 4.1 does not satisfy <4,>=3.17"]
 
 
 def test_a_package_that_is_missing(mine: Facts, packages: Callable[..., None]) -> None:
@@ -174,7 +174,7 @@ def test_a_package_that_is_missing(mine: Facts, packages: Callable[..., None]) -
 def test_torch_and_torchvision_that_are_no_pair(mine: Facts, packages: Callable[..., None]) -> None:
     packages("torchvision", "0.20.0", "torch==2.5.0", "numpy")
     ((text, remedy),) = torch_problems(mine)
-    assert "goes with torch ==2.5.0, and torch is 2." in text and "in one command" in remedy
+    assert "needs torch ==2.5.0, but torch is 2." in text and "in one command" in remedy
 
 
 # The store.
@@ -270,7 +270,10 @@ def test_a_server_behind_a_password_and_its_database() -> None:
                 {"MLFLOW_TRACKING_PASSWORD": "wrong-word"},
                 "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASS",
             ),
-            ({"MLFLOW_TRACKING_URI": with_name}, "let its --allowed-hosts name the host and port"),
+            (
+                {"MLFLOW_TRACKING_URI": with_name},
+                "start it with --allowed-hosts that include the host and port",
+            ),
             ({"MLFLOW_TRACKING_URI": f"{database}/mlflow"}, "/mlflow: answers, 1 experiment"),
             ({"MLFLOW_TRACKING_URI": f"{database}/postgres"}, "/postgres: answers, and is empty"),
             (
@@ -365,9 +368,9 @@ def test_the_last_line() -> None:
         DoctorReport("a"),
         DoctorReport("b", findings=[Fault("miss", "", "x"), Fault("note", "", "y")]),
     )
-    assert verdict([good]) == "fit: nothing is missing"
-    assert verdict([good, bad]) == "not fit: 1 thing missing"
-    assert verdict([bad, bad]) == "not fit: 2 things missing"
+    assert verdict([good]) == "ready: no problems found"
+    assert verdict([good, bad]) == "not ready: 1 problem found"
+    assert verdict([bad, bad]) == "not ready: 2 problems found"
 
 
 def test_this_machine_is_looked_at_whole(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:

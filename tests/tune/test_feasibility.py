@@ -87,11 +87,11 @@ def test_nothing_listens(direct: pytest.MonkeyPatch) -> None:
 
 
 def test_what_says_nothing_is_waited_for_a_while_only(direct: pytest.MonkeyPatch, silent: str) -> None:
-    assert f"no Ray cluster answers at --address {silent} (silent for 2 s)" in refusal(silent)
+    assert f"no Ray cluster answers at --address {silent} (no answer for 2 s)" in refusal(silent)
 
 
 def test_a_web_server_is_no_head(direct: pytest.MonkeyPatch, website: str) -> None:
-    assert "what listens there is no Ray head" in refusal(website)
+    assert "what listens there is not a Ray head" in refusal(website)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_a_web_server_is_no_head(direct: pytest.MonkeyPatch, website: str) -> No
         ("10.0.0.1", "Invalid address format"),
         ("127.0.0.1:port", "no Ray cluster answers"),
         ("127.0.0.1:99999", "no Ray cluster answers"),
-        ("ray://127.0.0.1:10001", "does not go through Ray's client"),
-        ("local", "'local' names no cluster"),
-        ("", "'' names no cluster"),
+        ("ray://127.0.0.1:10001", "does not support Ray's client"),
+        ("local", "'local' is not a cluster"),
+        ("", "'' is not a cluster"),
     ],
 )
 def test_what_is_no_address(direct: pytest.MonkeyPatch, address: str, said: str) -> None:
@@ -421,15 +421,15 @@ def test_doctor_finds_every_miss(misfits: Misfits, examined: tuple[int, str, str
     code, out, err = examined
     assert code == 1 and err == "", err
     whole = flat(out)
-    assert "cluster at 10.77.0.1:6379: 4 nodes, 3 to play on" in out
-    assert "MISS node 10.77.0.2 (worker1): Ray lends 1 GPU there, and torch" in whole
+    assert "cluster at 10.77.0.1:6379: 4 nodes, 3 can run studies" in out
+    assert "MISS node 10.77.0.2 (worker1): Ray offers 1 GPU there, but torch" in whole
     assert "MISS node 10.77.0.3 (worker2): its raycl" in whole and "(masks.py); install the same" in whole
     assert (
         f"MISS node 10.77.0.3 (worker2): store {misfits.store}: it has another folder of that name" in whole
     )
     assert "MISS node 10.77.0.4 (worker3): raycl cannot be imported by" in whole
     assert "No module named 'raycl'" in whole
-    assert "not fit: 4 things missing" in out
+    assert "not ready: 4 problems found" in out
     assert "written and read by 2 of 3 nodes" in whole
 
 
@@ -440,7 +440,7 @@ def test_doctor_fits_the_screen_and_keeps_the_secret(
     assert max(map(len, out.splitlines())) <= 80
     assert misfits.token.read_text() not in out
     rows = [line for line in out.splitlines() if line.startswith("  10.77.0.")]
-    assert ["plays nothing" in row for row in rows] == [True, False, False, False]
+    assert ["runs nothing" in row for row in rows] == [True, False, False, False]
 
 
 def test_nothing_is_left_in_the_store(misfits: Misfits, examined: tuple[int, str, str]) -> None:
@@ -458,7 +458,9 @@ def asked(misfits: Misfits, tmp_path: Path, resources: str, store: Path) -> tupl
 @pytest.mark.parametrize(
     ("resources", "text"),
     [
-        pytest.param("Resources(cpus=1, gpus=1)", "(worker1): Ray lends 1 GPU there", marks=pytest.mark.slow),
+        pytest.param(
+            "Resources(cpus=1, gpus=1)", "(worker1): Ray offers 1 GPU there", marks=pytest.mark.slow
+        ),
         pytest.param("Resources(cpus=1)", "node 10.77.0.3 (worker2): its raycl", marks=pytest.mark.slow),
         ("Resources(cpus=2)", "Resources(cpus=2, gpus=0) fits no node; the largest has 1 CPUs and 1 GPUs"),
         (
@@ -527,7 +529,7 @@ def test_a_token_is_asked_for(misfits: Misfits) -> None:
     env = {"RAY_AUTH_TOKEN_PATH": str(wrong)}
     refused = joined(misfits, misfits.address, env=env)
     assert f"refuses the token of RAY_AUTH_TOKEN_PATH={wrong}" in refused and "0" * 64 not in refused
-    assert "asks for a token, and RAY_AUTH_MODE is not 'token'" in joined(
+    assert "asks for a token, but RAY_AUTH_MODE is not 'token'" in joined(
         misfits, misfits.address, env={"RAY_AUTH_MODE": "disabled"}
     )
     study = misfits.switch.root / "tiny.py"
@@ -539,8 +541,8 @@ def test_a_token_is_asked_for(misfits: Misfits) -> None:
 
 def test_a_machine_that_belongs_to_no_cluster(misfits: Misfits) -> None:
     lonely = misfits.lonely
-    assert "this machine is no node of the Ray cluster" in joined(misfits, misfits.address, host=lonely)
-    assert "(this machine belongs to none)" in joined(misfits, "auto", host=lonely)
+    assert "this machine is not a node of the Ray cluster" in joined(misfits, misfits.address, host=lonely)
+    assert "(this machine belongs to no cluster)" in joined(misfits, "auto", host=lonely)
     lonely.run("sh", "-c", "echo 10.77.0.5:6379 > /tmp/ray/ray_current_cluster")  # one that has ended since
     assert "--address auto, which is 10.77.0.5:6379, (Connection refused)" in joined(
         misfits, "auto", host=lonely
@@ -551,7 +553,7 @@ def test_another_of_rays_servers_is_no_head(misfits: Misfits) -> None:
     script = "import json, ray; ray.init('auto', log_to_driver=False, logging_level='ERROR'); "
     script += "print(ray.nodes()[0]['NodeManagerAddress'], ray.nodes()[0]['NodeManagerPort'])"
     host, port = misfits.head.run(sys.executable, "-c", script).split()[-2:]
-    assert "what listens there is no head of Ray" in joined(misfits, f"{host}:{port}")
+    assert "what listens there is not a head of Ray" in joined(misfits, f"{host}:{port}")
 
 
 def test_a_head_of_another_version(misfits: Misfits) -> None:
@@ -681,14 +683,14 @@ def test_a_cluster_without_a_worker_grows_one(tmp_path: Path) -> None:
             done = cluster.raycl("doctor", "--address", cluster.address, "--store", str(cluster.store))
             return done.returncode, flat(done.stdout)
 
-        wait_for(lambda: "the cluster starts nodes when they are asked for" in report()[1], "the autoscaler")
+        wait_for(lambda: "the cluster starts nodes on demand" in report()[1], "the autoscaler")
         code, out = report()
-        assert code == 0 and "1 node, 0 to play on" in out and "fit: nothing is missing" in out
+        assert code == 0 and "1 node, 0 can run studies" in out and "ready: no problems found" in out
         study = tmp_path / "tiny.py"
         study.write_text(STUDY.replace("RESOURCES", "Resources(cpus=1)"))
         done = cluster.raycl("run", str(study), "--address", cluster.address, "--store", str(cluster.store))
         assert done.returncode == 0, done.stdout + done.stderr
         assert cluster.finished() == 2
-        assert "2 to play on" in report()[1]  # as many as there were runs to play at a time
+        assert "2 can run studies" in report()[1]  # as many as there were runs to play at a time
     finally:
         cluster.switch.close()

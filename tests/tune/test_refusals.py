@@ -93,16 +93,16 @@ def test_an_mlflow_that_cannot_be_used(folder: Path, broken: str, dead: str, uri
 @pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:"])
 def test_a_database_in_memory_is_refused(folder: Path, uri: str) -> None:
     line = refused(folder, "sync", "mine.py", MLFLOW_TRACKING_URI=uri)
-    assert "ends with this process" in line
+    assert "is lost when this process ends" in line
 
 
 @pytest.mark.parametrize(
     ("make", "part"),
     [
         (lambda file: file.write_text("no database " * 1000), "file is not a database"),
-        (lambda file: file.mkdir(), "is no file"),
+        (lambda file: file.mkdir(), "is not a file"),
         (lambda file: file.symlink_to("/nowhere/x"), "is a link to nothing"),
-        (lambda file: os.mkfifo(file), "is no file"),
+        (lambda file: os.mkfifo(file), "is not a file"),
     ],
 )
 def test_a_database_beside_the_store_that_is_none(
@@ -110,7 +110,9 @@ def test_a_database_beside_the_store_that_is_none(
 ) -> None:
     make(folder / "results" / "mlflow.db")
     line = refused(folder, "run", "mine.py", "--local")
-    assert part in line and "move the file away: what the store has goes into a new one" in line
+    assert (
+        part in line and "move the file away; the results of the store are then written to a new one" in line
+    )
     assert not list((folder / "results").glob("runs/??/*"))  # nothing was started
 
 
@@ -122,7 +124,7 @@ def test_an_outage_in_the_middle_shows_no_traceback_of_mlflow(folder: Path) -> N
         opened.execute("DROP TABLE metrics")
     said = started(["run", "mine.py", "--local"], folder)
     assert said.code == 0 and said.err == "" and "Traceback" not in said.out
-    assert said.out.count("is out of reach") == 1 and "run `raycl sync` later" in said.out
+    assert said.out.count("cannot be reached") == 1 and "run `raycl sync` later" in said.out
     assert "does not answer" in refused(folder, "sync", "mine.py")
 
 

@@ -294,7 +294,7 @@ def test_an_outage_stops_nothing_and_sync_fills_in_the_rest(
         played = run_study(small, tmp_path / "store", local=True, console=Console(width=200))
     assert played.code == 0 and agenda_seen
     said = capsys.readouterr().out
-    assert said.count("out of reach") == 1 and "raycl sync" in said
+    assert said.count("cannot be reached") == 1 and "raycl sync" in said
     agenda = Agenda(cells_of(small), Store(tmp_path / "store"))
     assert agenda.states[0].complete and "finetune" in render(small, agenda, "table")
     with server(tmp_path) as (uri, _):  # the same database, another port

@@ -36,7 +36,7 @@ def ended(body: str, folder: Path, silence: float, memory: float = 0) -> subproc
     ("body", "silence", "memory", "why"),
     [
         (IDLE, 1.0, 0, "no batch was trained or evaluated for"),
-        (HOARD, 3600, 2**30, "GiB of memory, and may take 1.00"),
+        (HOARD, 3600, 2**30, "GiB of memory, but may take 1.00"),
         (BUSY, 1.0, 0, ""),  # only the runtime can end it, and leaves a traceback
     ],
 )

@@ -1,4 +1,4 @@
-"""Is this machine, is this cluster fit to play studies? What `raycl doctor` prints, in 80 columns."""
+"""The report of `raycl doctor`: whether this machine or a cluster is ready to run studies, in 80 columns."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ __all__ = ["DoctorReport", "examine", "this_machine", "verdict", "whole_cluster"
 
 
 def examine(address: str | None, store: Path) -> Iterator[DoctorReport]:
-    """This machine, and the cluster at an address.
+    """Examine this machine, and the cluster at an address if one is given.
 
     Args:
-        store: the folder of results.
+        address: Address of the cluster, or None.
+        store: Folder of results.
+
+    Yields:
+        The report on this machine, then the report on the cluster.
 
     Raises:
-        UserError: the cluster cannot be joined.
+        UserError: If the cluster cannot be joined.
     """
     mine = this_machine(store)
     yield mine
     if address:
-        usable = not any(thing.place.startswith("store ") for thing in mine.misses)
+        usable = not any(fault.place.startswith("store ") for fault in mine.misses)
         yield whole_cluster(address, store if usable else None)
 
 
 def verdict(reports: Sequence[DoctorReport]) -> str:
-    """The last line."""
+    """Return the last line: whether studies can run, or how many problems prevent it."""
     misses = sum(len(report.misses) for report in reports)
     if not misses:
-        return "fit: nothing is missing"
-    return f"not fit: {misses} thing{'' if misses == 1 else 's'} missing"
+        return "ready: no problems found"
+    return f"not ready: {misses} problem{'' if misses == 1 else 's'} found"

@@ -1,4 +1,4 @@
-"""A cluster: all of its nodes, asked what they have."""
+"""The doctor's report on a cluster, all of whose nodes are asked what they have."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def whole_cluster(address: str, store: Path | None) -> DoctorReport:
     """Join a cluster and ask all of its nodes.
 
     Args:
-        store: the folder of results, which nodes must share; None leaves it out.
+        address: Address of the cluster.
+        store: Folder of results, which all nodes must share; None skips this check.
 
     Raises:
-        UserError: the cluster cannot be joined.
+        UserError: If the cluster cannot be joined.
     """
     place = store.absolute() if store is not None else None
     made = [folder for folder in (place, *place.parents) if not folder.exists()] if place else []
@@ -41,7 +42,7 @@ def whole_cluster(address: str, store: Path | None) -> DoctorReport:
             root = Store(store).open().root if store is not None else None
             known, mine, grows = nodes.ask(root), facts.here(), judging.elastic()
         finally:
-            with contextlib.suppress(OSError):  # no trace of a visit
+            with contextlib.suppress(OSError):  # the doctor leaves no folders behind
                 for folder in made:
                     folder.rmdir()
     report = DoctorReport(_counted(address, known), table=_table(known))
@@ -53,33 +54,33 @@ def whole_cluster(address: str, store: Path | None) -> DoctorReport:
     if asked:
         _shared_data(report, mine, asked)
         apart = max(abs(node.clock) for node in asked)
-        near = "" if apart > CLOCK_SECONDS else ", which is near enough"
+        near = "" if apart > CLOCK_SECONDS else ", which is close enough"
         report.rows.append(("clocks", f"within {max(apart, 0.1):.1f} s of this machine's{near}"))
-    report.findings = [thing for node in known for thing in judging.judge(node, mine, store)]
+    report.findings = [fault for node in known for fault in judging.judge(node, mine, store)]
     report.findings += judging.judge_cluster(known, grows)
     return report
 
 
 def _counted(address: str, known: Sequence[Node]) -> str:
-    plays = sum(node.plays for node in known)
-    of = f"{len(known)} node{'' if len(known) == 1 else 's'}"
-    return f"cluster at {address}: {of}, {plays} to play on"
+    usable = sum(node.plays for node in known)
+    nodes_in_all = f"{len(known)} node{'' if len(known) == 1 else 's'}"
+    return f"cluster at {address}: {nodes_in_all}, {usable} can run studies"
 
 
 def _table(known: Sequence[Node]) -> list[str]:
     rows = [("node", "CPUs", "GPUs", "free: RAM", "disk", "raycl", "torch")]
     for node in known:
         name = node.name.removeprefix("node ")
-        lent = (f"{node.cpus:g}", f"{node.gpus:g}")
+        offered = (f"{node.cpus:g}", f"{node.gpus:g}")
         if not node.plays:
-            rows.append((name, *lent, "", "", "plays nothing", ""))
+            rows.append((name, *offered, "", "", "runs nothing", ""))
         elif node.facts is None:
-            rows.append((name, *lent, "", "", "no answer", ""))
+            rows.append((name, *offered, "", "", "no answer", ""))
         else:
             f = node.facts
             version = f"{f.raycl} {f.fingerprint}" if f.raycl else "none"
             torch = f.packages.get("torch", "none") if not f.torch_error else "broken"
-            rows.append((name, *lent, size_text(f.memory_free), size_text(f.disk_free), version, torch))
+            rows.append((name, *offered, size_text(f.memory_free), size_text(f.disk_free), version, torch))
     cut = [
         (_cut(name, 20), *numbers, _cut(raycl, 14), _cut(torch, 12)) for name, *numbers, raycl, torch in rows
     ]
@@ -87,7 +88,7 @@ def _table(known: Sequence[Node]) -> list[str]:
 
 
 def _shared_data(report: DoctorReport, mine: Facts, asked: Sequence[Node]) -> None:
-    """How many nodes have what this machine has."""
+    """Add a row for each data set of this machine, which says how many nodes have it."""
     for name, about in mine.data.items():
         having = sum(
             node.facts is not None

@@ -1,4 +1,4 @@
-"""This machine: everything that a study needs of the machine it is started on."""
+"""The doctor's report on this machine: everything that a study needs where it is started."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.judging import Fault
 from raycl.wholefiles import publish
 
-LITTLE_BYTES = 1e9  # of room in a store that are worth a word
+LITTLE_BYTES = 1e9  # free bytes in a store below which a note is made
 
 
 def this_machine(store: Path) -> DoctorReport:
-    """Everything that a study needs of the machine it is started on; starts nothing, and no Ray.
+    """Check everything that a study needs on this machine, without starting Ray or anything else.
 
     Args:
-        store: the folder of results, which need not exist.
+        store: Folder of results, which need not exist.
     """
     facts = here()
     report = DoctorReport(f"this machine ({facts.host})")
@@ -41,6 +41,7 @@ def this_machine(store: Path) -> DoctorReport:
 
 
 def look_at_hardware(report: DoctorReport, facts: Facts) -> None:
+    """Add the GPUs, cores and memory to the report."""
     gpus, threads = "none that torch sees", ""
     if not facts.torch_error:
         threads = f", torch threads: {torch.get_num_threads()} here, in a run as many as its CPUs"
@@ -53,7 +54,7 @@ def look_at_hardware(report: DoctorReport, facts: Facts) -> None:
 
 
 def look_at_store(report: DoctorReport, store: Path) -> None:
-    """Whether results can be published there: written, synced, renamed."""
+    """Check whether results can be published in the store, which means to write, sync and rename files."""
     remedy, place = "name another with --store DIR", store.absolute()
     if not place.is_dir():
         above = next(folder for folder in place.parents if folder.exists())
@@ -67,7 +68,7 @@ def look_at_store(report: DoctorReport, store: Path) -> None:
     trial = place / f".raycl-doctor-{os.getpid()}"
     try:
         publish(trial, "first")
-        publish(trial, "second")  # over the first, as a result that is computed again
+        publish(trial, "second")  # replaces the first, as a recomputed result does
         assert trial.read_text(encoding="utf-8") == "second"
     except OSError as error:
         reason = f"cannot be written ({error.strerror or error})"
@@ -84,7 +85,7 @@ def look_at_store(report: DoctorReport, store: Path) -> None:
 
 
 def _can_hold_a_folder(place: Path) -> bool:
-    """By trying: permissions do not tell of every file system."""
+    """Try to make a folder there, because permissions alone do not tell on every file system."""
     try:
         Path(tempfile.mkdtemp(prefix=".raycl-doctor-", dir=place)).rmdir()
     except OSError:
@@ -93,6 +94,7 @@ def _can_hold_a_folder(place: Path) -> bool:
 
 
 def look_at_data(report: DoctorReport, facts: Facts) -> None:
+    """Add the data folder and the prepared data sets to the report."""
     root = data_root()
     named = " (RAYCL_DATA)" if os.environ.get("RAYCL_DATA") else ""
     whole = [name for name, about in facts.data.items() if about["whole"]]
@@ -102,11 +104,12 @@ def look_at_data(report: DoctorReport, facts: Facts) -> None:
         remedy = f"delete {root / name}, then raycl data prepare {name}"
         report.findings.append(Fault("miss", f"data set {name}", "files are missing or cut off", remedy))
     if not facts.data_writable:
-        remedy = "set RAYCL_DATA to a folder that can be written, to prepare more"
+        remedy = "to prepare more data, set RAYCL_DATA to a folder that can be written"
         report.findings.append(Fault("note", f"data folder {root}", "cannot be written", remedy))
 
 
 def look_at_token(report: DoctorReport) -> None:
+    """Check the token with which Ray clusters authenticate."""
     mode, (called, file) = auth_mode(), token_place()
     problem = token_problem()
     strict = mode == "token" or bool(os.environ.get("RAY_AUTH_TOKEN_PATH"))
@@ -118,10 +121,10 @@ def look_at_token(report: DoctorReport) -> None:
         remedy = "make one with `ray get-auth-token --generate`, or copy the cluster's"
         report.findings.append(Fault("miss", "", problem, remedy))
     if mode not in ("", "token", "disabled"):
-        text = f"RAY_AUTH_MODE={mode} is neither token nor disabled, and Ray takes it for disabled"
+        text = f"RAY_AUTH_MODE={mode} is neither token nor disabled, so Ray treats it as disabled"
         report.findings.append(Fault("miss", "", text, "set RAY_AUTH_MODE=token"))
     if mode == "disabled":
-        text = "RAY_AUTH_MODE=disabled: who reaches the ports of a cluster can run programs on it"
+        text = "RAY_AUTH_MODE=disabled: anyone who reaches the ports of a cluster can run programs on it"
         report.findings.append(Fault("note", "", text, "set RAY_AUTH_MODE=token"))
     elif file is not None and not problem and open_to_others(file):
         text = "can be read by other users of this machine"

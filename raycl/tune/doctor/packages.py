@@ -1,4 +1,4 @@
-"""The packages that are installed: whether all are there, and new enough, and go together."""
+"""The doctor's check of installed packages: whether all are there, new enough, and fit together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raycl.tune.fitness.judging import Fault
 
 
 def look_at_packages(report: DoctorReport, facts: Facts) -> None:
-    """What is installed, and what is wrong with it."""
+    """Add the installed packages to the report, and what is wrong with them."""
     report.rows.append(("raycl", f"{facts.raycl}, source {facts.fingerprint}"))
     report.rows.append(("Python", f"{facts.python}, {facts.executable}"))
     report.rows.append(
@@ -24,16 +24,18 @@ def look_at_packages(report: DoctorReport, facts: Facts) -> None:
 
 
 def bounds(facts: Facts) -> list[tuple[str, str]]:
-    """What is not installed, or older than raycl can use; with the remedy."""
+    """Return the packages that are missing or have an unsuitable version, each with the remedy."""
     try:
         about = importlib.metadata.metadata("raycl")
         wanted = [Requirement(text) for text in importlib.metadata.requires("raycl") or ()]
     except importlib.metadata.PackageNotFoundError:
-        return []  # run from a folder: what it needs is not written down there
+        return []  # raycl runs from a folder, and its requirements are not recorded there
     problems = []
     python = SpecifierSet((about.get_all("Requires-Python") or [""])[0])
     if not python.contains(facts.python, prereleases=True):
-        problems.append((f"Python {facts.python} is not {python}", "make an environment with another Python"))
+        problems.append(
+            (f"Python {facts.python} does not satisfy {python}", "make an environment with another Python")
+        )
     for need in wanted:
         if need.marker and not need.marker.evaluate({"extra": "tune"}):
             continue
@@ -45,7 +47,7 @@ def bounds(facts: Facts) -> list[tuple[str, str]]:
         if not need.specifier.contains(version, prereleases=True):
             problems.append(
                 (
-                    f"{need.name} {version} is not {need.specifier}",
+                    f"{need.name} {version} does not satisfy {need.specifier}",
                     f"pip install '{need.name}{need.specifier}'",
                 )
             )
@@ -53,7 +55,7 @@ def bounds(facts: Facts) -> list[tuple[str, str]]:
 
 
 def torch_problems(facts: Facts) -> list[tuple[str, str]]:
-    """Whether torch and torchvision are a pair, by what torchvision asks for and by trying."""
+    """Return what is wrong with torch and torchvision together, by their requirements and by importing."""
     both = "pip install --force-reinstall torch torchvision, in one command"
     if facts.torch_error:
         return [(f"torch cannot be imported ({facts.torch_error})", both)]
@@ -61,10 +63,10 @@ def torch_problems(facts: Facts) -> list[tuple[str, str]]:
         version = facts.packages.get("torch", "").partition("+")[0]
         for need in map(Requirement, importlib.metadata.requires("torchvision") or ()):
             if need.name == "torch" and not need.specifier.contains(version, prereleases=True):
-                pair = f"torchvision {facts.packages['torchvision']} goes with torch {need.specifier}"
-                return [(f"{pair}, and torch is {version}", both)]
+                pair = f"torchvision {facts.packages['torchvision']} needs torch {need.specifier}"
+                return [(f"{pair}, but torch is {version}", both)]
     try:
-        import torchvision  # noqa: F401 - to see whether it can be
+        import torchvision  # noqa: F401 - checks whether it can be imported
     except ModuleNotFoundError as error:
         return [] if error.name == "torchvision" else [(f"torchvision cannot be imported ({error})", both)]
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What was found in one place, as lines of 80 columns."""
+"""The doctor's report on one place, as lines of 80 columns."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ WIDTH = 80
 
 @dataclass
 class DoctorReport:
-    """What was found in one place.
+    """The doctor's report on one place.
 
     Attributes:
-        rows: label and text.
-        table: lines that stand as they are.
+        title: Name of the place.
+        rows: Pairs of label and text.
+        table: Lines that are printed unchanged, above the rows.
+        findings: Problems and notes.
     """
 
     title: str
@@ -26,15 +28,16 @@ class DoctorReport:
 
     @property
     def misses(self) -> list[Fault]:
-        return [thing for thing in self.findings if thing.level == "miss"]
+        """The problems that prevent a study from running."""
+        return [fault for fault in self.findings if fault.level == "miss"]
 
     def __str__(self) -> str:
         lines = [self.title, *(f"  {line}" for line in self.table)]
         lines += [line for label, text in self.rows for line in _wrapped(f"  {label:<11}", text)]
         lines += [
-            line for thing in self.findings if thing.level == "note" for line in _wrapped("note  ", thing)
+            line for fault in self.findings if fault.level == "note" for line in _wrapped("note  ", fault)
         ]
-        lines += [line for thing in self.misses for line in _wrapped("MISS  ", thing)]
+        lines += [line for fault in self.misses for line in _wrapped("MISS  ", fault)]
         return "\n".join(lines)
 
 
@@ -45,7 +48,7 @@ def _wrapped(label: str, text: object) -> list[str]:
 
 
 def size_text(count: float) -> str:
-    """A number of bytes as people say it."""
+    """Return a number of bytes in MB, GB or TB."""
     if count < 1e8:
         return f"{count / 1e6:,.1f} MB"
     if count < 1e12:

@@ -1,4 +1,4 @@
-"""Whether MLflow's server or database answers."""
+"""The doctor's check of whether MLflow's server or database answers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from raycl.tune.doctor.report import DoctorReport
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.fitness.judging import Fault
 
-# MLflow and SQLAlchemy are imported where they are needed: whether they are installed is a question here.
+# MLflow and SQLAlchemy are imported where they are needed, because they may not be installed.
 
-SECONDS = 10  # for a database to answer
+SECONDS = 10  # seconds that a database has to answer
 
 
 def look_at_mlflow(report: DoctorReport, store: Path, facts: Facts) -> None:
-    """Whether the tracking server or database answers; makes none."""
+    """Check whether the tracking server or database answers, without creating one."""
     if "mlflow" not in facts.packages:
         return
     from raycl.tune.experiment import tracking_uri
@@ -29,19 +29,19 @@ def look_at_mlflow(report: DoctorReport, store: Path, facts: Facts) -> None:
     try:
         scheme = urlsplit(uri).scheme.partition("+")[0]
         if scheme == "sqlite":
-            said = _ask_sqlite(uri)
+            state = _ask_sqlite(uri)
         elif scheme in ("postgresql", "mysql", "mssql"):
-            said = _ask_database(uri)
+            state = _ask_database(uri)
         else:
-            said = _ask_server(uri)
-    except Exception as error:  # each library has its own
+            state = _ask_server(uri)
+    except Exception as error:  # every library has exceptions of its own
         reason = redacted(" ".join(str(error).split())[:200]) or type(error).__name__
         report.rows.append(("MLflow", f"{called}: does not answer"))
         report.findings.append(
             Fault("miss", f"MLflow at {called}", f"does not answer ({reason})", _cure(reason))
         )
         return
-    report.rows.append(("MLflow", f"{called}: {said}"))
+    report.rows.append(("MLflow", f"{called}: {state}"))
 
 
 def _cure(reason: str) -> str:
@@ -50,8 +50,8 @@ def _cure(reason: str) -> str:
     if "password authentication failed" in reason or "Access denied" in reason:
         return "put the right password into MLFLOW_TRACKING_URI"
     if "403" in reason or "host header" in reason.lower():
-        return "let its --allowed-hosts name the host and port of MLFLOW_TRACKING_URI"
-    return "start it, or unset MLFLOW_TRACKING_URI to keep the database beside the store"
+        return "start it with --allowed-hosts that include the host and port of MLFLOW_TRACKING_URI"
+    return "start it, or unset MLFLOW_TRACKING_URI to keep the database in the store's folder"
 
 
 def _ask_sqlite(uri: str) -> str:

@@ -1,1 +1,1 @@
-"""Whether this machine and the nodes of a cluster can play a study."""
+"""Checks of whether this machine and the nodes of a cluster can run a study."""

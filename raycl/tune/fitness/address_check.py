@@ -1,7 +1,7 @@
-"""Does a Ray cluster at an address let this process in? Found out in seconds, and said in a line.
+"""Check whether this process can join the Ray cluster at an address, within seconds and with clear errors.
 
-Left to itself, Ray goes on trying for 20 to 60 s and writes while it does, and where a token is wanted and
-none is found some of its parts end the process. So this knocks first, in the order in which things go wrong.
+Ray itself tries for 20 to 60 s and prints messages meanwhile, and where a token is missing, parts of it end
+the process. The functions here therefore check first, in the order in which connecting can fail.
 """
 
 from __future__ import annotations
@@ -20,29 +20,33 @@ from typing import Any
 
 from raycl.errors import UserError
 
-# Ray is imported where it is needed: it takes seconds, and `raycl doctor` looks at this machine without it.
+# Ray is imported where it is needed, because its import takes seconds and `raycl doctor` works without it.
 
-SECONDS = 10.0  # for each answer
-HERE_SECONDS = 5.0  # until Ray's own process on this machine must be known to the head
-# What opens a connection of HTTP/2, which gRPC speaks: a greeting and an empty frame of settings (RFC 9113).
+SECONDS = 10.0  # seconds that each answer may take
+HERE_SECONDS = 5.0  # seconds until the head must know Ray's process on this machine
+# The bytes that open a connection of HTTP/2, on which gRPC is built: the preface and an empty SETTINGS frame
+# (RFC 9113).
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _SETTINGS = 4
 
 
 def check_address(address: str | None) -> str | None:
-    """See that Ray can be joined, or started; returns the address for `ray.init`, None to start it here.
+    """Check that a Ray cluster can be joined, or started on this machine.
+
+    Returns:
+        The address for `ray.init`; None to start Ray on this machine.
 
     Raises:
-        UserError: nothing answers, or something else than a Ray head; its token or versions are others; this
-            machine does not belong to the cluster.
+        UserError: If nothing answers, or something that is not a Ray head; if the token, Ray or Python
+            differ; or if this machine does not belong to the cluster.
     """
     if address is None:
-        if auth_mode() != "disabled":  # a cluster of one's own asks for a token too
+        if auth_mode() != "disabled":  # a cluster on this machine asks for a token as well
             _check_token()
             keep_token_private(make=True)
         return None
     if address in ("", "local"):
-        raise UserError(f"--address {address!r} names no cluster; leave --address out to use this machine")
+        raise UserError(f"--address {address!r} is not a cluster; leave out --address to use this machine")
     found = _found(address)
     if auth_mode() == "token":
         _check_token()
@@ -55,12 +59,12 @@ def check_address(address: str | None) -> str | None:
 
 
 def auth_mode() -> str:
-    """RAY_AUTH_MODE, or "" where it is not set."""
+    """Return RAY_AUTH_MODE, or "" if it is not set."""
     return os.environ.get("RAY_AUTH_MODE", "").strip().lower()
 
 
 def token_place() -> tuple[str, Path | None]:
-    """Where Ray takes its token from: what to call that, and the file, unless it is a variable's value."""
+    """Return the name of the place from which Ray takes its token, and the file if it is one."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN", None
     if given := os.environ.get("RAY_AUTH_TOKEN_PATH"):
@@ -69,7 +73,7 @@ def token_place() -> tuple[str, Path | None]:
 
 
 def token_problem() -> str:
-    """Why there is no token, or ""."""
+    """Return why there is no token, or ""."""
     called, file = token_place()
     if file is None:
         return ""
@@ -82,12 +86,12 @@ def token_problem() -> str:
     except FileNotFoundError:
         return f"there is no token file {called}"
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or "it is no text"
+        reason = getattr(error, "strerror", "") or "it is not text"
         return f"the token file {called} cannot be read ({reason})"
 
 
 def open_to_others(file: Path) -> bool:
-    """Whether other users of this machine can read a file: by its own mode, and by the folders above it."""
+    """Return whether other users can read a file, by its own permissions and those of the folders above."""
     try:
         if not file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             return False
@@ -98,17 +102,18 @@ def open_to_others(file: Path) -> bool:
 
 
 def keep_token_private(make: bool = False) -> None:
-    """See that nobody else reads the token of ``~/.ray/auth_token``, which Ray makes readable for all.
+    """Make ``~/.ray/auth_token`` private, because Ray creates it readable for all users.
 
-    A file that a user names with RAY_AUTH_TOKEN_PATH is the user's own: `token_warning` tells of it.
+    A file that RAY_AUTH_TOKEN_PATH names is left unchanged, since it is the user's; `token_warning` reports
+    it.
 
     Args:
-        make: make it where there is none, as Ray would for a cluster of its own.
+        make: Whether to create the token if there is none, as Ray does for a cluster on this machine.
     """
     _, file = token_place()
     if file is None or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
-    with contextlib.suppress(OSError):  # then Ray says what is wrong, and doctor who can read it
+    with contextlib.suppress(OSError):  # if this fails, Ray and the doctor report the problem
         if make and not file.exists():
             _make_token(file)
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -116,21 +121,21 @@ def keep_token_private(make: bool = False) -> None:
 
 
 def _make_token(file: Path) -> None:
-    """A token such as Ray makes, in a file that nobody else could read at any moment."""
+    """Create a token as Ray does, in a file that other users cannot read at any moment."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}-{os.getpid()}-{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w") as out:
             out.write(secrets.token_hex(32))
-        with contextlib.suppress(FileExistsError):  # another process was faster, and its token holds
+        with contextlib.suppress(FileExistsError):  # another process was faster, and its token is valid
             os.link(draft, file)
     finally:
         draft.unlink()
 
 
 def token_warning() -> str:
-    """A line about a token that is used, and that other users of this machine can read; else ""."""
+    """Return a warning if the token in use can be read by other users of this machine; otherwise ""."""
     called, file = token_place()
     if file is None or auth_mode() == "disabled" or token_problem() or not open_to_others(file):
         return ""
@@ -138,37 +143,37 @@ def token_warning() -> str:
 
 
 def _check_token() -> None:
-    """A file that is named must hold a token; where none is named, Ray makes one for a cluster of its own.
+    """Check that a token file that is named contains a token; if none is named, Ray creates one itself.
 
     Raises:
-        UserError: says what is wrong with the file.
+        UserError: If it does not; the message says what is wrong with the file.
     """
     problem = token_problem()
     if problem and (os.environ.get("RAY_AUTH_TOKEN_PATH") or auth_mode() == "token"):
         raise UserError(
             f"{problem}; make one with `ray get-auth-token --generate`, or copy the cluster's, and name it "
-            "with RAY_AUTH_TOKEN_PATH"
+            "in RAY_AUTH_TOKEN_PATH"
         )
 
 
 def no_cluster(address: str, reason: str) -> UserError:
-    """What is said where nothing can be joined."""
+    """Return the error for an address at which there is no cluster."""
     return UserError(
         f"no Ray cluster answers at --address {address} ({reason}); start one with `ray start --head` (under "
-        "the same RAY_AUTH_TOKEN_PATH, if it asks for a token), or leave --address out to use this machine"
+        "the same RAY_AUTH_TOKEN_PATH, if it asks for a token), or leave out --address to use this machine"
     )
 
 
 def _found(address: str) -> str:
-    """Host and port that Ray would go to."""
+    """Return the host and port that Ray would connect to."""
     from ray._private import services
 
     private: Any = services
     given = os.environ.get("RAY_ADDRESS") if address == "auto" else ""
     if "://" in (given or address):
         raise UserError(
-            f"--address {given or address}: raycl does not go through Ray's client; run it on a machine of "
-            "the cluster, with --address HOST:PORT of its head"
+            f"--address {given or address}: raycl does not support Ray's client; run it on a machine of the "
+            "cluster, with --address HOST:PORT of its head"
         )
     try:
         with muted():
@@ -176,7 +181,7 @@ def _found(address: str) -> str:
             if address == "auto" and not given:
                 _send_token_as_ray_does()
     except ConnectionError:
-        raise no_cluster(address, "this machine belongs to none") from None
+        raise no_cluster(address, "this machine belongs to no cluster") from None
     except (ValueError, OSError) as error:
         raise no_cluster(address, _one_line(error)) from None
     if not found:  # RAY_ADDRESS=local
@@ -185,7 +190,7 @@ def _found(address: str) -> str:
 
 
 def _send_token_as_ray_does() -> None:
-    """A cluster that Ray finds by itself is this machine's: a token that is here is sent there."""
+    """Send this machine's token to a cluster that Ray finds by itself, since that one is on this machine."""
     with contextlib.suppress(ImportError):
         from ray._private.authentication.authentication_token_setup import (
             maybe_enable_token_auth_if_token_available,
@@ -196,25 +201,25 @@ def _send_token_as_ray_does() -> None:
 
 
 def _knock(shown: str, found: str) -> None:
-    """Whether a gRPC server listens there: it says so as soon as it is greeted."""
+    """Check that a gRPC server listens there, which sends its settings as soon as a connection opens."""
     host, _, port = found.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as line:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as connection:
             if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
                 return
-            line.settimeout(SECONDS)
-            line.sendall(_GREETING)
-            heard = b""
-            while len(heard) < 9 and (more := line.recv(9 - len(heard))):
-                heard += more
+            connection.settimeout(SECONDS)
+            connection.sendall(_GREETING)
+            received = b""
+            while len(received) < 9 and (more := connection.recv(9 - len(received))):
+                received += more
     except TimeoutError:
-        raise no_cluster(shown, f"silent for {SECONDS:.0f} s") from None
+        raise no_cluster(shown, f"no answer for {SECONDS:.0f} s") from None
     except (ConnectionResetError, BrokenPipeError):
-        heard = b""
+        received = b""
     except (OSError, ValueError, OverflowError) as error:
         raise no_cluster(shown, _one_line(error)) from None
-    if len(heard) < 9 or heard[3] != _SETTINGS:
-        raise no_cluster(shown, "what listens there is no Ray head")
+    if len(received) < 9 or received[3] != _SETTINGS:
+        raise no_cluster(shown, "what listens there is not a Ray head")
 
 
 def _ask(shown: str, found: str) -> None:
@@ -229,19 +234,19 @@ def _ask(shown: str, found: str) -> None:
             metadata = client.internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster", timeout=SECONDS)
             _check_versions(shown, json.loads(metadata or b"{}"))
             _check_membership(shown, found, client)
-    except (AttributeError, TypeError):  # these ways into Ray are its own affair, and change
+    except (AttributeError, TypeError):  # these functions are private to Ray and may change
         return
     except (ray.exceptions.RayError, RuntimeError, OSError) as error:
         if type(error).__name__ == "AuthenticationError":
             raise _refused(shown) from None
-        reason = f"what listens there is no head of Ray {ray.__version__}: {_one_line(error)}"
+        reason = f"what listens there is not a head of Ray {ray.__version__}: {_one_line(error)}"
         raise no_cluster(shown, reason) from None
 
 
 def _refused(shown: str) -> UserError:
     if auth_mode() != "token":
         return UserError(
-            f"the Ray cluster at --address {shown} asks for a token, and RAY_AUTH_MODE is not 'token' "
+            f"the Ray cluster at --address {shown} asks for a token, but RAY_AUTH_MODE is not 'token' "
             "here; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the token of its head"
         )
     return UserError(
@@ -251,7 +256,7 @@ def _refused(shown: str) -> UserError:
 
 
 def _check_versions(shown: str, theirs: dict[str, str]) -> None:
-    """Ray joins no cluster of another Ray, nor of another Python."""
+    """Check that the cluster has the same Ray and Python as this machine, which Ray requires."""
     import ray
 
     parts = 2 if os.environ.get("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL") == "minor" else 3
@@ -262,12 +267,12 @@ def _check_versions(shown: str, theirs: dict[str, str]) -> None:
         if there.split(".")[:length] != ours[key].split(".")[:length]:
             raise UserError(
                 f"the Ray cluster at --address {shown} runs {called} {there}, this machine {called} "
-                f"{ours[key]}; install the same on all machines"
+                f"{ours[key]}; install the same version on all machines"
             )
 
 
 def _check_membership(shown: str, found: str, client: Any) -> None:
-    """A driver needs a Ray process beside it on its own machine, that belongs to the cluster."""
+    """Check that a Ray process of the cluster runs on this machine, without which no driver can connect."""
     from ray._private import services
 
     private: Any = services
@@ -279,23 +284,23 @@ def _check_membership(shown: str, found: str, client: Any) -> None:
             return
         if time.monotonic() > until:
             raise UserError(
-                f"this machine is no node of the Ray cluster at --address {shown}; run raycl on one of its "
-                f"{len(alive)} nodes, or join it with `ray start --address={found} --num-cpus=0`"
+                f"this machine is not a node of the Ray cluster at --address {shown}; run raycl on one of "
+                f"its {len(alive)} nodes, or join it with `ray start --address={found} --num-cpus=0`"
             )
         time.sleep(0.5)
 
 
 def _one_line(error: BaseException) -> str:
-    """What an exception says, on one line."""
+    """Return an exception's message on one line."""
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())[:200]
 
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Nothing reaches the error stream, whoever writes there: Ray's compiled part asks no logger."""
+    """Discard everything written to the error stream, because Ray's compiled part does not use a logger."""
     try:
-        kept = os.dup(2)
-    except OSError:  # there is none
+        original = os.dup(2)
+    except OSError:  # there is no error stream
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -303,6 +308,6 @@ def muted() -> Iterator[None]:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original, 2)
+        os.close(original)
         os.close(nowhere)

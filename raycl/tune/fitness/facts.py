@@ -1,7 +1,7 @@
-"""What a machine is and has: packages, devices, memory, data.
+"""Facts about a machine: packages, devices, memory and data.
 
-The functions travel to nodes by value, where another raycl may be installed, or none: they use the standard
-library alone. What they look at is imported within them: whether it can be is a question.
+The functions are sent to nodes by value. Another raycl may be installed there, or none, so they use the
+standard library alone. What they examine is imported inside them, because the import may fail.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "ray", "optuna", "m
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true of a machine, as a worker there sees it.
+    """Facts about a machine, as a worker process there sees them.
 
     Attributes:
-        packages: version of each of `PACKAGES` that is installed; torch's as torch itself says it.
-        raycl: its version; "" where it cannot be imported, and `raycl_error` then says why.
-        source: digest of each of raycl's files, by its path.
-        torch_error: why torch cannot be imported, or "".
-        devices: GPUs that torch sees; None where they are hidden from the process that looked.
-        memory, memory_free, disk_free: bytes; the disk is that of the data folder.
-        data: of each prepared data set "mark" (changes with any array), "bytes", and "whole" (all is there).
+        packages: Version of each of `PACKAGES` that is installed; for torch, the version that torch reports.
+        raycl: Version of raycl; "" if it cannot be imported, and then `raycl_error` says why.
+        source: Digest of each of raycl's files, by path.
+        torch_error: Why torch cannot be imported, or "".
+        devices: Number of GPUs that torch sees; None if they are hidden from the process that looked.
+        memory, memory_free, disk_free: Bytes; the disk is that of the data folder.
+        data: For each prepared data set, "mark" (a digest that changes with any array), "bytes", and "whole"
+            (whether all files are there).
     """
 
     host: str
@@ -58,15 +59,15 @@ class Facts:
 
     @property
     def fingerprint(self) -> str:
-        """8 hexadecimal digits that change with any file of raycl's."""
+        """A digest of 8 hexadecimal digits that changes with any of raycl's files."""
         return hashlib.sha256(json.dumps(dict(self.source), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def look(data: str) -> dict[str, Any]:
-    """The fields of `Facts`, of the machine and process this runs in.
+    """Return the fields of `Facts` for the machine and the process in which this runs.
 
     Args:
-        data: the data folder.
+        data: The data folder.
     """
     packages, torch_error, devices = _packages()
     version, why, source = _raycl()
@@ -100,22 +101,21 @@ def _packages() -> tuple[dict[str, str], str, int | None]:
         import torch
 
         found["torch"] = str(torch.__version__)
-        hidden = (
-            os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-        )  # older Ray hides them where none were asked for
+        # Older versions of Ray hide the GPUs from a task that did not request any.
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
         return found, "", None if hidden else torch.cuda.device_count()
     except Exception as error:
         return found, (str(error).splitlines() or [type(error).__name__])[0], None
 
 
 def _raycl() -> tuple[str, str, dict[str, str]]:
-    """Version, or "" and why not; digests of its files."""
+    """Return raycl's version, the reason if it cannot be imported, and the digests of its files."""
     try:
         import raycl
 
         home = Path(str(raycl.__file__)).parent
         version = str(raycl.__version__)
-    except Exception as error:  # of any kind: whatever is called raycl there
+    except Exception as error:  # anything may be called raycl there
         return "", (str(error).splitlines() or [type(error).__name__])[0], {}
     files = {path.relative_to(home).as_posix(): path for path in sorted(home.rglob("*.py"))}
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.items()}
@@ -123,7 +123,7 @@ def _raycl() -> tuple[str, str, dict[str, str]]:
 
 
 def _memory() -> tuple[int, int]:
-    """Bytes in all and free, of the machine or of the container's share."""
+    """Return total and free bytes of memory, of the machine or of the container's share."""
     total = free = 0
     with contextlib.suppress(OSError, ValueError):
         rows = dict(
@@ -139,7 +139,7 @@ def _memory() -> tuple[int, int]:
 
 
 def _existing(path: str) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """Return the folder, or the nearest one above it that exists."""
     here = Path(path)
     while not here.is_dir() and here != here.parent:
         here = here.parent
@@ -147,7 +147,7 @@ def _existing(path: str) -> Path:
 
 
 def _data_sets(data: str) -> dict[str, dict[str, Any]]:
-    """Prepared data sets below the data folder, by their manifests."""
+    """Return the prepared data sets below the data folder, as their manifests describe them."""
     found = {}
     for manifest in sorted(Path(data).glob("*/manifest.json")):
         try:
@@ -167,14 +167,14 @@ def _data_sets(data: str) -> dict[str, dict[str, Any]]:
 
 
 def answer(data: str, store: str, folder: str, nonce: str, name: str, patience: float) -> dict[str, Any]:
-    """Facts, what is wrong with the store ("" if nothing), and the time on this clock at the very end."""
+    """Return the facts, what is wrong with the store ("" if nothing), and at last this machine's time."""
     facts = look(data)
     wrong = _read_and_write(Path(store), folder, nonce, name, patience) if store else ""
     return {"facts": facts, "store": wrong, "time": time.time()}
 
 
 def _read_and_write(store: Path, folder: str, nonce: str, name: str, patience: float) -> str:
-    """Read the driver's note in the store and leave one of this node's; what is wrong, or ""."""
+    """Read the driver's note in the store and leave one of this node; return what is wrong, or ""."""
     if not store.is_dir():
         return "sees no such folder"
     note, until = store / folder / "driver", time.monotonic() + patience
@@ -189,9 +189,9 @@ def _read_and_write(store: Path, folder: str, nonce: str, name: str, patience: f
 
 
 def write_back(folder: Path, text: str, name: str) -> str:
-    """Publish a file as results are published: written, synced, renamed.
+    """Write, sync and rename a file, as results are published; return what went wrong, or "".
 
-    Not by `raycl.wholefiles`, because it runs on nodes that may lack it.
+    This does not use `raycl.wholefiles`, because it runs on nodes that may not have it.
     """
     draft = folder / f".{name}"
     try:
@@ -206,5 +206,5 @@ def write_back(folder: Path, text: str, name: str) -> str:
 
 
 def here() -> Facts:
-    """The facts of this machine."""
+    """Return the facts about this machine."""
     return Facts(**look(str(data_root())))

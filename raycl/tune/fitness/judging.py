@@ -1,4 +1,4 @@
-"""Whether nodes agree with this machine, and what they lack."""
+"""Comparison of nodes with this machine, and what they lack."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from raycl.runs import provenance
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.fitness.nodes import Node
 
-# Ray is imported where it is needed: it takes seconds, and `raycl doctor` looks at this machine without it.
+# Ray is imported where it is needed, because its import takes seconds and `raycl doctor` works without it.
 
-CLOCK_SECONDS = 5.0  # of difference between two clocks that are worth a word
+CLOCK_SECONDS = 5.0  # difference between two clocks above which a note is made
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something to say of a place: a miss forbids a study, a note does not.
+    """A problem of a place: a "miss" prevents a study from running, a "note" does not.
 
     Attributes:
-        remedy: what to do, or "".
+        place: What the problem is about, or "".
+        text: What is wrong.
+        remedy: What to do, or "".
     """
 
     level: Literal["miss", "note"]
@@ -33,24 +35,24 @@ class Fault:
     remedy: str = ""
 
     def __str__(self) -> str:
-        said = f"{self.place}: {self.text}" if self.place else self.text
-        return f"{said}; {self.remedy}" if self.remedy else said
+        message = f"{self.place}: {self.text}" if self.place else self.text
+        return f"{message}; {self.remedy}" if self.remedy else message
 
 
 @dataclass(frozen=True)
 class Elastic:
-    """A cluster that starts nodes when they are asked for.
+    """A cluster that starts nodes on demand.
 
     Attributes:
-        groups: CPUs, GPUs and bytes of memory of the nodes it may start, and how many of each (None: as many
-            as are asked for); empty where it does not tell.
+        groups: CPUs, GPUs and bytes of memory of the nodes that it may start, and the number of such nodes
+            (None means any number). Empty if the cluster does not tell.
     """
 
     groups: Sequence[tuple[Mapping[str, float], int | None]] = field(default_factory=tuple)
 
 
 def elastic() -> Elastic | None:
-    """The autoscaler of the cluster that is joined, by what its head has written down; None: it has none."""
+    """Return what the head of the joined cluster records about its autoscaler; None if it has none."""
     try:
         from ray import _raylet
         from ray._private.state import state
@@ -69,21 +71,23 @@ def elastic() -> Elastic | None:
             return Elastic()
         status = json.loads(_internal_kv_get(b"__autoscaling_status") or b"{}")
         types = (status.get("autoscaler_report") or {}).get("node_type_mapping") or {}
-    except Exception:  # another Ray says it elsewhere; then nothing is known of it
+    except Exception:  # another version of Ray records it elsewhere, so nothing is known
         return None
-    # A head without an autoscaler calls the type of each node after that node.
+    # A head without an autoscaler names the type of each node after the node itself.
     return Elastic() if any(kind != f"node_{node}" for node, kind in types.items()) else None
 
 
 def judge(
     node: Node, mine: Facts, store: Path | None, needed: Sequence[str] = (), gpus: bool = True
 ) -> list[Fault]:
-    """What there is to say of a node.
+    """Return the problems of a node.
 
     Args:
-        mine: the driver's machine, with which the others must agree.
-        needed: data sources that a study needs; those that this machine has can be copied.
-        gpus: whether a GPU that Ray lends and torch does not see is a miss.
+        node: The node, with its answer.
+        mine: Facts about the driver's machine, with which the node must agree.
+        store: Folder of results, or None.
+        needed: Data sources that a study needs; those that this machine has can be copied.
+        gpus: Whether it is a miss if torch does not see a GPU that Ray offers.
     """
     if not node.plays:
         return []
@@ -99,18 +103,18 @@ def judge(
     if abs(node.clock) > CLOCK_SECONDS:
         way = "ahead of" if node.clock > 0 else "behind"
         text = f"its clock is {abs(node.clock):.0f} s {way} this machine's"
-        found.append(Fault("note", node.name, text, "times in reports will be off by that; run NTP there"))
+        found.append(Fault("note", node.name, text, "times in reports will be wrong by that; run NTP there"))
     return found
 
 
 def judge_cluster(nodes: Sequence[Node], grows: Elastic | None, needed: Sequence[str] = ()) -> list[Fault]:
-    """What there is to say of all nodes together."""
+    """Return the problems of a cluster as a whole."""
     if not grows:
         if any(node.plays for node in nodes):
             return []
         remedy = "start Ray on another machine, or on this one with --num-cpus above 0"
-        return [Fault("miss", "", "no node of the cluster has a CPU to play on", remedy)]
-    text = "the cluster starts nodes when they are asked for; those that are not here yet cannot be checked"
+        return [Fault("miss", "", "no node of the cluster has a CPU for runs", remedy)]
+    text = "the cluster starts nodes on demand; nodes that are not running yet cannot be checked"
     wanted = f"this raycl, the store, and the data of {_few(needed)} at {data_root()}"
     return [Fault("note", "", text, f"they need {wanted if needed else 'this raycl and the store'}")]
 
@@ -128,12 +132,12 @@ def _judge_raycl(node: Node, facts: Facts, mine: Facts) -> Iterator[Fault]:
         name for name in sorted({*facts.source, *mine.source})
         if facts.source.get(name) != mine.source.get(name)
     ]  # fmt: skip
-    played = [name for name in differs if name in provenance.worker_files()]
-    first = played or differs
+    on_workers = [name for name in differs if name in provenance.worker_files()]
+    first = on_workers or differs
     if first:
         files = "1 file" if len(first) == 1 else f"{len(first)} files"
         text = f"its raycl {facts.raycl} differs from this machine's in {files} ({_few(first)})"
-        if played:
+        if on_workers:
             yield Fault("miss", node.name, text, same)
         else:
             yield Fault("note", node.name, text, "no run depends on them")
@@ -149,18 +153,18 @@ def _judge_versions(node: Node, facts: Facts, mine: Facts) -> Iterator[Fault]:
         there, wanted = theirs.get(name, ""), ours.get(name, "")
         if there == wanted or (name == "torch" and facts.torch_error):
             continue
-        text = f"has {name} {there}, this machine {wanted}" if there else f"has no {name}"
+        text = f"has {name} {there}, this machine {wanted}" if there else f"does not have {name}"
         if _agree(name, there, wanted):
             yield Fault("note", node.name, text, "results may differ in their last digits")
         else:
-            yield Fault("miss", node.name, text, "install the same there as here")
+            yield Fault("miss", node.name, text, "install the same version there as here")
 
 
 def _agree(name: str, there: str, wanted: str) -> bool:
-    """Whether two versions, which differ, do so little that a study can be played with both."""
+    """Return whether two different versions are close enough for a study to run with both."""
     if name == "Python":
         return there.split(".")[:2] == wanted.split(".")[:2]
-    if name == "torch":  # a build for CPUs on one node, for CUDA on another
+    if name == "torch":  # the builds may differ: for CPUs on one node, for CUDA on another
         return there.partition("+")[0] == wanted.partition("+")[0]
     return name != "ray" and bool(there)
 
@@ -169,7 +173,7 @@ def _judge_store(node: Node, store: Path | None) -> Iterator[Fault]:
     if node.store:
         remedy = "--store DIR must name a folder that all nodes share, under the same path"
         if node.store.startswith("cannot write"):
-            remedy = "let Ray run there as a user who may, or name another folder with --store DIR"
+            remedy = "run Ray there as a user who can write it, or name another folder with --store DIR"
         yield Fault("miss", node.name, f"store {store}: it {node.store}", remedy)
 
 
@@ -177,14 +181,14 @@ def _judge_gpus(node: Node, facts: Facts, miss: bool) -> Iterator[Fault]:
     if facts.devices is None or facts.torch_error or facts.devices >= math.ceil(node.gpus):
         return
     torch = facts.packages.get("torch", "")
-    lent = f"{node.gpus:g} GPU{'' if node.gpus == 1 else 's'}"
-    text = f"Ray lends {lent} there, and torch {torch} sees {facts.devices or 'none'}"
+    offered = f"{node.gpus:g} GPU{'' if node.gpus == 1 else 's'}"
+    text = f"Ray offers {offered} there, but torch {torch} sees {facts.devices or 'none'}"
     remedy = "install a CUDA build of torch and the driver, or start Ray there with --num-gpus=0"
     yield Fault("miss" if miss else "note", node.name, text, remedy)
 
 
 def _judge_data(node: Node, facts: Facts, mine: Facts, needed: Sequence[str]) -> Iterator[Fault]:
-    """What is not there is copied by `staging`, if there is room and the folder can be written."""
+    """Yield a problem if data are missing that `staging` cannot copy, for lack of room or permission."""
     lacking = [
         name for name in needed if name in mine.data and not _has(facts, name, mine.data[name]["mark"])
     ]
@@ -192,7 +196,7 @@ def _judge_data(node: Node, facts: Facts, mine: Facts, needed: Sequence[str]) ->
         return
     size, folder = sum(mine.data[name]["bytes"] for name in lacking), data_root()
     elsewhere = "or set RAYCL_DATA to a folder that all nodes share"
-    text = f"lacks the data of {_few(lacking)}, {_gigabytes(size)}, and "
+    text = f"lacks the data of {_few(lacking)} ({_gigabytes(size)}), and "
     if not facts.data_writable:
         text += f"{folder} cannot be written there"
         yield Fault("miss", node.name, text, f"give Ray's user that folder there, {elsewhere}")

@@ -1,8 +1,8 @@
-"""Asks every node of a cluster what it is, and judges whether a study can be played there.
+"""Questions to every node of a cluster about what it has and whether it sees the store.
 
-What runs on a node travels there by value: a node may have another raycl, or none, and that is what is to be
-found out. Those functions use the standard library alone. Ray is imported where it is needed, since it takes
-seconds: `raycl doctor` looks at this machine without it.
+The functions that run on a node are sent there by value, because the node may have another raycl, or none,
+which is one of the things to find out. They use the standard library alone. Ray is imported where it is
+needed, because its import takes seconds and `raycl doctor` works without it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ from raycl.benchmarks import data_root
 from raycl.errors import UserError
 from raycl.tune.fitness.facts import Facts, answer
 
-ANSWER_SECONDS = 120.0  # to start a worker, import torch from a network drive and write a file
-STORE_SECONDS = 10.0  # until another machine's file must be seen; NFS keeps what it knows for seconds
+ANSWER_SECONDS = 120.0  # time to start a worker, import torch from a network drive and write a file
+STORE_SECONDS = 10.0  # time until another machine's file must be visible; NFS caches folders for seconds
 
 
 @dataclass(frozen=True)
 class Node:
-    """A live node, and what it answered.
+    """A live node, with its answer.
 
     Attributes:
-        name: for messages: its address and host.
-        cpus, gpus, memory: what Ray lends there; bytes.
-        plays: runs can come to it, since it has CPUs; only such a node is asked.
-        silent: why there is no answer, or "".
-        store: what is wrong with the store as that node sees it, or "".
-        clock: seconds its clock is ahead of this machine's, about.
+        id: Ray's id of the node.
+        name: Address and host, for messages.
+        address: Address of the node.
+        head: Whether it is the head of the cluster.
+        cpus, gpus, memory: What Ray offers there; memory in bytes.
+        plays: Whether runs can be placed there, because it has CPUs; only such nodes are asked.
+        facts: What the node found out about itself; None without an answer.
+        silent: Why there is no answer, or "".
+        store: What is wrong with the store as that node sees it, or "".
+        clock: Approximate number of seconds by which its clock is ahead of this machine's.
     """
 
     id: str
@@ -57,14 +61,14 @@ class Node:
 
 
 def ask(store: Path | None = None, seconds: float = ANSWER_SECONDS) -> list[Node]:
-    """Ask all live nodes of the cluster that is joined, at once; one that dies meanwhile is left out.
+    """Ask all live nodes of the joined cluster at the same time; a node that dies meanwhile is left out.
 
     Args:
-        store: the folder of results, which must exist; None leaves it out.
-        seconds: until a node must have answered.
+        store: Folder of results, which must exist; None skips the check of the store.
+        seconds: Time that a node has to answer.
 
     Raises:
-        UserError: this machine itself cannot write into the store.
+        UserError: If this machine itself cannot write into the store.
     """
     nodes = _named(_live())
     folder, nonce = f".raycl-ask-{secrets.token_hex(8)}", secrets.token_hex(16)
@@ -107,7 +111,7 @@ def _named(live: Sequence[Mapping[str, Any]]) -> list[Node]:
 
 
 def _leave_note(folder: Path, nonce: str) -> None:
-    """The driver's file, that nodes must find; the folder is as open as those that raycl makes in a store."""
+    """Write the driver's file that nodes must find, in a folder with the usual permissions of a store."""
     try:
         folder.mkdir()
         (folder / "driver").write_text(nonce, encoding="utf-8")
@@ -121,13 +125,13 @@ def _leave_note(folder: Path, nonce: str) -> None:
 def _collect(
     nodes: Sequence[Node], store: Path | None, folder: str, nonce: str, seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """The answer of each node by its id, with the time it came here; or why there is none, as "silent"."""
+    """Return the answer of each node by its id, with the time of arrival, or the reason under "silent"."""
     import ray
     from ray import cloudpickle
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # No share of a processor: a node whose processors are all lent out must be able to answer too.
-    # Tried again: a process that falls over once says nothing of its node.
+    # The task reserves no CPU, so that a node whose CPUs are all in use can answer as well. It is retried,
+    # because a process that crashes once says nothing about its node.
     task = ray.remote(num_cpus=0, max_retries=2)(answer)
     module = sys.modules[__name__]
     where = str(store) if store is not None else ""
@@ -147,10 +151,10 @@ def _collect(
         ready, waiting = ray.wait(waiting, timeout=max(0.0, until - time.monotonic()))
         if not ready:
             break
-        came = time.time()
+        arrived = time.time()
         try:
-            answers[asked[ready[0]]] = ray.get(ready[0]) | {"came": came}
-        except Exception as error:  # of whatever goes wrong on a node
+            answers[asked[ready[0]]] = ray.get(ready[0]) | {"arrived": arrived}
+        except Exception as error:  # anything may go wrong on a node
             answers[asked[ready[0]]] = {"silent": f"cannot be asked ({_reason(error)})"}
     for late in waiting:
         answers[asked[late]] = {"silent": f"has not answered within {seconds:.0f} s"}
@@ -159,7 +163,7 @@ def _collect(
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something: Ray puts the traceback of the other side before it."""
+    """Return the last line of an error's message, because Ray puts the node's traceback before it."""
     cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:200]
@@ -178,7 +182,7 @@ def _answered(
     wrong = answer["store"]
     if store is not None and not wrong and not _read_back(store / folder / node.id, f"{nonce} {node.id}"):
         wrong = "writes into a folder of that name that this machine does not see"
-    clock = answer["time"] - answer["came"]
+    clock = answer["time"] - answer["arrived"]
     return Node(**parts, facts=Facts(**answer["facts"]), store=wrong, clock=clock)
 
 
