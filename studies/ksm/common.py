@@ -88,7 +88,7 @@ def by_task(
         rows: The label of the study that each printed row means.
     """
     places = {name: f"{benchmark}#{t}" for name, t in tasks.items()}
-    notes = ["task 1 is the backbone itself, which PackNet and CPG prune; one of a task's 500 images is .2"]
+    notes = ["task 1 is the backbone itself, which PackNet and CPG prune; one of a task's 500 images is .2 %"]
     if len(tasks) == 20:
         notes.append("Piggyback's printed average is 77.1, its printed tasks' mean 77.9")
     return [
