@@ -33,7 +33,7 @@ def test_every_study_can_be_planned(path: Path) -> None:
 
 
 PAPERS = ("impresslearn", "spg", "prm", "pmask", "ksm")
-ONE_FORM = ("released_dropout", "subsets")  # one is for those who have the data, one is for a desk as it is
+ONE_FORM = ("released_dropout", "subsets")  # one needs the full data; the other has only a small form
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def keys_of(path: str, small: bool) -> set[str]:
     return searches | {cell.spec({}, seed).key for cell in cells for seed in (1, 2, 3)}
 
 
-@pytest.mark.parametrize("desk", [False, True], ids=["full", "desk"])
+@pytest.mark.parametrize("small", [False, True], ids=["full", "small"])
 @pytest.mark.parametrize(("name", "own"), [("12", 4), ("14", 1)])
 def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, small: bool) -> None:
     both = read_study(HOME / f"spg/table_{name}.py", small=small)
@@ -173,7 +173,7 @@ def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, smal
 def test_table_10_of_spg_counts_what_is_printed_to_the_last_digit() -> None:
     sheets = read_study(HOME / "spg/table_10.py").written_sheets
     texts = [text for sheet in sheets for row in sheet.rows for text in row[1:]]
-    assert sum(text.endswith("=") for text in texts) == 20  # all that survives of the table
+    assert sum(text.endswith("=") for text in texts) == 20  # all that the available text of the paper contains
     assert not any(text.endswith("!") for text in texts)
     assert len(texts) == 16 * 9 and texts.count("-") == 1  # CAT on 100 tasks
 
