@@ -114,11 +114,11 @@ def test_a_figure_plays_to_its_end_and_shows_boxes(tmp_path: Path, small: Study)
     render(small, played.agenda, "html", path=page)
     assert "Permuted digits, new tasks" in page.read_text()
     results = [state.results[1] for state in played.agenda.states]
-    crossed = [r.reports[-1].figures for r in results if "x_acc" in r.reports[-1].figures]
-    assert len(crossed) == 2 and all(len(figures["x_pairs"]) == 12 for figures in crossed)
-    assert all(0 <= figures["x_acc"] <= 0.5 for figures in crossed)
-    recovered = [r for r in results if "hit_rate" in r.reports[0].figures]
-    assert len(recovered) == 2 and all("alpha_mass" in r.reports[0].figures for r in recovered)
+    crossed = [r.reports[-1].diagnostics for r in results if "x_acc" in r.reports[-1].diagnostics]
+    assert len(crossed) == 2 and all(len(found["x_pairs"]) == 12 for found in crossed)
+    assert all(0 <= found["x_acc"] <= 0.5 for found in crossed)
+    recovered = [r for r in results if "hit_rate" in r.reports[0].diagnostics]
+    assert len(recovered) == 2 and all("alpha_mass" in r.reports[0].diagnostics for r in recovered)
 
 
 def test_table_1_of_a_paper_says_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
