@@ -173,7 +173,9 @@ def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, smal
 def test_table_10_of_spg_counts_what_is_printed_to_the_last_digit() -> None:
     sheets = read_study(HOME / "spg/table_10.py").written_sheets
     texts = [text for sheet in sheets for row in sheet.rows for text in row[1:]]
-    assert sum(text.endswith("=") for text in texts) == 20  # all that the available text of the paper contains
+    assert (
+        sum(text.endswith("=") for text in texts) == 20
+    )  # all that the available text of the paper contains
     assert not any(text.endswith("!") for text in texts)
     assert len(texts) == 16 * 9 and texts.count("-") == 1  # CAT on 100 tasks
 

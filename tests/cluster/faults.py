@@ -652,9 +652,9 @@ def document(found: list[tuple[Fault, Outcome | str]]) -> str:
 Written by `make faults`. Each row is a study that runs on a cluster of separate hosts (network namespaces of
 one machine) while a fault occurs. The cluster has a Ray head without CPUs, two workers of one CPU each, token
 authentication, and a store that all of them share. The study searches three methods on five tasks and runs
-them with two seeds (`tests/cluster/small_study.py`: {tasks} tasks, each made to last {PACE:g} s). The study must
-end with the same csv as an undisturbed run in one process, byte for byte, and no task may be started more
-than twice.
+them with two seeds (`tests/cluster/small_study.py`: {tasks} tasks, each made to last {PACE:g} s). It must end
+with the same csv as an undisturbed run in one process, byte for byte, and no task may be started more than
+twice.
 
 - **tasks started again**: tasks that had been started and were started a second time. Tasks that a run has
   finished are never lost.
@@ -662,7 +662,8 @@ than twice.
   If somebody must act first (run the command again, start the cluster), the time counts from that command. If
   the store could not be written, it counts from the end of that fault to the next result.
 - **longest pause of the study**: the longest time during which no task of the whole study started.
-- **exit code**: of `raycl run`; {GONE} means that the cluster is gone and that the same command resumes the study.
+- **exit code**: the code of `raycl run`; {GONE} means that the cluster is gone, and the same command resumes the
+  study.
 
 {table}
 
