@@ -662,8 +662,8 @@ twice.
   If somebody must act first (run the command again, start the cluster), the time counts from that command. If
   the store could not be written, it counts from the end of that fault to the next result.
 - **longest pause of the study**: the longest time during which no task of the whole study started.
-- **exit code**: the code of `raycl run`; {GONE} means that the cluster is gone, and the same command resumes the
-  study.
+- **exit code**: the code of `raycl run`; {GONE} means that the cluster is gone, and the same command
+  resumes the study.
 
 {table}
 
