@@ -8,23 +8,24 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #
-# A Ray cluster of this job's nodes, and a study on it. From the repository's root:
+# This job starts a Ray cluster on its nodes and runs a study on it. From the repository's root:
 #
 #   sbatch docker/slurm.sh studies/quickstart.py [more options of `raycl run`]
 #
-# When the time is nearly up, or its head is lost, the study stops and the job queues up again by itself; it then
-# plays what the store lacks. The same command does so after any other end. GPUs: `sbatch --gpus-per-node=4 docker/slurm.sh ...`.
+# When the time is nearly up, or the head is lost, the study stops and the job requeues itself; it then runs
+# what the store lacks. After any other end, the same command resumes the study. For GPUs use `sbatch
+# --gpus-per-node=4 docker/slurm.sh ...`.
 #
-# RAYCL_STORE  folder of results on a file system of all nodes (./results)
-# RAYCL_ENV    virtual environment that holds raycl, on all nodes (./.venv)
-# RAYCL_HEAD   address of this node that the others reach (what its host name stands for)
+# RAYCL_STORE  folder of results, on a file system that all nodes mount (default: ./results)
+# RAYCL_ENV    virtual environment with raycl, on all nodes (default: ./.venv)
+# RAYCL_HEAD   address of this node that the other nodes can reach (default: the address of its host name)
 set -euo pipefail
 
 store=${RAYCL_STORE:-$SLURM_SUBMIT_DIR/results}
 PATH=${RAYCL_ENV:-$SLURM_SUBMIT_DIR/.venv}/bin:$PATH
 scratch=/tmp/raycl-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0} # on each node; paths of sockets must be short
 
-# A token that only this user can read, on a file system that all nodes see. Ray refuses whoever has it not.
+# Create a token that only this user can read, where all nodes can read it. Ray refuses processes without it.
 secrets=$(mktemp --directory "$HOME/.raycl-$SLURM_JOB_ID-XXXXXX") # mode 0700
 (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secrets/ray_token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$secrets/ray_token
@@ -44,15 +45,15 @@ trap finish EXIT
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${RAYCL_HEAD:-$(hostname --ip-address | awk '{print $1}')}
 if [[ $head == 127.* ]]; then
-    echo "slurm.sh: $(hostname) stands for $head, which no other node reaches; set RAYCL_HEAD" >&2
+    echo "slurm.sh: $(hostname) resolves to $head, which other nodes cannot reach; set RAYCL_HEAD" >&2
     exit 2
 fi
 address=$head:$((20000 + SLURM_JOB_ID % 20000)) # several jobs may share a node
 
 srun mkdir --mode=700 "$scratch"
-# Ray gives a node 30 s to start, which a busy file system may not keep: up to three attempts.
+# Ray gives a node 30 s to start. A busy file system may need longer, so there are up to three attempts.
 node=(bash -c 'for _ in 1 2 3; do ray start "$@" --disable-usage-stats --block && break; done' node)
-# This node also schedules and keeps the driver: a CPU less for runs.
+# This node also schedules and keeps the driver, so one CPU fewer executes runs.
 srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" "${node[@]}" --head --node-ip-address="$head" \
     --port="${address##*:}" --num-cpus=$((SLURM_CPUS_PER_TASK - 1)) --include-dashboard=false &
 steps+=($!)
@@ -69,7 +70,7 @@ if ((${#nodes[@]} > 1)); then
     steps+=($!)
 fi
 
-# How many runs play at once is settled when the study starts: wait until all nodes are there.
+# The study fixes the number of simultaneous runs when it starts, so wait until all nodes have joined.
 python - "$address" "${#nodes[@]}" <<'PYTHON'
 import sys, time, ray
 ray.init(address=sys.argv[1], log_to_driver=False)

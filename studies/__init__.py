@@ -1,1 +1,1 @@
-"""Studies that ship with raycl: a first one, examples, and a folder for each paper."""
+"""The studies that come with raycl: a quickstart, examples, and a folder for each paper."""

@@ -26,6 +26,7 @@ SMALL = [
 ELSEWHERE = {  # a command, and the test that runs it
     "make quickstart": "test_quickstart_from_a_fresh_clone",
     "make test": "all of these",
+    "pip install -e '.[tune]'": "the Makefile runs it for make quickstart and make test",
     "ray start --head": "test_resuming.py",
     "ray start --address=HEAD:6379": "test_resuming.py, as a head",
     "raycl run studies/quickstart.py --address auto": "test_resuming.py, by host and port",
@@ -87,6 +88,14 @@ def test_the_method_in_the_readme_is_one(tmp_path: Path) -> None:
     (tmp_path / "l2.py").write_text(method)
     (tmp_path / "mine.py").write_text(study)
     done = raycl(tmp_path, ["run", "mine.py", "--local", *SMALL])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_data_in_the_readme_make_a_benchmark(tmp_path: Path) -> None:
+    block = next(block for block in blocks("python") if "np.savez" in block)
+    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    done = raycl(tmp_path, ["benchmarks", "npz(path='mine.npz', tasks=3)"], RAYCL_DATA=str(tmp_path / "data"))
     assert done.returncode == 0, done.stdout + done.stderr
 
 

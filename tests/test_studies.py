@@ -33,7 +33,7 @@ def test_every_study_can_be_planned(path: Path) -> None:
 
 
 PAPERS = ("impresslearn", "spg", "prm", "pmask", "ksm")
-ONE_FORM = ("released_dropout", "subsets")  # one is for those who have the data, one is for a desk as it is
+ONE_FORM = ("released_dropout", "subsets")  # one needs the full data; the other has only a small form
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_a_figure_plays_to_its_end_and_shows_boxes(tmp_path: Path, small: Study)
     render(small, played.agenda, "html", path=page)
     assert "Permuted digits, new tasks" in page.read_text()
     results = [state.results[1] for state in played.agenda.states]
-    crossed = [r.reports[-1].figures for r in results if "x_acc" in r.reports[-1].figures]
-    assert len(crossed) == 2 and all(len(figures["x_pairs"]) == 12 for figures in crossed)
-    assert all(0 <= figures["x_acc"] <= 0.5 for figures in crossed)
-    recovered = [r for r in results if "hit_rate" in r.reports[0].figures]
-    assert len(recovered) == 2 and all("alpha_mass" in r.reports[0].figures for r in recovered)
+    crossed = [r.reports[-1].diagnostics for r in results if "x_acc" in r.reports[-1].diagnostics]
+    assert len(crossed) == 2 and all(len(found["x_pairs"]) == 12 for found in crossed)
+    assert all(0 <= found["x_acc"] <= 0.5 for found in crossed)
+    recovered = [r for r in results if "hit_rate" in r.reports[0].diagnostics]
+    assert len(recovered) == 2 and all("alpha_mass" in r.reports[0].diagnostics for r in recovered)
 
 
 def test_table_1_of_a_paper_says_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def keys_of(path: str, small: bool) -> set[str]:
     return searches | {cell.spec({}, seed).key for cell in cells for seed in (1, 2, 3)}
 
 
-@pytest.mark.parametrize("desk", [False, True], ids=["full", "desk"])
+@pytest.mark.parametrize("small", [False, True], ids=["full", "small"])
 @pytest.mark.parametrize(("name", "own"), [("12", 4), ("14", 1)])
 def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, small: bool) -> None:
     both = read_study(HOME / f"spg/table_{name}.py", small=small)
@@ -173,7 +173,9 @@ def test_tables_of_spg_share_the_rows_that_they_repeat(name: str, own: int, smal
 def test_table_10_of_spg_counts_what_is_printed_to_the_last_digit() -> None:
     sheets = read_study(HOME / "spg/table_10.py").written_sheets
     texts = [text for sheet in sheets for row in sheet.rows for text in row[1:]]
-    assert sum(text.endswith("=") for text in texts) == 20  # all that survives of the table
+    assert (
+        sum(text.endswith("=") for text in texts) == 20
+    )  # all that the available text of the paper contains
     assert not any(text.endswith("!") for text in texts)
     assert len(texts) == 16 * 9 and texts.count("-") == 1  # CAT on 100 tasks
 

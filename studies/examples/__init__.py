@@ -1,1 +1,1 @@
-"""Studies to begin with, one thing shown in each."""
+"""Small studies, each of which shows one feature of raycl."""

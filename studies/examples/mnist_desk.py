@@ -1,7 +1,7 @@
-"""Real MNIST at desk size: five permuted and five rotated tasks of 10,000 images each.
+"""Five methods on MNIST, cut down for a small machine: permuted and rotated tasks of 10,000 images each.
 
-Needs MNIST: ``raycl data prepare mnist``, or ``--from DIR`` with a folder that holds its files.
-`protocol` and sizes are ours, not a paper's: no number here stands beside a printed one.
+Prepare MNIST first with ``raycl data prepare mnist``, or with ``--from DIR`` if a folder contains its files.
+The protocol and the sizes are those of raycl and not of a paper, so the report compares no printed numbers.
 """
 
 from raycl import Seeds, Study
@@ -12,7 +12,7 @@ STUDY = Study(
         "finetune": {},
         "hat": {"method.lamb": 0.75, "method.smax": 400.0},
         "spg": {},
-        "supsup": {"method.density": 0.25, "fit.lr": 20.0},  # scores are small, and want large steps
+        "supsup": {"method.density": 0.25, "fit.lr": 20.0},  # its scores need large steps
     },
     benchmarks=["permuted_mnist(tasks=5, limit_train=10000)", "rotated_mnist(tasks=5, limit_train=10000)"],
     network="mlp(hidden=256, drop1=0.0, drop2=0.1)",

@@ -1,4 +1,7 @@
-"""No search: published values, one seed. HAT's own c and s_max (Serra et al. 2018), dropout of its code."""
+"""A single training run of HAT with published settings: one seed and no search.
+
+The values of c and s_max are those of the paper (Serra et al. 2018); the dropout rates are those of its code.
+"""
 
 from raycl import Seeds, Study
 

@@ -1,4 +1,4 @@
-"""Data of your own: a recipe of a few lines around arrays, or an npz file without any."""
+"""A benchmark of your own: a class of a few lines that makes arrays; an npz file needs no class at all."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,15 @@ from raycl.tasks import Benchmark
 
 @dataclass(frozen=True, kw_only=True)
 class Stripes(Recipe):
-    """Six classes of striped images that differ in direction and width: three tasks of two."""
+    """Six classes of striped images, split into three tasks of two classes.
+
+    The classes differ in the direction and the width of their stripes.
+    """
 
     tasks: int = 3
 
     def build(self, seed: int) -> Benchmark:
-        rng = np.random.default_rng(0)  # the same images in every run
+        rng = np.random.default_rng(0)  # a fixed seed, so that every run has the same images
         y = np.arange(600) % 6
         i, j = np.mgrid[:8, :8]
         waves = [np.sin(w * (i if d else j)) for w in (0.8, 1.6, 2.4) for d in (0, 1)]

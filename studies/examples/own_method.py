@@ -1,6 +1,6 @@
-"""A method of your own, in the study's own file: L2 towards the weights of the task before.
+"""A method of your own, defined in the file of the study: an L2 penalty towards the previous task's weights.
 
-It is found as ``"own_method:L2"``, and searched, compared and reported like any other.
+The study names it ``"own_method:L2"``. It is searched, compared and reported like any other method.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from raycl.training.fit import Fit
 
 
 class L2(Method):
-    """Finetuning with lamb / 2 * |theta - theta*|^2, theta* the weights after the task before."""
+    """Finetuning with lamb / 2 * |theta - theta*|^2, where theta* are the weights after the previous task."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):

@@ -1,1 +1,1 @@
-"""The ImpressLearn paper, a file for each figure or table."""
+"""The studies of the ImpressLearn paper, with a file for each figure or table."""

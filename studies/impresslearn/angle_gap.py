@@ -1,7 +1,8 @@
-"""Figure 2 by angle: accuracy on each new task beside its distance to the nearest basis task.
+"""Figure 2 by angle: the accuracy on each new task, and its distance to the nearest basis task.
 
-A heterogeneous basis of rotated MNIST holds tasks at some angles, and a new task may lie a few degrees from
-one of them: how much of what looks like learning is that? Reads the runs of fig_02, trains nothing::
+A heterogeneous basis of rotated MNIST contains tasks at certain angles, and a new task may differ from one of
+them by a few degrees only. This program shows how much of the accuracy such neighbours explain. It reads the
+runs of fig_02 and trains nothing::
 
     python -m studies.impresslearn.angle_gap [--small] [--store DIR]
 """
@@ -24,7 +25,10 @@ HERE = Path(__file__).parent
 
 
 def rows(study: Study, store: Path) -> list[tuple[int, float, float, float, int]]:
-    """(K, angle, gap in degrees, mean accuracy over seeds and densities, how many) of heterogeneous bases."""
+    """Return one row for each size of a heterogeneous basis and each angle of a new task.
+
+    A row is (K, angle, gap in degrees, mean accuracy over seeds and densities, number of accuracies).
+    """
     found: dict[tuple[int, float], list[float]] = defaultdict(list)
     for state in Agenda(cells_of(study, "het-*", check=False), Store(store)).states:
         k = state.cell.settings["method.k"].value

@@ -1,7 +1,7 @@
-"""What the studies of the ImpressLearn paper share: kinds of basis, grids, protocols, and their small forms.
+"""Definitions that the studies of the ImpressLearn paper share: bases, grids, protocols, and small forms.
 
-Labels read kind-K-density: `het-10-0.15` is a heterogeneous basis of 10 masks of density .15. All runs of a
-seed share one backbone, and all bases of a seed and density share their masks.
+A label has the form kind-K-density: `het-10-0.15` is a heterogeneous basis of 10 masks of density .15. All
+runs of a seed share one backbone, and all bases of a seed and density share their masks.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ OWN = {
     "method.head": "shared",
     "method.backbone_init": "kaiming_normal",
 }
-PROBES = {"method.probes": True}  # X: each task under the masks of others
+PROBES = {"method.probes": True}  # X: each task is also tested under the masks of other tasks
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set of the paper, whole or cut down.
+    """A data set of the paper, complete or reduced.
 
     Attributes:
-        name: of the benchmark, without the window.
-        first, new: the new tasks are first .. first + new - 1; basis tasks are 0, 1, ..
-        settings: of the benchmark.
+        name: The name of the benchmark, without a window of tasks.
+        first: The number of the first new task. The basis tasks are 0, 1, and so on.
+        new: How many new tasks there are.
+        settings: Further settings of the benchmark, as they are written in its call.
     """
 
     name: str
@@ -62,10 +63,10 @@ FULL = Study(
     network="lenet_300_100",
     preset="impresslearn_alpha_mnist",
     search=None,
-    final=Seeds(1, 2, 3),  # each with a backbone of its own
+    final=Seeds(1, 2, 3),  # each seed has its own backbone
     paper="impresslearn",
 )
-PAPER = Form(full=FULL, small=FULL)  # what makes a figure on MNIST small are its data and its grid
+PAPER = Form(full=FULL, small=FULL)  # a figure on MNIST is made small by its data and its grid
 RESNET = Form(
     full=FULL.with_(network="resnet18(nf=48)", preset="impresslearn_alpha_cifar"),
     small=FULL.with_(network="resnet18(nf=8)", preset="impresslearn_alpha_cifar", fit={"epochs": 2}),
@@ -73,18 +74,19 @@ RESNET = Form(
 
 
 def boxes(title: str) -> list[Boxes]:
-    """Boxes over (seed, density), own masks as a band."""
+    """Return box plots over (seed, density), with a band for tasks that have masks of their own."""
     return [Boxes(title, reference="own-*,gg-*", also={"X": "x_acc"}, notes=[CAUTION])]
 
 
 def bases(
     grid: Mapping[str, Sequence[int]], densities: Sequence[float], keys: Mapping[str, Any] = NOTHING
 ) -> Methods:
-    """ImpressLearn on every kind, size and density of basis.
+    """Return ImpressLearn methods for every kind, size and density of basis.
 
     Args:
-        grid: sizes by kind.
-        keys: of every label.
+        grid: The sizes of each kind of basis.
+        densities: The densities of the masks.
+        keys: Settings that every method gets.
     """
     return {
         f"{kind}-{k}-{density:g}": {
@@ -107,11 +109,14 @@ def recovered(
     keys: Mapping[str, Any] = NOTHING,
     masks: Mapping[str, Any] = NOTHING,
 ) -> Methods:
-    """basis-GN, the alpha stage on the first min(K, 25) basis tasks themselves; and their own masks (GG).
+    """Return methods that learn the basis tasks again: basis-GN, and SupSup with their own masks (GG).
+
+    Basis-GN runs the alpha stage on the first min(K, 25) basis tasks themselves, or on the first `data.new`
+    if the data set has fewer than ten new tasks.
 
     Args:
-        keys: of every label of basis-GN.
-        masks: of every label of own masks.
+        data: The data set. grid: The sizes of each kind of basis. densities: The densities of the masks.
+        keys: Settings that every basis-GN method gets. masks: Settings that every method with own masks gets.
     """
     found: Methods = {}
     for kind, sizes in grid.items():
@@ -130,19 +135,20 @@ def own(
     name: str = "own",
     keys: Mapping[str, Any] = NOTHING,
 ) -> Methods:
-    """SupSup: every task has a mask of its own, and is told which.
+    """Return SupSup methods, in which every task has its own mask and its identity is given.
 
     Args:
-        benchmark: in place of the study's.
-        name: what labels begin with.
-        keys: of every label.
+        densities: The densities of the masks.
+        benchmark: A benchmark to run on instead of the study's.
+        name: The beginning of the labels.
+        keys: Settings that every method gets.
     """
     where: dict[str, Any] = {"benchmarks": [benchmark]} if benchmark else {}
     return {f"{name}-{d:g}": {**OWN, **keys, **where, "method.density": d} for d in densities}
 
 
 def new_and_basis_tasks(data: Form[Data], title: str) -> tuple[Study, Study]:
-    """Figures 2 and 3 and their small forms: bases of three kinds on new tasks, basis-GN, own masks, X."""
+    """Return the study of Figure 2 or 3 and its small form: three kinds of basis, basis-GN, own masks, X."""
     grid = {"het": (5, 10, 20, 40, 100), "hom": (5, 10, 25, 50, 100, 250)}
     small = {"het": (5, 10, 25), "hom": (5, 10, 25), "random": (5, 10, 25, 100)}
     full = (
@@ -164,7 +170,7 @@ def new_and_basis_tasks(data: Form[Data], title: str) -> tuple[Study, Study]:
 
 
 def random_and_homogeneous(data: Form[Data], title: str) -> tuple[Study, Study]:
-    """Figures 7 and 8 and their small forms."""
+    """Return the study of Figure 7 or 8 and its small form."""
     sizes, small = (5, 10, 25, 50, 100, 250), (5, 10, 25)
     full = bases({"random": sizes, "hom": sizes}, DENSITIES.full) | own(DENSITIES.full)
     small = bases({"random": (*small, 100), "hom": small}, DENSITIES.small) | own(DENSITIES.small)

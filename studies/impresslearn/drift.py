@@ -1,10 +1,10 @@
-"""Section 5 suggests it and does not run it: following rotated MNIST as it turns, a few batches at a time.
+"""Following rotated MNIST as it turns, a few batches at a time, which the paper suggests and does not run.
 
-The basis is homogeneous, of the first angle. At each step the images turn by `delta` degrees and `budget`
-labelled batches may be seen. Four arms: coefficients that stay (`frozen`), go on from the last step
-(`warm`), begin again (`uniform`), and a SupSup mask trained anew from the same batches (`own`). What comes
-out stands in the figures of the last task; the accuracies of the table are those of the arm that stays. The
-protocol is ours.
+Section 5 has the suggestion; the protocol is that of raycl. The basis is homogeneous and belongs to the first
+angle. At each step the images turn by `delta` degrees, and `budget` labelled batches may be seen. There are
+four arms. The coefficients stay as they are (`frozen`), are trained further from the last step (`warm`), or
+are trained from the start (`uniform`); or a new SupSup mask is trained on the same batches (`own`). The
+results are in the diagnostics of the last task. The accuracies in the table are those of the frozen arm.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from raycl.training.fit import Fit
 
 @dataclass(frozen=True, kw_only=True)
 class Drifting(RotatedMnist):
-    """MNIST that turns by `delta` degrees from task to task; task 0 stands upright."""
+    """MNIST that turns by `delta` degrees from task to task; the images of task 0 are upright."""
 
     id: ClassVar[str] = "drifting_mnist"
 
@@ -50,14 +50,14 @@ class Drifting(RotatedMnist):
 
 
 class Follower(ImpressLearn):
-    """Coefficients for the first task at leisure; then every arm walks the stream on the same batches."""
+    """ImpressLearn on the first task, followed by the four arms on the same stream of batches."""
 
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = ImpressLearn.preset_overrides
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ImpressLearn.Config):
         basis: Literal["heterogeneous", "homogeneous", "random", "mixed"] = "homogeneous"
-        stage: Literal["new", "basis_gn"] = "basis_gn"  # the stream begins at the task of the basis
+        stage: Literal["new", "basis_gn"] = "basis_gn"  # the stream starts at the task of the basis
         budgets: tuple[int, ...] = (0, 5, 20, 100)  # labelled batches at each step
 
     config: Config
@@ -67,12 +67,12 @@ class Follower(ImpressLearn):
             super().learn(task, fit)
             return
         self.start(task.index)
-        with torch.no_grad():  # what the matrix shows of later tasks is the arm that stays
+        with torch.no_grad():  # the accuracy matrix shows the frozen arm
             self.alphas[str(task.index)].copy_(self.alpha(0))
         self.finish()
 
     def examine(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
-        """Accuracy by step of each arm and budget, its mean, and how far the coefficients moved."""
+        """Return each arm's and budget's accuracy by step, its mean, and how far the coefficients moved."""
         network = mixture(self.backbone, functools.partial(combine, self.basis))
         readings = []
         for budget in self.config.budgets:
@@ -100,7 +100,7 @@ KINDS: tuple[Literal["frozen", "warm", "uniform"], ...] = ("frozen", "warm", "un
 
 
 def study(data: str, steps: int, deltas: tuple[int, ...], sizes: tuple[int, ...], **settings: Any) -> Study:
-    """Every size of basis on every speed of drift."""
+    """Return a study of every size of basis on every speed of drift."""
     return Study(
         methods={
             f"basis-{k}": {"method": "drift:Follower", "method.k": k, "method.density": 0.15} for k in sizes

@@ -1,6 +1,7 @@
-"""Figure 2: rotated MNIST. Left: new tasks on bases of three kinds; right: basis tasks found again.
+"""Figure 2: rotated MNIST. Left: new tasks with three kinds of basis. Right: basis tasks.
 
-The control "X" answers a task under the mask of another; near angles transfer, so it is read by the gap too.
+The control "X" tests a task under the mask of another task. Masks of similar angles transfer, so compare it
+with `angle_gap.py`, which shows the accuracy by the distance between angles.
 """
 
 from .common import ROTATED, new_and_basis_tasks

@@ -1,4 +1,4 @@
-"""Figure 3: permuted MNIST. Left: new tasks on bases of three kinds; right: basis tasks found again."""
+"""Figure 3: permuted MNIST. Left: new tasks with three kinds of basis. Right: basis tasks."""
 
 from .common import PERMUTED, new_and_basis_tasks
 

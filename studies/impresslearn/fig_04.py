@@ -1,6 +1,7 @@
-"""Figure 4: Split CIFAR-100 with ResNet-18. Left: the last five tasks; right: basis tasks found again.
+"""Figure 4: Split CIFAR-100 with ResNet-18. Left: the last five tasks. Right: basis tasks.
 
-The desk form shows that the path works: a thin network, two epochs, few masks. Its numbers mean nothing.
+The small form shows only that the code works: it has a thin network, two epochs and few masks. Its numbers
+have no meaning.
 """
 
 from .common import CIFAR, CIFAR_MASKS, DENSITIES, PROBES, RESNET, bases, boxes, own, recovered

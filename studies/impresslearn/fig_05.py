@@ -1,7 +1,7 @@
 """Figure 5: Split ImageNet with ResNet-50, heterogeneous bases of up to 35 masks.
 
-The desk form plays the same code on Tiny ImageNet at 64 pixels with a thin ResNet-18. Its numbers mean
-nothing.
+The small form runs the same code on Tiny ImageNet at 64 pixels with a thin ResNet-18. It shows only that the
+code works: its numbers have no meaning.
 """
 
 from .common import DENSITIES, PAPER, PROBES, Data, bases, boxes, own, recovered

@@ -1,7 +1,7 @@
-"""Figure 6: permuted MNIST, basis tasks: alpha trained on labels, the mask given, the mask inferred.
+"""Figure 6: basis tasks of permuted MNIST, with trained coefficients, the mask given, or the mask inferred.
 
-The three are not equally informed: basis-GN sees a labelled training set of the task, entropy inference one
-unlabelled batch.
+The three do not have the same information: basis-GN sees the labelled training set of the task, and inference
+by entropy sees one unlabelled batch.
 """
 
 from .common import DENSITIES, PAPER, PERMUTED, Data, Methods, boxes, own, recovered
@@ -10,7 +10,7 @@ VIEWS = boxes("Permuted MNIST, basis tasks")
 
 
 def methods(data: Data, sizes: tuple[int, ...], densities: tuple[float, ...]) -> Methods:
-    """basis-GN, SupSup with the mask given (GG) and with the mask inferred (GN) among K tasks."""
+    """Return basis-GN, and SupSup with the mask given (GG) or inferred among K tasks (GN)."""
     found = recovered(data, {"het": sizes}, densities)
     for k in sizes:
         window = data.window(0, k)

@@ -1,4 +1,4 @@
-"""Figure 7: random against homogeneous bases on rotated MNIST. Runs of figure 2 are shared."""
+"""Figure 7: random and homogeneous bases on rotated MNIST. It shares runs with Figure 2."""
 
 from .common import ROTATED, random_and_homogeneous
 

@@ -1,4 +1,4 @@
-"""Figure 8: random against homogeneous bases on permuted MNIST. Runs of figure 3 are shared."""
+"""Figure 8: random and homogeneous bases on permuted MNIST. It shares runs with Figure 3."""
 
 from .common import PERMUTED, random_and_homogeneous
 

@@ -1,6 +1,6 @@
-"""Figure 9: random against homogeneous bases on Split CIFAR-100. Runs of figure 4 are shared.
+"""Figure 9: random and homogeneous bases on Split CIFAR-100. It shares runs with Figure 4.
 
-The desk form shows that the path works. Its numbers mean nothing.
+The small form shows only that the code works: its numbers have no meaning.
 """
 
 from .common import CIFAR, CIFAR_MASKS, DENSITIES, RESNET, bases, boxes, own

@@ -1,13 +1,13 @@
-"""Figure 10: hybrid against plain ImpressLearn on Split CIFAR-100; the desk form plays rotated MNIST.
+"""Figure 10: hybrid and plain ImpressLearn on Split CIFAR-100; the small form runs on rotated MNIST.
 
-A hybrid trains a mask of its own for the last layer, beside the coefficients of the others.
+A hybrid trains a mask for the last layer, and coefficients for the other layers.
 """
 
 from .common import CIFAR, DENSITIES, PAPER, RESNET, ROTATED, Methods, bases, boxes
 
 
 def methods(grid: dict[str, tuple[int, ...]], densities: tuple[float, ...]) -> Methods:
-    """Every basis, plain and hybrid."""
+    """Return plain and hybrid methods for every basis."""
     hybrid = bases(grid, densities, {"method.hybrid": True})
     return bases(grid, densities) | {f"hybrid-{label}": keys for label, keys in hybrid.items()}
 

@@ -1,4 +1,4 @@
-"""Section 5, text: signed and real-valued masks instead of 0/1 masks, by density."""
+"""Section 5, text: signed and real-valued masks instead of 0/1 masks, for several densities."""
 
 from .common import DENSITIES, PAPER, ROTATED, Methods, bases
 
@@ -6,7 +6,7 @@ VALUES = ("binary", "signed", "soft", "signed_soft", "weight_norm", "signed_weig
 
 
 def methods(densities: tuple[float, ...], k: int) -> Methods:
-    """A heterogeneous basis of k masks of every kind of value."""
+    """Return a heterogeneous basis of k masks for every kind of mask value and every density."""
     return {
         f"{values}-{label}": keys
         for values in VALUES

@@ -1,8 +1,9 @@
-"""How ImpressLearn scales: accuracy with basis size and density, storage with tasks, training with workers.
+"""How ImpressLearn scales: accuracy with the basis, storage with the tasks, and speed with the workers.
 
-`raycl run` plays the accuracies. ``python -m studies.impresslearn.scaling`` draws storage.png, parameters and
-bytes against the number of tasks with the break-even marked; with ``--workers 1 2 4`` it also trains a bank
-of 64 LeNet masks with so many workers on this machine, and draws workers.png.
+`raycl run` computes the accuracies. ``python -m studies.impresslearn.scaling`` draws storage.png, which shows
+parameters and bytes by number of tasks, and marks the number from which on a basis is cheaper. With
+``--workers 1 2 4`` it also trains a bank of 64 LeNet masks with these numbers of workers, and draws
+workers.png.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SMALL = PAPER.small.with_(
 
 
 def draw_storage(path: Path) -> None:
-    """LeNet at density 1/8, masks as bitmaps: what all tasks keep, and what each has to learn."""
+    """Draw what all tasks store and learn, for LeNet at density 1/8 with masks as bitmaps."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -60,7 +61,7 @@ def draw_storage(path: Path) -> None:
 
 
 def draw_workers(path: Path, counts: list[int]) -> None:
-    """Wall time and efficiency of training a bank of 64 LeNet masks."""
+    """Measure and draw the wall time of training a bank of 64 LeNet masks, and print the efficiency."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,7 +1,8 @@
-"""Table 2: storage per task, arithmetic. Our recount beside what is printed, and what the table leaves out.
+"""Table 2: storage per task, with our own count beside the printed one, and for realistic numbers of tasks.
 
-The paper codes a mask as one 16-bit index per kept weight at density 1/8, and divides the basis by the number
-of tasks that there could be: 784! for permuted MNIST, which nobody learns.
+The paper codes a mask as one 16-bit index for each kept weight at density 1/8. It divides the storage of the
+basis by the number of tasks that are possible, which is 784! for permuted MNIST; nobody learns so many tasks.
+The second sheet therefore counts numbers of tasks that somebody could learn. No run is needed.
 """
 
 from raycl import Sheet, Study
@@ -9,7 +10,7 @@ from raycl.papers.accounts.impresslearn import TABLE_2, StorageRow, break_even, 
 
 
 def recount(row: StorageRow) -> list[str]:
-    """Every printed number beside ours, and whether they agree within a unit of the last digit."""
+    """Return every printed number and ours, marked if they differ by more than a unit of the last digit."""
     cells = {cell.quantity: cell for cell in check(row)}
     texts = []
     for name, digits in (("mask_kb", 1), ("alphas", 0), ("phi_kb", 2), ("compression", 2)):
@@ -19,7 +20,10 @@ def recount(row: StorageRow) -> list[str]:
 
 
 def accounts(row: StorageRow, tasks: int) -> list[str]:
-    """phi and compression for tasks that somebody learns, by coding, with and without batch statistics."""
+    """Return phi and compression for a realistic number of tasks, for each coding of the masks.
+
+    One of the values of phi includes the running statistics of batch normalisation.
+    """
     found = corrected(row, tasks)
     texts = [f"{found[coding].phi_kb:.1f}" for coding in ("idx16", "bitmap", "entropy")]
     texts.append(f"{found['bitmap+bn'].phi_kb:.1f}" if "bitmap+bn" in found else "?")

@@ -1,4 +1,4 @@
-"""Table 3: hyperparameters of the alpha stage, as the presets have them, beside what is printed."""
+"""Table 3: hyperparameters of the alpha stage, as printed and as in raycl's presets."""
 
 from raycl import Sheet, Study
 from raycl.methods.impresslearn import ImpressLearn
@@ -15,7 +15,7 @@ COLUMNS = ("lr", "ours", "lambda", "ours", "optimiser", "ours", "batch", "ours")
 
 
 def line(preset: str) -> list[str]:
-    """Printed and ours, in turn."""
+    """Return a row of printed and our hyperparameters in turn, then our epochs and weight decay."""
     fit = PRESETS[preset].fit
     lamb = ImpressLearn.preset_overrides[preset]["method.lamb"]
     ours = (f"{fit['lr']:g}", f"{lamb:g}", str(fit["optimiser"]), str(fit["batch"]))

@@ -1,1 +1,1 @@
-"""The KSM paper, a file for each table."""
+"""The studies of the KSM paper, with a file for each table."""

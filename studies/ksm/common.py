@@ -1,8 +1,9 @@
-"""What the studies of the KSM paper share: its rows, its backbone, how each method trains, and small forms.
+"""Definitions that the studies of the KSM paper share: rows, backbone, training settings, and small forms.
 
-All methods start from one and the same network, trained on the first task. The paper searches nothing and
-prints no learning rate but one; masks are trained at each of four here, and validation images decide. CPG
-decides by them when it stops compacting, so the benchmark holds a tenth of the training images back.
+All methods start from the same network, which was trained on the first task. The paper describes no search
+and prints a single learning rate; here masks are trained at each of four rates, and the best is chosen on
+validation images. CPG also needs validation images, to decide when it stops compacting. The benchmark
+therefore holds a tenth of the training images out for validation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from raycl import Form, Grid, PaperTable, Seeds, Study
 ROWS = {"PackNet": "packnet", "Piggyback": "piggyback", "CPG": "cpg", "Ours": "ksm"}
 TASKS = Form(
     full="cifar100_super(val=0.1)",
-    small="cifar100_super(tasks=5, val=0.2)",  # of a subset's 500 images 400 are left, and 100 to decide by
+    small="cifar100_super(tasks=5, val=0.2)",  # of a subset's 500 images, 400 train and 100 validate
 )
 
 DESK_INITIAL = {"method.initial": "ksm_initial+ksm_desk"}
@@ -26,7 +27,7 @@ MASKS: Form[dict[str, Any]] = Form(
     },
     small={
         "preset": "ksm_mask_paper",
-        "search": Grid({"fit.lr": [1e-3, 3e-3]}),  # few steps: larger rates than the paper's
+        "search": Grid({"fit.lr": [1e-3, 3e-3]}),  # larger rates than the paper's, for few steps
         "fit.epochs": 12,
         "fit.milestones": (8,),
         **DESK_INITIAL,
@@ -78,9 +79,16 @@ PAPER = Form(
 def by_task(
     number: str, benchmark: str, tasks: Mapping[str, int], rows: Mapping[str, str] = ROWS
 ) -> list[PaperTable]:
-    """Accuracy and seconds of training by task, as Table 1 has them; a printed name means a task's number."""
+    """Return tables of accuracy and of seconds of training by task, in the layout of Table 1.
+
+    Args:
+        number: The number of the paper's table.
+        benchmark: The benchmark whose tasks are shown.
+        tasks: The number of the task that each printed name means.
+        rows: The label of the study that each printed row means.
+    """
     places = {name: f"{benchmark}#{t}" for name, t in tasks.items()}
-    notes = ["task 1 is the backbone itself, which PackNet and CPG cut; one image of a task's 500 is .2"]
+    notes = ["task 1 is the backbone itself, which PackNet and CPG prune; one of a task's 500 images is .2 %"]
     if len(tasks) == 20:
         notes.append("Piggyback's printed average is 77.1, its printed tasks' mean 77.9")
     return [
@@ -104,6 +112,6 @@ def by_task(
             unit="seconds",
             transpose=True,
             paper_seeds=1,
-            notes=["the first task's are the backbone's, which is trained once for all"],
+            notes=["task 1 shows the seconds of the backbone, which is trained once for all methods"],
         ),
     ]

@@ -1,4 +1,4 @@
-"""KSM, Table 1 and Figure 5: twenty superclasses of CIFAR-100, one after another; Figure 6 beside it."""
+"""KSM, Table 1 and Figure 5: twenty superclasses of CIFAR-100, one after another; and Figure 6."""
 
 from raycl import Curves, Layers
 
@@ -11,7 +11,7 @@ VIEWS = [
 
 
 def tables(benchmark, tasks):
-    """Table 1 of so many tasks."""
+    """Return Table 1 for this number of tasks."""
     return by_task("1", benchmark, {f"task {t}": t for t in range(1, tasks + 1)})
 
 

@@ -1,8 +1,8 @@
-"""KSM, Table 2 and Figures 4 and 6: ImageNet, then five fine-grained data sets, and what the models weigh.
+"""KSM, Table 2 and Figures 4 and 6: ImageNet, then five fine-grained data sets, and the sizes of the models.
 
-The backbone is torchvision's ResNet-50 as it was trained on ImageNet, and nothing trains it further. The desk
-form takes six small data sets instead, and a small VGG trained on the first. The sizes are counted again from
-the network itself in both.
+The backbone is torchvision's ResNet-50, pretrained on ImageNet and not trained further. The small form uses
+six small data sets instead, and a small VGG that is trained on the first of them. In both forms the sizes are
+counted again from the network itself.
 """
 
 from raycl import Curves, Layers, PaperTable
@@ -24,7 +24,7 @@ VIEWS = [
 
 
 def tables(benchmark, parts):
-    """Accuracy by data set, and what all of them take."""
+    """Return tables of the accuracy by data set and of the size of the whole model."""
     rows = {"Finetune": "finetuned", **ROWS}
     return [
         PaperTable(
@@ -34,7 +34,7 @@ def tables(benchmark, parts):
             columns=parts,
             unit="percent",
             paper_seeds=1,
-            notes=["the paper copies the columns of others from their publications"],
+            notes=["the paper copies the columns of other methods from their publications"],
         ),
         PaperTable(
             "Table 2: model size in MiB",

@@ -1,4 +1,4 @@
-"""KSM, Table 3: does it matter which task the backbone is trained on? One of them at a time goes first."""
+"""KSM, Table 3: the effect of the task on which the backbone is trained, with one of several tasks first."""
 
 from raycl import PaperTable
 
@@ -6,7 +6,7 @@ from .common import MASKS, PAPER
 
 
 def places(starts, more=""):
-    """The benchmark with each of these tasks in front."""
+    """Return benchmarks that each begin with one of these tasks."""
     return {f"{start}": f"cifar100_super(first={start}{more})" for start in starts}
 
 
@@ -21,7 +21,7 @@ def tables(benchmarks):
             transpose=True,
             paper_seeds=1,
             notes=[
-                "Piggyback from other initial tasks is ours: the paper prints it for the first alone",
+                "the paper prints Piggyback for the first initial task only; raycl adds the others",
                 "the printed 79.3 for initial task 10 is the mean 79.17 of its printed tasks",
             ],
         )

@@ -1,8 +1,8 @@
-"""KSM, Table 4: what granularity, the softmax trick and soft factors do, with batch normalisation held equal.
+"""KSM, Table 4: effects of granularity, the softmax trick and soft factors, with equal batch normalisation.
 
-The paper's Piggyback numbers come from a paper that freezes batch normalisation, its own code trains scales
-and shifts of each task. So every row stands here twice: with batch normalisation frozen, and trained. Rates
-and schedule are the same for all.
+The paper's Piggyback numbers come from a paper that freezes batch normalisation, and its own code trains
+scales and shifts for each task. Therefore every row is shown twice, with batch normalisation frozen and
+trained. The learning rates and the schedule are the same for all rows.
 """
 
 from raycl import PaperTable
@@ -16,7 +16,7 @@ VARIANTS = {
     "Ours-Softmax": ("ksm", "element", False),
     "Ours-EleWise": ("ksm", "element", True),
     "Ours-Full": ("ksm", "kernel", True),
-}  # method, granularity, soft factors
+}  # printed row: (method, granularity, soft factors)
 MODES = {"trained": "affine_stats", "frozen": "frozen"}
 
 
@@ -25,7 +25,7 @@ def label_of(name, mode, on=""):
 
 
 def methods(masks, on=""):
-    """Every variant with batch normalisation trained and frozen."""
+    """Return every variant, with batch normalisation trained and with it frozen."""
     return {
         label_of(name, mode, on): masks
         | {
@@ -40,7 +40,7 @@ def methods(masks, on=""):
 
 
 def tables(benchmark, columns, on=""):
-    """Accuracy of the six rows in either mode, then what masks drop and what all tasks take."""
+    """Return the accuracy of the six rows in each mode, and a table of dropped entries and total size."""
     return [
         *(
             PaperTable(

@@ -1,1 +1,1 @@
-"""The PMASK paper, a file for each table or figure."""
+"""The studies of the PMASK paper, with a file for each table or figure."""

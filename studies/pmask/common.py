@@ -1,7 +1,8 @@
-"""What the studies of the PMASK paper share. None of its printed numbers survives.
+"""Definitions that the studies of the PMASK paper share.
 
-`pmask-lr` searches the embeddings' learning rate, which `pmask-literal` takes as the weights'; with that one
-gates hardly move, which is why random masks stand beside as a control.
+The available text of the paper contains none of its printed numbers. `pmask-literal` trains the embeddings
+with the learning rate of the weights, at which the gates hardly move; random masks are therefore a control.
+`pmask-lr` searches the learning rate of the embeddings.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "pmask-literal": {"method": "pmask", "method.emb_lr_mult": 1.0},
     "pmask-lr": {"method": "pmask"},
     "finetune": {"fit.lr": Float(0.005, 0.1, log=True)},
-    "one": {},  # what forward transfer is measured from
+    "one": {},  # the reference for forward transfer
 }
 MASKED = ("pmask-literal", "pmask-lr", "random_mask")
 FULL = Study(
@@ -43,7 +44,7 @@ PAPER = Form(
     small=FULL.with_(
         network="alexnet(width=.25)",
         preset="pmask+desk",
-        fit={"epochs": 20, "patience": 3},  # eight batches an epoch: ten are too few to learn a task
+        fit={"epochs": 20, "patience": 3},  # an epoch has eight batches, and ten epochs learn too little
         search=Search(trials=3, concurrency=2, startup_trials=3),
     ),
 )
@@ -58,7 +59,7 @@ CAPACITY = Curves("Capacity used", value="capacity_used[t]", rows="pmask*,random
 
 
 def tables(number: str, benchmark: str, tasks: int = 5) -> list[PaperTable]:
-    """Accuracy of each task after the last one, and when it was just learnt."""
+    """Return tables of the accuracy by task, of its means, and of the masks after the last task."""
     columns: dict[str, Any] = {f"task {t}": f"{benchmark}#{t}" for t in range(1, tasks + 1)}
     means = {"acc": "acc", "just learnt": "acc_just", "bwt": "bwt"}
     masks: dict[str, Any] = {
@@ -79,8 +80,8 @@ def tables(number: str, benchmark: str, tasks: int = 5) -> list[PaperTable]:
             rows=masks,
             columns={"value": benchmark},
             notes=[
-                "capacity_used: share of parameters that some mask has; reuse_lift: 1 for random masks; "
-                "polarised_share: gates between .05 and .95; flip_share: gates that left their side"
+                "capacity_used: share of parameters in any mask; reuse_lift: 1 for random masks; "
+                "polarised_share: gates between .05 and .95; flip_share: gates that changed sides"
             ],
         ),
     ]

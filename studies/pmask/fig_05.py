@@ -1,8 +1,9 @@
-"""PMASK, Figure 5: the mask of each layer and task as a picture. Plays one run and writes a PNG.
+"""PMASK, Figure 5: a picture of the mask of each layer and task. The program trains one run and writes a PNG.
 
     python -m studies.pmask.fig_05 masks.png
 
-Dark: no weight of that patch is used; bright: all are. Large layers are averaged down to 256 x 256.
+A dark patch has no weight that the task uses, and all weights of a bright patch are used. Large layers are
+averaged down to 256 x 256.
 """
 
 import sys
@@ -17,7 +18,7 @@ from raycl.study.file import read_study
 
 
 def draw(path: str, study: str = "studies/pmask/monitoring.py", label: str = "pmask") -> None:
-    """Masks after the last task of one run of a study's desk form."""
+    """Train one run of a study's small form, and draw its masks after the last task."""
     torch.set_num_threads(1)  # more threads than idle cores are slower than one
     (cell,) = cells_of(read_study(study, small=True), only=f"{label}/*")
     method, _ = trained(cell.spec({}, cell.trial_seed))

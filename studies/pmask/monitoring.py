@@ -1,7 +1,7 @@
-"""What becomes of PMASK's masks: capacity, reuse against chance, gates that move; and what compressing costs.
+"""PMASK's masks over time: capacity, reuse compared with chance, moving gates, and the cost of compression.
 
-`open-c` starts with all gates open, as HAT measures compressibility: the share that the first task keeps,
-beside its accuracy, for growing strength c of the regulariser.
+The labels `open-c` start with all gates open, as in HAT's study of compression. They show the share of
+parameters that the first task keeps and its accuracy, for growing strength c of the regulariser.
 """
 
 from raycl import Curves, PaperTable
@@ -29,7 +29,7 @@ VIEWS = [Curves(name, value=f"{name}[t]", rows="pmask*,random_mask,hat") for nam
 
 
 def tables(benchmark):
-    """Share kept by the first task, and its accuracy when just learnt."""
+    """Return a table of the share that the first task keeps, and of its accuracy right after learning it."""
     columns = {
         "share kept": (benchmark, "kept_share[t=1]"),
         "hard accuracy": (benchmark, "hard_val_acc[t=1]"),

@@ -1,4 +1,4 @@
-"""PMASK's sensitivity: accuracy over a grid of s_max and c (`smax`, `lamb`), as the paper searches."""
+"""PMASK's sensitivity: accuracy over the paper's grid of s_max (`smax`) and c (`lamb`)."""
 
 from raycl import Grid
 

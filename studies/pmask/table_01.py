@@ -1,4 +1,4 @@
-"""PMASK, Table 1 and Figure 3: CIFAR-10 in five tasks; what becomes of capacity."""
+"""PMASK, Table 1 and Figure 3: CIFAR-10 in five tasks, and the capacity that is used."""
 
 from .common import CAPACITY, PAPER, tables
 

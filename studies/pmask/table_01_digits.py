@@ -1,4 +1,4 @@
-"""PMASK's Table 1 on scikit-learn's digits, two a task: no downloads, minutes."""
+"""PMASK's Table 1 on scikit-learn's digits, two classes per task: needs no download and takes minutes."""
 
 from .common import CAPACITY, DIGITS, tables
 

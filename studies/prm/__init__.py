@@ -1,1 +1,1 @@
-"""The PRM paper, a file for each table."""
+"""The studies of the PRM paper, with a file for each table."""

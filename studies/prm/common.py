@@ -1,8 +1,8 @@
-"""What the studies of the PRM paper share: its rows, its sequences, its protocol, and their forms for a desk.
+"""Definitions that the studies of the PRM paper share: rows, metrics, the protocol, and their small forms.
 
-The paper searches 20 trials one after another for each method, sequence and order, reports the best trial
-itself, and means over three orders. Its EHAT row is compared with `ehat`; plain `ewc` stands below as a row
-of our own.
+For each method, sequence and order, the paper runs 20 trials one after another and reports the best trial
+itself; it then takes means over three orders. Its EHAT row is compared with `ehat`. Plain `ewc` is a row that
+raycl adds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FULL = Study(
 )
 PAPER = Form(
     full=FULL,
-    small=FULL.with_(  # a narrow network, five trials, few epochs at four times the learning rate
+    small=FULL.with_(  # a narrow network, five trials, and few epochs at four times the learning rate
         network="mlp(hidden=128)",
         preset="prm+prm_desk",
         search=Search(trials=5, concurrency=1, startup_trials=4),
@@ -48,7 +48,7 @@ PAPER = Form(
 
 
 def tables(number: str, columns: Mapping[str, str], rows: Mapping[str, Any] = ROWS) -> list[PaperTable]:
-    """A table of the paper, a block for each sequence: Acc, PS, CT, FWT and BWT side by side."""
+    """Return one table for each sequence, with Acc, PS, CT, FWT and BWT side by side."""
     return [
         PaperTable(
             f"Table {number}, {label}",
@@ -57,7 +57,7 @@ def tables(number: str, columns: Mapping[str, str], rows: Mapping[str, Any] = RO
             columns={name: (text, metric) for name, metric in METRICS.items()},
             unit=UNITS,
             paper_seeds=3,
-            notes=["PS over the trials, CT of the best trial; all of them means over orders"],
+            notes=["PS is over the trials, CT is that of the best trial; all values are means over orders"],
         )
         for label, text in columns.items()
     ]

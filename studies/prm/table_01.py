@@ -1,4 +1,4 @@
-"""PRM, Table 1: tasks, classes and images of the four benchmarks. No training."""
+"""PRM, Table 1: tasks, classes and images of the four benchmarks, counted without training."""
 
 from functools import partial
 

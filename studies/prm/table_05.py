@@ -1,8 +1,9 @@
-"""PRM, Table 5: which tasks count as dissimilar, and learning in two stages; with controls of our own.
+"""PRM, Table 5: which tasks count as dissimilar, and learning in two stages; with controls that raycl adds.
 
-PRM(R) draws as many tasks at random as clustering found: if it does as well, the clusters carry no
-information. `shared` starts all tasks' embeddings from one draw, `drift` clusters how far they moved.
-PRM(T) knows the tasks' types, which the single sequences do not have: the paper runs it on #5 and #6 alone.
+PRM(R) draws at random as many tasks as clustering found. If it does equally well, the clusters carry no
+information. `shared` starts the embeddings of all tasks from one draw, and `drift` clusters how far they
+moved. PRM(T) is given the types of the tasks. Only the mixed sequences #5 and #6 have types, so the paper
+runs it on these two.
 """
 
 from raycl import PaperTable
@@ -26,7 +27,7 @@ MIXED = {"benchmarks": [SEQUENCES["#5"], SEQUENCES["#6"]]}
 
 
 def tables(columns):
-    """Table 5, and what clustering came to."""
+    """Return Table 5, and a table of what clustering found."""
     found = {"PRM": "prm", "shared start": "prm-shared", "drift": "prm-drift"}
     return [
         PaperTable("Table 5", table="5", rows=ROWS, columns=columns, paper_seeds=3),

@@ -1,1 +1,1 @@
-"""The SPG paper, a file for each table."""
+"""The studies of the SPG paper, with a file for each table."""

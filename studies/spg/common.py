@@ -1,6 +1,6 @@
-"""What the studies of the SPG paper share: its rows and columns, its protocol, and their forms for a desk.
+"""Definitions that the studies of the SPG paper share: rows, columns, the protocol, and their small forms.
 
-A label here is a method's id; what the paper calls it stands in the tables. All files share their runs: the
+A label here is the id of a method; the tables show the paper's name for it. All files share their runs: the
 rows that Tables 12 and 14 repeat are those of Table 2.
 """
 
@@ -50,9 +50,9 @@ REFERENCES = {label: ROWS[label] for label in ("MTL", "ONE", "NCL")}
 LR = {"fit.lr": Float(1e-2, 0.5, log=True)}
 _METHODS: dict[str, dict[str, Any]] = {
     **{method: {} for method in ROWS.values()},
-    **dict.fromkeys(("pnn", "pathnet", "ucl", "hat", "cat"), LR),  # designed at .05 or lower, not at .25
+    **dict.fromkeys(("pnn", "pathnet", "ucl", "hat", "cat"), LR),  # made for rates of at most .05, not .25
 }
-DESK_MTL = {"fit.batch": 64}  # of 640 there would be two steps an epoch
+DESK_MTL = {"fit.batch": 64}  # with a batch of 640 an epoch would have only two steps
 METHODS = Form(
     full=_METHODS,
     small={
@@ -60,10 +60,10 @@ METHODS = Form(
         "mtl": DESK_MTL,
         "supsup": {
             "fit.lr": Float(1.0, 100.0, log=True)
-        },  # in few epochs scores want large steps of plain SGD
+        },  # in few epochs, plain SGD needs large steps to change the scores
     },
 )
-"""The sixteen rows; what else they search stands with each method."""
+"""The methods of the sixteen rows. The class of each method declares what else is searched."""
 
 PAPER = Form(
     full=Study(
@@ -80,7 +80,7 @@ PAPER = Form(
         benchmarks=list(COLUMNS.small.values()),
         network="alexnet(width=.125)",
         preset="spg+desk",
-        fit={"epochs": 30, "patience": 3},  # tasks of a hundred images take two steps an epoch
+        fit={"epochs": 30, "patience": 3},  # a task of a hundred images has two steps per epoch
         search=Search(trials=4, concurrency=2, startup_trials=4),
         final=Seeds(1, 2, 3),
         paper="spg",
@@ -91,21 +91,25 @@ PAPER = Form(
 def chosen(
     rows: Mapping[str, Any], of: Mapping[str, Mapping[str, Any]] = METHODS.full
 ) -> dict[str, dict[str, Any]]:
-    """The methods of some rows, with what they search."""
+    """Return the settings of the methods in `rows`, including the ranges that are searched."""
     return {method: dict(of[method]) for method in rows.values() if method in of}
 
 
 def table(
     number: str, what: str, metric: str, rows: Mapping[str, Any], columns: Mapping[str, str], **more: Any
 ) -> PaperTable:
-    """A table of the paper, with means over columns. Of Table 2 only rows that others repeat survive."""
+    """Return a table of the paper, with means over columns.
+
+    The available text of the paper contains Table 2 only in part: the rows that other tables repeat. Its
+    printed numbers are therefore also looked up in those tables.
+    """
     printed = "2, 12, 14, 6" if number == "2" else number
     settings: dict[str, Any] = {"mean": True, "table": printed, "metric": metric} | more
     return PaperTable(f"Table {number}: {what}", rows=rows, columns=columns, **settings)
 
 
 def moments(metric: str, rows: Mapping[str, str], times: Sequence[str], layer: str = "") -> dict[str, Any]:
-    """Rows of a metric after some tasks: ``HAT, t = T/2``."""
+    """Return rows that show a metric after certain tasks, such as ``HAT, t = T/2``."""
     where = f"layer={layer};" if layer else ""
     return {
         f"{label}, t = {t}": (method, f"{metric}[{where}t={t}]")

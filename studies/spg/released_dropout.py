@@ -1,4 +1,4 @@
-"""SPG with the dropout rates that its authors released for each benchmark: nothing is searched."""
+"""SPG with the dropout rates that its authors released for each benchmark, without a search."""
 
 from .common import COLUMNS, PAPER, table
 

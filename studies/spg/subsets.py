@@ -1,4 +1,7 @@
-"""SPG's protocol on what a desk may hold of CIFAR-100 and F-EMNIST; no number of the paper stands beside."""
+"""SPG's small protocol on CIFAR-100 and F-EMNIST, or on the subsets of them that this machine has.
+
+The report compares no printed numbers.
+"""
 
 from raycl import Search
 

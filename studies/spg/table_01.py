@@ -1,4 +1,4 @@
-"""SPG, Table 1: tasks, classes and images of the nine benchmarks. No training."""
+"""SPG, Table 1: tasks, classes and images of the nine benchmarks, counted without training."""
 
 from functools import partial
 

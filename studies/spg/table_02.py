@@ -1,6 +1,6 @@
 """SPG, Table 2: accuracy of sixteen methods. Tables 3, 4, 5, 7, 9, 11 and Figures 2, 3 show the same runs.
 
-CAT trains t networks before task t, and the paper leaves it out on 100 tasks; so does this file.
+CAT trains t networks before task t. Like the paper, this file does not run it on 100 tasks.
 """
 
 from raycl import Curves
@@ -15,7 +15,7 @@ ISOLATING = "spg,pnn,pathnet,hat,cat"
 
 
 def tables(columns):
-    """What the paper shows of these runs."""
+    """Return the tables in which the paper shows these runs."""
     blocked = {"unit": "percent", "mean": False}
     times = ("1", "T/2", "T")
     by_layer = {
@@ -24,8 +24,8 @@ def tables(columns):
         for label, entry in moments("blocked", GATED, times, layer).items()
     }
     whole = moments("blocked", GATED, times)
-    machine = ["compare times within a column; the paper's machine is another one"]
-    everything = "time with importance and similarity too, which the paper leaves out"
+    machine = ["compare times only within a column: the paper used another machine"]
+    everything = "time including importance and similarity, which the paper leaves out"
     return [
         table("2", "accuracy", "acc", ROWS, columns),
         table("3", "forward transfer", "fwt_vs_one", WITHOUT_MTL, columns),

@@ -1,4 +1,7 @@
-"""SPG, Table 6: when importance is measured, what cross-head importance adds. Table 8 shows the same runs."""
+"""SPG, Table 6: the epoch at which importance is measured, and the effect of cross-head importance.
+
+Table 8 shows the same runs.
+"""
 
 from raycl import Curves
 
@@ -20,7 +23,7 @@ EACH = {"F-each": "f_each", "G-each": "g_each", "F-total": "f_total", "G-total":
 
 
 def tables(columns):
-    """Tables 6 and 8."""
+    """Return Tables 6 and 8."""
     by_moment = {
         f"{name}, t = {t}": ("spg", f"{metric}[t={t}]")
         for name, metric in EACH.items()

@@ -1,6 +1,6 @@
-"""SPG, Table 12: against training with stored data, B1(r), and a network copied for each task, B2.
+"""SPG, Table 12: comparison with training on stored data, B1(r), and with a copied network per task, B2.
 
-The paper stores no data on 100 tasks; the other rows are those of Table 2.
+The paper does not run B1 on 100 tasks. The other rows are those of Table 2.
 """
 
 from .common import COLUMNS, DESK_MTL, FEW, PAPER, REFERENCES, table

@@ -1,4 +1,7 @@
-"""SPG, Table 13: many tasks, where fine-tuned copies (B2) fall behind. Its printed numbers are lost."""
+"""SPG, Table 13: many tasks, on which fine-tuned copies (B2) fall behind.
+
+The available text of the paper does not contain the numbers of this table.
+"""
 
 from raycl import Form
 

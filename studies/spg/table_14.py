@@ -1,9 +1,9 @@
-"""SPG, Table 14: soft masks against hard ones (HPG), whose threshold validation chooses."""
+"""SPG, Table 14: soft masks compared with hard ones (HPG), whose threshold is chosen on validation."""
 
 from .common import COLUMNS, METHODS, PAPER, REFERENCES, chosen, table
 
 ROWS = {**REFERENCES, "HAT": "hat", "SupSup": "supsup", "HPG": "hpg", "SPG": "spg"}
-NOTE = ["HPG: the paper takes the threshold that is best on test; here validation chooses"]
+NOTE = ["HPG: the paper uses the threshold that is best on test; here it is chosen on validation"]
 
 STUDY = PAPER.full.with_(
     methods=chosen(ROWS) | {"hpg": {}},

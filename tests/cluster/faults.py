@@ -1,4 +1,4 @@
-"""Strikes a running study with one fault after another, and writes down what each cost.
+"""Measure what each fault costs a study that runs on a cluster.
 
     python -m tests.cluster.faults [--only NAME,...] [--out docs/faults.md]
 
@@ -296,7 +296,7 @@ def node(scene: Scene) -> Struck:
     host, back = kill_node(scene, 4)
     again = len(scene.journal())
     scene.wait(lambda: host.name in {line.host for line in scene.journal()[again:]}, "the node to work again")
-    return Struck([scene.finish()], back, "the node, started again, takes part again")
+    return Struck([scene.finish()], back, "the node is started again and executes runs again")
 
 
 def kill_node(scene: Scene, results: int) -> tuple[Host, float]:
@@ -309,7 +309,7 @@ def kill_node(scene: Scene, results: int) -> tuple[Host, float]:
     return host, back
 
 
-@fault("the driver is killed (SIGKILL), the same command again", codes=(-9, 0))
+@fault("the driver is killed (SIGKILL), and the same command is run again", codes=(-9, 0))
 def driver(scene: Scene) -> Struck:
     first = scene.play()
     back = kill_driver(scene, 4)
@@ -324,12 +324,12 @@ def kill_driver(scene: Scene, results: int) -> float:
     return scene.play_again()
 
 
-@fault("the head is killed (SIGKILL); the cluster and the same command again", codes=(GONE, 0))
+@fault("the head is killed (SIGKILL); the cluster and the command are started again", codes=(GONE, 0))
 def head(scene: Scene) -> Struck:
     return _without_head(scene, lambda head: head.kill(_not_the_driver))
 
 
-@fault("the head is killed and started anew at once; the same command again", codes=(GONE, 0))
+@fault("the head is killed and started again at once; the command is run again", codes=(GONE, 0))
 def head_anew(scene: Scene) -> Struck:
     def anew(head: Host) -> None:
         head.kill(_not_the_driver)
@@ -338,7 +338,7 @@ def head_anew(scene: Scene) -> Struck:
     return _without_head(scene, anew)
 
 
-@fault("the head hangs (SIGSTOP); the cluster and the same command again", codes=(GONE, 0))
+@fault("the head hangs (SIGSTOP); the cluster and the command are started again", codes=(GONE, 0))
 def head_hangs(scene: Scene) -> Struck:
     return _without_head(scene, lambda head: head.kill(lambda c: "gcs_server" in c, signal.SIGSTOP))
 
@@ -356,13 +356,13 @@ def _without_head(scene: Scene, strike: Callable[[Host], Any]) -> Struck:
     ended = time.monotonic() - began
     lines = [line for line in first.text().splitlines() if line.startswith("raycl: ")]
     if len(lines) != 1 or "Traceback" in first.text():
-        raise Stuck(f"a driver without a head should end with one line, and said:\n{first.text()}")
+        raise Stuck(f"a driver without a head should end with one message, and printed:\n{first.text()}")
     for host in [scene.cluster.head, *scene.cluster.workers]:
         host.kill_all()
     scene.cluster.start()
     back = scene.play_again()
     return Struck(
-        [code, scene.finish()], back, f"the driver ends by itself after {ended:.0f} s, with one line"
+        [code, scene.finish()], back, f"the driver ends by itself after {ended:.0f} s, with one message"
     )
 
 
@@ -406,8 +406,10 @@ def _untracked(
             or not all(told.values())
         ):
             raise Stuck(f"after raycl sync MLflow has {len(told)} runs: {sorted(told)}")
-    whole = "whole when the study ended" if had == len(told) else f"{had} of {len(told)} runs when it ended"
-    return Struck([code], None, f"training does not notice; MLflow {whole}, whole after `raycl sync`")
+    whole = "was complete" if had == len(told) else f"had {had} of {len(told)} runs"
+    return Struck(
+        [code], None, f"training continues; MLflow {whole} at the end, and is complete after `raycl sync`"
+    )
 
 
 @fault("the network of a node is cut for 60 s")
@@ -432,11 +434,11 @@ def network(scene: Scene) -> Struck:
     if not alive:
         host.kill_all()
         scene.cluster.start_worker(host)
-    remark = "Ray kept the node" if alive else "Ray gave the node up, it must be started again"
+    remark = "Ray kept the node" if alive else "Ray gave up the node, which must be started again"
     return Struck([code], back, remark)
 
 
-@fault("the store takes no writes for 30 s (read-only)")
+@fault("the store cannot be written for 30 s (read-only)")
 def read_only(scene: Scene) -> Struck:
     switch = scene.cluster.switch
     elsewhere = {"MLFLOW_TRACKING_URI": f"sqlite:///{scene.cluster.head.own}/mlflow.db"}  # or it stays busy
@@ -465,7 +467,7 @@ def _unwritable(
     back = scene.wait(lambda: scene.cluster.finished() > had, "the next result")
     assert scene.driver is not None
     said = [line for line in scene.driver.text().splitlines() if "cannot be written" in line]
-    return Struck([scene.finish()], back, f"the driver says so, {len(said)} time{'s' * (len(said) != 1)}")
+    return Struck([scene.finish()], back, f"the driver reports it, {len(said)} time{'s' * (len(said) != 1)}")
 
 
 @fault("a run leaks memory, up to its limit of 1.5 GiB")
@@ -473,7 +475,7 @@ def leak(scene: Scene) -> Struck:
     return _misdeed(scene, "leak")
 
 
-@fault("a run hangs; 30 s of silence are allowed")
+@fault("a run hangs; its limit is 30 s without progress")
 def hang(scene: Scene) -> Struck:
     return _misdeed(scene, "hang")
 
@@ -623,7 +625,7 @@ def _mend(cluster: Cluster) -> None:
 
 def row(fault: Fault, outcome: Outcome) -> list[str]:
     """Its line in the table."""
-    lost = "nothing" if not outcome.again else f"{_n(outcome.again, 'task')} of {_n(outcome.runs, 'run')}"
+    lost = "none" if not outcome.again else f"{_n(outcome.again, 'task')} of {_n(outcome.runs, 'run')}"
     back = "-" if outcome.back is None else f"{outcome.back:.0f} s"
     codes = " then ".join("killed" if code < 0 else str(code) for code in outcome.codes)
     same = "yes" if outcome.same else "**no**"
@@ -634,7 +636,7 @@ def _n(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-HEADER = ["fault", "learnt again", "plays of a task, at most", "struck work goes on after",
+HEADER = ["fault", "tasks started again", "starts of a task, at most", "interrupted run continues after",
           "longest pause of the study", "exit code", "same csv", "remark"]  # fmt: skip
 
 
@@ -647,24 +649,27 @@ def document(found: list[tuple[Fault, Outcome | str]]) -> str:
     others = [f"- {fault.title}: {text.splitlines()[0]}" for fault, text in found if isinstance(text, str)]
     return f"""# Faults
 
-Written by `make faults`. Each row is a study that was struck while it ran on a cluster of separate hosts
-(network namespaces of one machine): a Ray head without CPUs, two workers of one CPU each, token
-authentication, a store that all share. The study searches and plays three methods on five tasks
-(`tests/cluster/small_study.py`: {tasks} tasks, each made to last {PACE:g} s). It must end with the csv of an
-undisturbed run in one process, byte for byte, and no task may be learnt more than twice.
+Written by `make faults`. Each row is a study that runs on a cluster of separate hosts (network namespaces of
+one machine) while a fault occurs. The cluster has a Ray head without CPUs, two workers of one CPU each, token
+authentication, and a store that all of them share. The study searches three methods on five tasks and runs
+them with two seeds (`tests/cluster/small_study.py`: {tasks} tasks, each made to last {PACE:g} s). It must end
+with the same csv as an undisturbed run in one process, byte for byte, and no task may be started more than
+twice.
 
-- **learnt again**: tasks that had begun and were begun once more. Finished tasks of a run are never lost.
-- **struck work goes on after**: from the blow until the run that it cut off begins a task again; where
-  somebody must do something (give the command again, start the cluster), from that command on; where the
-  store was away, from its return to the next result.
-- **longest pause**: in which no task of the whole study began.
-- **exit code**: of `raycl run`; {GONE} says that the cluster is gone and the same command will go on.
+- **tasks started again**: tasks that had been started and were started a second time. Tasks that a run has
+  finished are never lost.
+- **interrupted run continues after**: the time from the fault until the interrupted run starts a task again.
+  If somebody must act first (run the command again, start the cluster), the time counts from that command. If
+  the store could not be written, it counts from the end of that fault to the next result.
+- **longest pause of the study**: the longest time during which no task of the whole study started.
+- **exit code**: the code of `raycl run`; {GONE} means that the cluster is gone, and the same command
+  resumes the study.
 
 {table}
 
 {os.linesep.join(others) + os.linesep if others else ""}
-Measured with {_machine()}; Ray's own settings throughout: it gives a silent node up after five questions
-without an answer, 15 s where the host is there and its processes are not, about 60 s where nothing answers.
+Measured with {_machine()}; all runs use Ray's default settings. Ray gives up a silent node after five
+requests without an answer: 15 s if the host answers and its processes do not, about 60 s if nothing answers.
 """
 
 
@@ -682,14 +687,14 @@ def _machine() -> str:
 def main() -> int:
     """Show them all, or some."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(FAULTS)}")
-    parser.add_argument("--out", metavar="FILE", help="write the page there, if all are shown")
+    parser.add_argument("--only", metavar="NAME,...", help=f"the faults to show, of: {', '.join(FAULTS)}")
+    parser.add_argument("--out", metavar="FILE", help="write the page to this file; needs all faults")
     chosen = parser.parse_args()
     names = chosen.only.split(",") if chosen.only else list(FAULTS)
     if unknown := [name for name in names if name not in FAULTS]:
         parser.error(f"--only {unknown[0]}: there are {', '.join(FAULTS)}")
     if reason := why_not():
-        sys.stderr.write(f"no cluster can be made on this machine: {reason}\n")
+        sys.stderr.write(f"this machine cannot run the cluster: {reason}\n")
         return 2
     found, bad = [], 0
     with stoppable():
