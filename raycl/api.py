@@ -99,11 +99,10 @@ def run_study(
     for note in lines_of(cells):
         say(f"note: {note}")
     agenda = Agenda(cells, place, _proposer(cells), fresh, references_left_out(study, cells))
-    outcome = StudyResult(study, agenda, COMPLETE)
+    outcome, slots = StudyResult(study, agenda, COMPLETE), 1.0
     with contextlib.ExitStack() as stack:
         if not agenda.over:
             stack.enter_context(present(place.root, study.name, say))
-        slots = 1.0
         if not (local or agenda.over):
             slots = stack.enter_context(_cluster(study, runnable, address, place.root, say))
         recorder = _recorder(study, agenda, console) if cells else None
@@ -112,10 +111,8 @@ def run_study(
         finally:
             if recorder is not None:
                 _finish_tracking(recorder, outcome, console)
-    if outcome.code != INTERRUPTED:
-        outcome.problems = problems(agenda)
-    if outcome.problems:
-        outcome.code = INCOMPLETE
+    if outcome.code != INTERRUPTED and (found := problems(agenda)):
+        outcome.problems, outcome.code = found, INCOMPLETE
     return outcome
 
 

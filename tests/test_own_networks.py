@@ -57,7 +57,13 @@ def tasks() -> Any:
 
 def loop(name: str) -> Any:
     return toys.fit(
-        **{**registry.method(name).fit_defaults, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2, "batch": 8}
+        **{
+            **registry.method(name).fit_defaults,
+            "momentum": 0.9,
+            "weight_decay": 1e-2,
+            "epochs": 2,
+            "batch": 8,
+        }
     )
 
 

@@ -166,18 +166,27 @@ def _cell(
         home=study.folder,
         orders=study.orders,
     )
-    check_needs(cell, place)
-    try:
-        with userfiles.blamed(method):
-            cell.spec({}, cell.trial_seed)
-    except UserError as error:
-        raise UserError(f"{place} on {recipe}: {error}") from None
-    planning.check_proposals(cell, place)
+    _check_spec(cell, recipe, place)
     if not check:
         return cell
     blocked, more = check_benchmark(cell, recipe, place)
     written = {*keys, *(f"fit.{name}" for name in study.fit)}
     return dataclasses.replace(cell, blocked=blocked, notes=(*notes.planned(cell, written), *more))
+
+
+def _check_spec(cell: Cell, recipe: Recipe, place: str) -> None:
+    """Check that the network has what the method needs, and that a run can be made of any proposal.
+
+    Raises:
+        UserError: If not.
+    """
+    check_needs(cell, place)
+    try:
+        with userfiles.blamed(cell.method):
+            cell.spec({}, cell.trial_seed)
+    except UserError as error:
+        raise UserError(f"{place} on {recipe}: {error}") from None
+    planning.check_proposals(cell, place)
 
 
 def _search_over(
