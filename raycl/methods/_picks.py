@@ -11,18 +11,19 @@ from torch import Tensor
 from raycl.methods.piggyback import Threshold
 from raycl.tasks import Batch
 from raycl.training.fit import Fitted
+from raycl.training.rules import Adam
 
 
 class Picker:
     """Adam on real values, a fifth of the rate from epoch `milestone` on, and at rest from `stop` on."""
 
     def __init__(self, real: Sequence[Tensor], lr: float, milestone: float, stop: float) -> None:
-        self.adam = torch.optim.Adam(real, lr=lr)
+        self.adam = Adam(real, lr=lr, weight_decay=0.0)
         self.lr, self.milestone, self.stop = lr, milestone, stop
 
     def step(self, epoch: int) -> None:
         """Move them by their gradients, and clear these."""
-        self.adam.param_groups[0]["lr"] = self.lr * (0.2 if epoch >= self.milestone else 1.0)
+        self.adam.groups[0]["lr"] = self.lr * (0.2 if epoch >= self.milestone else 1.0)
         if epoch < self.stop:
             self.adam.step()
         self.adam.zero_grad()

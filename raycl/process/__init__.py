@@ -47,10 +47,7 @@ def describe_left(left: Iterable[str]) -> str:
 
 
 def ready() -> None:
-    """Learn how this process, which plays runs and nothing else, stands before any stranger's code.
-
-    The first time it takes seconds.
-    """
+    """Learn the state of this process, which executes runs and nothing else, before any stranger's code."""
     _baseline()
     _state["lent"] = max(1, _state["lent"])
 
@@ -89,6 +86,9 @@ class Guard:
             kinds: classes of the run; functions, and the users' modules that these classes need, are watched
                 from here on as well. None: within a stretch in which they are.
         """
+        kinds = None if kinds is None else list(kinds)
+        if kinds is not None and not all(kind.__module__.startswith("raycl.") for kind in kinds):
+            self._note(_warm())
         before, self._numerics = self._numerics, parts.readings(numerics.parts())
         if kinds is not None:
             _baseline().extend()
@@ -141,7 +141,9 @@ def untouched(what: str, say: Callable[[str], None] = lambda line: None) -> Iter
         what: the file, as the line is to name it.
         say: takes the line.
     """
-    functions = _baseline(warm=False)
+    functions = _baseline()
+    if not _state["lent"]:  # what was changed before is not this file's doing
+        functions.adopt()
     functions.extend()
     before = parts.readings(numerics.parts()), parts.readings(_imports())
     try:
@@ -186,26 +188,38 @@ def _imports() -> tuple[parts.Part, ...]:
 _state: dict[str, Any] = {}
 
 
-def _baseline(warm: bool = True) -> Functions:
-    """The functions as they are before any stranger's code; torch is warm before a run begins.
-
-    Torch replaces some functions itself when the first optimiser is made, which takes seconds.
-    """
+def _baseline() -> Functions:
+    """Return the functions as they are before any stranger's code."""
     if _state.get("pid") != os.getpid():
         _state.clear()
         _spoilt.clear()
         _state.update(
             pid=os.getpid(), functions=Functions(), arithmetic=numerics.arithmetic(), warm=False, lent=0
         )
-    if warm and not _state["warm"]:
-        warm_up()
-        _state["functions"].adopt()
-        _state["warm"] = True
     return _state["functions"]  # type: ignore[no-any-return]
 
 
+def _warm() -> Iterable[Left]:
+    """Construct torch's optimisers once, before a run of a stranger's code, which may construct them too.
+
+    Torch replaces some of its functions itself when the first one is made, and takes seconds for it, which
+    are not the run's compute time. raycl's own methods do without (`raycl.training.rules`).
+
+    Returns:
+        What had been left otherwise before, and is put back.
+    """
+    functions = _baseline()
+    if _state["warm"]:
+        return []
+    left = list(functions.put_back())
+    warm_up()
+    functions.adopt()
+    _state["warm"] = True
+    return left
+
+
 def warm_up() -> None:
-    """One step of every optimiser: torch's first takes seconds, which are no method's compute time."""
+    """Take one step of every optimiser of torch's."""
     import torch
 
     for kind in vars(torch.optim).values():

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raycl.training.settings import Config
+from raycl.training.rules import Optimiser, tensors_of
 
 
 class OptimiserUpdate:
-    """`Update` over a torch optimiser: clips, then steps."""
+    """An `Update` over an optimiser: it clips the gradients, then takes a step."""
 
-    def __init__(self, optimiser: torch.optim.Optimizer | None, clip: float | None) -> None:
+    def __init__(self, optimiser: Optimiser | None, clip: float | None) -> None:
         self.optimiser, self.clip = optimiser, clip
-        self.groups: list[dict[str, Any]] = [] if optimiser is None else optimiser.param_groups
+        self.groups: list[dict[str, Any]] = [] if optimiser is None else optimiser.groups
         self.tensors: list[Tensor] = tensors_of(self.groups)
         self._base = [float(group["lr"]) for group in self.groups]
         self._first: float = optimiser.defaults["lr"] if optimiser is not None else 1.0
@@ -91,38 +91,9 @@ class OptimiserUpdate:
         return change
 
 
-def optimiser_of(config: Config, groups: list[Any]) -> torch.optim.Optimizer:
-    """A fresh optimiser over parameters or groups."""
-    if config.optimiser == "adam":
-        return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
-    if config.optimiser == "rmsprop":
-        return torch.optim.RMSprop(
-            groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    return torch.optim.SGD(
-        groups,
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-    )
-
-
 def groups_of(named: Iterable[Any]) -> list[Any]:
     """Parameters or optimiser groups, with every generator walked."""
     found = list(named)
     if not any(isinstance(g, Mapping) for g in found):
         return found
     return [{**g, "params": tensors_of([g])} if isinstance(g, Mapping) else {"params": [g]} for g in found]
-
-
-def tensors_of(groups: Iterable[Any]) -> list[Tensor]:
-    """The tensors of parameters or optimiser groups."""
-    found: list[Tensor] = []
-    for group in groups:
-        if isinstance(group, Mapping):
-            params = group["params"]
-            found += [params] if isinstance(params, Tensor) else list(params)
-        else:
-            found.append(group)
-    return found
