@@ -6,6 +6,7 @@ batches; a method that measures a Fisher in between moves no later draw of its o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from typing import Literal, TypeAlias, get_args
@@ -23,6 +24,11 @@ def seed_of(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoc
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
 
 
+@functools.cache
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available()
+
+
 def numpy_generator(
     seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch: int = -1
 ) -> np.random.Generator:
@@ -37,6 +43,9 @@ def reseed(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch
     where the run before this one left them, or from anywhere in a new process.
     """
     number = seed_of(seed, purpose, task, fit, epoch)
-    torch.manual_seed(number)
+    if _has_accelerator():
+        torch.manual_seed(number)
+    else:  # asking for generators that are not there takes a hundred times as long as seeding this one
+        torch.default_generator.manual_seed(number)
     random.seed(number)
     np.random.seed(number % 2**32)  # noqa: NPY002 - it is the one that is meant

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from raycl.masks import layers_of, weights_below_heads
+from raycl.masks import Keep, bits_of, keep_, layers_of, weights_below_heads
 from raycl.method import Buffers, Task
 from raycl.methods._first import BuiltOnFirstTask
 from raycl.networks import Network
@@ -48,6 +48,7 @@ class Owned(BuiltOnFirstTask):
         self.current: int | None = None  # the task being learnt
         self.decay = 0.0  # weight decay of what that task owns
         self._evaluated: tuple[int, dict[str, Tensor]] | None = None
+        self._known_bits: tuple[tuple[str, int, int], list[Tensor]] | None = None
 
     @property
     def weights(self) -> list[Tensor]:
@@ -106,13 +107,13 @@ class Owned(BuiltOnFirstTask):
         return [*self.weights, *self.net.heads[task].parameters(), *self.norms.trainable(task)]
 
     def edit_gradients(self, batch: Batch) -> None:
-        """Only what the task owns may move; filled, not multiplied, since 0 times infinity is no number."""
+        """Only what the task owns may move; masked, not multiplied, since 0 times infinity is no number."""
         assert self.current is not None
-        for weight, owner in zip(self.weights, self.owners, strict=True):
+        for weight, bits in zip(self.weights, self._bits("own", self.current), strict=True):
             if weight.grad is not None:
                 if self.decay:
                     weight.grad.add_(weight.detach(), alpha=self.decay)
-                weight.grad.masked_fill_(owner != self.current + 1, 0.0)
+                keep_(weight.grad, bits)
 
     def masks(self, task: int) -> list[Tensor]:
         """Which weights answer a task that is learnt, one per layer: those it could see when it was."""
@@ -124,8 +125,17 @@ class Owned(BuiltOnFirstTask):
 
     def masked(self, task: int) -> dict[str, Tensor]:
         """Weights under the masks of `task`, by name."""
-        parts = zip(self.layers.values(), self.weights, self.masks(task), strict=True)
-        return {name: torch.where(mask, weight, 0.0) for name, weight, mask in parts}
+        parts = zip(self.layers.values(), self.weights, self._bits("seen", task), strict=True)
+        return {name: Keep.apply(weight, bits) for name, weight, bits in parts}
+
+    def _bits(self, which: Literal["own", "seen"], task: int) -> list[Tensor]:
+        """Return for `Keep` the masks of what a task owns or sees; they are made once while owners stay."""
+        key = which, task, sum(owner._version for owner in self.owners)
+        if self._known_bits is None or self._known_bits[0] != key:
+            masks = self.masks(task) if which == "seen" else [owner == task + 1 for owner in self.owners]
+            parts = zip(masks, self.weights, strict=True)
+            self._known_bits = key, [bits_of(mask, weight.dtype) for mask, weight in parts]
+        return self._known_bits[1]
 
     def at_hand(self, task: int) -> dict[str, Tensor]:
         """Weights of `task` by name; made once for a pass of evaluation."""
@@ -143,6 +153,7 @@ class Owned(BuiltOnFirstTask):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self._evaluated = None  # weights may have moved since
+        self._known_bits = None  # no checkpoint need hold them
         if self.learnt:
             self.norms.still(self.net)
         return self

@@ -23,7 +23,7 @@ class Picker:
 
     def step(self, epoch: int) -> None:
         """Move them by their gradients, and clear these."""
-        self.adam.groups[0]["lr"] = self.lr * (0.2 if epoch >= self.milestone else 1.0)
+        self.adam.param_groups[0]["lr"] = self.lr * (0.2 if epoch >= self.milestone else 1.0)
         if epoch < self.stop:
             self.adam.step()
         self.adam.zero_grad()

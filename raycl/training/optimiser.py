@@ -16,7 +16,7 @@ class OptimiserUpdate:
 
     def __init__(self, optimiser: Optimiser | None, clip: float | None) -> None:
         self.optimiser, self.clip = optimiser, clip
-        self.groups: list[dict[str, Any]] = [] if optimiser is None else optimiser.groups
+        self.groups: list[dict[str, Any]] = [] if optimiser is None else optimiser.param_groups
         self.tensors: list[Tensor] = tensors_of(self.groups)
         self._base = [float(group["lr"]) for group in self.groups]
         self._first: float = optimiser.defaults["lr"] if optimiser is not None else 1.0

@@ -27,7 +27,7 @@ class Optimiser:
         defaults: settings of every group; ``lr`` is one of them.
 
     Attributes:
-        groups: a dictionary per group, with its tensors under ``params``.
+        param_groups: a dictionary per group, with its tensors under ``params``.
         state: by tensor, what the next step depends on besides the tensor itself.
 
     Raises:
@@ -37,11 +37,11 @@ class Optimiser:
     def __init__(self, groups: Sequence[Any], **defaults: Any) -> None:
         self.defaults = defaults
         written = groups if groups and isinstance(groups[0], Mapping) else [{"params": list(groups)}]
-        self.groups: list[dict[str, Any]] = [
+        self.param_groups: list[dict[str, Any]] = [
             {**defaults, **group, "params": tensors_of([group])} for group in written
         ]
         self.state: dict[Tensor, dict[str, Any]] = {}
-        tensors = tensors_of(self.groups)
+        tensors = tensors_of(self.param_groups)
         if not tensors:
             raise ValueError("optimizer got an empty parameter list")
         if not all(tensor.is_leaf or tensor.retains_grad for tensor in tensors):
@@ -54,14 +54,14 @@ class Optimiser:
     @torch.no_grad()
     def step(self) -> None:
         """Move each tensor that has a gradient."""
-        for group in self.groups:
+        for group in self.param_groups:
             moving = [tensor for tensor in group["params"] if tensor.grad is not None]
             if moving:
                 self._move(moving, [tensor.grad for tensor in moving], group)
 
     def zero_grad(self) -> None:
         """Set all gradients to None."""
-        for group in self.groups:
+        for group in self.param_groups:
             for tensor in group["params"]:
                 tensor.grad = None
 
