@@ -147,7 +147,7 @@ def fit(seed: int = 0, **settings: Any) -> Fit:
 
 def fit_for(name: str, seed: int = 0, **settings: Any) -> Fit:
     """The same with what the method itself wants of its training."""
-    return fit(seed, **({**registry.method(name).fit, "batch": CALM["batch"]} | settings))
+    return fit(seed, **({**registry.method(name).fit_defaults, "batch": CALM["batch"]} | settings))
 
 
 def works_on(name: str, network: str) -> bool:

@@ -491,7 +491,7 @@ def test_a_backbone_taken_over_is_one_trained_here(network: str) -> None:
     left, right = (toys.learn(subject, on, toys.fit(**DECAYED)) for subject in (inline, over))
     facts.assert_same_state(facts.state(inline), facts.state(over))
     for a, b in zip(left, right, strict=True):
-        for name in ("val", "test", "epochs", "updates", "figures"):
+        for name in ("val", "test", "epochs", "updates", "diagnostics"):
             assert getattr(a, name) == getattr(b, name), name
 
 
