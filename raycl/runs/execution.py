@@ -18,6 +18,7 @@ from raycl.archives import Artefact, DamagedArtefact
 from raycl.method import Method
 from raycl.networks import Network, Start
 from raycl.networks._backbone import Pretrained, state_of
+from raycl.process import allocator
 from raycl.runs import artefacts, sequence
 from raycl.runs.artefacts import basis_of, mask_to_bytes
 from raycl.runs.build import (
@@ -77,6 +78,7 @@ def execute(
     """
     reports: list[TaskReport] = []
     about: dict[str, Any] = {"earlier_seconds": 0.0}
+    allocator.keep_freed_memory()
     with process.interrupts() as came, process.Guard() as guard:
         torch.set_num_threads(threads)
         started, clock = time.time(), time.perf_counter
@@ -251,6 +253,7 @@ def train_basis_masks(
         ready: called with the key of each that is published.
     """
     missing = [spec for spec in specs if not zipfile.is_zipfile(Artefact.MASK.path(store, spec.key))]
+    allocator.keep_freed_memory()
     with process.interrupts() as came, process.Guard() as guard:
         torch.set_num_threads(threads)
         clock = time.perf_counter
