@@ -28,9 +28,11 @@ from raycl.runs.result import Result
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
 from raycl.study.local import run_locally
+from raycl.study.notes import lines_of
 from raycl.study.values import Resources, Seeds, Study
 from raycl.training.fit import Fit
 from tests.helpers import rude
+from tests.helpers.tiny import in_process, tiny
 
 HOME = Path(__file__).parents[1]
 TINY = {"epochs": 1, "lr": 0.1}
@@ -347,3 +349,20 @@ def test_what_a_method_hands_to_atexit_does_not_outlive_its_run() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, timeout=300)
     assert done.returncode == 7, done.stderr.decode()
+
+
+def test_what_building_for_a_plan_leaves_is_put_back_and_told(tmp_path: Path) -> None:
+    """A network halves every ReLU of the process: the runs of other cells are as if it were not there."""
+    decent: dict[str, Any] = {"decent": {"method": "finetune"}}
+    rude: dict[str, Any] = {"rude": {"method": "finetune", "network": "rude:RudeNet(hidden=8)"}}
+    same: dict[str, Any] = {"search": None, "final": Seeds(1)}
+    relu = torch.nn.functional.relu
+    alone = in_process(tiny(decent, **same), tmp_path / "alone")
+    cells = cells_of(tiny(rude | decent, **same))
+    assert torch.nn.functional.relu is relu
+    said = "torch.nn.functional.relu replaced when its classes were tried, which was put back"
+    assert sum(said in line for line in lines_of(cells)) == 1
+    both = in_process(tiny(rude | decent, **same), tmp_path / "both")
+    found = {state.cell.label: state.results[1].matrix() for state in both.states}
+    assert np.array_equal(found["decent"], alone.states[0].results[1].matrix(), equal_nan=True)
+    assert not np.array_equal(found["rude"], found["decent"], equal_nan=True)

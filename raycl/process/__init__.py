@@ -132,33 +132,35 @@ class Guard:
 
 
 @contextlib.contextmanager
-def untouched(what: str, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
-    """While a user's file is imported: what it changes of the process is put back, and said in a line.
+def untouched(
+    what: str, say: Callable[[str], None] = lambda line: None, when: str = "it was imported"
+) -> Iterator[None]:
+    """Put back what a user's code changes of the process while it is imported or built, and say it in a line.
 
     Threads, generators, environment variables, filters of warnings and ``sys.path`` are left alone.
 
     Args:
         what: the file, as the line is to name it.
         say: takes the line.
+        when: what happens meanwhile, as the line is to say it.
     """
     functions = _baseline()
-    if not _state["lent"]:  # what was changed before is not this file's doing
+    if not _state["lent"] and not _state["watched"]:  # what was changed before is not this file's doing
         functions.adopt()
     functions.extend()
+    _state["watched"] += 1
     before = parts.readings(numerics.parts()), parts.readings(_imports())
     try:
         yield
     finally:
+        _state["watched"] -= 1
         found = parts.put(numerics.parts(), before[0]) + parts.put(_imports(), before[1])
         found += functions.put_back()
         left = [thing.what for thing in found if not (thing.silent and thing.back)]
         _spoilt.extend(thing.what for thing in found if not thing.back and thing.what not in _spoilt)
         if left:
             verb = "was" if len(left) == 1 else "were"
-            say(
-                f"{what}: {describe_left(left)} when it was imported, which {verb} put back: no run may "
-                "depend on it"
-            )
+            say(f"{what}: {describe_left(left)} when {when}, which {verb} put back: no run may depend on it")
 
 
 @contextlib.contextmanager
@@ -194,7 +196,12 @@ def _baseline() -> Functions:
         _state.clear()
         _spoilt.clear()
         _state.update(
-            pid=os.getpid(), functions=Functions(), arithmetic=numerics.arithmetic(), warm=False, lent=0
+            pid=os.getpid(),
+            functions=Functions(),
+            arithmetic=numerics.arithmetic(),
+            warm=False,
+            lent=0,
+            watched=0,
         )
     return _state["functions"]  # type: ignore[no-any-return]
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raycl import benchmarks, calls, oldnames, registry, userfiles
+from raycl import benchmarks, calls, oldnames, process, registry, userfiles
 from raycl.benchmarks import Recipe
 from raycl.domains import repeated, shown
 from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_line
@@ -32,8 +32,13 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
     Raises:
         UserError: names the value, the place and the remedy.
     """
-    with userfiles.importing_from(study.folder):
-        return _cells_of(study, only, check)
+    left: list[str] = []
+    building = process.untouched(f"{notes.STUDY}{study.file}", left.append, "its classes were tried")
+    with building, userfiles.importing_from(study.folder):
+        found = _cells_of(study, only, check)
+    if found and left:
+        found[0] = dataclasses.replace(found[0], notes=(*left, *found[0].notes))
+    return found
 
 
 def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:

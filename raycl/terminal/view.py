@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from raycl import registry, texttable, userfiles
+from raycl import process, registry, texttable, userfiles
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
@@ -284,7 +284,7 @@ def _tasks(state: CellState) -> int:
     """How many tasks a cell's benchmark has; 0 where its data are not here."""
     try:
         cell = state.cell
-        with userfiles.importing_from(cell.home):
+        with process.untouched(cell.benchmark), userfiles.importing_from(cell.home):
             return len(registry.load(cell.benchmark, cell.trial_seed, 0, cell.identity).tasks)
     except UserError:
         return 0
