@@ -278,7 +278,7 @@ def alive():
     done += 1
     if done == batches:
         os.kill(os.getpid(), signal.SIGKILL)
-result = execution.play(spec, folder, alive=alive)
+result = execution.execute(spec, folder, alive=alive)
 print(json.dumps([done, result.to_json()]))
 """
 

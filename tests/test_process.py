@@ -180,7 +180,7 @@ def test_a_thread_that_ends_and_one_of_a_library_do_no_harm() -> None:
 def test_what_no_setting_shows_is_noticed_by_what_comes_out(what: str, said: str) -> None:
     code = f"""
 from tests.test_process import execution, process, spec_doing
-result = execution.play(spec_doing({what!r}))
+result = execution.execute(spec_doing({what!r}))
 print(result.status, process.spoilt())
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, timeout=600)
@@ -344,7 +344,7 @@ class RunsAtExit(Method):
 def test_what_a_method_hands_to_atexit_does_not_outlive_its_run() -> None:
     script = (
         "import sys; from raycl.runs import execution; from tests import test_process; "
-        f"result = execution.play(test_process.spec_of('{__name__}:RunsAtExit')); "
+        f"result = execution.execute(test_process.spec_of('{__name__}:RunsAtExit')); "
         "assert 'a function to be called when Python ends' in result.provenance['left']; sys.exit(7)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, timeout=300)

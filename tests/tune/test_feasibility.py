@@ -284,7 +284,7 @@ with process.Guard():  # it looks at all of raycl, and executes none of it
 run = specs.RunSpec(method=sys.argv[1], network="mlp", benchmark="digits_split", fit={"epochs": 1})
 seen = set()
 sys.setprofile(lambda frame, event, _: seen.add(frame.f_code.co_filename) if event == "call" else None)
-result = execution.play(run)
+result = execution.execute(run)
 sys.setprofile(None)
 assert result.status == "done", result.message
 print(*[file for file in seen if "/raycl/" in file])
