@@ -27,7 +27,8 @@ from raycl.runs.numerics import set_numerics
 from raycl.space import fields_of, make_config
 from raycl.tasks import ArraySplit, Batch, Task
 from raycl.training.fit import Fit
-from raycl.training.optimiser import OptimiserUpdate, optimiser_of
+from raycl.training.optimiser import OptimiserUpdate
+from raycl.training.rules import optimiser_of
 
 TASKS, CLASSES, BATCH = 10, 10, 64
 GOALS = {"SPG": "1.05 or less", "EWC": "1.10 or less", "SI": "1.10 or less", "HAT": "1.15 or less"}

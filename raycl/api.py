@@ -90,8 +90,7 @@ def run_study(
     Raises:
         UserError: If the study, the store, the cluster or MLflow cannot be used; nothing was started then.
     """
-    study = _read(study)
-    console = console or Console()
+    study, console = _read(study), console or Console()
     say = _sayer(console)
     cells = cells_of(study, only)
     runnable = _runnable(study, cells)

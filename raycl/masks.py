@@ -94,9 +94,42 @@ class Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (e,) = ctx.saved_tensors
-        beyond = (ctx.slope * e.abs() - 50).clamp_min(0)  # for such large |v|, sigmoid'(v) is exp(-|v|)
-        slope_of_e = torch.sigmoid(e) * torch.sigmoid(-e)
-        return gradients[0] * ctx.smax * slope_of_e * torch.exp(-beyond), None, None
+        # For such large |v|, sigmoid'(v) is exp(-|v|). Beyond 87, exp is slow and too small for float32.
+        beyond = e.abs().mul_(-ctx.slope).add_(50).clamp_(-87, 0).exp_()
+        slope_of_e = torch.sigmoid(e).mul_(torch.sigmoid(-e))
+        return (gradients[0] * ctx.smax).mul_(slope_of_e).mul_(beyond), None, None
+
+
+class Keep(torch.autograd.Function):
+    """Keep the entries of a tensor where a mask is 1, and set all others to 0.0, even infinite ones.
+
+    The gradient is masked likewise. The mask has the form that `bits_of` returns. On a CPU this is several
+    times faster than `torch.where`, whose branches a random mask makes unpredictable, and it gives the same
+    bits.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bits: Tensor) -> Tensor:
+        ctx.save_for_backward(bits)
+        return (x.view(bits.dtype) & bits).view(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (bits,) = ctx.saved_tensors
+        return Keep.apply(gradients[0], bits), None
+
+
+def bits_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return integers as wide as `dtype` with all bits set where a boolean mask is 1, and 0 elsewhere."""
+    return mask.to(_INTEGERS[dtype.itemsize]).neg_()
+
+
+def keep_(x: Tensor, bits: Tensor) -> None:
+    """Set a tensor in place to 0.0 where a mask in the form of `bits_of` is 0, even infinite entries."""
+    x.view(bits.dtype).bitwise_and_(bits)
+
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def weight_factors(blocks: Sequence[Block], used: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -7,6 +7,7 @@ same batches, and a method that estimates a Fisher matrix between two tasks does
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from typing import Literal, TypeAlias, get_args
@@ -24,6 +25,11 @@ def seed_of(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoc
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
 
 
+@functools.cache
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available()
+
+
 def numpy_generator(
     seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch: int = -1
 ) -> np.random.Generator:
@@ -38,6 +44,9 @@ def reseed(seed: int, purpose: Purpose, task: int = -1, fit: str = "main", epoch
     a user's method they would otherwise continue from where the previous run of the process left them.
     """
     number = seed_of(seed, purpose, task, fit, epoch)
-    torch.manual_seed(number)
+    if _has_accelerator():
+        torch.manual_seed(number)
+    else:  # asking for generators that are not there takes a hundred times as long as seeding this one
+        torch.default_generator.manual_seed(number)
     random.seed(number)
     np.random.seed(number % 2**32)  # noqa: NPY002 - the global generator is meant

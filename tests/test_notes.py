@@ -17,7 +17,8 @@ from raycl.study.expand import cells_of
 from raycl.study.netcheck import Measured, machine_bytes
 from raycl.study.notes import lines_of
 from raycl.training.fit import Fit
-from raycl.training.optimiser import OptimiserUpdate, optimiser_of
+from raycl.training.optimiser import OptimiserUpdate
+from raycl.training.rules import optimiser_of
 from tests.helpers import toys
 
 

@@ -366,3 +366,17 @@ def test_what_building_for_a_plan_leaves_is_put_back_and_told(tmp_path: Path) ->
     found = {state.cell.label: state.results[1].matrix() for state in both.states}
     assert np.array_equal(found["decent"], alone.states[0].results[1].matrix(), equal_nan=True)
     assert not np.array_equal(found["rude"], found["decent"], equal_nan=True)
+
+
+def test_what_torch_wraps_itself_is_nobodys_fault() -> None:
+    """Torch wraps functions of its own when a process constructs its first optimiser."""
+    script = (
+        "import torch; from raycl import process; said = [];\n"
+        "with process.untouched('mine', said.append):\n"
+        "    weight = torch.nn.Parameter(torch.zeros(1)); weight.grad = torch.zeros(1)\n"
+        "    before = torch.optim.SGD.step; torch.optim.SGD([weight], lr=0.1).step()\n"
+        "    assert torch.optim.SGD.step is not before\n"
+        "assert not said, said"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()

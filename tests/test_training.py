@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,8 +18,9 @@ from raycl.tasks import Batch, Pooled
 from raycl.training import feeding, fit
 from raycl.training import fit as fit_module
 from raycl.training.fit import Diverged, Fit
-from raycl.training.optimiser import OptimiserUpdate, optimiser_of
+from raycl.training.optimiser import OptimiserUpdate
 from raycl.training.presets import PRESETS
+from raycl.training.rules import optimiser_of
 from raycl.training.schedule import Schedule
 from tests.helpers import facts, toys
 
@@ -434,3 +437,60 @@ def test_pulses_come_from_inside_the_loop(monkeypatch: pytest.MonkeyPatch) -> No
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_config(Fit.Config, settings, "fit")
+
+
+TORCH: dict[str, Any] = {
+    "sgd": lambda tensors, **more: torch.optim.SGD(tensors, **more),
+    "adam": lambda tensors, **more: torch.optim.Adam(tensors, **more),
+    "rmsprop": lambda tensors, **more: torch.optim.RMSprop(tensors, **more),
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimiser": "sgd"},
+        {"optimiser": "sgd", "momentum": 0.9, "weight_decay": 0.01},
+        {"optimiser": "sgd", "momentum": 0.9, "nesterov": True},
+        {"optimiser": "adam"},
+        {"optimiser": "adam", "weight_decay": 0.01},
+        {"optimiser": "rmsprop"},
+        {"optimiser": "rmsprop", "momentum": 0.5, "weight_decay": 0.01},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_steps_have_the_bits_of_torch(settings: dict[str, Any], dtype: torch.dtype) -> None:
+    """Two groups with rates of their own, a tensor without a gradient at times, 25 steps."""
+    config = make_config(Fit.Config, {"lr": 0.05, **settings}, "fit")
+    shapes = [(5, 4), (4,), (3, 2, 2)]
+    draws = torch.Generator().manual_seed(3)
+    start = [torch.randn(shape, generator=draws, dtype=dtype) for shape in shapes]
+    gradients = [[torch.randn(s, generator=draws, dtype=dtype) for s in shapes] for _ in range(25)]
+    more = {name: value for name, value in settings.items() if name != "optimiser"}
+    ends = []
+    for make in (
+        lambda groups: optimiser_of(config, groups),
+        lambda groups: TORCH[config.optimiser](groups, lr=0.05, **more),
+    ):
+        tensors = [nn.Parameter(tensor.clone()) for tensor in start]
+        optimiser = make([{"params": tensors[:2]}, {"params": tensors[2:], "lr": 0.02}])
+        for n, found in enumerate(gradients):
+            for place, (tensor, gradient) in enumerate(zip(tensors, found, strict=True)):
+                tensor.grad = None if n % 4 == place else gradient.clone()
+            optimiser.step()
+        ends.append(tensors)
+    assert all(facts.same_bits(a.detach(), b.detach()) for a, b in zip(*ends, strict=True))
+
+
+def test_a_process_that_trains_does_not_import_torchs_compiler() -> None:
+    script = (
+        "import sys; from raycl.runs import execution; from raycl.specs import RunSpec;"
+        "from raycl.registry import method_names;"
+        "fit = {'epochs': 1, 'batch': 64};"
+        "spec = RunSpec(method='ewc', network='mlp(hidden=8)', benchmark='digits_split', seed=1, fit=fit);"
+        "result = execution.execute(spec); assert result.status == 'done', result.message;"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from raycl.masks import layers_of, weights_below_heads
+from raycl.masks import Keep, bits_of, keep_, layers_of, weights_below_heads
 from raycl.method import Buffers, Task
 from raycl.methods._first import BuiltOnFirstTask
 from raycl.networks import Network
@@ -49,6 +49,7 @@ class Owned(BuiltOnFirstTask):
         self.current: int | None = None  # the task being learnt
         self.decay = 0.0  # weight decay of the weights that this task owns
         self._evaluated: tuple[int, dict[str, Tensor]] | None = None
+        self._known_bits: tuple[tuple[str, int, int], list[Tensor]] | None = None
 
     @property
     def weights(self) -> list[Tensor]:
@@ -117,14 +118,14 @@ class Owned(BuiltOnFirstTask):
     def edit_gradients(self, batch: Batch) -> None:
         """Apply weight decay to the task's own weights, and set the gradients of all others to 0.
 
-        They are filled rather than multiplied by 0, because 0 times infinity is NaN.
+        They are masked rather than multiplied by 0, because 0 times infinity is NaN.
         """
         assert self.current is not None
-        for weight, owner in zip(self.weights, self.owners, strict=True):
+        for weight, bits in zip(self.weights, self._bits("own", self.current), strict=True):
             if weight.grad is not None:
                 if self.decay:
                     weight.grad.add_(weight.detach(), alpha=self.decay)
-                weight.grad.masked_fill_(owner != self.current + 1, 0.0)
+                keep_(weight.grad, bits)
 
     def masks(self, task: int) -> list[Tensor]:
         """Return one mask per layer: the weights that existed when the task was learnt, which answer it."""
@@ -139,8 +140,17 @@ class Owned(BuiltOnFirstTask):
 
     def masked(self, task: int) -> dict[str, Tensor]:
         """Return the weights under the masks of `task`, by name."""
-        parts = zip(self.layers.values(), self.weights, self.masks(task), strict=True)
-        return {name: torch.where(mask, weight, 0.0) for name, weight, mask in parts}
+        parts = zip(self.layers.values(), self.weights, self._bits("seen", task), strict=True)
+        return {name: Keep.apply(weight, bits) for name, weight, bits in parts}
+
+    def _bits(self, which: Literal["own", "seen"], task: int) -> list[Tensor]:
+        """Return, for `Keep`, the masks of what a task owns or sees; they are cached while owners stay."""
+        key = which, task, sum(owner._version for owner in self.owners)
+        if self._known_bits is None or self._known_bits[0] != key:
+            masks = self.masks(task) if which == "seen" else [owner == task + 1 for owner in self.owners]
+            parts = zip(masks, self.weights, strict=True)
+            self._known_bits = key, [bits_of(mask, weight.dtype) for mask, weight in parts]
+        return self._known_bits[1]
 
     def at_hand(self, task: int) -> dict[str, Tensor]:
         """Return the weights of `task` by name; evaluation computes them once and caches them."""
@@ -158,6 +168,7 @@ class Owned(BuiltOnFirstTask):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self._evaluated = None  # weights may have changed
+        self._known_bits = None  # a checkpoint need not contain them
         if self.learnt:
             self.norms.still(self.net)
         return self

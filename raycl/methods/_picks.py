@@ -11,13 +11,14 @@ from torch import Tensor
 from raycl.methods.piggyback import Threshold
 from raycl.tasks import Batch
 from raycl.training.fit import Fitted
+from raycl.training.rules import Adam
 
 
 class Picker:
     """Adam on real values, with a fifth of the rate from epoch `milestone` on and no steps from `stop` on."""
 
     def __init__(self, real: Sequence[Tensor], lr: float, milestone: float, stop: float) -> None:
-        self.adam = torch.optim.Adam(real, lr=lr)
+        self.adam = Adam(real, lr=lr, weight_decay=0.0)
         self.lr, self.milestone, self.stop = lr, milestone, stop
 
     def step(self, epoch: int) -> None:

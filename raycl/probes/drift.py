@@ -22,6 +22,7 @@ from raycl.probes.backbones import Network, accuracy, normalised_by, rows_drawn
 from raycl.supermasks.bank import Backbone
 from raycl.supermasks.edge_popup import draw_scores, mask_of
 from raycl.tasks import Task
+from raycl.training.rules import RmsProp
 
 READINGS = (0, 1, 2, 5, 10, 20, 50, 100)  # the numbers of batches after which accuracy is measured
 WITHIN = 0.01  # the accuracy counts as reached within 1 percentage point of the reference
@@ -74,7 +75,7 @@ class Coefficients:
         if self.kind == "uniform":
             with torch.no_grad():
                 self.alpha.fill_(1 / len(self.alpha))
-        self.optimiser = torch.optim.RMSprop([self.alpha], lr=self.lr)
+        self.optimiser = RmsProp([self.alpha], lr=self.lr, momentum=0.0, weight_decay=0.0)
 
     def update(self, x: Tensor, y: Tensor) -> None:
         self.optimiser.zero_grad()
@@ -103,7 +104,7 @@ class OwnMask:
     def begin(self, step: int) -> None:
         stream = torch.Generator().manual_seed(streams.seed_of(self.seed, "init", step, fit="drift"))
         self.scores = [draw_scores(weight, stream).requires_grad_() for weight in self.backbone.weights]
-        self.optimiser = torch.optim.RMSprop(self.scores, lr=self.lr)
+        self.optimiser = RmsProp(self.scores, lr=self.lr, momentum=0.0, weight_decay=0.0)
 
     def update(self, x: Tensor, y: Tensor) -> None:
         self.optimiser.zero_grad()

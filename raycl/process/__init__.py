@@ -49,10 +49,7 @@ def describe_left(left: Iterable[str]) -> str:
 
 
 def ready() -> None:
-    """Record the state of this process, which executes only runs, before any user's code is loaded.
-
-    The first call takes seconds.
-    """
+    """Record the state of this process, which executes only runs, before any user's code is loaded."""
     _baseline()
     _state["lent"] = max(1, _state["lent"])
 
@@ -91,6 +88,9 @@ class Guard:
             kinds: Classes of the run. With them, functions and the user's modules that these classes need are
                 watched and restored as well. None is for a context inside one that already does so.
         """
+        kinds = None if kinds is None else list(kinds)
+        if kinds is not None and not all(kind.__module__.startswith("raycl.") for kind in kinds):
+            self._note(_warm())
         before, self._numerics = self._numerics, parts.readings(numerics.parts())
         if kinds is not None:
             _baseline().extend()
@@ -146,7 +146,7 @@ def untouched(
         say: Receives the message, one line.
         when: What happened meanwhile, as a clause for the message.
     """
-    functions = _baseline(warm=False)
+    functions = _baseline()
     if not _state["lent"] and not _state["watched"]:  # what was changed before is not this file's doing
         functions.adopt()
     functions.extend()
@@ -192,13 +192,8 @@ def _imports() -> tuple[parts.Part, ...]:
 _state: dict[str, Any] = {}
 
 
-def _baseline(warm: bool = True) -> Functions:
-    """Return the functions as they were before any user's code was loaded.
-
-    Args:
-        warm: Whether to call `warm_up` first. Torch itself replaces some functions when the first optimiser
-            is made, which must not count as a change by a run.
-    """
+def _baseline() -> Functions:
+    """Return the functions as they were before any user's code was loaded."""
     if _state.get("pid") != os.getpid():
         _state.clear()
         _spoilt.clear()
@@ -210,15 +205,30 @@ def _baseline(warm: bool = True) -> Functions:
             lent=0,
             watched=0,
         )
-    if warm and not _state["warm"]:
-        warm_up()
-        _state["functions"].adopt()
-        _state["warm"] = True
     return _state["functions"]  # type: ignore[no-any-return]
 
 
+def _warm() -> Iterable[Left]:
+    """Construct PyTorch's optimisers once, before a run of a user's code, which may construct them too.
+
+    The first construction takes seconds, which are not the run's compute time. raycl's own methods do not
+    construct any (see `raycl.training.rules`).
+
+    Returns:
+        What an earlier run had changed; it has been restored.
+    """
+    functions = _baseline()
+    if _state["warm"]:
+        return []
+    left = list(functions.put_back())
+    warm_up()
+    functions.adopt()
+    _state["warm"] = True
+    return left
+
+
 def warm_up() -> None:
-    """Take one step with every optimiser, since torch's first step takes seconds that are no compute time."""
+    """Take one step with every optimiser of PyTorch."""
     import torch
 
     for kind in vars(torch.optim).values():

@@ -20,6 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
 
+import torch
+import torch._compile
+
 from raycl.process.parts import Left
 
 _PACKAGES = ("torch", "numpy", "raycl")
@@ -135,7 +138,8 @@ class _Space:
         live = vars(self.owner)
         if not all(map(operator.is_, map(live.get, self.names), self.values)):
             for name, value in zip(self.names, self.values, strict=True):
-                if live.get(name, _MISSING) is not value:
+                now = live.get(name, _MISSING)
+                if now is not value and not _wrapped_by_torch(now, value):
                     yield (
                         f"{self.called}.{name} replaced",
                         functools.partial(setattr, self.owner, name, value),
@@ -273,6 +277,18 @@ class Functions:
         for called, field, default in self._fields:
             if field.default is not default:
                 yield f"{called} changed", functools.partial(setattr, field, "default", default)
+
+
+_WRAPPERS = (torch._compile.__file__, torch.optim.Optimizer.__init__.__code__.co_filename)
+
+
+def _wrapped_by_torch(now: Any, was: Any) -> bool:
+    """Whether torch itself has wrapped a function, as it does when the first optimiser is constructed."""
+    return (
+        isinstance(now, FunctionType)
+        and getattr(now, "__wrapped__", None) is was
+        and now.__code__.co_filename in _WRAPPERS
+    )
 
 
 def _watched(name: str) -> bool:

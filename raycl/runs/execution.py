@@ -18,6 +18,7 @@ from raycl.archives import Artefact, DamagedArtefact
 from raycl.method import Method
 from raycl.networks import Network, Start
 from raycl.networks._backbone import Pretrained, state_of
+from raycl.process import allocator
 from raycl.runs import artefacts, sequence
 from raycl.runs.artefacts import basis_of, mask_to_bytes
 from raycl.runs.build import (
@@ -85,6 +86,7 @@ def execute(
     """
     reports: list[TaskReport] = []
     about: dict[str, Any] = {"earlier_seconds": 0.0}
+    allocator.keep_freed_memory()
     with process.interrupts() as signals, process.Guard() as guard:
         torch.set_num_threads(threads)
         started, clock = time.time(), time.perf_counter
@@ -96,10 +98,9 @@ def execute(
             _learn(spec, reports, about, where, store, guard, device=device, pulse=pulse, alive=alive)
 
         status, message, more = _outcome(learn, signals)
-        seconds = clock() - began
+        more |= {"started": started, "seconds": clock() - began + about["earlier_seconds"]}
     _forget_tasks(about.pop("kinds", ()))
     about |= more | provenance(spec, device, threads, numerics)
-    about |= {"started": started, "seconds": seconds + about["earlier_seconds"]}
     if guard.left:
         about["left"] = list(guard.left)
     return Result(spec, status, tuple(map(_finite, reports)), message, about)
@@ -269,6 +270,7 @@ def train_basis_masks(
         pulse: Receives the progress of training.
     """
     missing = [spec for spec in specs if not zipfile.is_zipfile(Artefact.MASK.path(store, spec.key))]
+    allocator.keep_freed_memory()
     with process.interrupts() as signals, process.Guard() as guard:
         torch.set_num_threads(threads)
         clock = time.perf_counter

@@ -19,7 +19,8 @@ from raycl.training import answers, settings
 from raycl.training.best import Best, statistics
 from raycl.training.feeding import rows_of
 from raycl.training.fit_checkpoints import FitCheckpoint, FitJournal, nodes, origins, put_back
-from raycl.training.optimiser import OptimiserUpdate, groups_of, optimiser_of, tensors_of
+from raycl.training.optimiser import OptimiserUpdate, groups_of
+from raycl.training.rules import optimiser_of, tensors_of
 from raycl.training.schedule import Schedule
 
 PULSE_SECONDS = 15.0

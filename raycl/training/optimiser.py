@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raycl.training.settings import Config
+from raycl.training.rules import Optimiser, tensors_of
 
 
 class OptimiserUpdate:
-    """Implementation of `Update` that clips the gradients and then steps a PyTorch optimiser.
+    """Implementation of `Update` that clips the gradients and then takes a step of an optimiser.
 
     Args:
         optimiser: The optimiser, or None if there is nothing to train; a step then does nothing.
         clip: The largest global gradient norm, or None for no clipping.
     """
 
-    def __init__(self, optimiser: torch.optim.Optimizer | None, clip: float | None) -> None:
+    def __init__(self, optimiser: Optimiser | None, clip: float | None) -> None:
         self.optimiser, self.clip = optimiser, clip
         self.groups: list[dict[str, Any]] = [] if optimiser is None else optimiser.param_groups
         self.tensors: list[Tensor] = tensors_of(self.groups)
@@ -100,38 +100,9 @@ class OptimiserUpdate:
         return change
 
 
-def optimiser_of(config: Config, groups: list[Any]) -> torch.optim.Optimizer:
-    """Return a fresh optimiser over parameters or groups."""
-    if config.optimiser == "adam":
-        return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
-    if config.optimiser == "rmsprop":
-        return torch.optim.RMSprop(
-            groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    return torch.optim.SGD(
-        groups,
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-    )
-
-
 def groups_of(named: Iterable[Any]) -> list[Any]:
     """Return parameters or optimiser groups as a list, with every generator in them turned into a list."""
     found = list(named)
     if not any(isinstance(g, Mapping) for g in found):
         return found
     return [{**g, "params": tensors_of([g])} if isinstance(g, Mapping) else {"params": [g]} for g in found]
-
-
-def tensors_of(groups: Iterable[Any]) -> list[Tensor]:
-    """Return the tensors of parameters or optimiser groups as a flat list."""
-    found: list[Tensor] = []
-    for group in groups:
-        if isinstance(group, Mapping):
-            params = group["params"]
-            found += [params] if isinstance(params, Tensor) else list(params)
-        else:
-            found.append(group)
-    return found

@@ -30,7 +30,7 @@ from raycl.supermasks.rules import Order, Rules
 from raycl.supermasks.training import train_masks
 from raycl.tasks import ArraySplit, Benchmark
 from raycl.training.fit import Diverged, Fit
-from raycl.training.optimiser import optimiser_of
+from raycl.training.rules import optimiser_of
 from tests.helpers import facts, toys
 
 MLP, CONV = toys.chain(12, 9), "resnet18(nf=2)"
