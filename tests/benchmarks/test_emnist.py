@@ -118,9 +118,7 @@ def test_damaged_and_foreign_files_are_said_in_one_line(tmp_path: Path, empty: P
     with pytest.raises(UserError, match=r"^[^\n]*gzip\.zip is damaged [^\n]*: fetch it again$"):
         sources.prepare("emnist_balanced", given)
     (given / "gzip.zip").unlink()
-    with pytest.raises(
-        UserError, match="does not contain EMNIST balanced: expected emnist-balanced-train"
-    ):
+    with pytest.raises(UserError, match="does not contain EMNIST balanced: expected emnist-balanced-train"):
         sources.prepare("emnist_balanced", given)
     assert sources.status("emnist_mnist") == "absent"
 

@@ -118,9 +118,7 @@ def test_the_first_ten_alphabets_in_order_of_their_names(tmp_path: Path, empty: 
 
 
 def test_what_is_damaged_or_lacking_is_said_in_one_line(tmp_path: Path, empty: Path) -> None:
-    with pytest.raises(
-        UserError, match="does not contain Omniglot: expected at least one of images"
-    ):
+    with pytest.raises(UserError, match="does not contain Omniglot: expected at least one of images"):
         sources.prepare("omniglot", tmp_path)
     file = tmp_path / "images_background.zip"
     file.write_bytes(b"no zip")
