@@ -35,17 +35,17 @@ STUDY = hand.study(
 
 EMPTY = """\
 small: 3 methods x 1 benchmark, network mlp(64, 0.0, 0.0)        store ./results
-cell                                 trials  at once  final    runs  done   est.
-one      / digits_permuted(tasks=2)  -       -        2 seeds     2     0      ?
-finetune / digits_permuted(tasks=2)  3       2        2 seeds     4     0      ?
-slow     / digits_permuted(tasks=2)  -       -        2 seeds     2     0      ?
+cell                                 trials        final    runs  done   est.
+one      / digits_permuted(tasks=2)  -             2 seeds     2     0      ?
+finetune / digits_permuted(tasks=2)  3, 2 at once  2 seeds     4     0      ?
+slow     / digits_permuted(tasks=2)  -             2 seeds     2     0      ?
 8 runs, 0 done, 8 to do, time unknown until a run of each method is measured"""
 
 PARTLY = """\
 small: 3 methods x 1 benchmark, network mlp(64, 0.0, 0.0)        store ./results
-cell                                 trials  at once  final    runs  done   est.
-one      / digits_permuted(tasks=2)  -       -        2 seeds     2     2      -
-finetune / digits_permuted(tasks=2)  3       2        2 seeds     4     1*  0:40
+cell                                 trials        final    runs  done   est.
+one      / digits_permuted(tasks=2)  -             2 seeds     2     2      -
+finetune / digits_permuted(tasks=2)  3, 2 at once  2 seeds     4     1*  0:40
 slow     / digits_permuted(tasks=2)  blocked: benchmark x needs CIFAR-100, which
                                      is not in data folder ~/data
                                      -> raycl data prepare cifar100  downloads

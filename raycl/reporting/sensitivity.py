@@ -21,7 +21,7 @@ DEFINITIONS = {
     f"{metrics.RESAMPLES} resamples; fewer than {metrics.FEWEST} trials give no interval. It assumes that "
     "trials are independent draws, which is not true of a search that learns from them, and it is too low if "
     "there are few trials",
-    "trials": "finished trials; 4 at a time means that four of them are proposed together without knowing "
+    "trials": "finished trials; 4 at once means that four of them are proposed together without knowing "
     "each other's results, whereas the papers propose one after another",
     "search": "seconds of run time summed over all trials including diverged ones, with data loading and "
     "evaluation; equal trials are one run",
@@ -93,9 +93,9 @@ def sensitivity(rows: Sequence[CellRow]) -> Sensitivity:
 
 
 def counted_trials(rows: Sequence[CellRow]) -> str:
-    """Return the number of trials, such as ``20``, or ``20, 4 at a time`` if four are proposed at a time."""
+    """Return the number of trials, such as ``20``, or ``20, 4 at once`` if four run at once."""
     together = {row.cell.search.concurrency for row in rows if isinstance(row.cell.search, Search)} - {1}
-    several = f", {' or '.join(map(str, sorted(together)))} at a time" if together else ""
+    several = f", {' or '.join(map(str, sorted(together)))} at once" if together else ""
     return f"{sum(len(row.trials) for row in rows)}{several}"
 
 

@@ -82,8 +82,8 @@ def _built_on(agenda: Agenda) -> set[str]:
     return found - own
 
 
-_HEADER = ("cell", "trials", "at once", "final", "runs", "done ", "est.")
-_FACTS = [*[texttable.Column()] * 3, *[texttable.Column(right=True)] * 3]  # the columns after the cell's name
+_HEADER = ("cell", "trials", "final", "runs", "done ", "est.")
+_FACTS = [*[texttable.Column()] * 2, *[texttable.Column(right=True)] * 3]  # the columns after the cell's name
 
 
 def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ...]:
@@ -92,15 +92,16 @@ def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ..
     The number of done runs has a mark if older source code made some of them.
     """
     cell, missing = state.cell, state.total - state.done
-    trials = at_a_time = "-"
+    trials = "-"
     if isinstance(cell.search, Search):
-        trials, at_a_time = str(cell.search.trials), str(cell.search.concurrency)
+        together = f", {cell.search.concurrency} at once" if cell.search.concurrency > 1 else ""
+        trials = f"{cell.search.trials}{together}"
     elif isinstance(cell.search, Grid):
         trials = counted(len(cell.search), "point")
     final = counted(len(cell.final), "seed") if isinstance(cell.final, Seeds) else "best trial"
     left = _cell_seconds(state, agenda, slots)
     cost = "-" if not missing else "?" if left is None else clock(left)
-    return trials, at_a_time, final, str(state.total), f"{state.done}{'*' if older(state) else ' '}", cost
+    return trials, final, str(state.total), f"{state.done}{'*' if older(state) else ' '}", cost
 
 
 def _heading(study: Study, agenda: Agenda, store_root: Path | str) -> list[str]:

@@ -108,7 +108,7 @@ def test_an_order_with_too_few_trials_takes_the_interval_with_it(store: Store) -
 
 
 def test_a_width_other_than_one_stands_beside_the_trials(store: Store) -> None:
-    for width, printed in ((1, "5"), (4, "5, 4 at a time")):
+    for width, printed in ((1, "5"), (4, "5, 4 at once")):
         study = study_of(search=Search(trials=5, concurrency=width, startup_trials=2))
         put(store, study, f"finetune/{BENCHMARK}", TWO_OF_FIVE)
         (row,) = Searches().lines(section_of(store, study))[1]
