@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import sysconfig
 from pathlib import Path
@@ -12,15 +13,11 @@ def is_own_file(path: Path) -> bool:
     return not any(path.is_relative_to(place) for place in installed())
 
 
+@functools.cache
 def installed() -> tuple[Path, ...]:
     """Return the folders of Python, installed packages and raycl."""
-    if not _PLACES:
-        paths = sysconfig.get_paths()
-        found = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-        found += [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
-        found += [str(Path(__file__).parent)]
-        _PLACES.extend(dict.fromkeys(place for path in found for place in (Path(path), Path(path).resolve())))
-    return tuple(_PLACES)
-
-
-_PLACES: list[Path] = []
+    paths = sysconfig.get_paths()
+    found = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    found += [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+    found += [str(Path(__file__).parent)]
+    return tuple(dict.fromkeys(place for path in found for place in (Path(path), Path(path).resolve())))
