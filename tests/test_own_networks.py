@@ -340,7 +340,7 @@ def test_rows_are_measured_again_where_answers_do_not_stay(
     if name == "supsup":
         subject = registry.method(name)(subject.world, subject.config)
     fit, rows = toys.fit(lr=0.5, epochs=3, batch=8), []
-    for report in toys.sequence.run(subject, on, fit):
+    for report in toys.sequence.run_sequence(subject, on, fit):
         true = {t: fit.accuracy(subject, t, on.tasks[t].test) for t in range(report.task + 1)}
         assert report.test == true  # what was copied is what there is
         rows.append(report.diagnostics.get("answers_moved"))

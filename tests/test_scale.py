@@ -227,7 +227,7 @@ def test_the_view_recomposes_what_an_event_touches_and_nothing_is_left_out(tmp_p
             composed += len(inner)
             shown, counts = [line.text for line in view._lines], (view._counts.done, view._counts.total)
             for index in range(len(agenda.states)):
-                compose(index, told=event.job.key if isinstance(event, Finished) else "")
+                compose(index, finished=event.job.key if isinstance(event, Finished) else "")
             assert shown == [line.text for line in view._lines]
             view._count(estimate=False)
             assert counts == (view._counts.done, view._counts.total)
