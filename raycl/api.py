@@ -314,7 +314,8 @@ def load(
     found = [known for known in place.finished() if known.startswith(key)]
     if len(found) != 1:
         which = "no run" if not found else f"{len(found)} runs"
-        raise UserError(f"{which} in {place.root} with a key that starts with {key!r}")
+        remedy = ": give more digits" if found else ""
+        raise UserError(f"{place.root} contains {which} whose key starts with {key!r}{remedy}")
     result = place.get(found[0])
     if result is None:
         raise UserError(f"run {found[0]} in {place.root} cannot be read; run its study again")

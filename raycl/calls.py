@@ -75,7 +75,7 @@ def parse(text: str, place: str) -> Call:
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise UserError(
             f"{place}: {quoted(text)} should be a name such as 'mlp' or 'mlp(hidden=64)'; values in brackets "
-            "can be numbers, strings in quotes, True, False, None, and tuples of these"
+            "can be numbers, strings, True, False, None, and tuples of these"
         ) from None
     return Call(module + colon + node.func.id, args, kwargs)
 

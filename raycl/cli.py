@@ -182,7 +182,7 @@ def _report_options(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--tables",
         action="store_true",
-        help="csv of the paper's tables: one line per cell, with our number and the printed one",
+        help="csv of the paper's tables: one line per entry, with our number and the printed one",
     )
     report.add_argument("--out", metavar="FILE", help="write the report to this file")
 
@@ -205,13 +205,11 @@ def _data(arguments: Any) -> int:
     bad = 0
     for name in [arguments.name] if arguments.name else list(sources.sources()):
         if sources.status(name) == "absent":
-            print(f"{name}: not here")
+            print(f"{name}: not prepared")
             continue
         wrong = datasets.verify(name, console)
         bad += len(wrong)
-        print(
-            "\n".join([f"{name}: {'every file is as it was prepared' if not wrong else 'damaged'}", *wrong])
-        )
+        print("\n".join([f"{name}: {'all checksums match' if not wrong else 'damaged'}", *wrong]))
     return 1 if bad else 0
 
 

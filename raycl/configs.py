@@ -160,7 +160,7 @@ def read_hint(hint: Any, place: str) -> tuple[Any, Domain | None]:
         )
     if not _is_supported(hint):
         raise UserError(
-            f"{place} has the type {_type_text(hint)}, which no study can write: use bool, int, float, "
+            f"{place} has the type {_type_text(hint)}, which a study cannot express: use bool, int, float, "
             "str, None, Literal[...], tuple[float, ...], or several of them joined by |"
         )
     return hint, domain

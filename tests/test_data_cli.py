@@ -223,7 +223,7 @@ def test_verify_names_the_file(run: Run) -> None:
     assert code == 1
     assert out.startswith("digits: damaged\n") and file.name in out.replace("\n", "").replace("  ", "")
     code, out, _ = run("data", "verify")
-    assert code == 1 and "mnist: not here" in out
+    assert code == 1 and "mnist: not prepared" in out
     sources.prepare("digits")
     assert run("data", "verify")[0] == 0
 

@@ -41,7 +41,13 @@ every_pair = pytest.mark.parametrize(
 
 def decayed(name: str) -> dict[str, Any]:
     """Training that moves whatever it is given: momentum, weight decay, two epochs."""
-    return {**registry.method(name).fit_defaults, "momentum": 0.9, "weight_decay": 1e-2, "epochs": 2, "batch": 16}
+    return {
+        **registry.method(name).fit_defaults,
+        "momentum": 0.9,
+        "weight_decay": 1e-2,
+        "epochs": 2,
+        "batch": 16,
+    }
 
 
 @functools.cache

@@ -199,7 +199,7 @@ def test_what_the_file_system_refuses_stops_no_study(tmp_path: Path, monkeypatch
 def threads() -> int:
     import threading
 
-    return sum(thread.name == "raycl-presence" for thread in threading.enumerate())
+    return sum(thread.name == "raycl-driver-notice" for thread in threading.enumerate())
 
 
 def test_signs_of_life_go_on_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

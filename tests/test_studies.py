@@ -126,7 +126,7 @@ def test_table_1_of_a_paper_says_what_is_here(monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setenv("RAYCL_DATA", str(tmp_path))
     assert row("digits_split") == ["digits_split", "5", "2", "212-218/71-72/71-73", "-", "-"]
-    assert row("cifar100_20") == ["cifar100_20", "-", "-", "-", "2250/250/500", "not here"]
+    assert row("cifar100_20") == ["cifar100_20", "-", "-", "-", "2250/250/500", "not prepared"]
 
 
 def test_what_is_not_prepared_is_told_from_what_is_too_little_by_the_kind_of_error(
@@ -136,7 +136,7 @@ def test_what_is_not_prepared_is_told_from_what_is_too_little_by_the_kind_of_err
     from raycl.papers.accounts import counts
 
     for error, word in (
-        (NotPrepared("in whatever words"), "not here"),
+        (NotPrepared("in whatever words"), "not prepared"),
         (UserError("a folder that is not in data folder x"), "too few"),
     ):
 

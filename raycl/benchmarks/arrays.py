@@ -61,7 +61,8 @@ def split(name: str, pool: Pool, tasks: int) -> Benchmark:
     """Return a benchmark as `split_by_class` does, from images that are already divided."""
     if not isinstance(tasks, int | np.integer) or not 1 <= tasks <= len(pool.classes) // 2:
         raise UserError(
-            f"tasks = {tasks}: {len(pool.classes)} classes make 1..{len(pool.classes) // 2} tasks"
+            f"tasks = {tasks} must be 1 to {len(pool.classes) // 2}: there are {len(pool.classes)} classes, "
+            "and a task needs at least 2"
         )
     return _benchmark(name, pool, split_tasks(pool, tasks, name), similar=False)
 

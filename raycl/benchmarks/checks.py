@@ -123,7 +123,8 @@ def _check_sample(split: Split, shape: tuple[int, int, int], where: str) -> None
     numbers = [len(v) for v in (split.mean, split.std)] if isinstance(split, ArraySplit) else []
     if any(n not in (1, shape[0]) for n in numbers):
         raise UserError(
-            f"{where}: mean and std have {numbers[0]} and {numbers[1]} numbers for {shape[0]} channels"
+            f"{where}: mean and std have {numbers[0]} and {numbers[1]} numbers for {shape[0]} channels: "
+            "give one number, or one for each channel"
         )
     x = split.take(np.arange(1))
     if not isinstance(x, torch.Tensor) or tuple(x.shape) != (1, *shape):

@@ -69,7 +69,8 @@ class OwnFolder(OwnData):
         pool, notes = self._divided(arrays, names)
         if self.tasks > (most := len(names) // 2):
             raise UserError(
-                f"benchmark folder: tasks = {self.tasks}: {len(names)} classes make 1..{most} tasks"
+                f"benchmark folder: tasks = {self.tasks} must be 1 to {most}: "
+                f"there are {len(names)} classes, and a task needs at least 2"
             )
         made = tuple(split_tasks(pool, self.tasks, self.id))
         return Benchmark(str(self), made, (3, self.size, self.size), similar=self.similar, notes=notes)

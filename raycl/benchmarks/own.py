@@ -117,7 +117,7 @@ class OwnData(Recipe):
         if not ready.folder.begun:
             raise UserError(
                 f"benchmark {self}: its data (sha256 {ready.identity()['sha256'][:16]}...) are not in data "
-                f"folder {shown(data_root())}; plan the study that contains their path on this machine"
+                f"folder {shown(data_root())}; run raycl plan here with the study that names their path"
             )
         made = ready.made()
         notes = (*ready.folder.facts.get("notes", ()), *made.notes)

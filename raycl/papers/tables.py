@@ -165,7 +165,7 @@ def _check_metric(text: str, place: str, known: Sequence[str], own: bool) -> Non
     """
     metric = parse_metric(text)
     if metric is None:
-        raise UserError(f"{place}: {text!r} does not read as a metric such as acc or blocked[t=T]")
+        raise UserError(f"{place}: {text!r} is not a valid metric such as acc or blocked[t=T]")
     if metric.name not in known and not own:
         raise UserError(
             f"{place}: unknown metric {metric.name!r}{nearest(metric.name, known)} "

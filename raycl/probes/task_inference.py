@@ -165,8 +165,8 @@ def gradient(
 ) -> Found:
     """Infer the task by gradient descent, b <- b - eta dH/db, on one batch after another.
 
-    The search stops when max softmax(b / temperature) > `stop`. The first guess is that of `one_shot`, since
-    all b_u start from the same value.
+    The search stops when max softmax(b / temperature) > `stop`. With the default `start`, the first guess is
+    that of `one_shot`, since all b_u start from the same value.
 
     Args:
         candidates: The tasks to choose from.

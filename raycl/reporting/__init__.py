@@ -46,8 +46,8 @@ def render(
         claims: Whether to report the verdicts on the papers' claims. They replace the report in the formats
             table and csv, and are added to it in html.
         points: Whether to write the raw numbers behind the study's views instead (csv only).
-        tables: Whether to write the paper's tables instead, one line per cell with our number and the printed
-            one (csv only).
+        tables: Whether to write the paper's tables instead, one line per entry with our number and the
+            printed one (csv only).
 
     Raises:
         UserError: If there is no such format, if points or tables are asked for in a format other than csv,
@@ -83,7 +83,7 @@ class _Asked:
         instead = self.claims and self.format in ("csv", "latex")
         if self.points + self.tables + instead > 1 or ((self.points or self.tables) and self.format != "csv"):
             raise UserError(
-                "points and tables are written only with --format csv, and only one of points, tables and "
+                "points and tables are written only in the format csv, and only one of points, tables and "
                 "claims at a time"
             )
         if self.claims and self.format == "latex":

@@ -66,9 +66,7 @@ class Curves(View):
             raise UserError(f"{place}: notes should be a list; write [{self.notes!r}]")
         metric = parse_metric(self.value)
         if metric is None:
-            raise UserError(
-                f"{place}: value {self.value!r} does not read as a metric such as 'fwt_vs_one[t]'"
-            )
+            raise UserError(f"{place}: value {self.value!r} is not a valid metric such as 'fwt_vs_one[t]'")
         axes = [value for key, value in metric.picks if not key and value in RUNNING]
         if len(axes) > 1:
             raise UserError(f"{place}: value {self.value!r} has several axes; keep one of {', '.join(axes)}")

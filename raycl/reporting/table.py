@@ -184,7 +184,8 @@ def notes(section: Section) -> list[str]:
         lines.append(text if len(labels) == len(searched) else f"{', '.join(labels)}: {text}")
     if section.machines > 1:
         lines.append(
-            f"times come from {section.machines} kinds of machine or thread counts and cannot be compared"
+            f"times come from {section.machines} combinations of machine type and thread count and cannot be "
+            "compared"
         )
     shared = _shared(section)
     own: dict[str, list[str]] = {}

@@ -246,7 +246,7 @@ class Section:
 
     @property
     def machines(self) -> int:
-        """The number of different machines and thread counts on which times were measured."""
+        """The number of different combinations of machine type and thread count that times come from."""
         finals = [final for group in self.groups for final in group.finals]
         kinds = {
             json.dumps([f.provenance.get(k) for k in ("system", "cpu", "device", "threads")]) for f in finals

@@ -60,7 +60,7 @@ def present(store: Path, study: str, say: Callable[[str], None]) -> Iterator[Non
         me = _arrive(path, me)
         for line in _others(path, me):
             say(line)
-    thread = threading.Thread(target=_beat, args=(path, me, stop), name="raycl-presence", daemon=True)
+    thread = threading.Thread(target=_beat, args=(path, me, stop), name="raycl-driver-notice", daemon=True)
     thread.start()
     try:
         yield

@@ -165,7 +165,7 @@ def measured(cell: Cell, benchmark: Benchmark, network: Measured, place: str) ->
         )
     if network.normalised and (lonely := _alone(cell, benchmark)):
         where, how = lonely
-        remedy = "choose another batch"
+        remedy = "choose another batch size"
         if not _rests(cell) and _fails(cell, benchmark):
             raise UserError(
                 f"{place} on {cell.benchmark}: {how} leaves one sample in a batch of {where}, but the "

@@ -222,15 +222,16 @@ class Study:
             replace the study's own.
         benchmarks: Strings such as ``"digits_writers(tasks=5)"``.
         network: String such as ``"mlp(hidden=64)"``.
-        name: Name of the study; by default the file's stem, after the paper's key if there is one.
-        preset: Name of a preset of the catalogue, or several joined by "+".
+        name: Name of the study; by default ``<paper>_<stem of the file>``, without a paper the stem.
+        preset: Name of a preset in `raycl.training.presets`, or several joined by "+".
         fit: Training settings for all methods.
         search: How each cell is searched, or None.
         final: Seeds of the final runs, or "best trial".
         orders: Number of orders of each benchmark's tasks.
-        protocol: "val" searches on validation accuracy; "paper" searches on test accuracy, which every
-            report then says.
+        protocol: "val" searches on validation accuracy; "paper" searches on test accuracy, and every
+            report then states this.
         resources: Maps a pattern over "label/benchmark" to `Resources`; the last matching pattern holds.
+        numerics: "strict" computes in full float32; "fast" allows faster products (TF32 on a GPU).
         evaluate: How much of the accuracy matrix is measured.
         paper: Key of the paper whose claims the report compares with the results; "" for none.
         views: Plots that the report shows besides its tables, such as `raycl.Boxes`.

@@ -1,4 +1,4 @@
-"""The stacked executor, which trains many masks at once (ImpressLearn, specification 14).
+"""The stacked executor, which trains many masks at once.
 
 Every tensor has an additional first axis over masks. The loss is the sum over masks of the mean over the
 batch of each mask, every update is elementwise, and each mask has its own order of the data, batch statistics

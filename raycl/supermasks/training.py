@@ -27,8 +27,7 @@ def train_masks(
     """Train masks on the device of the backbone, and yield (position in `orders`, mask) as each is finished.
 
     A mask depends on its own order alone, and not on the other orders. The loop executor gives bit-identical
-    masks whatever else is trained; the stacked executor computes the same up to rounding (ImpressLearn,
-    specification 14.3).
+    masks whatever else is trained; the stacked executor computes the same up to rounding.
 
     Args:
         backbone: The frozen network.

@@ -116,7 +116,7 @@ def _looked_at(text: str, option: str, remedy: str) -> os.stat_result | None:
 def _check_above(path: Path, option: str, remedy: str) -> None:
     """Check that everything above a missing path is a folder, and that the path is not a broken link."""
     if path.is_symlink():
-        raise UserError(f"{option} {typed_path(path)} is a link to nothing; {remedy}")
+        raise UserError(f"{option} {typed_path(path)} is a broken link; {remedy}")
     for above in path.parents:
         if above.exists():
             if not above.is_dir():

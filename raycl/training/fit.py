@@ -343,7 +343,7 @@ class _Loop:
             learner=self.learner,
             origins=origins(self.began_with, self.learner),
             tensors=[tensor.detach() for tensor in self.update.tensors],
-            **self.update.standing(),
+            **self.update.state_dict(),
             schedule={name: value for name, value in vars(self.schedule).items() if name != "config"},
             best=self.best.saved,
             best_loss=self.best.val_loss,
@@ -361,7 +361,7 @@ class _Loop:
         with torch.no_grad():
             for tensor, value in zip(self.update.tensors, saved.tensors, strict=True):
                 tensor.copy_(value)
-        self.update.stand(saved.state, saved.lrs, saved.lr)
+        self.update.load_state_dict(saved.state, saved.lrs, saved.lr)
         vars(self.schedule).update(saved.schedule)
         self.best.saved, self.best.val_loss = saved.best, saved.best_loss
         self.done, self.updates, self.val_loss = saved.epochs, saved.updates, saved.val_loss

@@ -40,14 +40,14 @@ class OptimiserUpdate:
             group["lr"] = value if base == self._first else base * (value / self._first)
         self._lr = value
 
-    def standing(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what the next step depends on besides the tensors: optimiser state and learning rates."""
         optimiser = self.optimiser
         state = [] if optimiser is None else [dict(optimiser.state.get(t, {})) for t in self.tensors]
         return {"state": state, "lrs": [float(group["lr"]) for group in self.groups], "lr": self._lr}
 
-    def stand(self, state: Sequence[Mapping[str, Any]], lrs: Sequence[float], lr: float) -> None:
-        """Restore the state that `standing` returned."""
+    def load_state_dict(self, state: Sequence[Mapping[str, Any]], lrs: Sequence[float], lr: float) -> None:
+        """Restore the state that `state_dict` returned."""
         for group, rate in zip(self.groups, lrs, strict=True):
             group["lr"] = rate
         for tensor, known in zip(self.tensors, state, strict=False):

@@ -1,4 +1,4 @@
-"""The training protocols of the papers as named sets of settings (catalogue, section e).
+"""The training protocols of the papers as named sets of settings.
 
 A preset changes settings of the training loop (`fit`) and of the network (`net`, or `on` by benchmark); a
 setting of the network is a value or the domain that a search varies. What a preset changes in a method is

@@ -44,7 +44,7 @@ def bound_to_cluster(agenda: Agenda, scratch: Path) -> Iterator[None]:
             if (why := head.gone()) and not over.is_set():
                 end(why)
 
-    watcher = threading.Thread(target=watch, name="raycl-lifeline", daemon=True)
+    watcher = threading.Thread(target=watch, name="raycl-cluster-watch", daemon=True)
     watcher.start()
     try:
         yield

@@ -66,7 +66,7 @@ def _try(path: Path) -> None:
         OSError, sqlite3.Error: If it is not a database, or cannot be read now.
     """
     if not path.is_file():  # reading a pipe would block
-        raise OSError(f"{path} is not a file" if path.exists() else f"{path} is a link to nothing")
+        raise OSError(f"{path} is not a file" if path.exists() else f"{path} is a broken link")
     with contextlib.closing(sqlite3.connect(path, timeout=BUSY)) as opened:
         opened.execute("SELECT count(*) FROM sqlite_master").fetchone()
 

@@ -307,10 +307,10 @@ def _tuner(searcher: StudySearch, at_once: int, scratch: str) -> tune.Tuner:
     from ray.tune.execution.placement_groups import PlacementGroupFactory
 
     from raycl.tune.search import LastWord
-    from raycl.tune.trainable import play
+    from raycl.tune.trainable import execute
 
     return tune.Tuner(
-        tune.with_resources(play, lambda config: PlacementGroupFactory([bundle(config)])),
+        tune.with_resources(execute, lambda config: PlacementGroupFactory([bundle(config)])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,

@@ -28,7 +28,7 @@ from raycl.tune.stall_watch import Watch
 LINGER = 5.0  # seconds that a process has to end by itself
 
 
-def play(config: dict[str, Any]) -> None:
+def execute(config: dict[str, Any]) -> None:
     """Execute the run ``config["spec"]``, or train the masks ``config["specs"]``.
 
     It reports pulses and finally the outcome. If the run failed or left the process changed, the process ends

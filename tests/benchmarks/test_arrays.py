@@ -109,7 +109,7 @@ def test_unfit_files_are_refused_in_words(file: Path, change: dict[str, np.ndarr
         ("npz", "benchmark npz: path is missing"),
         ("npz(path='none.npz')", "benchmark npz: cannot read "),
         ("npz(path='bad.npz')", "benchmark npz: "),
-        ("npz(path='mine.npz', tasks=4)", "tasks = 4: 6 classes make 1..3 tasks"),
+        ("npz(path='mine.npz', tasks=4)", "tasks = 4 must be 1 to 3: there are 6 classes"),
         ("npz(path='mine.npz', val=2)", "val = 2 is outside 0..0.9"),
     ],
 )

@@ -133,7 +133,7 @@ def test_a_task_of_it_travels_as_a_name(mine: Path, tmp_path: Path, monkeypatch:
             "folder(path='few', tasks=2)",
             "class ant has too few images, so none is left for train; set val and test",
         ),
-        ("folder(path='mine', tasks=3)", "tasks = 3: 4 classes make 1..2 tasks"),
+        ("folder(path='mine', tasks=3)", "tasks = 3 must be 1 to 2: there are 4 classes"),
         ("folder(path='mine', size=4)", "size = 4 is outside 8..1024"),
         ("folder(path='mine', test=0)", "test = 0 is outside 0.01..0.9"),
     ],

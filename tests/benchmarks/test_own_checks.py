@@ -223,7 +223,7 @@ def test_truths_are_black_and_white_and_floats_are_rounded_in_pieces() -> None:
         ({"std": (0.0,)}, "std above 0"),
         ({"mean": (float("nan"),)}, "must have 1 numbers"),
         ({"mean": (0.5, 0.5)}, "must have 1 numbers"),
-        ({"tasks": 2.5}, "tasks = 2.5: 4 classes make 1..2 tasks"),
+        ({"tasks": 2.5}, "tasks = 2.5 must be 1 to 2: there are 4 classes"),
         ({"y_train": [[0]] * 40}, "y_train has shape (40, 1); expected: one label for each of 40"),
         ({"y_train": np.arange(40) % 4 > 1}, "y_train is bool and must contain integers"),
     ],

@@ -161,7 +161,7 @@ def test_what_a_view_cannot_do_is_told_at_once() -> None:
         Boxes("t", x="k")
     with pytest.raises(UserError, match="point and notes are lists"):
         Boxes("t", notes="mind")
-    with pytest.raises(UserError, match=r"value 'acc\[' does not read as a metric"):
+    with pytest.raises(UserError, match=r"value 'acc\[' is not a valid metric"):
         Boxes("t", value="acc[")
     with pytest.raises(
         UserError, match=r"'t' uses 'method.kk'; did you mean 'method.k'\?, which is not a setting"

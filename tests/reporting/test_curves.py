@@ -166,7 +166,7 @@ def test_its_points_are_every_run_and_task(store: Store) -> None:
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
-        ({"value": "fwt vs one"}, "does not read as a metric"),
+        ({"value": "fwt vs one"}, "is not a valid metric"),
         ({"value": "blocked[t,layer]"}, "several axes; keep one of t, layer"),
         ({"value": "bwt[t]"}, "bwt is one number per run; .* acc_task, fwt_vs_one, ct_task"),
         ({"notes": "one"}, r"write \['one'\]"),

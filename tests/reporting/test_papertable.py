@@ -591,7 +591,7 @@ def test_printed_numbers_keep_their_digits() -> None:
         ({"rows": {"SPG": "spg[chii=false]"}}, r"spg has no field 'chii'; did you mean 'chi'"),
         ({"rows": {"SPG": "spg[chi"}}, "does not read as a method such as"),
         ({"metric": "acb"}, "unknown metric 'acb'; did you mean 'acc'"),
-        ({"metric": "acc["}, r"'acc\[' does not read as a metric"),
+        ({"metric": "acc["}, r"'acc\[' is not a valid metric"),
         ({"best": "vall_acc"}, "unknown metric 'vall_acc'; did you mean 'val_acc'"),
         ({"rows": {"SPG": ("spg", "blokked[t=T]")}}, "unknown metric 'blokked'; did you mean 'blocked'"),
         ({"columns": {"C-10": "cifar100_11"}}, r"columns\['C-10'\]: unknown benchmark 'cifar100_11'"),

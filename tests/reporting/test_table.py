@@ -92,7 +92,7 @@ def test_times_of_different_machines_are_not_to_be_compared(store):
     for name, device in (("one", "cpu"), ("finetune", "NVIDIA H100")):
         spec = hand.cells(study)[f"{name}/{BENCHMARK}"].spec({}, 1)
         hand.put(store, spec, hand.reports(hand.ONE[1]), device=device)
-    assert "times come from 2 kinds of machine" in render(study, hand.read(store, study))
+    assert "times come from 2 combinations of machine type" in render(study, hand.read(store, study))
 
 
 def test_no_line_is_wider_than_80_columns(store):

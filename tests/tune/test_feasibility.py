@@ -344,7 +344,7 @@ def test_one_node_is_asked_and_agrees_with_its_driver(ray_cluster: int, tmp_path
 
     (there,) = ask(tmp_path)
     facts = here()
-    assert there.plays and there.cpus == 4 and there.head and not there.store and abs(there.clock) < 5
+    assert there.runs_studies and there.cpus == 4 and there.head and not there.store and abs(there.clock) < 5
     assert there.facts is not None and there.facts.packages == facts.packages
     assert there.facts.source == facts.source
     assert judge(there, facts, tmp_path) == []

@@ -44,7 +44,7 @@ def row(name: str) -> list[str]:
     try:
         benchmark = load(name)
     except NotPrepared:
-        return [name, "-", "-", "-", paper, "not here"]
+        return [name, "-", "-", "-", paper, "not prepared"]
     except UserError:
         return [name, "-", "-", "-", paper, "too few"]
     sizes = [sorted({len(getattr(t, part)) for t in benchmark.tasks}) for part in ("train", "val", "test")]

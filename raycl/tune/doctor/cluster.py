@@ -62,7 +62,7 @@ def whole_cluster(address: str, store: Path | None) -> DoctorReport:
 
 
 def _counted(address: str, known: Sequence[Node]) -> str:
-    usable = sum(node.plays for node in known)
+    usable = sum(node.runs_studies for node in known)
     nodes_in_all = f"{len(known)} node{'' if len(known) == 1 else 's'}"
     return f"cluster at {address}: {nodes_in_all}, {usable} can run studies"
 
@@ -72,7 +72,7 @@ def _table(known: Sequence[Node]) -> list[str]:
     for node in known:
         name = node.name.removeprefix("node ")
         offered = (f"{node.cpus:g}", f"{node.gpus:g}")
-        if not node.plays:
+        if not node.runs_studies:
             rows.append((name, *offered, "", "", "runs nothing", ""))
         elif node.facts is None:
             rows.append((name, *offered, "", "", "no answer", ""))

@@ -89,7 +89,7 @@ def judge(
         needed: Data sources that a study needs; those that this machine has can be copied.
         gpus: Whether it is a miss if torch does not see a GPU that Ray offers.
     """
-    if not node.plays:
+    if not node.runs_studies:
         return []
     if node.facts is None:
         return [Fault("miss", node.name, node.silent or "has not answered", "restart it, or remove it")]
@@ -110,7 +110,7 @@ def judge(
 def judge_cluster(nodes: Sequence[Node], grows: Elastic | None, needed: Sequence[str] = ()) -> list[Fault]:
     """Return the problems of a cluster as a whole."""
     if not grows:
-        if any(node.plays for node in nodes):
+        if any(node.runs_studies for node in nodes):
             return []
         remedy = "start Ray on another machine, or on this one with --num-cpus above 0"
         return [Fault("miss", "", "no node of the cluster has a CPU for runs", remedy)]

@@ -36,7 +36,7 @@ class Node:
         address: Address of the node.
         head: Whether it is the head of the cluster.
         cpus, gpus, memory: What Ray offers there; memory in bytes.
-        plays: Whether runs can be placed there, because it has CPUs; only such nodes are asked.
+        runs_studies: Whether runs can be placed there, because it has CPUs; only such nodes are asked.
         facts: What the node found out about itself; None without an answer.
         silent: Why there is no answer, or "".
         store: What is wrong with the store as that node sees it, or "".
@@ -56,7 +56,7 @@ class Node:
     clock: float = 0.0
 
     @property
-    def plays(self) -> bool:
+    def runs_studies(self) -> bool:
         return self.cpus > 0
 
 
@@ -75,7 +75,7 @@ def ask(store: Path | None = None, seconds: float = ANSWER_SECONDS) -> list[Node
     try:
         if store is not None:
             _leave_note(store / folder, nonce)
-        answers = _collect([node for node in nodes if node.plays], store, folder, nonce, seconds)
+        answers = _collect([node for node in nodes if node.runs_studies], store, folder, nonce, seconds)
         asked = [_answered(node, answers.get(node.id), store, folder, nonce) for node in nodes]
         alive = {node["NodeID"] for node in _live()}
         return [node for node in asked if not node.silent or node.id in alive]
