@@ -94,8 +94,9 @@ class Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (e,) = ctx.saved_tensors
-        # For such large |v|, sigmoid'(v) is exp(-|v|). Beyond 87, exp is slow and too small for float32.
-        beyond = e.abs().mul_(-ctx.slope).add_(50).clamp_(-87, 0).exp_()
+        # For such large |v|, sigmoid'(v) is exp(-|v|). What is below the smallest normal number is slow.
+        least = math.log(torch.finfo(e.dtype).tiny)
+        beyond = e.abs().mul_(-ctx.slope).add_(50).clamp_(least, 0).exp_()
         slope_of_e = torch.sigmoid(e).mul_(torch.sigmoid(-e))
         return (gradients[0] * ctx.smax).mul_(slope_of_e).mul_(beyond), None, None
 

@@ -391,7 +391,7 @@ def test_an_index_without_pictures_is_said_in_one_line(tmp_path: Path, empty: Pa
     with pytest.raises(UserError) as error:
         sources.prepare("celeba", real_data)
     assert str(error.value) == (
-        f"{real_data}/fceleba_index lists 10,014 pictures of CelebA, which are not here: put "
+        f"{real_data}/fceleba_index lists 10,014 pictures of CelebA, which were not found: put "
         "img_align_celeba/ or img_align_celeba.zip (non-commercial research agreement, "
         f"mmlab.ie.cuhk.edu.hk/projects/CelebA.html) into {real_data}"
     )

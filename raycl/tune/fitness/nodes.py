@@ -133,7 +133,7 @@ def _collect(
     # The task reserves no CPU, so that a node whose CPUs are all in use can answer as well. It is retried,
     # because a process that crashes once says nothing about its node.
     task = ray.remote(num_cpus=0, max_retries=2)(answer)
-    module = sys.modules[__name__]
+    module = sys.modules[answer.__module__]  # its functions travel by value: a node may lack raycl
     where = str(store) if store is not None else ""
     cloudpickle.register_pickle_by_value(module)
     try:
