@@ -1,4 +1,4 @@
-"""Continual learning with masks: methods on one backbone under one protocol, searched on a cluster.
+"""Continual learning with masks: methods on the same network and protocol, searched on a cluster.
 
 Names are imported when they are first used, so that ``import raycl`` is fast.
 """

@@ -1,8 +1,8 @@
 """Weights that belong to tasks, the common base of PackNet and CPG.
 
-Every weight of the body has an owner, the number of a task counted from 1, or is free. A free weight has
-owner 0 and value 0. A task trains the weights that it owns, its head and its batch normalisation. Everything
-else below the heads is fixed after the first task.
+A weight of the body is either free or owned by one task. Owners are task numbers, counted from 1; a free
+weight has owner 0 and value 0. A task trains the weights that it owns, its head and its batch normalisation.
+Everything else below the heads is fixed after the first task.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from raycl.training.fit import Fit, Fitted
 class Owned(BuiltOnFirstTask):
     """Sequential training of one network whose weights are assigned to the tasks in order.
 
-    A task that is not learnt yet is answered with all weights. The batch normalisation of a new task starts
+    A task that is not learnt yet is evaluated with all weights. The batch normalisation of a new task starts
     from that of the first task, which is the network's own.
     """
 
@@ -66,7 +66,10 @@ class Owned(BuiltOnFirstTask):
             owner.masked_fill_(owner == 0, task + 1)
 
     def dense(self, task: Task, fit: Fit) -> None:
-        """Train everything assigned to the task: the first one by its preset, others as the run says."""
+        """Train everything assigned to the task.
+
+        The first task has the settings of its preset, and later tasks have the settings of the run.
+        """
         if task.index == 0:
             self.first.learn(self, task, fit)
         else:
@@ -128,7 +131,7 @@ class Owned(BuiltOnFirstTask):
                 keep_(weight.grad, bits)
 
     def masks(self, task: int) -> list[Tensor]:
-        """Return one mask per layer: the weights that existed when the task was learnt, which answer it."""
+        """Return one mask per layer: the weights owned by this task or an earlier one, which evaluate it."""
         return [(owner > 0) & (owner <= task + 1) for owner in self.owners]
 
     def effective(self, task: int) -> dict[str, Tensor]:

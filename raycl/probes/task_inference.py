@@ -20,7 +20,7 @@ from raycl.errors import UserError
 from raycl.probes.backbones import Effective, Network, rows_drawn
 from raycl.tasks import Split
 
-STEPS = (1, 2, 3, 5, 10)  # the points of the paper's curve over "epochs" that are measured
+STEPS = (1, 2, 3, 5, 10)  # numbers of steps after which success is measured; the paper calls them epochs
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def gradient(
         temperature: Temperature of the softmax that decides when to stop.
         stop: Probability above which the search stops.
         steps: Largest number of steps.
-        start: Initial value of every b_u; 1/U by default. SupSup's text starts from 1.
+        start: Initial value of every b_u; 1/U by default. The SupSup paper starts from 1.
 
     Raises:
         UserError: There are no batches, or `steps` is below 1.
