@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from raycl import Study
-from raycl.cli import main
 from raycl.errors import UserError
 from raycl.runs.result import Result
 from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.study.expand import cells_of
 from raycl.study.gc import collect_garbage
+from tests.helpers.warm import typed
 
 FILE = """
 from raycl import Study
@@ -48,34 +45,9 @@ def placed(root: Path) -> tuple[Path, list[Path]]:
 
 
 def asked(folder: Path, *words: str) -> tuple[int, str]:
-    """A command as another user types it: its exit code, and what it says.
-
-    It runs in a fork of this process, because the interpreter may lie where that user cannot go. The same
-    command runs here first, so that every module is loaded.
-    """
-    store = ("--store", str(folder / "results"))
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        main([*words, *store])
-    out, end = os.pipe()
-    if not (child := os.fork()):
-        try:
-            os.dup2(end, 1)
-            os.dup2(end, 2)
-            os.setegid(NOBODY)
-            os.seteuid(NOBODY)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            code = main([*words, *store])
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except BaseException as error:
-            os.write(2, f"Traceback: {error!r}".encode())
-            code = 99
-        os._exit(code)
-    os.close(end)
-    with os.fdopen(out) as heard:
-        said = heard.read()
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), said
+    """A command as another user types it: its exit code, and what it says."""
+    said = typed([*words, "--store", str(folder / "results")], folder, limit=300, user=NOBODY)
+    return said.code, said.out + said.err
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import json
 import os
 import resource
@@ -48,6 +49,7 @@ def typed(
     out: str | int | None = None,
     limit: float = 60.0,
     memory: int = 0,
+    user: int | None = None,
 ) -> Said:
     """Type a command in a folder.
 
@@ -56,6 +58,8 @@ def typed(
         out: a file, or the number of a stream, that it prints to; -1 closes the stream.
         limit: seconds after which it is killed.
         memory: bytes of address space that it may have; 0 for as many as there are.
+        user: number of the user who types it, where that is another. The command is typed first as ourselves,
+            in silence, so that every module is loaded: the interpreter may lie where that user cannot go.
     """
     server = _server()
     pipes = [os.pipe(), os.pipe()]
@@ -68,6 +72,7 @@ def typed(
         "environment": {**os.environ, **(environment or {})},
         "out": out,
         "memory": memory,
+        "user": user,
     }
     began = time.monotonic()
     socket.send_fds(server, [json.dumps(asked).encode() + b"\n"], handed)
@@ -202,6 +207,11 @@ def _child(asked: dict[str, Any], handed: Sequence[int]) -> None:
         sys.argv = ["raycl", *asked["words"]]
         from raycl.cli import main
 
+        if asked["user"] is not None:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                main(asked["words"])
+            os.setegid(asked["user"])
+            os.seteuid(asked["user"])
         code = main(asked["words"])
         if sys.stdout is not None:
             sys.stdout.flush()
