@@ -34,5 +34,6 @@ def faults(how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
 def test_a_large_tensor_costs_pages_once() -> None:
     pages = 20_000_000 * 4 // resource.getpagesize()
-    assert faults("mapped") > 10 * pages / 600  # the kernel may hand out 512 pages at a time
-    assert faults("kept") < pages / 600
+    mapped, kept = faults("mapped"), faults("kept")
+    assert mapped > 10 * pages / 600  # the kernel may hand out 512 pages at a time
+    assert kept < mapped / 2  # not 0: it may take idle pages away

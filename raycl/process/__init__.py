@@ -28,7 +28,7 @@ from raycl.process.interrupts import interrupts
 from raycl.process.modules import Modules
 from raycl.process.parts import Left
 
-__all__ = ["Guard", "Left", "borrowed", "describe_left", "interrupts", "ready", "spoilt", "untouched"]
+__all__ = ["Guard", "Left", "borrowed", "describe_left", "interrupts", "ready", "spoilt", "untouched", "warm"]
 
 _spoilt: list[str] = []
 _NAMED = 3  # Number of things that a message names before it only counts the others.
@@ -88,9 +88,6 @@ class Guard:
             kinds: Classes of the run. With them, functions and the user's modules that these classes need are
                 watched and restored as well. None is for a context inside one that already does so.
         """
-        kinds = None if kinds is None else list(kinds)
-        if kinds is not None and not all(kind.__module__.startswith("raycl.") for kind in kinds):
-            self._note(_warm())
         before, self._numerics = self._numerics, parts.readings(numerics.parts())
         if kinds is not None:
             _baseline().extend()
@@ -208,23 +205,18 @@ def _baseline() -> Functions:
     return _state["functions"]  # type: ignore[no-any-return]
 
 
-def _warm() -> Iterable[Left]:
+def warm() -> None:
     """Construct PyTorch's optimisers once, before a run of a user's code, which may construct them too.
 
-    The first construction takes seconds, which are not the run's compute time. raycl's own methods do not
-    construct any (see `raycl.training.rules`).
-
-    Returns:
-        What an earlier run had changed; it has been restored.
+    The first construction takes seconds, which are not the run's compute time, and registers functions to be
+    called at the end of Python, which are not the run's. raycl's own methods do not construct any (see
+    `raycl.training.rules`).
     """
     functions = _baseline()
-    if _state["warm"]:
-        return []
-    left = list(functions.put_back())
-    warm_up()
-    functions.adopt()
-    _state["warm"] = True
-    return left
+    if not _state["warm"]:
+        warm_up()
+        functions.adopt()
+        _state["warm"] = True
 
 
 def warm_up() -> None:

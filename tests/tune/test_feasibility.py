@@ -181,7 +181,9 @@ def test_versions_that_change_results(mine: Facts, package: str, there: str | No
     packages = {name: version for name, version in packages.items() if version}
     ((found, text),) = said(mine, node(dataclasses.replace(mine, packages=packages)))
     assert found == level
-    assert f"node 10.0.0.2 (b): has {package} {there}" in text if there else f"has no {package}" in text
+    assert (
+        f"node 10.0.0.2 (b): has {package} {there}" in text if there else f"does not have {package}" in text
+    )
 
 
 def test_a_cpu_build_of_the_same_torch_is_a_note(mine: Facts) -> None:
@@ -221,7 +223,7 @@ def test_data_that_cannot_be_copied(mine: Facts) -> None:
     torn = {"digits": {**mine.data["digits"], "whole": False}}
     for data in ({}, torn, {"digits": {**mine.data["digits"], "mark": "2"}}):
         ((level, text),) = said(mine, node(dataclasses.replace(mine, data=data, disk_free=10**6)))
-        assert level == "miss" and "lacks the data of digits, 3.0 MB, and has 1.0 MB left" in text
+        assert level == "miss" and "lacks the data of digits (3.0 MB), and has 1.0 MB left" in text
     ((level, text),) = said(mine, node(dataclasses.replace(lacks, data_writable=False)))
     assert level == "miss" and "cannot be written there" in text
     assert judge(node(dataclasses.replace(lacks, disk_free=0)), mine, None, needed=[]) == []
