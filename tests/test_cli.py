@@ -206,7 +206,7 @@ def test_load_gives_back_the_method_and_its_matrix(run: Run, tmp_path: Path) -> 
     assert a.shape == (5, 5) and np.isnan(a[0, 1])
     assert method(torch.zeros(2, 1, 8, 8), 0).shape == (2, 2)
     assert "finetune" in report("mine.py", only="finetune")
-    with pytest.raises(UserError, match="no run in"):
+    with pytest.raises(UserError, match="contains no run whose key"):
         load("zzz")
 
 

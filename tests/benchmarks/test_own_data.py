@@ -163,7 +163,7 @@ def test_where_nothing_is_prepared_a_line_says_what_is(
     with pytest.raises(UserError) as error:
         make_benchmark(spec)
     line = str(error.value)
-    assert mine.name in line and spec.identity["sha256"][:16] in line and "plan the study" in line
+    assert mine.name in line and spec.identity["sha256"][:16] in line and "run raycl plan here" in line
     assert "\n" not in line
     with pytest.raises(UserError, match="path is missing: name your data, as in"):
         load(spec.benchmark)
