@@ -76,7 +76,7 @@ class Boxes(View):
         for metric in (self.value, *self.also.values()):
             if parse_metric(metric) is None:
                 wanted = "a metric such as 'acc' or 'blocked[t=5]'"
-                raise UserError(f"Boxes({self.title!r}): value {metric!r} does not read as {wanted}")
+                raise UserError(f"Boxes({self.title!r}): value {metric!r} is not {wanted}")
 
     @property
     def settings(self) -> Sequence[str]:
