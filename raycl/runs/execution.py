@@ -86,7 +86,7 @@ def execute(
     """
     reports: list[TaskReport] = []
     about: dict[str, Any] = {"earlier_seconds": 0.0}
-    _prepare(spec.method, spec.network, spec.benchmark)
+    prepare(spec.method, spec.network, spec.benchmark)
     with process.interrupts() as signals, process.Guard() as guard:
         torch.set_num_threads(threads)
         started, clock = time.time(), time.perf_counter
@@ -106,7 +106,7 @@ def execute(
     return Result(spec, status, tuple(map(_finite, reports)), message, about)
 
 
-def _prepare(*names: str) -> None:
+def prepare(*names: str) -> None:
     """Prepare this process for a run of the classes with these names, before the run's clock starts."""
     allocator.keep_freed_memory()
     kinds = {name.partition("(")[0] for name in names}
@@ -278,7 +278,7 @@ def train_basis_masks(
         pulse: Receives the progress of training.
     """
     missing = [spec for spec in specs if not zipfile.is_zipfile(Artefact.MASK.path(store, spec.key))]
-    _prepare(*(name for spec in missing for name in (spec.network, spec.benchmark)))
+    prepare(*(name for spec in missing for name in (spec.network, spec.benchmark)))
     with process.interrupts() as signals, process.Guard() as guard:
         torch.set_num_threads(threads)
         clock = time.perf_counter
@@ -362,7 +362,7 @@ def trained(
         threads: Number of torch's CPU threads. The result may depend on it bit for bit, so that it should
             equal that of the original run.
     """
-    _prepare(spec.method, spec.network, spec.benchmark)
+    prepare(spec.method, spec.network, spec.benchmark)
     with process.borrowed(), process.Guard() as guard:
         torch.set_num_threads(threads)
         set_numerics(spec.numerics)

@@ -39,7 +39,12 @@ def execute(config: dict[str, Any]) -> None:
     """
     if config["data"]:
         os.environ["RAYCL_DATA"] = config["data"]
-    process.ready()  # before the watch begins, because its time limit is meant for the run alone
+    # Both come before the watch begins, because its time limit is meant for the run alone.
+    process.ready()
+    specs = config.get("specs", [config.get("spec")])
+    execution.prepare(
+        *(spec[part] for spec in specs for part in ("method", "network", "benchmark") if part in spec)
+    )
     checkpoints = Path(config["store"]) / "checkpoints"
     memory = config["memory"] * 2**30 if config["memory"] is not None else None
     try:
