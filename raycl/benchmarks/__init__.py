@@ -11,6 +11,10 @@ To add a benchmark, write a class in your own file and name it ``"my_file:Mine"`
             return split_by_class("mine", x_train, y_train, x_test, y_test, tasks=self.tasks)
 """
 
+import importlib
+from typing import Any
+
+from raycl import oldnames
 from raycl.benchmarks.arrays import as_images, split_by_class, whole
 from raycl.benchmarks.base import Recipe, reordered
 from raycl.benchmarks.own import check_names
@@ -27,3 +31,10 @@ __all__ = [
     "whole",
     "within",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":  # as version 0.1 named it
+        oldnames.note("raycl.benchmarks.load", "raycl.registry.load")
+        return importlib.import_module("raycl.registry").load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import importlib
 import io
 import os
 import pickle
@@ -322,3 +323,9 @@ def digest(values: NDArray[Any]) -> str:
 def relative(path: Path) -> str:
     """Return a path for messages."""
     return shown(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "decoded":  # as version 0.1 named it
+        return importlib.import_module("raycl.benchmarks.sources._decoding").decoded
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
