@@ -77,12 +77,14 @@ def test_processes_find_bench_and_what_was_on_the_path_before(
     (tmp_path / "mine.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "elsewhere").mkdir()
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", "import bench.line, mine"],
         cwd=tmp_path / "elsewhere",
         env=environment(),
-        check=True,
+        capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr
 
 
 def test_it_is_a_command_of_a_clone_and_no_part_of_the_package() -> None:

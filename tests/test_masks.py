@@ -71,3 +71,25 @@ def test_layers_have_names_by_kind_and_place() -> None:
     assert list(layers_of(body.body)) == ["conv1", "conv2", "conv3", "fc1", "fc2"]
     assert list(weights_of(body))[-2:] == ["heads.0.weight", "heads.1.weight"]
     assert list(weights_of(nn.Linear(2, 3))) == ["weight"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_keeping_by_bits_is_where_bit_for_bit(dtype: torch.dtype) -> None:
+    """Infinities, NaN and -0.0 among what is kept and what is not; the gradient too."""
+    from raycl.masks import Keep, bits_of, keep_
+
+    x = torch.tensor(
+        [1.5, -0.0, float("inf"), float("nan"), -2.0, float("-inf"), float("nan"), 0.0], dtype=dtype
+    )
+    mask = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0], dtype=torch.bool)
+    bits = bits_of(mask, dtype)
+    left, right = (x.clone().requires_grad_() for _ in range(2))
+    found, wanted = Keep.apply(left, bits), torch.where(mask, right, 0.0)
+    assert found.detach().numpy().tobytes() == wanted.detach().numpy().tobytes()
+    found.backward(x)
+    wanted.backward(x)
+    assert left.grad is not None and right.grad is not None
+    assert left.grad.numpy().tobytes() == right.grad.numpy().tobytes()
+    inside = x.clone()
+    keep_(inside, bits)
+    assert inside.numpy().tobytes() == x.clone().masked_fill_(~mask, 0.0).numpy().tobytes()

@@ -49,7 +49,7 @@ class Owned(BuiltOnFirstTask):
         self.current: int | None = None  # the task being learnt
         self.decay = 0.0  # weight decay of the weights that this task owns
         self._evaluated: tuple[int, dict[str, Tensor]] | None = None
-        self._known_bits: tuple[tuple[str, int, int], list[Tensor]] | None = None
+        self._known_bits: dict[tuple[str, int], tuple[int, list[Tensor]]] = {}
 
     @property
     def weights(self) -> list[Tensor]:
@@ -148,12 +148,14 @@ class Owned(BuiltOnFirstTask):
 
     def _bits(self, which: Literal["own", "seen"], task: int) -> list[Tensor]:
         """Return, for `Keep`, the masks of what a task owns or sees; they are cached while owners stay."""
-        key = which, task, sum(owner._version for owner in self.owners)
-        if self._known_bits is None or self._known_bits[0] != key:
+        version = sum(owner._version for owner in self.owners)
+        known = self._known_bits.get((which, task))
+        if known is None or known[0] != version:
             masks = self.masks(task) if which == "seen" else [owner == task + 1 for owner in self.owners]
             parts = zip(masks, self.weights, strict=True)
-            self._known_bits = key, [bits_of(mask, weight.dtype) for mask, weight in parts]
-        return self._known_bits[1]
+            known = version, [bits_of(mask, weight.dtype) for mask, weight in parts]
+            self._known_bits[which, task] = known
+        return known[1]
 
     def at_hand(self, task: int) -> dict[str, Tensor]:
         """Return the weights of `task` by name; evaluation computes them once and caches them."""
@@ -171,7 +173,7 @@ class Owned(BuiltOnFirstTask):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self._evaluated = None  # weights may have changed
-        self._known_bits = None  # a checkpoint need not contain them
+        self._known_bits = {}  # a checkpoint need not contain them
         if self.learnt:
             self.norms.still(self.net)
         return self
