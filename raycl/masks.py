@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from raycl import devices
 from raycl.method import Breaker
 from raycl.networks import Block
 
@@ -44,15 +45,26 @@ def top_k(ranks: Tensor, density: float) -> Tensor:
     if ones >= n:
         return torch.ones_like(ranks)
     flat = ranks.detach().reshape(-1)
-    if flat.device.type == "cpu":
-        threshold = torch.as_tensor(np.partition(flat.numpy(), n - ones)[n - ones])
-    else:
-        threshold = flat.kthvalue(n - ones + 1).values
+    if not devices.on_cpu(flat):
+        return _top_k_without_waiting(flat, ones).view_as(ranks).to(ranks.dtype)
+    threshold = torch.as_tensor(np.partition(flat.numpy(), n - ones)[n - ones])
     mask = flat >= threshold
     surplus = int(mask.sum()) - ones
     if surplus:
         mask[(flat == threshold).nonzero()[:surplus, 0]] = False
     return mask.view_as(ranks).to(ranks.dtype)
+
+
+def _top_k_without_waiting(flat: Tensor, ones: int) -> Tensor:
+    """Return the boolean mask of `top_k` by operations whose shapes do not depend on values.
+
+    An accelerator need not be asked how many entries are equal to the threshold: the cumulative sum numbers
+    them, and the first ones are dropped.
+    """
+    threshold = flat.kthvalue(len(flat) - ones + 1).values
+    mask, equal = flat >= threshold, flat == threshold
+    surplus = mask.sum() - ones
+    return mask & ~(equal & (equal.cumsum(0) <= surplus))
 
 
 class TopK(torch.autograd.Function):

@@ -375,9 +375,8 @@ def mixed_cross_entropy(net: Network, batch: Batch) -> Tensor:
         return F.cross_entropy(net(batch.x, batch.task), batch.y)
     features = net.features(batch.x)  # [n, features]
     losses = [
-        F.cross_entropy(net.head(features[rows], int(task)), batch.y[rows], reduction="sum")
-        for task in batch.task.unique()
-        for rows in [batch.task == task]
+        F.cross_entropy(net.head(features[rows], task), batch.y[rows], reduction="sum")
+        for task, rows in batch.by_task()
     ]
     total = losses[0]
     for loss in losses[1:]:

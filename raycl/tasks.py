@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raycl import devices
 from raycl.errors import UserError
 
 Transform = Callable[[Tensor], Tensor]
@@ -123,7 +124,7 @@ def _read_only(array: Any) -> Any:
 
 def _floats(pixels: NDArray[np.uint8], device: torch.device | str) -> Tensor:
     """Return the pixels as floats in [0, 1]."""
-    return torch.from_numpy(pixels).to(device).to(torch.get_default_dtype()).div_(255)
+    return devices.sent(torch.from_numpy(pixels), device).to(torch.get_default_dtype()).div_(255)
 
 
 @functools.lru_cache(maxsize=256)
@@ -258,7 +259,7 @@ class Pooled:
             x = take(self.parts[index][1], wanted[mine] - self.starts[index])
             if out is None:
                 out = x.new_empty((len(wanted), *x.shape[1:]))
-            out[torch.from_numpy(mine).to(x.device)] = x
+            out[devices.sent(torch.from_numpy(mine), x.device)] = x
         assert out is not None, "take() needs at least one row"
         return out
 
@@ -276,6 +277,8 @@ class Batch:
         of: number of batches in an epoch.
         start: number of samples of this epoch before this batch.
         samples: number of samples in an epoch.
+        parts: for batches that mix tasks, each task in ascending order with the positions [its samples] of
+            its samples in the batch; use `by_task`, which finds them where they are not given.
     """
 
     x: Tensor
@@ -286,9 +289,22 @@ class Batch:
     of: int = 1
     start: int = 0
     samples: int = 0
+    parts: Sequence[tuple[int, Tensor]] = ()
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def by_task(self) -> Sequence[tuple[int, Tensor]]:
+        """Return each task of the batch in ascending order, with the positions of its samples.
+
+        The training loop gives them in `parts`. For another batch they are read from `task`, for which an
+        accelerator makes the program wait.
+        """
+        if isinstance(self.task, int):
+            return [(self.task, torch.arange(len(self), device=self.y.device))]
+        if self.parts:
+            return self.parts
+        return [(int(task), (self.task == task).nonzero()[:, 0]) for task in self.task.unique()]
 
 
 class Update(Protocol):

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import raycl
-from raycl import process
+from raycl import devices, process
 from raycl.errors import UserError
 from raycl.method import Method, Task
 from raycl.runs import execution
@@ -293,7 +293,7 @@ def test_a_loaded_method_predicts_and_its_notebook_is_left_alone(tmp_path: Path)
     assert torch.equal(method(x, 0), method(x, 0))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.skipif(devices.available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     said = r"resources of finetune/.* ask for a GPU \(gpus=1\), and torch sees none here: write gpus=0"
     with pytest.raises(UserError, match=said):

@@ -392,7 +392,7 @@ def test_a_split_that_does_not_fit_is_read_batch_by_batch_with_the_same_bits(
 ) -> None:
     on, states = toys.benchmark(), []
     for budget in (2**28, 0):
-        monkeypatch.setattr(feeding, "RESIDENT_BYTES", {"cpu": budget, "cuda": budget})
+        monkeypatch.setattr(feeding, "RESIDENT_BYTES", {"cpu": budget, "accelerator": budget})
         feeding._CACHE.clear()
         plain = toys.method("finetune", on)
         toys.fit(epochs=2)(plain, on.tasks[0])

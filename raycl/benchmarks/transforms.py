@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raycl import devices
+
 Affine: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 """A map from each output position to the input position that is read; (0, 0) is the centre, 1 half a side."""
 
@@ -33,7 +35,7 @@ class Permute:
     order: NDArray[np.int64]
 
     def __call__(self, x: Tensor) -> Tensor:
-        index = torch.from_numpy(self.order).to(x.device)
+        index = devices.sent(torch.from_numpy(self.order), x.device)
         return x.reshape(-1, len(self.order)).index_select(1, index).view(x.shape)
 
     def on_bytes(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -102,7 +104,7 @@ class CropFlip:
         columns = corner[1][:, None] + np.arange(width)
         columns[mirrored] = columns[mirrored, ::-1]
         sample, row, column = (
-            torch.from_numpy(i).to(x.device)
+            devices.sent(torch.from_numpy(i), x.device)
             for i in (np.arange(n)[:, None, None], rows[:, :, None], columns[:, None])
         )
         # Indexing moves the channels to the end, so they are moved back.
@@ -148,7 +150,8 @@ class RandomResizedCrop:
         n, channels, height, width = x.shape
         theta = np.stack([self._part(height, width, rng) for _ in range(n)])
         grid = F.affine_grid(
-            torch.from_numpy(theta).to(x), [n, channels, self.side, self.side], align_corners=False
+            devices.sent(torch.from_numpy(theta).to(x.dtype), x.device),
+            [n, channels, self.side, self.side], align_corners=False
         )
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -177,7 +180,7 @@ class Flip:
     """A horizontal flip of half of the images, drawn at random."""
 
     def __call__(self, x: Tensor, rng: np.random.Generator) -> Tensor:
-        mirrored = torch.from_numpy(rng.random(len(x)) < 0.5).to(x.device)
+        mirrored = devices.sent(torch.from_numpy(rng.random(len(x)) < 0.5), x.device)
         return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
 
 
@@ -191,9 +194,10 @@ def warp(x: Tensor, affine: Affine, mode: str = "bilinear") -> Tensor:
     """Return `x` resampled through the map, zero outside; half-precision types are computed in float32."""
     height, width = x.shape[-2:]
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    theta = torch.tensor(affine, dtype=wide.dtype, device=x.device)
+    theta = torch.tensor(affine, dtype=wide.dtype, device="cpu")
     theta[0, 1] *= height / width  # torch measures each side in its own halves; this keeps right angles
     theta[1, 0] *= width / height
+    theta = devices.sent(theta, x.device)
     grid = F.affine_grid(theta[None], [1, x.shape[1], height, width], align_corners=False)
     grid = grid.expand(len(x), -1, -1, -1)
     drawn = F.grid_sample(wide, grid, mode=mode, padding_mode="zeros", align_corners=False)

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from raycl import devices
 from raycl.method import Task, measuring, untouched
-from raycl.methods._outer import Answer, Inexact, plain_layers, random_state, set_random_state, squares
+from raycl.methods._outer import Answer, Inexact, plain_layers, squares
 from raycl.networks import Network
 from raycl.tasks import Batch
 from raycl.training.fit import Fit
@@ -50,12 +51,12 @@ def fisher(
     found = _zeros(net)
     with measuring(net, dropout), untouched(net):
         layers = plain_layers(net, trained) if size == 1 else []
-        before = random_state(fit.device)
+        before = devices.random_state(fit.device)
         try:
             for p, squared in squares(answer, layers, trained, task, fit):
                 found[p] += squared
         except Inexact:
-            set_random_state(before, fit.device)
+            devices.set_random_state(before, fit.device)
             found = _zeros(net)
             for batch in fit.batches(task.train, task.index, size):
                 for p, gradient in _gradients(answer, batch, task.index, trained):

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from raycl import devices
 from raycl.method import Task
 from raycl.networks._checks import altered
 from raycl.tasks import Batch
@@ -30,7 +31,7 @@ from raycl.training.fit import Fit
 
 CHUNK = 64  # samples per pass
 ROWS = 8  # samples of the pass that is checked by value; the first and the last are compared
-TOLERANCE = {"cpu": 1e-3, "cuda": 2e-2}  # relative to the largest entry; TF32 rounds to three digits
+TOLERANCE, TOLERANCE_ELSEWHERE = 1e-3, 2e-2  # relative to the largest entry; TF32 rounds to three digits
 
 Answer: TypeAlias = Callable[[Tensor, int], Tensor]
 
@@ -240,10 +241,10 @@ def _prove(
     Raises:
         Inexact: If they differ by more than `TOLERANCE`.
     """
-    n, before = len(batch), random_state(device)
+    n, before = len(batch), devices.random_state(device)
     with _watched(layers) as passed:
         logits = answer(batch.x, task)
-    drawn = not _same(before, random_state(device))
+    drawn = not _same(before, devices.random_state(device))
     sums = _probe(logits)
     returned = _returned(sums.sum(), passed, trained, n, keep=True)
     rows = sorted({0, n - 1})
@@ -260,7 +261,7 @@ def _prove(
     if drawn and n > len(rows):
         # Random draws, e.g. of dropout, can be repeated only for a batch of the same size. So the other
         # samples are replaced by copies of the first one, which must not change the logits.
-        set_random_state(before, device)
+        devices.set_random_state(before, device)
         x = batch.x[[0] * (n - 1) + [n - 1]]
         with torch.no_grad():
             _compare(answer(x, task)[rows], logits[rows])
@@ -321,23 +322,10 @@ def _compare(found: Tensor, wanted: Tensor | None) -> None:
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         raise Inexact
     found, wanted = found.detach(), wanted.detach()
-    share = TOLERANCE.get(wanted.device.type, TOLERANCE["cuda"])
+    share = TOLERANCE if devices.on_cpu(wanted) else TOLERANCE_ELSEWHERE
     allowed = max(share, 100 * torch.finfo(wanted.dtype).eps) * wanted.abs().max()
     if not (found - wanted).abs().max() <= allowed:  # written so that NaN is refused too
         raise Inexact
-
-
-def random_state(device: torch.device) -> list[Tensor]:
-    """Return the states of the generators that a network on this device may draw from."""
-    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *on_device]
-
-
-def set_random_state(state: Sequence[Tensor], device: torch.device) -> None:
-    """Restore the states that `random_state` returned."""
-    torch.set_rng_state(state[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)
 
 
 def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
@@ -347,8 +335,8 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
 @contextlib.contextmanager
 def _forked(device: torch.device) -> Iterator[None]:
     """Restore the states of the random generators at the end of a ``with`` block."""
-    before = random_state(device)
+    before = devices.random_state(device)
     try:
         yield
     finally:
-        set_random_state(before, device)
+        devices.set_random_state(before, device)

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from raycl.errors import UserError
 from raycl.networks.base import Block, Blocks, Heads, Network, PerTaskBatchNorm
 
+PARAMETERS: set[type] = {nn.Parameter}  # a subclass may compute something else with the same values
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -219,7 +220,7 @@ def altered(layer: nn.Module) -> str:
     for name, p in own:
         if name not in ("weight", "bias"):
             return f"added the parameter {name!r} to"
-        if type(p) is not nn.Parameter or p._backward_hooks:
+        if type(p) not in PARAMETERS or p._backward_hooks:
             return f"altered the {name} of"
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from raycl import devices
 from raycl.specs import Numerics
 
 
@@ -19,7 +20,7 @@ def set_numerics(numerics: Numerics) -> str:
     torch.set_float32_matmul_precision("highest")
     if numerics == "strict":
         return "strict"
-    if torch.cuda.is_available():
+    if devices.available():
         torch.set_float32_matmul_precision("high")
         return "fast: TF32"
     torch.set_float32_matmul_precision("medium")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import raycl
-from raycl import userfiles
+from raycl import devices, userfiles
 from raycl.runs.build import method_of
 from raycl.specs import RunSpec
 from raycl.userfiles import digest
@@ -36,7 +36,7 @@ def provenance(spec: RunSpec, device: str, threads: int, numerics: str) -> dict[
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "device": devices.title(device),
         "threads": threads,
         "numerics": numerics,
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from raycl import devices
 from raycl.method import Method
 from raycl.specs import Evaluate
 from raycl.tasks import Benchmark, Task
@@ -286,7 +287,7 @@ def _accuracies(
 
 
 def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    if (counted := devices.peak_bytes(device)) is not None:
+        return counted
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-import torch
-
-from raycl import process
+from raycl import devices, process
 from raycl.errors import UserError
 from raycl.runs import execution
 from raycl.study.agenda import Agenda
@@ -45,7 +43,7 @@ def run_locally(agenda: Agenda, say: Callable[[str], None] = lambda line: None) 
 def _execute(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
     """Execute a job, hand its outcome to the agenda, and return what the job left changed in the process."""
     resources, key = job.cell.resources, job.key
-    device, threads = "cuda" if resources.gpus > 0 else "cpu", max(1, int(resources.cpus))
+    device, threads = devices.kind() if resources.gpus > 0 else "cpu", max(1, int(resources.cpus))
     pulse = functools.partial(agenda.pulse, key)
     if isinstance(job, MaskJob):
         trained = execution.train_basis_masks(
@@ -79,7 +77,7 @@ def _check_gpus(agenda: Agenda) -> None:
     Raises:
         UserError: If there is such a cell; the message names the first one and the remedy.
     """
-    if torch.cuda.is_available():
+    if devices.available():
         return
     for state in agenda.open_cells():
         if state.cell.resources.gpus > 0 and not state.cell.blocked:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl import streams
+from raycl import devices, streams
 from raycl.networks import Block, Blocks, Heads, Network, PerTaskBatchNorm
 from raycl.networks._checks import altered
 from raycl.supermasks.bank import Backbone, BasisMask
@@ -306,8 +306,7 @@ def _one(
         return loss
 
     drops = uses_random_numbers(backbone.net)
-    devices = [device] if device.type == "cuda" else []
-    with training_mode(backbone.net), torch.random.fork_rng(devices, enabled=drops):
+    with training_mode(backbone.net), torch.random.fork_rng(**devices.generators(device), enabled=drops):
         losses, updates = run_epochs(gradient, masks, seeded if drops else feed, config, [position], pulse)
     seconds = time.perf_counter() - started
     about = {"train_loss": losses[0], "epochs": config.epochs, "updates": updates, "seconds": seconds}

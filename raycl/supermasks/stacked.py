@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from raycl import streams
+from raycl import devices, streams
 from raycl.errors import UserError
 from raycl.supermasks.bank import Backbone, BasisMask
 from raycl.supermasks.flat import Masks
@@ -37,7 +37,7 @@ from raycl.tasks import Split, augments, training_samples
 from raycl.training.fit import Fit
 
 BatchImpl: TypeAlias = Literal["bmm", "vmap", "loop"]
-BYTES = {"cpu": 2**30}  # the memory to plan with; on a GPU it is the free memory
+BYTES = 2**30  # the memory to plan with; on a GPU it is the free memory
 SHARE = 0.7  # the share of that memory that a chunk may take
 
 
@@ -101,7 +101,7 @@ def model_of(backbone: Backbone, masks: Masks, batch_impl: BatchImpl | None = No
 class Gradient:
     """Losses and score gradients of a step.
 
-    On a GPU the step is captured in a CUDA graph, which is replayed for batches of the size of the first one.
+    On a GPU the step is captured in a graph, which is replayed for batches of the size of the first one.
 
     Attributes:
         eager: Why there is no graph, or "" if there is one or it has not been captured yet.
@@ -109,18 +109,18 @@ class Gradient:
 
     def __init__(self, masks: Masks, model: Model) -> None:
         self.masks, self.model = masks, model
-        self.eager = "" if masks.scores.is_cuda else "graphs need a GPU"
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self.eager = "" if devices.graphs_of(masks.scores.device) else "graphs need a GPU"
+        self._replay: Callable[[], None] | None = None
         self._x, self._y, self._losses = masks.scores, masks.scores, masks.scores  # for now
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        if self._graph is None and not self.eager:
+        if self._replay is None and not self.eager:
             self._capture(x, y)
-        if self._graph is None or x.shape != self._x.shape:
+        if self._replay is None or x.shape != self._x.shape:
             return self._work(x, y)
         self._x.copy_(x)
         self._y.copy_(y)
-        self._graph.replay()
+        self._replay()
         return self._losses
 
     def _work(self, x: Tensor, y: Tensor) -> Tensor:
@@ -134,17 +134,10 @@ class Gradient:
         running = [t for row in self.model.statistics() for t in row]
         before = [t.clone() for t in running]
         self._x, self._y = x.clone(), y.clone()
-        graph = torch.cuda.CUDAGraph()
         try:
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(3):  # warm up: libraries choose and load their kernels
-                    self._work(self._x, self._y)
-            torch.cuda.current_stream().wait_stream(side)
-            with torch.cuda.graph(graph):
-                self._losses = self._work(self._x, self._y)
-            self._graph = graph
+            self._replay, self._losses = devices.captured(
+                x.device, lambda: self._work(self._x, self._y)
+            )
         except RuntimeError as error:
             self.eager = str(error).partition("\n")[0]
         for tensor, old in zip(running, before, strict=True):
@@ -197,7 +190,8 @@ def sample_bytes(split: Split) -> int:
 
 def free_bytes(device: torch.device) -> int:
     """Return the number of bytes of memory with which training may plan."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else BYTES["cpu"]
+    free = devices.free_bytes(device)
+    return BYTES if free is None else free
 
 
 def masks_that_fit(backbone: Backbone, orders: Sequence[Order], config: Fit.Config) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
+from raycl import devices
 from raycl.errors import UserError
 from raycl.supermasks import loop, stacked
 from raycl.supermasks.bank import Backbone, BasisMask
@@ -46,7 +47,7 @@ def train_masks(
     """
     _check(rules, config, chunk)
     if executor == "auto":
-        executor = "stacked" if backbone.weights[0].is_cuda else "loop"
+        executor = "loop" if devices.on_cpu(backbone.weights[0]) else "stacked"
     if executor == "loop":
         return loop.train_in_loop(backbone, orders, rules, config, pulse)
     return stacked.train_stacked(backbone, orders, rules, config, chunk, pulse)

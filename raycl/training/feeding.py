@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raycl.tasks import Split, augments, training_samples
+from raycl import devices
+from raycl.tasks import Pooled, Split, augments, training_samples
 
-RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split of up to this size is kept on the device as a whole
+# A split of up to this size is kept on the device as a whole.
+RESIDENT_BYTES = {"cpu": 2**25, "accelerator": 2**32}
 
 _CACHE: list[tuple[Split, torch.device, torch.dtype, Tensor]] = []
+
+Parts: TypeAlias = Sequence[tuple[int, Tensor]]
+"""The tasks of a batch in ascending order, each with the positions of its samples in the batch."""
 
 
 def forget_inputs() -> None:
     """Empty the cache of inputs."""
     _CACHE.clear()
+
+
+def resident_bytes(device: torch.device) -> int:
+    """Return the size up to which a split is kept on a device as a whole."""
+    return RESIDENT_BYTES["cpu" if devices.on_cpu(device) else "accelerator"]
 
 
 def cached(split: Split, device: torch.device) -> Tensor:
@@ -33,35 +44,86 @@ def cached(split: Split, device: torch.device) -> Tensor:
             return inputs
     inputs = split.take(slice(None), device)
     _CACHE.append((split, device, dtype, inputs))
-    budget = 2 * RESIDENT_BYTES.get(device.type, RESIDENT_BYTES["cuda"])
-    while sum(t.numel() * t.element_size() for *_, t in _CACHE) > budget:
+    while sum(t.numel() * t.element_size() for *_, t in _CACHE) > 2 * resident_bytes(device):
         del _CACHE[0]
     return inputs
 
 
-def rows_of(
-    split: Split, device: torch.device, augment: np.random.Generator | None
-) -> Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]:
-    """Return a function from row numbers to inputs and labels of the split, on the device.
+class Feed:
+    """The batches of one pass over a split, on the device.
 
-    All inputs are normalised and moved to the device at once if they fit in `RESIDENT_BYTES`; otherwise each
-    batch is when it is requested. Samples are augmented if `augment` is given and the split supports it.
+    What an accelerator needs to know about the order of the samples is sent to it once, so that no batch
+    waits for it. All inputs are normalised and sent at once as well if they fit in `RESIDENT_BYTES`;
+    otherwise each batch is when it is requested. Samples are augmented if `augment` is given and the split
+    supports it.
+
+    Args:
+        split: The samples.
+        order: Row numbers in the order of the pass.
+        size: Number of samples in a batch; the last one may have fewer.
+        device: Device of the batches.
+        augment: Source of the random numbers of augmentation.
     """
-    y = torch.from_numpy(np.array(split.y)).to(device)  # A copy, because several runs share the labels.
-    n = len(split)
+
+    def __init__(
+        self,
+        split: Split,
+        order: NDArray[np.int64],
+        size: int,
+        device: torch.device,
+        augment: np.random.Generator | None = None,
+    ) -> None:
+        self.order, self.size = order, size
+        labels = devices.sent(torch.from_numpy(np.array(split.y)), device)  # a copy: runs share the labels
+        self._places = devices.sent(torch.from_numpy(order), device)  # on a CPU a view of the order
+        self._labels = labels.index_select(0, self._places)
+        self._take = _taking(split, device, augment)
+        self._mixture = _Mixture(split.tasks[order], size, device) if isinstance(split, Pooled) else None
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.size)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor | None, Parts]:
+        """Return inputs, labels, and for a pooled split the task of each sample and the batch's `Parts`."""
+        now = slice(index * self.size, (index + 1) * self.size)
+        x, y = self._take(self.order[now], self._places[now]), self._labels[now]
+        if self._mixture is None:
+            return x, y, None, ()
+        return x, y, self._mixture.tasks[now], self._mixture.parts(index)
+
+
+class _Mixture:
+    """The tasks of the samples of a pass over a pooled split.
+
+    Attributes:
+        tasks: task of each sample on the device, [n].
+    """
+
+    def __init__(self, tasks: NDArray[np.int64], size: int, device: torch.device) -> None:
+        batches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        positions = [np.argsort(batch, kind="stable") for batch in batches]
+        self._counts = [np.unique(batch, return_counts=True) for batch in batches]
+        self._size = size
+        self._positions = devices.sent(torch.from_numpy(np.concatenate([*positions, tasks[:0]])), device)
+        self.tasks = devices.sent(torch.from_numpy(tasks), device)
+
+    def parts(self, index: int) -> Parts:
+        """Return the `Parts` of a batch."""
+        tasks, counts = self._counts[index]
+        sizes = counts.tolist()
+        positions = self._positions[index * self._size :][: sum(sizes)].split(sizes)
+        return list(zip(tasks.tolist(), positions, strict=True))
+
+
+def _taking(
+    split: Split, device: torch.device, augment: np.random.Generator | None
+) -> Callable[[NDArray[np.int64], Tensor], Tensor]:
+    """Return a function to the inputs of rows, which it is given both as an array and on the device."""
     if augment is not None and augments(split):
-        return lambda rows: (
-            training_samples(split, rows, augment, device),
-            y[torch.from_numpy(rows).to(device)],
-        )
+        return lambda rows, _: training_samples(split, rows, augment, device)
+    n = len(split)
     one = split.take(np.zeros(1, np.int64), device) if n else None
-    fits = one is not None and one.numel() * one.element_size() * n <= RESIDENT_BYTES.get(
-        device.type, RESIDENT_BYTES["cuda"]
-    )
-    if fits:
+    if one is not None and one.numel() * one.element_size() * n <= resident_bytes(device):
         inputs = cached(split, device)
-        return lambda rows: (
-            inputs.index_select(0, t := torch.from_numpy(rows).to(device)),
-            y.index_select(0, t),
-        )
-    return lambda rows: (split.take(rows, device), y[torch.from_numpy(rows).to(device)])
+        return lambda _, places: inputs.index_select(0, places)
+    return lambda rows, _: split.take(rows, device)

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raycl import streams
+from raycl import devices, streams
 from raycl.tasks import Batch, Pooled, Split, Task, Update
 from raycl.training import answers, settings
 from raycl.training.best import Best, statistics
-from raycl.training.feeding import rows_of
+from raycl.training.feeding import Feed
 from raycl.training.fit_checkpoints import FitCheckpoint, FitJournal, nodes, origins, put_back
 from raycl.training.optimiser import OptimiserUpdate, groups_of
 from raycl.training.rules import optimiser_of, tensors_of
@@ -205,17 +205,14 @@ class Fit:
         and `augment`, from which the random numbers are drawn, is given.
         """
         size, n = size or self.config.batch, len(split)
-        order = np.arange(n) if order is None else order
+        feed = Feed(split, np.arange(n) if order is None else order, size, self.device, augment)
         of = -(-n // size)
-        samples = rows_of(split, self.device, augment)
         alive = self._alive or _nothing
-        tasks = split.tasks if isinstance(split, Pooled) else None
         for index in range(of):
             alive()
-            rows = order[index * size : (index + 1) * size]
-            x, y = samples(rows)
-            where = task if tasks is None else torch.from_numpy(tasks[rows]).to(self.device)
-            yield Batch(x, y, where, epoch, index, of, index * size, n)
+            x, y, tasks, parts = feed[index]
+            where = task if tasks is None else tasks
+            yield Batch(x, y, where, epoch, index, of, index * size, n, parts)
 
     def loss(self, learner: Learner, task: int, split: Split) -> float:
         """Return the mean validation loss over a split, in evaluation mode; NaN if the split is empty."""
@@ -236,7 +233,7 @@ class Fit:
 
         def right(batch: Batch, index: int) -> Tensor:
             logits = answers.logits(learner, learner(batch.x, index), len(batch), classes)
-            share = (logits.argmax(1) == batch.y).double().mean()
+            share = (logits.argmax(1) == batch.y).to(devices.widest(self.device)).mean()
             return share if classes is None else share.masked_fill(logits.isnan().any(), math.nan)
 
         return self._mean(learner, task, split, right)
@@ -248,7 +245,7 @@ class Fit:
         parts = split.parts if isinstance(split, Pooled) else [(task, split)]
         was_training = learner.training
         learner.train(False)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = torch.zeros((), dtype=devices.widest(self.device), device=self.device)
         with torch.no_grad():
             for index, part in parts:
                 for batch in self.batches(part, index, EVALUATION_BATCH):
@@ -258,8 +255,7 @@ class Fit:
 
     def clock(self) -> float:
         """Return the time in seconds, after the device has finished its work."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        devices.synchronise(self.device)
         return time.perf_counter()
 
     def pulse(self, task: int, stream: str, epoch: int, val_loss: float) -> None:
@@ -375,7 +371,7 @@ class _Loop:
         augment = streams.numpy_generator(fit.seed, "augment", data.task, data.stream, epoch)
         streams.reseed(fit.seed, "dropout", data.task, data.stream, epoch)
         self.learner.train(True)
-        total = torch.zeros((), dtype=torch.float64, device=fit.device)
+        total = torch.zeros((), dtype=devices.widest(fit.device), device=fit.device)
         size = self.config.batch
         for batch in fit.batches(data.train, data.task, size, order=order, epoch=epoch, augment=augment):
             self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)

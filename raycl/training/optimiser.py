@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from raycl import devices
 from raycl.training.rules import Optimiser, tensors_of
 
 
@@ -73,7 +74,7 @@ class OptimiserUpdate:
         norm = torch.nn.utils.get_total_norm(grads)
         # On a GPU, comparing the norm would wait for the device. On a CPU the comparison is cheaper than the
         # multiplication of all gradients by 1 that it avoids.
-        if norm.is_cuda or not norm + 1e-6 <= most:
+        if not devices.on_cpu(norm) or not norm + 1e-6 <= most:
             torch.nn.utils.clip_grads_with_norm_(self.tensors, most, norm)
 
     def preview(self) -> list[Tensor]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from raycl import process, userfiles
+from raycl import devices, process, userfiles
 from raycl.runs import execution
 from raycl.runs.result import Result, Trained
 from raycl.specs import MaskSpec, RunSpec
@@ -137,12 +137,12 @@ def _seat(config: dict[str, Any]) -> _Seat:
     threads = max(1, int(config["cpus"]))
     if config["gpus"] <= 0:
         return _Seat("cpu", threads)
-    if not torch.cuda.is_available():
+    if not devices.available():
         blind = execution.no_gpu(config["name"], config["gpus"], f"on {platform.node()}")
-        return _Seat("cuda", threads, blind)
+        return _Seat(devices.kind(), threads, blind)
     # Ray counts fractions of a GPU but does not enforce them.
-    torch.cuda.set_per_process_memory_fraction(min(1.0, float(config["gpus"])))
-    return _Seat("cuda", threads)
+    devices.limit_memory(float(config["gpus"]))
+    return _Seat(devices.kind(), threads)
 
 
 def _tell(watch: Watch, **what: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from raycl import devices
 from raycl.errors import UserError
 from raycl.supermasks.alpha import CHUNK, WIDE, Basis, Engine, combine, penalty
 from raycl.supermasks.bank import BasisMask, packed, random_mask
@@ -245,7 +246,7 @@ def test_masks_that_do_not_fit_are_refused() -> None:
         Basis(layers, [masks[0], masks_for(layers, 1, "soft")[0]])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not devices.available(), reason="needs a GPU")
 @pytest.mark.parametrize("kind", ["binary", "soft"])
 def test_on_a_gpu(kind: str) -> None:
     layers = weights(dtype=torch.float64)
@@ -254,8 +255,8 @@ def test_on_a_gpu(kind: str) -> None:
     wanted = written_out(layers, masks, alpha)
     wanted_gradient = gradient_of(wanted, alpha, 3)
     torch.manual_seed(3)
-    outside = [torch.randn_like(v).cuda() for v in wanted]
-    there, on_gpu = alpha.detach().cuda().requires_grad_(), [w.cuda() for w in layers]
+    outside = [torch.randn_like(v).to(devices.kind()) for v in wanted]
+    there, on_gpu = alpha.detach().to(devices.kind()).requires_grad_(), [w.to(devices.kind()) for w in layers]
     assert Basis(on_gpu, masks).engine == "float"
     for engine in engines(kind):
         found = combine(Basis(on_gpu, masks, engine), there)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from raycl import calls, registry, streams
+from raycl import calls, devices, registry, streams
 from raycl.errors import UserError
 from raycl.masks import count_kept, top_k
 from raycl.methods.supsup import SupSup
@@ -313,7 +313,7 @@ def agreement(left: Trained, right: Trained) -> float:
     return float(np.concatenate(same).mean())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="stacks on a GPU, and this machine has none")
+@pytest.mark.skipif(not devices.available(), reason="stacks on a GPU, and this machine has none")
 @pytest.mark.parametrize("network", SHAPES)
 @pytest.mark.parametrize("optimiser", SETTINGS)
 def test_a_gpu_agrees_with_the_cpu(network: str, optimiser: str) -> None:
@@ -324,7 +324,7 @@ def test_a_gpu_agrees_with_the_cpu(network: str, optimiser: str) -> None:
     kind = registry.network(network)
     settings = calls.parse(network, "network").settings(kind.Config, "network")
     start = Start(kind, make_config(kind.Config, settings, network), on.input_shape, on.classes, 0)
-    net = backbone_of(start().cuda(), 0, "kaiming_normal")
+    net = backbone_of(start().to(devices.kind()), 0, "kaiming_normal")
     steps: list[stacked.Gradient] = []
     made = stacked.Gradient.__init__
 
@@ -560,7 +560,7 @@ def test_auto_is_the_loop_without_a_gpu_and_memory_bounds_the_chunk(monkeypatch:
     for i, mask in auto.items():
         assert mask.about["train_loss"] == looped[i].about["train_loss"]
     assert stacked.masks_that_fit(net, orders, config) > 1000
-    monkeypatch.setitem(stacked.BYTES, "cpu", 1)
+    monkeypatch.setattr(stacked, "BYTES", 1)
     assert stacked.masks_that_fit(net, orders, config) == 1
     held = dict(train_masks(net, orders, Rules(), config, executor="stacked"))  # no split fits either
     assert math.isclose(held[4].about["train_loss"], looped[4].about["train_loss"], rel_tol=1e-5)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from raycl import devices
 from raycl.benchmarks import data_root
 from raycl.benchmarks.prepared import shown
 from raycl.tune.doctor.packages import look_at_packages
@@ -45,9 +46,7 @@ def look_at_hardware(report: DoctorReport, facts: Facts) -> None:
     gpus, threads = "none that torch sees", ""
     if not facts.torch_error:
         threads = f", torch threads: {torch.get_num_threads()} here, in a run as many as its CPUs"
-        if torch.cuda.is_available():
-            names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-            gpus = ", ".join(f"{n} {name}" for n, name in enumerate(names)) + f"; CUDA {torch.version.cuda}"
+        gpus = devices.described() or gpus
     report.rows.append(("GPUs", gpus))
     report.rows.append(("cores", f"{facts.cores}{threads}"))
     report.rows.append(("memory", f"{size_text(facts.memory)}, {size_text(facts.memory_free)} of it free"))

@@ -103,7 +103,7 @@ def _packages() -> tuple[dict[str, str], str, int | None]:
         found["torch"] = str(torch.__version__)
         # Older versions of Ray hide the GPUs from a task that did not request any.
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-        return found, "", None if hidden else torch.cuda.device_count()
+        return found, "", None if hidden else torch.accelerator.device_count()
     except Exception as error:
         return found, (str(error).splitlines() or [type(error).__name__])[0], None
 
