@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from raycl.tasks import Split, augments, training_samples
 
 RESIDENT_BYTES = {"cpu": 2**25, "cuda": 2**32}  # a split of up to this size is kept on the device as a whole
 
+EVALUATION_BATCH = 256
+CONVOLUTION_BATCH = 128
+
 _CACHE: list[tuple[Split, torch.device, torch.dtype, Tensor]] = []
+
+
+def evaluation_batch(modules: Iterable[nn.Module], device: torch.device) -> int:
+    """Return the number of samples that are evaluated at once.
+
+    It is smaller for convolutions on a CPU, because the outputs of their layers should fit in its cache.
+    """
+    convolves = device.type == "cpu" and any(isinstance(m, nn.modules.conv._ConvNd) for m in modules)
+    return CONVOLUTION_BATCH if convolves else EVALUATION_BATCH
 
 
 def forget_inputs() -> None:

@@ -17,14 +17,13 @@ from raycl import streams
 from raycl.tasks import Batch, Pooled, Split, Task, Update
 from raycl.training import answers, settings
 from raycl.training.best import Best, statistics
-from raycl.training.feeding import rows_of
+from raycl.training.feeding import evaluation_batch, rows_of
 from raycl.training.fit_checkpoints import FitCheckpoint, FitJournal, nodes, origins, put_back
 from raycl.training.optimiser import OptimiserUpdate, groups_of
 from raycl.training.rules import optimiser_of, tensors_of
 from raycl.training.schedule import Schedule
 
 PULSE_SECONDS = 15.0
-EVALUATION_BATCH = 256
 
 
 class Diverged(Exception):
@@ -249,9 +248,10 @@ class Fit:
         was_training = learner.training
         learner.train(False)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
+        size = evaluation_batch(learner.modules(), self.device)
         with torch.no_grad():
             for index, part in parts:
-                for batch in self.batches(part, index, EVALUATION_BATCH):
+                for batch in self.batches(part, index, size):
                     total += value(batch, index) * len(batch)
         learner.train(was_training)
         return float(total) / len(split) if len(split) else math.nan
