@@ -79,8 +79,8 @@ def annealed(step: int, of: int, smax: float) -> float:
 class Gates(torch.autograd.Function):
     """Gates a = ``sigmoid(slope e)``, whose gradient is the compensated one of HAT.
 
-    ``Gates.apply(slope, smax, *embeddings)`` returns the gates of all embeddings [n], one after another in one
-    tensor. They are computed together because each operation on a device costs a launch.
+    ``Gates.apply(slope, smax, *embeddings)`` returns the gates of all embeddings [n], one after another in
+    one tensor. They are computed together because each operation on a device costs a launch.
 
     HAT multiplies the gradient of e by smax/slope (cosh(c) + 1)/(cosh(e) + 1), where c is slope e clipped to
     [-50, 50]. Since cosh(v) + 1 = 1/(2 sigmoid'(v)), the result is smax sigmoid'(e) dL/da, times
@@ -93,7 +93,7 @@ class Gates(torch.autograd.Function):
         e = torch.cat(embeddings)
         ctx.save_for_backward(e)
         ctx.slope, ctx.smax, ctx.sizes = slope, smax, [len(part) for part in embeddings]
-        return torch.sigmoid(slope * e)
+        return torch.mul(e, slope).sigmoid_()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -162,9 +162,8 @@ class HAT(Method):
         loss = super().step(batch, update)
         self.slope = smax
         with torch.no_grad():
-            embeddings = list(self.embeddings[one_task(batch)].parameters())
-            torch._foreach_clamp_min_(embeddings, -self.config.clamp)
-            torch._foreach_clamp_max_(embeddings, self.config.clamp)
+            for e in self.embeddings[one_task(batch)].parameters():
+                e.clamp_(-self.config.clamp, self.config.clamp)
         return loss
 
     def diagnostics(self, task: int) -> dict[str, Any]:
