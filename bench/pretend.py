@@ -21,6 +21,7 @@ import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -105,7 +106,8 @@ def install() -> torch.library.Library:
     for name in ("tensor", "as_tensor"):
         setattr(torch, name, _made_on_the_cpu(getattr(torch, name)))
     for kinds in (optimizer._foreach_supported_types, _foreach_utils._foreach_supported_types):
-        kinds.append(PretendTensor)  # a plain tensor of its device, as a GPU's is
+        _any(kinds).append(PretendTensor)  # a plain tensor of its device, as a GPU's is
+    _any(torch.accelerator).synchronize = lambda device=None: _wait("synchronize")
     _pin_memory()
     _load_onto_the_device()
     return library
@@ -116,15 +118,15 @@ def _pin_memory() -> None:
 
     def pin_memory(self: Tensor, device: Any = None) -> Tensor:
         pinned = self.clone()
-        pinned.pretend_pinned = True  # type: ignore[attr-defined]
+        _any(pinned).pretend_pinned = True
         return pinned
 
-    torch.Tensor.pin_memory = pin_memory  # type: ignore[method-assign]
+    _any(torch.Tensor).pin_memory = pin_memory
 
 
 def _load_onto_the_device() -> None:
     """Let `torch.load` put all tensors of a file onto the device if its `map_location` is that."""
-    rebuild, load = torch._utils._rebuild_tensor_v2, torch.load
+    rebuild, load = _any(torch._utils)._rebuild_tensor_v2, torch.load
     moving = [False]
 
     @functools.wraps(rebuild)  # pickle finds it by its name
@@ -141,8 +143,13 @@ def _load_onto_the_device() -> None:
         finally:
             moving[0] = before
 
-    torch._utils._rebuild_tensor_v2 = rebuilt
-    torch.load = loaded
+    _any(torch._utils)._rebuild_tensor_v2 = rebuilt
+    _any(torch).load = loaded
+
+
+def _any(thing: object) -> Any:
+    """Return a thing whose attributes are set or read although its type does not declare them so."""
+    return thing
 
 
 class _Module(backend_registration._DummyBackendModule):
@@ -150,9 +157,6 @@ class _Module(backend_registration._DummyBackendModule):
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.float16]
-
-    def synchronize(self, device: Any = None) -> None:
-        _wait("synchronize")
 
     def get_rng_state(self, device: Any = None) -> Tensor:
         return torch.get_rng_state()
@@ -162,56 +166,56 @@ class _Module(backend_registration._DummyBackendModule):
 
 
 class PretendTensor(torch.Tensor):
-    """A tensor on the pretended device, whose values `inner` holds on the CPU."""
+    """A tensor on the pretended device, whose values `host` holds on the CPU."""
 
-    inner: Tensor
+    host: Tensor
     _is_param = False  # torch sets it for parameters
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> PretendTensor:
-        made = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.size(),
             strides=inner.stride(),
             storage_offset=inner.storage_offset(),
             dtype=inner.dtype,
             layout=inner.layout,
-            device=DEVICE,
+            device=torch.device(DEVICE),
             requires_grad=False,
         )
-        made.inner = inner
-        return made  # type: ignore[no-any-return]
+        made.host = inner
+        return made
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return f"pretend({self.inner!r})"
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"pretend({self.host!r})"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._is_param:
-            plain = PretendTensor(self.inner)
+            plain = PretendTensor(self.host)
             return torch._utils._rebuild_parameter, (plain, self.requires_grad, OrderedDict())
-        return self.inner.detach().requires_grad_(self.requires_grad).__reduce_ex__(protocol)
+        return self.host.detach().requires_grad_(self.requires_grad).__reduce_ex__(protocol)
 
     def __deepcopy__(self, memo: Any) -> Any:
         if id(self) not in memo:
-            copied: Any = PretendTensor(self.inner.clone()).requires_grad_(self.requires_grad)
+            copied: Any = PretendTensor(self.host.clone()).requires_grad_(self.requires_grad)
             memo[id(self)] = nn.Parameter(copied, self.requires_grad) if self._is_param else copied
         return memo[id(self)]
 
     def tolist(self) -> Any:
         _wait("tolist")
-        return self.inner.tolist()
+        return self.host.tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
         if not force:
             raise TypeError(f"can't convert a tensor on {DEVICE} to numpy: use .cpu() first")
         _wait("numpy")
-        return self.inner.detach().numpy()
+        return self.host.detach().numpy()
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"can't convert a tensor on {DEVICE} to numpy: use .cpu() first")
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _dispatch(func, args, kwargs or {})
 
 
@@ -305,7 +309,7 @@ def _for_the_cpu(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_ours(func: Any, args: Any, kwargs: Any, out: Any, ours: list[PretendTensor]) -> Any:
     """Return results as tensors of the device; an operation in place returns the tensor that it was given."""
-    known = {id(a.inner): a for a in ours}
+    known = {id(a.host): a for a in ours}
 
     def wrapped(x: Any) -> Any:
         if not isinstance(x, Tensor) or isinstance(x, PretendTensor):
@@ -322,7 +326,7 @@ def _as_ours(func: Any, args: Any, kwargs: Any, out: Any, ours: list[PretendTens
 
 
 def _bare(x: Any) -> Any:
-    return x.inner if isinstance(x, PretendTensor) else x
+    return x.host if isinstance(x, PretendTensor) else x
 
 
 def _wait(reason: str) -> None:
@@ -332,12 +336,12 @@ def _wait(reason: str) -> None:
 
 def _site() -> str:
     """Return the innermost line of raycl that is running; backward passes run outside of Python."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
         if "/raycl/" in path:
             return f"{path.rpartition('/raycl/')[2]}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "outside of raycl"
 
 

@@ -130,7 +130,8 @@ def captured(device: torch.device, work: Callable[[], T], warm: int = 3) -> tupl
 
 def peak_bytes(device: torch.device) -> int | None:
     """Return the largest number of bytes that tensors have occupied; None if the device does not count."""
-    return _asked(device, "max_memory_allocated")
+    peak = _asked(device, "max_memory_allocated")
+    return None if peak is None else int(peak)
 
 
 def forget_peak(device: torch.device) -> None:

@@ -88,8 +88,11 @@ def annealed(step: int, of: int, smax: float) -> float:
     return smax if share >= 1.0 else 1 / smax + (smax - 1 / smax) * share
 
 
-class Gate(torch.autograd.Function):
-    """Gate a = ``sigmoid(slope e)`` whose backward pass gives the compensated gradient of HAT.
+class Gates(torch.autograd.Function):
+    """Gates a = ``sigmoid(slope e)``, whose gradient is the compensated one of HAT.
+
+    ``Gates.apply(slope, smax, *embeddings)`` returns the gates of all embeddings [n], one after another in
+    one tensor. They are computed together because each operation on a device costs a launch.
 
     HAT multiplies the gradient of e by smax/slope (cosh(c) + 1)/(cosh(e) + 1), where c is slope e clipped to
     [-50, 50]. Since cosh(v) + 1 = 1/(2 sigmoid'(v)), the result is smax sigmoid'(e) dL/da, times
@@ -98,19 +101,24 @@ class Gate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, e: Tensor, slope: float, smax: float) -> Tensor:
+    def forward(ctx: Any, slope: float, smax: float, *embeddings: Tensor) -> Tensor:
+        e = torch.cat(embeddings)
         ctx.save_for_backward(e)
-        ctx.slope, ctx.smax = slope, smax
-        return torch.sigmoid(slope * e)
+        ctx.slope, ctx.smax, ctx.sizes = slope, smax, [len(part) for part in embeddings]
+        return torch.mul(e, slope).sigmoid_()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (e,) = ctx.saved_tensors
-        # For such large |v|, sigmoid'(v) is exp(-|v|). What is below the smallest normal number is slow.
-        least = math.log(torch.finfo(e.dtype).tiny)
-        beyond = e.abs().mul_(-ctx.slope).add_(50).clamp_(least, 0).exp_()
-        slope_of_e = torch.sigmoid(e).mul_(torch.sigmoid(-e))
-        return (gradients[0] * ctx.smax).mul_(slope_of_e).mul_(beyond), None, None
+        away = e.abs().neg_()
+        # sigmoid'(v)/sigmoid'(50) is exp(50 - |v|) for such large |v|. A power of 2 is cheaper than one of e.
+        # Its exponent stays where the result is a normal number, because others are slow.
+        least = math.ceil(math.log2(torch.finfo(e.dtype).tiny))
+        beyond = torch.add(50 / math.log(2), away, alpha=ctx.slope / math.log(2)).clamp_(least, 0).exp2_()
+        below = away.sigmoid_()  # the smaller one of sigmoid(e) and sigmoid(-e)
+        slope_of_e = below.addcmul(below, below, value=-1)
+        found = (gradients[0] * ctx.smax).mul_(slope_of_e).mul_(beyond)
+        return (None, None, *found.split(ctx.sizes))
 
 
 class Keep(torch.autograd.Function):

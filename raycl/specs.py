@@ -17,7 +17,9 @@ from typing import Any, Literal, TypeAlias
 
 from raycl.calls import nameless
 
-CORE_VERSION = 1  # Increased when the loop, the random streams or the evaluation change behaviour.
+# Increased when the loop, the random streams or the evaluation change behaviour.
+# 2: dropout on a CPU has a stream of its own, and sums are taken in another order.
+CORE_VERSION = 2
 
 Numerics: TypeAlias = Literal["strict", "fast"]
 Evaluate: TypeAlias = Literal["learnt", "ends", "full"]

@@ -19,6 +19,7 @@ CORE = {*LAYERS[LAYERS.index("runs") :]}  # what a run is, and what a worker loa
 DOORS = {"api", "cli"}  # that may open tune, inside a function
 CORE_PACKAGES = {"torch", "torchvision", "numpy", "scipy", "sklearn", "filelock", "PIL"}
 METHOD_MAY_IMPORT = {
+    "raycl.devices",
     "raycl.method",
     "raycl.masks",
     "raycl.supermasks",

@@ -151,7 +151,8 @@ class RandomResizedCrop:
         theta = np.stack([self._part(height, width, rng) for _ in range(n)])
         grid = F.affine_grid(
             devices.sent(torch.from_numpy(theta).to(x.dtype), x.device),
-            [n, channels, self.side, self.side], align_corners=False
+            [n, channels, self.side, self.side],
+            align_corners=False,
         )
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from raycl import devices
 from raycl.method import Breaker, Method, Task, measuring, mixed_cross_entropy
 from raycl.space import Choice
 from raycl.tasks import Batch
@@ -62,10 +64,20 @@ class AGEM(Method):
         self.register_buffer("inputs", torch.zeros(0, *self.world.input_shape))
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("origins", torch.zeros(0, dtype=torch.int64))
-        self.steps = self.projections = 0  # counts of the latest task
+        # Counts of the latest task. On an accelerator that of projections is a tensor, which is read at the
+        # end.
+        self.steps, self.projections = 0, cast("int | Tensor", 0)
+        self.asks = True  # whether to read each step if the gradient is to be projected
+        self._tasks = np.empty(0, np.int64)  # `origins`, where the program can read them without waiting
 
     def learn(self, task: Task, fit: Fit) -> None:
         self.steps = self.projections = 0
+        config = fit.config
+        # A gradient of zeros leaves the weights of an older head where they are, unless the optimiser is one
+        # of those that break A-GEM anyway.
+        exact = config.optimiser == "sgd" and not (config.momentum or config.weight_decay)
+        self.asks = devices.on_cpu(self.labels) or not exact
+        self.origins_here()
         fit(self, task)
         self.remember(task)
 
@@ -92,9 +104,8 @@ class AGEM(Method):
             return mixed_cross_entropy(self.net, batch)
         with measuring(self.net, dropout=self.training):  # each task uses its own unchanged statistics
             losses = [
-                F.cross_entropy(self(batch.x[rows], int(task)), batch.y[rows], reduction="sum")
-                for task in batch.task.unique()
-                for rows in [batch.task == task]
+                F.cross_entropy(self(batch.x[rows], task), batch.y[rows], reduction="sum")
+                for task, rows in batch.by_task()
             ]
         return torch.stack(losses).sum() / len(batch)
 
@@ -104,8 +115,11 @@ class AGEM(Method):
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         loss = self.loss(self.reference_batch())
         reference = torch.autograd.grad(loss, parameters, allow_unused=True)
-        gradients = project([p.grad for p in parameters], reference)
         self.steps += 1
+        if not self.asks:
+            self.projections = self.projections + project_without_asking(parameters, reference)
+            return
+        gradients = project([p.grad for p in parameters], reference)
         if gradients is not None:
             self.projections += 1
             for p, gradient in zip(parameters, gradients, strict=True):
@@ -115,13 +129,25 @@ class AGEM(Method):
         """Return `ref_batch` samples of the memory, drawn without replacement, or all if there are fewer."""
         n = len(self.labels)
         if n <= self.config.ref_batch:
-            return Batch(self.inputs, self.labels, self.origins)
-        rows = torch.randperm(n, device=self.labels.device)[: self.config.ref_batch]
-        return Batch(self.inputs[rows], self.labels[rows], self.origins[rows])
+            places = torch.arange(n, device=self.labels.device)
+            parts = _parts(self.origins_here(), places)
+            return Batch(self.inputs, self.labels, self.origins, parts=parts)
+        rows = torch.randperm(n, device="cpu")[: self.config.ref_batch]
+        tasks = self.origins_here()[rows.numpy()]
+        order = torch.from_numpy(np.argsort(tasks, kind="stable"))
+        rows, places = devices.sent(torch.stack([rows, order]), self.labels.device)
+        parts = _parts(tasks, places)
+        return Batch(self.inputs[rows], self.labels[rows], self.origins[rows], parts=parts)
+
+    def origins_here(self) -> NDArray[np.int64]:
+        """Return `origins` as an array; it is read from the device once after each change of the memory."""
+        if len(self._tasks) != len(self.origins):
+            self._tasks = np.array(self.origins.tolist(), np.int64)
+        return self._tasks
 
     def diagnostics(self, task: int) -> dict[str, Any]:
         """Return the number of samples in the memory and the share of updates with a projected gradient."""
-        return {"stored_samples": len(self.labels), "projected": self.projections / max(self.steps, 1)}
+        return {"stored_samples": len(self.labels), "projected": int(self.projections) / max(self.steps, 1)}
 
 
 def project(
@@ -141,6 +167,33 @@ def project(
     if not -math.inf < ratio < 0:
         return None
     return [g if r is None else r * -ratio if g is None else g.sub(r, alpha=ratio) for g, r in pairs]
+
+
+def project_without_asking(parameters: Sequence[Tensor], reference: Sequence[Tensor | None]) -> Tensor | int:
+    """Project the gradients of parameters as `project` does, and return 1 if that changed them, else 0.
+
+    The result stays on the device. A parameter that has no gradient, but a reference, gets a gradient of
+    zeros if nothing is projected.
+    """
+    pairs = [
+        (p, r) for p, r in zip(parameters, reference, strict=True) if p.grad is not None or r is not None
+    ]
+    if not any(p.grad is not None and r is not None for p, r in pairs):
+        return 0
+    g = torch.cat([torch.zeros_like(p).view(-1) if p.grad is None else p.grad.reshape(-1) for p, _ in pairs])
+    r = torch.cat([torch.zeros_like(p).view(-1) if r is None else r.reshape(-1) for p, r in pairs])
+    ratio = torch.dot(g, r) / torch.dot(r, r)
+    projected = (ratio < 0) & (ratio > -math.inf)
+    found = torch.where(projected, g - ratio * r, g)
+    for (p, _), gradient in zip(pairs, found.split([p.numel() for p, _ in pairs]), strict=True):
+        p.grad = gradient.view_as(p)
+    return projected
+
+
+def _parts(tasks: NDArray[np.int64], places: Tensor) -> Sequence[tuple[int, Tensor]]:
+    """Return the tasks of a batch with the positions of each, given all positions in the order of tasks."""
+    found, counts = np.unique(tasks, return_counts=True)
+    return list(zip(found.tolist(), places.split(counts.tolist()), strict=True))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 
 from raycl.method import Buffers, Task
 from raycl.methods._fisher import fisher
-from raycl.methods.ewc import _pieces
+from raycl.methods.ewc import add_pull
 from raycl.methods.hat import HAT
 from raycl.space import Float
 from raycl.tasks import Batch
@@ -73,9 +73,5 @@ class EHAT(HAT):
         In this order the penalty does not move weights that earlier tasks use.
         """
         if self.learnt:
-            with torch.no_grad():
-                for p, anchor, mean in zip(self.net.body.parameters(), self.anchor, self.fisher, strict=True):
-                    assert p.grad is not None
-                    for gradient, weight, here, there in _pieces(p.grad, mean, p, anchor):
-                        gradient.addcmul_(weight, here - there, value=self.config.ewc_lamb)
+            add_pull(self.net.body.parameters(), self.anchor, self.fisher, self.config.ewc_lamb)
         super().edit_gradients(batch)

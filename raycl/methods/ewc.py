@@ -6,7 +6,7 @@ value after the previous task. There is one anchor and one Fisher, the running m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,8 +18,6 @@ from raycl.methods._fisher import fisher
 from raycl.space import Float
 from raycl.tasks import Batch
 from raycl.training.fit import Fit
-
-PIECE = 2**17  # number of entries of a tensor that are processed at once
 
 
 class EWC(Method):
@@ -83,24 +81,20 @@ class EWC(Method):
 
     def edit_gradients(self, batch: Batch) -> None:
         """Add lamb F (theta - theta*), the gradient of lamb/2 F (theta - theta*)^2."""
-        if not self.learnt:
-            return
-        with torch.no_grad():
-            for p, anchor, strength in zip(self.net.parameters(), self.anchor, self.fisher, strict=True):
-                if p.grad is None:  # heads of other tasks have no gradient
-                    continue
-                for gradient, weight, here, there in _pieces(p.grad, strength, p, anchor):
-                    gradient.addcmul_(weight, here - there, value=self.config.lamb)
+        if self.learnt:
+            add_pull(self.net.parameters(), self.anchor, self.fisher, self.config.lamb)
 
 
-def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield corresponding parts of tensors of one shape.
+@torch.no_grad()
+def add_pull(
+    parameters: Iterable[Tensor], anchors: Iterable[Tensor], strengths: Iterable[Tensor], lamb: float
+) -> None:
+    """Add ``lamb strength (parameter - anchor)`` to the gradient of each parameter that has one.
 
-    On a CPU a part has a few rows only, so that intermediate results stay in the cache.
+    Heads of other tasks have no gradient.
     """
-    first = tensors[0]
-    if first.device.type != "cpu" or first.numel() <= PIECE:
-        yield tensors
-    else:
-        rows = max(1, PIECE * len(first) // first.numel())
-        yield from zip(*(whole.split(rows) for whole in tensors), strict=True)
+    every = zip(parameters, anchors, strengths, strict=True)
+    moving = [(p.grad, p, anchor, strength) for p, anchor, strength in every if p.grad is not None]
+    if moving:
+        gradients, values, there, weights = map(list, zip(*moving, strict=True))
+        torch._foreach_addcmul_(gradients, weights, torch._foreach_sub(values, there), value=lamb)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.masks import SOFT_MASK, Gate, annealed, layers_of, weight_factors
+from raycl.masks import SOFT_MASK, Gates, annealed, layers_of, weight_factors
 from raycl.method import Breaker, Buffers, Method, Task, one_task
 from raycl.networks import Blocks, Heads
 from raycl.space import Float
@@ -26,7 +26,7 @@ from raycl.training.fit import Fit
 class HAT(Method):
     """Gates on units, annealed within each epoch; blocked weights need an optimiser without weight decay.
 
-    The gradient of an embedding is computed in a numerically stable form (`raycl.masks.Gate`). HAT's code
+    The gradient of an embedding is computed in a numerically stable form (`raycl.masks.Gates`). HAT's code
     loses it in float32 where a gate rounds to 1, although equation 4 does not.
     """
 
@@ -66,6 +66,7 @@ class HAT(Method):
         self.learnt = 0
         self.slope = self.config.smax  # below smax only inside `step`
         self.factors: list[tuple[Tensor, Tensor]] = []
+        self._shares: Tensor | None = None  # of the regulariser, while `used` stays
 
     @property
     def body(self) -> Blocks:
@@ -83,6 +84,7 @@ class HAT(Method):
         with torch.no_grad():
             for used, gate in zip(self.used, self.gates(task), strict=True):
                 torch.maximum(used, gate, out=used)
+        self._shares = None
         self.learnt += 1
 
     def trainable(self, task: int) -> Iterable[Any]:
@@ -90,7 +92,16 @@ class HAT(Method):
 
     def gates(self, task: int) -> list[Tensor]:
         """Return the gates of a task at the present slope, one tensor [units] per block."""
-        return [Gate.apply(e, self.slope, self.config.smax) for e in self.embeddings[task].parameters()]
+        return self.by_block(self.joined_gates(task))
+
+    def joined_gates(self, task: int) -> Tensor:
+        """Return the gates of a task at the present slope as one tensor [units of all blocks]."""
+        gates: Tensor = Gates.apply(self.slope, self.config.smax, *self.embeddings[task].parameters())
+        return gates
+
+    def by_block(self, gates: Tensor) -> list[Tensor]:
+        """Split a tensor [units of all blocks] into one tensor [units] per block."""
+        return list(gates.split(self.body.units))
 
     def logits(self, x: Tensor, task: int, gates: list[Tensor]) -> Tensor:
         """Return the logits under the given gates."""
@@ -101,28 +112,46 @@ class HAT(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         task = one_task(batch)
-        gates = self.gates(task)
-        return F.cross_entropy(
-            self.logits(batch.x, task, gates), batch.y
-        ) + self.config.lamb * self.regulariser(gates)
+        gates = self.joined_gates(task)
+        cross_entropy = F.cross_entropy(self.logits(batch.x, task, self.by_block(gates)), batch.y)
+        return cross_entropy + self.config.lamb * self.regulariser(gates)
 
     def validation_loss(self, batch: Batch) -> Tensor:
         return self.loss(batch)  # includes the regulariser, as in HAT's code
 
-    def regulariser(self, gates: list[Tensor]) -> Tensor:
-        """Return R = sum a (1 - used) / sum (1 - used), a single ratio over all blocks (eq. 5)."""
-        free = 1 - torch.cat(list(self.used))
-        return (torch.cat(gates) * free).sum() / free.sum().clamp_min(1e-12)
+    def regulariser(self, gates: Tensor) -> Tensor:
+        """Return R = sum a (1 - used) / sum (1 - used), a single ratio over all blocks (eq. 5).
+
+        Args:
+            gates: Gates a, [units of all blocks].
+        """
+        if self._shares is None:
+            free = 1 - torch.cat(self.counted())
+            self._shares = free / free.sum().clamp_min(1e-12)
+        return gates @ self._shares
+
+    def counted(self) -> list[Tensor]:
+        """Return the use of each unit by the tasks that the regulariser counts, [units] per block."""
+        return list(self.used)
+
+    def train(self, mode: bool = True) -> Self:
+        self._shares = None  # may have changed since
+        return super().train(mode)
 
     def edit_gradients(self, batch: Batch) -> None:
         """Scale gradients so that weights used by finished tasks do not move (eq. 2).
 
-        The gradients of embeddings are already compensated by `Gate`.
+        The gradients of embeddings are already compensated by `Gates`.
         """
-        for block, (weight, bias) in zip(self.body.blocks, self.factors, strict=False):
-            for p, factor in ((block.layer.weight, weight), (block.layer.bias, bias)):
-                if p is not None and p.grad is not None:
-                    p.grad.mul_(factor)
+        layers = [block.layer for block in self.body.blocks]
+        pairs = [
+            (p.grad, factor)
+            for layer, factors in zip(layers, self.factors, strict=False)
+            for p, factor in zip((layer.weight, layer.bias), factors, strict=True)
+            if p is not None and p.grad is not None
+        ]
+        if pairs:
+            torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         smax = self.config.smax

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl.masks import layers_of
 from raycl.method import Method, Task
 from raycl.networks import Blocks, Heads, Network
 from raycl.networks._checks import check_walked
+from raycl.networks._dropout import dropout
 from raycl.space import Choice, Int
 from raycl.training.fit import Fit
 
@@ -213,7 +213,7 @@ class PathNet(Method):
     def forward(self, x: Tensor, task: int) -> Tensor:
         path = self.paths[task] if task < len(self.paths) else self.path
         for layer, entries, drop_in in zip(self.layers, path, self.drop_in, strict=True):
-            x = F.dropout(x, drop_in, self.training)
+            x = dropout(x, drop_in, self.training)
             x = functools.reduce(torch.add, (layer[module](x) for module in dict.fromkeys(entries)))
         logits: Tensor = self.heads[task](x)
         return logits

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.masks import SOFT_MASK, Gate, annealed, layers_of, unpack, weight_factors, weights_below_heads
+from raycl.masks import SOFT_MASK, Gates, annealed, layers_of, unpack, weight_factors, weights_below_heads
 from raycl.method import Breaker, Buffers, Method, Task, one_task
 from raycl.networks import Blocks, Heads, Network
 from raycl.networks._checks import check_maskable
@@ -107,6 +107,7 @@ class PMask(Method):
         self.notes: dict[int, dict[str, Any]] = {}  # numbers measured while these tasks were learnt
         self.slope = self.config.smax  # below smax only inside `step`
         self.free: list[Tensor] = []  # 1 - A^{<=t-1}, [gates] for each layer
+        self._shares: Tensor | None = None  # of the regulariser, while `free` stays
         self.factors: dict[str, Tensor] = {}  # gradient factors by parameter; none before the second task
         self.held: dict[str, tuple[Tensor, Tensor]] = {}  # with weight decay: blocked entries, their values
 
@@ -131,7 +132,7 @@ class PMask(Method):
         """Draw embeddings for a task, and block the parameters that finished tasks use."""
         self.current, self.embeddings = task, self.draw()
         used = self.used()
-        self.free = [1 - a for a in used]
+        self.free, self._shares = [1 - a for a in used], None
         self.factors = self.conditioning(used) if self.masks else {}
         values = {name: self.net.get_parameter(name).detach().clone() for name in self.factors if decays}
         self.held = {name: (self.factors[name] == 0, value) for name, value in values.items()}
@@ -154,10 +155,15 @@ class PMask(Method):
         return [p for group in self.groups(task, 1.0) for p in group["params"]]
 
     def gates(self) -> list[Tensor]:
-        """Return a^t of the task being learnt at the present slope, [gates] for each layer (eq. 1)."""
+        """Return a^t of the task being learnt at the present slope, [gates] for each layer."""
+        return list(self.joined_gates().split(self.sizes))
+
+    def joined_gates(self) -> Tensor:
+        """Return a^t of the task being learnt at the present slope, [gates of all layers] (eq. 1)."""
         if self.config.compensate:
-            return [Gate.apply(e, self.slope, self.config.smax) for e in self.embeddings]
-        return [torch.sigmoid(self.slope * e) for e in self.embeddings]
+            gates: Tensor = Gates.apply(self.slope, self.config.smax, *self.embeddings)
+            return gates
+        return torch.sigmoid(self.slope * torch.cat(list(self.embeddings)))
 
     def kept(self, task: int) -> list[Tensor]:
         """Return the gates of a finished task: its bits as booleans, or with store="soft" its gates."""
@@ -181,8 +187,8 @@ class PMask(Method):
             if self.config.granularity == "unit":
                 found[f"{path}.weight"] = value.view(-1, *[1] * (weight.dim() - 1))
             else:
-                found[f"{path}.weight"] = value[: weight.numel()].view(weight.shape)
-                bias = value[weight.numel() :]
+                own, bias = value.split([weight.numel(), len(value) - weight.numel()])
+                found[f"{path}.weight"] = own.view(weight.shape)
             if layer.bias is not None and len(bias):
                 found[f"{path}.bias"] = bias
         return found
@@ -200,12 +206,13 @@ class PMask(Method):
         """Return the gated parameters by name, and the regulariser if the task is being learnt."""
         if task != self.current and task not in self.masks:
             return {}, 0.0
-        gates = self.gates() if task == self.current else self.kept(task)
+        joined = self.joined_gates() if task == self.current else None
+        gates = self.kept(task) if joined is None else joined.split(self.sizes)
         found = {name: self.net.get_parameter(name).detach() for name in self.ungated if self.masks}
         for name, gate in self.spread(gates).items():  # a bit of 0 gives 0 even if p is NaN
             p = self.net.get_parameter(name)
             found[name] = torch.where(gate, p, 0.0) if gate.dtype == torch.bool else p * gate
-        return found, self.regulariser(gates) if task == self.current else 0.0
+        return found, 0.0 if joined is None else self.regulariser(joined)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
         logits: Tensor = functional_call(self.net, self.effective(task)[0], (x, task), tie_weights=False)
@@ -213,6 +220,7 @@ class PMask(Method):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
+        self._shares = None  # may have changed since
         if self.masks:  # shared statistics are fixed, like parameters without gates
             freeze_statistics(self.net.body)
         return self
@@ -226,22 +234,28 @@ class PMask(Method):
     def validation_loss(self, batch: Batch) -> Tensor:
         return self.loss(batch)  # includes the regulariser, as in HAT's code
 
-    def regulariser(self, gates: Sequence[Tensor]) -> Tensor:
-        """Return R = sum a (1 - A) / sum (1 - A) over all gates (HAT eq. 5), scaled as `reg_norm` says."""
-        taken = torch.stack([(a * free).sum() for a, free in zip(gates, self.free, strict=True)]).sum()
-        mean = taken / torch.stack([free.sum() for free in self.free]).sum().clamp_min(1e-12)
-        units = sum(layer.weight.shape[0] for layer in self.layers)
-        return mean * (sum(self.sizes) / units) if self.config.reg_norm == "sum_per_unit" else mean
+    def regulariser(self, gates: Tensor) -> Tensor:
+        """Return R = sum a (1 - A) / sum (1 - A) over all gates (HAT eq. 5), scaled as `reg_norm` says.
+
+        Args:
+            gates: Gates a, [gates of all layers].
+        """
+        if self._shares is None:
+            free = torch.cat(self.free)
+            units = sum(layer.weight.shape[0] for layer in self.layers)
+            scale = sum(self.sizes) / units if self.config.reg_norm == "sum_per_unit" else 1.0
+            self._shares = free / free.sum().clamp_min(1e-12) * scale
+        return gates @ self._shares
 
     def edit_gradients(self, batch: Batch) -> None:
         """Scale gradients so that parameters used by finished tasks do not move (eq. 3).
 
-        The gradients of embeddings are already compensated by `Gate`.
+        The gradients of embeddings are already compensated by `Gates`.
         """
-        for name, factor in self.factors.items():
-            p = self.net.get_parameter(name)
-            if p.grad is not None:
-                p.grad.mul_(factor)
+        named = ((self.net.get_parameter(name), factor) for name, factor in self.factors.items())
+        pairs = [(p.grad, factor) for p, factor in named if p.grad is not None]
+        if pairs:
+            torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         self.slope = annealed(batch.index, batch.of, self.config.smax)

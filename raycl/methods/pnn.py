@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from raycl.method import Method, Task
 from raycl.networks import Blocks, Heads, Network
 from raycl.networks._checks import check_walked
+from raycl.networks._dropout import dropout
 from raycl.space import Float
 from raycl.training.fit import Fit
 
@@ -106,12 +107,12 @@ class PNN(Method):
         for index, block in enumerate(self.columns[column]):
             if block.flatten:
                 x = x.flatten(1)
-            x = F.dropout(x, block.drop_in, self.training)
+            x = dropout(x, block.drop_in, self.training)
             found.append(x)
             x = block.layer(x)
             if index and earlier:
                 x = x + self.laterals[column][index - 1]([inputs[index] for inputs in earlier])
-            x = F.dropout(F.relu(x), block.drop, self.training)
+            x = dropout(F.relu(x), block.drop, self.training)
             if block.pool:
                 x = F.max_pool2d(x, block.pool)
         return [*found, x]

@@ -156,14 +156,13 @@ class PRM(HAT):
 
     def block(self, masks: list[Tensor]) -> None:
         """Set the gates, [units] per block, that block gradients from now on (eq. 6); [] blocks none."""
-        self.blocked = masks
+        self.blocked, self._shares = masks, None
         self.factors = weight_factors(self.body.blocks, masks) if masks else []
 
-    def regulariser(self, gates: list[Tensor]) -> Tensor:
+    def counted(self) -> list[Tensor]:
         if self.config.reg_mask == "all":
-            return super().regulariser(gates)
-        free = 1 - torch.cat(self.blocked or [torch.zeros_like(used) for used in self.used])
-        return (torch.cat(gates) * free).sum() / free.sum().clamp_min(1e-12)
+            return super().counted()
+        return self.blocked or [torch.zeros_like(used) for used in self.used]
 
     @contextlib.contextmanager
     def only_head(self, task: int) -> Iterator[list[nn.Parameter]]:

@@ -30,7 +30,6 @@ class Tracked:
         omega: importance for earlier tasks.
         path: w, the path integral so far.
         before: buffer for the value before a step.
-        penalised: buffer for the gradient that the optimiser uses.
     """
 
     p: Tensor
@@ -38,7 +37,6 @@ class Tracked:
     omega: Tensor
     path: Tensor
     before: Tensor
-    penalised: Tensor
 
 
 class SI(Method):
@@ -79,7 +77,7 @@ class SI(Method):
     def learn(self, task: Task, fit: Fit) -> None:
         trained = set(self.net.trainable(task.index))
         self.tracked = [
-            Tracked(p, anchor, omega, *(torch.zeros_like(p) for _ in range(3)))
+            Tracked(p, anchor, omega, *(torch.zeros_like(p) for _ in range(2)))
             for p, anchor, omega in zip(self.net.parameters(), self.anchor, self.omega, strict=True)
             if p in trained
         ]
@@ -118,15 +116,16 @@ class SI(Method):
 
         The result is in other tensors, because gradients may be clipped in place, and `step` still needs g.
         """
+        moving = [each for each in self.tracked if each.p.grad is not None]
+        if not moving:
+            return
+        gradients = [each.p.grad for each in moving]
         with torch.no_grad():
-            for each in self.tracked:
-                if each.p.grad is None:
-                    continue
-                if self.learnt:
-                    torch.sub(each.p, each.anchor, out=each.penalised)
-                    torch.addcmul(
-                        each.p.grad, each.omega, each.penalised, value=2 * self.config.c, out=each.penalised
-                    )
-                else:
-                    each.penalised.copy_(each.p.grad)
-                each.p.grad = each.penalised
+            if self.learnt:
+                values, anchors = [each.p for each in moving], [each.anchor for each in moving]
+                change, omegas = torch._foreach_sub(values, anchors), [each.omega for each in moving]
+                penalised = torch._foreach_addcmul(gradients, omegas, change, value=2 * self.config.c)
+            else:
+                penalised = [gradient.clone() for gradient in gradients]
+        for each, gradient in zip(moving, penalised, strict=True):
+            each.p.grad = gradient

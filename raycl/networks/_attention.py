@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from raycl.networks._dropout import dropout
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -49,7 +50,7 @@ class Attention(nn.Module):
         q = self.query(self.norms[0](query)).view(self.heads, -1)  # [heads, inner / heads]
         key, value = (layer.weight.view(self.heads, q.shape[1], -1) for layer in (self.key, self.value))
         scores = items @ torch.einsum("hi,hiw->wh", q, key) / math.sqrt(q.shape[1])  # [batch, items, heads]
-        weights = F.dropout(scores.softmax(1), self.drop, self.training)
+        weights = dropout(scores.softmax(1), self.drop, self.training)
         means = torch.einsum("bnh,bnw->hbw", weights, items)
         answer = torch.einsum("hbw,hiw->bhi", means, value).flatten(1)  # [batch, inner]
         h = query + self.out(answer)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl import streams
+from raycl.networks._dropout import dropout
 
 
 class Network(nn.Module):
@@ -108,8 +109,8 @@ class Block(nn.Module):
         """Return the output of the block, each unit multiplied by its entry of `gate` [units], if given."""
         if self.flatten:
             x = x.flatten(1)
-        x = F.dropout(x, self.drop_in, self.training)
-        x = F.dropout(F.relu(self.layer(x)), self.drop, self.training)
+        x = dropout(x, self.drop_in, self.training)
+        x = dropout(F.relu(self.layer(x)), self.drop, self.training)
         if self.pool:
             x = F.max_pool2d(x, self.pool)
         if gate is not None:

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raycl import devices
+
 SAMPLED = 4096  # in layers with more weights the threshold is bracketed with the help of a sample
 
 
@@ -98,7 +100,7 @@ class Selection:
     def __init__(self, ones: Sequence[int], n: int, device: torch.device) -> None:
         self.ones, self.n = ones, n
         self.thresholds = [Threshold(n) for _ in ones]
-        self.at_once = device.type != "cpu"
+        self.at_once = not devices.on_cpu(device)
         count = torch.tensor(ones).unsqueeze(1)
         self.count = count.to(device)
         bounds = torch.where(count <= 0, math.inf, -math.inf)  # thresholds of rows that keep nothing, or all

@@ -135,9 +135,7 @@ class Gradient:
         before = [t.clone() for t in running]
         self._x, self._y = x.clone(), y.clone()
         try:
-            self._replay, self._losses = devices.captured(
-                x.device, lambda: self._work(self._x, self._y)
-            )
+            self._replay, self._losses = devices.captured(x.device, lambda: self._work(self._x, self._y))
         except RuntimeError as error:
             self.eager = str(error).partition("\n")[0]
         for tensor, old in zip(running, before, strict=True):

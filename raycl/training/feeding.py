@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from raycl import devices
 from raycl.tasks import Pooled, Split, augments, training_samples
@@ -16,10 +17,22 @@ from raycl.tasks import Pooled, Split, augments, training_samples
 # A split of up to this size is kept on the device as a whole.
 RESIDENT_BYTES = {"cpu": 2**25, "accelerator": 2**32}
 
+EVALUATION_BATCH = 256
+CONVOLUTION_BATCH = 128
+
 _CACHE: list[tuple[Split, torch.device, torch.dtype, Tensor]] = []
 
 Parts: TypeAlias = Sequence[tuple[int, Tensor]]
 """The tasks of a batch in ascending order, each with the positions of its samples in the batch."""
+
+
+def evaluation_batch(modules: Iterable[nn.Module], device: torch.device) -> int:
+    """Return the number of samples that are evaluated at once.
+
+    It is smaller for convolutions on a CPU, because the outputs of their layers should fit in its cache.
+    """
+    convolves = devices.on_cpu(device) and any(isinstance(m, nn.modules.conv._ConvNd) for m in modules)
+    return CONVOLUTION_BATCH if convolves else EVALUATION_BATCH
 
 
 def forget_inputs() -> None:
@@ -81,7 +94,7 @@ class Feed:
         self._mixture = _Mixture(split.tasks[order], size, device) if isinstance(split, Pooled) else None
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.size)
+        return math.ceil(len(self.order) / self.size)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor | None, Parts]:
         """Return inputs, labels, and for a pooled split the task of each sample and the batch's `Parts`."""

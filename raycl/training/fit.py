@@ -17,14 +17,13 @@ from raycl import devices, streams
 from raycl.tasks import Batch, Pooled, Split, Task, Update
 from raycl.training import answers, settings
 from raycl.training.best import Best, statistics
-from raycl.training.feeding import Feed
+from raycl.training.feeding import Feed, evaluation_batch
 from raycl.training.fit_checkpoints import FitCheckpoint, FitJournal, nodes, origins, put_back
 from raycl.training.optimiser import OptimiserUpdate, groups_of
 from raycl.training.rules import optimiser_of, tensors_of
 from raycl.training.schedule import Schedule
 
 PULSE_SECONDS = 15.0
-EVALUATION_BATCH = 256
 
 
 class Diverged(Exception):
@@ -206,13 +205,12 @@ class Fit:
         """
         size, n = size or self.config.batch, len(split)
         feed = Feed(split, np.arange(n) if order is None else order, size, self.device, augment)
-        of = -(-n // size)
         alive = self._alive or _nothing
-        for index in range(of):
+        for index in range(len(feed)):
             alive()
             x, y, tasks, parts = feed[index]
             where = task if tasks is None else tasks
-            yield Batch(x, y, where, epoch, index, of, index * size, n, parts)
+            yield Batch(x, y, where, epoch, index, len(feed), index * size, n, parts)
 
     def loss(self, learner: Learner, task: int, split: Split) -> float:
         """Return the mean validation loss over a split, in evaluation mode; NaN if the split is empty."""
@@ -246,9 +244,10 @@ class Fit:
         was_training = learner.training
         learner.train(False)
         total = torch.zeros((), dtype=devices.widest(self.device), device=self.device)
+        size = evaluation_batch(learner.modules(), self.device)
         with torch.no_grad():
             for index, part in parts:
-                for batch in self.batches(part, index, EVALUATION_BATCH):
+                for batch in self.batches(part, index, size):
                     total += value(batch, index) * len(batch)
         learner.train(was_training)
         return float(total) / len(split) if len(split) else math.nan

@@ -2,7 +2,8 @@
 
 The first construction of a `torch.optim.Optimizer` imports torch's compiler, which costs each process 4 s
 of CPU time and 160 MiB. The arithmetic is torch's own: its functional forms over state that is kept here, so
-that every step has the bits of torch's classes.
+that every step has the bits of torch's classes. Adam has those of torch's fused form on a CPU, where it reads
+and writes each tensor once per step.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class Adam(Optimiser):
         if any(gradient.is_sparse for gradient in gradients):
             raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
         known = [self._known(tensor) for tensor in tensors]
+        fused = self._foreach is False and all(tensor.is_floating_point() for tensor in tensors)
         adam(
             tensors,
             gradients,
@@ -122,7 +124,8 @@ class Adam(Optimiser):
             [k["exp_avg_sq"] for k in known],
             [],
             [k["step"] for k in known],
-            foreach=self._foreach,
+            foreach=None if fused else self._foreach,
+            fused=fused or None,
             has_complex=any(torch.is_complex(tensor) for tensor in tensors),
             amsgrad=False,
             beta1=0.9,

@@ -338,7 +338,7 @@ def test_loss_by_parts() -> None:
     batch = whole(on, 2)
     mask = F.cross_entropy(cat(batch.x, 2), batch.y)
     attention = F.cross_entropy(cat.attention_logits(batch.x, 2), batch.y)
-    wanted = mask + 2 * cat.regulariser(cat.gates(2)) + 0.5 * attention
+    wanted = mask + 2 * cat.regulariser(cat.joined_gates(2)) + 0.5 * attention
     torch.testing.assert_close(cat.loss(batch), wanted)
     torch.testing.assert_close(cat.validation_loss(batch), wanted)
 

@@ -113,11 +113,7 @@ def test_the_fisher_is_measured_at_smax_and_with_dropout_only_if_asked() -> None
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("piece", [2**17, 5])
-def test_gradient_is_that_of_the_penalised_loss_and_then_blocked(
-    piece: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(methods.ewc, "PIECE", piece)
+def test_gradient_is_that_of_the_penalised_loss_and_then_blocked() -> None:
     on = toys.benchmark()
     ehat: Any = toys.method("ehat", on, "mlp(hidden=6)", ewc_lamb=1000.0, smax=3.0)
     toys.learn_one(ehat, on, toys.fit(epochs=1), 0)

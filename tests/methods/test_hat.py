@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from raycl.masks import Gate, annealed, weight_factors
+from raycl.masks import Gates, annealed, weight_factors
 from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
@@ -24,7 +24,7 @@ def binary(hat: Any, task: int) -> None:
 def test_gradient_is_that_of_the_steepest_gate(slope: float) -> None:
     e = torch.linspace(-2.0, 0.4, 49, requires_grad=True)
     weights = torch.linspace(-1.0, 1.0, 49)  # dL / da
-    gates = Gate.apply(e, slope, 400.0)
+    gates = Gates.apply(slope, 400.0, e)
     assert torch.equal(gates, torch.sigmoid(slope * e))
     (found,) = torch.autograd.grad((gates * weights).sum(), e)
     inside = (slope * e.detach()).abs() <= 50
@@ -39,7 +39,7 @@ def test_gradient_is_that_of_the_steepest_gate(slope: float) -> None:
 
 def test_gradient_survives_where_a_gate_rounds_to_one() -> None:
     e = torch.tensor([0.1, -0.1], requires_grad=True)
-    gates = Gate.apply(e, 400.0, 400.0)
+    gates = Gates.apply(400.0, 400.0, e)
     assert gates[0] == 1.0
     (found,) = torch.autograd.grad(gates.sum(), e)
     assert found.tolist() == pytest.approx([400 * 0.2493760401] * 2, rel=1e-6)
@@ -88,13 +88,15 @@ def test_only_the_task_s_own_embeddings_move_and_stay_in_bounds() -> None:
 def test_regulariser_by_hand() -> None:
     on = toys.benchmark()
     hat: Any = toys.method("hat", on, "mlp(hidden=2)")
-    gates = [torch.tensor([0.5, 1.0]), torch.tensor([0.25, 0.0])]
+    gates = torch.tensor([0.5, 1.0, 0.25, 0.0])
     assert float(hat.regulariser(gates)) == pytest.approx(1.75 / 4)  # nothing used: the mean gate
     hat.used[0].copy_(torch.tensor([1.0, 0.5]))
     hat.used[1].copy_(torch.tensor([0.0, 1.0]))
+    hat.train()
     assert float(hat.regulariser(gates)) == pytest.approx((1.0 * 0.5 + 0.25) / 1.5)
     for used in hat.used:
         used.fill_(1.0)
+    hat.train()
     assert float(hat.regulariser(gates)) == 0.0  # no room left
 
 
@@ -104,7 +106,7 @@ def test_validation_counts_the_regulariser() -> None:
     hat.train(False)
     batch = Batch(on.tasks[0].val.take(slice(None)), torch.tensor(on.tasks[0].val.y), 0)
     plain = torch.nn.functional.cross_entropy(hat(batch.x, 0), batch.y)
-    torch.testing.assert_close(hat.validation_loss(batch), plain + 2 * hat.regulariser(hat.gates(0)))
+    torch.testing.assert_close(hat.validation_loss(batch), plain + 2 * hat.regulariser(hat.joined_gates(0)))
 
 
 @pytest.mark.parametrize("network", ["mlp(hidden=6)", "alexnet(width=0.03)"])

@@ -370,7 +370,7 @@ def test_sets_may_differ_from_layer_to_layer() -> None:
 def test_regulariser_by_hand(reg_mask: str, wanted: float) -> None:
     on = toys.benchmark()
     prm: Any = toys.method("prm", on, "mlp(hidden=2)", reg_mask=reg_mask)
-    gates = [torch.tensor([0.5, 1.0]), torch.tensor([0.5, 0.0])]
+    gates = torch.tensor([0.5, 1.0, 0.5, 0.0])
     assert float(prm.regulariser(gates)) == pytest.approx(0.5)  # nothing used: the mean gate
     prm.used[0].copy_(torch.tensor([1.0, 0.0]))
     prm.used[1].copy_(torch.tensor([0.0, 0.0]))
@@ -386,7 +386,7 @@ def test_whose_units_are_free_of_charge(reg_mask: str) -> None:
     finding(prm)
     taken: list[float] = []
     plain = prm.regulariser
-    prm.regulariser = lambda gates: (taken.append(float(plain([torch.ones(32)] * 2))), plain(gates))[1]
+    prm.regulariser = lambda gates: (taken.append(float(plain(torch.ones(64)))), plain(gates))[1]
     toys.learn_one(prm, on, toys.fit_for("prm", epochs=1), 0)
     binary(prm, 0, [0])
     prm.used[0].fill_(1.0)
