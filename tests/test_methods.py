@@ -253,7 +253,8 @@ def test_figures_are_those_recorded_for_this_version(name: str) -> None:
         recorded.setdefault(name, {})[version] = found
         FIGURES.write_text(json.dumps(dict(sorted(recorded.items())), indent=1) + "\n")
     how = (
-        f"if this is meant, raise the version of {name}, or that of the core (results under the old one stay what they were) and "
+        f"if this is meant, raise the version of {name}, or that of the core "
+        "(results under the old one stay what they were) and "
         "record: RAYCL_RECORD=1 python -m pytest tests/test_methods.py -k figures"
     )
     assert version in recorded.get(name, {}), f"no figures of {name}, version {version}: {how}"
