@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,28 @@ def bits_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def keep_(x: Tensor, bits: Tensor) -> None:
     """Set a tensor in place to 0.0 where a mask in the form of `bits_of` is 0, even infinite entries."""
     x.view(bits.dtype).bitwise_and_(bits)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Entries of a tensor that must not move, with their values.
+
+    Attributes:
+        free: Mask of all other entries, in the form of `bits_of`.
+        values: The values of the held entries, and 0.0 elsewhere.
+    """
+
+    free: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, which: Tensor) -> Held:
+        """Hold the entries of `x` where the boolean tensor `which` is true."""
+        return cls(bits_of(~which, x.dtype), Keep.apply(x.detach(), bits_of(which, x.dtype)))
+
+    def put_back(self, x: Tensor) -> None:
+        """Write the held values into `x`, in place; no other entry changes."""
+        x.view(self.free.dtype).bitwise_and_(self.free).bitwise_or_(self.values.view(self.free.dtype))
 
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}

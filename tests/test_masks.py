@@ -8,8 +8,22 @@ import pytest
 import torch
 from torch import nn
 
-from raycl.masks import TopK, annealed, count_kept, layers_of, pack, top_k, unpack, weights_of
+from raycl.masks import (
+    Held,
+    Keep,
+    TopK,
+    annealed,
+    bits_of,
+    count_kept,
+    keep_,
+    layers_of,
+    pack,
+    top_k,
+    unpack,
+    weights_of,
+)
 from raycl.registry import network
+from tests.helpers import facts
 
 
 @pytest.mark.parametrize("density", [0.0, 0.01, 0.05, 0.3, 0.5, 0.9, 0.99, 1.0])
@@ -73,11 +87,24 @@ def test_layers_have_names_by_kind_and_place() -> None:
     assert list(weights_of(nn.Linear(2, 3))) == ["weight"]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_held_entries_are_put_back_bit_for_bit_and_no_other_changes(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+    before = torch.randn(7, 5, generator=generator).to(dtype)
+    before[0, :3] = torch.tensor([-0.0, float("inf"), float("nan")])
+    which = torch.rand(7, 5, generator=generator) < 0.5
+    which[0, :3] = True
+    held = Held.of(before, which)
+    after = torch.randn(7, 5, generator=generator).to(dtype)
+    after[1, 0] = float("nan")
+    wanted = torch.where(which, before, after)
+    held.put_back(after)
+    assert facts.same_bits(after, wanted)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_keeping_by_bits_is_where_bit_for_bit(dtype: torch.dtype) -> None:
     """Infinities, NaN and -0.0 among what is kept and what is not; the gradient too."""
-    from raycl.masks import Keep, bits_of, keep_
-
     x = torch.tensor(
         [1.5, -0.0, float("inf"), float("nan"), -2.0, float("-inf"), float("nan"), 0.0], dtype=dtype
     )

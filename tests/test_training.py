@@ -441,7 +441,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None
 
 TORCH: dict[str, Any] = {
     "sgd": lambda tensors, **more: torch.optim.SGD(tensors, **more),
-    "adam": lambda tensors, **more: torch.optim.Adam(tensors, **more),
+    "adam": lambda tensors, **more: torch.optim.Adam(tensors, fused=True, **more),
     "rmsprop": lambda tensors, **more: torch.optim.RMSprop(tensors, **more),
 }
 
@@ -488,7 +488,8 @@ def test_a_process_that_trains_does_not_import_torchs_compiler() -> None:
         "import sys; from raycl.runs import execution; from raycl.specs import RunSpec;"
         "from raycl.registry import method_names;"
         "fit = {'epochs': 1, 'batch': 64};"
-        "spec = RunSpec(method='ewc', network='mlp(hidden=8)', benchmark='digits_split', seed=1, fit=fit);"
+        "spec = RunSpec(method='ewc', network='mlp(hidden=8)', benchmark='digits_split',"
+        "               config={'lamb': 50.0}, fit=fit);"
         "result = execution.execute(spec); assert result.status == 'done', result.message;"
         "sys.exit('torch._dynamo' in sys.modules)"
     )

@@ -146,12 +146,20 @@ class Owned(BuiltOnFirstTask):
         parts = zip(self.layers.values(), self.weights, self._bits("seen", task), strict=True)
         return {name: Keep.apply(weight, bits) for name, weight, bits in parts}
 
-    def _bits(self, which: Literal["own", "seen"], task: int) -> list[Tensor]:
-        """Return, for `Keep`, the masks of what a task owns or sees; they are cached while owners stay."""
+    def _bits(self, which: Literal["own", "older", "seen"], task: int) -> list[Tensor]:
+        """Return, for `Keep`, the masks of what a task owns, what earlier tasks own, or what the task sees.
+
+        They are cached while owners stay.
+        """
         version = sum(owner._version for owner in self.owners)
         known = self._known_bits.get((which, task))
         if known is None or known[0] != version:
-            masks = self.masks(task) if which == "seen" else [owner == task + 1 for owner in self.owners]
+            if which == "seen":
+                masks = self.masks(task)
+            elif which == "older":
+                masks = [(owner > 0) & (owner <= task) for owner in self.owners]
+            else:
+                masks = [owner == task + 1 for owner in self.owners]
             parts = zip(masks, self.weights, strict=True)
             known = version, [bits_of(mask, weight.dtype) for mask, weight in parts]
             self._known_bits[which, task] = known

@@ -1,14 +1,16 @@
-"""Helpers of CPG: training of picks, the pruning schedule of a stage, and snapshots of tensors."""
+"""Helpers of CPG: picks and their training, the pruning schedule of a stage, and snapshots of tensors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from raycl.methods.piggyback import Threshold
+from raycl.masks import Keep, bits_of, keep_
+from raycl.methods.piggyback import TAU
 from raycl.tasks import Batch
 from raycl.training.fit import Fitted
 from raycl.training.rules import Adam
@@ -64,20 +66,26 @@ def due(batch: Batch, ramp: tuple[float, float], ramp_epochs: int, epochs: int, 
     return target + (before - target) * left**3
 
 
-def picked_weights(
-    names: Iterable[str],
-    weights: Iterable[Tensor],
-    owners: Iterable[Tensor],
-    real: Iterable[Tensor],
-    task: int,
-) -> dict[str, Tensor]:
-    """Return weights by name while picks are trained: the task's own, and older ones masked by picks."""
-    found = {}
-    for name, weight, owner, value in zip(names, weights, owners, real, strict=True):
-        picked: Tensor = Threshold.apply(value, False)
-        older = (owner > 0) & (owner <= task)
-        found[name] = weight * torch.where(older, picked, (owner == task + 1).to(weight))
-    return found
+class Picked(torch.autograd.Function):
+    """Weights while picks are trained: the task's own, and older ones whose real value R exceeds tau.
+
+    ``Picked.apply(weight, real, own, older)`` sets all other weights to 0. `own` and `older` have the form of
+    `raycl.masks.bits_of`. The gradient of R is that of the mask, straight through the threshold (Piggyback),
+    where a weight is older, and 0 elsewhere.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, real: Tensor, own: Tensor, older: Tensor) -> Tensor:
+        bits = bits_of(real > TAU, weight.dtype).bitwise_and_(older).bitwise_or_(own)
+        ctx.save_for_backward(weight, bits, older)
+        return (weight.view(bits.dtype) & bits).view(weight.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        weight, bits, older = ctx.saved_tensors
+        of_mask = gradients[0] * weight
+        keep_(of_mask, older)
+        return Keep.apply(gradients[0], bits), of_mask, None, None
 
 
 def judged(fitted: Fitted) -> float:

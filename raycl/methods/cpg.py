@@ -22,7 +22,7 @@ from raycl.masks import pack, unpack
 from raycl.method import Task
 from raycl.methods._first import finetuned
 from raycl.methods._owned import Owned, again
-from raycl.methods._picks import Picker, Snapshot, due, judged, picked_weights
+from raycl.methods._picks import Picked, Picker, Snapshot, due, judged
 from raycl.methods.piggyback import START, TAU
 from raycl.probes.gates import diagnostics_of
 from raycl.probes.owners import shares_of
@@ -209,7 +209,9 @@ class CPG(Owned):
             return super().effective(task)
         if self.picker is None or not torch.is_grad_enabled():
             return self.masked(task)
-        return picked_weights(self.layers.values(), self.weights, self.owners, self.real, task)
+        own, older = self._bits("own", task), self._bits("older", task)
+        parts = zip(self.layers.values(), self.weights, self.real, own, older, strict=True)
+        return {name: Picked.apply(*tensors) for name, *tensors in parts}
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         if self.ramp is not None:

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
+from raycl.masks import Held
 from raycl.method import Breaker, Task
 from raycl.methods.spg import SPG
 from raycl.space import Choice
@@ -37,7 +38,7 @@ class HPG(SPG):
 
     def make(self) -> None:
         super().make()
-        self.held: list[tuple[Tensor, Tensor]] = []  # within a fit: blocked entries and their values
+        self.held: list[Held] = []  # within a fit: blocked entries and their values
 
     def blocking(self) -> list[Tensor]:
         """Return 1 where the importance exceeds the threshold and 0 elsewhere."""
@@ -45,8 +46,8 @@ class HPG(SPG):
 
     def learn(self, task: Task, fit: Fit) -> None:
         if self.learnt and fit.config.weight_decay:  # weight decay moves weights without gradient
-            body = [p.detach().clone() for p in self.net.body.parameters()]
-            self.held = [(b > 0, p) for b, p in zip(self.blocking(), body, strict=True)]
+            pairs = zip(self.net.body.parameters(), self.blocking(), strict=True)
+            self.held = [Held.of(p, blocked > 0) for p, blocked in pairs]
         super().learn(task, fit)
         self.held = []
 
@@ -54,8 +55,8 @@ class HPG(SPG):
         loss = super().step(batch, update)
         if self.held:
             with torch.no_grad():
-                for p, (blocked, value) in zip(self.net.body.parameters(), self.held, strict=True):
-                    torch.where(blocked, value, p, out=p)
+                for p, held in zip(self.net.body.parameters(), self.held, strict=True):
+                    held.put_back(p)
         return loss
 
     def stored_bytes(self) -> int:

@@ -20,7 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.masks import SOFT_MASK, Gates, annealed, layers_of, unpack, weight_factors, weights_below_heads
+from raycl.masks import (
+    SOFT_MASK,
+    Gates,
+    Held,
+    annealed,
+    layers_of,
+    unpack,
+    weight_factors,
+    weights_below_heads,
+)
 from raycl.method import Breaker, Buffers, Method, Task, one_task
 from raycl.networks import Blocks, Heads, Network
 from raycl.networks._checks import check_maskable
@@ -109,7 +118,7 @@ class PMask(Method):
         self.free: list[Tensor] = []  # 1 - A^{<=t-1}, [gates] for each layer
         self._shares: Tensor | None = None  # of the regulariser, while `free` stays
         self.factors: dict[str, Tensor] = {}  # gradient factors by parameter; none before the second task
-        self.held: dict[str, tuple[Tensor, Tensor]] = {}  # with weight decay: blocked entries, their values
+        self.held: dict[str, Held] = {}  # with weight decay: blocked entries of parameters, by name
 
     def learn(self, task: Task, fit: Fit) -> None:
         t = task.index
@@ -134,8 +143,8 @@ class PMask(Method):
         used = self.used()
         self.free, self._shares = [1 - a for a in used], None
         self.factors = self.conditioning(used) if self.masks else {}
-        values = {name: self.net.get_parameter(name).detach().clone() for name in self.factors if decays}
-        self.held = {name: (self.factors[name] == 0, value) for name, value in values.items()}
+        blocked = {name: factor == 0 for name, factor in self.factors.items() if decays}
+        self.held = {name: Held.of(self.net.get_parameter(name), which) for name, which in blocked.items()}
 
     def draw(self) -> nn.ParameterList:
         """Return embeddings of a new task, drawn on the CPU so that they are the same on every device."""
@@ -264,9 +273,8 @@ class PMask(Method):
         with torch.no_grad():
             for e in self.embeddings:
                 e.clamp_(-self.config.clamp, self.config.clamp)
-            for name, (blocked, value) in self.held.items():
-                p = self.net.get_parameter(name)
-                torch.where(blocked, value, p, out=p)
+            for name, held in self.held.items():
+                held.put_back(self.net.get_parameter(name))
         return loss
 
     @classmethod

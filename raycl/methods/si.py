@@ -119,13 +119,13 @@ class SI(Method):
         moving = [each for each in self.tracked if each.p.grad is not None]
         if not moving:
             return
-        gradients = [each.p.grad for each in moving]
+        gradients = [each.p.grad for each in moving if each.p.grad is not None]
         with torch.no_grad():
             if self.learnt:
                 values, anchors = [each.p for each in moving], [each.anchor for each in moving]
                 change, omegas = torch._foreach_sub(values, anchors), [each.omega for each in moving]
                 penalised = torch._foreach_addcmul(gradients, omegas, change, value=2 * self.config.c)
             else:
-                penalised = [gradient.clone() for gradient in gradients]
+                penalised = tuple(gradient.clone() for gradient in gradients)
         for each, gradient in zip(moving, penalised, strict=True):
             each.p.grad = gradient

@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 def bits(tensor: Tensor) -> bytes:
     """The numbers as bytes: NaN equals NaN, -0.0 is not 0.0."""
-    return tensor.detach().cpu().contiguous().numpy().tobytes()
+    return tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from raycl.errors import UserError
-from raycl.masks import unpack
-from raycl.methods._picks import Picker
+from raycl.masks import bits_of, unpack
+from raycl.methods._picks import Picked, Picker
+from raycl.methods.piggyback import TAU
 from raycl.runs.sequence import TaskReport
 from raycl.tasks import Batch, Benchmark, Task, Update
 from raycl.training.fit import Fit, Fitted
@@ -530,3 +531,24 @@ def test_nothing_moves_but_what_may() -> None:
     for task in range(3):
         toys.learn_one(cpg, on, loop, task)
     assert loop.watched
+
+
+def test_picked_weights_and_their_gradients_are_those_of_the_mask() -> None:
+    """The same as multiplying by the mask, but what is masked is 0.0 even where a weight is infinite."""
+    generator = torch.Generator().manual_seed(3)
+    owner = torch.randint(0, 4, (6, 5), generator=generator)
+    weight = torch.randn(6, 5, generator=generator).requires_grad_()
+    real = (TAU + 0.1 * torch.randn(6, 5, generator=generator)).requires_grad_()
+    own, older = owner == 3, (owner > 0) & (owner < 3)
+    found = Picked.apply(weight, real, bits_of(own, weight.dtype), bits_of(older, weight.dtype))
+    mask = (own | (older & (real > TAU))).to(weight)
+    assert 0 < mask.sum() < own.sum() + older.sum()
+    assert torch.equal(found, weight * mask)
+    gradient = torch.randn(6, 5, generator=generator)
+    found.backward(gradient)
+    assert weight.grad is not None and torch.equal(weight.grad, gradient * mask)
+    assert real.grad is not None and torch.equal(real.grad, gradient * weight.detach() * older)
+    with torch.no_grad():
+        weight.fill_(float("inf"))
+    again = Picked.apply(weight, real, bits_of(own, weight.dtype), bits_of(older, weight.dtype))
+    assert torch.equal(again == 0, mask == 0) and not bool(again.isnan().any())

@@ -37,6 +37,22 @@ def test_gradient_is_that_of_the_steepest_gate(slope: float) -> None:
     )  # eq. 4 with its clip
 
 
+@pytest.mark.parametrize("slope", [0.01, 30.0, 400.0])
+def test_gates_of_several_blocks_are_those_of_each(slope: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    parts = [(3 * torch.randn(n, generator=generator)).requires_grad_() for n in (5, 1, 8)]
+    joined = Gates.apply(slope, 400.0, *parts)
+    weights = torch.randn(14, generator=generator)
+    found = torch.autograd.grad((joined * weights).sum(), parts)
+    for part, gradient, own, weight in zip(
+        parts, found, joined.split([5, 1, 8]), weights.split([5, 1, 8]), strict=True
+    ):
+        alone = Gates.apply(slope, 400.0, part)
+        assert torch.equal(alone, own)
+        (wanted,) = torch.autograd.grad((alone * weight).sum(), part)
+        torch.testing.assert_close(gradient, wanted)
+
+
 def test_gradient_survives_where_a_gate_rounds_to_one() -> None:
     e = torch.tensor([0.1, -0.1], requires_grad=True)
     gates = Gates.apply(400.0, 400.0, e)

@@ -393,7 +393,10 @@ def test_updates_have_the_bits_of_torch(settings: dict[str, Any]) -> None:
     masks = flat.Masks(backbone(MLP, on), orders_of(on), Rules(), (5,))
     update = loop.Elementwise(config, masks)
     parameter = masks.scores.clone().requires_grad_()
-    optimiser = optimiser_of(config, [parameter])
+    optimiser: Any = optimiser_of(config, [parameter])
+    if config.optimiser == "adam":  # one tensor after another, not fused
+        decay = config.weight_decay
+        optimiser = torch.optim.Adam([parameter], lr=config.lr, weight_decay=decay, foreach=False)
     with torch.no_grad():
         for _ in range(20):
             parameter.grad = torch.randn_like(parameter)
