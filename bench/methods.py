@@ -90,7 +90,7 @@ class _Runner:
 
     def __init__(self, kind: type[Method], case: Case) -> None:
         self.method = kind(_world(case), _config(kind))
-        self.config = Fit.Config(batch=BATCH, **SETTINGS, **kind.fit_defaults)
+        self.config = Fit.Config(**{**kind.fit_defaults, **SETTINGS, "batch": BATCH})
         fit = Fit(self.config)
         fit.begin(0)
         self.method.learn(_task(case, 0), fit)

@@ -25,6 +25,7 @@ KNOWN = {  # name of a measurement, which is also that of its function: module t
     "alpha": "alpha",
     "bank": "trials",
     "methods": "methods",
+    "steps": "steps",
     "scale": "scale",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import methods
+from bench import methods, steps
 from bench.methods import MASKED, MASKS, SOFT, Case
 
 SMALL = Case("vgg16_bn(width=.02)", (3, 32, 32), 1, MASKED, tasks=1 + MASKS)
@@ -37,3 +37,13 @@ def test_masks_are_bits_and_of_ksm_factors_too() -> None:
     convs = [9 * a * b for a, b in zip([3, *channels[:-1]], channels, strict=True)]
     entries = [*convs, 10 * 81, 81 * 81]
     assert bits.value * 2**20 == 10 * sum(-(-n // 8) for n in entries)
+
+
+def test_a_step_of_every_method_stands_beside_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "CASE", steps.CASE._replace(rounds=2))
+    first, reference, *others = steps.steps()
+    assert first.what.startswith("strict") and reference.what.endswith("a step") and reference.value > 0
+    named = [line.what.split()[0] for line in others]
+    assert named[: 1 + len(steps.GOALS)] == ["finetuning", *steps.GOALS]
+    assert all(line.value > 0 for line in others)
+    assert {line.goal for line in others} >= {"1.00 or less", "1.20 or less"}
