@@ -104,7 +104,9 @@ def install() -> torch.library.Library:
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda op, *args, **kwargs: _dispatch(op, args, kwargs), "PrivateUse1")
     for name in ("tensor", "as_tensor"):
-        setattr(torch, name, _made_on_the_cpu(getattr(torch, name)))
+        setattr(torch, name, _made_on_the_cpu(getattr(torch, name), lambda made, device: made.to(device)))
+    for name in ("arange", "eye"):  # torch makes them empty at first, and a tensor's size is fixed here
+        setattr(torch, name, _made_on_the_cpu(getattr(torch, name), _filled))
     for kinds in (optimizer._foreach_supported_types, _foreach_utils._foreach_supported_types):
         _any(kinds).append(PretendTensor)  # a plain tensor of its device, as a GPU's is
     _any(torch.accelerator).synchronize = lambda device=None: _wait("synchronize")
@@ -200,6 +202,15 @@ class PretendTensor(torch.Tensor):
             copied: Any = PretendTensor(self.host.clone()).requires_grad_(self.requires_grad)
             memo[id(self)] = nn.Parameter(copied, self.requires_grad) if self._is_param else copied
         return memo[id(self)]
+
+    @property
+    def data(self) -> Any:
+        return self.detach()
+
+    @data.setter  # type: ignore[override]
+    def data(self, value: PretendTensor) -> None:
+        _any(torch.Tensor).data.__set__(self, value)
+        self.host = value.host
 
     def tolist(self) -> Any:
         _wait("tolist")
@@ -315,6 +326,10 @@ def _as_ours(func: Any, args: Any, kwargs: Any, out: Any, ours: list[PretendTens
         if not isinstance(x, Tensor) or isinstance(x, PretendTensor):
             return x
         if id(x) in known:
+            if known[id(x)].shape != x.shape:
+                raise NotImplementedError(
+                    f"{func} changes the size of a tensor, which {DEVICE} cannot follow"
+                )
             return known[id(x)]
         return PretendTensor(x.detach() if x.requires_grad else x)
 
@@ -345,10 +360,21 @@ def _site() -> str:
     return "outside of raycl"
 
 
-def _made_on_the_cpu(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return `torch.tensor` or `torch.as_tensor` that makes its result on the CPU and then moves it.
+def _filled(made: Tensor, device: Any) -> Tensor:
+    """Return a tensor as if an operation on the device had made it."""
+    if torch.device(device).type != NAME:
+        return made.to(device)
+    for each in _RECORDS:
+        each.launches["fill"] += 1
+    return PretendTensor(made)
 
-    Torch fills a new tensor below the level at which this device is found.
+
+def _made_on_the_cpu(
+    make: Callable[..., Tensor], send: Callable[[Tensor, Any], Tensor]
+) -> Callable[..., Tensor]:
+    """Return a function that makes a tensor on the CPU and then sends it to the device that is asked for.
+
+    Torch fills some new tensors below the level at which this device is found.
     """
 
     @functools.wraps(make)
@@ -361,6 +387,6 @@ def _made_on_the_cpu(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return make(data, *args, **kwargs) if device is None else data.to(device)
         with torch.device("cpu"):
             made = make(data, *args, **kwargs)
-        return made if device is None else made.to(device)
+        return made if device is None else send(made, device)
 
     return moved

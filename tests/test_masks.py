@@ -12,6 +12,7 @@ from raycl.masks import (
     Held,
     Keep,
     TopK,
+    _top_k_without_waiting,
     annealed,
     bits_of,
     count_kept,
@@ -48,6 +49,15 @@ def test_among_equals_the_later_is_kept() -> None:
     ranks = torch.tensor([0.5, 0.2, 0.5, 0.9, 0.5])
     assert top_k(ranks, 0.6).tolist() == [0, 0, 1, 1, 1]
     assert top_k(torch.zeros(8), 0.5).tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("levels", [1, 3, 50, 10**6])
+@pytest.mark.parametrize("density", [0.01, 0.3, 0.5, 0.9, 0.99])
+def test_the_form_that_does_not_wait_keeps_the_same_entries(levels: int, density: float) -> None:
+    """An accelerator takes this form; with few levels most entries are equal to the threshold."""
+    ranks = torch.randint(levels, (400,), generator=torch.Generator().manual_seed(levels)).float()
+    wanted = top_k(ranks, density)
+    assert torch.equal(_top_k_without_waiting(ranks, count_kept(400, density)), wanted.bool())
 
 
 def test_dtype_is_that_of_the_ranks_and_nothing_is_written() -> None:

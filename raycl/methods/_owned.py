@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from raycl import devices
 from raycl.masks import Keep, bits_of, keep_, layers_of, weights_below_heads
 from raycl.method import Buffers, Task
 from raycl.methods._first import BuiltOnFirstTask
@@ -236,8 +237,21 @@ def lowest(weight: Tensor, ranked: Tensor, share: float) -> Tensor:
         share: Share of the ranked entries.
     """
     magnitudes = weight.detach().abs()
+    if not devices.on_cpu(weight):
+        return _lowest_without_waiting(magnitudes, ranked, share)
     among = magnitudes[ranked]
     rank = round(share * among.numel())
     if rank < 1:
         return torch.zeros_like(ranked)
     return magnitudes <= among.kthvalue(rank).values
+
+
+def _lowest_without_waiting(magnitudes: Tensor, ranked: Tensor, share: float) -> Tensor:
+    """Return what `lowest` does by operations whose shapes do not depend on values.
+
+    The number of ranked entries, and with it k, stays on the device, so that all entries have to be sorted.
+    """
+    inside = magnitudes.masked_fill(~ranked, math.inf).reshape(-1).sort().values
+    rank = (share * ranked.sum().to(devices.widest(ranked.device))).round().long()
+    threshold = inside.gather(0, (rank - 1).clamp(min=0).view(1))
+    return (magnitudes <= threshold) & (rank >= 1)

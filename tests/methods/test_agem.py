@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl import registry
-from raycl.methods.agem import project
+from raycl.methods.agem import project, project_without_asking
 from raycl.tasks import Batch, Benchmark
 from tests.helpers import facts, toys
 
@@ -237,3 +237,33 @@ def test_each_task_is_remembered_by_its_own_batch_statistics() -> None:
 def test_nonsense_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} = 0 must be at least 1"):
         registry.method("agem").Config(**{name: 0})
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_projecting_without_asking_gives_the_same_gradients(sign: float) -> None:
+    """An accelerator takes this form. A parameter with a reference alone gets zeros where nothing changes."""
+    draws = torch.Generator().manual_seed(1)
+    parameters = [torch.zeros(n) for n in (3, 4, 2, 5)]
+    r = [torch.randn(3, generator=draws), torch.randn(4, generator=draws), torch.ones(2), None]
+    gradients = [sign * r[0] + 0.1, sign * r[1], None, torch.ones(5)]
+    for p, gradient in zip(parameters, gradients, strict=True):
+        p.grad = None if gradient is None else gradient.clone()
+    wanted = project(gradients, r)
+    changed = project_without_asking(parameters, r)
+    assert int(changed) == (wanted is not None) == (sign < 0)
+    if wanted is None:
+        wanted = [torch.zeros(2) if gradient is None else gradient for gradient in gradients]
+    for p, gradient in zip(parameters, wanted, strict=True):
+        torch.testing.assert_close(p.grad, gradient)
+    first = parameters[0].grad
+    assert first is not None and (sign < 0 or facts.same_bits(first, gradients[0]))
+
+
+def test_projecting_without_asking_needs_a_common_parameter() -> None:
+    parameters = [torch.zeros(2), torch.zeros(1)]
+    parameters[0].grad = torch.ones(2)
+    assert project_without_asking(parameters, [None, torch.ones(1)]) == 0 and parameters[1].grad is None
+    infinite = torch.zeros(2)
+    infinite.grad = torch.tensor([1.0, -1.0])
+    assert not project_without_asking([infinite], [torch.tensor([float("inf"), 1.0])])
+    assert infinite.grad.tolist() == [1.0, -1.0]

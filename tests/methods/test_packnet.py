@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from raycl.errors import UserError
+from raycl.methods import _owned
 from raycl.probes.owners import owner_diagnostics
 from raycl.space import make_config
 from raycl.tasks import Batch
@@ -391,3 +392,14 @@ def test_more_tasks_than_owners_are_numbered_for() -> None:
 def test_nonsense_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         toys.method("packnet", toys.benchmark(), **settings)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.125, 0.375, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_lowest_are_found_without_waiting_too(share: float, seed: int) -> None:
+    """Ties are at the threshold, and shares fall halfway between two ranks; an accelerator sorts."""
+    draws = torch.Generator().manual_seed(seed)
+    weight = torch.randint(-6, 7, (6, 8), generator=draws).float()
+    for ranked in (torch.rand(6, 8, generator=draws) < 0.7, torch.zeros(6, 8, dtype=torch.bool)):
+        found = _owned._lowest_without_waiting(weight.abs(), ranked, share)
+        assert torch.equal(found, _owned.lowest(weight, ranked, share))
