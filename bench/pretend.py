@@ -32,6 +32,8 @@ from torch.utils import _foreach_utils, backend_registration
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
+from raycl.networks import _checks
+
 NAME = "pretend"
 DEVICE = f"{NAME}:0"  # with its number, since a tensor's device always has one
 
@@ -113,6 +115,12 @@ def install() -> torch.library.Library:
     _pin_memory()
     _load_onto_the_device()
     return library
+
+
+def install_for_raycl() -> None:
+    """Register the device, and let methods accept its parameters as plain ones."""
+    install()
+    _checks.PARAMETERS.add(PretendTensor)
 
 
 def _pin_memory() -> None:

@@ -37,13 +37,11 @@ class PretendProcess:
 
 def _begin(environment: dict[str, str]) -> None:
     from bench import pretend
-    from raycl.networks import _checks
 
     warnings.simplefilter("error")
     os.environ.update(environment)
     torch.set_num_threads(1)
-    pretend.install()
-    _checks.PARAMETERS.add(pretend.PretendTensor)  # what a parameter of this device is
+    pretend.install_for_raycl()
 
 
 def device() -> Any:
