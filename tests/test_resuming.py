@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.helpers.warm import typed
+
 STUDY = """
 from raycl import *
 STUDY = Study(
     methods={"one": {"search": None}, "finetune": {"fit.lr": Float(0.01, 1, log=True)}, "hat": {}, "spg": {}},
     benchmarks=["digits_split"],
     network="mlp(hidden=16, drop1=0.0, drop2=0.0)",
-    fit={"epochs": 12, "lr": 0.1, "stop": "never"},
+    fit={"epochs": 4, "lr": 0.1, "stop": "never"},
     search=Search(trials=6, concurrency=3, startup_trials=3),
     final=Seeds(1, 2, 3),
 )
@@ -44,10 +46,9 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def csv(folder: Path) -> bytes:
-    words = command("report", "mine.py", "--format", "csv", "--no-times")
-    return subprocess.run(
-        words, cwd=folder, capture_output=True, check=True, env=os.environ | ENVIRONMENT
-    ).stdout
+    said = typed(["report", "mine.py", "--format", "csv", "--no-times"], folder)
+    assert said.code == 0, said.err
+    return said.out.encode()
 
 
 def finished(folder: Path) -> dict[str, float]:
@@ -93,7 +94,8 @@ def killed(folder: Path, words: list[str], moments: list[int]) -> int:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Played in one process without interruption."""
     folder = make(tmp_path_factory.mktemp("whole") / "study")
-    assert start(folder, "run", "mine.py", "--local").wait() == 0, (folder / "out").read_text()
+    said = typed(["run", "mine.py", "--local"], folder, limit=900)
+    assert said.code == 0, said.out + said.err
     return folder
 
 

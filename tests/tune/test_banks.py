@@ -42,7 +42,7 @@ def bits(agenda: Agenda) -> dict[str, list[bytes]]:
 @pytest.mark.usefixtures("ray_cluster")
 def test_masks_train_side_by_side_and_are_the_same_bits_as_in_one_process(tmp_path: Path) -> None:
     study = bank(het={}, hom={"method.basis": "homogeneous"})
-    there = on_ray(study, tmp_path / "ray", at_once=4)
+    there = on_ray(study, tmp_path / "ray", at_once=2)
     here = in_process(study, tmp_path / "local")
     assert all(state.complete for state in [*there.states, *here.states])
     assert there.masks.done == len(there.masks.wanted) == 11

@@ -39,7 +39,7 @@ def rogues(mark: Path) -> Study:
         },
         resources={
             "twice/*": Resources(cpus=2),
-            "hangs/*": Resources(stall_minutes=0.4),
+            "hangs/*": Resources(stall_minutes=0.2),
             "hoards/*": Resources(memory=2.5),
         },
         final=Seeds(1),
@@ -141,7 +141,7 @@ def test_results_say_where_they_come_from(played: dict[str, CellState]) -> None:
         json.dumps(result.to_json(), allow_nan=False)
 
 
-@pytest.mark.parametrize("at_once", [2, 4])
+@pytest.mark.parametrize("at_once", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_proposals_on_ray_do_not_depend_on_slots_and_sleeps(
     ray_cluster: int, tmp_path: Path, at_once: int
 ) -> None:
