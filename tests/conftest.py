@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.balance import pytest_collection_modifyitems, pytest_terminal_summary
+
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
+
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Before raycl is imported, which puts back after each run what it found then. Two processes of two threads
+# each would wait for one another on two cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,7 +25,6 @@ def _data_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     before = os.environ.get("RAYCL_DATA")
     os.environ["RAYCL_DATA"] = str(tmp_path_factory.mktemp("data"))
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    torch.set_num_threads(1)
     yield
     if before is None:
         del os.environ["RAYCL_DATA"]

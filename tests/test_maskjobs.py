@@ -242,6 +242,7 @@ STUDY = Study(
 """
 
 
+@pytest.mark.slow
 def test_a_bank_that_is_killed_twice_has_every_mask_trained_once(tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(STUDY_FILE)
     store = tmp_path / "store"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import io
 import json
+import logging
 import os
 import resource
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+IMPORTED = (  # what commands load late
+    "raycl.study.local",
+    "raycl.terminal.view",
+    "raycl.reporting.html",
+    "raycl.tune.tracking",
+    "raycl.tune.proposals",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "alembic.command",
+)
 
 
 @dataclass(frozen=True)
@@ -86,13 +99,20 @@ def typed(
     return Said(code, texts[0], texts[1], time.monotonic() - began)
 
 
-def started(words: Sequence[str], folder: Path, out: int | None = None, limit: float = 300.0) -> Said:
-    """As `typed`, in a process of its own from the start: for what trains."""
+def started(
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    out: int | None = None,
+    limit: float = 300.0,
+) -> Said:
+    """As `typed`, in a process of its own from the start: for what starts Ray, or depends on the start."""
     began = time.monotonic()
     command = [sys.executable, "-m", "raycl.cli", *words]
     done = subprocess.run(
         command,
         cwd=folder,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", **(environment or {})},
         stdout=subprocess.PIPE if out is None else out,
         stderr=subprocess.PIPE,
         timeout=limit,
@@ -151,8 +171,12 @@ def _kill(pid: int) -> None:
 
 def _serve(stream: socket.socket) -> None:
     """Fork a process for each line that is asked; tell its number, and how it ended."""
-    from raycl import registry
+    from raycl import process, registry
 
+    for name in IMPORTED:
+        importlib.import_module(name)
+    process.warm_up()
+    _copy_empty_databases()
     registry.recipes()
     for name in registry.method_names():
         registry.method(name)
@@ -177,6 +201,32 @@ def _serve(stream: socket.socket) -> None:
             os.close(end)
         stream.sendall(b"%d\n" % pid)
         stream.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _copy_empty_databases() -> None:
+    """Make MLflow's tables once, in memory, and copy them into each new database from then on.
+
+    MLflow makes them in dozens of steps, which take seconds. Commands in processes of their own, such as
+    those of `test_resuming.py`, go that way.
+    """
+    import sqlalchemy
+    from mlflow.store.db import utils
+
+    made = sqlite3.connect(":memory:", check_same_thread=False)
+    real: Any = utils._initialize_tables
+    logging.disable(logging.INFO)  # MLflow says that it makes tables
+    real(sqlalchemy.create_engine("sqlite://", creator=lambda: made, poolclass=sqlalchemy.StaticPool))
+    logging.disable(logging.NOTSET)
+
+    def copied(engine: sqlalchemy.Engine) -> None:
+        path = engine.url.database
+        if engine.dialect.name != "sqlite" or not path or Path(path).stat().st_size:
+            real(engine)
+            return
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            made.backup(database)
+
+    utils._initialize_tables = copied  # type: ignore[assignment]
 
 
 def _child(asked: dict[str, Any], handed: Sequence[int]) -> None:
