@@ -9,8 +9,7 @@ with tensors of the CPU and to be read by NumPy. `record` counts two things whil
   memory that is not pinned.
 
 `install` changes torch for the whole process and cannot be undone, so it belongs into a process of its own.
-Operations of which a CPU and a GPU have different implementations are counted as a device that is neither
-would run them: a dropout, for example, as two launches instead of one.
+An operation counts as one launch even where the library of a GPU makes several of it.
 """
 
 from __future__ import annotations

@@ -194,7 +194,18 @@ class ACL(Method):
 
 def reversed_gradient(z: Tensor) -> Tensor:
     """Return the same values, bit for bit, with the gradient negated in the backward pass."""
-    return 2 * z.detach() - z
+    reversed_: Tensor = _Reversed.apply(z)
+    return reversed_
+
+
+class _Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return -gradients[0]
 
 
 def labelled(logits: Tensor, label: int) -> Tensor:
