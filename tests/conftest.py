@@ -53,6 +53,16 @@ def ray_cluster() -> Iterator[int]:
         yield int(cpus)
 
 
+@pytest.fixture(scope="module")
+def mlflow_tables() -> Iterator[None]:
+    """MLflow's tables are copied into new databases, for tests that play studies in this process."""
+    from tests.helpers.databases import copy_empty_databases
+
+    end = copy_empty_databases()
+    yield
+    end()
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     """New tensors in double precision, for numbers that are compared to many digits."""

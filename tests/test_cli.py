@@ -16,6 +16,8 @@ import pytest
 
 from raycl.cli import main
 
+pytestmark = pytest.mark.usefixtures("mlflow_tables")
+
 STUDY = """
 from raycl import *
 STUDY = Study(

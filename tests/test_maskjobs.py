@@ -23,7 +23,7 @@ from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.jobs import Job, Role
-from raycl.study.maskjobs import IN_A_ROW, MaskJob
+from raycl.study.maskjobs import IN_A_ROW, MaskJob, MaskQueue
 from raycl.study.proposer import nothing_to_propose
 
 BASIS = "digits_permuted(tasks=2, first=6)"
@@ -203,6 +203,17 @@ def test_masks_that_cannot_be_trained_fail_those_that_wait_and_no_others(tmp_pat
     assert complete.complete and "boom" in next(iter(failed.failed.values()))
     next_start = agenda_of(tmp_path, study(het={}))
     assert isinstance(next_start.next(), MaskJob)
+
+
+def test_all_runs_are_lost_that_wait_for_masks_of_a_failed_job(tmp_path: Path) -> None:
+    (state,) = agenda_of(tmp_path, study(het={})).states
+    first, second = masks_for(state.finals[1].spec)[:2]
+    queue = MaskQueue(Store(tmp_path))
+    queue.wait("one", [first], state.cell)
+    queue.wait("two", [second], state.cell)
+    job = queue.next()
+    assert job is not None and job.specs == (first, second)
+    assert queue.finish(job) == ([], ["one", "two"])
 
 
 def test_fresh_trains_them_again(tmp_path: Path) -> None:

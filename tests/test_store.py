@@ -207,6 +207,17 @@ def test_artefacts_are_found_where_stores_have_always_had_them(
     assert not store.has(kind, "abcd") and not kind.path(store.root, "abcd").exists()
 
 
+def test_a_backbone_is_looked_for_each_time(tmp_path: Path) -> None:
+    """A run counts as finished only as long as its artefact is there; a mask is looked for once."""
+    store = Store(tmp_path)
+    for kind in (Artefact.BACKBONE, Artefact.MASK):
+        path = kind.path(store.root, "abcd")
+        publish(path, archive({"format": 2}, {}))
+        assert store.has(kind, "abcd")
+        path.unlink()
+        assert store.has(kind, "abcd") == (kind is Artefact.MASK)
+
+
 @pytest.mark.parametrize("kind", Artefact)
 def test_a_run_goes_with_the_artefact_that_it_left(tmp_path: Path, kind: Artefact, result: Result) -> None:
     lines: list[str] = []

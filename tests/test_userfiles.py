@@ -20,6 +20,8 @@ from raycl.runs.build import check_code, make_benchmark, make_method, method_of,
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 
+pytestmark = pytest.mark.usefixtures("mlflow_tables")
+
 STUDY = """
 from raycl import Seeds, Study
 STUDY = Study(methods={"mine": {"method": "mine:Mine"}}, benchmarks=["digits_split"],

@@ -11,13 +11,11 @@ import contextlib
 import importlib
 import io
 import json
-import logging
 import os
 import resource
 import select
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.helpers.databases import copy_empty_databases
 
 IMPORTED = (  # what commands load late
     "raycl.study.local",
@@ -176,7 +176,7 @@ def _serve(stream: socket.socket) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     process.warm_up()
-    _copy_empty_databases()
+    copy_empty_databases()
     registry.recipes()
     for name in registry.method_names():
         registry.method(name)
@@ -201,32 +201,6 @@ def _serve(stream: socket.socket) -> None:
             os.close(end)
         stream.sendall(b"%d\n" % pid)
         stream.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-
-def _copy_empty_databases() -> None:
-    """Make MLflow's tables once, in memory, and copy them into each new database from then on.
-
-    MLflow makes them in dozens of steps, which take seconds. Commands in processes of their own, such as
-    those of `test_resuming.py`, go that way.
-    """
-    import sqlalchemy
-    from mlflow.store.db import utils
-
-    made = sqlite3.connect(":memory:", check_same_thread=False)
-    real: Any = utils._initialize_tables
-    logging.disable(logging.INFO)  # MLflow says that it makes tables
-    real(sqlalchemy.create_engine("sqlite://", creator=lambda: made, poolclass=sqlalchemy.StaticPool))
-    logging.disable(logging.NOTSET)
-
-    def copied(engine: sqlalchemy.Engine) -> None:
-        path = engine.url.database
-        if engine.dialect.name != "sqlite" or not path or Path(path).stat().st_size:
-            real(engine)
-            return
-        with contextlib.closing(sqlite3.connect(path)) as database:
-            made.backup(database)
-
-    utils._initialize_tables = copied  # type: ignore[assignment]
 
 
 def _child(asked: dict[str, Any], handed: Sequence[int]) -> None:
