@@ -94,12 +94,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Cell
     """
     known = all_metrics(own)
     cell, results = state.cell, state.results
-    reference = None if cell.method.is_reference else _reference(state, agenda)
-    betas = (
-        {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
-        if reference
-        else {}
-    )
+    betas = reference_accuracies(state, agenda)
     wanted = tuple(state.seeds or (cell.trial_seed,))
     done = {seed: results[seed] for seed in wanted if seed in results and results[seed].status == "done"}
     finals = tuple(_final(seed, result, betas.get(seed), known) for seed, result in done.items())
@@ -167,6 +162,14 @@ def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequen
     )
 
 
+def reference_accuracies(state: CellState, agenda: Agenda) -> dict[int, metrics.Matrix]:
+    """Return the accuracies [T] of the reference's finished runs on each task just learnt, by seed."""
+    reference = None if state.cell.method.is_reference else _reference(state, agenda)
+    if reference is None:
+        return {}
+    return {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
+
+
 def _reference(state: CellState, agenda: Agenda) -> CellState | None:
     """Return the reference cell for the forward transfer of this cell, or None.
 
@@ -176,9 +179,8 @@ def _reference(state: CellState, agenda: Agenda) -> CellState | None:
     cell = state.cell
     like = [
         other
-        for other in [*agenda.states, *agenda.references]
-        if other.cell.method.is_reference
-        and (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
+        for other in agenda.reference_states
+        if (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
         and other.cell.network is cell.network
         and _differing(cell, other.cell, "net.") == 0
     ]
