@@ -22,6 +22,7 @@ from raycl.tune.projection import CELL, PARENT, Projection, digest, milliseconds
 CONTENT = "raycl.content"  # tag with the digest of a run's content
 BATCH = 500  # points that are written in one request; MLflow accepts 1,000 in total
 
+
 def tracking_uri(store: Path) -> str:
     """Return ``MLFLOW_TRACKING_URI``, or the URI of a database in the folder of the store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(store / "mlflow.db")

@@ -33,7 +33,6 @@ from raycl.tune.projection import (
     shown_value,
 )
 
-
 COMPARED = 100  # cells that MLflow's page of comparison can show
 
 
