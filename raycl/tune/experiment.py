@@ -16,8 +16,9 @@ from mlflow.tracking import MlflowClient
 
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
-from raycl.tune.database import database_uri, make_database
+from raycl.tune.database import database_file, database_uri, make_database
 from raycl.tune.projection import CELL, PARENT, Projection, digest, milliseconds
+from raycl.tune.wholeruns import WholeRuns
 
 CONTENT = "raycl.content"  # tag with the digest of a run's content
 BATCH = 500  # points that are written in one request; MLflow accepts 1,000 in total
@@ -55,6 +56,7 @@ class Experiment:
     id: str
     uri: str
     _known: dict[tuple[str, str], Written] | None = None  # None until the runs have been read
+    _whole: WholeRuns | None = None  # None where MLflow's client has to write everything
 
     @classmethod
     def open(cls, name: str, store: Path) -> Experiment:
@@ -87,7 +89,13 @@ class Experiment:
             experiment = known.experiment_id if known else _new_experiment(client, name, artefacts)
         except Exception as error:
             raise no_answer(uri, error) from None
-        return cls(client, experiment, uri)
+        database = database_file(uri)
+        return cls(client, experiment, uri, None, database and WholeRuns(database, experiment))
+
+    def close(self) -> None:
+        """Close the database; writing opens it again."""
+        if self._whole is not None:
+            self._whole.close()
 
     @property
     def known(self) -> dict[tuple[str, str], Written]:
@@ -150,6 +158,11 @@ class Experiment:
             run = None
         if run is None:
             tags = what.marks | what.tags
+            if what.parent and self._whole is not None:
+                whole = self._whole.write(what, tags | {CONTENT: content})
+                if whole is not None:
+                    self.known[what.place] = Written(whole, content)
+                    return whole
             run = self.client.create_run(self.id, milliseconds(what.started), tags, what.name)
         self.known[what.place] = written = Written(run_id_of(run), "")
         self._complete(run, what, content)

@@ -110,10 +110,12 @@ class Recorder:
             Whether MLflow has everything.
         """
         self._queue.put(None)
-        self._thread.join(wait)
-        if self._thread.is_alive():
-            self._outage("it is slow")
-            return False
+        while self._thread.is_alive():
+            left = self._queue.qsize()
+            self._thread.join(wait)
+            if self._thread.is_alive() and self._queue.qsize() >= left:
+                self._outage("it is slow")
+                return False
         try:
             though_dropped(self.tracking.sync)
         except Exception as error:

@@ -107,6 +107,7 @@ class Tracking:
             keys = dict.fromkeys(trial.spec.key for trial in [*state.trials, *state.finals.values()])
             for key in keys:
                 self._run(parent, state, key, betas)
+        self.experiment.close()
 
     def _rows(self) -> Iterator[tuple[CellState, CellRow, Sequence[CellRow]]]:
         """Yield each cell with its row, and with all rows if the study has a paper, whose numbers need them.
