@@ -15,8 +15,9 @@ import jinja2
 from raycl.metrics import Metric, all_metrics
 from raycl.papers import claimtext, tabletext, verdicts
 from raycl.papers.cells import FilledTable
-from raycl.reporting import plots, searches, sensitivity, settings, table
-from raycl.reporting.importances import importances
+from raycl.reporting import plots, sensitivity, settings, table
+from raycl.reporting.importances import MOST, estimable, importances, resamples_for
+from raycl.reporting.searches import Searches
 from raycl.reporting.view import View, views_of
 from raycl.results import measures
 from raycl.results.collect import collect, searched_on, sections
@@ -197,7 +198,8 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
 
     If there are too many labels, figures with a line for each label are left out.
     """
-    crowded = table.crowded(study, section)
+    crowded = table.crowded(study, section) or len(section.groups) > plots.PANELS
+    searches = len(plots.searched(section))
     return {
         "views": [
             _view(view, section, f"{name}-view{n}", styles)
@@ -225,11 +227,10 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "heat_maps": "" if crowded else plots.heat_maps(section, f"{name}-heat"),
         "progress": plots.progress(section, styles, f"{name}-progress"),
         "spread": [
-            _view(view, section, f"{name}-ps", styles)
-            for view in [searches.Searches()]
-            if view.lines(section)[1]
+            _view(view, section, f"{name}-ps", styles) for view in [Searches()] if view.lines(section)[1]
         ],
         "searches": _searches(section, styles, name),
+        "left_out": _left_out(searches),
         **_configurations(section.rows),
     }
 
@@ -315,12 +316,13 @@ def _ps(rows: Sequence[CellRow]) -> tuple[str, str]:
 
 def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[str, Any]]:
     found = []
-    rows = [row for group in section.groups for row in group.rows]
-    for n, row in enumerate(rows):
+    rows = plots.searched(section)
+    resamples = resamples_for(sum(map(estimable, rows)))
+    for n, row in enumerate(rows[:MOST]):
         drawn = plots.slices(row, styles[row.cell.label], f"{name}-slice{n}")
         if drawn:
             order = f", order {row.cell.order}" if row.cell.orders > 1 else ""
-            matters = importances(row)
+            matters = importances(row, resamples)
             found.append(
                 {
                     "label": one_line(row.cell.label) + order,
@@ -334,6 +336,16 @@ def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[st
                 }
             )
     return found
+
+
+def _left_out(searches: int) -> str:
+    """Return a line that says how many searches have no figures, "" if all have them."""
+    if searches <= MOST:
+        return ""
+    text = f"Only the first {MOST} of {searches} searches have figures of their fields and importances"
+    if searches > plots.PANELS:
+        text += f", and only the first {plots.PANELS} are in the figures of all searches"
+    return text + ". `raycl report --only` chooses others; the tables and the csv have all of them."
 
 
 def _configurations(rows: Sequence[CellRow]) -> dict[str, Any]:

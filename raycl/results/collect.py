@@ -226,9 +226,9 @@ def failure_of(state: CellState, agenda: Agenda) -> str:
 def older(state: CellState) -> int:
     """Count the finished runs of a cell that were made by a different version of the source code."""
     runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
+    now = fingerprint(state.cell.method)
     return sum(
-        "source" in result.provenance and result.provenance["source"] != fingerprint(state.cell.method)
-        for result in runs.values()
+        "source" in result.provenance and result.provenance["source"] != now for result in runs.values()
     )
 
 
