@@ -41,6 +41,7 @@ DEFINITIONS = {
 }
 """Definitions of the numbers that are not metrics; metrics have definitions of their own."""
 
+SLICED = 24  # Searches of a benchmark that have a figure of their fields.
 MORE = (*(f"{name} (s)" for name in TIMES), "epochs")  # Columns after the metrics in "More numbers".
 OWN = "each method has its own (see its configuration)"
 CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices, which are left out"
@@ -199,7 +200,6 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
     If there are too many labels, figures with a line for each label are left out.
     """
     crowded = table.crowded(study, section) or len(section.groups) > plots.PANELS
-    searches = len(plots.searched(section))
     return {
         "views": [
             _view(view, section, f"{name}-view{n}", styles)
@@ -230,7 +230,7 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
             _view(view, section, f"{name}-ps", styles) for view in [Searches()] if view.lines(section)[1]
         ],
         "searches": _searches(section, styles, name),
-        "left_out": _left_out(searches),
+        "left_out": _left_out(plots.searched(section)),
         **_configurations(section.rows),
     }
 
@@ -317,12 +317,13 @@ def _ps(rows: Sequence[CellRow]) -> tuple[str, str]:
 def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[str, Any]]:
     found = []
     rows = plots.searched(section)
-    resamples = resamples_for(sum(map(estimable, rows)))
-    for n, row in enumerate(rows[:MOST]):
+    forests = [row for row in rows[:SLICED] if estimable(row)][:MOST]
+    resamples = resamples_for(len(forests))
+    for n, row in enumerate(rows[:SLICED]):
         drawn = plots.slices(row, styles[row.cell.label], f"{name}-slice{n}")
         if drawn:
             order = f", order {row.cell.order}" if row.cell.orders > 1 else ""
-            matters = importances(row, resamples)
+            matters = importances(row, resamples) if any(row is each for each in forests) else None
             found.append(
                 {
                     "label": one_line(row.cell.label) + order,
@@ -338,14 +339,19 @@ def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[st
     return found
 
 
-def _left_out(searches: int) -> str:
-    """Return a line that says how many searches have no figures, "" if all have them."""
-    if searches <= MOST:
+def _left_out(rows: Sequence[CellRow]) -> str:
+    """Return a line that says which searches lack figures, "" if none does."""
+    limits = {
+        "in the figures of all searches": (plots.PANELS, len(rows)),
+        "shown by field": (SLICED, len(rows)),
+        "analysed for importance": (MOST, sum(map(estimable, rows))),
+    }
+    parts = [
+        f"{many - most} of {many} are not {what}" for what, (most, many) in limits.items() if many > most
+    ]
+    if not parts:
         return ""
-    text = f"Only the first {MOST} of {searches} searches have figures of their fields and importances"
-    if searches > plots.PANELS:
-        text += f", and only the first {plots.PANELS} are in the figures of all searches"
-    return text + ". `raycl report --only` chooses others; the tables and the csv have all of them."
+    return f"Of the searches, {', '.join(parts)}. Choose others by --only; the tables and the csv have all."
 
 
 def _configurations(rows: Sequence[CellRow]) -> dict[str, Any]:

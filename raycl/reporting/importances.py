@@ -26,7 +26,7 @@ from raycl.text import counted, fraction, plain_value
 ENOUGH = 30  # Importances are estimated only from at least this many completed trials.
 RESAMPLES = 200
 FEWEST_RESAMPLES = 50
-TOTAL = 4 * RESAMPLES  # The resamples of all searches of a benchmark together; each takes about 15 ms.
+TOTAL = 2 * RESAMPLES  # The resamples of all searches of a benchmark together; each takes about 15 ms.
 MOST = TOTAL // FEWEST_RESAMPLES  # Searches of a benchmark whose importances are estimated.
 DRAWN = 300  # The largest number of trials that a resample draws, and of those that it is judged on.
 TREES = 10
@@ -84,7 +84,8 @@ class Importances:
             f"others: half of what shuffling the field adds to the squared error of {TREES} extremely "
             "randomised trees (scikit-learn) on trials that they have not seen, divided by the variance. The "
             f"trees explain {explained} of the variance there. Mean and {LEVEL:.0%} interval over "
-            f"{self.resamples} bootstrap resamples of {counted(self.trials, 'completed trial')}{drawn}{lost}. An "
+            f"{self.resamples} bootstrap resamples of {counted(self.trials, 'completed trial')}"
+            f"{drawn}{lost}. An "
             "interval that reaches 0 shows no effect. Most trials lie where the search found good values, "
             "and a field is judged only there"
         )
