@@ -103,7 +103,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Cell
             t.n,
             t.params,
             t.objective(cell),
-            t.result.acc("test"),
+            t.acc("test"),
             float(t.result.provenance.get("seconds", 0)),
         )
         for t in state.trials
@@ -138,6 +138,7 @@ def _best(state: CellState) -> dict[str, Any] | None:
 
 
 def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequence[Metric]) -> FinalRun:
+    result = result.unpacked()
     a, reports = result.matrix(), result.reports
     training = tuple(report.seconds.get(MAIN, 0.0) for report in reports)
     epochs = [report.epochs[MAIN] for report in reports if MAIN in report.epochs]

@@ -274,7 +274,7 @@ class Agenda:
         if self._again and self._propose is not None and key not in self._fresh:
             self._fresh.add(key)
             self.store.forget(key)
-        result = self.store.get(key)
+        result = self.store.get(key, spec)
         if result is not None and key in self.store.unsealed and (why := self._too_few(spec, result)):
             self.store.refuse(key, why)
             return None

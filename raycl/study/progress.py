@@ -28,7 +28,7 @@ class Trial:
     spec: RunSpec
     result: Result | None = None
     seed: int | None = None
-    _accs: dict[str, float | None] | None = field(default=None, repr=False, compare=False)
+    _accs: tuple[float | None, float | None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def role(self) -> Role:
@@ -44,10 +44,9 @@ class Trial:
         if self.result is None:
             return None
         if self._accs is None:
-            self._accs = {}
-        if split not in self._accs:
-            self._accs[split] = self.result.acc(split)
-        return self._accs[split]
+            result = self.result.unpacked()
+            self._accs = result.acc("val"), result.acc("test")
+        return self._accs[split == "test"]
 
     def objective(self, cell: Cell) -> float | None:
         """Return the mean accuracy after the last task on the protocol's split; None if there is none."""

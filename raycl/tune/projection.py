@@ -113,6 +113,7 @@ def points_of(
         known: Metrics to compute.
     """
     found: list[tuple[str, float | None, float, int]] = []
+    result = result.unpacked()
     reports, test, val = result.reports, result.matrix("test"), result.matrix("val")
     if beta is not None and len(beta) != len(test):
         beta = None
