@@ -26,6 +26,7 @@ KNOWN = {  # name of a measurement, which is also that of its function: module t
     "bank": "trials",
     "methods": "methods",
     "scale": "scale",
+    "tracked": "tracked",
 }
 
 

@@ -41,6 +41,11 @@ class Recorder:
         self._thread.start()
         tracking.agenda.listeners.append(self._listen)
 
+    @property
+    def behind(self) -> int:
+        """The number of finished runs that are not written yet, apart from the one being written."""
+        return self._queue.qsize()
+
     def _listen(self, event: Event) -> None:
         if not isinstance(event, Finished) or not isinstance(event.job, Job):  # masks are not runs
             return
