@@ -198,6 +198,8 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
         say(f"MLflow {'is not installed' if lacking else broken}; {remedy}; results are in the store")
         return None
     tracking: Tracking = Tracking.open(study, agenda)
+    if tracking.notice:
+        say(tracking.notice)
     return Recorder(tracking, say)
 
 

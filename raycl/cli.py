@@ -344,6 +344,8 @@ def _sync(arguments: Any) -> int:
     from raycl.tune.tracking import Tracking
 
     tracking = Tracking.open(study, agenda)
+    if tracking.notice:
+        print(f"raycl: {tracking.notice}", file=sys.stderr)
     runs, compare = tracking.show()
     print(f"{study.name}: {redacted(tracking.uri)}")
     print(f"runs     {runs}\ncompare  {compare}")

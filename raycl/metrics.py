@@ -7,6 +7,7 @@ is decided in `raycl.noise`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -149,6 +150,12 @@ def ps_interval(*searches: Sequence[float]) -> tuple[float, float] | None:
     """
     if not searches or any(len(trials) < FEWEST for trials in searches):
         return None
+    return _ps_interval(tuple(tuple(sorted(trials)) for trials in searches))
+
+
+@functools.lru_cache(maxsize=4096)  # a report writes each interval in several places
+def _ps_interval(searches: tuple[tuple[float, ...], ...]) -> tuple[float, float]:
+    """Return the interval of `ps_interval` for the sorted accuracies of each search."""
     from scipy import stats  # imported here, because it takes a second to load
 
     def mean_ps(*trials: Matrix, axis: int) -> Matrix:
@@ -156,7 +163,7 @@ def ps_interval(*searches: Sequence[float]) -> tuple[float, float] | None:
         return spreads
 
     found = stats.bootstrap(
-        [np.sort(trials) for trials in searches],
+        [np.array(trials, float) for trials in searches],
         mean_ps,
         n_resamples=RESAMPLES,
         confidence_level=LEVEL,

@@ -94,12 +94,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Cell
     """
     known = all_metrics(own)
     cell, results = state.cell, state.results
-    reference = None if cell.method.is_reference else _reference(state, agenda)
-    betas = (
-        {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
-        if reference
-        else {}
-    )
+    betas = reference_accuracies(state, agenda)
     wanted = tuple(state.seeds or (cell.trial_seed,))
     done = {seed: results[seed] for seed in wanted if seed in results and results[seed].status == "done"}
     finals = tuple(_final(seed, result, betas.get(seed), known) for seed, result in done.items())
@@ -108,7 +103,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Cell
             t.n,
             t.params,
             t.objective(cell),
-            t.result.acc("test"),
+            t.acc("test"),
             float(t.result.provenance.get("seconds", 0)),
         )
         for t in state.trials
@@ -143,6 +138,7 @@ def _best(state: CellState) -> dict[str, Any] | None:
 
 
 def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequence[Metric]) -> FinalRun:
+    result = result.unpacked()
     a, reports = result.matrix(), result.reports
     training = tuple(report.seconds.get(MAIN, 0.0) for report in reports)
     epochs = [report.epochs[MAIN] for report in reports if MAIN in report.epochs]
@@ -167,6 +163,14 @@ def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequen
     )
 
 
+def reference_accuracies(state: CellState, agenda: Agenda) -> dict[int, metrics.Matrix]:
+    """Return the accuracies [T] of the reference's finished runs on each task just learnt, by seed."""
+    reference = None if state.cell.method.is_reference else _reference(state, agenda)
+    if reference is None:
+        return {}
+    return {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
+
+
 def _reference(state: CellState, agenda: Agenda) -> CellState | None:
     """Return the reference cell for the forward transfer of this cell, or None.
 
@@ -176,9 +180,8 @@ def _reference(state: CellState, agenda: Agenda) -> CellState | None:
     cell = state.cell
     like = [
         other
-        for other in [*agenda.states, *agenda.references]
-        if other.cell.method.is_reference
-        and (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
+        for other in agenda.reference_states
+        if (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
         and other.cell.network is cell.network
         and _differing(cell, other.cell, "net.") == 0
     ]
@@ -224,9 +227,9 @@ def failure_of(state: CellState, agenda: Agenda) -> str:
 def older(state: CellState) -> int:
     """Count the finished runs of a cell that were made by a different version of the source code."""
     runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
+    now = fingerprint(state.cell.method)
     return sum(
-        "source" in result.provenance and result.provenance["source"] != fingerprint(state.cell.method)
-        for result in runs.values()
+        "source" in result.provenance and result.provenance["source"] != now for result in runs.values()
     )
 
 

@@ -186,6 +186,11 @@ class Agenda:
         """Return an iterator over the cells that are not complete."""
         return (state for state in self.states if not state.complete)
 
+    @functools.cached_property
+    def reference_states(self) -> list[CellState]:
+        """The cells of reference methods, from which the forward transfer of other methods is measured."""
+        return [state for state in [*self.states, *self.references] if state.cell.method.is_reference]
+
     def cells_of_run(self, key: str) -> Sequence[int]:
         """Return the indices of the cells that have the run with this key as a trial or a final run."""
         return self._cells_of_run.get(key, ())
@@ -269,7 +274,7 @@ class Agenda:
         if self._again and self._propose is not None and key not in self._fresh:
             self._fresh.add(key)
             self.store.forget(key)
-        result = self.store.get(key)
+        result = self.store.get(key, spec)
         if result is not None and key in self.store.unsealed and (why := self._too_few(spec, result)):
             self.store.refuse(key, why)
             return None

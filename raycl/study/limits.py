@@ -16,6 +16,7 @@ ORDERS = 1_000  # orders of a benchmark's tasks; each makes cells of its own
 CELLS = 100_000  # cells of a study; all are kept in memory and looked at in every step
 TASKS = 10_000  # tasks of a benchmark; each is made during planning
 PARAMETERS = 10**10  # parameters of a network; this many take 40 GB, and four times that in training
+TRACKED = 20_000  # runs of a study whose trials go to MLflow; more would only be a table nobody can read
 LABEL = 500  # characters of a label, which is printed in tables and becomes part of file names
 
 
