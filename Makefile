@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-all check format bench faults soak audit clean setup
+.PHONY: quickstart test test-all check format bench gpu faults soak audit clean setup
 
 quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
@@ -25,6 +25,10 @@ check: $(READY)
 # How fast raycl is on this machine; one benchmark alone: make bench NAME=scale.
 bench: $(READY)
 	$(BIN)/python -m bench $(NAME)
+
+# The GPU tests and all figures that need a GPU, on one page, gpu.md; under eight minutes.
+gpu: $(READY)
+	$(BIN)/python -m bench.gpu --out gpu.md
 
 # Every fault of docs/faults.md, on a cluster in network namespaces; needs root, iproute2 and PostgreSQL.
 faults: $(READY)
