@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Where this is set, each process compiles torch, Ray and MLflow anew: 10 of 15 seconds of CPU.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-slow test-all check format bench faults faults-in-code soak audit clean setup
+.PHONY: quickstart test test-slow test-all check format bench gpu faults faults-in-code soak audit clean setup
 
 quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
@@ -34,6 +34,10 @@ check: $(READY)
 # How fast raycl is on this machine; one benchmark alone: make bench NAME=scale.
 bench: $(READY)
 	$(BIN)/python -m bench $(NAME)
+
+# The GPU tests and all figures that need a GPU, on one page, gpu.md; under eight minutes.
+gpu: $(READY)
+	$(BIN)/python -m bench.gpu --out gpu.md
 
 # Every fault of docs/faults.md, on a cluster in network namespaces; needs root, iproute2 and PostgreSQL.
 faults: $(READY)

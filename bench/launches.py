@@ -77,8 +77,8 @@ def counted(name: str, network: str = NETWORK) -> tuple[float, float]:
     Methods that learn all tasks at once, or that need one task only, are counted in what they train last.
     """
     device = torch.device(pretend.DEVICE)
-    benchmark = _benchmark()
-    method = _method(name, network, benchmark, device)
+    benchmark = benchmark_of(SAMPLES)
+    method = method_of(name, network, benchmark, device)
     config = make_config(
         Fit.Config,
         {
@@ -122,17 +122,19 @@ class _CountingFit(Fit):
                 self.waits.append(found.waits.total())
 
 
-def _benchmark() -> Benchmark:
+def benchmark_of(samples: int) -> Benchmark:
+    """Return two tasks of noise with that many samples in each split."""
     rng = np.random.Generator(np.random.PCG64(0))
     tasks = []
     for index in range(2):
-        images = rng.integers(0, 256, (SAMPLES, *SHAPE), dtype=np.uint8)
-        split = ArraySplit(images, np.arange(SAMPLES), np.arange(SAMPLES) % CLASSES)
+        images = rng.integers(0, 256, (samples, *SHAPE), dtype=np.uint8)
+        split = ArraySplit(images, np.arange(samples), np.arange(samples) % CLASSES)
         tasks.append(Task(index, f"noise {index}", CLASSES, split, split, split))
     return Benchmark("noise", tuple(tasks), SHAPE)
 
 
-def _method(name: str, network: str, benchmark: Benchmark, device: torch.device) -> Method:
+def method_of(name: str, network: str, benchmark: Benchmark, device: torch.device) -> Method:
+    """Return a method on a device, with as little training of its own as it allows."""
     kind, net = registry.method(name), registry.network(network)
     known = kind.Config.__dataclass_fields__
     config = make_config(kind.Config, {k: v for k, v in BRIEF.items() if k in known}, name)

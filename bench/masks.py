@@ -7,9 +7,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,11 +22,11 @@ from torchvision import transforms
 
 from bench.line import Line
 from bench.processes import environment
-from raycl import registry
+from raycl import devices, registry
 from raycl.networks import Start
 from raycl.runs.numerics import set_numerics
 from raycl.specs import Numerics
-from raycl.supermasks import flat, loop, stacked
+from raycl.supermasks import flat, loop
 from raycl.supermasks.bank import Backbone, backbone_of
 from raycl.supermasks.rules import Order, Rules
 from raycl.supermasks.training import train_masks
@@ -74,7 +74,7 @@ def masks() -> list[Line]:
                 lines.append(
                     Line(f"{name}, {what}: memory for training", json.loads(done.stderr) / 1024, "MiB")
                 )
-        if torch.cuda.is_available():
+        if devices.available():
             lines += _on_gpu()
     finally:
         set_numerics("strict")
@@ -255,28 +255,43 @@ def _peak_kib() -> int:
 
 def _on_gpu(counts: Sequence[int] = (1, 16, 64, 250)) -> list[Line]:
     """Compare training of many masks at once to one at a time, in samples times masks per second."""
-    set_numerics("strict")
-    case = CASES["LeNet-300-100"]
-    with torch.device("cuda"):
-        backbone = _backbone(case)
-    task = _task(case.shape, 100 * case.batch)
-    fit = _fit(case)
-
-    def rate(run: Callable[[Sequence[Order]], Any], count: int) -> float:
-        orders = [Order(task, DENSITY, i, i) for i in range(count)]
-        seconds = []
-        for _ in range(5):
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            run(orders)
-            torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - started)
-        return count * len(task.train) / statistics.median(seconds)
-
-    alone = rate(lambda o: list(train_masks(backbone, o, Rules(), fit, executor="loop")), 1)
+    device = torch.device(devices.kind())
+    alone = masks_per_second(device, 1, "loop")
     lines = [Line("GPU, eager, one at a time", alone, "samples/s")]
     for n in counts:
-        found = rate(lambda o, n=n: list(stacked.train_stacked(backbone, o, Rules(), fit, n, None)), n)  # type: ignore[misc]
+        found = masks_per_second(device, n, "stacked")
         lines.append(Line(f"GPU, {n} at once", found, "samples/s"))
         lines.append(Line("  ratio", found / alone, "x", "30 or more" if n == 64 else ""))
     return lines
+
+
+def masks_per_second(
+    device: torch.device,
+    count: int,
+    executor: Literal["loop", "stacked"],
+    batches: int = 100,
+    rounds: int = 5,
+) -> float:
+    """Return the number of samples times masks per second in training masks of LeNet-300-100.
+
+    Args:
+        device: Device to train on.
+        count: Number of masks, which the stacked executor trains at once.
+        executor: Executor that trains them.
+        batches: Number of batches of an epoch.
+        rounds: Number of measurements, of which the median counts.
+    """
+    set_numerics("strict")
+    case = CASES["LeNet-300-100"]
+    with torch.device(device):
+        backbone = _backbone(case)
+    task, fit = _task(case.shape, batches * case.batch), _fit(case)
+    orders = [Order(task, DENSITY, i, i) for i in range(count)]
+    seconds = []
+    for _ in range(rounds):
+        devices.synchronise(device)
+        started = time.perf_counter()
+        list(train_masks(backbone, orders, Rules(), fit, executor=executor, chunk=count))
+        devices.synchronise(device)
+        seconds.append(time.perf_counter() - started)
+    return count * len(task.train) / statistics.median(seconds)
