@@ -34,12 +34,12 @@ def stretch(file: str, store: str) -> dict[str, float]:
     wanted = read_study(file)
     cells = cells_of(wanted)
     place = Store(store).open()
-    before, started = resident(), time.perf_counter()
+    started = time.perf_counter()
     agenda = Agenda(cells, place, tpe, references=references_left_out(wanted, cells))
     found = sum(state.done for state in agenda.states)
     tracking = Tracking.open(wanted, agenda)
     recorder = Recorder(tracking, Console(stderr=True).print)
-    start = time.perf_counter() - started
+    start, before = time.perf_counter() - started, resident()
 
     def wait(_: Event) -> None:
         while recorder.behind > BEHIND:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import random
@@ -259,10 +260,12 @@ def test_what_a_driver_keeps_of_a_job_is_small(tmp_path: Path) -> None:
     """4 kB a job of five tasks, results and all."""
     search = driver(tmp_path, grid(60))
     play(search, jobs=20, slots=4)
+    gc.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         ended, *_ = play(search, slots=4)
+        gc.collect()
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

@@ -90,7 +90,8 @@ class Experiment:
         except Exception as error:
             raise no_answer(uri, error) from None
         database = database_file(uri)
-        return cls(client, experiment, uri, None, database and WholeRuns(database, experiment))
+        whole = None if database is None else WholeRuns(database, experiment)
+        return cls(client, experiment, uri, None, whole)
 
     def close(self) -> None:
         """Close the database; writing opens it again."""

@@ -92,8 +92,11 @@ class Tracking:
 
     def sync(self) -> None:
         """Write all results of the study to MLflow."""
-        with userfiles.importing_from(self.study.folder):
-            self._sync()
+        try:
+            with userfiles.importing_from(self.study.folder):
+                self._sync()
+        finally:
+            self.experiment.close()
 
     def _sync(self) -> None:
         view = json.dumps(pages.view_of(self.study.metrics))
@@ -107,7 +110,6 @@ class Tracking:
             keys = dict.fromkeys(trial.spec.key for trial in [*state.trials, *state.finals.values()])
             for key in keys:
                 self._run(parent, state, key, betas)
-        self.experiment.close()
 
     def _rows(self) -> Iterator[tuple[CellState, CellRow, Sequence[CellRow]]]:
         """Yield each cell with its row, and with all rows if the study has a paper, whose numbers need them.

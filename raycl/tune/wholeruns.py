@@ -60,10 +60,10 @@ class WholeRuns:
         Raises:
             sqlite3.Error: If the database cannot be written.
         """
-        if not self._known_tables or what.artefacts or what.status == "RUNNING" or not _plain(what, tags):
+        if what.artefacts or what.status == "RUNNING" or not _plain(what, tags):
             return None
         connection = self._connection()
-        if not self._known_tables:
+        if connection is None:
             return None
         with _transaction(connection):
             found = connection.execute(
@@ -85,8 +85,9 @@ class WholeRuns:
             self._opened.close()
             self._opened = None
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._opened is None:
+    def _connection(self) -> sqlite3.Connection | None:
+        """Return the open database; None if its tables are not those that this module knows."""
+        if self._opened is None and self._known_tables:
             # The driver's own thread writes the rest when the recorder's thread has ended.
             self._opened = sqlite3.connect(
                 self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
@@ -96,7 +97,7 @@ class WholeRuns:
                 {row[1] for row in self._opened.execute(f"PRAGMA table_info({table})")} == set(columns)
                 for table, columns in _COLUMNS.items()
             )
-        return self._opened
+        return self._opened if self._known_tables else None
 
     def _rows(
         self, run_id: str, artefacts: str, what: Projection, tags: dict[str, str]
