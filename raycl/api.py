@@ -13,28 +13,27 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from raycl import metrics, userfiles
+from raycl import userfiles
 from raycl.errors import UserError, fault_of, screen_line, typed_path
-from raycl.method import Method
 from raycl.reporting import render
-from raycl.runs import execution
 from raycl.runs.store import Store
-from raycl.study import local as in_process
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
 from raycl.study.driver_notice import present
 from raycl.study.expand import cells_of, references_left_out
 from raycl.study.file import read_study
-from raycl.study.notes import lines_of
+from raycl.study.notelines import lines_of
 from raycl.study.proposer import Proposer, nothing_to_propose
 from raycl.study.values import Search, Study
 from raycl.terminal import words
 from raycl.terminal.view import LiveView
 
-# Ray, Optuna and MLflow are imported where they are needed, because their import takes seconds and they need
-# not be installed.
+# Ray, Optuna, MLflow and torch are imported where they are needed, because their import takes seconds; the
+# first three need not be installed.
 
 if TYPE_CHECKING:
+    from raycl import metrics
+    from raycl.method import Method
     from raycl.tune.recorder import Recorder
     from raycl.tune.tracking import Tracking
 
@@ -131,6 +130,8 @@ def _execute(
     try:
         with _terminated_as_interrupted(), LiveView(outcome.study, outcome.agenda, slots, console):
             if local:
+                from raycl.study import local as in_process
+
                 in_process.run_locally(outcome.agenda, _sayer(console))
             else:
                 from raycl.tune.launch import run_on_ray
@@ -310,6 +311,8 @@ def load(
         UserError: If there is no such run, or more than one; if it has own classes and no study is given; or
             if the code of these classes has changed.
     """
+    from raycl.runs import execution
+
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
     found = [known for known in place.finished() if known.startswith(key)]
     if len(found) != 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from raycl.benchmarks import data_root
+from raycl.datafolder import data_root
 from raycl.benchmarks.prepared import shown
 from raycl.tune.doctor.packages import look_at_packages
 from raycl.tune.doctor.report import DoctorReport, size_text
