@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import signal
 import threading
@@ -96,14 +97,20 @@ def run_study(
     place = Store(store, warn=say).open()
     for note in lines_of(cells):
         say(f"note: {note}")
-    agenda = Agenda(cells, place, _proposer(cells), fresh, references_left_out(study, cells))
-    outcome, slots = StudyResult(study, agenda, COMPLETE), 1.0
     with contextlib.ExitStack() as stack:
-        if not agenda.over:
+
+        @functools.cache
+        def begin() -> float:
+            """Join or start the cluster when the first job or trial is asked for, and return its CPUs."""
             stack.enter_context(present(place.root, study.name, say))
-        if not (local or agenda.over):
-            slots = stack.enter_context(_cluster(study, runnable, address, place.root, say))
-        recorder = _recorder(study, agenda, console) if cells else None
+            if local:
+                return 1.0
+            return stack.enter_context(_cluster(study, runnable, address, place.root, say))
+
+        agenda = Agenda(cells, place, _proposer(cells, begin), fresh, references_left_out(study, cells))
+        outcome = StudyResult(study, agenda, COMPLETE)
+        slots = 1.0 if agenda.over else begin()
+        recorder = _recorder(outcome, console) if cells else None
         try:
             _execute(outcome, runnable, slots, local, address, console)
         finally:
@@ -176,19 +183,34 @@ def _cluster(
         yield cpus
 
 
-def _proposer(cells: list[Cell]) -> Proposer:
-    """Return TPE if any cell is searched with it."""
-    if any(isinstance(cell.search, Search) for cell in cells):
-        require_tune("optuna", "or write search=None in the study")
+def _proposer(cells: list[Cell], begin: Callable[[], object]) -> Proposer:
+    """Return TPE if any cell is searched with it.
+
+    Args:
+        cells: The cells.
+        begin: Called before the first proposal, because a cluster starts while Optuna is imported.
+    """
+
+    def propose(cell: Cell, n: int, history: Any, running: Any) -> dict[str, Any]:
+        begin()
         from raycl.tune.proposals import tpe
 
-        return tpe
+        return tpe(cell, n, history, running)
 
+    if any(isinstance(cell.search, Search) for cell in cells):
+        require_tune("optuna", "or write search=None in the study")
+        return propose
     return nothing_to_propose
 
 
-def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None:
-    say = _sayer(console)
+def _recorder(outcome: StudyResult, console: Console) -> Recorder | None:
+    """Return a recorder of the study's runs; None without MLflow, or if MLflow has all of them already."""
+    from raycl.tune import written
+
+    study, agenda, say = outcome.study, outcome.agenda, _sayer(console)
+    if agenda.over and (links := written.links(study, agenda)) is not None:
+        outcome.compare, outcome.runs = links
+        return None
     try:
         from raycl.tune.recorder import Recorder
         from raycl.tune.tracking import Tracking
@@ -208,11 +230,14 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 
 def _finish_tracking(recorder: Recorder, outcome: StudyResult, console: Console) -> None:
+    from raycl.tune import written
+
     if recorder.close():
         # Where another driver locks the database there are no links, but nothing is lost.
         with contextlib.suppress(Exception):
             outcome.compare = recorder.tracking.compare_link()
             outcome.runs = recorder.tracking.runs_link()
+            written.note(outcome.study, outcome.agenda, outcome.compare, outcome.runs)
 
 
 def require_tune(package: str, otherwise: str) -> None:

@@ -21,7 +21,17 @@ from typing import Any
 
 from raycl.wholefiles import publish
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "matplotlib",
+    "jinja2",
+    "mlflow",
+)
 STAMPS = 4  # Number of stamps whose answers are kept; older ones are removed.
 LARGEST = 2**23  # Bytes of a table of answers that is still read and added to.
 MOST = 500  # Number of files under a stamp; beyond it, no further ones are kept.

@@ -58,9 +58,7 @@ class MetricReading:
         if not self.less:
             return 0.0
         like = [
-            r
-            for r in rows
-            if r.cell.kinds.method == self.less and r.cell.benchmark == row.cell.benchmark
+            r for r in rows if r.cell.kinds.method == self.less and r.cell.benchmark == row.cell.benchmark
         ]
         found = [
             number(r, final, self.metric)

@@ -27,8 +27,8 @@ from raycl.runs.inputs import make_benchmark, masks_for, method_of, network_of, 
 from raycl.runs.numerics import set_numerics
 from raycl.runs.patience import patiently
 from raycl.runs.provenance import provenance
-from raycl.runs.result import Result, Status, Trained
 from raycl.runs.reports import TaskReport
+from raycl.runs.result import Result, Status, Trained
 from raycl.runs.store import Store
 from raycl.space import make_config
 from raycl.specs import MaskSpec, RunSpec

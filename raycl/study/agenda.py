@@ -12,8 +12,8 @@ from typing import Any
 from raycl.archives import Artefact
 from raycl.errors import UserError
 from raycl.runs.inputs import make_benchmark, masks_for, parts_of, runs_for
-from raycl.runs.result import Result, Trained
 from raycl.runs.reports import join_reports
+from raycl.runs.result import Result, Trained
 from raycl.runs.store import Store
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.cells import Cell

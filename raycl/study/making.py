@@ -158,19 +158,21 @@ def _cell(
 
 
 def _kinds(method: type[Method], network: type[Network]) -> Kinds:
-    asked = (method.required_masks, method.required_runs)
     return Kinds(
         method=calls.name_of(method),
         network=calls.name_of(network),
         is_reference=method.is_reference,
         deviations=tuple(method.deviations),
-        requires=[call.__func__ for call in asked] != [base.__func__ for base in _REQUIRES],  # type: ignore[attr-defined]
+        requires=_may_require(method),
         roots=roots_of(method),
         loaded=(method, network),
     )
 
 
-_REQUIRES = (Method.required_masks, Method.required_runs)
+def _may_require(method: type[Method]) -> bool:
+    """Return whether a method says itself what it requires; the base class requires nothing."""
+    names = ("required_masks", "required_runs")
+    return any(getattr(method, name).__func__ is not getattr(Method, name).__func__ for name in names)
 
 
 def _check_spec(cell: Cell, recipe: Recipe, place: str) -> None:

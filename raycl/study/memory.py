@@ -52,16 +52,22 @@ def remember(study: Study, only: str | None, check: bool, cells: Sequence[Cell])
         return
     sources = {name for text in {cell.benchmark for cell in cells} for name in registry.recipe(text).needs()}
     states = {name: datafolder.state_of(name) for name in sorted(sources)}
-    plain = [
-        dataclasses.replace(cell, kinds=dataclasses.replace(cell.kinds, loaded=None)) for cell in cells
-    ]
+    plain = [dataclasses.replace(cell, kinds=dataclasses.replace(cell.kinds, loaded=None)) for cell in cells]
     remembering.keep(CELLS, key, json.dumps(states).encode() + b"\n" + pickle.dumps(plain))
 
 
 def _key(study: Study, only: str | None, check: bool) -> str | None:
-    """Return the digest of everything that the cells depend on besides raycl and the data; None if unknown."""
+    """Return the digest of what the cells depend on besides raycl and the data; None if it is unknown."""
+    plain = described(study)
+    if plain is None:
+        return None
+    return key_of([plain, only, check, machine_bytes(), str(datafolder.data_root())])
+
+
+def described(study: Study) -> Any:
+    """Return JSON values that differ for any two different studies; None if a study is not plain values."""
     try:
-        return key_of([_described(study), only, check, machine_bytes(), str(datafolder.data_root())])
+        return _described(study)
     except (_NotPlainError, RecursionError):
         return None
 

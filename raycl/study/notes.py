@@ -20,6 +20,7 @@ from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
 from raycl.training.presets import fit_of
 
+
 def planned(cell: Cell, written: Collection[str]) -> tuple[str, ...]:
     """Return the notes on the settings of a cell.
 

@@ -20,7 +20,20 @@ BUILTINS = {
     *("abs", "all", "any", "bool", "dict", "enumerate", "float", "frozenset", "int", "len", "list", "max"),
     *("min", "range", "reversed", "round", "set", "sorted", "str", "sum", "tuple", "zip"),
 }
-METHODS = {"copy", "format", "get", "items", "join", "keys", "lower", "replace", "split", "upper", "values", "with_"}
+METHODS = {
+    "copy",
+    "format",
+    "get",
+    "items",
+    "join",
+    "keys",
+    "lower",
+    "replace",
+    "split",
+    "upper",
+    "values",
+    "with_",
+}
 _PERMITTED = (
     *(ast.Module, ast.Expr, ast.Assign, ast.AnnAssign, ast.If, ast.For, ast.Pass, ast.Assert, ast.alias),
     *(ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Starred, ast.keyword, ast.Call),
@@ -41,7 +54,9 @@ def only_names_values(source: bytes) -> bool:
 
 def _permitted(node: ast.AST) -> bool:
     if isinstance(node, ast.ImportFrom):
-        known = VALUES if node.module == "raycl" else {"annotations"} if node.module == "__future__" else set()
+        known = (
+            VALUES if node.module == "raycl" else {"annotations"} if node.module == "__future__" else set()
+        )
         return not node.level and all(alias.name in known and not alias.asname for alias in node.names)
     if isinstance(node, ast.Call):
         if isinstance(node.func, ast.Attribute):
@@ -55,7 +70,7 @@ def _permitted(node: ast.AST) -> bool:
 
 
 def _uses_known_names(tree: ast.Module) -> bool:
-    """Return whether a file reads only names of its own and callable ones, and gives these no other meaning."""
+    """Return whether a file reads only its own names and callable ones, and does not redefine the latter."""
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
     own = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
