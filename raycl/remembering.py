@@ -128,7 +128,10 @@ def _of_files(home: Path) -> bytes:
 
 def _unchanged() -> bool:
     """Return whether raycl's files are still those of the stamp; code loaded meanwhile may be newer."""
-    return _sizes_and_times() == _first_seen()
+    try:
+        return _sizes_and_times() == _first_seen()
+    except OSError:
+        return False
 
 
 @functools.cache
