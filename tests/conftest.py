@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,12 @@ def _data_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         del os.environ["RAYCL_DATA"]
     else:
         os.environ["RAYCL_DATA"] = before
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins without the answers of earlier processes, and keeps its own to itself."""
+    monkeypatch.setenv("RAYCL_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"))
 
 
 @pytest.fixture

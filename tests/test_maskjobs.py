@@ -16,8 +16,8 @@ from raycl import Seeds, Study, run_study
 from raycl.archives import Artefact, DamagedArtefact
 from raycl.errors import UserError
 from raycl.runs.artefacts import mask_from_file
-from raycl.runs.build import masks_for
 from raycl.runs.execution import execute, train_basis_masks
+from raycl.runs.inputs import masks_for
 from raycl.runs.result import Trained
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda

@@ -17,8 +17,8 @@ from raycl.methods._first import BACKBONE
 from raycl.networks._backbone import adopt, state_of
 from raycl.runs import artefacts, execution, sequence
 from raycl.runs.artefacts import Pretrained
-from raycl.runs.build import parts_of, runs_for
 from raycl.runs.execution import execute, trained
+from raycl.runs.inputs import parts_of, runs_for
 from raycl.runs.result import Result
 from raycl.runs.store import Store
 from raycl.specs import RunSpec

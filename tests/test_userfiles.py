@@ -16,7 +16,8 @@ from raycl.cli import main
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.runs import checkpoints, execution
-from raycl.runs.build import check_code, make_benchmark, make_method, method_of, network_of
+from raycl.runs.build import check_code, make_method
+from raycl.runs.inputs import make_benchmark, method_of, network_of
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 

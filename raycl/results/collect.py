@@ -11,7 +11,6 @@ import numpy as np
 from raycl import metrics, registry, userfiles
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.metrics import Metric, all_metrics
-from raycl.process import describe_left
 from raycl.results.measures import gaps, measure
 from raycl.results.rows import (
     BLOCKED,
@@ -26,7 +25,7 @@ from raycl.results.rows import (
     Section,
     Tried,
 )
-from raycl.runs.provenance import fingerprint
+from raycl.runs.fingerprint import fingerprint
 from raycl.runs.result import Result
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
@@ -76,6 +75,8 @@ def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
 
     Where the data are missing, only the similarity is known.
     """
+    if cell.data is not None:
+        return cell.data.classes, cell.data.similar, cell.data.subset
     with userfiles.importing_from(cell.home):
         try:
             benchmark = registry.load(text, cell.trial_seed, 0, cell.identity)
@@ -125,7 +126,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Cell
         status=status,
         reason=reason,
         notes=(),
-        reference=cell.method.is_reference,
+        reference=cell.kinds.is_reference,
     )
     return dataclasses.replace(row, notes=(*_notes(row, state, known), *_doubts(state, agenda)))
 
@@ -165,7 +166,7 @@ def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequen
 
 def reference_accuracies(state: CellState, agenda: Agenda) -> dict[int, metrics.Matrix]:
     """Return the accuracies [T] of the reference's finished runs on each task just learnt, by seed."""
-    reference = None if state.cell.method.is_reference else _reference(state, agenda)
+    reference = None if state.cell.kinds.is_reference else _reference(state, agenda)
     if reference is None:
         return {}
     return {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
@@ -182,7 +183,7 @@ def _reference(state: CellState, agenda: Agenda) -> CellState | None:
         other
         for other in agenda.reference_states
         if (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
-        and other.cell.network is cell.network
+        and other.cell.kinds.network == cell.kinds.network
         and _differing(cell, other.cell, "net.") == 0
     ]
     return min(like, key=lambda other: _differing(cell, other.cell, "fit."), default=None)
@@ -227,7 +228,7 @@ def failure_of(state: CellState, agenda: Agenda) -> str:
 def older(state: CellState) -> int:
     """Count the finished runs of a cell that were made by a different version of the source code."""
     runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
-    now = fingerprint(state.cell.method)
+    now = fingerprint(state.cell.kinds.roots)
     return sum(
         "source" in result.provenance and result.provenance["source"] != now for result in runs.values()
     )
@@ -267,6 +268,8 @@ def _doubts(state: CellState, agenda: Agenda) -> list[str]:
     changed = [what for result in runs.values() for what in result.provenance.get("left", ())]
     notes = []
     if changed:
+        from raycl.process import describe_left  # imported here, because it loads torch
+
         notes.append(f"its runs changed their process, which may affect times: {describe_left(changed)}")
     if unsealed := len(agenda.store.unsealed & runs.keys()):
         part = "" if unsealed == len(runs) else f"{unsealed} of {len(runs)} "

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, overload
 
 from raycl import metrics
 from raycl.runs.records import RUN
-from raycl.runs.sequence import TaskReport
+from raycl.runs.reports import TaskReport
 from raycl.specs import RunSpec
 
 Status: TypeAlias = Literal["done", "diverged", "failed"]

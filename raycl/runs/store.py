@@ -146,6 +146,15 @@ class Store:
         self._known.pop(key, None)
         self._set_aside(self._path(key), why)
 
+    def state_of(self, key: str) -> list[tuple[int, int]]:
+        """Return size and time of the files of a run's result and of its failure, as far as there are any."""
+        found = []
+        for path in (self._path(key), self.root / "failures" / f"{key}.json"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                found.append((status.st_size, status.st_mtime_ns))
+        return found
+
     def failure(self, key: str) -> Result | None:
         """Return the failed result of the last attempt at a run, or None."""
         return self._read(self.root / "failures" / f"{key}.json", key, ("failed",))

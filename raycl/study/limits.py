@@ -6,6 +6,7 @@ papers need, so that they only catch typing errors.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from raycl.domains import plain, shown
@@ -32,3 +33,11 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
     if value > high:
         raise UserError(f"{name} = {shown(value)} is too large: at most {high}")
     return value
+
+
+def machine_bytes() -> int:
+    """Return the bytes of memory of this machine; 0 if the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0

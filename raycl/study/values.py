@@ -124,6 +124,9 @@ class Seeds(tuple[int, ...]):
             raise UserError(f"Seeds: {twice} is given twice: seeds should be distinct integers of at least 0")
         return super().__new__(cls, found)
 
+    def __getnewargs__(self) -> tuple[int, ...]:  # Without it, pickle would give the tuple as one seed.
+        return tuple(self)
+
     def __repr__(self) -> str:
         return f"Seeds({', '.join(map(str, self))})"
 

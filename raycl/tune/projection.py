@@ -9,7 +9,7 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from raycl import calls, metrics
+from raycl import metrics
 from raycl.reporting.settings import ran_with
 from raycl.results.collect import subset_of
 from raycl.results.measures import measure
@@ -87,7 +87,7 @@ def digest(content: Any) -> str:
 def about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[str, Any]:
     """Return the parameters of a cell's run: method, benchmark, order, network and non-default settings."""
     return {
-        "method": calls.name_of(cell.method),
+        "method": cell.kinds.method,
         "benchmark": printed_name(cell.benchmark, subset_of(cell)),
         "order": cell.order,
         "network": network,

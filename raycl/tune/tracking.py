@@ -155,7 +155,7 @@ class Tracking:
             row_of(other, self.agenda, self.study.metrics)
             for other in self.agenda.states
             if other is not state
-            and other.cell.method is cell.method
+            and other.cell.kinds.method == cell.kinds.method
             and other.cell.benchmark == cell.benchmark
         ]
 

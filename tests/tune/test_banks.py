@@ -12,7 +12,7 @@ import pytest
 from raycl import Seeds, Study
 from raycl.archives import Artefact
 from raycl.runs.artefacts import mask_from_file
-from raycl.runs.build import masks_for
+from raycl.runs.inputs import masks_for
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of

@@ -17,7 +17,7 @@ import pytest
 
 from raycl import Resources
 from raycl.errors import UserError
-from raycl.runs import provenance
+from raycl.runs import fingerprint
 from raycl.study.expand import cells_of
 from raycl.tune.fitness import address_check, facts, nodes
 from raycl.tune.fitness.facts import Facts, here
@@ -246,7 +246,7 @@ def test_files_that_nodes_must_share_are_those_that_workers_load() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     loaded = {Path(file).relative_to(HOME / "raycl").as_posix() for file in done.stdout.split()}
     assert {"tune/trainable.py", "runs/execution.py", "probes/xmeans.py", "methods/_picks.py"} <= loaded
-    assert loaded <= provenance.worker_files()
+    assert loaded <= fingerprint.worker_files()
     driver = {
         "cli.py",
         "api.py",
@@ -257,10 +257,10 @@ def test_files_that_nodes_must_share_are_those_that_workers_load() -> None:
         "tune/launch.py",
         "tune/fitness/nodes.py",
     }
-    assert not driver & provenance.worker_files()
+    assert not driver & fingerprint.worker_files()
     assert not [
         name
-        for name in provenance.worker_files()
+        for name in fingerprint.worker_files()
         if name.startswith(("study/", "results/", "papers/", "reporting/", "terminal/"))
     ]
 
@@ -289,7 +289,7 @@ def test_the_source_of_a_result_is_what_its_run_executes(method: str) -> None:
     command = [sys.executable, "-c", EXECUTED, method]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     executed = {Path(file) for file in done.stdout.split()}
-    found = set(provenance.files_of([provenance.WORKER, f"raycl.methods.{method}", *NETWORKS, *BENCHMARKS]))
+    found = set(fingerprint.files_of([fingerprint.WORKER, f"raycl.methods.{method}", *NETWORKS, *BENCHMARKS]))
     assert len(executed) > 20 and executed <= found, executed - found
 
 
