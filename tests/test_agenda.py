@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from raycl import Float, Grid, Search, Seeds, Study
+from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
-from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda

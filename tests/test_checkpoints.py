@@ -21,7 +21,7 @@ from raycl.errors import UserError
 from raycl.method import Method
 from raycl.runs import checkpoints, execution, sequence
 from raycl.runs.checkpoints import CheckpointFormat, Refused, TaskJournal
-from raycl.runs.sequence import TaskReport
+from raycl.runs.reports import TaskReport
 from raycl.specs import RunSpec
 from raycl.training.fit import Fit
 from raycl.training.fit_checkpoints import FitCheckpoint, nodes, origins, put_back

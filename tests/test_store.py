@@ -14,8 +14,8 @@ import pytest
 from raycl import Study
 from raycl.archives import Artefact, archive
 from raycl.errors import UserError
+from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
-from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
