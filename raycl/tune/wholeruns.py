@@ -2,8 +2,8 @@
 
 MLflow's client needs three requests for a run that is finished already, with about forty statements and seven
 transactions. Here it is one transaction of a few inserts, which is ten times as fast. Only runs that do not
-exist yet are written like this, and only if the tables are those of the MLflow that this module was written
-for. Everything else is left to MLflow's client.
+exist yet are written like this, and only if the database has the revision, and the tables the columns, that
+this module was tested with. Everything else is left to MLflow's client.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _COLUMNS = {
     "metrics": ("key", "value", "timestamp", "run_uuid", "step", "is_nan"),
     "latest_metrics": ("key", "value", "timestamp", "step", "is_nan", "run_uuid"),
 }  # fmt: skip
+# Revisions of MLflow's tables, as Alembic numbers them; a new one is added once it is tested.
+_REVISIONS = {"dc11669786a5"}
 _NAME = re.compile(r"[\w.\- :/]{1,250}", re.ASCII)  # names that MLflow accepts without a question
 _LONGEST = 5_000  # characters of a value; MLflow cuts longer ones in ways of its own
 
@@ -93,10 +95,7 @@ class WholeRuns:
                 self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
             )
             self._opened.execute("PRAGMA foreign_keys = ON")
-            self._known_tables = all(
-                {row[1] for row in self._opened.execute(f"PRAGMA table_info({table})")} == set(columns)
-                for table, columns in _COLUMNS.items()
-            )
+            self._known_tables = _known_tables(self._opened)
         return self._opened if self._known_tables else None
 
     def _rows(
@@ -120,6 +119,15 @@ class WholeRuns:
             "latest_metrics": [(n, v, at, step, False, run_id) for n, (step, at, v) in latest.items()],
             "tags": [(key, value, run_id) for key, value in ({"mlflow.runName": what.name} | tags).items()],
         }
+
+
+def _known_tables(connection: sqlite3.Connection) -> bool:
+    """Return whether the tables of a database are those that this module was tested with."""
+    revisions = {row[0] for row in connection.execute("SELECT version_num FROM alembic_version")}
+    return revisions <= _REVISIONS and all(
+        {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} == set(columns)
+        for table, columns in _COLUMNS.items()
+    )
 
 
 def _plain(what: Projection, tags: dict[str, str]) -> bool:

@@ -21,6 +21,7 @@ from raycl.runs.store import Store
 from raycl.study import limits
 from raycl.study.checks import check_study
 from raycl.study.jobs import Finished, Job
+from raycl.tune import wholeruns
 from raycl.tune.projection import PARENT
 from raycl.tune.recorder import Recorder
 from raycl.tune.tracking import Tracking
@@ -261,3 +262,16 @@ def test_the_best_trial_is_a_final_run_if_there_are_no_seeds(tmp_path: Path) -> 
 def test_track_trials_is_checked() -> None:
     with pytest.raises(UserError, match=r"track_trials = 'some' should be one of \(None, True, False\)"):
         check_study(study(1, track_trials="some"), "mine.py")
+
+
+def test_tables_of_another_revision_are_left_to_mlflows_client(tmp_path: Path) -> None:
+    tracking = filled(tmp_path, study(2))
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert wholeruns._known_tables(database)
+        database.execute("UPDATE alembic_version SET version_num = 'later'")
+        assert not wholeruns._known_tables(database)
+        database.rollback()
+        database.execute("ALTER TABLE tags ADD COLUMN more TEXT")
+        assert not wholeruns._known_tables(database)
+        database.rollback()
+    tracking.experiment.close()
