@@ -31,7 +31,6 @@ class UCL(Method):
     """
 
     needs = (Blocks, Heads)
-    version: ClassVar[int] = 2  # 2: sums of the regulariser are rounded in another order
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 100.0}
     deviations: ClassVar[Sequence[str]] = (
         "training uses SGD, as in SPG's paper for its baselines; the authors use Adam",
