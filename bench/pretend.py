@@ -32,6 +32,7 @@ from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
 from raycl.networks import _checks
+from raycl.runs import pickledcalls
 
 NAME = "pretend"
 DEVICE = f"{NAME}:0"  # with its number, since a tensor's device always has one
@@ -117,9 +118,10 @@ def install() -> torch.library.Library:
 
 
 def install_for_raycl() -> None:
-    """Register the device, and let methods accept its parameters as plain ones."""
+    """Register the device, and let methods and checkpoints take its tensors for plain ones."""
     install()
     _checks.PARAMETERS.add(PretendTensor)
+    pickledcalls.TENSORS.add(PretendTensor)
 
 
 def _pin_memory() -> None:
