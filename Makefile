@@ -3,17 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests that take minutes are left out by `make test`; pytest -n starts two processes, which take one file after
+# another from the list that tests/conftest.py has put in order, the longest first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-all check format bench gpu faults soak audit clean setup
+# Where this is set, each process compiles torch, Ray and MLflow anew: 10 of 15 seconds of CPU.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: quickstart test test-slow test-all check format bench gpu faults faults-in-code soak audit clean setup
 
 quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
-test-all: $(READY)
-	$(BIN)/python -m pytest -m "slow or not slow"
+# What takes minutes, in one process: these tests start clusters, servers and drivers of their own.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+test-all: test-slow test
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -33,6 +42,10 @@ gpu: $(READY)
 # Every fault of docs/faults.md, on a cluster in network namespaces; needs root, iproute2 and PostgreSQL.
 faults: $(READY)
 	$(BIN)/python -m tests.cluster.faults --out docs/faults.md
+
+# Forty wrong lines in a copy of the package, one at a time: which of them the quick tests notice.
+faults-in-code: $(READY)
+	$(BIN)/python -m tests.faults_in_code
 
 # A driver killed at 200 random moments, and started again.
 soak: $(READY)

@@ -28,6 +28,7 @@ KNOWN = {  # name of a measurement, which is also that of its function: module t
     "steps": "steps",
     "launches": "launches",
     "scale": "scale",
+    "tracked": "tracked",
 }
 
 

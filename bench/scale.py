@@ -29,8 +29,8 @@ from bench.line import Line
 from bench.processes import environment
 from raycl.archives import Artefact
 from raycl.runs import provenance
+from raycl.runs.reports import TaskReport, default_evaluate
 from raycl.runs.result import Result, Trained
-from raycl.runs.sequence import TaskReport, default_evaluate
 from raycl.runs.store import Store
 from raycl.space import Float
 from raycl.specs import MaskSpec, RunSpec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import signal
 import threading
@@ -13,28 +14,27 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from raycl import metrics, userfiles
+from raycl import userfiles
 from raycl.errors import UserError, fault_of, screen_line, typed_path
-from raycl.method import Method
 from raycl.reporting import render
-from raycl.runs import execution
 from raycl.runs.store import Store
-from raycl.study import local as in_process
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
 from raycl.study.driver_notice import present
 from raycl.study.expand import cells_of, references_left_out
 from raycl.study.file import read_study
-from raycl.study.notes import lines_of
+from raycl.study.notelines import lines_of
 from raycl.study.proposer import Proposer, nothing_to_propose
 from raycl.study.values import Search, Study
 from raycl.terminal import words
 from raycl.terminal.view import LiveView
 
-# Ray, Optuna and MLflow are imported where they are needed, because their import takes seconds and they need
-# not be installed.
+# Ray, Optuna, MLflow and torch are imported where they are needed, because their import takes seconds; the
+# first three need not be installed.
 
 if TYPE_CHECKING:
+    from raycl import metrics
+    from raycl.method import Method
     from raycl.tune.recorder import Recorder
     from raycl.tune.tracking import Tracking
 
@@ -97,14 +97,20 @@ def run_study(
     place = Store(store, warn=say).open()
     for note in lines_of(cells):
         say(f"note: {note}")
-    agenda = Agenda(cells, place, _proposer(cells), fresh, references_left_out(study, cells))
-    outcome, slots = StudyResult(study, agenda, COMPLETE), 1.0
     with contextlib.ExitStack() as stack:
-        if not agenda.over:
+
+        @functools.cache
+        def begin() -> float:
+            """Join or start the cluster when the first job or trial is asked for, and return its CPUs."""
             stack.enter_context(present(place.root, study.name, say))
-        if not (local or agenda.over):
-            slots = stack.enter_context(_cluster(study, runnable, address, place.root, say))
-        recorder = _recorder(study, agenda, console) if cells else None
+            if local:
+                return 1.0
+            return stack.enter_context(_cluster(study, runnable, address, place.root, say))
+
+        agenda = Agenda(cells, place, _proposer(cells, begin), fresh, references_left_out(study, cells))
+        outcome = StudyResult(study, agenda, COMPLETE)
+        slots = 1.0 if agenda.over else begin()
+        recorder = _recorder(outcome, console) if cells else None
         try:
             _execute(outcome, runnable, slots, local, address, console)
         finally:
@@ -131,6 +137,8 @@ def _execute(
     try:
         with _terminated_as_interrupted(), LiveView(outcome.study, outcome.agenda, slots, console):
             if local:
+                from raycl.study import local as in_process
+
                 in_process.run_locally(outcome.agenda, _sayer(console))
             else:
                 from raycl.tune.launch import run_on_ray
@@ -175,19 +183,34 @@ def _cluster(
         yield cpus
 
 
-def _proposer(cells: list[Cell]) -> Proposer:
-    """Return TPE if any cell is searched with it."""
-    if any(isinstance(cell.search, Search) for cell in cells):
-        require_tune("optuna", "or write search=None in the study")
+def _proposer(cells: list[Cell], begin: Callable[[], object]) -> Proposer:
+    """Return TPE if any cell is searched with it.
+
+    Args:
+        cells: The cells.
+        begin: Called before the first proposal, because a cluster starts while Optuna is imported.
+    """
+
+    def propose(cell: Cell, n: int, history: Any, running: Any) -> dict[str, Any]:
+        begin()
         from raycl.tune.proposals import tpe
 
-        return tpe
+        return tpe(cell, n, history, running)
 
+    if any(isinstance(cell.search, Search) for cell in cells):
+        require_tune("optuna", "or write search=None in the study")
+        return propose
     return nothing_to_propose
 
 
-def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None:
-    say = _sayer(console)
+def _recorder(outcome: StudyResult, console: Console) -> Recorder | None:
+    """Return a recorder of the study's runs; None without MLflow, or if MLflow has all of them already."""
+    from raycl.tune import written
+
+    study, agenda, say = outcome.study, outcome.agenda, _sayer(console)
+    if agenda.over and (links := written.links(study, agenda)) is not None:
+        outcome.compare, outcome.runs = links
+        return None
     try:
         from raycl.tune.recorder import Recorder
         from raycl.tune.tracking import Tracking
@@ -198,6 +221,8 @@ def _recorder(study: Study, agenda: Agenda, console: Console) -> Recorder | None
         say(f"MLflow {'is not installed' if lacking else broken}; {remedy}; results are in the store")
         return None
     tracking: Tracking = Tracking.open(study, agenda)
+    if tracking.notice:
+        say(tracking.notice)
     return Recorder(tracking, say)
 
 
@@ -207,11 +232,14 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 
 def _finish_tracking(recorder: Recorder, outcome: StudyResult, console: Console) -> None:
+    from raycl.tune import written
+
     if recorder.close():
         # Where another driver locks the database there are no links, but nothing is lost.
         with contextlib.suppress(Exception):
             outcome.compare = recorder.tracking.compare_link()
             outcome.runs = recorder.tracking.runs_link()
+            written.note(outcome.study, outcome.agenda, outcome.compare, outcome.runs)
 
 
 def require_tune(package: str, otherwise: str) -> None:
@@ -310,6 +338,8 @@ def load(
         UserError: If there is no such run, or more than one; if it has own classes and no study is given; or
             if the code of these classes has changed.
     """
+    from raycl.runs import execution
+
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
     found = [known for known in place.finished() if known.startswith(key)]
     if len(found) != 1:

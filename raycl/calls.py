@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -102,12 +103,18 @@ def _plain(node: ast.expr) -> Any:
 
 def format_call(name: str, config: Any) -> str:
     """Return the name with the settings of `config`, without fields that equal their defaults."""
-    changed = [
-        f"{field.name}={getattr(config, field.name)!r}"
+    changed = {
+        field.name: getattr(config, field.name)
         for field in ordered_fields(config)
         if field.default is MISSING or getattr(config, field.name) != field.default
-    ]
-    return f"{name}({', '.join(changed)})" if changed else name
+    }
+    return format_settings(name, changed)
+
+
+def format_settings(name: str, settings: Mapping[str, Any]) -> str:
+    """Return the name with these settings, in their order."""
+    texts = [f"{field}={value!r}" for field, value in settings.items()]
+    return f"{name}({', '.join(texts)})" if texts else name
 
 
 def name_of(kind: type) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeAlias
 if __name__ == "__main__":  # `python -m` puts the current folder before installed packages
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
 
-from raycl import __version__
+from raycl import __version__, remembering
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
 from raycl.terminal.ending import LINE, ended, open_streams
@@ -251,12 +251,14 @@ def _plan(arguments: Any) -> int:
 
     study = _study(arguments)
     print(plan_text(study, _agenda(arguments, study), Path(arguments.store), float(os.cpu_count() or 1)))
+    remembering.save()
     return 0
 
 
 def _run(arguments: Any) -> int:
     from raycl.api import INTERRUPTED, run_study
     from raycl.reporting import render
+    from raycl.reporting.pages import publish_page
     from raycl.terminal.words import closing_text, interrupted_text
 
     if arguments.local and arguments.address is not None:
@@ -279,7 +281,8 @@ def _run(arguments: Any) -> int:
     print(render(study, outcome.agenda, "table"))
     page = Path(arguments.store) / f"{file_name(study.name)}.html"
     whole = outcome.agenda if not arguments.only else _agenda(arguments, study, everything=True)
-    render(study, whole, "html", path=page, command=_again(arguments, everything=True))
+    publish_page(study, whole, page, _again(arguments, everything=True))
+    remembering.save()
     print(closing_text(Path(arguments.store), page, _linked(outcome, console)))
     for problem in outcome.problems:
         print(f"raycl: {problem}", file=sys.stderr)
@@ -344,6 +347,8 @@ def _sync(arguments: Any) -> int:
     from raycl.tune.tracking import Tracking
 
     tracking = Tracking.open(study, agenda)
+    if tracking.notice:
+        print(f"raycl: {tracking.notice}", file=sys.stderr)
     runs, compare = tracking.show()
     print(f"{study.name}: {redacted(tracking.uri)}")
     print(f"runs     {runs}\ncompare  {compare}")

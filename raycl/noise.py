@@ -86,6 +86,6 @@ def _half_width(variance: float, freedom: float) -> float:
 @functools.lru_cache(maxsize=1024)
 def _t(freedom: float) -> float:
     """Return the (1 + `CONFIDENCE`) / 2 quantile of Student's t with `freedom` degrees of freedom."""
-    from scipy import stats  # imported here, because it takes a second to load
+    from scipy import special  # imported here, because it takes a second to load, and `scipy.stats` two
 
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))

@@ -14,19 +14,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raycl import userfiles
-from raycl.benchmarks.base import Recipe
-from raycl.benchmarks.loading import made_of
-from raycl.benchmarks.prepared import data_root
 from raycl.calls import name_of, parse
 from raycl.errors import UserError, nearest
-from raycl.method import Method
-from raycl.networks import Network
 from raycl.space import fields_of, make_config
-from raycl.tasks import Benchmark
 from raycl.userfiles import digest
+
+if TYPE_CHECKING:
+    from raycl.benchmarks.base import Recipe
+    from raycl.method import Method
+    from raycl.networks import Network
+    from raycl.tasks import Benchmark
+
+# The bases of these classes are imported inside functions, since they load torch, which takes seconds: a plan
+# and a report often need no class at all (`raycl.study.memory`).
 
 
 def load(
@@ -48,6 +51,8 @@ def load(
         UserError: If the name is unknown, a setting is wrong, the data are missing, or they differ from those
             that the run was planned with.
     """
+    from raycl.benchmarks.prepared import data_root
+
     if seed < 0 or order < 0:
         raise UserError(f"benchmark {name}: seed = {seed} and order = {order} must not be negative")
     found = recipe(name) if isinstance(name, str) else name
@@ -75,6 +80,8 @@ def _other_data(recipe: Recipe, here: Mapping[str, Any], planned: Mapping[str, A
 def _loaded(
     recipe: Recipe, seed: int, order: int, root: str, facts: tuple[tuple[str, str], ...]
 ) -> Benchmark:
+    from raycl.benchmarks.loading import made_of
+
     # `root` and `facts` only extend the key of the cache: with other data it is another benchmark.
     again = (str(recipe), seed, order, dict(facts)) if facts else (str(recipe), seed, order)
     return replace(made_of(recipe, seed, order), recipe=(load, again))
@@ -103,6 +110,8 @@ def network_names() -> tuple[str, ...]:
 @functools.cache
 def recipes() -> dict[str, type[Recipe]]:
     """Return the recipes of all benchmarks in the package, by id."""
+    from raycl.benchmarks.base import Recipe
+
     found: dict[str, type[Recipe]] = {}
     for name in _files("raycl.benchmarks"):
         module = importlib.import_module(f"raycl.benchmarks.{name}")
@@ -120,6 +129,8 @@ def method(name: str, place: str = "method") -> type[Method]:
     Raises:
         UserError: If there is no such class, or the file or Config of a user's own class is wrong.
     """
+    from raycl.method import Method
+
     found: type[Method] = _find(name, Method, "raycl.methods", method_names(), "methods", place)
     return _with_fields(found, found.Config)
 
@@ -134,6 +145,8 @@ def network(name: str, place: str = "network") -> type[Network]:
     Raises:
         UserError: If there is no such class, or the file or Config of a user's own class is wrong.
     """
+    from raycl.networks import Network
+
     name = parse(name, place).name
     found: type[Network] = _find(name, Network, "raycl.networks", network_names(), "networks", place)
     return _with_fields(found, found.Config)
@@ -141,6 +154,8 @@ def network(name: str, place: str = "network") -> type[Network]:
 
 def recipe(text: str, place: str = "benchmark") -> Recipe:
     """Return the recipe of the benchmark that `text` names, with its settings filled in."""
+    from raycl.benchmarks.base import Recipe
+
     call = parse(text, place)
     if ":" in call.name:
         kind: type[Recipe] = _find(call.name, Recipe, "", (), "benchmarks", place)

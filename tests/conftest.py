@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers.balance import pytest_collection_modifyitems, pytest_terminal_summary
+
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
+
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Before raycl is imported, which puts back after each run what it found then. Two processes of two threads
+# each would wait for one another on two cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,12 +26,17 @@ def _data_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     before = os.environ.get("RAYCL_DATA")
     os.environ["RAYCL_DATA"] = str(tmp_path_factory.mktemp("data"))
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    torch.set_num_threads(1)
     yield
     if before is None:
         del os.environ["RAYCL_DATA"]
     else:
         os.environ["RAYCL_DATA"] = before
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins without the answers of earlier processes, and keeps its own to itself."""
+    monkeypatch.setenv("RAYCL_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"))
 
 
 @pytest.fixture
@@ -45,6 +58,16 @@ def ray_cluster() -> Iterator[int]:
     with cluster(None, None, cpus=4) as cpus:
         assert ray.is_initialized()
         yield int(cpus)
+
+
+@pytest.fixture(scope="module")
+def mlflow_tables() -> Iterator[None]:
+    """MLflow's tables are copied into new databases, for tests that play studies in this process."""
+    from tests.helpers.databases import copy_empty_databases
+
+    end = copy_empty_databases()
+    yield
+    end()
 
 
 @pytest.fixture

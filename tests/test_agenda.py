@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from raycl import Float, Grid, Search, Seeds, Study
+from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
-from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
@@ -115,6 +115,15 @@ def test_the_best_trial_and_the_first_seed_are_one_run(tmp_path: Path) -> None:
     assert state.total == 7 + 3 - 1
     assert play(agenda, 2, 0) == 9 == state.done == state.total
     assert state.best is not None and state.results[1].key == state.best.spec.key
+
+
+def test_of_equal_trials_the_earliest_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "value_of", lambda spec: 0.5)
+    cells = cells_of(study(benchmarks=["digits_split"]), "plain/*")
+    for seed in range(3):  # trials end in another order each time
+        agenda = Agenda(cells, Store(tmp_path / f"{seed}"), tpe)
+        play(agenda, 4, seed)
+        assert agenda.states[0].best is not None and agenda.states[0].best.n == 0
 
 
 def test_trial_n_is_told_of_0_to_n_minus_width_and_no_more(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from raycl.errors import UserError
 from raycl.method import Method
 from raycl.runs import checkpoints, execution, sequence
 from raycl.runs.checkpoints import CheckpointFormat, Refused, TaskJournal
-from raycl.runs.sequence import TaskReport
+from raycl.runs.reports import TaskReport
 from raycl.specs import RunSpec
 from raycl.training.fit import Fit
 from raycl.training.fit_checkpoints import FitCheckpoint, nodes, origins, put_back
@@ -122,6 +122,20 @@ def test_seconds_of_a_recalled_fit_count(tmp_path: Path) -> None:
     _, reports, _ = learnt("finetune", tmp_path, None)
     assert reports[2].seconds["main"] == 1000.0
     assert 0.0 <= reports[2].seconds["method"] < 900.0
+
+
+def test_a_later_note_of_a_fit_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    learnt("finetune", tmp_path / "run", None)
+    form = CheckpointFormat(toys.benchmark_for("finetune"), registry.method("finetune"))
+    raw = (tmp_path / "run" / "fit-2-0.pt").read_bytes()
+    moment = form.from_bytes(raw, "cpu")
+    journal = TaskJournal(tmp_path, form, "cpu", long=0.0, every=0.0, most=int(1.9 * len(raw)))  # not two
+    journal.begin(2)
+    for epochs in (1, 2):
+        moment.epochs = epochs
+        journal.note(0, moment)
+        noted = journal.recall(0)
+        assert noted is not None and noted.epochs == epochs
 
 
 def test_short_fits_leave_no_notes_and_large_ones_neither(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 
 from raycl.cli import main
 
+pytestmark = pytest.mark.usefixtures("mlflow_tables")
+
 STUDY = """
 from raycl import *
 STUDY = Study(
@@ -235,7 +237,7 @@ def wait_for(process: subprocess.Popen[str], folder: Path, runs: int, seconds: f
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_says_what_is_missing_and_how_to_go_on(tmp_path: Path, sent: signal.Signals) -> None:
-    (tmp_path / "mine.py").write_text(STUDY.replace('"epochs": 2', '"epochs": 400, "stop": "never"'))
+    (tmp_path / "mine.py").write_text(STUDY.replace('"epochs": 2', '"epochs": 100, "stop": "never"'))
     process = start(tmp_path, "run", "mine.py", "--local")
     wait_for(process, tmp_path, 1)
     process.send_signal(sent)

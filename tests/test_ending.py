@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.warm import Said, started, typed
+from tests.helpers.warm import Said, typed
 
 STUDY = """
 from raycl import *
@@ -254,11 +254,11 @@ def test_an_output_that_is_full(folder: Path, words: list[str]) -> None:
 def test_a_study_that_nobody_watches_any_more_is_not_complete(folder: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    said = started(["run", "mine.py", "--local"], folder, out=write)
+    said = typed(["run", "mine.py", "--local"], folder, out=write)
     os.close(write)
     assert "finished runs are kept" in only_line(said, 1)
     assert len(list((folder / "results" / "runs").glob("??/*.json"))) == 1
-    assert started(["run", "mine.py", "--local"], folder).code == 0
+    assert typed(["run", "mine.py", "--local"], folder).code == 0
 
 
 def test_a_failed_cell_names_a_file_that_one_can_type(folder: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_failed_cell_names_a_file_that_one_can_type(folder: Path) -> None:
         "STUDY = Study(methods={'bug:Bug': {}}, benchmarks=['digits_split'],\n"
         "              network='mlp(hidden=8)', fit={'epochs': 1}, search=None, final=Seeds(1))\n"
     )
-    said = started(["run", "bug.py", "--local", "--store", "my results"], folder)
+    said = typed(["run", "bug.py", "--local", "--store", "my results"], folder)
     line = only_line(said, 1)
     assert "RuntimeError: first second [31mxxx" in line and len(line) < 600
     found = re.search(r"\(traceback in '(.*)'\)$", line)

@@ -18,6 +18,7 @@ from tests.helpers.nasty import BENCHMARKS, FIELDS, KEYS, MINE, OWN, SETTINGS, S
 from tests.helpers.warm import Said, typed
 
 LINES = int(os.environ.get("RAYCL_FUZZ", "120"))
+FEW = 30  # of them, drawn by the quick tests
 SEED = int(os.environ.get("RAYCL_FUZZ_SEED", "1"))
 SECONDS = 120.0  # far more than any line takes on a machine that has nothing else to do
 MEMORY = 24 * 2**30  # bytes of address space
@@ -163,10 +164,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def trouble(folder: Path, draws: Callable[[Draw], list[str]], salt: str, count: int) -> list[str]:
+def trouble(folder: Path, draws: Callable[[Draw], list[str]], salt: str, numbers: range) -> list[str]:
     """Command lines that came out wrong, and how."""
     found = []
-    for number in range(count):
+    for number in numbers:
         words = draws(random.Random(f"{salt} {SEED} {number}"))
         words = [word.replace("\0", "") for word in words]  # no shell hands one on
         said = typed(words, folder, limit=SECONDS, memory=MEMORY)
@@ -177,16 +178,24 @@ def trouble(folder: Path, draws: Callable[[Draw], list[str]], salt: str, count: 
     return found
 
 
-def test_command_lines(folder: Path) -> None:
-    assert not (found := trouble(folder, command, "command", LINES)), "\n".join(found)
+PARTS = [
+    pytest.param(range(FEW), id="few"),
+    pytest.param(range(FEW, LINES), id="rest", marks=pytest.mark.slow),
+]
 
 
-def test_studies(folder: Path) -> None:
+@pytest.mark.parametrize("numbers", PARTS)
+def test_command_lines(folder: Path, numbers: range) -> None:
+    assert not (found := trouble(folder, command, "command", numbers)), "\n".join(found)
+
+
+@pytest.mark.parametrize("numbers", PARTS)
+def test_studies(folder: Path, numbers: range) -> None:
     def drawn(draw: Draw) -> list[str]:
         (folder / "drawn.py").write_text(study(draw), encoding="utf-8", errors="surrogatepass")
         return ["plan", "drawn.py"]
 
-    assert not (found := trouble(folder, drawn, "study", LINES)), "\n".join(found)
+    assert not (found := trouble(folder, drawn, "study", numbers)), "\n".join(found)
 
 
 @pytest.mark.slow
@@ -195,4 +204,4 @@ def test_studies_that_are_played(folder: Path) -> None:
         (folder / "drawn.py").write_text(study(draw), encoding="utf-8", errors="surrogatepass")
         return ["run", "drawn.py", "--local", "--store", f"store-{draw.random()}"]
 
-    assert not (found := trouble(folder, drawn, "played", LINES // 4)), "\n".join(found)
+    assert not (found := trouble(folder, drawn, "played", range(LINES // 4))), "\n".join(found)

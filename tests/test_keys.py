@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from raycl import Search, Seeds, Study, registry
-from raycl.runs.build import masks_for, runs_for
+from raycl.runs.inputs import masks_for, runs_for
 from raycl.specs import key_of
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study

@@ -16,14 +16,14 @@ from raycl import Seeds, Study, run_study
 from raycl.archives import Artefact, DamagedArtefact
 from raycl.errors import UserError
 from raycl.runs.artefacts import mask_from_file
-from raycl.runs.build import masks_for
 from raycl.runs.execution import execute, train_basis_masks
+from raycl.runs.inputs import masks_for
 from raycl.runs.result import Trained
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.jobs import Job, Role
-from raycl.study.maskjobs import IN_A_ROW, MaskJob
+from raycl.study.maskjobs import IN_A_ROW, MaskJob, MaskQueue
 from raycl.study.proposer import nothing_to_propose
 
 BASIS = "digits_permuted(tasks=2, first=6)"
@@ -205,6 +205,17 @@ def test_masks_that_cannot_be_trained_fail_those_that_wait_and_no_others(tmp_pat
     assert isinstance(next_start.next(), MaskJob)
 
 
+def test_all_runs_are_lost_that_wait_for_masks_of_a_failed_job(tmp_path: Path) -> None:
+    (state,) = agenda_of(tmp_path, study(het={})).states
+    first, second = masks_for(state.finals[1].spec)[:2]
+    queue = MaskQueue(Store(tmp_path))
+    queue.wait("one", [first], state.cell)
+    queue.wait("two", [second], state.cell)
+    job = queue.next()
+    assert job is not None and job.specs == (first, second)
+    assert queue.finish(job) == ([], ["one", "two"])
+
+
 def test_fresh_trains_them_again(tmp_path: Path) -> None:
     run_study(study(het={}), tmp_path, local=True)
     before = ages(tmp_path)
@@ -242,6 +253,7 @@ STUDY = Study(
 """
 
 
+@pytest.mark.slow
 def test_a_bank_that_is_killed_twice_has_every_mask_trained_once(tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(STUDY_FILE)
     store = tmp_path / "store"

@@ -20,7 +20,7 @@ import torch
 
 from raycl import registry, space
 from raycl.runs import sequence
-from raycl.runs.sequence import TaskReport
+from raycl.runs.reports import TaskReport
 from raycl.space import Choice, Float, Int
 from raycl.specs import CORE_VERSION
 from raycl.tasks import Benchmark

@@ -14,8 +14,9 @@ from raycl.errors import UserError
 from raycl.study import notes
 from raycl.study.cells import Cell
 from raycl.study.expand import cells_of
-from raycl.study.netcheck import Measured, machine_bytes
-from raycl.study.notes import lines_of
+from raycl.study.limits import machine_bytes
+from raycl.study.netcheck import Measured
+from raycl.study.notelines import lines_of
 from raycl.training.fit import Fit
 from raycl.training.optimiser import OptimiserUpdate
 from raycl.training.rules import optimiser_of

@@ -14,7 +14,7 @@ from raycl import Resources, Search, oldnames
 from raycl.method import Method
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
-from raycl.study.notes import lines_of
+from raycl.study.notelines import lines_of
 
 OLD = """
 from raycl import *

@@ -11,8 +11,8 @@ import pytest
 
 from raycl import Study
 from raycl.errors import UserError
+from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
-from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.study.expand import cells_of
 from raycl.study.gc import collect_garbage

@@ -21,6 +21,7 @@ from raycl.api import report
 from raycl.study import driver_notice
 from raycl.study.driver_notice import present
 from tests.helpers.every_kind import STUDY
+from tests.helpers.warm import typed
 
 HOLD = """
 import sys
@@ -289,9 +290,8 @@ def check_together(alone: Path, folder: Path, said: list[str], monkeypatch: pyte
     played = [len(re.findall(r"^\d+/\d+ ", text, re.MULTILINE)) for text in said]
     assert PLAYED <= sum(played) <= len(said) * PLAYED and max(played) <= PLAYED
     monkeypatch.setenv("DRIVERS", "0")
-    words = [sys.executable, "-m", "raycl.cli", "sync", "mine.py"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = typed(["sync", "mine.py"], folder, limit=300)
+    assert done.code == 0, done.err
     here, there = in_mlflow(folder), in_mlflow(alone)
     assert set(here.values()) == {1} and len(here) == len(there)
 
@@ -300,7 +300,11 @@ def check_together(alone: Path, folder: Path, said: list[str], monkeypatch: pyte
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Played by one driver."""
     folder = tmp_path_factory.mktemp("alone") / "study"
-    (said,) = drivers(folder, ["--local"])
+    folder.mkdir()
+    (folder / "mine.py").write_text(STUDY)
+    done = typed(["run", "mine.py", "--local"], folder, limit=900)
+    assert done.code == 0, done.out + done.err
+    said = done.out + done.err
     assert "another driver" not in said
     assert len(re.findall(r"^\d+/\d+ ", said, re.MULTILINE)) == PLAYED
     return folder

@@ -15,10 +15,11 @@ from raycl.errors import UserError
 from raycl.methods import _first
 from raycl.methods._first import BACKBONE
 from raycl.networks._backbone import adopt, state_of
-from raycl.runs import artefacts, execution, sequence
+from raycl.runs import artefacts, execution
 from raycl.runs.artefacts import Pretrained
-from raycl.runs.build import parts_of, runs_for
 from raycl.runs.execution import execute, trained
+from raycl.runs.inputs import parts_of, runs_for
+from raycl.runs.reports import TaskReport, join_reports
 from raycl.runs.result import Result
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
@@ -117,13 +118,13 @@ def test_side_by_side_equals_one_after_another(method: str, tmp_path: Path) -> N
 
 def test_the_measured_rows_follow_evaluate() -> None:
     parts = [
-        sequence.TaskReport(t, {t: 0.5}, {t: 0.1 * t}, {}, 1, {}, 0.0, 0, 7, 100 + 10 * t, {}, 9.0 - t)
+        TaskReport(t, {t: 0.5}, {t: 0.1 * t}, {}, 1, {}, 0.0, 0, 7, 100 + 10 * t, {}, 9.0 - t)
         for t in range(3)
     ]
-    assert [sorted(r.test) for r in sequence.join_reports(parts)] == [[0], [0, 1], [0, 1, 2]]
-    assert [sorted(r.test) for r in sequence.join_reports(parts, "ends")] == [[0], [1], [0, 1, 2]]
-    assert [r.stored_bytes for r in sequence.join_reports(parts)] == [100, 110, 130]
-    assert [r.ended for r in sequence.join_reports(parts)] == [9.0, 9.0, 9.0]
+    assert [sorted(r.test) for r in join_reports(parts)] == [[0], [0, 1], [0, 1, 2]]
+    assert [sorted(r.test) for r in join_reports(parts, "ends")] == [[0], [1], [0, 1, 2]]
+    assert [r.stored_bytes for r in join_reports(parts)] == [100, 110, 130]
+    assert [r.ended for r in join_reports(parts)] == [9.0, 9.0, 9.0]
 
 
 def test_a_backbone_taken_over_is_the_one_trained_here() -> None:

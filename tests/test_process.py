@@ -28,7 +28,7 @@ from raycl.runs.result import Result
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
 from raycl.study.local import run_locally
-from raycl.study.notes import lines_of
+from raycl.study.notelines import lines_of
 from raycl.study.values import Resources, Seeds, Study
 from raycl.training.fit import Fit
 from tests.helpers import rude

@@ -12,19 +12,21 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.helpers.warm import typed
+
 STUDY = """
 from raycl import *
 STUDY = Study(
     methods={"one": {"search": None}, "finetune": {"fit.lr": Float(0.01, 1, log=True)}, "hat": {}, "spg": {}},
     benchmarks=["digits_split"],
     network="mlp(hidden=16, drop1=0.0, drop2=0.0)",
-    fit={"epochs": 12, "lr": 0.1, "stop": "never"},
-    search=Search(trials=6, concurrency=3, startup_trials=3),
-    final=Seeds(1, 2, 3),
+    fit={"epochs": 4, "lr": 0.1, "stop": "never"},
+    search=Search(trials=5, concurrency=3, startup_trials=3),
+    final=Seeds(1, 2),
 )
 """
 ENVIRONMENT = {"PYTHONWARNINGS": "ignore"}
-RUNS = 3 + 8 + 8 + 3  # spg has nothing to search here
+RUNS = 2 + 6 + 6 + 2  # spg has nothing to search here
 
 
 def command(*words: str) -> list[str]:
@@ -44,10 +46,9 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def csv(folder: Path) -> bytes:
-    words = command("report", "mine.py", "--format", "csv", "--no-times")
-    return subprocess.run(
-        words, cwd=folder, capture_output=True, check=True, env=os.environ | ENVIRONMENT
-    ).stdout
+    said = typed(["report", "mine.py", "--format", "csv", "--no-times"], folder)
+    assert said.code == 0, said.err
+    return said.out.encode()
 
 
 def finished(folder: Path) -> dict[str, float]:
@@ -93,13 +94,17 @@ def killed(folder: Path, words: list[str], moments: list[int]) -> int:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Played in one process without interruption."""
     folder = make(tmp_path_factory.mktemp("whole") / "study")
-    assert start(folder, "run", "mine.py", "--local").wait() == 0, (folder / "out").read_text()
+    said = typed(["run", "mine.py", "--local"], folder, limit=900)
+    assert said.code == 0, said.out + said.err
     return folder
 
 
-def test_a_driver_that_is_killed_goes_on(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "moments", [[6], pytest.param([2, 9], marks=pytest.mark.slow)], ids=["once", "twice"]
+)
+def test_a_driver_that_is_killed_goes_on(whole: Path, tmp_path: Path, moments: list[int]) -> None:
     folder = make(tmp_path / "study")
-    assert killed(folder, ["run", "mine.py", "--local"], [2, 11]) == 0
+    assert killed(folder, ["run", "mine.py", "--local"], moments) == 0
     assert csv(folder) == csv(whole)
     assert once_in_mlflow(folder) == once_in_mlflow(whole) == RUNS + 4  # and a parent for each of four cells
 
@@ -107,7 +112,7 @@ def test_a_driver_that_is_killed_goes_on(whole: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_driver_on_ray_killed_at_five_moments(whole: Path, tmp_path: Path) -> None:
     folder = make(tmp_path / "study")
-    assert killed(folder, ["run", "mine.py"], [0, 1, 5, 12, 19]) == 0
+    assert killed(folder, ["run", "mine.py"], [0, 1, 4, 9, 13]) == 0
     assert csv(folder) == csv(whole)
     assert once_in_mlflow(folder) == RUNS + 4  # and a parent for each of four cells
 

@@ -13,6 +13,7 @@ HOME = Path(__file__).parents[1]
 KILLS = 4
 
 
+@pytest.mark.slow
 def test_a_driver_killed_at_random_points_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,8 @@ import pytest
 from raycl import Study
 from raycl.archives import Artefact, archive
 from raycl.errors import UserError
+from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
-from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
@@ -205,6 +205,17 @@ def test_artefacts_are_found_where_stores_have_always_had_them(
     assert store.has(kind, "abcd") and kind.path(store.root, "abcd").is_file()
     store.forget_artefact(kind, "abcd")
     assert not store.has(kind, "abcd") and not kind.path(store.root, "abcd").exists()
+
+
+def test_a_backbone_is_looked_for_each_time(tmp_path: Path) -> None:
+    """A run counts as finished only as long as its artefact is there; a mask is looked for once."""
+    store = Store(tmp_path)
+    for kind in (Artefact.BACKBONE, Artefact.MASK):
+        path = kind.path(store.root, "abcd")
+        publish(path, archive({"format": 2}, {}))
+        assert store.has(kind, "abcd")
+        path.unlink()
+        assert store.has(kind, "abcd") == (kind is Artefact.MASK)
 
 
 @pytest.mark.parametrize("kind", Artefact)

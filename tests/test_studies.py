@@ -11,7 +11,7 @@ import pytest
 from raycl import Form, Seeds, run_study
 from raycl.errors import UserError
 from raycl.reporting import render
-from raycl.runs.build import masks_for
+from raycl.runs.inputs import masks_for
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 from raycl.study.values import Search, Study

@@ -16,9 +16,12 @@ from raycl.cli import main
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.runs import checkpoints, execution
-from raycl.runs.build import check_code, make_benchmark, make_method, method_of, network_of
+from raycl.runs.build import check_code, make_method
+from raycl.runs.inputs import make_benchmark, method_of, network_of
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
+
+pytestmark = pytest.mark.usefixtures("mlflow_tables")
 
 STUDY = """
 from raycl import Seeds, Study
@@ -154,12 +157,13 @@ class TestChanges:
 class TestShadows:
     NAMES = ("ray", "mlflow", "optuna", "torch", "numpy", "random", "types", "rich", "json")
 
-    def test_files_called_like_packages_stand_in_for_none(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("road", [["--local"], pytest.param([], id="ray", marks=pytest.mark.slow)])
+    def test_files_called_like_packages_stand_in_for_none(self, tmp_path: Path, road: list[str]) -> None:
         shadows = dict.fromkeys(self.NAMES, "raise SystemExit('the wrong file')\n")
         own = MINE + "import json, random, ray, mlflow, numpy\nassert json.dumps and numpy.zeros\n"
         study = write(tmp_path, 0.1, **shadows, mine=own)
         done = subprocess.run(
-            [sys.executable, "-m", "raycl.cli", "run", study.name, "--store", "results"],
+            [sys.executable, "-m", "raycl.cli", "run", study.name, "--store", "results", *road],
             cwd=tmp_path,
             capture_output=True,
             text=True,

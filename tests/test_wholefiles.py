@@ -24,6 +24,15 @@ def test_a_file_replaces_the_one_that_was_there_and_leaves_no_draft(tmp_path: Pa
     assert names(tmp_path / "below") == ["file"]
 
 
+def test_the_whole_content_is_handed_to_the_system_before_it_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: sizes.append(os.fstat(handle).st_size))
+    publish(tmp_path / "file", "content")
+    assert sizes == [len("content")]
+
+
 @pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_what_is_cut_off_leaves_the_file_as_it_was(

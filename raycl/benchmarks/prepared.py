@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from raycl.datafolder import data_root as data_root
 from raycl.errors import UserError
 from raycl.wholefiles import publish, settle
 
@@ -36,11 +37,6 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 def no_progress(what: str, done: int, of: int) -> None:
     """Ignore the progress, for callers that do not display it."""
-
-
-def data_root() -> Path:
-    """Return the absolute path of the data folder: RAYCL_DATA, or ~/.cache/raycl."""
-    return Path(os.environ.get("RAYCL_DATA") or "~/.cache/raycl").expanduser().absolute()
 
 
 def shown(path: Path) -> str:

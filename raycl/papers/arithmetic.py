@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from raycl import registry
 from raycl.errors import UserError
-from raycl.papers.accounts import impresslearn
-from raycl.papers.accounts.ksm import account
 from raycl.papers.claims import Claim
 from raycl.papers.findings import ClaimFinding
 from raycl.papers.judging import HOLDS, NOT_RUN, REVERSED, satisfied
 from raycl.results.grammar import Side, Stored
 from raycl.results.numbers import setting
 from raycl.results.rows import CellRow
+
+# Torch, and the accounts that need it, are imported where a claim is about storage: it takes seconds to load.
 
 
 def trunk_bytes(row: CellRow) -> float | None:
@@ -29,6 +27,8 @@ def trunk_bytes(row: CellRow) -> float | None:
     except UserError:
         return None
     values = {key.partition(".")[2]: setting(row, key) for key in cell.settings if key.startswith("net.")}
+    import torch
+
     with torch.device("meta"):
         net = cell.network(benchmark.input_shape, benchmark.classes, cell.network.Config(**values))
     return 4.0 * sum(p.numel() for name, p in net.named_parameters() if not name.startswith("heads."))
@@ -59,6 +59,9 @@ def _stored(stored: Stored, claim: Claim) -> float | None:
     An account is a row of ImpressLearn's Table 2, a given number of coefficients, or one of KSM's models and
     masks.
     """
+    from raycl.papers.accounts import impresslearn
+    from raycl.papers.accounts.ksm import account
+
     name, *rest = stored.arguments
     row = next((row for row in impresslearn.TABLE_2 if row.name == name), None)
     found = row.account() if row else None

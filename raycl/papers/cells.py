@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from raycl import metrics, noise, registry
-from raycl.method import Method
 from raycl.papers.judging import ENOUGH
 from raycl.papers.matching import MetricReading, fields_named, reading, rows_meant, tasks_of
 from raycl.papers.printed import Printed
@@ -27,6 +26,7 @@ from raycl.papers.tables import MEAN, PaperTable, first_of, parts_of
 from raycl.results.grammar import Metric, parse_item, parse_metric
 from raycl.results.numbers import is_signed, number
 from raycl.results.rows import COMPLETE, DIVERGED, INCOMPLETE, MISSING, Group, Section, Stat
+from raycl.study.cells import Kinds
 from raycl.study.values import Study
 from raycl.text import ABSENT, counted
 
@@ -137,7 +137,7 @@ class FilledTable:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     entries: Mapping[tuple[str, str], Entry]
-    methods: Mapping[str, type[Method]]
+    methods: Mapping[str, Kinds]
     subsets: Mapping[str, str]
     held: Mapping[str, str]
     orders: bool
@@ -165,13 +165,13 @@ def fill_table(table: PaperTable, study: Study, sections: Sequence[Section]) -> 
         _column(label, first_of(entry), study.paper, sections) for label, entry in table.columns.items()
     ]
     entries: dict[tuple[str, str], Entry] = {}
-    methods: dict[str, type[Method]] = {}
+    methods: dict[str, Kinds] = {}
     for row, text in table.rows.items():
         for column in columns:
             metric = table.metric_of(row, column.label)
             groups = _groups(table, study, first_of(text), metric, column)
             if groups:
-                methods[row] = groups[0].rows[0].cell.method
+                methods[row] = groups[0].rows[0].cell.kinds
             entry = _entry(table, row, first_of(text), metric, column, groups)
             entries[row, column.label] = _with_printed(entry, table, column.place, known)
         if table.mean:

@@ -58,9 +58,7 @@ class MetricReading:
         if not self.less:
             return 0.0
         like = [
-            r
-            for r in rows
-            if calls.name_of(r.cell.method) == self.less and r.cell.benchmark == row.cell.benchmark
+            r for r in rows if r.cell.kinds.method == self.less and r.cell.benchmark == row.cell.benchmark
         ]
         found = [
             number(r, final, self.metric)
@@ -96,7 +94,7 @@ def rows_meant(
     """
     if read.asked is not None and item.method not in read.asked:
         return []
-    found = [row for row in rows if calls.name_of(row.cell.method) == item.method]
+    found = [row for row in rows if row.cell.kinds.method == item.method]
     asked = {**(read.asked or {}).get(item.method, {}), **dict(item.fields)}
     for name, value in asked.items():
         found = [row for row in found if _same(setting(row, f"method.{name}"), value)]

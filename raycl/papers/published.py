@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 from raycl import calls, registry, userfiles
-from raycl.benchmarks.base import Recipe
 from raycl.errors import UserError
 from raycl.papers.matching import fields_named, reading, rows_meant
 from raycl.papers.printed import printed_numbers
@@ -15,6 +15,9 @@ from raycl.results.collect import subset_of
 from raycl.results.grammar import parse_item, parse_metric, parse_place
 from raycl.results.rows import CellRow
 from raycl.study.cells import Cell
+
+if TYPE_CHECKING:
+    from raycl.benchmarks.base import Recipe
 
 
 def published(paper: str, row: CellRow, rows: Sequence[CellRow], metric: str = "acc") -> float | None:

@@ -209,7 +209,9 @@ def _family(row: CellRow, rows: Sequence[CellRow]) -> str:
 
     It consists of the words with which their labels begin, or is the row's label if they share none.
     """
-    labels = [other.cell.label for other in rows if other.cell.method is row.cell.method] or [row.cell.label]
+    labels = [other.cell.label for other in rows if other.cell.kinds.method == row.cell.kinds.method] or [
+        row.cell.label
+    ]
     words = [re.findall(rf"[^{_GAPS}]+|[{_GAPS}]+", label) for label in dict.fromkeys(labels)]
     shared = 0
     while all(len(w) > shared for w in words) and len({w[shared] for w in words}) == 1:

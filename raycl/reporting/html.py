@@ -15,8 +15,9 @@ import jinja2
 from raycl.metrics import Metric, all_metrics
 from raycl.papers import claimtext, tabletext, verdicts
 from raycl.papers.cells import FilledTable
-from raycl.reporting import plots, searches, sensitivity, settings, table
-from raycl.reporting.importances import importances
+from raycl.reporting import plots, sensitivity, settings, table
+from raycl.reporting.importances import MOST, estimable, importances, resamples_for
+from raycl.reporting.searches import Searches
 from raycl.reporting.view import View, views_of
 from raycl.results import measures
 from raycl.results.collect import collect, searched_on, sections
@@ -40,6 +41,7 @@ DEFINITIONS = {
 }
 """Definitions of the numbers that are not metrics; metrics have definitions of their own."""
 
+SLICED = 24  # Searches of a benchmark that have a figure of their fields.
 MORE = (*(f"{name} (s)" for name in TIMES), "epochs")  # Columns after the metrics in "More numbers".
 OWN = "each method has its own (see its configuration)"
 CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices, which are left out"
@@ -197,7 +199,7 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
 
     If there are too many labels, figures with a line for each label are left out.
     """
-    crowded = table.crowded(study, section)
+    crowded = table.crowded(study, section) or len(section.groups) > plots.PANELS
     return {
         "views": [
             _view(view, section, f"{name}-view{n}", styles)
@@ -225,11 +227,10 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "heat_maps": "" if crowded else plots.heat_maps(section, f"{name}-heat"),
         "progress": plots.progress(section, styles, f"{name}-progress"),
         "spread": [
-            _view(view, section, f"{name}-ps", styles)
-            for view in [searches.Searches()]
-            if view.lines(section)[1]
+            _view(view, section, f"{name}-ps", styles) for view in [Searches()] if view.lines(section)[1]
         ],
         "searches": _searches(section, styles, name),
+        "left_out": _left_out(plots.searched(section)),
         **_configurations(section.rows),
     }
 
@@ -315,12 +316,14 @@ def _ps(rows: Sequence[CellRow]) -> tuple[str, str]:
 
 def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[str, Any]]:
     found = []
-    rows = [row for group in section.groups for row in group.rows]
-    for n, row in enumerate(rows):
+    rows = plots.searched(section)
+    forests = [row for row in rows[:SLICED] if estimable(row)][:MOST]
+    resamples = resamples_for(len(forests))
+    for n, row in enumerate(rows[:SLICED]):
         drawn = plots.slices(row, styles[row.cell.label], f"{name}-slice{n}")
         if drawn:
             order = f", order {row.cell.order}" if row.cell.orders > 1 else ""
-            matters = importances(row)
+            matters = importances(row, resamples) if any(row is each for each in forests) else None
             found.append(
                 {
                     "label": one_line(row.cell.label) + order,
@@ -334,6 +337,21 @@ def _searches(section: Section, styles: plots.Styles, name: str) -> list[dict[st
                 }
             )
     return found
+
+
+def _left_out(rows: Sequence[CellRow]) -> str:
+    """Return a line that says which searches lack figures, "" if none does."""
+    limits = {
+        "in the figures of all searches": (plots.PANELS, len(rows)),
+        "shown by field": (SLICED, len(rows)),
+        "analysed for importance": (MOST, sum(map(estimable, rows))),
+    }
+    parts = [
+        f"{many - most} of {many} are not {what}" for what, (most, many) in limits.items() if many > most
+    ]
+    if not parts:
+        return ""
+    return f"Of the searches, {', '.join(parts)}. Choose others by --only; the tables and the csv have all."
 
 
 def _configurations(rows: Sequence[CellRow]) -> dict[str, Any]:

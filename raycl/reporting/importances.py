@@ -25,6 +25,10 @@ from raycl.text import counted, fraction, plain_value
 
 ENOUGH = 30  # Importances are estimated only from at least this many completed trials.
 RESAMPLES = 200
+FEWEST_RESAMPLES = 50
+TOTAL = 2 * RESAMPLES  # The resamples of all searches of a benchmark together; each takes about 15 ms.
+MOST = TOTAL // FEWEST_RESAMPLES  # Searches of a benchmark whose importances are estimated.
+DRAWN = 300  # The largest number of trials that a resample draws, and of those that it is judged on.
 TREES = 10
 SHUFFLES = 5
 LEVEL = 0.9  # The level of the interval.
@@ -51,19 +55,22 @@ class Importances:
         fields: The importance of each field.
         trials: The number of completed trials with different values, from which they are estimated.
         diverged: The number of diverged trials, which are left out.
+        resamples: The number of bootstrap resamples.
         explained: The share of the variance of unseen trials that the trees explain; 0 or less means none.
     """
 
     fields: tuple[Importance, ...]
     trials: int
     diverged: int
+    resamples: int
     explained: float
 
     @property
     def title(self) -> str:
         """The evaluator and the interval, for the figure."""
         return (
-            f"{EVALUATOR}; {LEVEL:.0%} interval over {RESAMPLES} bootstrap resamples of {self.trials} trials"
+            f"{EVALUATOR}; {LEVEL:.0%} interval over {self.resamples} bootstrap resamples of "
+            f"{min(self.trials, DRAWN)} trials"
         )
 
     @property
@@ -71,12 +78,14 @@ class Importances:
         """The text under the figure: what the numbers are, and how far they can be trusted."""
         lost = f"; {counted(self.diverged, 'diverged trial')} left out" if self.diverged else ""
         explained = fraction(self.explained) if self.explained > 0 else "none"
+        drawn = f", of which each draws {DRAWN}" if self.trials > DRAWN else ""
         return (
             "The share of the variance of the objective that depends on each searched field, alone or with "
             f"others: half of what shuffling the field adds to the squared error of {TREES} extremely "
             "randomised trees (scikit-learn) on trials that they have not seen, divided by the variance. The "
             f"trees explain {explained} of the variance there. Mean and {LEVEL:.0%} interval over "
-            f"{RESAMPLES} bootstrap resamples of {counted(self.trials, 'completed trial')}{lost}. An "
+            f"{self.resamples} bootstrap resamples of {counted(self.trials, 'completed trial')}"
+            f"{drawn}{lost}. An "
             "interval that reaches 0 shows no effect. Most trials lie where the search found good values, "
             "and a field is judged only there"
         )
@@ -96,20 +105,30 @@ def completed(row: CellRow) -> list[Tried]:
     return list(done.values())
 
 
-def importances(row: CellRow) -> Importances | None:
+def resamples_for(searches: int) -> int:
+    """Return the number of resamples for each search, if that many searches share the time of a report."""
+    return max(FEWEST_RESAMPLES, min(RESAMPLES, TOTAL // max(1, searches)))
+
+
+def estimable(row: CellRow) -> bool:
+    """Return whether a search has enough trials to estimate importances."""
+    return bool(searched_fields(row)) and len(completed(row)) >= ENOUGH
+
+
+def importances(row: CellRow, resamples: int | None = None) -> Importances | None:
     """Estimate the importance of a cell's searched fields for its objective.
 
     The result is None for fewer than `ENOUGH` trials, and if all have the same objective. The same trials
     give the same bits, because every draw comes from one seed.
     """
-    fields, trials = searched_fields(row), completed(row)
-    if not fields or len(trials) < ENOUGH:
+    if not estimable(row):
         return None
+    fields, trials, resamples = searched_fields(row), completed(row), resamples or RESAMPLES
     x = np.array([[place_of(d, t.params[key]) for key, d in fields.items()] for t in trials])
     y = np.array([t.objective for t in trials])
     if not y.var():
         return None
-    shares, explained = _resampled(x, y)
+    shares, explained = _resampled(x, y, resamples)
     edges = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
     lows, highs = np.quantile(shares, edges, axis=0)
     found = [
@@ -118,7 +137,7 @@ def importances(row: CellRow) -> Importances | None:
     ]
     diverged = sum(t.objective is None for t in row.trials)
     order = sorted(found, key=lambda importance: -importance.mean)
-    return Importances(tuple(order), len(trials), diverged, explained)
+    return Importances(tuple(order), len(trials), diverged, resamples, explained)
 
 
 def place_of(domain: Domain, value: Any) -> float:
@@ -133,8 +152,8 @@ def _comparable(value: Any) -> str:
     return plain_value(tuple(value) if isinstance(value, list) else value)
 
 
-def _resampled(x: Values, y: Values) -> tuple[Values, float]:
-    """Return the shares, [RESAMPLES, fields], and the mean share of the variance that the trees explain.
+def _resampled(x: Values, y: Values, resamples: int) -> tuple[Values, float]:
+    """Return the shares, [resamples, fields], and the mean share of the variance that the trees explain.
 
     Each resample is judged on the trials that it left out. `scipy.stats.bootstrap` is not used, because it
     passes only the resample to the statistic, and this statistic needs the other trials as well.
@@ -143,9 +162,11 @@ def _resampled(x: Values, y: Values) -> tuple[Values, float]:
 
     random = np.random.default_rng(0)
     shares, explained = [], []
-    for n in range(RESAMPLES):
-        drawn = random.integers(len(y), size=len(y))
+    for n in range(resamples):
+        drawn = random.integers(len(y), size=min(len(y), DRAWN))
         rest = np.setdiff1d(np.arange(len(y)), drawn)
+        if len(rest) > DRAWN:
+            rest = random.choice(rest, DRAWN, replace=False)
         trees = ExtraTreesRegressor(TREES, random_state=n).fit(x[drawn], y[drawn])
         tried = _shuffled(x[rest], random)  # [1 + fields * SHUFFLES, rest, fields]
         guesses = trees.predict(tried.reshape(-1, x.shape[1])).reshape(tried.shape[:2])

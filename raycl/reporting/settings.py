@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raycl import calls
 from raycl.study.cells import Cell
 from raycl.study.values import Grid, Study
 from raycl.text import one_line, wrapped
@@ -51,7 +50,7 @@ def searched(cell: Cell) -> set[str]:
 def fixed(cell: Cell) -> list[Fixed]:
     """Return the settings that the study fixed and all others that are not at their defaults, by key."""
     varied = searched(cell)
-    found = [Fixed(NETWORK, calls.name_of(cell.network), NETWORK)]
+    found = [Fixed(NETWORK, cell.kinds.network, NETWORK)]
     for key, setting in cell.settings.items():
         # The domain is not in use: the setting could be searched, but the cell's search does not vary it.
         idle = setting.domain is not None and setting.explicit
@@ -81,7 +80,7 @@ def ran_with(cell: Cell, params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def whose(cell: Cell, source: str) -> str:
     """Return the name of a source for readers: a method by its name, "study fit" as "the study"."""
-    return {"method": calls.name_of(cell.method), "study fit": "the study"}.get(source, source)
+    return {"method": cell.kinds.method, "study fit": "the study"}.get(source, source)
 
 
 def some(labels: Sequence[str]) -> str:

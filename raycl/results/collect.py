@@ -11,7 +11,6 @@ import numpy as np
 from raycl import metrics, registry, userfiles
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.metrics import Metric, all_metrics
-from raycl.process import describe_left
 from raycl.results.measures import gaps, measure
 from raycl.results.rows import (
     BLOCKED,
@@ -26,7 +25,7 @@ from raycl.results.rows import (
     Section,
     Tried,
 )
-from raycl.runs.provenance import fingerprint
+from raycl.runs.fingerprint import fingerprint
 from raycl.runs.result import Result
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
@@ -76,6 +75,8 @@ def _facts(text: str, cell: Cell) -> tuple[tuple[int, ...], bool | None, str]:
 
     Where the data are missing, only the similarity is known.
     """
+    if cell.data is not None:
+        return cell.data.classes, cell.data.similar, cell.data.subset
     with userfiles.importing_from(cell.home):
         try:
             benchmark = registry.load(text, cell.trial_seed, 0, cell.identity)
@@ -94,12 +95,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Cell
     """
     known = all_metrics(own)
     cell, results = state.cell, state.results
-    reference = None if cell.method.is_reference else _reference(state, agenda)
-    betas = (
-        {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
-        if reference
-        else {}
-    )
+    betas = reference_accuracies(state, agenda)
     wanted = tuple(state.seeds or (cell.trial_seed,))
     done = {seed: results[seed] for seed in wanted if seed in results and results[seed].status == "done"}
     finals = tuple(_final(seed, result, betas.get(seed), known) for seed, result in done.items())
@@ -108,7 +104,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Cell
             t.n,
             t.params,
             t.objective(cell),
-            t.result.acc("test"),
+            t.acc("test"),
             float(t.result.provenance.get("seconds", 0)),
         )
         for t in state.trials
@@ -130,7 +126,7 @@ def row_of(state: CellState, agenda: Agenda, own: Sequence[Metric] = ()) -> Cell
         status=status,
         reason=reason,
         notes=(),
-        reference=cell.method.is_reference,
+        reference=cell.kinds.is_reference,
     )
     return dataclasses.replace(row, notes=(*_notes(row, state, known), *_doubts(state, agenda)))
 
@@ -143,6 +139,7 @@ def _best(state: CellState) -> dict[str, Any] | None:
 
 
 def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequence[Metric]) -> FinalRun:
+    result = result.unpacked()
     a, reports = result.matrix(), result.reports
     training = tuple(report.seconds.get(MAIN, 0.0) for report in reports)
     epochs = [report.epochs[MAIN] for report in reports if MAIN in report.epochs]
@@ -167,6 +164,14 @@ def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequen
     )
 
 
+def reference_accuracies(state: CellState, agenda: Agenda) -> dict[int, metrics.Matrix]:
+    """Return the accuracies [T] of the reference's finished runs on each task just learnt, by seed."""
+    reference = None if state.cell.kinds.is_reference else _reference(state, agenda)
+    if reference is None:
+        return {}
+    return {seed: np.diagonal(r.matrix()) for seed, r in reference.results.items() if r.status == "done"}
+
+
 def _reference(state: CellState, agenda: Agenda) -> CellState | None:
     """Return the reference cell for the forward transfer of this cell, or None.
 
@@ -176,10 +181,9 @@ def _reference(state: CellState, agenda: Agenda) -> CellState | None:
     cell = state.cell
     like = [
         other
-        for other in [*agenda.states, *agenda.references]
-        if other.cell.method.is_reference
-        and (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
-        and other.cell.network is cell.network
+        for other in agenda.reference_states
+        if (other.cell.benchmark, other.cell.order) == (cell.benchmark, cell.order)
+        and other.cell.kinds.network == cell.kinds.network
         and _differing(cell, other.cell, "net.") == 0
     ]
     return min(like, key=lambda other: _differing(cell, other.cell, "fit."), default=None)
@@ -224,9 +228,9 @@ def failure_of(state: CellState, agenda: Agenda) -> str:
 def older(state: CellState) -> int:
     """Count the finished runs of a cell that were made by a different version of the source code."""
     runs = {t.spec.key: t.result for t in [*state.trials, *state.finals.values()] if t.result is not None}
+    now = fingerprint(state.cell.kinds.roots)
     return sum(
-        "source" in result.provenance and result.provenance["source"] != fingerprint(state.cell.method)
-        for result in runs.values()
+        "source" in result.provenance and result.provenance["source"] != now for result in runs.values()
     )
 
 
@@ -264,6 +268,8 @@ def _doubts(state: CellState, agenda: Agenda) -> list[str]:
     changed = [what for result in runs.values() for what in result.provenance.get("left", ())]
     notes = []
     if changed:
+        from raycl.process import describe_left  # imported here, because it loads torch
+
         notes.append(f"its runs changed their process, which may affect times: {describe_left(changed)}")
     if unsealed := len(agenda.store.unsealed & runs.keys()):
         part = "" if unsealed == len(runs) else f"{unsealed} of {len(runs)} "

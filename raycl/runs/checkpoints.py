@@ -28,7 +28,7 @@ from raycl.method import Method
 from raycl.plainfiles import Unfit, number, read_bytes
 from raycl.registry import load
 from raycl.runs.records import LATEST, check_reports
-from raycl.runs.sequence import TaskReport
+from raycl.runs.reports import TaskReport
 from raycl.runs.unpickling import Refused, Unpickler, finding
 from raycl.tasks import Benchmark, Task
 from raycl.training.fit_checkpoints import FitCheckpoint

@@ -21,23 +21,14 @@ from raycl.networks._backbone import Pretrained, state_of
 from raycl.process import allocator
 from raycl.runs import artefacts, sequence
 from raycl.runs.artefacts import basis_of, mask_to_bytes
-from raycl.runs.build import (
-    check_code,
-    make_benchmark,
-    make_fit,
-    make_method,
-    make_start,
-    masks_for,
-    method_of,
-    network_of,
-    runs_for,
-)
+from raycl.runs.build import check_code, make_fit, make_method, make_start
 from raycl.runs.checkpoints import CheckpointFormat, TaskJournal, resume, save
+from raycl.runs.inputs import make_benchmark, masks_for, method_of, network_of, runs_for
 from raycl.runs.numerics import set_numerics
 from raycl.runs.patience import patiently
 from raycl.runs.provenance import provenance
+from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result, Status, Trained
-from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.space import make_config
 from raycl.specs import MaskSpec, RunSpec

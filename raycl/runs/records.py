@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycl.plainfiles import Unfit, check_plain, check_seal, mapping, number, only, sealed, text, whole
-from raycl.runs.sequence import STORED, TaskReport
+from raycl.runs.reports import STORED, TaskReport
 from raycl.specs import RunSpec, key_of, keyed
 
 RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # Version 1 has no digest.

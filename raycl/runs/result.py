@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 from raycl import metrics
 from raycl.runs.records import RUN
-from raycl.runs.sequence import TaskReport
+from raycl.runs.reports import TaskReport
 from raycl.specs import RunSpec
 
 Status: TypeAlias = Literal["done", "diverged", "failed"]
+
+# What reports have in common, so that the compressed form of a run need not contain it.
+_COMMON = json.dumps([{each.name: 0 for each in dataclasses.fields(TaskReport)}] * 2).encode()
+
+
+class PackedReports(Sequence[TaskReport]):
+    """Reports of a run in a fifteenth of the memory; they are unpacked at each use.
+
+    A driver keeps the reports of all runs of its study, and uses those of few at a time.
+    """
+
+    __slots__ = ("_many", "_packed")
+
+    def __init__(self, reports: Sequence[TaskReport]) -> None:
+        packer = zlib.compressobj(6, zdict=_COMMON)
+        text = json.dumps([report.to_json() for report in reports], separators=(",", ":"))
+        self._packed, self._many = packer.compress(text.encode()) + packer.flush(), len(reports)
+
+    def __len__(self) -> int:
+        return self._many
+
+    @overload
+    def __getitem__(self, place: int) -> TaskReport: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[TaskReport, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> TaskReport | tuple[TaskReport, ...]:
+        return self._unpacked()[place]
+
+    def __iter__(self) -> Iterator[TaskReport]:
+        return iter(self._unpacked())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._unpacked() == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _unpacked(self) -> tuple[TaskReport, ...]:
+        found = json.loads(zlib.decompressobj(zdict=_COMMON).decompress(self._packed))
+        return tuple(TaskReport.from_json(report) for report in found)
 
 
 @dataclass(frozen=True)
@@ -27,7 +73,7 @@ class Result:
 
     spec: RunSpec
     status: Status
-    reports: tuple[TaskReport, ...] = ()
+    reports: Sequence[TaskReport] = ()
     message: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -53,6 +99,18 @@ class Result:
     def ct(self) -> float:
         """Compute time in seconds: all fits and the method's own phases, without evaluation on test data."""
         return sum(sum(report.seconds.values()) for report in self.reports)
+
+    def packed(self) -> Result:
+        """Return the result in a form that takes little memory."""
+        about = {
+            sys.intern(name): sys.intern(value) if type(value) is str else value
+            for name, value in self.provenance.items()
+        }
+        return dataclasses.replace(self, reports=PackedReports(self.reports), provenance=about)
+
+    def unpacked(self) -> Result:
+        """Return the result in a form whose reports are used several times at no cost."""
+        return dataclasses.replace(self, reports=tuple(self.reports))
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values that JSON can represent."""

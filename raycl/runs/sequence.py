@@ -1,4 +1,4 @@
-"""The loop over the tasks of a benchmark, and the reports that it makes."""
+"""The loop over the tasks of a benchmark, which makes a report after each."""
 
 from __future__ import annotations
 
@@ -7,77 +7,19 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from raycl import devices
 from raycl.method import Method
+from raycl.runs.reports import TaskReport, default_evaluate
 from raycl.specs import Evaluate
 from raycl.tasks import Benchmark, Task
 from raycl.training import answers
 from raycl.training.fit import Diverged, Fit
 
-MANY_TASKS = 25  # Above this number of tasks, only the diagonal and the last row are measured by default.
 PROBE = 16  # Number of test samples whose logits show whether the answers on a task have changed.
-
-
-STORED = {"diagnostics": "figures"}  # Fields that keep the name of raycl's first version in the store.
-
-
-@dataclass(frozen=True)
-class TaskReport:
-    """Measurements after one task, as plain values that JSON can represent.
-
-    Attributes:
-        task: Index of the task just learnt.
-        val: Validation accuracies as fractions, by task index. An entry is missing if it was not measured or
-            is not defined.
-        test: Test accuracies, likewise.
-        epochs: Number of epochs by fit stream.
-        updates: Number of optimiser steps over all fits.
-        seconds: Wall time by fit stream; "method" is the remaining time of `Method.learn`.
-        evaluation_seconds: Wall time to measure the accuracies above; it is not part of the compute time.
-        peak_bytes: Peak memory so far, of the process (CPU) or of the device (GPU).
-        parameters: Number of learnable parameters.
-        stored_bytes: Bytes that the method must keep after this task.
-        diagnostics: Further numbers that the method reports of itself.
-        ended: Unix time at which the task ended.
-    """
-
-    task: int
-    val: dict[int, float]
-    test: dict[int, float]
-    epochs: dict[str, int]
-    updates: int
-    seconds: dict[str, float]
-    evaluation_seconds: float
-    peak_bytes: int
-    parameters: int
-    stored_bytes: int
-    diagnostics: dict[str, Any] = field(default_factory=dict)
-    ended: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain values in the form of the store, where dictionary keys are strings."""
-        plain = asdict(self)
-        for field_name, stored in STORED.items():
-            plain[stored] = plain.pop(field_name)
-        for name in ("val", "test"):
-            plain[name] = {str(task): value for task, value in plain[name].items()}
-        return plain
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> TaskReport:
-        """Return the report from which `to_json` made these values."""
-        whole = dict(plain)
-        for field_name, stored in STORED.items():
-            if stored in whole:
-                whole[field_name] = whole.pop(stored)
-        for name in ("val", "test"):
-            whole[name] = {int(task): value for task, value in whole[name].items()}
-        return cls(**whole)
 
 
 def run_sequence(
@@ -173,34 +115,6 @@ def _reported(
         diagnostics=diagnostics,
         ended=time.time(),
     )
-
-
-def default_evaluate(tasks: int) -> Evaluate:
-    """Return how much of the accuracy matrix is measured if the study does not specify it."""
-    return "learnt" if tasks <= MANY_TASKS else "ends"
-
-
-def join_reports(parts: Sequence[TaskReport], evaluate: Evaluate | None = None) -> list[TaskReport]:
-    """Combine the reports of tasks learnt in parallel into those of the same tasks learnt in sequence.
-
-    Accuracies are copied from part to part, since tasks learnt later cannot change them. Stored bytes add up.
-
-    Args:
-        parts: One report per task, in the order of the tasks.
-        evaluate: As in `run_sequence`.
-    """
-    evaluate = evaluate or default_evaluate(len(parts))
-    stored, ended, whole = parts[0].stored_bytes, 0.0, []
-    for t, part in enumerate(parts):
-        stored += part.stored_bytes - parts[0].stored_bytes
-        ended = max(ended, part.ended)
-        seen = parts[: t + 1] if evaluate != "ends" or t + 1 == len(parts) else [part]
-        rows = {
-            name: {i: a for report in seen for i, a in getattr(report, name).items()}
-            for name in ("val", "test")
-        }
-        whole.append(replace(part, **rows, stored_bytes=stored, ended=ended))  # type: ignore[arg-type]
-    return whole
 
 
 def _to_measure(method: Method, tasks: int, t: int, evaluate: Evaluate) -> list[int]:

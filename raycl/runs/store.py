@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from raycl.plainfiles import Unfit, open_regular, read_plain
 from raycl.runs.patience import T, patiently, reason_of
 from raycl.runs.records import RUN_1, check_run, checked_params, proposal_record, run_record
 from raycl.runs.result import Result
+from raycl.specs import RunSpec
 from raycl.wholefiles import publish
 
 
@@ -98,14 +100,22 @@ class Store:
             if os.path.lexists(place) and not place.is_dir():
                 raise UserError(f"store {_shown(self.root)}: {name} is not a folder; move it away")
 
-    def get(self, key: str) -> Result | None:
-        """Return the result of a finished run, or None; a file that is not a valid result is moved away."""
+    def get(self, key: str, spec: RunSpec | None = None) -> Result | None:
+        """Return the result of a finished run, or None; a file that is not a valid result is moved away.
+
+        Args:
+            key: Key of the run.
+            spec: The run, if the caller has it; the result then refers to it and needs no copy in memory.
+        """
         if key not in self._known:
             result = self._read(self._path(key), key, ("done", "diverged"))
             if result is None:
                 return None
-            self._known[key] = result
-        return self._known[key]
+            self._known[key] = result.packed()
+        known = self._known[key]
+        if spec is not None and known.spec is not spec:
+            known = self._known[key] = replace(known, spec=spec)
+        return known
 
     def put(self, result: Result) -> Result:
         """Write the result of a run, or its failure to ``failures/``, and return what was written.
@@ -119,7 +129,7 @@ class Store:
             self._publish(failure, content)
             return result
         self._publish(self._path(result.key), content)
-        self._known[result.key] = result
+        self._known[result.key] = result.packed()
         with contextlib.suppress(OSError):
             failure.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints / result.key, ignore_errors=True)
@@ -135,6 +145,15 @@ class Store:
         """Move away a run's result that its cell cannot have."""
         self._known.pop(key, None)
         self._set_aside(self._path(key), why)
+
+    def state_of(self, key: str) -> list[tuple[int, int]]:
+        """Return size and time of the files of a run's result and of its failure, as far as there are any."""
+        found = []
+        for path in (self._path(key), self.root / "failures" / f"{key}.json"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                found.append((status.st_size, status.st_mtime_ns))
+        return found
 
     def failure(self, key: str) -> Result | None:
         """Return the failed result of the last attempt at a run, or None."""

@@ -11,10 +11,9 @@ from typing import Any
 
 from raycl.archives import Artefact
 from raycl.errors import UserError
-from raycl.method import Method
-from raycl.runs.build import make_benchmark, masks_for, parts_of, runs_for
+from raycl.runs.inputs import make_benchmark, masks_for, parts_of, runs_for
+from raycl.runs.reports import join_reports
 from raycl.runs.result import Result, Trained
-from raycl.runs.sequence import join_reports
 from raycl.runs.store import Store
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.cells import Cell
@@ -88,7 +87,7 @@ class Agenda:
         self._watchers: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._cells_of_run: dict[str, tuple[int, ...]] = {}
         self._tasks: dict[str, int | None] = {}  # number of tasks per benchmark, for results without digest
-        self._seconds: dict[type[Method], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
+        self._seconds: dict[str, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
         for index in range(len(self.states)):
             self._advance(index)
 
@@ -186,12 +185,21 @@ class Agenda:
         """Return an iterator over the cells that are not complete."""
         return (state for state in self.states if not state.complete)
 
+    @functools.cached_property
+    def reference_states(self) -> list[CellState]:
+        """The cells of reference methods, from which the forward transfer of other methods is measured."""
+        return [state for state in [*self.states, *self.references] if state.cell.kinds.is_reference]
+
     def cells_of_run(self, key: str) -> Sequence[int]:
         """Return the indices of the cells that have the run with this key as a trial or a final run."""
         return self._cells_of_run.get(key, ())
 
-    def seconds_of(self, method: type[Method]) -> float | None:
-        """Return the mean measured seconds of a method's runs over all cells; None if there are none."""
+    def seconds_of(self, method: str) -> float | None:
+        """Return the mean measured seconds of a method's runs over all cells; None if there are none.
+
+        Args:
+            method: Name of the method, as in `Kinds`.
+        """
         seconds, measured = self._seconds[method]
         return seconds / measured if measured else None
 
@@ -260,16 +268,16 @@ class Agenda:
             return
         state.settle(run, result)
         if "seconds" in result.provenance:
-            seconds, measured = self._seconds[state.cell.method]
+            seconds, measured = self._seconds[state.cell.kinds.method]
             seconds += float(result.provenance["seconds"])
-            self._seconds[state.cell.method] = seconds, measured + 1
+            self._seconds[state.cell.kinds.method] = seconds, measured + 1
 
     def _result(self, spec: RunSpec) -> Result | None:
         key = spec.key
         if self._again and self._propose is not None and key not in self._fresh:
             self._fresh.add(key)
             self.store.forget(key)
-        result = self.store.get(key)
+        result = self.store.get(key, spec)
         if result is not None and key in self.store.unsealed and (why := self._too_few(spec, result)):
             self.store.refuse(key, why)
             return None

@@ -6,16 +6,18 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from raycl import calls
+from raycl import calls, registry, userfiles
 from raycl.errors import Obstacle
-from raycl.method import Method
-from raycl.networks import Network
-from raycl.runs.build import with_inputs
+from raycl.runs.inputs import require_nothing, with_inputs
 from raycl.space import Domain, Field, coerce, make_config
 from raycl.specs import Evaluate, Numerics, RunSpec, key_of
 from raycl.study.values import FinalRuns, Grid, Resources, Search, Seeds
+
+if TYPE_CHECKING:
+    from raycl.method import Method
+    from raycl.networks import Network
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,58 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """What plans and reports say about the method and the network of a cell, without loading their classes.
+
+    Attributes:
+        method, network: Names under which the classes are found again.
+        is_reference, deviations: As in the method's class.
+        requires: Whether the method may require masks or other runs.
+        roots: Modules of the method, on whose files its runs depend (`raycl.runs.fingerprint`).
+        loaded: The two classes, if this process has them already.
+    """
+
+    method: str
+    network: str
+    is_reference: bool
+    deviations: tuple[str, ...]
+    requires: bool
+    roots: frozenset[str]
+    loaded: tuple[type[Method], type[Network]] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What reports say about the data of a cell.
+
+    Attributes:
+        classes: Number of classes of each task; () if the data are not on this machine.
+        similar, subset: As in `raycl.tasks.Benchmark`.
+    """
+
+    classes: tuple[int, ...] = ()
+    similar: bool | None = None
+    subset: str = ""
+
+
+@dataclass(frozen=True)
 class Cell:
     """One method variant on one benchmark in one order of tasks: a search, and the final runs.
 
     Attributes:
         name: ``label/benchmark``, with the order where a study has several.
+        kinds: The method and the network by name; `method` and `network` are their classes.
         settings: Every dotted field, fixed or searched.
         code, home: As in `RunSpec`.
         blocked: Why the cell cannot run on this machine, with the remedy; None if it can.
         notes: What is worth knowing before the cell runs, one line each. Notes are not part of any key.
+        data: Facts about its data; None if they were not looked at.
     """
 
     label: str
     benchmark: str
     order: int
-    method: type[Method]
-    network: type[Network]
+    kinds: Kinds
     settings: Mapping[str, Setting]
     search: Search | Grid | None
     final: FinalRuns
@@ -68,6 +106,23 @@ class Cell:
     orders: int = 1
     blocked: Obstacle | None = None
     notes: tuple[str, ...] = ()
+    data: Data | None = None
+
+    @functools.cached_property
+    def method(self) -> type[Method]:
+        """The class of the method, which loads torch."""
+        if self.kinds.loaded is not None:
+            return self.kinds.loaded[0]
+        with userfiles.importing_from(self.home):
+            return registry.method(self.kinds.method)
+
+    @functools.cached_property
+    def network(self) -> type[Network]:
+        """The class of the network, which loads torch."""
+        if self.kinds.loaded is not None:
+            return self.kinds.loaded[1]
+        with userfiles.importing_from(self.home):
+            return registry.network(self.kinds.network)
 
     @property
     def name(self) -> str:
@@ -112,10 +167,9 @@ class Cell:
             if value != setting.field.default:
                 room, _, name = key.partition(".")
                 values[room][name] = value
-        config = make_config(self.network.Config, values["net"], "net")
         run = RunSpec(
-            method=calls.name_of(self.method),
-            network=calls.format_call(calls.name_of(self.network), config),
+            method=self.kinds.method,
+            network=self._network_text(values["net"]),
             benchmark=self.benchmark,
             config=values["method"],
             fit=values["fit"],
@@ -128,7 +182,22 @@ class Cell:
             code=self.code,
             home=self.home,
         )
-        return with_inputs(run)
+        return with_inputs(run) if self.kinds.requires else require_nothing(run)
+
+    def _network_text(self, values: Mapping[str, Any]) -> str:
+        """Return the network with the settings that differ from their defaults, as it stands in keys.
+
+        A user's own Config may change its values when it is made, so it is made here.
+        """
+        if "network" in self.code:
+            config = make_config(self.network.Config, values, "net")
+            return calls.format_call(self.kinds.network, config)
+        typed = {
+            name: coerce(values[name], setting.field.type, f"net.{name}", setting.field)
+            for key, setting in self.settings.items()
+            if (name := key.removeprefix("net.")) != key and name in values
+        }
+        return calls.format_settings(self.kinds.network, typed)
 
     @functools.cached_property
     def key(self) -> str:

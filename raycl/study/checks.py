@@ -41,6 +41,10 @@ def check_study(study: Study, place: str) -> None:
         given = getattr(study, name)
         if not ((isinstance(given, str) or given is None) and given in allowed):
             raise UserError(f"{place}: {name} = {quoted(given)} should be one of {allowed}")
+    if study.track_trials not in (None, True, False):
+        raise UserError(
+            f"{place}: track_trials = {quoted(study.track_trials)} should be one of (None, True, False)"
+        )
     limits.whole(study.orders, f"{place}: orders", 1, limits.ORDERS)
     _check_kinds(study, place)
     planning.check_labels(study.methods, place)

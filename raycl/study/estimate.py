@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
-from raycl.method import Method
 from raycl.study.agenda import Agenda
 from raycl.study.progress import CellState
 from raycl.study.values import Search
@@ -25,7 +24,7 @@ class Estimate:
         # (`_like`): the same two as numbers of runs.
         self._all: dict[int, float] = {}
         self._row: dict[int, float] = {}
-        self._like: dict[type[Method], tuple[dict[int, int], dict[int, int]]] = defaultdict(lambda: ({}, {}))
+        self._like: dict[str, tuple[dict[int, int], dict[int, int]]] = defaultdict(lambda: ({}, {}))
 
     def seconds(self, slots: float) -> float | None:
         """Return the estimated seconds to the end with this many slots; None if unknown.
@@ -48,7 +47,7 @@ class Estimate:
         return max(total / max(slots, 1), longest)
 
     def _note(self, index: int, state: CellState) -> None:
-        runs, rows = self._like[state.cell.method]
+        runs, rows = self._like[state.cell.kinds.method]
         for numbers in (self._all, self._row, runs, rows):
             numbers.pop(index, None)
         if not (missing := state.missing):
@@ -69,4 +68,4 @@ def seconds_left(agenda: Agenda, slots: float) -> float | None:
 def seconds_per_run(state: CellState, agenda: Agenda) -> float | None:
     """Return the mean measured seconds of a cell's runs, or else of its method's runs in the study."""
     own = state.seconds_per_run
-    return agenda.seconds_of(state.cell.method) if own is None else own
+    return agenda.seconds_of(state.cell.kinds.method) if own is None else own

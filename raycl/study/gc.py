@@ -8,7 +8,7 @@ from pathlib import Path
 
 from raycl.archives import Artefact
 from raycl.errors import NoStudy, UserError
-from raycl.runs.build import masks_for, parts_of, runs_for
+from raycl.runs.inputs import masks_for, parts_of, runs_for
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -70,14 +69,6 @@ def measured(
             f"{PARAMETERS:.0e} fit no machine; give it smaller sizes"
         )
     return found
-
-
-def machine_bytes() -> int:
-    """Return the bytes of memory of this machine; 0 if the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return 0
 
 
 def fails_alone(

@@ -7,48 +7,18 @@ may add notes of their own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from raycl.domains import Choice, Domain, ends
-from raycl.errors import UserError, nearest
+from raycl.errors import UserError
 from raycl.method import Breaker
 from raycl.study.cells import Cell
-from raycl.study.netcheck import Measured, fails_alone, machine_bytes
+from raycl.study.limits import machine_bytes
+from raycl.study.netcheck import Measured, fails_alone
 from raycl.tasks import Benchmark
 from raycl.training.fit import Fit
 from raycl.training.presets import fit_of
-
-STUDY = "study: "  # prefix of a note that is about the whole study, whichever cell carries it
-NAMED = 2  # number of cells that a note names; further ones are only counted
-
-
-def lines_of(cells: Iterable[Cell]) -> list[str]:
-    """Return the distinct notes of cells, each after the names of its cells: ``spg/digits_split: ...``."""
-    about: dict[str, list[str]] = {}
-    for cell in cells:
-        name = f"{cell.label}/{cell.benchmark}"
-        for text in cell.notes:
-            names = about.setdefault(text, [])
-            if name not in names:  # the orders of a benchmark share their notes
-                names.append(name)
-    return [
-        text.removeprefix(STUDY) if text.startswith(STUDY) else f"{_joined(names)}: {text}"
-        for text, names in about.items()
-    ]
-
-
-def _joined(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    if more > 0:
-        return f"{', '.join(names[:NAMED])} and {more} more"
-    return " and ".join(names)
-
-
-def unmatched(pattern: str, labels: Iterable[str]) -> str:
-    """Return the note on a pattern of `resources` that matches no cell."""
-    hint = nearest(pattern.partition("/")[0], labels)
-    return f"{STUDY}resources[{pattern!r}] matches no cell and has no effect{hint}"
 
 
 def planned(cell: Cell, written: Collection[str]) -> tuple[str, ...]:

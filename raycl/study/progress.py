@@ -28,7 +28,7 @@ class Trial:
     spec: RunSpec
     result: Result | None = None
     seed: int | None = None
-    _accs: dict[str, float | None] | None = field(default=None, repr=False, compare=False)
+    _accs: tuple[float | None, float | None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def role(self) -> Role:
@@ -44,10 +44,9 @@ class Trial:
         if self.result is None:
             return None
         if self._accs is None:
-            self._accs = {}
-        if split not in self._accs:
-            self._accs[split] = self.result.acc(split)
-        return self._accs[split]
+            result = self.result.unpacked()
+            self._accs = result.acc("val"), result.acc("test")
+        return self._accs[split == "test"]
 
     def objective(self, cell: Cell) -> float | None:
         """Return the mean accuracy after the last task on the protocol's split; None if there is none."""
@@ -59,7 +58,7 @@ class _Tally:
     """Running counts over a cell's runs, so that a question costs the same however many runs there are.
 
     Attributes:
-        keys: Keys of the trials' runs.
+        runs: Trials and final runs by the key of their run; trials come first.
         open: Trials and final runs without a result, by the key of their run.
         trials, completed, diverged: Number of trials that have a result, that are done, that diverged.
         finals, extra: Number of final runs that have a result, and of those that are not also a trial.
@@ -67,7 +66,7 @@ class _Tally:
         seconds, measured: Total seconds of the runs whose duration is known, and the number of these runs.
     """
 
-    keys: set[str] = field(default_factory=set)
+    runs: dict[str, tuple[Trial, ...]] = field(default_factory=dict)
     open: dict[str, list[Trial]] = field(default_factory=dict)
     trials: int = 0
     completed: int = 0
@@ -80,8 +79,7 @@ class _Tally:
 
     def add(self, trial: Trial) -> None:
         """Count one more trial or final run."""
-        if trial.seed is None:
-            self.keys.add(trial.spec.key)
+        self.runs[trial.spec.key] = (*self.runs.get(trial.spec.key, ()), trial)
         self.open.setdefault(trial.spec.key, []).append(trial)
 
     def settle(self, trial: Trial, cell: Cell) -> None:
@@ -96,7 +94,7 @@ class _Tally:
             self.measured += 1
         if trial.seed is not None:
             self.finals += 1
-            self.extra += key not in self.keys
+            self.extra += all(same.seed is not None for same in self.runs[key])
             return
         self.trials += 1
         self.completed += result.status == "done"
@@ -142,6 +140,10 @@ class CellState:
         runs = self._tally.open
         found = runs.values() if keys is None else (runs[key] for key in keys if key in runs)
         return sorted((t for same in found for t in same), key=lambda t: (t.seed is not None, t.n))
+
+    def runs_of(self, key: str) -> Sequence[Trial]:
+        """Return the trials, then the final runs, that stand for the run with this key."""
+        return self._tally.runs.get(key, ())
 
     def unsettled(self, key: str) -> tuple[int, int]:
         """Return how many trials and how many final runs have this key and no result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from raycl import calls, registry, userfiles
 from raycl.benchmarks import Recipe, sources
 from raycl.domains import shown
 from raycl.errors import Obstacle, UserError
-from raycl.runs.build import make_method, masks_for, runs_for
+from raycl.runs.build import make_method
+from raycl.runs.inputs import masks_for, runs_for
 from raycl.space import make_config
 from raycl.study import limits, netcheck, notes
-from raycl.study.cells import Cell
+from raycl.study.cells import Cell, Data
 from raycl.study.values import Grid, Search
 from raycl.tasks import Benchmark
 
@@ -37,11 +39,23 @@ def check_needs(cell: Cell, place: str) -> None:
         )
 
 
-def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[Obstacle | None, tuple[str, ...]]:
-    """Check a cell against its data, and refuse a cell that can never run.
+@dataclass(frozen=True)
+class Found:
+    """Outcome of checking a cell against its data.
 
-    Returns:
-        What keeps the cell from running on this machine, or None; and the notes on it.
+    Attributes:
+        blocked: What keeps the cell from running on this machine, or None.
+        data: Facts about the data.
+        notes: Notes on the cell.
+    """
+
+    blocked: Obstacle | None
+    data: Data
+    notes: tuple[str, ...] = ()
+
+
+def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> Found:
+    """Check a cell against its data, and refuse a cell that can never run.
 
     Raises:
         UserError: If the cell can never run; the message names the value, the place and the remedy.
@@ -51,13 +65,14 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[Obstacle | 
     with userfiles.blamed(type(recipe)):
         absent = [line for name in recipe.needs() if (line := sources.missing(name))]
     if absent:
-        return absent[0], ()
+        return Found(absent[0], Data(similar=recipe.similar))
     try:
         with userfiles.blamed(type(recipe)):
             benchmark = registry.load(recipe, cell.trial_seed, 0)
     except UserError as error:
         if recipe.subset():  # with more of the data it may work
-            return Obstacle.of(str(error).removeprefix("benchmark ")), ()
+            blocked = Obstacle.of(str(error).removeprefix("benchmark "))
+            return Found(blocked, Data(similar=recipe.similar))
         raise UserError(f"{place.partition(': methods')[0]}: {error}") from None
     largest = _largest_network(cell, benchmark.input_shape, benchmark.classes, f"{place} on {recipe}")
     try:
@@ -69,7 +84,8 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> tuple[Obstacle | 
             f"{place} on {recipe}: the search needs validation samples, but there are none; "
             "give the benchmark some, or write search=None"
         )
-    return None, notes.measured(cell, benchmark, largest, place)
+    data = Data(benchmark.classes, benchmark.similar, benchmark.subset)
+    return Found(None, data, notes.measured(cell, benchmark, largest, place))
 
 
 def _largest_network(

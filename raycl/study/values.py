@@ -124,6 +124,9 @@ class Seeds(tuple[int, ...]):
             raise UserError(f"Seeds: {twice} is given twice: seeds should be distinct integers of at least 0")
         return super().__new__(cls, found)
 
+    def __getnewargs__(self) -> tuple[int, ...]:  # Without it, pickle would give the tuple as one seed.
+        return tuple(self)
+
     def __repr__(self) -> str:
         return f"Seeds({', '.join(map(str, self))})"
 
@@ -239,6 +242,8 @@ class Study:
             study that has only sheets needs neither methods nor benchmarks.
         tables: Tables laid out as in the paper, our numbers next to the printed ones: `raycl.PaperTable`.
         metrics: Metrics that the study adds to raycl's in every report: `raycl.Metric`.
+        track_trials: Whether MLflow gets every trial besides the cells and the final runs. With None it gets
+            them unless the study has more than 20,000 runs.
     """
 
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -259,6 +264,7 @@ class Study:
     sheets: Sequence[Sheet | Callable[[], Sheet]] = ()
     tables: Sequence[Shown] = ()
     metrics: Sequence[Metric] = ()
+    track_trials: bool | None = None
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)
 

@@ -10,10 +10,10 @@ from raycl.errors import Obstacle
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.results.collect import failure_of, older, subset_of
 from raycl.results.rows import printed_name
-from raycl.runs.build import runs_for
+from raycl.runs.inputs import runs_for
 from raycl.study.agenda import Agenda
 from raycl.study.estimate import seconds_left, seconds_per_run
-from raycl.study.notes import lines_of
+from raycl.study.notelines import lines_of
 from raycl.study.progress import CellState
 from raycl.study.values import Grid, Search, Seeds, Study
 from raycl.terminal.words import NAME, shown

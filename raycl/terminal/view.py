@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from raycl import process, registry, texttable, userfiles
+from raycl import registry, texttable, userfiles
 from raycl.errors import UserError, fault_of, screen_line
 from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
@@ -287,8 +287,12 @@ def _progress(live: Sequence[_Live], tasks: int, epoch: bool = True) -> str:
 
 def _tasks(state: CellState) -> int:
     """Return the number of tasks of a cell's benchmark; 0 if its data are not here."""
+    cell = state.cell
+    if cell.data is not None:
+        return len(cell.data.classes)
+    from raycl import process  # imported here, because it loads torch
+
     try:
-        cell = state.cell
         with process.untouched(cell.benchmark), userfiles.importing_from(cell.home):
             return len(registry.load(cell.benchmark, cell.trial_seed, 0, cell.identity).tasks)
     except UserError:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,30 @@ from mlflow.tracking import MlflowClient
 
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
-from raycl.tune.database import database_uri, make_database
-from raycl.tune.projection import PARENT, Projection, milliseconds
+from raycl.tune.database import database_file, database_uri, make_database
+from raycl.tune.projection import CELL, PARENT, Projection, digest, milliseconds
+from raycl.tune.wholeruns import WholeRuns
+
+CONTENT = "raycl.content"  # tag with the digest of a run's content
+BATCH = 500  # points that are written in one request; MLflow accepts 1,000 in total
 
 
 def tracking_uri(store: Path) -> str:
     """Return ``MLFLOW_TRACKING_URI``, or the URI of a database in the folder of the store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(store / "mlflow.db")
+
+
+@dataclass(slots=True)
+class Written:
+    """A run in MLflow, as far as a driver remembers it.
+
+    Attributes:
+        run_id: MLflow's id of the run.
+        content: Digest of its content; "" if it may lack a part.
+    """
+
+    run_id: str
+    content: str
 
 
 @dataclass
@@ -38,6 +55,8 @@ class Experiment:
     client: MlflowClient
     id: str
     uri: str
+    _known: dict[tuple[str, str], Written] | None = None  # None until the runs have been read
+    _whole: WholeRuns | None = None  # None where MLflow's client has to write everything
 
     @classmethod
     def open(cls, name: str, store: Path) -> Experiment:
@@ -70,21 +89,44 @@ class Experiment:
             experiment = known.experiment_id if known else _new_experiment(client, name, artefacts)
         except Exception as error:
             raise no_answer(uri, error) from None
-        return cls(client, experiment, uri)
+        database = database_file(uri)
+        whole = None if database is None else WholeRuns(database, experiment)
+        return cls(client, experiment, uri, None, whole)
 
-    def unique(self) -> dict[tuple[str, str], Run]:
-        """Return the runs by parent and key; of duplicates that two drivers made, all but one are deleted."""
-        known: dict[tuple[str, str], Run] = {}
-        parents = {""}
-        for run in sorted(self.runs(), key=lambda run: (PARENT in run.data.tags, run_id_of(run))):
-            parent, key = run.data.tags.get(PARENT, ""), run.data.tags.get("raycl.key", "")
+    def close(self) -> None:
+        """Close the database; writing opens it again."""
+        if self._whole is not None:
+            self._whole.close()
+
+    @property
+    def known(self) -> dict[tuple[str, str], Written]:
+        """The existing runs by parent and key; they are read from MLflow only once, at the first use."""
+        return self.read() if self._known is None else self._known
+
+    def read(self) -> dict[tuple[str, str], Written]:
+        """Read the existing runs; of duplicates that two drivers made, all but one are deleted.
+
+        Returns:
+            The runs by parent and key.
+        """
+        found = []
+        for run in self.runs():
+            tags = run.data.tags
+            found.append(
+                (tags.get(PARENT, ""), run_id_of(run), tags.get("raycl.key", ""), tags.get(CONTENT, ""))
+            )
+        known: dict[tuple[str, str], Written] = {}
+        parents = {"": ""}
+        for parent, run_id, key, content in sorted(found, key=lambda run: (run[0] != "", run[1])):
             if key and (parent not in parents or (parent, key) in known):
                 with contextlib.suppress(MlflowException):  # the other driver has deleted it already
-                    self.client.delete_run(run.info.run_id)
+                    self.client.delete_run(run_id)
                 continue
-            known[parent, key] = run
             if not parent:
-                parents.add(run.info.run_id)
+                parents[run_id] = run_id
+            if key:  # else it is a run of the user's own
+                known[parents[parent], key] = Written(run_id, content)
+        self._known = known
         return known
 
     def runs(self, query: str = "") -> Iterator[Run]:
@@ -97,48 +139,80 @@ class Experiment:
             if not token:
                 return
 
-    def called(self, key: str) -> Iterator[Run]:
-        """Yield the runs with this `raycl.key`, which may contain quotes of both kinds in a label."""
-        quote = "'" if "'" not in key else '"'
-        plain = quote not in key and "\\" not in key  # MLflow's filters cannot express both kinds of quotes
-        for run in self.runs(f"tags.`raycl.key` = {quote}{key}{quote}" if plain else ""):
-            if run.data.tags.get("raycl.key") == key:
-                yield run
-
-    def write(self, what: Projection, known: Mapping[tuple[str, str], Run]) -> str:
+    def write(self, what: Projection) -> str:
         """Create or complete a run, unless its content is there already.
+
+        A run that somebody has deleted is created again.
 
         Args:
             what: What the run should contain.
-            known: Existing runs by parent and key.
 
         Returns:
             MLflow's id of the run.
         """
-        run, content = known.get((what.parent, what.key)), what.content()
-        if run is not None and run.data.tags.get("raycl.content") == content:
-            return str(run.info.run_id)
+        content, seen = what.content(), self.known.get(what.place)
+        if seen is not None and seen.content == content:
+            return seen.run_id
+        run = self._existing(what, seen)
         if run is not None and not what.parent and what.contradicts(run):
             self._drop(run)
             run = None
         if run is None:
-            tags = {"raycl.key": what.key} | ({PARENT: what.parent} if what.parent else {})
+            tags = what.marks | what.tags
+            if what.parent and self._whole is not None:
+                whole = self._whole.write(what, tags | {CONTENT: content})
+                if whole is not None:
+                    self.known[what.place] = Written(whole, content)
+                    return whole
             run = self.client.create_run(self.id, milliseconds(what.started), tags, what.name)
-        run_id = str(run.info.run_id)
-        points = [Metric(n, v, milliseconds(at), step) for n, v, at, step in what.points]
-        params = [Param(k, str(v)) for k, v in what.params.items() if k not in run.data.params]
-        for start in range(0, max(len(points), 1), 500):
-            batch = points[start : start + 500]
-            self.client.log_batch(run_id, batch, params if not start else [], [])
+        self.known[what.place] = written = Written(run_id_of(run), "")
+        self._complete(run, what, content)
+        written.content = content
+        return written.run_id
+
+    def _existing(self, what: Projection, seen: Written | None) -> Run | None:
+        """Return the run as it is in MLflow now; None if there is none, or if it was deleted.
+
+        Another driver may have created a cell's run meanwhile. It is searched for by a tag that only cells'
+        runs have, so that the database does not look at all other runs.
+        """
+        if seen is not None:
+            try:
+                run = self.client.get_run(seen.run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+            else:
+                if run.info.lifecycle_stage != "deleted":
+                    return run
+        if what.parent:
+            return None
+        return min(self.runs(f"tags.`{CELL}` = '{digest(what.key)}'"), key=run_id_of, default=None)
+
+    def _complete(self, run: Run, what: Projection, content: str) -> None:
+        """Write what a run lacks, with few requests; the digest of the content comes last.
+
+        MLflow writes the parameters, the metrics and the tags of a batch in this order, so a run with the
+        digest has everything else.
+        """
+        run_id = run_id_of(run)
         for name, value in what.artefacts.items():
             self.client.log_dict(run_id, value, name)
-        if what.status == "RUNNING":
-            self.client.update_run(run_id, status="RUNNING")
-        else:
+        if what.status != "RUNNING":
             self.client.set_terminated(run_id, what.status, milliseconds(what.ended))
-        tags = what.tags | {"raycl.content": content}  # written last, as a mark that the rest is there
-        self.client.log_batch(run_id, [], [], [RunTag(k, v) for k, v in tags.items()])
-        return run_id
+        elif run.info.status != "RUNNING":
+            self.client.update_run(run_id, status="RUNNING")
+        points = [Metric(n, v, milliseconds(at), step) for n, v, at, step in what.points]
+        params = [Param(k, str(v)) for k, v in what.params.items() if k not in run.data.params]
+        tags = [RunTag(k, v) for k, v in what.tags.items() if run.data.tags.get(k) != v]
+        for start in range(0, max(len(points), 1), BATCH):
+            last = start + BATCH >= len(points)
+            self.client.log_batch(
+                run_id,
+                points[start : start + BATCH],
+                params if not start else [],
+                [*tags, RunTag(CONTENT, content)] if last else [],
+            )
 
     def _drop(self, cell: Run) -> None:
         """Delete a cell's run and its child runs, because MLflow does not allow parameters to change."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raycl import registry, userfiles
-from raycl.benchmarks import data_root
+from raycl.datafolder import data_root
 from raycl.errors import UserError, redacted, screen_line, typed_path
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell

@@ -9,18 +9,18 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from raycl import calls, metrics
+from raycl import metrics
 from raycl.reporting.settings import ran_with
 from raycl.results.collect import subset_of
 from raycl.results.measures import measure
-from raycl.results.rows import FinalRun, printed_name
+from raycl.results.rows import printed_name
 from raycl.runs.result import Result
 from raycl.specs import key_of
 from raycl.study.cells import Cell
-from raycl.study.progress import CellState
 from raycl.text import clip
 
 PARENT = "mlflow.parentRunId"
+CELL = "raycl.cell"  # tag of cells' runs alone: the digest of the cell's key, which may contain any quotes
 NAME = 200  # characters of a cell's name in a run's name, for which a server's database has room for 250
 _SETTING = re.compile(r"(fit|method|net)\.")
 
@@ -52,10 +52,21 @@ class Projection:
     extra: str = ""
     passing: frozenset[str] = frozenset()
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The parent and the key, which no other run of the experiment shares."""
+        return self.parent, self.key
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """The tags by which the run is found again."""
+        own = {PARENT: self.parent} if self.parent else {CELL: digest(self.key)}
+        return {"raycl.key": self.key} | own
+
     def content(self) -> str:
         """Return a digest of the whole content."""
         params = {name: str(value) for name, value in self.params.items()}
-        return key_of([self.name, self.points, params, self.tags, self.status, self.extra])[:16]
+        return digest([self.name, self.points, params, self.tags, self.status, self.extra])
 
     def contradicts(self, run: Run) -> bool:
         """Return whether an existing run has a parameter that is not valid any more."""
@@ -68,10 +79,15 @@ class Projection:
         )
 
 
+def digest(content: Any) -> str:
+    """Return a short digest of plain values."""
+    return key_of(content)[:16]
+
+
 def about(cell: Cell, params: Mapping[str, Any] | None, network: str) -> dict[str, Any]:
     """Return the parameters of a cell's run: method, benchmark, order, network and non-default settings."""
     return {
-        "method": calls.name_of(cell.method),
+        "method": cell.kinds.method,
         "benchmark": printed_name(cell.benchmark, subset_of(cell)),
         "order": cell.order,
         "network": network,
@@ -85,7 +101,7 @@ def shown_value(title: str) -> str:
 
 
 def points_of(
-    result: Result, final: FinalRun | None, known: Sequence[metrics.Metric]
+    result: Result, beta: metrics.Matrix | None, known: Sequence[metrics.Metric]
 ) -> list[tuple[str, float, float, int]]:
     """Return the points of a run's curves as (metric, value, Unix time, step).
 
@@ -93,39 +109,42 @@ def points_of(
 
     Args:
         result: Result of the run.
-        final: The run as reports have it, if it is a final run.
+        beta: Accuracies [T] of the reference's run of the same seed on each task just learnt, or None.
         known: Metrics to compute.
     """
     found: list[tuple[str, float | None, float, int]] = []
-    test, val, beta = result.matrix("test"), result.matrix("val"), final.beta if final else None
+    result = result.unpacked()
+    reports, test, val = result.reports, result.matrix("test"), result.matrix("val")
+    if beta is not None and len(beta) != len(test):
+        beta = None
     curves = [metric for metric in known if metric.tracked == "curve"]
     seconds = 0.0
-    for n, report in enumerate(result.reports, start=1):
+    for n, report in enumerate(reports, start=1):
         seconds += sum(report.seconds.values())
         so_far = measure(curves, test[:n, :n], val[:n, :n], None if beta is None else beta[:n])
         numbers = so_far.values | {"ct": seconds}
         found += [(name, value, report.ended, n) for name, value in numbers.items()]
-    if result.reports and result.status == "done":
+    if reports and result.status == "done":
         ends = [metric for metric in known if metric.tracked == "end"]
-        last, at = result.reports[-1], len(result.reports)
+        last, at = reports[-1], len(reports)
         numbers = measure(ends, test, val, beta).values
         numbers |= {"params": float(last.parameters), "bytes_total": float(last.stored_bytes)}
         found += [(name, value, last.ended, at) for name, value in numbers.items()]
     return [(name, float(value), at, step) for name, value, at, step in found if value is not None]
 
 
-def matrices_of(state: CellState) -> dict[str, Any]:
-    """Return the accuracy matrices by seed, with None where nothing was measured."""
+def matrices_of(results: Mapping[int, Result]) -> dict[str, Any]:
+    """Return the accuracy matrices of final runs by seed, with None where nothing was measured."""
     return {
         str(seed): [[None if value != value else value for value in row] for row in result.matrix().tolist()]
-        for seed, result in state.results.items()
+        for seed, result in results.items()
     }
 
 
 def ended_of(result: Result) -> float:
     """Return the Unix time at which a run ended."""
-    if result.reports:
-        return result.reports[-1].ended
+    if reports := result.reports:
+        return reports[-1].ended
     return float(result.provenance["started"]) + float(result.provenance["seconds"])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raycl.benchmarks import data_root
+from raycl.datafolder import data_root
 from raycl.errors import UserError
 
 BLOCK_BYTES = 2**26  # size of the blocks in which files are sent

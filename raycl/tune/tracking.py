@@ -1,32 +1,30 @@
 """Tracking: one writer that copies a study's results from the store into MLflow.
 
 A study is an experiment, a cell a parent run, and a trial or seed a child run. Runs are found by the tag
-`raycl.key` and never by a remembered id, and every timestamp comes from the result. Writing the same results
-again therefore adds nothing.
+`raycl.key`, and every timestamp comes from the result. Writing the same results again therefore adds nothing.
+A driver reads the existing runs once and remembers their ids; `sync` reads them again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from mlflow.entities import Run
 
 from raycl import metrics, userfiles
 from raycl.papers.published import published
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import searched
-from raycl.results.collect import collect, row_of
+from raycl.results.collect import collect, reference_accuracies, row_of
 from raycl.results.rows import CellRow
 from raycl.specs import key_of
+from raycl.study import limits
 from raycl.study.agenda import Agenda
 from raycl.study.progress import CellState, Trial
 from raycl.study.values import Study
 from raycl.tune import pages
-from raycl.tune.experiment import Experiment, no_answer, run_id_of, though_dropped
+from raycl.tune.experiment import Experiment, no_answer, though_dropped
 from raycl.tune.projection import (
-    PARENT,
     Projection,
     about,
     ended_of,
@@ -35,14 +33,21 @@ from raycl.tune.projection import (
     shown_value,
 )
 
+COMPARED = 100  # cells that MLflow's page of comparison can show
+
 
 @dataclass
 class Tracking:
-    """A study's experiment in MLflow, with the agenda whose results it should contain."""
+    """A study's experiment in MLflow, with the agenda whose results it should contain.
+
+    Attributes:
+        trials: Whether MLflow also gets the trials that are not a final run.
+    """
 
     experiment: Experiment
     study: Study
     agenda: Agenda
+    trials: bool = True
 
     @classmethod
     def open(cls, study: Study, agenda: Agenda) -> Tracking:
@@ -51,7 +56,20 @@ class Tracking:
         Raises:
             UserError: If nothing answers at the tracking URI.
         """
-        return cls(Experiment.open(study.name, agenda.store.root), study, agenda)
+        trials = study.track_trials
+        if trials is None:
+            trials = sum(state.total for state in agenda.states) <= limits.TRACKED
+        return cls(Experiment.open(study.name, agenda.store.root), study, agenda, trials)
+
+    @property
+    def notice(self) -> str:
+        """A line for the user if the number of runs decided that trials are left out, else ""."""
+        if self.trials or self.study.track_trials is not None:
+            return ""
+        return (
+            f"MLflow gets the cells and the final runs alone, because there are more than {limits.TRACKED} "
+            "runs; --set track_trials=True adds the trials"
+        )
 
     @property
     def uri(self) -> str:
@@ -74,41 +92,61 @@ class Tracking:
 
     def sync(self) -> None:
         """Write all results of the study to MLflow."""
-        with userfiles.importing_from(self.study.folder):
-            self._sync()
+        try:
+            with userfiles.importing_from(self.study.folder):
+                self._sync()
+        finally:
+            self.experiment.close()
 
     def _sync(self) -> None:
         view = json.dumps(pages.view_of(self.study.metrics))
         self.experiment.client.set_experiment_tag(self.experiment.id, "mlflow.sharedViewState.raycl", view)
-        rows = collect(self.study, self.agenda)
-        known = self.experiment.unique()
-        for state, row in zip(self.agenda.states, rows, strict=True):
+        self.experiment.read()
+        for state, row, rows in self._rows():
             if not any(trial.result for trial in [*state.trials, *state.finals.values()]):
                 continue
-            parent = self.parent(state, row, published(self.study.paper, row, rows), known)
-            for role, trial in _children(state).items():
-                self.child(parent, state, trial, role, row, known)
+            parent = self._cell(state, row, rows)
+            betas = reference_accuracies(state, self.agenda)
+            keys = dict.fromkeys(trial.spec.key for trial in [*state.trials, *state.finals.values()])
+            for key in keys:
+                self._run(parent, state, key, betas)
 
-    def one(self, state: CellState, key: str) -> None:
-        """Write one finished run, and what it changes in its cell's run."""
+    def _rows(self) -> Iterator[tuple[CellState, CellRow, Sequence[CellRow]]]:
+        """Yield each cell with its row, and with all rows if the study has a paper, whose numbers need them.
+
+        Otherwise only one row is in memory at a time.
+        """
+        if self.study.paper:
+            rows = collect(self.study, self.agenda)
+            yield from ((state, row, rows) for state, row in zip(self.agenda.states, rows, strict=True))
+            return
+        for state in self.agenda.states:
+            row = row_of(state, self.agenda, self.study.metrics)
+            yield state, row, [row]
+
+    def one(self, state: CellState, key: str, summary: bool = True) -> None:
+        """Write one finished run of a cell.
+
+        Args:
+            state: The cell.
+            key: Key of the run; "" for none.
+            summary: Whether to write the summary of the cell, too. A cell that MLflow does not have yet is
+                written in any case.
+        """
         with userfiles.importing_from(self.study.folder):
-            self._one(state, key)
+            known = self.experiment.known.get(("", cell_key(state)))
+            parent = self._summarise(state) if summary or known is None else known.run_id
+            if key:
+                self._run(parent, state, key, None)
 
-    def _one(self, state: CellState, key: str) -> None:
+    def _summarise(self, state: CellState) -> str:
+        """Write a cell's run as it is now, and return its id."""
         row = row_of(state, self.agenda, self.study.metrics)
-        rows = [row, *self._variants(state)] if self.study.paper else []
-        known: dict[tuple[str, str], Run] = {}
-        name = f"cell {state.cell.name}"
-        for run in self.experiment.called(name):
-            # Of duplicates, `sync` keeps the same one.
-            known["", name] = min(run, known.get(("", name), run), key=run_id_of)
-        for run in self.experiment.called(key):
-            place = run.data.tags.get(PARENT, ""), key
-            known[place] = min(run, known.get(place, run), key=run_id_of)
-        parent = self.parent(state, row, published(self.study.paper, row, rows), known)
-        for role, trial in _children(state).items():
-            if trial.spec.key == key:
-                self.child(parent, state, trial, role, row, known)
+        rows = [row, *self._variants(state)] if self.study.paper else [row]
+        parent = self._cell(state, row, rows)
+        if not state.seeds and state.best is not None:  # it became a final run when the search ended
+            self._run(parent, state, state.best.spec.key, None)
+        return parent
 
     def _variants(self, state: CellState) -> list[CellRow]:
         """Return the rows of the other cells with the same method and benchmark."""
@@ -117,48 +155,45 @@ class Tracking:
             row_of(other, self.agenda, self.study.metrics)
             for other in self.agenda.states
             if other is not state
-            and other.cell.method is cell.method
+            and other.cell.kinds.method == cell.kinds.method
             and other.cell.benchmark == cell.benchmark
         ]
 
-    def parent(
-        self, state: CellState, row: CellRow, paper: float | None, known: Mapping[tuple[str, str], Run]
-    ) -> str:
+    def _cell(self, state: CellState, row: CellRow, rows: Sequence[CellRow]) -> str:
         """Write a cell's run with its current summary, and return its id.
 
         Args:
             state: The cell.
             row: Its row in reports.
-            paper: `acc` as the study's paper prints it, or None.
-            known: Existing runs by parent and key.
+            rows: The rows that tell which number of the study's paper is the cell's.
         """
         cell = state.cell
         results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
         started = min(float(r.provenance["started"]) for r in results)
         ended = max(ended_of(r) for r in results)
-        values = self._summary(row, paper)
+        values = self._summary(row, published(self.study.paper, row, rows))
         # MLflow shows the value of the last step; of equal steps the latest, and of equal times the largest.
         # The number of known runs as the step makes the newest summary win.
         known_runs = len(results)
         points = [(name, float(v), ended, known_runs) for name, v in values.items() if v is not None]
-        params = about(cell, row.best, cell.spec({}, cell.trial_seed).network)
-        content = {"results": [r.to_json() for r in state.results.values()], "best": row.best}
+        finals = state.results
+        content = {"results": [r.to_json() for r in finals.values()], "best": row.best}
+        artefacts = {"matrices.json": matrices_of(finals), "best.json": row.best or {}}
         return self.experiment.write(
             Projection(
-                key=f"cell {cell.name}",
+                key=cell_key(state),
                 parent="",
                 name=shown_value(cell.title),
                 started=started,
                 ended=ended,
                 points=points,
-                params=params,
-                tags={"raycl.kind": "cell", "raycl.seeds": " ".join(map(str, state.results))},
+                params=about(cell, row.best, cell.spec({}, cell.trial_seed).network),
+                tags={"raycl.kind": "cell", "raycl.seeds": " ".join(map(str, finals))},
                 status="FINISHED" if state.complete else "RUNNING",
-                artefacts={"matrices.json": matrices_of(state), "best.json": row.best or {}},
+                artefacts=artefacts if finals else {},
                 extra=key_of(json.loads(json.dumps(content, default=str))),
                 passing=frozenset(searched(cell)),
-            ),
-            known,
+            )
         )
 
     def _summary(self, row: CellRow, paper: float | None) -> dict[str, float | None]:
@@ -176,42 +211,55 @@ class Tracking:
             "difference": None if paper is None or acc.mean is None else acc.mean - paper,
         }
 
-    def child(
-        self,
-        parent: str,
-        state: CellState,
-        trial: Trial,
-        role: str,
-        row: CellRow,
-        known: Mapping[tuple[str, str], Run],
+    def _run(
+        self, parent: str, state: CellState, key: str, betas: Mapping[int, metrics.Matrix] | None
     ) -> None:
-        """Write one finished trial or final run."""
-        result = trial.result
+        """Write a run of a cell, if it is finished and MLflow should have it.
+
+        Args:
+            parent: MLflow's id of the cell's run.
+            state: The cell.
+            key: Key of the run.
+            betas: `reference_accuracies` of the cell; None to compute them if they are needed.
+        """
+        same = [trial for trial in state.runs_of(key) if trial.result is not None]
+        seed = _final_seed(state, same)
+        if not same or (seed is None and not self.trials):
+            return
+        trial, result, cell = same[0], same[0].result, state.cell
         assert result is not None
-        cell, spec = state.cell, trial.spec
-        params = about(cell, trial.params, spec.network) | {"seed": spec.seed}
-        final = next((final for final in row.finals if final.key == spec.key), None)
+        if betas is None:
+            betas = reference_accuracies(state, self.agenda) if seed is not None else {}
+        beta = betas.get(seed) if seed is not None and result.status == "done" else None
+        roles = [f"trial {t.n}" if t.seed is None else f"seed {t.seed}" for t in same]
         self.experiment.write(
             Projection(
-                key=spec.key,
+                key=key,
                 parent=parent,
-                name=f"{shown_value(cell.title)} / {role.split(', ')[0]}",
+                name=f"{shown_value(cell.title)} / {roles[0]}",
                 started=float(result.provenance["started"]),
                 ended=ended_of(result),
-                points=points_of(result, final, metrics.all_metrics(self.study.metrics)),
-                params=params,
-                tags={"raycl.kind": role.split()[0], "raycl.roles": role, "raycl.status": result.status},
+                points=points_of(result, beta, metrics.all_metrics(self.study.metrics)),
+                params=about(cell, trial.params, trial.spec.network) | {"seed": trial.spec.seed},
+                tags={
+                    "raycl.kind": roles[0].split()[0],
+                    "raycl.roles": ", ".join(roles),
+                    "raycl.status": result.status,
+                },
                 status="FINISHED" if result.status == "done" else "FAILED",
                 artefacts={},
-            ),
-            known,
+            )
         )
 
     def compare_link(self) -> str:
-        """Return the link to the page on which MLflow compares the cells."""
-        keys = {f"cell {state.cell.name}" for state in self.agenda.states}
-        cells = self.experiment.runs("tags.`raycl.kind` = 'cell'")
-        ids = [run_id_of(run) for run in cells if run.data.tags.get("raycl.key") in keys]
+        """Return the link to the page on which MLflow compares the cells.
+
+        If there are too many cells for that page, it is the link to the table of runs.
+        """
+        known = self.experiment.known
+        ids = [run.run_id for state in self.agenda.states if (run := known.get(("", cell_key(state))))]
+        if len(ids) > COMPARED:
+            return self.runs_link()
         return pages.compare_link(self.uri, self.experiment.id, ids)
 
     def runs_link(self) -> str:
@@ -219,14 +267,13 @@ class Tracking:
         return pages.runs_link(self.uri, self.experiment.id)
 
 
-def _children(state: CellState) -> dict[str, Trial]:
-    """Return the finished trials and final runs by role; a run that is both appears once, with both roles."""
-    roles: dict[str, list[str]] = {}
-    trials: dict[str, Trial] = {}
-    named = [(f"trial {t.n}", t) for t in state.trials]
-    named += [(f"seed {seed}", t) for seed, t in state.finals.items()]
-    for role, trial in named:
-        if trial.result is not None:
-            roles.setdefault(trial.spec.key, []).append(role)
-            trials.setdefault(trial.spec.key, trial)
-    return {", ".join(roles[key]): trial for key, trial in trials.items()}
+def cell_key(state: CellState) -> str:
+    """Return the key of a cell's run in MLflow."""
+    return f"cell {state.cell.name}"
+
+
+def _final_seed(state: CellState, same: Sequence[Trial]) -> int | None:
+    """Return the seed of the final run that these trials and final runs of one key stand for, or None."""
+    if not state.seeds and state.best in same:
+        return state.cell.trial_seed
+    return next((trial.seed for trial in same if trial.seed is not None), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import importlib
 import sys
 import time
@@ -15,6 +16,7 @@ from raycl.userfiles import changes
 from raycl.userfiles.blame import fault, first_line, import_fault, shown
 from raycl.userfiles.finder import SOURCES, package_of
 from raycl.userfiles.folders import FOLDERS, TAKEN, file_of, has_beside, home
+from raycl.userfiles.statements import only_names_values
 
 _STARTED = time.time()
 _LEFT: dict[str, list[str]] = collections.defaultdict(list)  # By package: messages of `process.untouched`.
@@ -34,13 +36,8 @@ def load(folder: Path, name: str) -> ModuleType:
     known = sys.modules.get(full)
     if known is not None:
         return known
-    from raycl import process  # It is imported only when needed, since it loads torch, which takes seconds.
-
     try:
-        with (
-            process.untouched(shown(file_of(folder, name)), _LEFT[package_of(folder)].append),
-            changes.overseen(SOURCES.keys()),
-        ):
+        with _watched(folder, name), changes.overseen(SOURCES.keys()):
             return importlib.import_module(full)
     except UserError:
         raise
@@ -48,6 +45,23 @@ def load(folder: Path, name: str) -> ModuleType:
         raise
     except BaseException as error:  # A file that calls sys.exit must not end the program silently.
         raise UserError(import_fault(error, folder, name)) from None
+
+
+def _watched(folder: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which a file is imported, which undoes what the file changes in the process."""
+    file = file_of(folder, name)
+    if "raycl.process" not in sys.modules and _only_names_values(file):
+        return contextlib.nullcontext()
+    from raycl import process  # It is imported only when needed, since it loads torch, which takes seconds.
+
+    return process.untouched(shown(file), _LEFT[package_of(folder)].append)
+
+
+def _only_names_values(file: Path) -> bool:
+    try:
+        return file.name != "__init__.py" and only_names_values(file.read_bytes())
+    except OSError:
+        return False
 
 
 def find(name: str) -> ModuleType:

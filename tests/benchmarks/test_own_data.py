@@ -19,8 +19,8 @@ from raycl.calls import nameless
 from raycl.errors import UserError
 from raycl.method import Method
 from raycl.registry import load
-from raycl.runs.build import make_benchmark
 from raycl.runs.checkpoints import CheckpointFormat
+from raycl.runs.inputs import make_benchmark
 from raycl.specs import RunSpec
 from raycl.study.cells import Cell
 from raycl.study.expand import cells_of

@@ -1,4 +1,4 @@
-"""The short form of `make faults`: four faults in one study, and what they cost. The long form is slow."""
+"""The short form of `make faults`: four faults in one study, and what they cost; and each fault alone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tests.cluster.faults import (
     undisturbed,
 )
 from tests.helpers.hosts import Cluster, why_not
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,6 @@ def expected() -> str:
     return undisturbed()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_each_fault_of_the_matrix(
     fault: Fault, cluster: Cluster, expected: str, request: pytest.FixtureRequest

@@ -18,6 +18,7 @@ import pytest
 
 from tests.helpers.hosts import PREFIX, Cluster, Host, Tracking, no_tracking, wait_for, why_not
 
+pytestmark = pytest.mark.slow
 STUDY = Path(__file__).with_name("hosts_study.py")
 HOME = Path(__file__).parents[2]
 

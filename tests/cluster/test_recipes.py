@@ -299,7 +299,7 @@ def test_scripts_are_clean(name: str, shell: str) -> None:
     assert lint("shellcheck", "-", text="#!/bin/sh\nrm -rf $1/x\n").returncode != 0
 
 
-# The compose file's commands, run.
+# The compose file's commands, run: a cluster with PostgreSQL and MLflow, so marked slow.
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +377,7 @@ def ask(
 
 @rooms
 @databases
+@pytest.mark.slow
 def test_a_study_on_the_composed_cluster_stands_in_mlflow(running: Recipe, played: list[str]) -> None:
     status, answer = ask(running, running.secret("mlflow_password"))
     tags = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} for run in answer["runs"]]
@@ -400,6 +401,7 @@ def test_the_composed_cluster_is_fit(running: Recipe, played: list[str]) -> None
 
 @rooms
 @databases
+@pytest.mark.slow
 def test_strangers_are_refused(running: Recipe, played: list[str]) -> None:
     password = running.secret("mlflow_password")
     assert ask(running, password)[0] == 200
@@ -419,6 +421,7 @@ def test_strangers_are_refused(running: Recipe, played: list[str]) -> None:
 
 @rooms
 @databases
+@pytest.mark.slow
 def test_raycl_with_a_wrong_token_or_password_says_so_in_a_line(running: Recipe, played: list[str]) -> None:
     room, given = running.room, running.environment("head")
     (room.root / "wrong").write_text("0" * 64)
@@ -436,6 +439,7 @@ def test_raycl_with_a_wrong_token_or_password_says_so_in_a_line(running: Recipe,
 
 @rooms
 @databases
+@pytest.mark.slow
 def test_no_secret_shows_in_ps_logs_results_or_mlflow(running: Recipe, played: list[str]) -> None:
     values = {name: running.secret(name) for name in SECRETS}
     pair = f"raycl:{values['mlflow_password']}".encode()

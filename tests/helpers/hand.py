@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from raycl.method import Method
+from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
-from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.space import Float
 from raycl.specs import RunSpec

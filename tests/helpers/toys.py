@@ -16,7 +16,7 @@ from raycl import calls, registry, streams
 from raycl.method import Method, World
 from raycl.networks import Block, Blocks, Heads, Start
 from raycl.runs import sequence
-from raycl.runs.sequence import TaskReport
+from raycl.runs.reports import TaskReport
 from raycl.space import make_config
 from raycl.supermasks.bank import backbone_of, random_mask
 from raycl.tasks import ArraySplit, Benchmark, Split, Task

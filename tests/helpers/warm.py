@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -24,6 +25,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.helpers.databases import copy_empty_databases
+
+IMPORTED = (  # what commands load late
+    "raycl.study.local",
+    "raycl.terminal.view",
+    "raycl.reporting.html",
+    "raycl.tune.tracking",
+    "raycl.tune.proposals",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "alembic.command",
+)
 
 
 @dataclass(frozen=True)
@@ -86,13 +99,20 @@ def typed(
     return Said(code, texts[0], texts[1], time.monotonic() - began)
 
 
-def started(words: Sequence[str], folder: Path, out: int | None = None, limit: float = 300.0) -> Said:
-    """As `typed`, in a process of its own from the start: for what trains."""
+def started(
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    out: int | None = None,
+    limit: float = 300.0,
+) -> Said:
+    """As `typed`, in a process of its own from the start: for what starts Ray, or depends on the start."""
     began = time.monotonic()
     command = [sys.executable, "-m", "raycl.cli", *words]
     done = subprocess.run(
         command,
         cwd=folder,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", **(environment or {})},
         stdout=subprocess.PIPE if out is None else out,
         stderr=subprocess.PIPE,
         timeout=limit,
@@ -151,8 +171,12 @@ def _kill(pid: int) -> None:
 
 def _serve(stream: socket.socket) -> None:
     """Fork a process for each line that is asked; tell its number, and how it ended."""
-    from raycl import registry
+    from raycl import process, registry
 
+    for name in IMPORTED:
+        importlib.import_module(name)
+    process.warm_up()
+    copy_empty_databases()
     registry.recipes()
     for name in registry.method_names():
         registry.method(name)

@@ -14,7 +14,7 @@ from raycl.errors import UserError
 from raycl.masks import bits_of, unpack
 from raycl.methods._picks import Picked, Picker
 from raycl.methods.piggyback import TAU
-from raycl.runs.sequence import TaskReport
+from raycl.runs.reports import TaskReport
 from raycl.tasks import Batch, Benchmark, Task, Update
 from raycl.training.fit import Fit, Fitted
 from tests.helpers import facts, toys

@@ -19,6 +19,7 @@ from raycl.networks import Start
 from raycl.networks._backbone import state_of
 from raycl.runs import sequence
 from raycl.runs.artefacts import Pretrained
+from raycl.runs.reports import join_reports
 from raycl.space import make_config
 from raycl.specs import RunSpec
 from raycl.tasks import Benchmark
@@ -191,7 +192,7 @@ def test_tasks_learnt_side_by_side_are_the_sequence(on: Benchmark, name: str) ->
         for part in range(3)
     ]
     assert registry.method(name).independent
-    for one, other in zip(whole, sequence.join_reports(parts), strict=True):
+    for one, other in zip(whole, join_reports(parts), strict=True):
         assert (one.val, one.test, one.diagnostics) == (other.val, other.test, other.diagnostics)
         assert (one.stored_bytes, one.parameters) == (other.stored_bytes, other.parameters)
 

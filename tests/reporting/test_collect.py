@@ -8,7 +8,7 @@ import pytest
 from raycl.errors import Obstacle
 from raycl.results.collect import collect, searched_on, sections
 from raycl.results.rows import CellRow
-from raycl.runs.provenance import fingerprint
+from raycl.runs.fingerprint import fingerprint, roots_of
 from raycl.study.values import Grid, Search, Seeds, Study
 from tests.helpers import hand
 from tests.helpers.hand import ALONE, BENCHMARK, RATE, SEARCH
@@ -222,7 +222,7 @@ def test_results_of_older_source_are_counted(store):
     cell = hand.cells(study)[f"finetune/{BENCHMARK}"]
     hand.put(store, cell.spec({}, 1), hand.reports(hand.TUNED[1]), source="old")
     assert "results of older source code" in rows_of(store, study)["finetune"].notes
-    hand.put(store, cell.spec({}, 2), hand.reports(hand.TUNED[2]), source=fingerprint(cell.method))
+    hand.put(store, cell.spec({}, 2), hand.reports(hand.TUNED[2]), source=fingerprint(roots_of(cell.method)))
     assert rows_of(store, study)["finetune"].notes == ("1 of 2 results of older source code",)
 
 

@@ -17,8 +17,8 @@ from mlflow.tracking import MlflowClient
 
 from raycl import Study
 from raycl.cli import main
+from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
-from raycl.runs.sequence import TaskReport
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of

@@ -12,9 +12,13 @@ import pytest
 from raycl import Seeds, Study
 from raycl.archives import Artefact
 from raycl.runs.artefacts import mask_from_file
-from raycl.runs.build import masks_for
+from raycl.runs.inputs import masks_for
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
+from raycl.study.expand import cells_of
+from raycl.study.jobs import Event, Finished, Job, Started
 from raycl.study.maskjobs import MaskJob
+from raycl.study.proposer import nothing_to_propose
 from tests.helpers.tiny import in_process, on_ray, tiny
 
 
@@ -39,17 +43,45 @@ def bits(agenda: Agenda) -> dict[str, list[bytes]]:
     return {key: [layer.tobytes() for layer in mask.bits] for key, mask in masks.items()}
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_masks_train_side_by_side_and_are_the_same_bits_as_in_one_process(tmp_path: Path) -> None:
-    study = bank(het={}, hom={"method.basis": "homogeneous"})
-    there = on_ray(study, tmp_path / "ray", at_once=4)
-    here = in_process(study, tmp_path / "local")
+BOTH = bank(het={}, hom={"method.basis": "homogeneous"})
+
+
+@pytest.fixture(scope="module")
+def played(ray_cluster: int, tmp_path_factory: pytest.TempPathFactory) -> tuple[Agenda, list[Event]]:
+    """Two banks on Ray, two jobs at a time; and what those were told who watched."""
+    from raycl.tune.launch import run_on_ray
+
+    cells = cells_of(BOTH)
+    agenda = Agenda(cells, Store(tmp_path_factory.mktemp("banks")).open(), nothing_to_propose)
+    seen: list[Event] = []
+    agenda.listeners.append(seen.append)
+    run_on_ray(BOTH, agenda, cells, shipped=False, at_once=2)
+    return agenda, seen
+
+
+def test_masks_train_side_by_side_and_are_the_same_bits_as_in_one_process(
+    played: tuple[Agenda, list[Event]], tmp_path: Path
+) -> None:
+    there, _ = played
+    here = in_process(BOTH, tmp_path / "local")
     assert all(state.complete for state in [*there.states, *here.states])
     assert there.masks.done == len(there.masks.wanted) == 11
     assert bits(there) == bits(here)
     for mine, theirs in zip(there.states, here.states, strict=True):
         one, other = mine.results[1], theirs.results[1]
         assert np.array_equal(one.matrix(), other.matrix(), equal_nan=True)
+
+
+def test_jobs_are_told_to_those_who_watch(played: tuple[Agenda, list[Event]]) -> None:
+    _, seen = played
+    started, finished = (
+        [event.job for event in seen if isinstance(event, kind) and isinstance(event.job, MaskJob)]
+        for kind in (Started, Finished)
+    )
+    assert len(started) > 2 and {job.key for job in started} == {job.key for job in finished}
+    masks = [spec.key for job in finished for spec in job.specs if isinstance(job, MaskJob)]
+    assert len(masks) == len(set(masks)) == 11
+    assert isinstance(seen[-1], Finished) and isinstance(seen[-1].job, Job)
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -60,20 +92,3 @@ def test_a_worker_that_dies_while_it_trains_masks_is_replaced(tmp_path: Path) ->
     assert (tmp_path / "mark").exists(), "nothing died"
     assert agenda.states[0].complete, agenda.states[0].failed
     assert len(list(tmp_path.glob("store/masks/??/*.npz"))) == 6
-
-
-@pytest.mark.usefixtures("ray_cluster")
-def test_jobs_are_told_to_those_who_watch(tmp_path: Path) -> None:
-    from raycl.runs.store import Store
-    from raycl.study.expand import cells_of
-    from raycl.study.proposer import nothing_to_propose
-    from raycl.tune.launch import run_on_ray
-
-    study = bank(het={})
-    cells = cells_of(study)
-    agenda = Agenda(cells, Store(tmp_path).open(), nothing_to_propose)
-    seen: list[tuple[str, str]] = []
-    agenda.listeners.append(lambda event: seen.append((type(event).__name__, type(event.job).__name__)))
-    run_on_ray(study, agenda, cells, shipped=False, at_once=2)
-    assert seen.count(("Started", MaskJob.__name__)) == seen.count(("Finished", MaskJob.__name__)) == 3
-    assert seen[-1] == ("Finished", "Job")

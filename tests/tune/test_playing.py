@@ -26,9 +26,6 @@ def rogues(mark: Path) -> Study:
         {
             **GOOD,
             "exits": {"method": "misbehaving:Exits", "method.mark": str(mark), **plain},
-            "hangs": {"method": "misbehaving:Hangs", "method.mark": f"{mark}-hangs", **plain},
-            "hoards": {"method": "misbehaving:Hoards", "method.mark": f"{mark}-hoards", **plain},
-            "always": {"method": "misbehaving:AlwaysExits", **plain},
             "raises": {"method": "misbehaving:Raises", **plain},
             "diverges": {
                 "method": "misbehaving:Diverges",
@@ -37,11 +34,21 @@ def rogues(mark: Path) -> Study:
             "threads": {"method": "misbehaving:Threads", **plain},
             "twice": {"method": "misbehaving:Threads", "method.name": "twice", **plain},
         },
-        resources={
-            "twice/*": Resources(cpus=2),
-            "hangs/*": Resources(stall_minutes=0.4),
-            "hoards/*": Resources(memory=2.5),
+        resources={"twice/*": Resources(cpus=2)},
+        final=Seeds(1),
+    )
+
+
+def deadly(mark: Path) -> Study:
+    """Methods whose processes end again and again, or only when they are made to."""
+    return tiny(
+        {
+            "hangs": {"method": "misbehaving:Hangs", "method.mark": f"{mark}-hangs"},
+            "hoards": {"method": "misbehaving:Hoards", "method.mark": f"{mark}-hoards"},
+            "always": {"method": "misbehaving:AlwaysExits"},
         },
+        resources={"hangs/*": Resources(stall_minutes=0.4), "hoards/*": Resources(memory=2.5)},
+        search=None,
         final=Seeds(1),
     )
 
@@ -53,7 +60,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def played(ray_cluster: int, folder: Path) -> dict[str, CellState]:
-    agenda = on_ray(rogues(folder / "mark"), folder / "store")
+    agenda = on_ray(rogues(folder / "mark"), folder / "store", at_once=2)
+    return {state.cell.label: state for state in agenda.states}
+
+
+@pytest.fixture(scope="module")
+def ended(ray_cluster: int, folder: Path) -> dict[str, CellState]:
+    agenda = on_ray(deadly(folder / "mark"), folder / "deadly")
     return {state.cell.label: state for state in agenda.states}
 
 
@@ -85,18 +98,21 @@ def test_a_process_that_dies_resumes_after_its_last_finished_task(
     assert learnt == ["0", "1", "1", "2", "3", "4"]  # task 1 again, task 0 not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["hangs", "hoards"])
 def test_a_run_that_hangs_or_leaks_is_ended_and_tried_again(
-    played: dict[str, CellState], folder: Path, label: str
+    ended: dict[str, CellState], folder: Path, label: str
 ) -> None:
-    assert played[label].complete, played[label].failed
+    """`test_watch.py` shows quickly that such a process ends itself."""
+    assert ended[label].complete, ended[label].failed
     learnt = (folder / f"mark-{label}").read_text().split()
     assert learnt == ["0", "1", "1", "2", "3", "4"]
 
 
-def test_a_process_that_always_dies_fails(played: dict[str, CellState]) -> None:
-    assert not played["always"].complete
-    assert all("died" in message for message in played["always"].failed.values())
+@pytest.mark.slow
+def test_a_process_that_always_dies_fails(ended: dict[str, CellState]) -> None:
+    assert not ended["always"].complete and ended["always"].failed
+    assert all("died" in message for message in ended["always"].failed.values())
 
 
 def test_a_bug_is_failed_with_its_traceback(played: dict[str, CellState], folder: Path) -> None:
@@ -141,7 +157,7 @@ def test_results_say_where_they_come_from(played: dict[str, CellState]) -> None:
         json.dumps(result.to_json(), allow_nan=False)
 
 
-@pytest.mark.parametrize("at_once", [2, 4])
+@pytest.mark.parametrize("at_once", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_proposals_on_ray_do_not_depend_on_slots_and_sleeps(
     ray_cluster: int, tmp_path: Path, at_once: int
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import raycl.tune.tracking  # so that the forked commands need not  # noqa: F401
-from tests.helpers.warm import started, typed
+from tests.helpers.warm import typed
 
 STUDY = """
 from raycl import *
@@ -122,7 +122,7 @@ def test_an_outage_in_the_middle_shows_no_traceback_of_mlflow(folder: Path) -> N
     assert typed(["sync", "mine.py"], folder, limit=300).code == 0
     with sqlite3.connect(folder / "results" / "mlflow.db") as opened:
         opened.execute("DROP TABLE metrics")
-    said = started(["run", "mine.py", "--local"], folder)
+    said = typed(["run", "mine.py", "--local"], folder, limit=300)
     assert said.code == 0 and said.err == "" and "Traceback" not in said.out
     assert said.out.count("cannot be reached") == 1 and "run `raycl sync` later" in said.out
     assert "does not answer" in refused(folder, "sync", "mine.py")

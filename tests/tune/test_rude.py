@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,10 @@ RUDE = {
 }
 
 
-def rogues() -> Study:
+def rogues(order: Sequence[str]) -> Study:
     methods = {
         label: {"method": RUDE[label]} if label in RUDE else {"method": "rude:Pids", "method.name": label}
-        for label in ORDER
+        for label in order
     }
     return small(methods)
 
@@ -65,11 +66,12 @@ def play(study: Study, store: Path) -> tuple[Agenda, list[str]]:
     return agenda, said
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[4, pytest.param(len(ORDER), marks=pytest.mark.slow)])
 def played(
-    ray_cluster: int, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, ray_cluster: int, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, CellState], list[str]]:
-    agenda, said = play(rogues(), tmp_path_factory.mktemp("rude"))
+    """The first runs, one of which is rude, or all of them: after each rude one a process starts anew."""
+    agenda, said = play(rogues(ORDER[: request.param]), tmp_path_factory.mktemp("rude"))
     return {state.cell.label: state for state in agenda.states}, said
 
 
@@ -88,7 +90,7 @@ def test_decent_runs_come_out_as_if_they_were_alone(
     states, _ = played
     alone = in_process(small({"decent": {"method": "rude:Pids", "method.name": "decent"}}), tmp_path)
     wanted = numbers(alone.states[0])
-    for label in ("decent", "again", "after function", "after exits", "after thread", "after wide"):
+    for label in states.keys() - RUDE.keys():
         assert numbers(states[label]) == wanted, label
 
 
@@ -97,26 +99,34 @@ def test_a_process_goes_on_after_decent_runs_and_ends_after_others(
 ) -> None:
     states, said = played
     assert pid(states["decent"]) == pid(states["again"]) == pid(states["function"])
-    assert len({pid(states[f"after {label}"]) for label in RUDE} | {pid(states["decent"])}) == 5
+    rude = states.keys() & RUDE.keys()
+    assert len({pid(states[f"after {label}"]) for label in rude} | {pid(states["decent"])}) == 1 + len(rude)
     assert pid(states["after function"]) != pid(states["function"])
     told = [line.partition(" left ")[2] for line in said]
+    left = {
+        "function": "torch.nn.functional.relu replaced",
+        "thread": "a thread running",
+        "wide": "torch's number of threads at 2",
+    }
     assert [line.partition(" (")[0].partition(":")[0] for line in told] == [
-        "torch.nn.functional.relu replaced",
-        "a thread running",
-        "torch's number of threads at 2",
+        left[label] for label in states if label in left
     ]
     assert all(line.endswith("its worker process is not used again") for line in told)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("played", [len(ORDER)], indirect=True)
 def test_what_exits_is_an_outcome_with_its_traceback(
     played: tuple[dict[str, CellState], list[str]],
 ) -> None:
+    """`test_process.py` has it in one process."""
     state = played[0]["exits"]
     (message,) = state.failed.values()
     assert message.endswith("the method raised SystemExit, which ends its run and nothing else")
     assert "rude.py" in message and "died" not in message
 
 
+@pytest.mark.slow
 def test_a_rude_job_of_masks_ends_its_process_too(ray_cluster: int, tmp_path: Path) -> None:
     bank = {"method": "impresslearn", "method.k": 2, "method.basis": "homogeneous", "method.basis_epochs": 1}
     study = small({"bank": bank}, network="rude:RudeNet(hidden=8)")

@@ -32,6 +32,8 @@ from raycl.tune.tracking import Tracking
 from tests.helpers import hand
 from tests.helpers.tiny import in_process, tiny
 
+pytestmark = pytest.mark.usefixtures("mlflow_tables")
+
 METHODS = {"one": {"search": None}, "hat": {}, "finetune": {}}
 
 

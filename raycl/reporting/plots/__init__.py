@@ -5,12 +5,21 @@ from __future__ import annotations
 from raycl.reporting.importances import ENOUGH
 from raycl.reporting.plots.learning import by_task, capacity, curves, heat_maps, stacked
 from raycl.reporting.plots.look import styles_of
-from raycl.reporting.plots.searches import enough_trials, importances, progress, sensitivity, slices
+from raycl.reporting.plots.searches import (
+    PANELS,
+    enough_trials,
+    importances,
+    progress,
+    searched,
+    sensitivity,
+    slices,
+)
 from raycl.reporting.plots.views import boxes, layers, lines
 from raycl.reporting.shapes import Style, Styles
 
 __all__ = [
     "ENOUGH",
+    "PANELS",
     "Style",
     "Styles",
     "boxes",
@@ -23,6 +32,7 @@ __all__ = [
     "layers",
     "lines",
     "progress",
+    "searched",
     "sensitivity",
     "slices",
     "stacked",

@@ -18,13 +18,33 @@ from raycl.reporting.importances import ENOUGH, Importances, completed, place_of
 from raycl.reporting.plots.look import WIDTH, grid, look, plain_ticks, svg
 from raycl.reporting.sensitivity import sensitivity as sensitivity_of
 from raycl.reporting.shapes import Style, Styles
-from raycl.results.rows import CellRow, Section
+from raycl.results.rows import CellRow, Section, Tried
 from raycl.space import Choice, Domain
 from raycl.text import clip, fraction, plain_value
 
+PANELS = 40  # A figure shows at most this many searches.
+POINTS = 1000  # A panel shows at most this many trials.
 
-def _searched(section: Section) -> list[CellRow]:
+
+def searched(section: Section) -> list[CellRow]:
+    """Return the rows with trials, in the order of the tables."""
     return [row for group in section.groups for row in group.rows if row.trials]
+
+
+def _drawn(trials: Sequence[Tried]) -> list[Tried]:
+    """Return the trials that a panel shows: all, or evenly spaced ones and the best."""
+    if len(trials) <= POINTS:
+        return list(trials)
+    places = {round(place) for place in np.linspace(0, len(trials) - 1, POINTS - 1)}
+    found = [(t.objective, -n) for n, t in enumerate(trials) if t.objective is not None]
+    places |= {-max(found)[1]} if found else set()
+    return [trials[place] for place in sorted(places)]
+
+
+def _shown_of(row: CellRow) -> str:
+    """Return the number of trials as a title shows it, such as ``1000 of n = 4000``."""
+    shown = len(_drawn(row.trials))
+    return f"n = {len(row.trials)}" if shown == len(row.trials) else f"{shown} of n = {len(row.trials)}"
 
 
 def _objective(row: CellRow) -> str:
@@ -38,19 +58,20 @@ def _row_name(row: CellRow) -> str:
 
 def progress(section: Section, styles: Styles, name: str) -> str:
     """Draw the objective over the trials of each search and the best so far; crosses mark diverged trials."""
-    rows = _searched(section)
+    rows = searched(section)[:PANELS]
     if not rows:
         return ""
     with look():
         figure, axes = grid(len(rows), 4, 1.5, 0.3, sharey=True)
         for ax, row in zip(axes, rows, strict=True):
             style = styles[row.cell.label]
-            done = [(t.n, t.objective) for t in row.trials if t.objective is not None]
+            shown = _drawn(row.trials)
+            done = [(t.n, t.objective) for t in shown if t.objective is not None]
             ax.plot(*_columns(done), ls="", marker=style.marker, color=style.colour, ms=4)
             best = list(itertools.accumulate((value for _, value in done), max))
             ax.step([n for n, _ in done], best, where="post", color=style.colour, lw=1)
-            _crosses(ax, [t.n for t in row.trials if t.objective is None])
-            ax.set_title(f"{_row_name(row)}: n = {len(row.trials)}")
+            _crosses(ax, [t.n for t in shown if t.objective is None])
+            ax.set_title(f"{_row_name(row)}: {_shown_of(row)}")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         figure.supxlabel("trial", fontsize=8)
         figure.supylabel(f"{_objective(rows[0])} (fraction)", fontsize=8)
@@ -78,7 +99,7 @@ def _crosses(ax: Axes, places: Sequence[float]) -> None:
 
 def sensitivity(section: Section, styles: Styles, name: str) -> str:
     """Draw the test accuracies of all completed trials of each search, and next to them `ps`."""
-    rows = [row for row in _searched(section) if any(t.acc is not None for t in row.trials)]
+    rows = [row for row in searched(section) if any(t.acc is not None for t in row.trials)][:PANELS]
     if not rows:
         return ""
     with look():
@@ -107,8 +128,19 @@ def _cloud(ax: Axes, row: CellRow, place: int, style: Style) -> None:
     bar: dict[str, Any] = {"fmt": "|", "color": "black", "ms": 7, "lw": 1, "capsize": 2}
     ax.errorbar([values.mean()], [place - 0.02], xerr=[values.std()], **bar)
     # Multiples of the golden ratio keep neighbours apart without forming a visible pattern.
+    shown = _drawn([t for t, _ in done])
+    done = [(t, t.acc) for t in shown if t.acc is not None]
     heights = [place + 0.12 + 0.26 * (t.n * 0.618034 % 1) for t, _ in done]
-    ax.plot(values, heights, ls="", marker=style.marker, color=style.colour, alpha=0.7, ms=4, mew=0)
+    ax.plot(
+        [acc for _, acc in done],
+        heights,
+        ls="",
+        marker=style.marker,
+        color=style.colour,
+        alpha=0.7,
+        ms=4,
+        mew=0,
+    )
     ringed = [
         (acc, y) for (t, acc), y in zip(done, heights, strict=True) if row.best and t.params == row.best
     ]
@@ -157,7 +189,7 @@ def slices(row: CellRow, style: Style, name: str) -> str:
 
 
 def _slice(ax: Axes, row: CellRow, key: str, domain: Domain, style: Style) -> None:
-    done = [t for t in row.trials if t.objective is not None and key in t.params]
+    done = _drawn([t for t in row.trials if t.objective is not None and key in t.params])
     xs: list[float]
     if isinstance(domain, Choice):
         options = [clip(plain_value(option), 10) for option in domain.options]

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from raycl import devices
-from raycl.benchmarks import data_root
 from raycl.benchmarks.prepared import shown
+from raycl.datafolder import data_root
 from raycl.tune.doctor.packages import look_at_packages
 from raycl.tune.doctor.report import DoctorReport, size_text
 from raycl.tune.doctor.tracker import look_at_mlflow

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from raycl.benchmarks import data_root
-from raycl.runs import provenance
+from raycl.datafolder import data_root
+from raycl.runs import fingerprint
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.fitness.nodes import Node
 
@@ -132,7 +132,7 @@ def _judge_raycl(node: Node, facts: Facts, mine: Facts) -> Iterator[Fault]:
         name for name in sorted({*facts.source, *mine.source})
         if facts.source.get(name) != mine.source.get(name)
     ]  # fmt: skip
-    on_workers = [name for name in differs if name in provenance.worker_files()]
+    on_workers = [name for name in differs if name in fingerprint.worker_files()]
     first = on_workers or differs
     if first:
         files = "1 file" if len(first) == 1 else f"{len(first)} files"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raycl.benchmarks import data_root
+from raycl.datafolder import data_root
 from raycl.errors import UserError
 from raycl.tune.fitness.facts import Facts, answer
 
