@@ -319,12 +319,9 @@ def _goes_to_the_cpu(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 def _for_the_cpu(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    changed = dict(kwargs)
-    if changed.get("device") is not None:
-        changed["device"] = _CPU
-        if "pin_memory" in changed:
-            changed["pin_memory"] = False
-    return changed
+    if kwargs.get("device") is None:
+        return dict(kwargs)
+    return {**kwargs, "device": _CPU} | ({"pin_memory": False} if "pin_memory" in kwargs else {})
 
 
 def _as_ours(func: Any, args: Any, kwargs: Any, out: Any, ours: list[PretendTensor]) -> Any:
@@ -343,10 +340,10 @@ def _as_ours(func: Any, args: Any, kwargs: Any, out: Any, ours: list[PretendTens
         return PretendTensor(x.detach() if x.requires_grad else x)
 
     found = tree_map(wrapped, out)
-    try:
+    # It does not know operations that change the tensors of a list.
+    with contextlib.suppress(AssertionError, NotImplementedError, RuntimeError):
         return return_and_correct_aliasing(func, args, kwargs, found)
-    except (AssertionError, NotImplementedError, RuntimeError):  # it does not know lists that are changed
-        return found
+    return found
 
 
 def _bare(x: Any) -> Any:
