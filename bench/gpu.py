@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from bench import launches
-from bench.masks import masks_per_second
 from bench.processes import environment
 from raycl import devices, registry
 from raycl.runs import sequence
@@ -186,6 +185,8 @@ def step_times(device: torch.device, sizes: Sizes) -> list[str]:
 
 def many_masks(device: torch.device, sizes: Sizes) -> list[str]:
     """Measure the training of many masks at once against one at a time, LeNet-300-100."""
+    from bench.masks import masks_per_second  # needs torchvision, which the runs that share a GPU do not
+
     alone = masks_per_second(device, 1, "loop", sizes.batches, 3)
     rows = ["| masks at once | masks times samples a second | ratio |", "|---|---|---|"]
     rows.append(f"| one at a time, eager | {alone:,.0f} | 1 |")
@@ -198,6 +199,7 @@ def many_masks(device: torch.device, sizes: Sizes) -> list[str]:
 _SHARER = """
 import sys, time, torch
 from bench import gpu
+torch.set_num_threads(1)
 name, device, seconds = sys.argv[1], torch.device(sys.argv[2]), float(sys.argv[3])
 network = gpu.Sizes().networks[0]
 gpu.train(name, network, device, 4)

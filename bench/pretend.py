@@ -32,6 +32,7 @@ from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
 from raycl.networks import _checks
+from raycl.runs import pickledcalls
 
 NAME = "pretend"
 DEVICE = f"{NAME}:0"  # with its number, since a tensor's device always has one
@@ -117,9 +118,10 @@ def install() -> torch.library.Library:
 
 
 def install_for_raycl() -> None:
-    """Register the device, and let methods accept its parameters as plain ones."""
+    """Register the device, and let methods and checkpoints take its tensors for plain ones."""
     install()
     _checks.PARAMETERS.add(PretendTensor)
+    pickledcalls.TENSORS.add(PretendTensor)
 
 
 def _pin_memory() -> None:
@@ -317,12 +319,9 @@ def _goes_to_the_cpu(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 def _for_the_cpu(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    changed = dict(kwargs)
-    if changed.get("device") is not None:
-        changed["device"] = _CPU
-        if "pin_memory" in changed:
-            changed["pin_memory"] = False
-    return changed
+    if kwargs.get("device") is None:
+        return dict(kwargs)
+    return {**kwargs, "device": _CPU} | ({"pin_memory": False} if "pin_memory" in kwargs else {})
 
 
 def _as_ours(func: Any, args: Any, kwargs: Any, out: Any, ours: list[PretendTensor]) -> Any:
@@ -341,10 +340,10 @@ def _as_ours(func: Any, args: Any, kwargs: Any, out: Any, ours: list[PretendTens
         return PretendTensor(x.detach() if x.requires_grad else x)
 
     found = tree_map(wrapped, out)
-    try:
+    # It does not know operations that change the tensors of a list.
+    with contextlib.suppress(AssertionError, NotImplementedError, RuntimeError):
         return return_and_correct_aliasing(func, args, kwargs, found)
-    except (AssertionError, NotImplementedError, RuntimeError):  # it does not know lists that are changed
-        return found
+    return found
 
 
 def _bare(x: Any) -> Any:

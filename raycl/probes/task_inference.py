@@ -73,8 +73,7 @@ class Candidates:
         """Return b [U] with equal shares of the tasks `among`, or of all tasks."""
         b = self.coefficients.new_zeros(len(self))
         rows = range(len(self)) if among is None else among
-        b[list(rows)] = 1 / len(rows)
-        return b
+        return b.index_fill_(0, torch.tensor(list(rows), device=b.device), 1 / len(rows))
 
     def slope(self, b: Tensor, x: Tensor) -> Tensor:
         """Return dH/db [U] at b, by one forward and one backward pass, whatever the number of tasks."""

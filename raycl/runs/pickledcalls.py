@@ -50,16 +50,14 @@ def _check_tensor(args: tuple[Any, ...]) -> None:
             raise Refused("a tensor built with other arguments")
 
 
+TENSORS: set[type] = {torch.Tensor}  # of a subclass, a checkpoint could not tell what it computes
+
+
 def _check_parameter(args: tuple[Any, ...]) -> None:
     """Check the arguments of `_rebuild_parameter`: a tensor, `requires_grad`, no hooks and no extra state."""
     match args:
         case (tensor, bool(_), hooks, *more):
-            if (
-                type(tensor) is not torch.Tensor
-                or type(hooks) not in (dict, OrderedDict)
-                or hooks
-                or any(more)
-            ):
+            if type(tensor) not in TENSORS or type(hooks) not in (dict, OrderedDict) or hooks or any(more):
                 raise Refused("a parameter with hooks or a state")
         case _:
             raise Refused("a parameter built with other arguments")

@@ -53,7 +53,8 @@ class OptimiserUpdate:
             group["lr"] = rate
         for tensor, known in zip(self.tensors, state, strict=False):
             if known and self.optimiser is not None:
-                self.optimiser.state[tensor] = dict(known)
+                # A checkpoint was loaded onto the device, where reading the count of steps would wait.
+                self.optimiser.state[tensor] = {k: v.cpu() if k == "step" else v for k, v in known.items()}
         self._lr = lr
 
     def clear(self) -> None:

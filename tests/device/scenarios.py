@@ -91,10 +91,10 @@ class Watch:
             self.waits.update({f"{who}: {reason}": count for reason, count in found.waits.items()})
 
 
-def small(name: str, network: str, **sizes: int) -> Benchmark:
+def small(name: str, network: str, classes: tuple[int, int] = (2, 3), **sizes: int) -> Benchmark:
     """Two tasks, on which a method takes a few steps."""
     return toys.benchmark_for(
-        name, (2, 3), shape=SHAPES[network], **({"train": 20, "val": 8, "test": 8} | sizes)
+        name, classes, shape=SHAPES[network], **({"train": 20, "val": 8, "test": 8} | sizes)
     )
 
 
@@ -117,7 +117,8 @@ def _default(name: str) -> dict[str, Any]:
 def run(name: str, network: str, where: str = "", config: Any = None, fit: Any = None) -> Watched:
     """Learn two tasks on the pretended device, or elsewhere, and tell what that asked of it."""
     device = torch.device(where) if where else pretend.device()
-    watch, on = Watch(), small(name, network)
+    classes = (2, 2) if (config or {}).get("head") == "shared" else (2, 3)
+    watch, on = Watch(), small(name, network, classes)
     feeding.forget_inputs()
     settings = {"epochs": 2, "batch": 8} | (fit or {})
     with pytest.MonkeyPatch.context() as patch:
