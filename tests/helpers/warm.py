@@ -2,6 +2,7 @@
 
 The process that is forked has one thread and does nothing else. A child of a test's own process, in which Ray
 or torch may have started threads, could wait for ever for locks that those threads held.
+Beside its one thread there is only that of pyarrow's allocator, which takes care of forks by itself.
 """
 
 from __future__ import annotations
