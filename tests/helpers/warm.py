@@ -2,6 +2,7 @@
 
 The process that is forked has one thread and does nothing else. A child of a test's own process, in which Ray
 or torch may have started threads, could wait for ever for locks that those threads held.
+Beside its one thread there is only that of pyarrow's allocator, which takes care of forks by itself.
 """
 
 from __future__ import annotations
@@ -130,7 +131,14 @@ def _server() -> socket.socket:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "tests.helpers.warm", str(theirs.fileno())]
         root = Path(__file__).parents[2]
-        process = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+        alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        process = subprocess.Popen(  # a fork must find no pool of threads: it would wait for them for ever
+            command,
+            cwd=root,
+            env=os.environ | alone,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
         theirs.close()
         _servers.append(ours)
         atexit.register(lambda: (ours.close(), process.wait()))
