@@ -79,7 +79,9 @@ def _described(value: Any) -> Any:
         _NotPlainError: If the value is, or contains, anything but plain values and raycl's own objects.
     """
     kind = type(value)
-    if kind is int and value.bit_length() > 64:  # no study can have it, and JSON has no digits for the longest
+    if (
+        kind is int and value.bit_length() > 64
+    ):  # no study can have it, and JSON has no digits for the longest
         raise _NotPlainError
     if value is None or kind in (bool, int, str):
         return [kind.__name__, value]
