@@ -43,7 +43,8 @@ class Sizes:
     """How much is measured.
 
     Attributes:
-        steps: steps whose losses are compared, and whose times are measured.
+        steps: steps whose losses are compared.
+        timed: steps of a task whose times are measured.
         networks: networks whose steps are timed.
         methods: methods whose steps are measured and compared.
         masks: numbers of masks that are trained at once.
@@ -54,6 +55,7 @@ class Sizes:
     """
 
     steps: int = 20
+    timed: int = 100
     networks: tuple[str, ...] = ("mlp(hidden=200, drop1=0.0, drop2=0.0)", "lenet_300_100")
     methods: tuple[str, ...] = field(default_factory=lambda: tuple(registry.method_names()))
     masks: tuple[int, ...] = (1, 16, 64, 250)
@@ -65,11 +67,19 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Trained:
-    """Steps of a method on a device: the loss, the milliseconds of each step, and the peak memory."""
+    """Steps of a method on a device.
+
+    Attributes:
+        losses: Losses of the first steps; empty with graphs.
+        milliseconds: Time of a step of the last task, the capture of graphs included.
+        peak: Largest number of bytes of the device's memory.
+        graphs: What came of capturing steps in graphs.
+    """
 
     losses: list[float]
     milliseconds: float
     peak: int | None
+    graphs: str = ""
 
 
 class _Losses(Fit):
@@ -86,6 +96,11 @@ class _Losses(Fit):
         self.times: list[tuple[float, int]] = []
 
     def __call__(self, learner: Any, task: Any, **kwargs: Any) -> Any:
+        if self.graphs:  # a repeated step does not call the method
+            done, started = self.updates, self.clock()
+            fitted = super().__call__(learner, task, **kwargs)
+            self.times.append((self.clock() - started, max(1, self.updates - done)))
+            return fitted
         step, before, started = learner.step, len(self.losses), self.clock()
 
         def noting(batch: Any, update: Any) -> Tensor:
@@ -120,18 +135,28 @@ class _DrawsOfTheCpu(TorchFunctionMode):
         )
 
 
-def train(name: str, network: str, device: torch.device, steps: int, common: bool = False) -> Trained:
+def train(
+    name: str,
+    network: str,
+    device: torch.device,
+    steps: int,
+    common: bool = False,
+    graphs: bool = False,
+) -> Trained:
     """Train a method on two small tasks.
 
     Args:
         common: Whether random numbers are drawn on the CPU, so that they are the same on every device.
+        graphs: Whether to capture steps in graphs.
     """
     forget_inputs()
     benchmark = launches.benchmark_of(8 * steps)
     method = launches.method_of(name, network, benchmark, device)
     fixed = {"epochs": 1, "batch": 8, "stop": "never", "schedule": "constant", "shuffle": True}
     fit = _Losses(
-        make_config(Fit.Config, {**registry.method(name).fit_defaults, **fixed}, "fit"), device=device
+        make_config(Fit.Config, {**registry.method(name).fit_defaults, **fixed}, "fit"),
+        device=device,
+        graphs=graphs,
     )
     devices.forget_peak(device)
     with torch.device(device):
@@ -142,7 +167,7 @@ def train(name: str, network: str, device: torch.device, steps: int, common: boo
             list(sequence.run_sequence(method, benchmark, fit))
     seconds, count = fit.times[-1]
     losses = [float(loss) for loss in fit.losses[:steps]]
-    return Trained(losses, 1e3 * seconds / count, devices.peak_bytes(device))
+    return Trained(losses, 1e3 * seconds / count, devices.peak_bytes(device), fit.about_graphs)
 
 
 # -------------------------------------------------------------------------------------- parts of the page
@@ -167,19 +192,23 @@ def parity(device: torch.device, sizes: Sizes) -> list[str]:
 
 
 def step_times(device: torch.device, sizes: Sizes) -> list[str]:
-    """Measure the wall-clock time of each method's step, and the peak of the device's memory."""
-    rows = ["| method | network | ms a step | peak MiB |", "|---|---|---|---|"]
+    """Measure the wall-clock time of each method's step, eager and captured, and the peak of memory."""
+    rows = ["| method | network | ms a step | captured | peak MiB | graphs |", "|---|---|---|---|---|---|"]
     for network in sizes.networks:
         for name in sizes.methods:
             if not all(issubclass(registry.network(network), need) for need in registry.method(name).needs):
                 continue
             try:
                 train(name, network, device, 4)  # warm up
-                found = train(name, network, device, sizes.steps)
+                found = train(name, network, device, sizes.timed)
                 peak = "" if found.peak is None else f"{found.peak / 2**20:.0f}"
-                rows.append(f"| {name} | {network} | {found.milliseconds:.2f} | {peak} |")
+                captured = train(name, network, device, sizes.timed, graphs=True)
+                rows.append(
+                    f"| {name} | {network} | {found.milliseconds:.2f} | {captured.milliseconds:.2f} "
+                    f"| {peak} | {captured.graphs} |"
+                )
             except Exception as error:
-                rows.append(f"| {name} | {network} | **failed: {_line_of(error)}** | |")
+                rows.append(f"| {name} | {network} | **failed: {_line_of(error)}** | | | |")
     return rows
 
 

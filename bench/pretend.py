@@ -31,6 +31,7 @@ from torch.utils import _foreach_utils, backend_registration
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
+from bench.pretend_graph import CAPTURES, Graph, Stream, capturing
 from raycl.networks import _checks
 from raycl.runs import pickledcalls
 
@@ -175,6 +176,19 @@ class _Module(backend_registration._DummyBackendModule):
     def set_rng_state(self, state: Tensor, device: Any = None) -> None:
         torch.set_rng_state(state)
 
+    CUDAGraph = Graph  # one of the names by which `raycl.devices` looks for graphs
+
+    Stream = Stream
+
+    def current_stream(self) -> Any:
+        return Stream()
+
+    def stream(self, stream: Any) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def graph(self, graph: Graph) -> contextlib.AbstractContextManager[None]:
+        return capturing(graph)
+
 
 class PretendTensor(torch.Tensor):
     """A tensor on the pretended device, whose values `host` holds on the CPU."""
@@ -254,7 +268,9 @@ def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name not in _NO_WORK and not func.is_view:
             for each in _RECORDS:
                 each.launches[name] += 1
-    out = func(*tree_map(_bare, args), **tree_map(_bare, _for_the_cpu(kwargs)))
+    bare = tree_map(_bare, args), tree_map(_bare, _for_the_cpu(kwargs))
+    capturing_now = CAPTURES and (ours or elsewhere)
+    out = CAPTURES[-1].add(func, *bare) if capturing_now else func(*bare[0], **bare[1])
     if name in _READS or _goes_to_the_cpu(name, args, kwargs):
         return args[0] if name in ("copy_", "_copy_from") else out
     if not (ours or elsewhere):
@@ -351,6 +367,8 @@ def _bare(x: Any) -> Any:
 
 
 def _wait(reason: str) -> None:
+    if CAPTURES:
+        raise RuntimeError(f"a graph cannot hold a wait for the device: {reason}")
     for each in _RECORDS:
         each.waits[f"{reason}: {_site()}"] += 1
 

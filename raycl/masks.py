@@ -89,6 +89,24 @@ def annealed(step: int, of: int, smax: float) -> float:
     return smax if share >= 1.0 else 1 / smax + (smax - 1 / smax) * share
 
 
+class Slope:
+    """Place of the slope of gates: a number on a CPU, and on an accelerator a tensor with one element.
+
+    A captured step reads the tensor at every repetition, whereas a number would be recorded with it.
+    """
+
+    def __init__(self) -> None:
+        self._tensor: Tensor | None = None
+
+    def __call__(self, value: float, device: torch.device) -> float | Tensor:
+        """Return the slope as gates on this device take it."""
+        if devices.on_cpu(device):
+            return value
+        if self._tensor is None or self._tensor.device != device:
+            self._tensor = torch.empty((), device=device)
+        return self._tensor.fill_(value)
+
+
 class Gates(torch.autograd.Function):
     """Gates a = ``sigmoid(slope e)``, whose gradient is the compensated one of HAT.
 
@@ -102,7 +120,7 @@ class Gates(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, slope: float, smax: float, *embeddings: Tensor) -> Tensor:
+    def forward(ctx: Any, slope: float | Tensor, smax: float, *embeddings: Tensor) -> Tensor:
         e = torch.cat(embeddings)
         ctx.save_for_backward(e)
         ctx.slope, ctx.smax, ctx.sizes = slope, smax, [len(part) for part in embeddings]
@@ -115,7 +133,11 @@ class Gates(torch.autograd.Function):
         # sigmoid'(v)/sigmoid'(50) is exp(50 - |v|) for such large |v|. A power of 2 is cheaper than one of e.
         # Its exponent stays where the result is a normal number, because others are slow.
         least = math.ceil(math.log2(torch.finfo(e.dtype).tiny))
-        beyond = torch.add(50 / math.log(2), away, alpha=ctx.slope / math.log(2)).clamp_(least, 0).exp2_()
+        if isinstance(ctx.slope, Tensor):
+            beyond = away.mul(ctx.slope).add_(50).div_(math.log(2))
+        else:  # in one pass
+            beyond = torch.add(50 / math.log(2), away, alpha=ctx.slope / math.log(2))
+        beyond.clamp_(least, 0).exp2_()
         below = away.sigmoid_()  # the smaller one of sigmoid(e) and sigmoid(-e)
         slope_of_e = below.addcmul(below, below, value=-1)
         found = (gradients[0] * ctx.smax).mul_(slope_of_e).mul_(beyond)

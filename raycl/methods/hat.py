@@ -7,7 +7,8 @@ weights still change a little and old logits drift, which is why `keeps_logits` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.masks import SOFT_MASK, Gates, annealed, layers_of, weight_factors
+from raycl.masks import SOFT_MASK, Gates, Slope, annealed, layers_of, weight_factors
 from raycl.method import Breaker, Buffers, Method, Task, one_task
 from raycl.networks import Blocks, Heads
 from raycl.space import Float
@@ -31,6 +32,7 @@ class HAT(Method):
     """
 
     needs = (Blocks, Heads)
+    captures: ClassVar[bool] = True
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
     broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK  # because gates are not exactly 0 or 1
     deviations: ClassVar[Sequence[str]] = (
@@ -64,7 +66,8 @@ class HAT(Method):
         )
         self.used = Buffers(torch.zeros(n) for n in units)  # a^{<=t}, largest gate of any finished task
         self.learnt = 0
-        self.slope = self.config.smax  # below smax only inside `step`
+        self.slope: float | Tensor = self.config.smax  # below smax only inside `at`
+        self.slope_at = Slope()
         self.factors: list[tuple[Tensor, Tensor]] = []
         self._shares: Tensor | None = None  # of the regulariser, while `used` stays
 
@@ -153,14 +156,22 @@ class HAT(Method):
         if pairs:
             torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
-    def step(self, batch: Batch, update: Update) -> Tensor:
+    @contextlib.contextmanager
+    def at(self, batch: Batch) -> Iterator[None]:
+        """Set the slope of the gates for a step, and smax after it (eq. 3)."""
         smax = self.config.smax
         if self.config.anneal == "batch":
-            self.slope = annealed(batch.index, batch.of, smax)
+            slope = annealed(batch.index, batch.of, smax)
         else:
-            self.slope = 1 / smax + (smax - 1 / smax) * batch.start / batch.samples
-        loss = super().step(batch, update)
-        self.slope = smax
+            slope = 1 / smax + (smax - 1 / smax) * batch.start / batch.samples
+        self.slope = self.slope_at(slope, batch.x.device)
+        try:
+            yield
+        finally:
+            self.slope = smax
+
+    def move(self, batch: Batch, update: Update) -> Tensor:
+        loss = super().move(batch, update)
         with torch.no_grad():
             for e in self.embeddings[one_task(batch)].parameters():
                 e.clamp_(-self.config.clamp, self.config.clamp)

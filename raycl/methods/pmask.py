@@ -10,8 +10,9 @@ parameters that they do not use have no effect on those tasks, so the logits of 
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -24,6 +25,7 @@ from raycl.masks import (
     SOFT_MASK,
     Gates,
     Held,
+    Slope,
     annealed,
     layers_of,
     unpack,
@@ -50,6 +52,7 @@ class PMask(Method):
     """
 
     keeps_logits = True  # with store="hard"
+    captures: ClassVar[bool] = True
     version: ClassVar[int] = 2  # 2: batch statistics that all tasks share are fixed after the first task
     needs = (Heads,)
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
@@ -114,7 +117,8 @@ class PMask(Method):
         self.masks: dict[int, Bits] = {}  # masks of finished tasks
         self.soft = nn.ModuleDict()  # gates of finished tasks, with store="soft"
         self.notes: dict[int, dict[str, Any]] = {}  # numbers measured while these tasks were learnt
-        self.slope = self.config.smax  # below smax only inside `step`
+        self.slope: float | Tensor = self.config.smax  # below smax only inside `at`
+        self.slope_at = Slope()
         self.free: list[Tensor] = []  # 1 - A^{<=t-1}, [gates] for each layer
         self._shares: Tensor | None = None  # of the regulariser, while `free` stays
         self.factors: dict[str, Tensor] = {}  # gradient factors by parameter; none before the second task
@@ -266,10 +270,17 @@ class PMask(Method):
         if pairs:
             torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
-    def step(self, batch: Batch, update: Update) -> Tensor:
-        self.slope = annealed(batch.index, batch.of, self.config.smax)
-        loss = super().step(batch, update)
-        self.slope = self.config.smax
+    @contextlib.contextmanager
+    def at(self, batch: Batch) -> Iterator[None]:
+        """Set the slope of the gates for a step, and smax after it."""
+        self.slope = self.slope_at(annealed(batch.index, batch.of, self.config.smax), batch.x.device)
+        try:
+            yield
+        finally:
+            self.slope = self.config.smax
+
+    def move(self, batch: Batch, update: Update) -> Tensor:
+        loss = super().move(batch, update)
         with torch.no_grad():
             for e in self.embeddings:
                 e.clamp_(-self.config.clamp, self.config.clamp)

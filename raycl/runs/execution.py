@@ -54,6 +54,7 @@ def execute(
     threads: int = 1,
     pulse: Callable[[Pulse], None] | None = None,
     alive: Callable[[], None] | None = None,
+    graphs: bool = False,
 ) -> Result:
     """Execute a run to its end, starting from a known state of this process (`raycl.process`).
 
@@ -70,6 +71,7 @@ def execute(
         threads: Number of torch's CPU threads.
         pulse: Receives the progress of training.
         alive: Called before each batch; it may raise `Stopped`.
+        graphs: Whether to capture training steps as graphs on an accelerator.
 
     Raises:
         KeyboardInterrupt: If a signal asked this process to end.
@@ -86,7 +88,8 @@ def execute(
         where = checkpoints / spec.key if checkpoints else None
 
         def learn() -> None:
-            _learn(spec, reports, about, where, store, guard, device=device, pulse=pulse, alive=alive)
+            runtime: dict[str, Any] = {"pulse": pulse, "alive": alive, "graphs": graphs}
+            _learn(spec, reports, about, where, store, guard, device=device, **runtime)
 
         status, message, more = _outcome(learn, signals)
         more |= {"started": started, "seconds": clock() - began + about["earlier_seconds"]}
@@ -197,6 +200,8 @@ def _learn(
                 method, benchmark, fit, done=done, evaluate=spec.evaluate, part=spec.part, keep=keep
             ):
                 reports.append(report)
+        if fit.graphs:
+            about["graphs"] = fit.about_graphs
     if spec.kind == "pretrain":
         _publish_backbone(spec, method, reports, store)
 

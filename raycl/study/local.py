@@ -63,6 +63,7 @@ def _execute(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
         device=device,
         threads=threads,
         pulse=pulse,
+        graphs=resources.graphs,
     )
     agenda.finish(key, result)
     left: Sequence[str] = result.provenance.get("left", ())

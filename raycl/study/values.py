@@ -142,12 +142,16 @@ class Resources:
             ended and tried again (Linux only). Ray counts this number against a node's memory.
         stall_minutes: Minutes without a trained or evaluated batch after which a run counts as hanging and
             is ended and tried again.
+        graphs: Whether to capture training steps as graphs on an accelerator, which repeats them faster than
+            a program can ask for them. A step that cannot be captured is made as usual, and
+            ``provenance["graphs"]`` of the result says why.
     """
 
     cpus: float = 1
     gpus: float = 0
     memory: float | None = None
     stall_minutes: float = 60
+    graphs: bool = False
 
     def __post_init__(self) -> None:
         above = {"memory": "above 0 GiB, or None", "stall_minutes": "above 0"}
@@ -159,6 +163,8 @@ class Resources:
             if not is_number(value) or value < 0 or (not value and name in above):
                 raise UserError(f"Resources({name}={shown(value)}) must be a number {wanted}")
             object.__setattr__(self, name, value)
+        if not isinstance(self.graphs, bool):
+            raise UserError(f"Resources(graphs={shown(self.graphs)}) must be True or False")
         if self.cpus + self.gpus == 0:
             raise UserError(f"Resources(cpus={self.cpus}, gpus={self.gpus}): request at least one CPU or GPU")
         if self.gpus > 1 and self.gpus != int(self.gpus):

@@ -19,6 +19,7 @@ from raycl.training import answers, settings
 from raycl.training.best import Best, statistics
 from raycl.training.feeding import Feed, evaluation_batch
 from raycl.training.fit_checkpoints import FitCheckpoint, FitJournal, nodes, origins, put_back
+from raycl.training.graphs import Steps
 from raycl.training.optimiser import OptimiserUpdate, groups_of
 from raycl.training.rules import optimiser_of, tensors_of
 from raycl.training.schedule import Schedule
@@ -96,7 +97,9 @@ class Fit:
         pulse: Callable[[Pulse], None] | None = None,
         journal: FitJournal | None = None,
         alive: Callable[[], None] | None = None,
+        graphs: bool = False,
     ) -> None:
+        self.graphs, self.about_graphs = graphs, ""  # whether steps may be captured, and what came of it
         self.config, self.seed, self.device = config, seed, torch.device(device)
         self.journal, self._alive = journal, alive
         self.seconds: dict[str, float] = {}
@@ -296,6 +299,7 @@ class _Loop:
         self.keep = "last" if not len(data.val) else keep
         self.optimiser = optimiser_of(config, groups) if groups else None
         self.update = OptimiserUpdate(self.optimiser, config.clip)
+        self.steps = Steps(learner, self.update, config, fit.device, fit.graphs)
         self.schedule, self.epochs = schedule, schedule.epochs
         rewinds: Iterable[Tensor] = getattr(learner, "rewinds", tuple)()
         self.best = Best([*tensors_of(groups), *statistics(learner.modules()), *rewinds])
@@ -322,6 +326,7 @@ class _Loop:
         val_accuracy = fit.accuracy(self.learner, data.task, data.val)
         train_accuracy = fit.accuracy(self.learner, data.task, data.train) if measure_train else math.nan
         seconds = fit.clock() - started
+        fit.about_graphs = self.steps.about()
         lr, patience = self.schedule.lr, self.schedule.left
         fitted = Fitted(
             self.val_loss, val_accuracy, train_accuracy, self.done, self.updates, lr, patience, seconds
@@ -375,7 +380,7 @@ class _Loop:
         for batch in fit.batches(data.train, data.task, size, order=order, epoch=epoch, augment=augment):
             self.update.lr = self.schedule.rate(epoch, batch.index, batch.of)
             self.update.clear()
-            total += answers.scalar(self.learner, "step", self.learner.step(batch, self.update)) * len(batch)
+            total += answers.scalar(self.learner, "step", self.steps(batch)) * len(batch)
             self.updates += 1
         loss = float(total) / max(n, 1)
         self._check(loss, "training loss", epoch)

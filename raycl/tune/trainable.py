@@ -114,6 +114,7 @@ def _result(
         threads=seat.threads,
         pulse=functools.partial(_tell_pulse, watch),
         alive=watch.alive,
+        graphs=config["graphs"],
     )
 
 
