@@ -107,9 +107,7 @@ class Method(nn.Module):
     independent: ClassVar[bool] = False
     joint: ClassVar[bool] = False  # everything is learnt at the last task; earlier rows are undefined
     is_reference: ClassVar[bool] = False  # forward transfer is measured from its just-learnt accuracy
-    # `move` asks for the same work in every step of a fit, reads no value, and depends only on the batch, on
-    # tensors changed in place, and on what `at` sets. A subclass has to declare it for itself.
-    captures: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False  # see `captured_step`; a subclass declares it for itself
     needs: ClassVar[tuple[type, ...]] = ()  # kinds of network that the method works on, e.g. (Blocks,)
     splits: ClassVar[bool] = False  # calls the network's `features` and `head`, never the network itself
     version: ClassVar[int] = 1  # raised when behaviour changes
@@ -207,19 +205,19 @@ class Method(nn.Module):
 
     def step(self, batch: Batch, update: Update) -> Tensor:
         """Make one update and return the loss, detached; the caller has cleared the gradients."""
-        with self.at(batch):
-            return self.move(batch, update)
+        with self.step_context(batch):
+            return self.captured_step(batch, update)
 
-    def at(self, batch: Batch) -> AbstractContextManager[None]:
-        """Return a context in which a step is made; a method sets here what depends on the batch's position.
-
-        An example is the slope of HAT's gates. If steps are captured in a graph, `move` is recorded once,
-        while this is called before every repetition.
-        """
+    def step_context(self, batch: Batch) -> AbstractContextManager[None]:
+        """Return a context that sets, for a step, what depends on the batch's position, e.g. HAT's slope."""
         return nullcontext()
 
-    def move(self, batch: Batch, update: Update) -> Tensor:
-        """Make the update of a step inside the context of `at`, and return the loss, detached."""
+    def captured_step(self, batch: Batch, update: Update) -> Tensor:
+        """Make the update of a step, inside `step_context`, and return the loss, detached.
+
+        A graph records it once and repeats it. For that, a `capturable` method asks for the same work in
+        every step of a fit, reads no value, and depends only on the batch and on tensors changed in place.
+        """
         loss = answers.learnable(self, "loss", self.loss(batch))
         loss.backward()
         self.edit_gradients(batch)

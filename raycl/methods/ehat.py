@@ -28,7 +28,7 @@ class EHAT(HAT):
     The reported loss and the validation loss are those of HAT, without the penalty.
     """
 
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     deviations: ClassVar[Sequence[str]] = (
         "read as EWC on top of HAT, because its printed backward transfer is 0 everywhere, which plain EWC's "
         "cannot be",

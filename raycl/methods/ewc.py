@@ -27,7 +27,7 @@ class EWC(Method):
     tasks. The reported loss and the validation loss are the cross-entropy alone.
     """
 
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     # The value of HAT's code; training with a large lamb diverges without clipping.
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 100.0}
     deviations: ClassVar[Sequence[str]] = (

@@ -24,7 +24,7 @@ from raycl.training.fit import Fit
 class EWCGI(EWC):
     """EWC with gamma^{<=t} as `fisher`, which is 0 for the heads."""
 
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     needs = (Heads,)
     splits = True
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # those of EWC concern the Fisher

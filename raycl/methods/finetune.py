@@ -8,4 +8,4 @@ from raycl.method import Method
 class Finetune(Method):
     """The base class without changes, a baseline that shows the full extent of forgetting."""
 
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True

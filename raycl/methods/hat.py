@@ -32,7 +32,7 @@ class HAT(Method):
     """
 
     needs = (Blocks, Heads)
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
     broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK  # because gates are not exactly 0 or 1
     deviations: ClassVar[Sequence[str]] = (
@@ -66,7 +66,7 @@ class HAT(Method):
         )
         self.used = Buffers(torch.zeros(n) for n in units)  # a^{<=t}, largest gate of any finished task
         self.learnt = 0
-        self.slope: float | Tensor = self.config.smax  # below smax only inside `at`
+        self.slope: float | Tensor = self.config.smax  # below smax only inside `step_context`
         self.slope_at = Slope()
         self.factors: list[tuple[Tensor, Tensor]] = []
         self._shares: Tensor | None = None  # of the regulariser, while `used` stays
@@ -157,7 +157,7 @@ class HAT(Method):
             torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
     @contextlib.contextmanager
-    def at(self, batch: Batch) -> Iterator[None]:
+    def step_context(self, batch: Batch) -> Iterator[None]:
         """Set the slope of the gates for a step, and smax after it (eq. 3)."""
         smax = self.config.smax
         if self.config.anneal == "batch":
@@ -170,8 +170,8 @@ class HAT(Method):
         finally:
             self.slope = smax
 
-    def move(self, batch: Batch, update: Update) -> Tensor:
-        loss = super().move(batch, update)
+    def captured_step(self, batch: Batch, update: Update) -> Tensor:
+        loss = super().captured_step(batch, update)
         with torch.no_grad():
             for e in self.embeddings[one_task(batch)].parameters():
                 e.clamp_(-self.config.clamp, self.config.clamp)

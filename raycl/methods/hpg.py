@@ -23,8 +23,8 @@ from raycl.training.fit import Fit
 class HPG(SPG):
     """SPG with gradients multiplied by 0 or 1; blocked parameters keep their values bit for bit."""
 
-    captures: ClassVar[bool] = True
-    # A gradient of 0 stays 0 in every optimiser, and `move` undoes weight decay.
+    capturable: ClassVar[bool] = True
+    # A gradient of 0 stays 0 in every optimiser, and `captured_step` undoes weight decay.
     broken_by: ClassVar[Mapping[Breaker, str]] = {}
     deviations: ClassVar[Sequence[str]] = (
         "the head's gradient is scaled by the share of the body that is free, as SPG's code does; "
@@ -52,8 +52,8 @@ class HPG(SPG):
         super().learn(task, fit)
         self.held = []
 
-    def move(self, batch: Batch, update: Update) -> Tensor:
-        loss = super().move(batch, update)
+    def captured_step(self, batch: Batch, update: Update) -> Tensor:
+        loss = super().captured_step(batch, update)
         if self.held:
             with torch.no_grad():
                 for p, held in zip(self.net.body.parameters(), self.held, strict=True):

@@ -20,7 +20,7 @@ from raycl.training.fit import Fit
 class PackNet(Owned):
     """Training, pruning and retraining of each task; the number of free weights falls geometrically."""
 
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ksm_packnet": {"method.rank_over": "owned_and_free"}
     }

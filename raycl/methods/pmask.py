@@ -52,7 +52,7 @@ class PMask(Method):
     """
 
     keeps_logits = True  # with store="hard"
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     version: ClassVar[int] = 2  # 2: batch statistics that all tasks share are fixed after the first task
     needs = (Heads,)
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
@@ -117,7 +117,7 @@ class PMask(Method):
         self.masks: dict[int, Bits] = {}  # masks of finished tasks
         self.soft = nn.ModuleDict()  # gates of finished tasks, with store="soft"
         self.notes: dict[int, dict[str, Any]] = {}  # numbers measured while these tasks were learnt
-        self.slope: float | Tensor = self.config.smax  # below smax only inside `at`
+        self.slope: float | Tensor = self.config.smax  # below smax only inside `step_context`
         self.slope_at = Slope()
         self.free: list[Tensor] = []  # 1 - A^{<=t-1}, [gates] for each layer
         self._shares: Tensor | None = None  # of the regulariser, while `free` stays
@@ -271,7 +271,7 @@ class PMask(Method):
             torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
     @contextlib.contextmanager
-    def at(self, batch: Batch) -> Iterator[None]:
+    def step_context(self, batch: Batch) -> Iterator[None]:
         """Set the slope of the gates for a step, and smax after it."""
         self.slope = self.slope_at(annealed(batch.index, batch.of, self.config.smax), batch.x.device)
         try:
@@ -279,8 +279,8 @@ class PMask(Method):
         finally:
             self.slope = self.config.smax
 
-    def move(self, batch: Batch, update: Update) -> Tensor:
-        loss = super().move(batch, update)
+    def captured_step(self, batch: Batch, update: Update) -> Tensor:
+        loss = super().captured_step(batch, update)
         with torch.no_grad():
             for e in self.embeddings:
                 e.clamp_(-self.config.clamp, self.config.clamp)

@@ -18,7 +18,7 @@ from raycl.methods.pmask import PMask
 class RandomMask(PMask):
     """PMASK that trains parameters and heads but not the embeddings of its gates."""
 
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     deviations: ClassVar[Sequence[str]] = ()  # the method is in no paper
 
     @dataclass(frozen=True, kw_only=True)

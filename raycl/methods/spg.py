@@ -37,7 +37,7 @@ class SPG(Method):
     epochs.
     """
 
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     needs = (Heads,)
     splits = True
     broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK

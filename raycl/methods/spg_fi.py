@@ -22,7 +22,7 @@ from raycl.training.fit import Fit
 class SPGFI(SPG):
     """SPG with the Fisher information, as in EWC, as importance."""
 
-    captures: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {"method.fisher_batch": 20, "method.fisher_mode": "train"}  # HAT's code, as for EWC
     }

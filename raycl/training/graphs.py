@@ -40,7 +40,7 @@ class Steps:
     this and all later steps are made without one.
 
     Args:
-        learner: What is trained; it declares by `captures` that its steps may be captured.
+        learner: What is trained; it declares by `capturable` that its steps may be captured.
         update: The update that steps are given.
         config: Settings of the fit.
         device: Device of the fit.
@@ -76,7 +76,7 @@ class Steps:
             return self.learner.step(batch, self.update)  # type: ignore[no-any-return]
         graph.x.copy_(batch.x)
         graph.y.copy_(batch.y)
-        with self.learner.at(batch):
+        with self.learner.step_context(batch):
             graph.replay()
         self.repeated += 1
         return graph.loss
@@ -91,9 +91,9 @@ class Steps:
         if any(rate != self.update.lr for *_, rate in self._graphs):
             self._graphs.clear()  # of an earlier rate, which seldom comes back
         try:
-            with self.learner.at(batch):
+            with self.learner.step_context(batch):
                 replay, loss = devices.captured(
-                    self._device, lambda: self.learner.move(stays, self.update), warm=0
+                    self._device, lambda: self.learner.captured_step(stays, self.update), warm=0
                 )
         except RuntimeError as error:
             self.reason = str(error).partition("\n")[0] or type(error).__name__
@@ -110,7 +110,7 @@ def _obstacle(learner: Any, config: Config, device: torch.device) -> str:
     kind = type(learner)
     if devices.on_cpu(device):
         return "a CPU has no graphs"
-    if not vars(kind).get("captures", False):  # a subclass has to declare it for itself
+    if not vars(kind).get("capturable", False):  # a subclass has to declare it for itself
         return f"{kind.__name__} does not declare that its steps can be captured"
     if config.optimiser == "adam":
         return "the steps of Adam depend on their number"

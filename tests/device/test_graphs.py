@@ -16,7 +16,7 @@ from tests.helpers import facts, toys
 from tests.helpers import pretend as helper
 from tests.helpers.pretend import PretendProcess
 
-CAPTURED = [name for name in registry.method_names() if vars(registry.method(name)).get("captures")]
+CAPTURED = [name for name in registry.method_names() if vars(registry.method(name)).get("capturable")]
 WITH_DROPOUT = "mlp(hidden=16)"
 
 
@@ -86,7 +86,7 @@ def test_a_cpu_has_no_graphs() -> None:
 class Curious(Method):
     """Reads its loss in every step, although it claims that its steps can be captured."""
 
-    captures = True
+    capturable = True
 
     def edit_gradients(self, batch: Any) -> None:
         self.seen = float(sum(p.grad.abs().sum() for p in self.parameters() if p.grad is not None))
@@ -112,5 +112,5 @@ def test_a_subclass_declares_for_itself() -> None:
     class Own(registry.method("hat")):  # type: ignore[misc]
         pass
 
-    assert registry.method("hat").captures and not vars(Own).get("captures")
+    assert registry.method("hat").capturable and not vars(Own).get("capturable")
     assert Steps.__doc__ is not None
