@@ -138,7 +138,7 @@ def test_data_is_listed_prepared_and_verified(
 )
 def test_bad_input_is_one_line_and_exit_code_2(run: Run, words: list[str], parts: list[str]) -> None:
     code, _, err = run(*words)
-    assert code == 2
+    assert code == 2, err
     assert err.startswith("raycl: ") and "Traceback" not in err
     assert [part for part in parts if part not in err] == [], err
 

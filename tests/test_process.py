@@ -76,7 +76,9 @@ def alone() -> list[Any]:
 @pytest.fixture(autouse=True)
 def _nothing_spoilt() -> Iterator[None]:
     rude.OVER.clear()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     yield
+    signal.signal(signal.SIGINT, before)
     rude.OVER.set()
     process._spoilt.clear()
 

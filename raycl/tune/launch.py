@@ -68,7 +68,26 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
         if not ray.is_initialized():
             address = check_address(address)
             stack.enter_context(_joined(address, folder, cpus))
+        elif address is not None:
+            _check_joined(address, ray.get_runtime_context().gcs_address)
         yield max(1.0, float(ray.cluster_resources().get("CPU", 0.0)))
+
+
+def _check_joined(address: str, joined: str) -> None:
+    """Check that an address is that of the cluster that this process has joined already.
+
+    A machine has several names, so that only the ports are compared.
+
+    Raises:
+        UserError: If nothing answers at the address, or it is another cluster.
+    """
+    check_address(address)
+    wanted, known = (place.rpartition(":")[2] for place in (address, joined))
+    if wanted.isdecimal() and wanted != known:
+        raise UserError(
+            f"--address {address}: this process has joined the Ray cluster at {joined} already; call "
+            "ray.shutdown() first, or leave out the address"
+        )
 
 
 @contextlib.contextmanager

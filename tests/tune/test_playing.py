@@ -15,6 +15,7 @@ from raycl import Resources, Search, Seeds, Study
 from raycl.errors import UserError
 from raycl.study.agenda import Agenda
 from raycl.study.progress import CellState
+from raycl.tune import launch
 from tests.helpers.tiny import in_process, on_ray, tiny
 
 GOOD = {"finetune": {}, "hat": {}}
@@ -209,3 +210,15 @@ def test_staging_copies_what_a_node_lacks_and_nothing_else(ray_cluster: int, tmp
     assert np.array_equal(np.load(there / "set/x-abc.npy"), np.arange(9))
     wanted["set/manifest.json"] = '{"x": "x-def.npy"}'  # prepared again, with other content
     assert ray.get(_missing.remote(str(there), wanted)) == ["set/manifest.json"]
+
+
+def test_an_address_is_not_passed_by_if_this_process_has_joined_a_cluster(
+    ray_cluster: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"no Ray cluster answers at --address 127\.0\.0\.1:1"):
+        launch.cluster("127.0.0.1:1", None).__enter__()
+    monkeypatch.setattr(launch, "check_address", lambda address: address)  # as if a cluster answered
+    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: this process has joined the Ray cluster"):
+        launch.cluster("127.0.0.1:1", None).__enter__()
+    with launch.cluster("auto", None) as cpus:
+        assert cpus == ray_cluster
