@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Where this is set, each process compiles torch, Ray and MLflow anew: 10 of 15 seconds of CPU.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-slow test-all check format bench gpu faults faults-in-code soak audit clean setup
+.PHONY: quickstart test test-slow test-release test-all check format bench gpu faults faults-in-code soak audit clean setup
 
 quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
@@ -18,11 +18,15 @@ quickstart: $(READY)
 test: $(READY)
 	$(PYTEST)
 
-# What takes minutes, in one process: these tests start clusters, servers and drivers of their own.
+# What takes minutes: these tests start clusters, servers and drivers of their own.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m "slow and not release"
 
-test-all: test-slow test
+# What CI leaves out as well: fresh environments, images, runs of many minutes.
+test-release: $(READY)
+	$(BIN)/python -m pytest -m release
+
+test-all: test-release test-slow test
 
 check: $(READY)
 	$(BIN)/ruff format --check .

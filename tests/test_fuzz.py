@@ -198,7 +198,7 @@ def test_studies(folder: Path, numbers: range) -> None:
     assert not (found := trouble(folder, drawn, "study", numbers)), "\n".join(found)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_studies_that_are_played(folder: Path) -> None:
     def drawn(draw: Draw) -> list[str]:
         (folder / "drawn.py").write_text(study(draw), encoding="utf-8", errors="surrogatepass")

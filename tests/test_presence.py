@@ -317,7 +317,7 @@ def test_two_drivers_at_once_come_to_the_same(
     check_together(alone, folder, drivers(folder, ["--local"], ["--local"]), monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_six_drivers_at_once_come_to_the_same(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,7 +325,7 @@ def test_six_drivers_at_once_come_to_the_same(
     check_together(alone, folder, drivers(folder, *[["--local"]] * 6), monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_driver_on_ray_beside_one_in_its_own_process(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

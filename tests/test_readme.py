@@ -114,7 +114,7 @@ def test_examples_run(tmp_path: Path, example: str) -> None:
     assert done.code == 0, done.out + done.err
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_mnist_desk(tmp_path: Path, real_data: Path) -> None:
     shutil.copytree(HOME / "studies", tmp_path / "studies")
     data = {"RAYCL_DATA": str(tmp_path / "data")}
@@ -128,7 +128,7 @@ def test_mnist_desk(tmp_path: Path, real_data: Path) -> None:
     assert all(float(acc) > 0.75 for acc in rows.values()), rows
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_quickstart_from_a_fresh_clone(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", str(HOME), str(clone)], check=True)

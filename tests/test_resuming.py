@@ -109,7 +109,7 @@ def test_a_driver_that_is_killed_goes_on(whole: Path, tmp_path: Path, moments: l
     assert once_in_mlflow(folder) == once_in_mlflow(whole) == RUNS + 4  # and a parent for each of four cells
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_driver_on_ray_killed_at_five_moments(whole: Path, tmp_path: Path) -> None:
     folder = make(tmp_path / "study")
     assert killed(folder, ["run", "mine.py"], [0, 1, 4, 9, 13]) == 0
@@ -117,7 +117,7 @@ def test_a_driver_on_ray_killed_at_five_moments(whole: Path, tmp_path: Path) -> 
     assert once_in_mlflow(folder) == RUNS + 4  # and a parent for each of four cells
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_ctrl_c_on_ray(tmp_path: Path) -> None:
     folder = make(tmp_path / "study")
     process = start(folder, "run", "mine.py")
@@ -129,7 +129,7 @@ def test_ctrl_c_on_ray(tmp_path: Path) -> None:
     assert f"of {RUNS} runs" in said and "resume with:  raycl run mine.py" in said and "Traceback" not in said
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_cluster_by_its_address_gives_the_same_numbers(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -254,7 +254,7 @@ def test_of_four_processes_that_use_the_digits_first_one_prepares_them(children:
     assert kept == [".json", ".json", *[".npy"] * 4]
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_of_eight_commands_one_prepares(mnist: Path) -> None:
     command = [sys.executable, "-m", "raycl.cli", "data", "prepare", "mnist", "--from", str(mnist)]
     running = [

@@ -53,6 +53,7 @@ def expected() -> str:
     return undisturbed()
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_each_fault_of_the_matrix(
     fault: Fault, cluster: Cluster, expected: str, request: pytest.FixtureRequest

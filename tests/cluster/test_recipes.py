@@ -392,7 +392,7 @@ def test_a_study_on_the_composed_cluster_stands_in_mlflow(running: Recipe, playe
 
 @rooms
 @databases
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_composed_cluster_is_fit(running: Recipe, played: list[str]) -> None:
     [line] = re.findall(r"exec head (raycl doctor .*)", (HOME / "docs" / "cluster.md").read_text())
     done = running.room.run(composed(line, running), running.environment("head"))
@@ -532,7 +532,7 @@ def finished(room: Room) -> dict[str, float]:
 
 
 @rooms
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_slurm_job_whose_time_is_up_queues_again_and_resumes(room: Room) -> None:
     job = submitted(room, LONGER)
     room.wait("slurm", lambda: len(finished(room)) >= 3)
@@ -555,7 +555,7 @@ def test_a_slurm_job_whose_time_is_up_queues_again_and_resumes(room: Room) -> No
 
 
 @rooms
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_launchers_commands_start_a_cluster(room: Room) -> None:
     """Two nodes, each with process ids of its own: `ray stop` on one must not end the other."""
     [content] = documents("ray-cluster.yaml")
@@ -589,7 +589,7 @@ def test_the_launchers_commands_start_a_cluster(room: Room) -> None:
 
 
 @rooms
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_kubernetes_jobs_command_plays_a_study(room: Room) -> None:
     """Its head and workers as KubeRay starts them: by these parameters, with the secret as a variable."""
     _, defaults, _, job = documents("kuberay.yaml")
@@ -644,7 +644,7 @@ IMPORTS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_images_packages_install_and_work(tmp_path: Path) -> None:
     """The Dockerfile's own installing, with folders below `tmp_path` for /opt."""
     source, opt = tmp_path / "opt" / "src", tmp_path / "opt"
@@ -670,7 +670,7 @@ def test_the_images_packages_install_and_work(tmp_path: Path) -> None:
     shutil.rmtree(opt)  # gigabytes, where they are no links into a cache
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_launchers_packages_install_and_work(tmp_path: Path) -> None:
     """The files that it sends to each node, and what it does with them there."""
     [content] = documents("ray-cluster.yaml")

@@ -246,7 +246,7 @@ def test_no_password_is_said_of_a_server_that_is_not_there(
         assert f"{scheme}://me:***@127.0.0.1:{port}/x" in text_of(report)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_server_behind_a_password_and_its_database() -> None:
     """Real ones, each on a host of its own."""
     if reason := why_not() or no_tracking():

@@ -203,6 +203,7 @@ def test_a_head_of_another_version(misfits: Misfits) -> None:
             misfits.head.run(sys.executable, "-c", write, misfits.address, true)
 
 
+@pytest.mark.release
 def test_a_node_that_hangs_is_a_miss_and_no_hang(misfits: Misfits) -> None:
     """The last test of this cluster: Ray takes the node for dead."""
     pids = misfits.workers[0].pids(lambda command: "raylet/raylet" in command)
@@ -235,6 +236,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.release
 def test_data_are_copied_to_hosts_block_by_block() -> None:
     if reason := why_not():
         pytest.skip(reason)
@@ -290,6 +292,7 @@ GROWS = {
 }  # fmt: skip
 
 
+@pytest.mark.release
 def test_a_cluster_without_a_worker_grows_one(tmp_path: Path) -> None:
     """Ray's own autoscaler, whose nodes are processes of one host."""
     if reason := why_not():
