@@ -27,7 +27,7 @@ SHAPES: dict[str, tuple[int, int, int]] = {
     "resnet18(nf=1)": (3, 8, 8),
     "alexnet(width=0.05)": (3, 32, 32),
     "vgg16_bn(width=0.02)": (3, 32, 32),
-    "resnet50(nf=1)": (3, 16, 16),
+    "resnet50(width=0.02)": (3, 32, 32),
 }
 BRIEF: dict[str, Any] = {  # fields of methods that train long by themselves
     "e_steps": 1,
