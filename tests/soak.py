@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.every_kind import STUDY
+from tests.helpers.late import LATE
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # a fork must find no pool of threads
@@ -44,17 +45,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-WARM = (
-    "raycl.cli",
-    "raycl.api",
-    "raycl.study.local",
-    "raycl.terminal.view",
-    "raycl.reporting.html",
-    "raycl.tune.tracking",
-    "raycl.tune.proposals",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "alembic.command",
-)
+WARM = ("raycl.cli", "raycl.api", *LATE)
 PATIENCE = 900.0  # seconds that a driver may take on a busy machine
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.listdir",
               "os.scandir", "shutil.rmtree", "sqlite3.connect"}  # fmt: skip

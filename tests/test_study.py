@@ -188,6 +188,8 @@ class TestCells:
         cell = only_cell(resources={"finetune/*": Resources(cpus=2, gpus=0.5)})
         assert cell.resources == Resources(cpus=2, gpus=0.5)
         assert only_cell(resources={"hat/*": Resources(cpus=2)}).resources == Resources()
+        with pytest.raises(UserError, match=r"Resources\(graphs=1\) must be True or False"):
+            Resources(graphs=1)  # type: ignore[arg-type]
 
     def test_grid_points(self) -> None:
         grid = Grid({"method.lamb": [1, 2.0], "fit.epochs": [3, 4]})

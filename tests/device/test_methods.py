@@ -36,7 +36,7 @@ SLOW = [
 ]
 
 
-def check(found: Watched) -> None:
+def assert_no_step_waits(found: Watched) -> None:
     """No step of training waits; an evaluation may fetch the masks of its task, once for all its batches."""
     training = {where: count for where, count in found.waits.items() if where.startswith("_epoch")}
     assert found.steps > 0
@@ -46,7 +46,7 @@ def check(found: Watched) -> None:
 @pytest.mark.parametrize(("name", "network"), QUICK)
 def test_runs_there_without_a_wait(pretend: PretendProcess, name: str, network: str) -> None:
     found = pretend.run(scenarios.run, name, network)
-    check(found)
+    assert_no_step_waits(found)
     if network == CALM:
         assert_same_numbers(found.state, pretend.run(scenarios.run, name, network, "cpu").state)
 
@@ -54,7 +54,7 @@ def test_runs_there_without_a_wait(pretend: PretendProcess, name: str, network: 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "network"), SLOW)
 def test_runs_there_on_every_network(pretend: PretendProcess, name: str, network: str) -> None:
-    check(pretend.run(scenarios.run, name, network))
+    assert_no_step_waits(pretend.run(scenarios.run, name, network))
 
 
 def assert_same_numbers(found: Mapping[str, list[float]], wanted: Mapping[str, list[float]]) -> None:

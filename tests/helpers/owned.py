@@ -65,7 +65,9 @@ class Noting(Fit):
         return super().__call__(learner, task, **how)
 
 
-def shrinks(packnet: Any, on: Benchmark, task: int, settings: dict[str, Any]) -> None:
+def assert_decay_moves_own_weights_alone(
+    packnet: Any, on: Benchmark, task: int, settings: dict[str, Any]
+) -> None:
     """Without a loss to speak of, decay alone moves weights."""
     if task:
         toys.learn_one(packnet, on, toys.fit(**DECAYED), 0)

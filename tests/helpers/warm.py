@@ -28,16 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.databases import copy_empty_databases
-
-IMPORTED = (  # what commands load late
-    "raycl.study.local",
-    "raycl.terminal.view",
-    "raycl.reporting.html",
-    "raycl.tune.tracking",
-    "raycl.tune.proposals",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "alembic.command",
-)
+from tests.helpers.late import LATE
 
 
 @dataclass(frozen=True)
@@ -181,7 +172,7 @@ def _serve(stream: socket.socket) -> None:
     """Fork a process for each line that is asked; tell its number, and how it ended."""
     from raycl import process, registry
 
-    for name in IMPORTED:
+    for name in LATE:
         importlib.import_module(name)
     process.warm_up()
     copy_empty_databases()

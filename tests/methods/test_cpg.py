@@ -19,7 +19,16 @@ from raycl.tasks import Batch, Benchmark, Task, Update
 from raycl.training.fit import Fit, Fitted
 from tests.helpers import facts, toys
 from tests.helpers.networks import ONE_NORMED
-from tests.helpers.owned import DECAYED, Noting, flat, frozen, made, owners, pretrained, shrinks
+from tests.helpers.owned import (
+    DECAYED,
+    Noting,
+    assert_decay_moves_own_weights_alone,
+    flat,
+    frozen,
+    made,
+    owners,
+    pretrained,
+)
 
 QUICK: dict[str, Any] = {"initial": "", "targets": (0.3, 0.6), "stage_epochs": 2, "ramp_epochs": 1,
                          "prune_every": 2, "repick_epochs": 2, "repick_lr": 0.02, "stage_lr": 0.02,
@@ -479,7 +488,9 @@ def test_picks_matter_and_are_learnt() -> None:
 @pytest.mark.parametrize("task", [0, 1])
 def test_decay_shrinks_the_own_weights_and_nothing_else(task: int) -> None:
     on = toys.benchmark()
-    shrinks(cpg_of(on, ONE_NORMED), on, task, {"lr": 0.5, "weight_decay": 0.1, "epochs": 2})
+    assert_decay_moves_own_weights_alone(
+        cpg_of(on, ONE_NORMED), on, task, {"lr": 0.5, "weight_decay": 0.1, "epochs": 2}
+    )
 
 
 @pytest.mark.parametrize("network", ["mlp(hidden=16, drop2=0.3)", ONE_NORMED])

@@ -20,7 +20,16 @@ from raycl.training.fit import Fit
 from raycl.training.presets import PRESETS
 from tests.helpers import facts, toys
 from tests.helpers.networks import ONE_NORMED
-from tests.helpers.owned import DECAYED, Noting, flat, frozen, made, owners, pretrained, shrinks
+from tests.helpers.owned import (
+    DECAYED,
+    Noting,
+    assert_decay_moves_own_weights_alone,
+    flat,
+    frozen,
+    made,
+    owners,
+    pretrained,
+)
 
 OWN: dict[str, Any] = {"initial": "", "retrain_epochs": 2, "retrain_lr": 0.02, "retrain_milestone": 1}
 
@@ -187,7 +196,7 @@ def test_the_best_epochs_statistics_go_back_with_its_weights() -> None:
 def test_decay_shrinks_the_own_weights_and_nothing_else(task: int) -> None:
     on = toys.benchmark()
     packnet: Any = toys.method("packnet", on, ONE_NORMED, **OWN)
-    shrinks(packnet, on, task, {"lr": 0.5, "weight_decay": 0.1, "epochs": 2})
+    assert_decay_moves_own_weights_alone(packnet, on, task, {"lr": 0.5, "weight_decay": 0.1, "epochs": 2})
 
 
 def test_how_much_each_task_gives_back() -> None:
