@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Where this is set, each process compiles torch, Ray and MLflow anew: 10 of 15 seconds of CPU.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-slow test-release test-all check format bench gpu faults faults-in-code soak audit clean setup
+.PHONY: quickstart test test-slow test-release test-all check format bench gpu faults faults-in-code soak audit results docs notebook clean setup
 
 quickstart: $(READY)
 	$(BIN)/raycl run studies/quickstart.py
@@ -55,6 +55,22 @@ faults-in-code: $(READY)
 soak: $(READY)
 	$(BIN)/python -m tests.soak --kills 200
 
+# The pages of docs/results; executes what is missing of the papers' small studies, which takes hours.
+STORE ?= results
+results: $(READY)
+	$(BIN)/python -m studies.results --run --store $(STORE) $(PAPERS)
+
+# The documentation, in site/; needs no network once .venv is there. Warnings are errors. The variable silences
+# a notice about the successor of the theme, which is not a warning about the pages.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sitepages.site build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file build/mkdocs.yml
+	$(BIN)/python -m sitepages.site --check site
+
+# Executes docs/notebook.ipynb and writes its outputs into it.
+notebook: $(READY)
+	$(BIN)/python -m sitepages.notebook docs/notebook.ipynb
+
 # Known vulnerabilities of what an image holds; needs the advisories of the package index. Strict: what could not
 # be looked up is not taken for sound.
 audit: $(READY)
@@ -74,6 +90,10 @@ $(READY): pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[tune,dev]'
 	@touch $(READY)
 
+$(VENV)/.docs: $(READY)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m bench", description="Measure how fast raycl is on this machine."
     )
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", help=f"what to measure, one of {', '.join(KNOWN)} (default: all)"
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help=f"what to measure, one of {', '.join(KNOWN)} (default: all but growth and pruning)",
     )
     arguments = parser.parse_args(argv)
     try:

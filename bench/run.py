@@ -28,8 +28,11 @@ KNOWN = {  # name of a measurement, which is also that of its function: module t
     "steps": "steps",
     "launches": "launches",
     "scale": "scale",
+    "growth": "growth",
     "tracked": "tracked",
+    "pruning": "pruning",
 }
+LONG = ("growth", "pruning")  # measurements of many minutes, which are made only if they are named
 
 
 def function_of(name: str) -> Callable[[], list[Line]]:
@@ -48,12 +51,12 @@ def function_of(name: str) -> Callable[[], list[Line]]:
 
 
 def run_benchmarks(name: str | None) -> int:
-    """Run one measurement, or all of them, and print the results.
+    """Run one measurement, or all of them except the long ones, and print the results.
 
     Raises:
         UserError: There is no measurement of that name.
     """
-    chosen = [name] if name is not None else list(KNOWN)
+    chosen = [name] if name is not None else [each for each in KNOWN if each not in LONG]
     function_of(chosen[0])  # raise for an unknown name before anything is printed
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -37,6 +38,7 @@ from raycl.specs import MaskSpec, RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of, references_left_out
 from raycl.study.file import read_study
+from raycl.study.limits import RUNS
 from raycl.study.proposer import Proposer
 from raycl.study.values import Grid, Search, Seeds, Study
 from raycl.terminal.view import LiveView
@@ -73,15 +75,15 @@ class Searcher(Protocol):
 def study(jobs: int = JOBS) -> Study:
     """Return a study of about `jobs` jobs of all kinds.
 
-    One fifth of the jobs belongs to one grid, 3 % to searches of up to 100 trials, 5 % are runs on basis
-    masks and the jobs that train these, and 15 % are runs that consist of parts on a backbone. The rest
-    belongs to searches of 20 trials, as in papers. Every cell has five final seeds.
+    One fifth of the jobs belongs to grids of at most 10,000 points, 3 % to searches of up to 100 trials, 5 %
+    are runs on basis masks and the jobs that train these, and 15 % are runs that consist of parts on a
+    backbone. The rest belongs to searches of 20 trials, as in papers. Every cell has five final seeds.
     """
     return Study(
         name="scale",
         methods={
             "alone": {"method": "raycl.methods.one:One", "search": None},
-            "grid": _grid(jobs),
+            **_grids(jobs),
             **_long_searches(jobs),
             **_masked(jobs),
             **_made_of_parts(jobs),
@@ -94,8 +96,14 @@ def study(jobs: int = JOBS) -> Study:
     )
 
 
-def _grid(jobs: int) -> dict[str, Any]:
-    side = max(2, int((0.2 * jobs) ** 0.5))
+def _grids(jobs: int) -> dict[str, dict[str, Any]]:
+    many = max(1, math.ceil(0.2 * jobs / RUNS))
+    side = min(math.isqrt(RUNS), max(2, int((0.2 * jobs / many) ** 0.5)))
+    more = {f"grid-{i}": _grid(side) | {"fit.batch": 100 + i} for i in range(1, many)}
+    return {"grid": _grid(side), **more}
+
+
+def _grid(side: int) -> dict[str, Any]:
     axes = {
         "fit.lr": [0.001 * (i + 1) for i in range(side)],
         "fit.weight_decay": [1e-5 * (i + 1) for i in range(side)],
@@ -178,25 +186,28 @@ def worked(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "specs" in config:
         masks = [MaskSpec.from_json(plain) for plain in config["specs"]]
         for mask in masks:
-            publish(Artefact.MASK.path(store, mask.key), _archive())
+            publish(Artefact.MASK.path(store, mask.key), archive())
         trained = Trained("done", "", 2.0 * len(masks))
         return [*({"mask": mask.key} for mask in masks), {"outcome": json.dumps(dataclasses.asdict(trained))}]
-    spec = RunSpec.from_json(config["spec"])
-    about = provenance.provenance(spec, "cpu", 1, "strict") | {
-        "started": 1.7e9,
-        "seconds": 10 * _of(spec.key),
-    }
-    if "/ trial" in config["name"] and _of(spec.key, "diverged") < 0.01:
-        result = Result(spec, "diverged", (), "the loss is nan", about)
-    else:
-        if spec.kind == "pretrain":
-            publish(Artefact.BACKBONE.path(store, spec.key), _archive())
-        result = Result(spec, "done", reports(spec), "", about)
+    result = result_of(RunSpec.from_json(config["spec"]), store, "/ trial" in config["name"])
     pulses = [{"pulse": json.dumps(dataclasses.asdict(Pulse(t, "main", 3, 0.5, 1.0)))} for t in (0, 1)]
     return [*pulses, {"outcome": json.dumps(result.to_json())}]
 
 
-def _archive() -> bytes:
+def result_of(spec: RunSpec, store: Path, trial: bool) -> Result:
+    """Return the simulated result of a run, and write the files that its worker would write to the store."""
+    about = provenance.provenance(spec, "cpu", 1, "strict") | {
+        "started": 1.7e9,
+        "seconds": 10 * _of(spec.key),
+    }
+    if trial and _of(spec.key, "diverged") < 0.01:
+        return Result(spec, "diverged", (), "the loss is nan", about)
+    if spec.kind == "pretrain":
+        publish(Artefact.BACKBONE.path(store, spec.key), archive())
+    return Result(spec, "done", reports(spec), "", about)
+
+
+def archive() -> bytes:
     """Return the bytes of a valid zip file, which can be told from a truncated one."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -302,10 +313,10 @@ def stretch(
 _STRETCH = """
 import json, sys
 from bench.scale import stretch
-from raycl.tune.proposals import tpe
+from raycl.tune.proposals import propose
 from raycl.tune.search import StudySearch
 file, store, jobs, terminal = sys.argv[1:]
-print(json.dumps(stretch(file, store, int(jobs) or None, StudySearch, tpe, terminal == "yes")))
+print(json.dumps(stretch(file, store, int(jobs) or None, StudySearch, propose, terminal == "yes")))
 """
 
 
@@ -322,9 +333,9 @@ def scale(jobs: int = JOBS) -> list[Line]:
         text = f"from bench.scale import study\nSTUDY = study({jobs})\n"
         (folder / "scale.py").write_text(text, encoding="utf-8")
         empty = _seconds(folder, "plan")
-        half = _stretch(folder, jobs // 2, terminal=True)
-        full = _stretch(folder, 0, terminal=False)
-        again = _stretch(folder, 0, terminal=False)
+        half = stretched(folder, jobs // 2, terminal=True)
+        full = stretched(folder, 0, terminal=False)
+        again = stretched(folder, 0, terminal=False)
         assert not again["ended"], "a finished study was run again"
         cells, ended = half["cells"], half["ended"] + full["ended"]
         share = ("--only", f"*/{FIRST}", "--format", "html")
@@ -352,7 +363,7 @@ def _costs(name: str, found: Mapping[str, float], in_memory: float) -> list[Line
     ]
 
 
-def _stretch(folder: Path, jobs: int, terminal: bool) -> dict[str, float]:
+def stretched(folder: Path, jobs: int, terminal: bool) -> dict[str, float]:
     words = [str(folder / "scale.py"), str(folder / "results"), str(jobs), "yes" if terminal else "no"]
     found: dict[str, float] = json.loads(_printed(folder, "-c", _STRETCH, *words).splitlines()[-1])
     return found

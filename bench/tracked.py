@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.line import Line
-from bench.processes import environment
+from bench.processes import told
 from bench.scale import SLOTS, play, resident
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
@@ -26,7 +23,7 @@ BEHIND = 1_000  # runs that the simulation may be ahead of MLflow, as no real st
 
 def stretch(file: str, store: str) -> dict[str, float]:
     """Run what a study lacks with MLflow on, then write everything again, and return the costs."""
-    from raycl.tune.proposals import tpe
+    from raycl.tune.proposals import propose
     from raycl.tune.recorder import Recorder
     from raycl.tune.search import StudySearch
     from raycl.tune.tracking import Tracking
@@ -35,7 +32,7 @@ def stretch(file: str, store: str) -> dict[str, float]:
     cells = cells_of(wanted)
     place = Store(store).open()
     started = time.perf_counter()
-    agenda = Agenda(cells, place, tpe, references=references_left_out(wanted, cells))
+    agenda = Agenda(cells, place, propose, references=references_left_out(wanted, cells))
     found = sum(state.done for state in agenda.states)
     tracking = Tracking.open(wanted, agenda)
     recorder = Recorder(tracking, Console(stderr=True).print)
@@ -98,13 +95,4 @@ def tracked(*sizes: int) -> list[Line]:
 
 def _stretch(folder: Path) -> dict[str, float]:
     """Run `stretch` in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", _STRETCH, str(folder / "scale.py"), str(folder / "results")],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        check=True,
-    )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return told(_STRETCH, folder, str(folder / "scale.py"), str(folder / "results"))

@@ -14,15 +14,20 @@ _HOMES = {
     "Study": "raycl.study.values",
     "Search": "raycl.study.values",
     "Grid": "raycl.study.values",
+    "Halving": "raycl.study.pruners",
+    "Median": "raycl.study.pruners",
     "Seeds": "raycl.study.values",
     "Resources": "raycl.study.values",
     "Sheet": "raycl.study.values",
     "Form": "raycl.study.forms",
+    "BoxFigure": "raycl.reporting.boxes",
+    "BoxKind": "raycl.reporting.boxes",
     "Boxes": "raycl.reporting.boxes",
     "Curves": "raycl.reporting.curves",
     "Layers": "raycl.reporting.layers",
     "PaperTable": "raycl.papers.tables",
     "Metric": "raycl.metrics",
+    "Callback": "raycl.study.callbacks",
     "View": "raycl.reporting.view",
     "Float": "raycl.space",
     "Int": "raycl.space",
@@ -30,17 +35,25 @@ _HOMES = {
     "run_study": "raycl.api",
     "report": "raycl.api",
     "load": "raycl.api",
+    "export": "raycl.api",
+    "frame": "raycl.api",
+    "load_exported": "raycl.runs.export",
 }
 
 __all__ = [
+    "BoxFigure",
+    "BoxKind",
     "Boxes",
+    "Callback",
     "Choice",
     "Curves",
     "Float",
     "Form",
     "Grid",
+    "Halving",
     "Int",
     "Layers",
+    "Median",
     "Metric",
     "PaperTable",
     "Resources",
@@ -50,21 +63,27 @@ __all__ = [
     "Study",
     "View",
     "__version__",
+    "export",
+    "frame",
     "load",
+    "load_exported",
     "report",
     "run_study",
 ]
 
 if TYPE_CHECKING:
-    from raycl.api import load, report, run_study
+    from raycl.api import export, frame, load, report, run_study
     from raycl.metrics import Metric
     from raycl.papers.tables import PaperTable
-    from raycl.reporting.boxes import Boxes
+    from raycl.reporting.boxes import Boxes, BoxFigure, BoxKind
     from raycl.reporting.curves import Curves
     from raycl.reporting.layers import Layers
     from raycl.reporting.view import View
+    from raycl.runs.export import load_exported
     from raycl.space import Choice, Float, Int
+    from raycl.study.callbacks import Callback
     from raycl.study.forms import Form
+    from raycl.study.pruners import Halving, Median
     from raycl.study.values import Grid, Resources, Search, Seeds, Sheet, Study
 
 
@@ -77,3 +96,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'raycl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

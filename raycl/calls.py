@@ -128,7 +128,7 @@ def name_of(kind: type) -> str:
     return f"{userfiles.short(module)}:{name}"
 
 
-NAMES_OF_DATA = ("path", "name")  # Settings of a user's own data that do not affect results.
+NAMES_OF_DATA = ("path", "name", "titles")  # Settings of a user's own data that do not affect results.
 
 
 def nameless(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,16 +15,20 @@ if __name__ == "__main__":  # `python -m` puts the current folder before install
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
 
 from raycl import __version__, remembering
-from raycl.errors import UserError, redacted, screen_line
+from raycl.errors import UserError, nearest, redacted, screen_line, typed_path
 from raycl.filenames import file_name
-from raycl.terminal.ending import LINE, ended, open_streams
-from raycl.terminal.listing import benchmarks, methods
-from raycl.terminal.places import folder_name, free_port, out_file, store_folder, write_out
+from raycl.terminal.commandline import again, of_the_job
+from raycl.terminal.ending import LINE, ended, open_streams, say
+from raycl.terminal.listing import benchmarks, methods, metrics, networks, presets
+from raycl.terminal.places import cannot_be_written, folder_name, free_port, out_file, store_folder, write_out
 
 GONE = {  # commands that were removed, and what to type instead
     "bench": "speed measurements are not part of the package: in a clone of the repository, type "
     "`python -m bench` or `make bench`"
 }
+
+SUBMIT = "run a study as a job of a Ray cluster, from a machine outside it, and follow the job"
+STORE_THERE = "folder of results on the cluster, an absolute path that all its nodes share"
 
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
@@ -34,7 +37,17 @@ class _Parser(argparse.ArgumentParser):
     """Parser that reports an error in one line, without the list of all options above it."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{screen_line(message, LINE)} ({self.prog} --help lists the options)")
+        unknown = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
+        near = nearest(unknown, self.options()) if unknown.startswith("--") else ""
+        raise UserError(f"{screen_line(message, LINE)}{near} ({self.prog} --help lists the options)")
+
+    def options(self) -> list[str]:
+        """Return the options of this command, or of all commands below it."""
+        found = set(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found |= {option for command in action.choices.values() for option in command.options()}
+        return sorted(found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BaseException as error:  # SystemExit as well, which only a user's or a library's code raises here
-        return ended(error, arguments.verbose, lasting=arguments.call in (_run, _data))
+        return ended(error, arguments.verbose, lasting=arguments.call in (_run, _submit, _data, _export))
 
 
 def _refuse_gone(words: Sequence[str]) -> None:
@@ -101,8 +114,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_lists(commands: _Commands) -> None:
     """Add the commands that list methods, benchmarks and data."""
-    shown = _command(commands, "methods", methods, "list the methods, or show one in detail")
-    shown.add_argument("name", nargs="?")
+    lists = {"methods": methods, "networks": networks, "presets": presets, "metrics": metrics}
+    for name, call in lists.items():
+        shown = _command(commands, name, call, f"list the {name}, or show one in detail")
+        shown.add_argument("name", nargs="?", metavar="NAME")
     shown = _command(commands, "benchmarks", benchmarks, "list the benchmarks, or show one in detail")
     shown.add_argument("names", nargs="*", metavar="NAME")
     shown.add_argument("--show", action="store_true", help="write a picture of its tasks to ./NAME.png")
@@ -115,17 +130,44 @@ def _add_lists(commands: _Commands) -> None:
 
 def _add_studies(commands: _Commands) -> None:
     """Add the commands that work on a study."""
-    _of_a_study(_command(commands, "plan", _plan, "show what a study will run and what is done"))
+    plan = _of_a_study(_command(commands, "plan", _plan, "show what a study will run and what is done"))
+    plan.add_argument(
+        "--measure", action="store_true", help="time one epoch of each method first, to estimate the hours"
+    )
     run = _of_a_study(_command(commands, "run", _run, "execute the missing runs of a study"))
     run.add_argument("--address", help="address of a Ray cluster; 'auto': the one this machine belongs to")
     run.add_argument("--local", action="store_true", help="run in this process, without Ray (for debugging)")
     run.add_argument("--fresh", action="store_true", help="recompute what the store contains")
+    # what the user typed for raycl submit: STUDY, --address, --runtime-env; for the command that is printed
+    run.add_argument("--submitted", nargs="+", help=argparse.SUPPRESS)
+    submit = _of_a_study(_command(commands, "submit", _submit, SUBMIT), STORE_THERE)
+    submit.add_argument("--fresh", action="store_true", help="recompute what the store contains")
+    about = "YAML or JSON file with Ray's runtime environment, such as env_vars"
+    submit.add_argument("--runtime-env", metavar="FILE", help=about)
+    attach = _command(commands, "attach", _attach, "follow a job of raycl submit again, to its end")
+    attach.add_argument("job", metavar="JOB_ID", help="Ray's submission id, which raycl submit prints")
+    for command in (submit, attach):
+        about = "address of the cluster's dashboard, such as http://HEAD:8265"
+        command.add_argument("--address", required=True, help=about)
+    for command in (plan, run, submit):
+        about = "keep the trained weights of the final runs, or of all trials as well"
+        command.add_argument("--keep", choices=("none", "final", "trials"), help=about)
+    about = "write a folder with a study, a method and data of your own, and tests"
+    init = _command(commands, "init", _init, about)
+    init.add_argument("folder", metavar="NAME", help="the folder to write")
     _report_options(_of_a_study(_command(commands, "report", _report, "show the results of a study")))
-    _of_a_study(_command(commands, "sync", _sync, "write the results of a study to MLflow again"))
+    sync = _of_a_study(_command(commands, "sync", _sync, "write the results of a study to MLflow again"))
+    about = "also log the kept weights of the final runs as models of MLflow"
+    sync.add_argument("--models", action="store_true", help=about)
 
 
 def _add_rest(commands: _Commands) -> None:
     """Add the commands that work on a store or a machine."""
+    about = "write the trained model of a run to a folder"
+    export = _with_store(_command(commands, "export", _export, about))
+    export.add_argument("key", metavar="KEY", help="key of the run, or its first digits")
+    export.add_argument("folder", metavar="DIR", help="the folder to write")
+    export.add_argument("--study", metavar="STUDY", help="its study, if it uses classes of your own")
     ui = _with_store(_command(commands, "ui", _ui, "show MLflow's pages for the store on this machine"))
     ui.add_argument("--port", type=int, default=5000, help="port of the pages (5000)")
     gc = _with_store(_command(commands, "gc", _gc, "list what no study needs, or delete it with --yes"))
@@ -144,8 +186,8 @@ def _command(
     return made
 
 
-def _of_a_study(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add the arguments for a study, changes to it, and a store."""
+def _of_a_study(command: argparse.ArgumentParser, there: str = "") -> argparse.ArgumentParser:
+    """Add the arguments for a study, changes to it, and a store; `there` describes one on a cluster."""
     command.add_argument("study", metavar="STUDY", help="a Python file that defines STUDY = Study(...)")
     command.add_argument(
         "--small",
@@ -161,6 +203,9 @@ def _of_a_study(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
         default=[],
         help="change a field of the study, such as search.trials=4",
     )
+    if there:
+        command.add_argument("--store", metavar="DIR", help=there)
+        return command
     return _with_store(command)
 
 
@@ -173,11 +218,13 @@ def _report_options(report: argparse.ArgumentParser) -> None:
     """Add the options that choose the format and content of a report."""
     report.add_argument(
         "--format",
-        choices=("table", "csv", "html", "latex"),
-        help="format of the report; latex gives booktabs tables to include with \\input",
+        choices=("table", "csv", "html", "latex", "markdown"),
+        help="format of the report; latex gives booktabs tables to include with \\input; markdown writes its "
+        "figures to a folder beside --out",
     )
     report.add_argument("--no-times", action="store_true", help="leave the time columns out of the csv")
     report.add_argument("--claims", action="store_true", help="compare the results with the paper's claims")
+    report.add_argument("--curves", action="store_true", help="show training curves in the html report")
     report.add_argument("--points", action="store_true", help="csv of the raw numbers behind the views")
     report.add_argument(
         "--tables",
@@ -213,12 +260,21 @@ def _data(arguments: Any) -> int:
     return 1 if bad else 0
 
 
+def _init(arguments: Any) -> int:
+    from raycl.terminal.starter import write_starter
+
+    print(write_starter(Path(arguments.folder)))
+    return 0
+
+
 def _study(arguments: Any) -> Any:
     """Return the study, after checking that the folder of the store can be used."""
     from raycl.study.file import read_study
 
     store_folder(arguments.store)
-    return read_study(arguments.study, arguments.set, arguments.small)
+    study = read_study(arguments.study, arguments.set, arguments.small)
+    keep = getattr(arguments, "keep", None)
+    return study if keep is None else study.with_(keep=keep)
 
 
 def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
@@ -227,12 +283,14 @@ def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
     from raycl.study.agenda import Agenda
     from raycl.study.expand import cells_of, references_left_out
 
-    def warn(line: str) -> None:
-        print(f"raycl: {line}", file=sys.stderr)
-
     cells = cells_of(study, None if everything else arguments.only)
-    store = Store(arguments.store, warn, wait=False).look()
+    store = Store(arguments.store, _noted, wait=False).look()
     return Agenda(cells, store, references=references_left_out(study, cells))
+
+
+def _noted(line: str) -> None:
+    """Print a message to the error stream."""
+    print(f"raycl: {line}", file=sys.stderr)
 
 
 def _console(**options: Any) -> Any:
@@ -247,10 +305,13 @@ def _console(**options: Any) -> Any:
 
 
 def _plan(arguments: Any) -> int:
+    from raycl.study.measuring import measured
     from raycl.terminal.plan import plan_text
 
     study = _study(arguments)
-    print(plan_text(study, _agenda(arguments, study), Path(arguments.store), float(os.cpu_count() or 1)))
+    agenda = _agenda(arguments, study)
+    guesses = measured(agenda, _noted) if arguments.measure else {}
+    print(plan_text(study, agenda, Path(arguments.store), float(os.cpu_count() or 1), guesses))
     remembering.save()
     return 0
 
@@ -259,53 +320,77 @@ def _run(arguments: Any) -> int:
     from raycl.api import INTERRUPTED, run_study
     from raycl.reporting import render
     from raycl.reporting.pages import publish_page
-    from raycl.terminal.words import closing_text, interrupted_text
+    from raycl.terminal.words import again_text, announcing, closing_text, interrupted_text
 
     if arguments.local and arguments.address is not None:
         raise UserError("--local and --address cannot be combined: use either this process or a cluster")
-    study = _study(arguments)
     console = _console()
-    outcome = run_study(
-        study,
-        arguments.store,
-        only=arguments.only,
-        address=arguments.address,
-        local=arguments.local,
-        fresh=arguments.fresh,
-        console=console,
-    )
-    command = _again(arguments)
+    with announcing(console):
+        study = _study(arguments)
+        outcome = run_study(
+            study,
+            arguments.store,
+            only=arguments.only,
+            address=arguments.address,
+            local=arguments.local,
+            fresh=arguments.fresh,
+            console=console,
+        )
+    command = again(arguments)
     if outcome.code == INTERRUPTED:
         print(interrupted_text(outcome.agenda, outcome.cut_off, command))
         return outcome.code
     print(render(study, outcome.agenda, "table"))
     page = Path(arguments.store) / f"{file_name(study.name)}.html"
     whole = outcome.agenda if not arguments.only else _agenda(arguments, study, everything=True)
-    publish_page(study, whole, page, _again(arguments, everything=True))
+    publish_page(study, whole, page, again(arguments, everything=True))
     remembering.save()
-    print(closing_text(Path(arguments.store), page, _linked(outcome, console)))
+    said = again_text(outcome.agenda, arguments.fresh)
+    print(closing_text(Path(arguments.store), page, _linked(outcome, console), said))
     for problem in outcome.problems:
         print(f"raycl: {problem}", file=sys.stderr)
     return outcome.code
 
 
-def _linked(outcome: Any, console: Any) -> str:
-    """Return the address of MLflow's comparison page, on a terminal as a short link."""
-    if not (outcome.compare and console.is_terminal):
-        return str(outcome.compare)
-    return f"\x1b]8;;{outcome.compare}\x1b\\side by side in MLflow\x1b]8;;\x1b\\, or {outcome.runs}"
+def _linked(outcome: Any, console: Any) -> dict[str, str]:
+    """Return by benchmark the address of MLflow's comparison page, on a terminal as a short link."""
+    found: dict[str, str] = outcome.compared
+    if not console.is_terminal:
+        return found
+    return {
+        name: f"\x1b]8;;{link}\x1b\\side by side in MLflow\x1b]8;;\x1b\\, or {outcome.runs}"
+        for name, link in found.items()
+    }
 
 
-def _again(arguments: Any, everything: bool = False) -> str:
-    """Return the command line that repeats this run; `everything` leaves out --only."""
-    words = ["raycl", "run", arguments.study, *(["--small"] if arguments.small else [])]
-    for option in ("only", "address"):
-        if getattr(arguments, option, None) and not (everything and option == "only"):
-            words += [f"--{option}", getattr(arguments, option)]
-    words += [word for text in arguments.set for word in ("--set", text)]
-    words += ["--local"] if getattr(arguments, "local", False) else []
-    words += ["--store", arguments.store] if arguments.store != "results" else []
-    return shlex.join(words)
+def _submit(arguments: Any) -> int:
+    from raycl.api import require_tune
+    from raycl.study.expand import cells_of
+    from raycl.study.file import read_study
+    from raycl.tune import submission
+
+    address = submission.check_dashboard_address(arguments.address)
+    store = submission.cluster_folder(arguments.store)
+    environment = submission.environment_of(arguments.runtime_env)
+    study = read_study(arguments.study, arguments.set, arguments.small)
+    cells_of(study, arguments.only)  # refuses a wrong study; data that are missing here may be there
+    remembering.save()
+    require_tune("ray", "or use raycl run --address auto on the head", "cluster")
+    request = submission.Request(
+        study.name, Path(arguments.study), store, of_the_job(arguments), again(arguments), environment
+    )
+    client = submission.connect(address)
+    job = submission.submit(request, client, say)
+    return submission.follow(client, job, address, say)
+
+
+def _attach(arguments: Any) -> int:
+    from raycl.api import require_tune
+    from raycl.tune import submission
+
+    address = submission.check_dashboard_address(arguments.address)
+    require_tune("ray", "or look at the job on a machine that has it", "cluster")
+    return submission.follow(submission.connect(address), arguments.job, address, say)
 
 
 def _report(arguments: Any) -> int:
@@ -314,15 +399,26 @@ def _report(arguments: Any) -> int:
     format = _format(arguments)
     out = None if arguments.out is None else out_file(arguments.out)
     study = _study(arguments)
+    missing = arguments.store != "results" and not Path(arguments.store).exists()
     agenda = _agenda(arguments, study)
+    if missing:
+        print(
+            f"raycl: there is no folder {typed_path(arguments.store)}; name it with --store", file=sys.stderr
+        )
     if format == "html":
         page = out or Path(arguments.store) / f"{file_name(study.name)}.html"
-        text = render(study, agenda, "html", command=_again(arguments), claims=arguments.claims)
+        shown = {"claims": arguments.claims, "curves": arguments.curves}
+        text = render(study, agenda, "html", command=again(arguments), **shown)
         write_out(page, text)
         print(page)
         return 0
     chosen = {"claims": arguments.claims, "points": arguments.points, "tables": arguments.tables}
-    text = render(study, agenda, format, times=not arguments.no_times, **chosen)
+    if out and format == "markdown":
+        with cannot_be_written(out):
+            render(study, agenda, format, path=out, command=again(arguments), claims=arguments.claims)
+        print(out)
+        return 0
+    text = render(study, agenda, format, times=not arguments.no_times, command=again(arguments), **chosen)
     if out:
         write_out(out, text)
     else:
@@ -333,6 +429,10 @@ def _report(arguments: Any) -> int:
 def _format(arguments: Any) -> str:
     """Return the format of a report; --points and --tables imply csv."""
     csv = [f"--{name}" for name in ("points", "tables") if getattr(arguments, name)]
+    if arguments.curves and (csv or arguments.format not in (None, "html")):
+        raise UserError("--curves adds training curves to the html report; leave out the other format")
+    if arguments.curves:
+        return "html"
     if csv and arguments.format not in (None, "csv"):
         raise UserError(f"{csv[0]} writes csv; leave out --format {arguments.format}")
     return "csv" if csv else arguments.format or "table"
@@ -349,9 +449,23 @@ def _sync(arguments: Any) -> int:
     tracking = Tracking.open(study, agenda)
     if tracking.notice:
         print(f"raycl: {tracking.notice}", file=sys.stderr)
-    runs, compare = tracking.show()
-    print(f"{study.name}: {redacted(tracking.uri)}")
-    print(f"runs     {runs}\ncompare  {compare}")
+    runs, compared = tracking.show()
+    print(f"{study.name}: {redacted(tracking.uri)}\nruns     {runs}")
+    for name, link in compared.items():
+        print(f"compare  {name}  {link}")
+    if arguments.models:
+        from raycl.tune.models import log_models
+
+        print(f"models   {log_models(tracking, _noted)}")
+    return 0
+
+
+def _export(arguments: Any) -> int:
+    from raycl.api import export
+
+    store_folder(arguments.store)
+    for path in export(arguments.key, arguments.folder, arguments.store, arguments.study, say=_noted):
+        print(path)
     return 0
 
 
@@ -367,7 +481,9 @@ def _ui(arguments: Any) -> int:
         raise UserError(f"{store} does not contain mlflow.db yet; make it with `raycl run` or `raycl sync`")
     uri = given or database_uri(store / "mlflow.db")
     port = free_port(arguments.port)
-    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    base = f"http://127.0.0.1:{port}"
+    print(f"{base} (Ctrl-C ends it)", flush=True)
+    _print_addresses(store, uri, base)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1"]
     environment = os.environ | {
@@ -377,6 +493,24 @@ def _ui(arguments: Any) -> int:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves eight processes that are not needed here
     }
     os.execve(sys.executable, command, environment)  # so that ending this process ends the server
+
+
+def _print_addresses(store: Path, uri: str, base: str) -> None:
+    """Print the addresses of each experiment's pages; MLflow's home page leads to other ones."""
+    from raycl.tune.links import addresses
+    from raycl.tune.moving import mend_artefacts
+
+    try:
+        mend_artefacts(store)
+        for found in addresses(uri, base):
+            print(f"\n{found.name}\n  runs     {found.runs}\n  all columns  {found.wide}")
+            for name, link in found.compared.items():
+                print(f"  compare  {name}  {link}")
+    except Exception as error:  # the pages are shown in any case
+        print(
+            f"raycl: the experiments cannot be listed ({screen_line(redacted(str(error)))})", file=sys.stderr
+        )
+    sys.stdout.flush()
 
 
 def _gc(arguments: Any) -> int:

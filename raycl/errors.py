@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+TRACEBACK = "Traceback (most recent call last)"  # How Python begins the text of a traceback.
 SCREEN = 200  # Characters of another library's message that are shown on the screen.
 
 
@@ -93,7 +94,7 @@ def fault_of(trace: str, most: int = SCREEN) -> str:
         most: Largest number of characters. The default is for the screen; files get longer lines.
     """
     lines = [line for line in trace.strip().splitlines() if line.strip()]
-    heads = [n for n, line in enumerate(lines) if "Traceback (most recent call last)" in line]
+    heads = [n for n, line in enumerate(lines) if TRACEBACK in line]
     if heads:
         message = itertools.dropwhile(lambda line: line[0].isspace(), lines[heads[-1] + 1 :])
         return screen_line(" ".join(message), most) or screen_line(lines[-1], most)

@@ -1,10 +1,12 @@
-"""Distinction of a user's own files from those of Python, of installed packages and of raycl."""
+"""What is installed: whether a file is a user's own, and how the packages of an extra are installed."""
 
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import sysconfig
+from importlib import metadata
 from pathlib import Path
 
 
@@ -21,3 +23,23 @@ def installed() -> tuple[Path, ...]:
     found += [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
     found += [str(Path(__file__).parent)]
     return tuple(dict.fromkeys(place for path in found for place in (Path(path), Path(path).resolve())))
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra of raycl, such as "tune".
+
+    It names the packages themselves: wherever raycl was installed from, they are in the package index.
+    """
+    try:
+        needs = metadata.requires("raycl") or []
+    except metadata.PackageNotFoundError:  # raycl runs from a folder.
+        needs = []
+    mine = [need.partition(";")[0].strip() for need in needs if re.search(f"extra == .{extra}\\b", need)]
+    return f"pip install {' '.join(map(_typed, mine or _KNOWN.get(extra, [extra])))}"
+
+
+_KNOWN = {"tune": ["ray[tune]", "optuna", "mlflow"], "samplers": ["optuna", "cmaes"], "notebook": ["pandas"]}
+
+
+def _typed(need: str) -> str:
+    return need if re.fullmatch(r"[\w.-]+", need) else f"'{need}'"

@@ -110,25 +110,30 @@ class Slope:
 class Gates(torch.autograd.Function):
     """Gates a = ``sigmoid(slope e)``, whose gradient is the compensated one of HAT.
 
-    ``Gates.apply(slope, smax, *embeddings)`` returns the gates of all embeddings [n], one after another in
-    one tensor. They are computed together because each operation on a device costs a launch.
+    ``Gates.apply(slope, smax, released, *embeddings)`` returns the gates of all embeddings [n], one after
+    another in one tensor. They are computed together because each operation on a device costs a launch.
 
-    HAT multiplies the gradient of e by smax/slope (cosh(c) + 1)/(cosh(e) + 1), where c is slope e clipped to
-    [-50, 50]. Since cosh(v) + 1 = 1/(2 sigmoid'(v)), the result is smax sigmoid'(e) dL/da, times
-    sigmoid'(slope e)/sigmoid'(c) where the clip acts. Written this way, no precision is lost when a rounds
-    to 1 or 0.
+    The gradient of e is slope a (1 - a) dL/da. HAT multiplies it by smax/slope (cosh(c) + 1)/(cosh(e) + 1),
+    where c is slope e clipped to [-50, 50] (HAT eq. 4). Since cosh(v) + 1 = 1/(2 sigmoid'(v)), the result is
+    smax sigmoid'(e) dL/da, times sigmoid'(slope e)/sigmoid'(c) where the clip acts. This form loses no
+    precision.
+
+    With `released`, the gradient is the one that HAT's code computes, which takes 1 - a from the rounded gate
+    a. It equals the above times (1 - a)/sigmoid(-slope e). In float32 it is coarse from slope e = 12 on, and
+    exactly 0 from about 17 on, where a rounds to 1.
     """
 
     @staticmethod
-    def forward(ctx: Any, slope: float | Tensor, smax: float, *embeddings: Tensor) -> Tensor:
+    def forward(ctx: Any, slope: float | Tensor, smax: float, released: bool, *embeddings: Tensor) -> Tensor:
         e = torch.cat(embeddings)
-        ctx.save_for_backward(e)
+        gates = torch.mul(e, slope).sigmoid_()
+        ctx.save_for_backward(e, *[gates] * released)
         ctx.slope, ctx.smax, ctx.sizes = slope, smax, [len(part) for part in embeddings]
-        return torch.mul(e, slope).sigmoid_()
+        return gates
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (e,) = ctx.saved_tensors
+        e, *rounded = ctx.saved_tensors
         away = e.abs().neg_()
         # sigmoid'(v)/sigmoid'(50) is exp(50 - |v|) for such large |v|. A power of 2 is cheaper than one of e.
         # Its exponent stays where the result is a normal number, because others are slow.
@@ -141,7 +146,10 @@ class Gates(torch.autograd.Function):
         below = away.sigmoid_()  # the smaller one of sigmoid(e) and sigmoid(-e)
         slope_of_e = below.addcmul(below, below, value=-1)
         found = (gradients[0] * ctx.smax).mul_(slope_of_e).mul_(beyond)
-        return (None, None, *found.split(ctx.sizes))
+        for gates in rounded:  # 1/sigmoid(-v) is 1 + exp(v); beyond 50, every 1 - a is 0
+            grown = torch.mul(e, ctx.slope).clamp_(-50, 50).exp_()
+            found.mul_(grown.add_(1).mul_(1 - gates))
+        return (None, None, None, *found.split(ctx.sizes))
 
 
 class Keep(torch.autograd.Function):

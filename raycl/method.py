@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl import oldnames
+from raycl.errors import UserError
 from raycl.networks import Blocks, Heads, Network, _checks
 from raycl.specs import MaskSpec, RunSpec
 from raycl.tasks import Batch, Pooled, Task, Update
@@ -38,6 +39,7 @@ __all__ = [
     "Task",
     "Update",
     "World",
+    "deviations_of",
     "measuring",
     "mixed_cross_entropy",
     "one_task",
@@ -85,6 +87,29 @@ class World:
         return len(self.classes)
 
 
+def deviations_of(kind: type[Method]) -> tuple[str, ...]:
+    """Return in what a method knowingly differs from its paper: the lines of its base classes, then its own.
+
+    Raises:
+        UserError: If a class lifts a line that none of its base classes has, or a list is a single string.
+    """
+    found: list[str] = []
+    for each in reversed(kind.__mro__):
+        own, lifted = (vars(each).get(name, ()) for name in ("deviations", "deviations_lifted"))
+        for name, lines in (("deviations", own), ("deviations_lifted", lifted)):
+            if isinstance(lines, str):
+                raise UserError(f"{each.__qualname__}.{name} should be a list of strings; write [{lines!r}]")
+        for start in lifted:
+            if not any(line.startswith(start) for line in found):
+                raise UserError(
+                    f"{each.__qualname__}.deviations_lifted: no base class has a deviation that begins with "
+                    f"{start!r}"
+                )
+        found = [line for line in found if not line.startswith(tuple(lifted))]
+        found += [line for line in own if line not in found]
+    return tuple(found)
+
+
 _OLD_NAMES: dict[str, tuple[str, type]] = {
     "figures": ("diagnostics", FunctionType),
     "fit": ("fit_defaults", Mapping),
@@ -118,7 +143,10 @@ class Method(nn.Module):
     # "optimiser = 'adam'" in a message.
     broken_by: ClassVar[Mapping[Breaker, str]] = {}
     ignores: ClassVar[Mapping[str, str]] = {}  # training settings without effect on the method, and why
-    deviations: ClassVar[Sequence[str]] = ()  # differences from the paper, one string each, for reports
+    # Differences from the paper, one string each. A class has those of its base classes as well, except the
+    # lines that begin as one of `deviations_lifted`; "" is the beginning of all lines.
+    deviations: ClassVar[Sequence[str]] = ()
+    deviations_lifted: ClassVar[Sequence[str]] = ()
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -239,6 +267,14 @@ class Method(nn.Module):
         """Return numbers specific to the method after `task`, e.g. the share of blocked weights.
 
         The values are plain JSON.
+        """
+        return {}
+
+    def epoch_diagnostics(self, task: int) -> dict[str, float]:
+        """Return numbers specific to the method after an epoch of a fit for `task`, for its training curves.
+
+        The numbers are already known or cheap to compute: they are asked for after each epoch, and the time
+        counts as compute time. The method may not change its state.
         """
         return {}
 

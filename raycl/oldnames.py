@@ -6,10 +6,13 @@ These names will be removed in the next version.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import queue
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from raycl.errors import nearest
 
 C = TypeVar("C", bound=type)
 
@@ -32,7 +35,10 @@ def take_seen() -> list[str]:
 
 
 def accept_keywords(**new_names: str) -> Callable[[C], C]:
-    """Let the constructor of a class accept old keywords: ``accept_keywords(width="concurrency")``."""
+    """Let the constructor of a dataclass accept old keywords: ``accept_keywords(width="concurrency")``.
+
+    Other unknown keywords raise a TypeError that suggests the nearest field.
+    """
 
     def decorated(kind: C) -> C:
         real: Any = kind.__init__  # type: ignore[misc]
@@ -42,6 +48,9 @@ def accept_keywords(**new_names: str) -> Callable[[C], C]:
             for old in new_names.keys() & given.keys():
                 note(f"{kind.__name__}({old}=...)", new_names[old])
                 given.setdefault(new_names[old], given.pop(old))
+            known = [field.name for field in dataclasses.fields(kind)]
+            for name in given.keys() - {*known}:
+                raise TypeError(f"{kind.__name__}() has no field {name!r}{nearest(name, known)}")
             real(self, *args, **given)
 
         kind.__init__ = init  # type: ignore[misc]

@@ -152,6 +152,25 @@ def network(name: str, place: str = "network") -> type[Network]:
     return _with_fields(found, found.Config)
 
 
+def sampler(name: str, place: str = "sampler") -> Any:
+    """Return the function ``file:function``, or the class, that makes a user's own sampler for a search.
+
+    Args:
+        name: ``file:function``.
+        place: Setting that holds the name, for error messages.
+
+    Raises:
+        UserError: If there is no such function, or its file cannot be imported.
+    """
+    module, _, called = name.rpartition(":")
+    home = _module(name, module, place)
+    found = getattr(home, called, None)
+    if not (inspect.isfunction(found) or inspect.isclass(found)):
+        raise UserError(f"{place}: {module}.py defines no function called {called!r}")
+    userfiles.remember(found, home, called)
+    return found
+
+
 def recipe(text: str, place: str = "benchmark") -> Recipe:
     """Return the recipe of the benchmark that `text` names, with its settings filled in."""
     from raycl.benchmarks.base import Recipe
@@ -207,14 +226,7 @@ def _with_fields(kind: type[T], config: type) -> type[T]:
 def _find(name: str, base: type, package: str, known: tuple[str, ...], plural: str, place: str) -> Any:
     if ":" in name:
         module_name, _, class_name = name.rpartition(":")
-        try:
-            module = userfiles.find(module_name)
-        except ModuleNotFoundError:
-            raise UserError(
-                f"{place}: {name!r}: no file {module_name}.py beside the study or on Python's path"
-            ) from None
-        except UserError as error:
-            raise UserError(f"{place}: {name!r}: {error}") from None
+        module = _module(name, module_name, place)
         kind = getattr(module, class_name, None)
         if not (inspect.isclass(kind) and issubclass(kind, base)):
             here = ", ".join(found.__name__ for found in _classes(module, base)) or "none"
@@ -231,9 +243,30 @@ def _find(name: str, base: type, package: str, known: tuple[str, ...], plural: s
     return found[0]
 
 
+def _module(name: str, module: str, place: str) -> ModuleType:
+    """Return the module of a user's file.
+
+    Args:
+        name: What the user wrote, ``file:name``.
+        module: The file.
+        place: Where it was written, for error messages.
+
+    Raises:
+        UserError: If there is no such file, or it cannot be imported.
+    """
+    try:
+        return userfiles.find(module)
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{place}: {name!r}: no file {module}.py beside the study or on Python's path"
+        ) from None
+    except UserError as error:
+        raise UserError(f"{place}: {name!r}: {error}") from None
+
+
 def _unknown(name: str, known: tuple[str, ...], plural: str, place: str) -> UserError:
-    command = "raycl benchmarks" if plural == "benchmarks" else "raycl methods"
-    return UserError(f"{place}: unknown {plural[:-1]} {name!r}{nearest(name, known)} ({command} lists them)")
+    near = nearest(name, known)
+    return UserError(f"{place}: unknown {plural[:-1]} {name!r}{near} (raycl {plural} lists them)")
 
 
 def _files(package: str) -> tuple[str, ...]:

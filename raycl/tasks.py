@@ -44,6 +44,42 @@ class Split(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """How stored images become the inputs of a network: transforms, then normalisation.
+
+    Attributes:
+        shape: (channels, height, width) of the stored images.
+        mean, std, transforms: as in `ArraySplit`.
+    """
+
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    transforms: tuple[Transform, ...] = ()
+
+    def __call__(self, pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+        """Return the inputs that images [n, channels, height, width] are for a network."""
+        left = self.transforms
+        while left and hasattr(left[0], "on_bytes"):  # bytes are moved faster than floats
+            pixels, left = left[0].on_bytes(pixels), left[1:]
+        return self.normalised(_floats(pixels, device), left)
+
+    def normalised(self, x: Tensor, transforms: Sequence[Transform], shared: bool = False) -> Tensor:
+        """Return pixels in [0, 1] as inputs.
+
+        Args:
+            x: Pixels in [0, 1].
+            transforms: Transforms that are still to be applied.
+            shared: Whether others may use `x`, so that it is not modified in place.
+        """
+        for transform in transforms:
+            x = transform(x)
+        mean, std = _per_channel(self.mean, self.std, x.dtype, x.device)
+        # A transform may return a tensor that others use or whose elements share memory.
+        return (x.sub(mean) if transforms or shared else x.sub_(mean)).div_(std)
+
+
 @dataclass(frozen=True)
 class ArraySplit:
     """Rows of an image array that many tasks may share; the array is never written.
@@ -80,29 +116,30 @@ class ArraySplit:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def x(self) -> NDArray[np.uint8]:
+        """The images of the split as they are stored, uint8 [n, channels, height, width]; a copy."""
+        return self._at_rest(slice(None))
+
+    @property
+    def inputs(self) -> Inputs:
+        """How images like these become the inputs of a network."""
+        return Inputs(tuple(map(int, self.images.shape[1:])), self.mean, self.std, self.transforms)
+
     def take(self, rows: NDArray[np.int64] | slice, device: torch.device | str = "cpu") -> Tensor:
-        pixels, left = self._at_rest(rows), self.transforms
-        while left and hasattr(left[0], "on_bytes"):  # bytes are moved faster than floats
-            pixels, left = left[0].on_bytes(pixels), left[1:]
-        return self._normalised(_floats(pixels, device), left)
+        return self.inputs(self._at_rest(rows), device)
 
     def augmented(
         self, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device | str = "cpu"
     ) -> Tensor:
         """Return inputs as `take` does, each sample changed at random by `augment`."""
         x = _floats(self._at_rest(rows), device)
-        return self._normalised(x if self.augment is None else self.augment(x, rng), self.transforms)
+        if self.augment is None:
+            return self.inputs.normalised(x, self.transforms)
+        return self.inputs.normalised(self.augment(x, rng), self.transforms, shared=True)
 
     def _at_rest(self, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
         return np.take(self.images, self.rows[rows], axis=0)  # makes a copy, faster than indexing does
-
-    def _normalised(self, x: Tensor, transforms: Sequence[Transform]) -> Tensor:
-        for transform in transforms:
-            x = transform(x)
-        mean, std = _per_channel(self.mean, self.std, x.dtype, x.device)
-        # A transform may return a tensor that others use or whose elements share memory, so its result is
-        # not modified in place.
-        return (x.sub(mean) if transforms or self.augment else x.sub_(mean)).div_(std)
 
 
 _VIEWS: weakref.WeakValueDictionary[int, NDArray[Any]] = weakref.WeakValueDictionary()

@@ -15,10 +15,10 @@ from raycl.runs.result import Result
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
-from raycl.study.estimate import seconds_left
+from raycl.study.estimate import Estimate, Left
 from raycl.study.expand import cells_of
 from raycl.study.jobs import Job
-from raycl.tune.proposals import tpe
+from raycl.tune.proposals import propose
 
 METHODS = {"finetune": {"fit.lr": Float(1e-3, 1, log=True)}, "plain": {"method": "finetune"}}
 
@@ -56,7 +56,12 @@ def outcome(job: Job, status: str = "done") -> Result:
 
 
 def play(
-    agenda: Agenda, slots: int, seed: int, diverges: Any = lambda job: False, stop_after: int = 10**9
+    agenda: Agenda,
+    slots: int,
+    seed: int,
+    diverges: Any = lambda job: False,
+    stop_after: int = 10**9,
+    outcome: Any = outcome,
 ) -> int:
     """Play with `slots` workers that finish in random order; returns how many runs were finished."""
     rng, live, finished = random.Random(seed), [], 0
@@ -82,7 +87,7 @@ def test_proposals_do_not_depend_on_timing_or_on_the_number_of_workers(tmp_path:
     seen = []
     for i, slots in enumerate([1, 2, 4, 16, 4, 2]):
         store = tmp_path / f"{i}"
-        agenda = Agenda(cells, Store(store), tpe)
+        agenda = Agenda(cells, Store(store), propose)
         play(agenda, slots, seed=i)
         assert all(state.complete for state in agenda.states)
         seen.append(ledger(store))
@@ -92,11 +97,11 @@ def test_proposals_do_not_depend_on_timing_or_on_the_number_of_workers(tmp_path:
 
 def test_a_killed_study_goes_on_to_the_same_end(tmp_path: Path) -> None:
     cells = cells_of(study())
-    whole = Agenda(cells, Store(tmp_path / "whole"), tpe)
+    whole = Agenda(cells, Store(tmp_path / "whole"), propose)
     total = play(whole, 3, seed=0)
     played, starts = 0, 0
     while True:
-        agenda = Agenda(cells, Store(tmp_path / "cut"), tpe)
+        agenda = Agenda(cells, Store(tmp_path / "cut"), propose)
         now = play(agenda, 3, seed=starts, stop_after=9)
         played, starts = played + now, starts + 1
         if agenda.over and now == 0:
@@ -110,7 +115,7 @@ def test_a_killed_study_goes_on_to_the_same_end(tmp_path: Path) -> None:
 
 def test_the_best_trial_and_the_first_seed_are_one_run(tmp_path: Path) -> None:
     cells = cells_of(study(benchmarks=["digits_split"]), "plain/*")
-    agenda = Agenda(cells, Store(tmp_path), tpe)
+    agenda = Agenda(cells, Store(tmp_path), propose)
     (state,) = agenda.states
     assert state.total == 7 + 3 - 1
     assert play(agenda, 2, 0) == 9 == state.done == state.total
@@ -121,7 +126,7 @@ def test_of_equal_trials_the_earliest_is_the_best(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(globals(), "value_of", lambda spec: 0.5)
     cells = cells_of(study(benchmarks=["digits_split"]), "plain/*")
     for seed in range(3):  # trials end in another order each time
-        agenda = Agenda(cells, Store(tmp_path / f"{seed}"), tpe)
+        agenda = Agenda(cells, Store(tmp_path / f"{seed}"), propose)
         play(agenda, 4, seed)
         assert agenda.states[0].best is not None and agenda.states[0].best.n == 0
 
@@ -132,7 +137,7 @@ def test_trial_n_is_told_of_0_to_n_minus_width_and_no_more(tmp_path: Path) -> No
 
     def spy(cell: Any, n: int, history: Any, running: Any) -> dict[str, Any]:
         seen.append((n, len(history), len(running)))
-        return tpe(cell, n, history, running)
+        return propose(cell, n, history, running)
 
     play(Agenda(cells, Store(tmp_path), spy), 4, 1)
     assert seen == [(0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 1, 3), (5, 2, 3), (6, 3, 3)]
@@ -140,12 +145,12 @@ def test_trial_n_is_told_of_0_to_n_minus_width_and_no_more(tmp_path: Path) -> No
 
 def test_diverged_trials_are_replaced_up_to_twice_as_many(tmp_path: Path) -> None:
     cells = cells_of(study(benchmarks=["digits_split"]), "plain/*")
-    some = Agenda(cells, Store(tmp_path / "some"), tpe)
+    some = Agenda(cells, Store(tmp_path / "some"), propose)
     play(some, 3, 0, diverges=lambda job: job.role.trial in (1, 5))
     (state,) = some.states
     assert len(state.trials) == 9 and len(state.completed) == 7 and state.complete
     assert [t.n for t in state.diverged] == [1, 5]
-    every = Agenda(cells, Store(tmp_path / "all"), tpe)
+    every = Agenda(cells, Store(tmp_path / "all"), propose)
     assert play(every, 3, 0, diverges=lambda job: True) == 14
     (state,) = every.states
     assert state.searched and state.best is None and not state.complete
@@ -155,7 +160,7 @@ def test_replacing_does_not_depend_on_timing(tmp_path: Path) -> None:
     cells = cells_of(study(benchmarks=["digits_split"]))
     seen = []
     for i, slots in enumerate([1, 2, 4, 8]):
-        agenda = Agenda(cells, Store(tmp_path / f"{i}"), tpe)
+        agenda = Agenda(cells, Store(tmp_path / f"{i}"), propose)
         play(agenda, slots, i, diverges=lambda job: hash_of(job.key) % 3 == 0)
         seen.append(ledger(tmp_path / f"{i}"))
     assert all(other == seen[0] for other in seen) and len(seen[0]) > 14
@@ -163,7 +168,7 @@ def test_replacing_does_not_depend_on_timing(tmp_path: Path) -> None:
 
 def test_a_failure_blocks_its_cell_and_no_other(tmp_path: Path) -> None:
     cells = cells_of(study(benchmarks=["digits_split"]))
-    agenda = Agenda(cells, Store(tmp_path), tpe)
+    agenda = Agenda(cells, Store(tmp_path), propose)
     live = [agenda.next()]
     assert live[0] is not None and live[0].cell is cells[0]
     agenda.finish(live[0].key, outcome(live[0], "failed"))
@@ -171,7 +176,7 @@ def test_a_failure_blocks_its_cell_and_no_other(tmp_path: Path) -> None:
     first, second = agenda.states
     assert list(first.failed) == [live[0].key] and not first.complete
     assert second.complete and not second.failed
-    again = Agenda(cells, Store(tmp_path), tpe)  # the next start tries again
+    again = Agenda(cells, Store(tmp_path), propose)  # the next start tries again
     play(again, 2, 0)
     assert all(state.complete for state in again.states)
 
@@ -179,7 +184,7 @@ def test_a_failure_blocks_its_cell_and_no_other(tmp_path: Path) -> None:
 def test_a_shared_run_is_played_once(tmp_path: Path) -> None:
     twins = {"a": {"method": "finetune"}, "b": {"method": "finetune"}}
     cells = cells_of(study(methods=twins, benchmarks=["digits_split"]))
-    agenda = Agenda(cells, Store(tmp_path), tpe)
+    agenda = Agenda(cells, Store(tmp_path), propose)
     assert play(agenda, 4, 0) == 9
     assert all(state.complete for state in agenda.states)
 
@@ -191,7 +196,7 @@ def test_equal_proposals_never_run_beside_each_other(tmp_path: Path) -> None:
     cells = cells_of(
         study(methods=few, benchmarks=["digits_split"], network="mlp(hidden=8, drop1=0.0, drop2=0.0)")
     )
-    agenda = Agenda(cells, Store(tmp_path), tpe)
+    agenda = Agenda(cells, Store(tmp_path), propose)
     assert play(agenda, 4, 0) == 2 + 2  # two distinct trials, then two further seeds
     (state,) = agenda.states
     assert state.complete and len(state.trials) == 7
@@ -200,27 +205,27 @@ def test_equal_proposals_never_run_beside_each_other(tmp_path: Path) -> None:
 def test_grid_and_no_search_and_best_trial(tmp_path: Path) -> None:
     base = {"benchmarks": ["digits_split"], "methods": {"finetune": {}}}
     grid = Agenda(
-        cells_of(study(**base, search=Grid({"fit.lr": [0.1, 0.2, 0.3]}))), Store(tmp_path / "g"), tpe
+        cells_of(study(**base, search=Grid({"fit.lr": [0.1, 0.2, 0.3]}))), Store(tmp_path / "g"), propose
     )
     assert play(grid, 2, 0) == 3 + 2
     assert grid.states[0].best is not None and grid.states[0].best.params == {"fit.lr": 0.2}
-    plain = Agenda(cells_of(study(**base, search=None)), Store(tmp_path / "n"), tpe)
+    plain = Agenda(cells_of(study(**base, search=None)), Store(tmp_path / "n"), propose)
     assert play(plain, 2, 0) == 3 and plain.states[0].complete
-    best = Agenda(cells_of(study(**base, final="best trial")), Store(tmp_path / "b"), tpe)
+    best = Agenda(cells_of(study(**base, final="best trial")), Store(tmp_path / "b"), propose)
     assert play(best, 2, 0) == 7 and list(best.states[0].results) == [1]
 
 
 def test_fresh_computes_again_once(tmp_path: Path) -> None:
     cells = cells_of(study(benchmarks=["digits_split"]), "plain/*")
-    assert play(Agenda(cells, Store(tmp_path), tpe), 2, 0) == 9
-    assert play(Agenda(cells, Store(tmp_path), tpe), 2, 0) == 0
-    assert play(Agenda(cells, Store(tmp_path), tpe, fresh=True), 2, 0) == 9
+    assert play(Agenda(cells, Store(tmp_path), propose), 2, 0) == 9
+    assert play(Agenda(cells, Store(tmp_path), propose), 2, 0) == 0
+    assert play(Agenda(cells, Store(tmp_path), propose, fresh=True), 2, 0) == 9
 
 
 def test_the_paper_protocol_searches_on_test(tmp_path: Path) -> None:
     for protocol in ("val", "paper"):
         cells = cells_of(study(benchmarks=["digits_split"], protocol=protocol), "plain/*")
-        agenda = Agenda(cells, Store(tmp_path / protocol), tpe)
+        agenda = Agenda(cells, Store(tmp_path / protocol), propose)
         play(agenda, 1, 0)
         trial = agenda.states[0].trials[0]
         assert trial.objective(cells[0]) == pytest.approx(
@@ -237,17 +242,19 @@ def test_reading_proposes_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_an_estimate_needs_measured_seconds(tmp_path: Path) -> None:
     cells = cells_of(study(benchmarks=["digits_split"]), "plain/*")
-    agenda = Agenda(cells, Store(tmp_path), tpe)
-    assert seconds_left(agenda, 2) is None
+    agenda = Agenda(cells, Store(tmp_path), propose)
+    assert Estimate(agenda).left(2) is None
+    guesses = {agenda.states[0].cell.name: 3.0}
+    assert Estimate(agenda, guesses).left(1) == Left(9 * 3.0, rough=True)
     play(agenda, 1, 0, stop_after=1)
-    assert seconds_left(agenda, 2) == pytest.approx(8 * 2.0 / 2)
+    assert Estimate(agenda).left(2) == Estimate(agenda, guesses).left(2) == Left(8 * 2.0 / 2)
 
 
 def test_a_longer_search_goes_on_with_the_same_trials(tmp_path: Path) -> None:
-    short = Agenda(cells_of(study(benchmarks=["digits_split"]), "plain/*"), Store(tmp_path), tpe)
+    short = Agenda(cells_of(study(benchmarks=["digits_split"]), "plain/*"), Store(tmp_path), propose)
     play(short, 2, 0)
     longer = study(benchmarks=["digits_split"], search=Search(trials=9, concurrency=4, startup_trials=3))
-    agenda = Agenda(cells_of(longer, "plain/*"), Store(tmp_path), tpe)
+    agenda = Agenda(cells_of(longer, "plain/*"), Store(tmp_path), propose)
     play(agenda, 2, 0)
     assert [t.params for t in agenda.states[0].trials[:7]] == [t.params for t in short.states[0].trials]
     assert len(agenda.states[0].trials) == 9
@@ -261,7 +268,7 @@ def test_choices_between_tuples_are_read_as_they_were_proposed(tmp_path: Path) -
         search=Search(trials=6, concurrency=2, startup_trials=4),
         final=Seeds(1),
     )
-    agenda = Agenda(cells_of(wanted), Store(tmp_path), tpe)
+    agenda = Agenda(cells_of(wanted), Store(tmp_path), propose)
     play(agenda, 2, seed=0)
     assert {trial.params["method.hidden"] for trial in agenda.states[0].trials} == {(10, 10), (50, 50)}
     (state,) = Agenda(cells_of(wanted), Store(tmp_path)).states

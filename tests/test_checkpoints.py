@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from raycl import registry
 from raycl.errors import UserError
 from raycl.method import Method
+from raycl.methods.finetune import Finetune
 from raycl.runs import checkpoints, execution, sequence
 from raycl.runs.checkpoints import CheckpointFormat, Refused, TaskJournal
 from raycl.runs.reports import TaskReport
@@ -79,7 +81,8 @@ def learnt(
 
 def told(reports: list[TaskReport]) -> list[Any]:
     return [
-        (r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.diagnostics) for r in reports
+        (r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.diagnostics, r.curves)
+        for r in reports
     ]
 
 
@@ -118,10 +121,32 @@ def test_seconds_of_a_recalled_fit_count(tmp_path: Path) -> None:
     form = CheckpointFormat(toys.benchmark_for("finetune"), registry.method("finetune"))
     moment = form.from_bytes(path.read_bytes(), "cpu")
     moment.seconds = moment.fitted["seconds"] = 1000.0
+    moment.cpu_seconds = moment.fitted["cpu_seconds"] = 900.0
     path.write_bytes(form.to_bytes(moment))
     _, reports, _ = learnt("finetune", tmp_path, None)
     assert reports[2].seconds["main"] == 1000.0
     assert 0.0 <= reports[2].seconds["method"] < 900.0
+    assert reports[2].cpu_seconds["main"] == 900.0 and 0.0 <= reports[2].cpu_seconds["method"] < 800.0
+
+
+class Waiting(Finetune):
+    """Finetuning that sleeps in each step, and after each task."""
+
+    def step(self, batch: Any, update: Any) -> Any:
+        time.sleep(0.01)
+        return super().step(batch, update)
+
+    def learn(self, task: Any, fit: Fit) -> None:
+        super().learn(task, fit)
+        time.sleep(0.2)
+
+
+def test_processor_time_does_not_count_what_a_run_waits_for() -> None:
+    on, fit = toys.benchmark_for("finetune"), toys.fit_for("finetune", epochs=2)
+    for report in sequence.run_sequence(toys.method(f"{__name__}:Waiting", on), on, fit):
+        waited = {"main": 0.01 * report.updates, "method": 0.2}
+        for part, seconds in waited.items():
+            assert 0.0 <= report.cpu_seconds[part] <= report.seconds[part] - 0.9 * seconds
 
 
 def test_a_later_note_of_a_fit_takes_the_place_of_the_one_before(tmp_path: Path) -> None:

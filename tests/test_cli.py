@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raycl.cli import main
@@ -103,6 +104,17 @@ def test_methods_and_benchmarks_are_listed(run: Run) -> None:
         assert max(map(len, run(*command)[1].splitlines())) <= 80
 
 
+def test_a_method_is_shown_with_the_points_in_which_it_deviates(run: Run) -> None:
+    from raycl.method import deviations_of
+    from raycl.registry import method
+
+    _, out, _ = run("methods", "hpg")  # which has those of SPG as well
+    said = " ".join(out.partition("  not as published:\n")[2].split())
+    assert said == " ".join(deviations_of(method("hpg"))) and "over each tensor" in said
+    assert max(map(len, out.splitlines()[4:])) <= 80
+    assert "not as published" not in run("methods", "finetune")[1]
+
+
 def test_data_is_listed_prepared_and_verified(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -184,15 +196,56 @@ def test_a_damaged_result_is_said_set_aside_and_computed_again(run: Run, tmp_pat
 def test_a_failing_method_is_exit_code_1_and_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bug.py").write_text(
         "from raycl import *\nfrom raycl.method import Method\n"
-        "class Bug(Method):\n    def learn(self, task, fit):\n        raise RuntimeError('of my own')\n"
+        "class Bug(Method):\n    def learn(self, task, fit):\n"
+        "        if not __import__('os').path.exists('mended'): raise RuntimeError('of my own')\n"
         "STUDY = Study(methods={'bug:Bug': {}, 'finetune': {}}, benchmarks=['digits_split'],\n"
         "              network='mlp(hidden=8)', fit={'epochs': 1}, search=None, final=Seeds(1))\n"
     )
     code, out, err = run("run", "bug.py", "--local")
-    assert code == 1 and "RuntimeError: of my own" in err and "failures" in err and "Traceback" not in err
-    assert "finetune" in out
     (failure,) = (tmp_path / "results" / "failures").glob("*.json")
+    trace = failure.with_name(f"{failure.stem[:12]}.txt")
+    place = f"(traceback in ./{trace.relative_to(tmp_path)})"
+    assert (
+        code == 1 and f"failed: bug.py:5: RuntimeError: of my own {place}" in err and "Traceback" not in err
+    )
+    assert "finetune" in out and "the same command tries 1 missing run again" in out
+    assert ": raise RuntimeError('of my own')" in out, "without Ray the traceback is shown at once"
     assert "Traceback" in json.loads(failure.read_text())["message"]
+    head, *lines = trace.read_text().splitlines()
+    assert head == "bug:Bug on digits_split, network mlp(hidden=8), seed 1"
+    assert lines[-1] == "RuntimeError: of my own" and f'"{tmp_path / "bug.py"}", line 5, in learn' in str(
+        lines
+    )
+    assert (
+        "  failed last time and will be tried again: bug.py:5: RuntimeError: of" in run("plan", "bug.py")[1]
+    )
+    assert run("gc", "bug.py", "--yes")[0] == 0 and trace.is_file(), "the study will try it again"
+    (tmp_path / "mended").touch()
+    code, out, _ = run("run", "bug.py", "--local")
+    assert code == 0 and "the same command computes nothing;" in out
+    assert not trace.exists() and not failure.exists()
+    assert "computes all runs again" in run("run", "bug.py", "--local", "--fresh")[1]
+
+
+def test_a_plan_measures_one_epoch_of_each_method_and_stores_nothing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "times.py").write_text(
+        "from raycl import *\nfrom raycl.method import Method\n"
+        "class Bug(Method):\n    def learn(self, task, fit):\n        raise RuntimeError('of my own')\n"
+        "STUDY = Study(methods={'times:Bug': {}, 'finetune': {}, 'l2r': {'method': 'ksm'}},\n"
+        "              benchmarks=['digits_split'], network='mlp(hidden=8)', preset='spg',\n"
+        "              fit={'epochs': 30_000}, search=None, final=Seeds(1, 2))\n"
+    )
+    assert "time unknown: --measure times an epoch of each method" in run("plan", "times.py")[1]
+    code, out, err = run("plan", "times.py", "--measure")
+    assert code == 0 and "timing one epoch of finetune / digits_split" in err
+    assert "times:Bug / digits_split cannot be timed: times.py:5: RuntimeError: of my own" in err
+    assert "l2r / digits_split cannot be timed: it needs basis masks" in err
+    lines = {line.split()[0]: line.split()[-1] for line in out.splitlines() if "/ digits_split" in line}
+    assert lines["finetune"].startswith("~") and lines["finetune"] == lines["l2r"] == lines["times:Bug"]
+    # 30 000 epochs of 5 tasks with 4 batches each take far more than a second, and are not trained here.
+    minutes, seconds = map(int, lines["finetune"][1:].split(":")[-2:])
+    assert minutes or seconds, "the epoch was multiplied by the epochs of the study"
+    assert "6 to do, ~" in out and not (tmp_path / "results").exists()
 
 
 def test_load_gives_back_the_method_and_its_matrix(run: Run, tmp_path: Path) -> None:
@@ -204,12 +257,34 @@ def test_load_gives_back_the_method_and_its_matrix(run: Run, tmp_path: Path) -> 
 
     assert run("run", "mine.py", "--local", "--only", "finetune")[0] == 0
     key = next((tmp_path / "results" / "runs").glob("??/*.json")).stem
-    method, a = load(key[:12])
+    model, a = load(key[:12])
     assert a.shape == (5, 5) and np.isnan(a[0, 1])
-    assert method(torch.zeros(2, 1, 8, 8), 0).shape == (2, 2)
+    assert model(torch.zeros(2, 1, 8, 8), 0).shape == (2, 2)
     assert "finetune" in report("mine.py", only="finetune")
     with pytest.raises(UserError, match="contains no run whose key"):
         load("zzz")
+
+
+def test_weights_are_kept_on_request_and_exported(run: Run, tmp_path: Path) -> None:
+    words = ("mine.py", "--only", "finetune")
+    assert run("run", *words, "--local")[0] == 0
+    code, out, _ = run("plan", *words, "--keep", "final")
+    assert code == 0 and "2 finished runs have kept no weights" in " ".join(out.split())
+    code, out, _ = run("run", *words, "--local", "--keep", "final")
+    assert code == 0 and "2 finished runs have kept no weights, so they are trained again" in " ".join(
+        out.split()
+    )
+    assert "nothing to do" in run("plan", *words, "--keep", "final")[1]
+    key = next((tmp_path / "results" / "models").glob("??/*.pt")).stem
+    code, out, err = run("export", key[:10], "out")
+    assert code == 0 and "weights of run" in err
+    assert {Path(line).name for line in out.splitlines()} == {
+        "model.json",
+        "weights.safetensors",
+        "method.pt",
+        "load.py",
+    }
+    assert run("export", "zzz", "out")[0] == 2
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -235,6 +310,7 @@ def wait_for(process: subprocess.Popen[str], folder: Path, runs: int, seconds: f
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_says_what_is_missing_and_how_to_go_on(tmp_path: Path, sent: signal.Signals) -> None:
     (tmp_path / "mine.py").write_text(STUDY.replace('"epochs": 2', '"epochs": 100, "stop": "never"'))
@@ -244,3 +320,77 @@ def test_ctrl_c_says_what_is_missing_and_how_to_go_on(tmp_path: Path, sent: sign
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130, out
     assert "of 8 runs" in out and "resume with:  raycl run mine.py --local" in out and "Traceback" not in out
+
+
+def test_networks_presets_and_metrics_are_listed_with_their_fields(run: Run) -> None:
+    for command, name, field in (
+        ("networks", "alexnet", "  net.drop1: float, default 0.2, searched in 0..0.6"),
+        ("presets", "spg", "  fit.lr = 0.25 (float, default 0.05)"),
+        ("metrics", "bwt", "  in MLflow: after each task"),
+    ):
+        code, out, _ = run(command)
+        assert code == 0 and re.search(rf"^{name}\b", out, flags=re.M)
+        assert max(map(len, out.splitlines())) <= 80 and "..." not in out
+        code, out, _ = run(command, name)
+        assert code == 0 and field in out.splitlines()
+        code, _, err = run(command, "nosuch")
+        assert code == 2 and "nosuch" in err and len(err.splitlines()) == 1
+    assert run("presets", "spg+desk")[1].splitlines()[1] == "  fit.epochs = 10 (int, default 100)"
+    assert "(raycl networks lists them)" in run("networks", "mpl")[2]
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_lists_use_the_width_of_the_terminal_and_cut_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in ("methods", "benchmarks", "networks", "metrics"):
+        out = run(command)[1]
+        assert columns - 25 < max(map(len, out.splitlines())) <= columns, command
+        assert "..." not in out
+    said = " ".join(run("benchmarks")[1].split())
+    assert "digits, one pseudo-writer per task: digit or parity; needs digits" in said
+
+
+def test_what_own_data_must_contain_is_said_without_a_path(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("benchmarks", "npz")
+    said = " ".join(out.split())
+    assert code == 0 and "x_train, x_test images [n, h, w], [n, h, w, 1 or 3]" in said
+    assert "t_train, t_test may be there" in said and "classes The classes of each task" in said
+    assert "mine/train/<class>/*" in run("benchmarks", "folder")[1]
+    np.savez(tmp_path / "m.npz", x_train=np.zeros((8, 4, 4)), y_train=np.arange(8) % 4,
+             x_test=np.ones((4, 4, 4)), y_test=np.arange(4))  # fmt: skip
+    out = run("benchmarks", "npz(path='m.npz', tasks=2, val=0.0)")[1]
+    assert "    x_train  [8, 1, 4, 4] uint8" in out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "benchmarks=",
+            "benchmark=",
+            "TypeError: Study() has no field 'benchmark'; did you mean 'benchmarks'?",
+        ),
+        ("final=Seeds(1, 2)", "final=3", "final = 3 should be Seeds(1, 2, 3) or 'best trial'"),
+        (
+            "search=Search(",
+            "search=20, fit=dict(",
+            "search = 20 should be Search(trials=20), Grid(...) or None",
+        ),
+        ('"mlp(hidden=8, drop2=0.0)"', '"mpl"', "did you mean 'mlp'? (raycl networks lists them)"),
+    ],
+)
+def test_slips_in_a_study_get_the_right_word(
+    run: Run, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = STUDY.replace('    fit={"epochs": 2, "lr": 0.1},\n', "").replace(old, new)
+    (tmp_path / "slip.py").write_text(text)
+    code, _, err = run("plan", "slip.py")
+    assert code == 2 and message in err and len(err.splitlines()) == 1
+
+
+def test_slips_on_the_command_line_get_the_right_word(run: Run) -> None:
+    assert "did you mean '--address'?" in run("plan", "mine.py", "--adress", "auto")[2]
+    code, _, err = run("report", "mine.py", "--store", "TYPO")
+    assert code == 0 and err == "raycl: there is no folder TYPO; name it with --store\n"

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from raycl import registry
 from raycl.benchmarks import data_root, sources
 from raycl.cli import main
 from raycl.terminal import datasets
@@ -98,10 +99,8 @@ def test_a_benchmark_in_detail(run: Run) -> None:
     assert "paper" not in out and "subset" not in out
 
 
-def test_the_papers_counts_stand_beside_ours(run: Run) -> None:
-    assert (
-        "  the paper's counts (train/val/test): 18/2/20, equal" in run("benchmarks", "own_recipe_file:Own")[1]
-    )
+def test_expected_counts_stand_beside_ours(run: Run) -> None:
+    assert "  expected counts (train/val/test): 18/2/20, equal" in run("benchmarks", "own_recipe_file:Own")[1]
     _, out, _ = run("benchmarks", "own_recipe_file:Own", "own_recipe_file:Own(odd=True)", "digits_mixed")
     assert out.splitlines() == [
         "benchmark           tasks  classes  train/val/test",
@@ -109,6 +108,35 @@ def test_the_papers_counts_stand_beside_ours(run: Run) -> None:
         "own_recipe_file...  2      2        16-18/1-2/20",
         "digits_mixed        10     2-10     212-218/71-72/71-73",
     ]
+
+
+def test_who_states_the_expected_counts_is_said(run: Run) -> None:
+    (Path.cwd() / "stated_file.py").write_text(
+        OWN.replace("    odd: bool = False\n", '    odd: bool = False\n    counted_by = "PRM\'s Table 1"\n')
+    )
+    out = run("benchmarks", "stated_file:Own")[1]
+    assert "  counts of PRM's Table 1 (train/val/test): 18/2/20, equal" in out and "expected" not in out
+
+
+def test_the_available_text_of_spg_states_no_counts() -> None:
+    by = {name: kind.counted_by for name, kind in registry.recipes().items() if kind.counted_by}
+    assert {name for name, said in by.items() if said == "SPG's code"} == {
+        *("cifar100_20", "tiny_10", "tiny_20", "imagenet32_100", "fceleba_20", "femnist_10", "femnist_20")
+    }
+    assert {name for name, said in by.items() if said == "PRM's Table 1"} == {
+        *("cifar100_10", "emnist_10", "fceleba_10", "femnist_10_prm"),
+        *(f"prm_{number}" for number in range(1, 7)),
+    }
+    assert len(by) == 7 + 10
+
+
+def test_tasks_that_are_not_the_papers_are_called_so(run: Run) -> None:
+    for mode, shown in (("iid", "a random sample of all people's images"), ("identity", "a group of people")):
+        out = " ".join(run("benchmarks", f"fceleba_10(federated_mode='{mode}')")[1].split())
+        assert f"not as published: each task shows {shown} (federated_mode={mode})" in out
+        assert "both papers write one person per task" in out
+    assert "not as published: each task shows a random" in run("benchmarks", "prm_6")[1]  # a part of it
+    assert "not as published" not in run("benchmarks", "prm_1")[1]
 
 
 def test_a_part_of_a_data_set_is_called_one_everywhere(run: Run, tmp_path: Path) -> None:

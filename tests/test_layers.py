@@ -17,7 +17,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 LAYERS = [name for layer in CONTRACTS[0]["layers"] for name in layer.split(" : ")]  # from the top down
 CORE = {*LAYERS[LAYERS.index("runs") :]}  # what a run is, and what a worker loads
 DOORS = {"api", "cli"}  # that may open tune, inside a function
-CORE_PACKAGES = {"torch", "torchvision", "numpy", "scipy", "sklearn", "filelock", "PIL"}
+CORE_PACKAGES = {"torch", "torchvision", "numpy", "scipy", "sklearn", "filelock", "PIL", "safetensors"}
 METHOD_MAY_IMPORT = {
     "raycl.devices",
     "raycl.method",
@@ -68,7 +68,10 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def test_every_file_stands_in_a_layer() -> None:
-    assert {room(p) for p in files()} == {*LAYERS, "__init__"}
+    assert {room(p) for p in files()} - {"starter"} == {
+        *LAYERS,
+        "__init__",
+    }  # `raycl init` copies those files
 
 
 def test_the_contracts_hold() -> None:
@@ -105,7 +108,7 @@ def test_only_doors_open_tune_and_late() -> None:
 def test_rooms_that_serve_every_study_name_no_method() -> None:
     names = {p.stem for p in (HOME / "methods").glob("*.py")} - {"__init__"}
     for path in files():
-        if room(path) in CORE - {"training", "runs"} | {"papers"} or path.name == "presets.py":
+        if room(path) in CORE - {"training", "runs"} | {"papers", "starter"} or path.name == "presets.py":
             continue  # what is of methods or of papers names them freely
         texts = {n.value for n in ast.walk(ast.parse(path.read_text()))
                  if isinstance(n, ast.Constant) and isinstance(n.value, str)}  # fmt: skip

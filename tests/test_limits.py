@@ -115,10 +115,10 @@ def test_what_a_message_shows_is_short_and_never_fails() -> None:
 
 
 def test_a_domain_of_one_value_is_searched(tmp_path: Any) -> None:
-    from raycl.tune.proposals import tpe
+    from raycl.tune.proposals import propose
 
     cell = cell_of(methods={"hat": {"method.lamb": Float(1, 1), "fit.batch": Int(8, 8, log=True)}})
-    found = tpe(cell, 0, [], [])
+    found = propose(cell, 0, [], [])
     assert found["method.lamb"] == 1.0 and found["fit.batch"] == 8
     assert ends(Float(1, 2)) == (1.0, 2.0) and ends(Choice("a", None)) == ("a", None)
 

@@ -59,6 +59,7 @@ def raycl(folder: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
     return done
 
 
+@pytest.mark.slow
 def test_a_study_of_any_alphabet_in_an_ascii_locale(tmp_path: Path) -> None:
     """Planned, played, projected and reported; the files are what UTF-8 gives."""
     (tmp_path / "mine.py").write_text(STUDY, encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raycl import Choice, Float, Grid, Resources, Search, Seeds, Study
+from raycl import Choice, Float, Grid, Halving, Median, Resources, Search, Seeds, Study
 from raycl.errors import UserError
 from raycl.study.expand import cells_of
 from raycl.study.overrides import overridden
@@ -31,6 +31,12 @@ def study(**changes: Any) -> Study:
         (" search.trials = 4 ", {"search": Search(trials=4)}),
         ("search=None", {"search": None}),
         ("search=Search(trials=3, concurrency=1)", {"search": Search(trials=3, concurrency=1)}),
+        (
+            "search.prune=Halving(rungs=(1, 3), keep=1/3)",
+            {"search": Search(prune=Halving(rungs=(1, 3), keep=1 / 3))},
+        ),
+        ("search.prune=Median(after=1)", {"search": Search(prune=Median(after=1))}),
+        ("search.prune=None", {"search": Search()}),
         ("search=Grid({'fit.lr': [0.1, 1]})", {"search": Grid({"fit.lr": [0.1, 1]})}),
         ("final=3", {"final": Seeds(3)}),
         ("final=1,2,3", {"final": Seeds(1, 2, 3)}),
@@ -107,8 +113,8 @@ WRONG = [
     ("search.trials={}", "{} should be an integer"),
     ("search=5", "search has fields of its own: set search.trials"),
     ("search=Seeds(1)", "search has fields of its own"),
-    ("search=Search(trial=4)", "unexpected keyword argument 'trial'"),
-    ("search=Search(**{'trials': 4})", "unexpected keyword argument '**'"),
+    ("search=Search(trial=4)", "Search() has no field 'trial'; did you mean 'trials'?"),
+    ("search=Search(**{'trials': 4})", "Search() has no field '**'"),
     ("search=Search(trials=0)", "search.trials = 0 must be"),
     ("search=Grid([1])", "--set search=Grid([1]): "),
     ("search=Grid({})", "should have at least one axis"),
@@ -202,3 +208,26 @@ def test_fields_of_what_is_not_there_are_told() -> None:
     ):
         with pytest.raises(UserError, match=part):
             overridden(study(**changes), ["search.trials=4"])
+
+
+def test_a_rule_of_pruning_and_its_fields() -> None:
+    pruning = study(search=Search(prune=Halving(rungs=(1, 3))))
+    assert overridden(pruning, ["search.prune.keep=0.5"]).search == Search(
+        prune=Halving(rungs=(1, 3), keep=0.5)
+    )
+    assert overridden(pruning, ["search.prune=Median()"]).search == Search(prune=Median())
+    for text, message in (
+        ("search.prune=halving", "search.prune = 'halving' must be Halving(rungs=..., keep=...), Median("),
+        ("search.prune=Halving(rungs=(3, 1))", "Halving(rungs=(3, 1)) must increase"),
+        (
+            "search.prune=Halving(rungs=(1,), keep=1/0)",
+            "search.prune = 'Halving(rungs=(1,), keep=1/0)' must be",
+        ),
+        ("search.prune.keep=2.0", "Halving(keep=2.0) must be a share above 0 and below 1"),
+        ("search.concurrency=1", "would prune nothing, because all of the 1 proposed together would go on"),
+    ):
+        with pytest.raises(UserError) as error:
+            overridden(pruning, [text])
+        assert message in str(error.value) and f"--set {text}" in str(error.value)
+    with pytest.raises(UserError, match=r"None does not have a field 'prune'"):
+        overridden(study(search=None), ["search.prune=Median()"])

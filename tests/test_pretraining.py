@@ -17,11 +17,11 @@ from raycl.methods._first import BACKBONE
 from raycl.networks._backbone import adopt, state_of
 from raycl.runs import artefacts, execution
 from raycl.runs.artefacts import Pretrained
-from raycl.runs.execution import execute, trained
+from raycl.runs.execution import execute, recalled, trained
 from raycl.runs.inputs import parts_of, runs_for
 from raycl.runs.reports import TaskReport, join_reports
 from raycl.runs.result import Result
-from raycl.runs.store import Store
+from raycl.runs.store import Store, model_path
 from raycl.specs import RunSpec
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
@@ -229,6 +229,20 @@ def test_fresh_plays_backbone_and_tasks_again(tmp_path: Path) -> None:
     before = played(agenda_of(tmp_path, study(ksm=MASKS)))
     assert played(agenda_of(tmp_path, study(ksm=MASKS))) == []
     assert played(agenda_of(tmp_path, study(ksm=MASKS), fresh=True)) == before
+
+
+def test_a_run_whose_method_is_kept_is_not_learnt_in_parts(tmp_path: Path) -> None:
+    """Its parts would leave no method; the accuracies are the same either way."""
+    played(agenda_of(tmp_path, study(ksm=MASKS)))
+    before = agenda_of(tmp_path, study(ksm=MASKS)).states[0].finals[1].result
+    kept = agenda_of(tmp_path, study(ksm=MASKS).with_(keep="final"))
+    job = kept.next()
+    assert isinstance(job, Job) and (str(job.role), job.keep) == ("seed 1", True)
+    result = execute(job.spec, store=tmp_path, keep=job.keep)
+    kept.finish(job.key, result)
+    assert kept.over and kept.store.has_model(job.key)
+    assert before is not None and plain(result) == plain(before)
+    assert recalled(job.spec, model_path(tmp_path, job.key)).reports == list(result.reports)
 
 
 def test_gc_keeps_the_backbone_and_the_parts_of_what_is_not_whole(tmp_path: Path) -> None:

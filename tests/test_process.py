@@ -283,16 +283,16 @@ def test_a_loaded_method_predicts_and_its_notebook_is_left_alone(tmp_path: Path)
     torch.set_grad_enabled(False)
     torch.set_num_threads(2)
     try:
-        method, matrix = raycl.load(result.key, tmp_path)
+        model, matrix = raycl.load(result.key, tmp_path)
         assert not torch.is_grad_enabled() and torch.get_num_threads() == 2
         assert torch.equal(torch.rand(3), wanted), "its generator has moved"
     finally:
         torch.set_grad_enabled(True)
         torch.set_num_threads(1)
-    assert not any(module.training for module in method.modules())
+    assert not any(module.training for module in model.method.modules())
     assert np.array_equal(matrix, result.matrix(), equal_nan=True)
     x = torch.rand(4, 1, 8, 8)
-    assert torch.equal(method(x, 0), method(x, 0))
+    assert torch.equal(model(x, 0), model(x, 0))
 
 
 @pytest.mark.skipif(devices.available(), reason="there is a GPU here")

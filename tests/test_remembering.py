@@ -205,6 +205,7 @@ def test_tables_of_answers_are_read_by_later_processes() -> None:
     assert [json.loads(line) for line in file.read_text().splitlines()] == [["one", {"a": [1]}]]
 
 
+@pytest.mark.slow
 def test_an_unchanged_page_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from raycl.reporting import html
 

@@ -99,6 +99,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moments", [[6], pytest.param([2, 9], marks=pytest.mark.slow)], ids=["once", "twice"]
 )

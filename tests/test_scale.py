@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import io
 import itertools
+import json
 import random
 import sys
 import tracemalloc
@@ -19,20 +21,22 @@ from rich.console import Console
 from bench import scale
 from bench.scale import Searcher, play, stretch, study
 from raycl import Float, Grid, Search, Seeds, Study
+from raycl.results.collect import collect
 from raycl.runs.result import Result
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
-from raycl.study.expand import cells_of
+from raycl.study.estimate import Estimate, _Amounts
+from raycl.study.expand import cells_of, references_left_out
 from raycl.study.jobs import Event, Finished, Job, Role
 from raycl.terminal.view import LiveView
-from raycl.tune.proposals import tpe
+from raycl.tune.proposals import propose
 from raycl.tune.search import StudySearch
 
 PLAIN = "raycl.method:Method"
 
 
 def driver(store: Path, wanted: Study) -> StudySearch:
-    agenda = Agenda(cells_of(wanted, check=False), Store(store).open(), tpe)
+    agenda = Agenda(cells_of(wanted, check=False), Store(store).open(), propose)
     agenda.masks.slots = 4
     return StudySearch(agenda, {"store": str(store), "data": "", "home": ""})
 
@@ -129,6 +133,7 @@ def cost(count: Count, store: Path, wanted: Study) -> tuple[int, int]:
     return count.calls - calls, count.opened.total() - opened
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "few", "many"), [(grid, 20, 80), (cells, 4, 16), (parts, 3, 12), (masks, 3, 12)]
 )
@@ -146,7 +151,7 @@ def test_500_jobs_of_all_kinds_and_a_start_that_reads_each_file_once(tmp_path: P
 
     def stretched(jobs: int | None) -> dict[str, float]:
         store = str(tmp_path / "results")
-        return stretch(str(tmp_path / "mine.py"), store, jobs, StudySearch, tpe, terminal=False)
+        return stretch(str(tmp_path / "mine.py"), store, jobs, StudySearch, propose, terminal=False)
 
     half = stretched(250)
     assert half["ended"] == 250 and half["found"] == 0
@@ -198,6 +203,7 @@ def step(search: Searcher, live: list[tuple[str, dict[str, Any]]], rng: random.R
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_a_driver_has_counted_is_what_the_store_says(tmp_path: Path, seed: int) -> None:
     """A driver looks only at what an event touches; one that starts afresh looks at all."""
@@ -211,6 +217,7 @@ def test_what_a_driver_has_counted_is_what_the_store_says(tmp_path: Path, seed: 
     assert all(state.complete for state in search.agenda.states) and search.agenda.over
 
 
+@pytest.mark.slow
 def test_the_view_recomposes_what_an_event_touches_and_nothing_is_left_out(tmp_path: Path) -> None:
     wanted, rng = study(100), random.Random(4)
     search, live = driver(tmp_path, wanted), []
@@ -272,6 +279,44 @@ def test_what_a_driver_keeps_of_a_job_is_small(tmp_path: Path) -> None:
     assert ended >= 90 and grown / ended < 4_000
 
 
+def test_a_report_of_one_cell_reads_its_runs_and_those_of_its_own_reference(
+    tmp_path: Path, count: Count
+) -> None:
+    """The reference of another order or benchmark is not read, of which a large study has thousands."""
+    wanted = Study(
+        name="orders",
+        methods={"alone": {"method": "raycl.methods.one:One"}, "plain": {"method": PLAIN}},
+        benchmarks=["digits_split", "digits_rotated"],
+        network="mlp(hidden=64)",
+        search=None,
+        orders=3,
+        final=Seeds(1, 2),
+    )
+    play(driver(tmp_path, wanted), slots=4)
+    one = cells_of(wanted, "plain/digits_split/order 1", check=False)
+    count.opened.clear()
+    with count:
+        agenda = Agenda(one, Store(tmp_path), references=references_left_out(wanted, one))
+    rows = collect(wanted, agenda)
+    assert [row.status for row in rows] == ["complete"] and rows[0].mean("fwt_vs_one") is not None
+    assert sum("/runs/" in name for name in count.opened) == 2 + 2
+    everyone = Agenda(cells_of(wanted, check=False), Store(tmp_path))
+    assert {place: len(found) for place, found in everyone.reference_states.items()} == {
+        (benchmark, order): 1 for benchmark in wanted.benchmarks for order in range(3)
+    }
+
+
+def test_a_report_is_stored_in_the_order_of_its_fields_and_is_no_part_of_what_is_stored() -> None:
+    spec = cells_of(grid(2), check=False)[0].spec({}, 1)
+    for report in scale.reports(spec):
+        copied, plain = dataclasses.asdict(report), report.to_json()
+        copied["figures"] = copied.pop("diagnostics")
+        assert json.dumps(plain) == json.dumps(copied)  # int keys become strings in JSON
+        plain["val"].clear()
+        plain["seconds"]["main"] = plain["figures"]["used"] = -1.0
+        assert json.dumps(report.to_json()) == json.dumps(copied)
+
+
 def test_a_grid_is_its_points() -> None:
     axes = {"a": (1, 2), "b": ("x", "y", "z"), "c": (0.5,)}
     wanted = Grid(axes)
@@ -285,3 +330,46 @@ def test_jobs_of_the_study_that_is_measured() -> None:
     kinds = {type(cell.search).__name__ for cell in found}
     assert kinds == {"Grid", "Search", "NoneType"}
     assert 40 < len(found) < 100 and any(cell.method.independent for cell in found)
+
+
+def test_an_event_costs_the_view_the_same_however_many_cells_there_are(tmp_path: Path) -> None:
+    """Calls cannot tell a sum over all cells from one number, so that the numbers are counted instead."""
+    search = driver(tmp_path, cells(12))
+    agenda, seen = search.agenda, 0
+
+    class Watched(list[Any]):
+        def __iter__(self) -> Any:
+            nonlocal seen
+            seen += len(self)
+            return super().__iter__()
+
+    with LiveView(cells(12), agenda, 2, Console(file=io.StringIO(), width=80), clock=lambda: 0.0) as view:
+        view._done, view._total = Watched(view._done), Watched(view._total)
+        play(search, jobs=10, slots=2)
+        assert seen == 0
+        assert view._counts.done == sum(view._done) == sum(state.done for state in agenda.states)
+        assert view._counts.total == sum(view._total) == sum(state.total for state in agenda.states)
+
+
+def test_the_estimate_is_that_of_one_who_looks_at_every_cell(tmp_path: Path) -> None:
+    search, live, rng = driver(tmp_path, cells(6)), [], random.Random(3)
+    kept = Estimate(search.agenda)
+    while step(search, live, rng, slots=3):
+        left, afresh = kept.left(2), Estimate(search.agenda).left(2)
+        assert left and afresh and left.rough == afresh.rough
+        assert left.seconds == pytest.approx(afresh.seconds, abs=1e-6)
+
+
+def test_amounts_are_added_up_and_forgotten() -> None:
+    amounts, known, rng = _Amounts(), {}, random.Random(5)
+    for _ in range(3000):
+        index = rng.randrange(10)
+        amounts.drop(index)
+        known.pop(index, None)
+        if rng.random() < 0.8:
+            known[index] = rng.randrange(100)
+            amounts.put(index, known[index])
+        assert len(amounts) == len(known) and amounts.total == sum(known.values())
+        if rng.random() < 0.01:  # in between, outdated entries pile up
+            assert amounts.largest == max(known.values(), default=0)
+        assert len(amounts._largest) <= 121

@@ -364,14 +364,27 @@ class TestFaults:
         assert "s.py:2: KeyError: 'x'" in capsys.readouterr().err
 
 
+def test_the_line_of_a_traceback_is_that_of_the_users_file_on_this_or_another_node(tmp_path: Path) -> None:
+    here, there = tmp_path / "mine.py", "/tmp/ray/session/working_dir/raycl_study_files/mine.py"
+    frame = '  File "{}", line {}, in learn\n    self.nett\n'
+    torch = frame.format("/opt/python/site-packages/torch/nn/modules/module.py", 1976)
+    error = "AttributeError: 'Bad' object has no attribute 'nett'\n"
+    for file, torch_file in ((here, execution.__file__), (there, "/other/raycl/training/fit.py")):
+        trace = "Traceback (most recent call last):\n" + frame.format(file, 3) + frame.format(file, 9)
+        told = userfiles.located(trace + frame.format(torch_file, 7) + error)
+        assert told == f"{'mine.py' if file == there else here}:9: {error.strip()}"
+    assert userfiles.located(torch.join(["Traceback (most recent call last):\n", error])) == error.strip()
+    assert userfiles.located("the worker process died") == "the worker process died"
+
+
 def test_load_imports_nothing_that_a_store_names(tmp_path: Path) -> None:
     study = write(tmp_path / "own", 0.1)
     acc_of(study, tmp_path / "store")
     (key,) = raycl.runs.store.Store(tmp_path / "store").finished()  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="uses mine:Mine, a class of your own; name its study"):
         raycl.load(key, tmp_path / "store")
-    method, matrix = raycl.load(key, tmp_path / "store", study)
-    assert type(method).__name__ == "Mine" and matrix.shape == (5, 5)
+    model, matrix = raycl.load(key, tmp_path / "store", study)
+    assert type(model.method).__name__ == "Mine" and matrix.shape == (5, 5)
     write(tmp_path / "own", 0.2)
     with pytest.raises(UserError, match="the code of mine:Mine differs from the code"):
         raycl.load(key, tmp_path / "store", study)

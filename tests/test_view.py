@@ -39,7 +39,7 @@ cell                                 trials        final    runs  done   est.
 one      / digits_permuted(tasks=2)  -             2 seeds     2     0      ?
 finetune / digits_permuted(tasks=2)  3, 2 at once  2 seeds     4     0      ?
 slow     / digits_permuted(tasks=2)  -             2 seeds     2     0      ?
-8 runs, 0 done, 8 to do, time unknown until a run of each method is measured"""
+8 runs, 0 done, 8 to do, time unknown: --measure times an epoch of each method"""
 
 PARTLY = """\
 small: 3 methods x 1 benchmark, network mlp(64, 0.0, 0.0)        store ./results
@@ -182,12 +182,25 @@ def test_on_a_terminal_the_table_says_where_each_cell_stands(store):
         agenda.pulse(job.key, Pulse(task=1, stream="main", epoch=6, val_loss=0.5, seconds=3.0))
         clock.now = 84.0
         lines = screen(live)
-        assert lines[0] == "small  3/8 runs   1 running   0 failed   1:24 elapsed"
+        assert lines[0] == "small  3/8 runs   1 running   0 failed   1:24 elapsed, ~0:00 left"
         assert lines[1].endswith("final 2/2  acc .934")
         assert lines[2].endswith("search 1/3    best val .842    task 2/2, epoch 7")
         assert lines[3].endswith("final 0/2")
         assert max(map(len, lines)) <= 80
     assert live._live is None
+
+
+def test_time_left_is_rough_until_each_method_was_measured(store):
+    study = hand.study(final=Seeds(1, 2, 3))
+    live, agenda, _, _ = view(store, study, force_terminal=True)
+    with live:
+        assert screen(live)[0].endswith("0:00 elapsed")
+        played(store, agenda, seconds=60.0)  # the other method is taken to be as slow
+        assert screen(live)[0].endswith("0:00 elapsed, ~2:30 left")
+        assert plan(store, study).endswith("\n6 runs, 1 done, 5 to do, ~2 min on 2 CPUs (longest cell ~2:00)")
+        for _ in range(3):
+            played(store, agenda, seconds=30.0)
+        assert screen(live)[0].endswith("0:00 elapsed, about 0:30 left")
 
 
 def test_time_left_counts_down_between_events(store):
@@ -251,14 +264,26 @@ def test_a_failure_shows_in_its_cell(store):
 
 def test_closing_lines(store, tmp_path):
     assert closing_text(
-        "results", tmp_path / "results" / "small.html", "http://127.0.0.1:5000/#/compare"
+        "results",
+        tmp_path / "results" / "small.html",
+        {"digits": "http://127.0.0.1:5000/#/compare"},
+        "nothing",
     ) == (
         "results    ./results                      report  ./results/small.html\n"
         "compare    http://127.0.0.1:5000/#/compare   (raycl ui)\n"
-        "again      the same command computes nothing; raycl plan shows what is missing"
+        "again      nothing"
     )
-    long = closing_text("/far/" + "x" * 60, "/far/" + "y" * 60)
+    long = closing_text("/far/" + "x" * 60, "/far/" + "y" * 60, again="nothing")
     assert [line.split()[0] for line in long.splitlines()] == ["results", "report", "again"]
+
+
+def test_each_benchmark_has_its_comparison(store):
+    links = {f"digits {n}": f"http://there/{n}" for n in range(6)}
+    assert closing_text("results", compare=links, again="nothing").splitlines()[1:] == [
+        *(f"compare    digits {n}  http://there/{n}   (raycl ui)" for n in range(4)),
+        "           raycl ui lists the other 2 benchmarks",
+        "again      nothing",
+    ]
 
 
 def test_interrupted_says_what_is_done_and_how_to_go_on(store):

@@ -17,6 +17,7 @@ from typing import Any
 from raycl import oldnames
 from raycl.benchmarks.arrays import as_images, split_by_class, whole
 from raycl.benchmarks.base import Recipe, reordered
+from raycl.benchmarks.materialised import save_npz
 from raycl.benchmarks.own import check_names
 from raycl.benchmarks.prepared import data_root
 from raycl.benchmarks.settings import within
@@ -27,6 +28,7 @@ __all__ = [
     "check_names",
     "data_root",
     "reordered",
+    "save_npz",
     "split_by_class",
     "whole",
     "within",

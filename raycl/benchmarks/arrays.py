@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from raycl.benchmarks.checks import compared
 from raycl.benchmarks.families import split_tasks, task
-from raycl.benchmarks.pools import Pool, statistics, three_parts
+from raycl.benchmarks.pools import Labelled, Part, Pool, statistics, three_parts
 from raycl.errors import UserError
 from raycl.tasks import Benchmark, Transform
 
@@ -85,9 +85,10 @@ def whole(
     The tasks share one set of arrays. The other arguments and the errors are those of `split_by_class`.
     """
     pool = pool_of((x_train, y_train, x_test, y_test), val, seed, mean, std)
-    cut = pool.cut([(label,) for label in pool.classes])
+    labels = [(int(label),) for label in pool.classes]
+    cut, names = pool.cut(labels), pool.named(labels)
     made = [
-        task(index, f"{name} {index}", cut, len(pool.classes), name, list(own))
+        task(index, f"{name} {index}", cut, len(pool.classes), name, list(own), names)
         for index, own in enumerate(transforms)
     ]
     if not made:
@@ -143,6 +144,8 @@ def _quantised(x: NDArray[Any], name: str) -> NDArray[np.uint8]:
         raise UserError(f"{name} is {x.dtype}; expected: uint8 in 0..255, or floats in [0, 1]")
     low, high = float(x.min()), float(x.max())
     if not (low >= 0 and high <= 1):  # the negation also rejects NaN
+        if np.isnan(low + high):
+            raise UserError(f"{name} contains {int(np.isnan(x).sum())} NaN: replace or remove them")
         raise UserError(f"{name} contains floats in [{low:g}, {high:g}]; scale them to [0, 1], or use uint8")
     if 0 < high <= 2 / 255:
         raise UserError(
@@ -156,7 +159,12 @@ def _quantised(x: NDArray[Any], name: str) -> NDArray[np.uint8]:
     return made
 
 
-def _labels(y: ArrayLike, name: str, count: int) -> NDArray[np.int64]:
+def labels_of(y: ArrayLike, name: str, count: int) -> NDArray[np.int64]:
+    """Return labels as int64 [count].
+
+    Raises:
+        UserError: They are not integers from 0 on, or not as many as there are samples.
+    """
     found = _array(y, name)
     if found.shape != (count,):
         raise UserError(f"{name} has shape {found.shape}; expected: one label for each of {count} samples")
@@ -165,10 +173,31 @@ def _labels(y: ArrayLike, name: str, count: int) -> NDArray[np.int64]:
     return found.astype(np.int64)
 
 
-def pool_of(given: Sequence[ArrayLike], val: float, seed: int, mean: Numbers, std: Numbers) -> Pool:
+def pool_of(
+    given: Sequence[ArrayLike],
+    val: float,
+    seed: int,
+    mean: Numbers,
+    std: Numbers,
+    *,
+    validation: Labelled | None = None,
+    groups: NDArray[np.int64] | None = None,
+    last: bool = False,
+) -> Pool:
     """Return the images divided into train, val and test.
 
-    Arguments and errors are those of `split_by_class`.
+    Args:
+        given: x_train, y_train, x_test and y_test, as in `split_by_class`.
+        val: As in `split_by_class`.
+        seed: As in `split_by_class`.
+        mean: As in `split_by_class`.
+        std: As in `split_by_class`.
+        validation: The images and labels of val, so that none are held out.
+        groups: The groups of training images that each give a share to val; by default their labels.
+        last: Whether the last images of each group are held out, and none are drawn.
+
+    Raises:
+        UserError: As `split_by_class`.
     """
     x_train, y_train, x_test, y_test = as_arrays(given)
     if not 0 <= val < 1:
@@ -179,7 +208,10 @@ def pool_of(given: Sequence[ArrayLike], val: float, seed: int, mean: Numbers, st
     fits = np.shape(mean) == np.shape(std) == (x_train.shape[1],) and np.isfinite([*mean, *std]).all()
     if not fits or min(std) <= 0:
         raise UserError(f"mean = {mean} and std = {std} must have {x_train.shape[1]} numbers, std above 0")
-    parts = three_parts((x_train, y_train), (x_test, y_test), val, seed)
+    share = 0.0 if validation is not None else val
+    parts = three_parts((x_train, y_train), (x_test, y_test), share, seed, groups=groups, last=last)
+    if validation is not None:
+        parts = parts[0], Part(*validation, np.arange(len(validation[1]))), parts[2]
     rare = np.setdiff1d(y_train, y_train[parts[0].rows])
     if len(rare):
         raise UserError(f"class {rare[0]} has too few images to hold out val = {val:g} of them")
@@ -193,7 +225,7 @@ def as_arrays(given: Sequence[ArrayLike]) -> tuple[NDArray[Any], ...]:
         UserError: `as_images` does not accept one of them, or they do not fit together.
     """
     x_train, x_test = (as_images(given[i], NAMES[i]) for i in (0, 2))
-    y_train, y_test = _labels(given[1], NAMES[1], len(x_train)), _labels(given[3], NAMES[3], len(x_test))
+    y_train, y_test = labels_of(given[1], NAMES[1], len(x_train)), labels_of(given[3], NAMES[3], len(x_test))
     if x_train.shape[1:] != x_test.shape[1:]:
         raise UserError(
             f"x_train contains samples of shape {x_train.shape[1:]} and x_test of {x_test.shape[1:]}: "

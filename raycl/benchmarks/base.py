@@ -36,6 +36,7 @@ class Recipe:
     source: ClassVar[str] = ""  # the data source that the recipe needs, or ""
     similar: ClassVar[bool | None] = None  # whether the tasks resemble one another; None if mixed or unknown
     summary: ClassVar[str] = ""  # the line that `raycl benchmarks` prints
+    counted_by: ClassVar[str] = ""  # where the numbers of `counts` are stated, such as "PRM's Table 1"
     windows: ClassVar[bool] = False  # `first` and `tasks` cut a window from one fixed sequence
     settings_order: ClassVar[tuple[str, ...]] = ()  # fields that come first in the recipe's string
 
@@ -94,8 +95,15 @@ class Recipe:
         return ", ".join(note for name in self.needs() if (note := sources.subset(name)))
 
     def counts(self) -> tuple[int, int, int] | None:
-        """Return how many train, val and test images each task has in the paper; None for other settings."""
+        """Return how many train, val and test images each task must have; None if no numbers are known.
+
+        `counted_by` says where they are stated; if it is "", they follow from the published data.
+        """
         return None
+
+    def deviations(self) -> tuple[str, ...]:
+        """Return in what the tasks knowingly differ from the papers', one string each, for reports."""
+        return ()
 
     def window(self, first: int, tasks: int) -> Recipe:
         """Return tasks first .. first + tasks - 1 of the same fixed sequence; other settings do not change.

@@ -133,6 +133,7 @@ class Cifar100Ten(_Split100):
 
     id: ClassVar[str] = "cifar100_10"
     summary: ClassVar[str] = "CIFAR-100, 10 tasks of 10 classes"
+    counted_by: ClassVar[str] = "PRM's Table 1"
     count: ClassVar[int] = 10
 
 
@@ -142,6 +143,7 @@ class Cifar100Twenty(_Split100):
 
     id: ClassVar[str] = "cifar100_20"
     summary: ClassVar[str] = "CIFAR-100, 20 tasks of 5 classes"
+    counted_by: ClassVar[str] = "SPG's code"
     count: ClassVar[int] = 20
 
 
@@ -240,3 +242,43 @@ class Cifar100Super(_Augmented):
         order = [self.first - 1, *(i for i in range(20) if i != self.first - 1)][: self.tasks]
         blocks = [np.unique(fine[coarse == i]).tolist() for i in order]
         return self.tasks_of(blocks, (self.data_seed,), [str(names[i]) for i in order])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Whole10(_Augmented):
+    """CIFAR-10 as one task."""
+
+    source: ClassVar[str] = "cifar10"
+
+    def counts(self) -> tuple[int, int, int] | None:
+        return None
+
+    def build(self, seed: int) -> Benchmark:
+        return self.tasks_of([range(10)], (self.data_seed,), [sources.source(self.source).title])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CifarToSuper(Recipe):
+    """CIFAR-10, then the first five superclasses of CIFAR-100, a small stand-in for ImageNet-to-Sketch.
+
+    As there, the first task is much larger and more general than the others, each of which has classes that
+    resemble one another. Training images are cropped and flipped, and all tasks are normalised by the same
+    mean and standard deviation. `val` holds out a share of each class's training images for a search.
+    """
+
+    id: ClassVar[str] = "cifar_to_super"
+    similar: ClassVar[bool | None] = False
+    summary: ClassVar[str] = "CIFAR-10, then five superclasses of CIFAR-100: one per task"
+
+    val: HeldOut = 0.0
+    data_seed: DataSeed = 0
+
+    def needs(self) -> tuple[str, ...]:
+        return ("cifar10", "cifar100")
+
+    def build(self, seed: int) -> Benchmark:
+        shared: dict[str, Any] = {"norm": "cifar", "val": self.val, "data_seed": self.data_seed}
+        parts = (_Whole10(**shared), Cifar100Super(tasks=5, **shared))
+        tasks = [task for part in parts for task in part.build(seed).tasks]
+        numbered = tuple(replace(task, index=index) for index, task in enumerate(tasks))
+        return Benchmark(str(self), numbered, (3, 32, 32), similar=self.similar)

@@ -17,11 +17,21 @@ from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.families import EACH, PARITY, permuted_tasks, split_tasks, turned_tasks, writer_tasks
 from raycl.benchmarks.pools import GREY_MEAN, GREY_STD, Part, Pool, shuffled, stratified
 from raycl.benchmarks.settings import DataSeed, Range
-from raycl.benchmarks.transforms import Channels
+from raycl.benchmarks.transforms import Channels, Permute
 from raycl.tasks import Benchmark, Task
 
 Size: TypeAlias = Literal[8, 28, 32]
 Colours: TypeAlias = Literal[1, 3]
+Label: TypeAlias = Literal["digit", "parity"]
+
+LABELS = {"digit": EACH, "parity": PARITY}
+"""The groups of digits that are the classes of a pseudo-writer's task."""
+
+
+def check_label(label: str) -> None:
+    """Raise ValueError if there are no such classes."""
+    if label not in LABELS:
+        raise ValueError(f"label = {label!r} is not {' or '.join(map(repr, LABELS))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,33 +147,53 @@ class DigitsWriters(_Digits):
     settings_order: ClassVar[tuple[str, ...]] = ("tasks", "label", "size", "channels", "data_seed")
 
     tasks: Annotated[int, Range(1, 30)] = 10  # with more tasks some writer would lack a digit
-    label: Literal["digit", "parity"] = "digit"
+    label: Label = "digit"
     data_seed: DataSeed = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.label not in ("digit", "parity"):
-            raise ValueError(f"label = {self.label!r} is not 'digit' or 'parity'")
+        check_label(self.label)
 
     def build(self, seed: int) -> Benchmark:
-        groups = EACH if self.label == "digit" else PARITY
-        return self.sequence(writer_tasks(self.pool(), self.tasks, groups, self.data_seed, self.id))
+        labels = LABELS[self.label]
+        return self.sequence(writer_tasks(self.pool(), self.tasks, labels, self.data_seed, self.id))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsMixed(_Digits):
-    """The five tasks of `digits_split` shuffled among five pseudo-writers of ten digits.
+    """The five tasks of `digits_split` shuffled among five pseudo-writers.
 
-    `Task.kind` says which of the two families a task belongs to.
+    `Task.kind` says which of the two families a task belongs to. As it is, the benchmark stands in for PRM's
+    sequence 5, which mixes two families of characters: the writers have every class of the split tasks, in
+    images of the same kind. With ``label='parity', permuted=True`` it stands in for sequence 6, which mixes
+    objects with smiling faces: the writers have two classes, and the families show different kinds of images.
+
+    Attributes:
+        label: The classes of the writers, which are the ten digits, or even and odd.
+        permuted: Whether the pixels of the split tasks are permuted, all in the same way.
     """
 
     id: ClassVar[str] = "digits_mixed"
     summary: ClassVar[str] = "5 split tasks and 5 writers of digits, shuffled"
 
     data_seed: DataSeed = 0
+    label: Label = "digit"
+    permuted: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_label(self.label)
 
     def build(self, seed: int) -> Benchmark:
         pool = self.pool()
-        tasks = split_tasks(pool, 5, "split") + writer_tasks(pool, 5, EACH, self.data_seed, "writers")
+        tasks = split_tasks(self._seen(pool), 5, "split")
+        tasks += writer_tasks(pool, 5, LABELS[self.label], self.data_seed, "writers")
         places = shuffled(len(tasks), 0, crc32(self.id.encode()), 0)  # order 0 is shuffled too
         return self.sequence([replace(tasks[place], index=index) for index, place in enumerate(places)])
+
+    def _seen(self, pool: Pool) -> Pool:
+        """Return the images as the split tasks show them."""
+        if not self.permuted:
+            return pool
+        order = shuffled(self.size * self.size, self.data_seed, crc32(b"permuted"))
+        return replace(pool, transforms=(Permute(order), *pool.transforms))

@@ -32,6 +32,7 @@ class EmnistTen(Recipe):
     source: ClassVar[str] = "emnist_balanced"
     similar: ClassVar[bool | None] = False
     summary: ClassVar[str] = "EMNIST balanced, 10 tasks of 5 or 4 classes"
+    counted_by: ClassVar[str] = "PRM's Table 1"
 
     data_seed: DataSeed = 0
 

@@ -1,4 +1,4 @@
-"""This module defines similar tasks: each shows some writers of FEMNIST or some people of CelebA (SPG, PRM).
+"""This module defines similar tasks: samples of the writers of FEMNIST or the people of CelebA (SPG, PRM).
 
 Both papers assign one person to a task, but no person has so many images, and the papers' files are random
 samples of the pooled people (LEAF's *iid* sampling). Therefore ``iid`` deals disjoint shards from the pool,
@@ -89,7 +89,7 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Federated(FirstTasks):
-    """Tasks of the same classes, each of which shows images of other people.
+    """Tasks of the same classes that share no image; people may occur in several tasks.
 
     Attributes:
         federated_mode: "iid" deals the images of all people to the tasks, "identity" groups the people.
@@ -112,6 +112,13 @@ class _Federated(FirstTasks):
 
     def counts(self) -> Sizes | None:
         return self.sizes
+
+    def deviations(self) -> tuple[str, ...]:
+        shown = {"iid": "a random sample of all people's images", "identity": "a group of people"}
+        return (
+            f"each task shows {shown[self.federated_mode]} (federated_mode={self.federated_mode}); both "
+            "papers write one person per task, but no person has that many images",
+        )
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return the mean and standard deviation of each channel."""
@@ -316,7 +323,8 @@ class FemnistTen(_Femnist):
     """FEMNIST in 10 tasks of all 62 classes, with 3,410 training images per task drawn as they come (SPG)."""
 
     id: ClassVar[str] = "femnist_10"
-    summary: ClassVar[str] = "FEMNIST, 10 tasks of different writers, 62 classes each"
+    summary: ClassVar[str] = "FEMNIST, 10 tasks of 62 classes, images dealt at random"
+    counted_by: ClassVar[str] = "SPG's code"
     count: ClassVar[int] = 10
 
     tasks: int = 10
@@ -327,7 +335,8 @@ class FemnistTwenty(_Femnist):
     """FEMNIST in 20 tasks of all 62 classes (SPG); CAT's files are enough for ``femnist_20(tasks=15)``."""
 
     id: ClassVar[str] = "femnist_20"
-    summary: ClassVar[str] = "FEMNIST, 20 tasks of different writers, 62 classes each"
+    summary: ClassVar[str] = "FEMNIST, 20 tasks of 62 classes, images dealt at random"
+    counted_by: ClassVar[str] = "SPG's code"
     count: ClassVar[int] = 20
 
     tasks: int = 20
@@ -338,7 +347,8 @@ class FemnistTenPrm(_Femnist):
     """FEMNIST in 10 tasks of all 62 classes, with 20 + 5 + 5 images of each class (PRM)."""
 
     id: ClassVar[str] = "femnist_10_prm"
-    summary: ClassVar[str] = "FEMNIST, 10 tasks of different writers, classes balanced"
+    summary: ClassVar[str] = "FEMNIST, 10 tasks of 62 balanced classes, dealt at random"
+    counted_by: ClassVar[str] = "PRM's Table 1"
     count: ClassVar[int] = 10
     sizes: ClassVar[Sizes] = (1240, 310, 310)
     balanced: ClassVar[bool] = True
@@ -374,10 +384,11 @@ class _Celeba(_Federated):
 
 @dataclass(frozen=True, kw_only=True)
 class FcelebaTen(_Celeba):
-    """CelebA in 10 tasks of other people each, smiling or not (SPG; PRM with ``norm='cifar'``)."""
+    """CelebA in 10 tasks that share no image, smiling or not (SPG; PRM with ``norm='cifar'``)."""
 
     id: ClassVar[str] = "fceleba_10"
-    summary: ClassVar[str] = "CelebA, 10 tasks of different people: smiling or not"
+    summary: ClassVar[str] = "CelebA, 10 tasks of images dealt at random: smiling or not"
+    counted_by: ClassVar[str] = "PRM's Table 1"
     count: ClassVar[int] = 10
 
     tasks: int = 10
@@ -385,10 +396,11 @@ class FcelebaTen(_Celeba):
 
 @dataclass(frozen=True, kw_only=True)
 class FcelebaTwenty(_Celeba):
-    """CelebA in 20 tasks of other people each, smiling or not (SPG)."""
+    """CelebA in 20 tasks that share no image, smiling or not (SPG)."""
 
     id: ClassVar[str] = "fceleba_20"
-    summary: ClassVar[str] = "CelebA, 20 tasks of different people: smiling or not"
+    summary: ClassVar[str] = "CelebA, 20 tasks of images dealt at random: smiling or not"
+    counted_by: ClassVar[str] = "SPG's code"
     count: ClassVar[int] = 20
 
     tasks: int = 20

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycl.benchmarks.checks import same_pixels
-from raycl.benchmarks.families import split_tasks
 from raycl.benchmarks.files import checked
 from raycl.benchmarks.own import OwnData
 from raycl.benchmarks.ownpictures import Digests, found_in, images_and_digests, notes_on
+from raycl.benchmarks.owntasks import tasks_of
 from raycl.benchmarks.pools import Part, Pool, statistics, stratified
 from raycl.benchmarks.prepared import Arrays, Contents, data_root, printable
 from raycl.benchmarks.settings import Range
-from raycl.benchmarks.sources.image_folders import Listing
+from raycl.benchmarks.sources.image_folders import SUFFIXES, Listing
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 from raycl.wholefiles import publish
@@ -52,7 +52,17 @@ class OwnFolder(OwnData):
     version: ClassVar[int] = 2  # 2: levels of more than 8 bits, transparency, EXIF
     summary: ClassVar[str] = "your own pictures in one folder per class, split by class"
     example: ClassVar[str] = "folder(path='mine')"
-    settings_order: ClassVar[tuple[str, ...]] = ("path", "size", "tasks", "val", "test", "data_seed", "name")
+    layout: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("mine/<class>/*", "pictures, of which the share `test` is held out for the test, or"),
+        ("mine/train/<class>/*", "pictures for training, and"),
+        ("mine/test/<class>/*", "pictures for the test, and perhaps"),
+        ("mine/val/<class>/*", "pictures for validation; otherwise the share `val` of train is held out"),
+        ("pictures", f"end in {' '.join(SUFFIXES)}"),
+    )
+    settings_order: ClassVar[tuple[str, ...]] = (
+        *("path", "size", "tasks", "val", "test", "data_seed", "name"),
+        *("classes", "class_order", "titles", "val_from"),
+    )
 
     size: Annotated[int, Range(8, 1024)] = 32
     test: Annotated[float, Range(0.01, 0.9)] = 0.2
@@ -63,16 +73,11 @@ class OwnFolder(OwnData):
     def kept(self) -> str:
         return f"{self.identity()['sha256']}-{self.size}-{self.version}"
 
-    def made(self) -> Benchmark:
+    def made(self, seed: int) -> Benchmark:
         arrays, facts = self.folder.open(), self.folder.facts
         names = tuple(facts["class_names"])
         pool, notes = self._divided(arrays, names)
-        if self.tasks > (most := len(names) // 2):
-            raise UserError(
-                f"benchmark folder: tasks = {self.tasks} must be 1 to {most}: "
-                f"there are {len(names)} classes, and a task needs at least 2"
-            )
-        made = tuple(split_tasks(pool, self.tasks, self.id))
+        made = tuple(tasks_of(pool, self.wanted, seed, self.data_seed, self.id))
         return Benchmark(str(self), made, (3, self.size, self.size), similar=self.similar, notes=notes)
 
     def _divided(self, arrays: Arrays, names: tuple[str, ...]) -> tuple[Pool, tuple[str, ...]]:
@@ -90,7 +95,8 @@ class OwnFolder(OwnData):
             parts["test"] = "train", rows
         train = rest
         if "val" not in parts:
-            chosen, held, _ = stratified(labels[rest], self.val, 0.0, self.data_seed, crc32(b"val"))
+            words, last = (self.data_seed, crc32(b"val")), self.val_from == "last"
+            chosen, held, _ = stratified(labels[rest], self.val, 0.0, *words, last=last)
             train, parts["val"] = rest[chosen], ("train", rest[held])
         parts["train"] = "train", train
         whole: dict[str, Part] = {}
@@ -108,8 +114,8 @@ class OwnFolder(OwnData):
         rare = np.setdiff1d(np.arange(len(names)), labels)
         if len(rare):
             raise UserError(
-                f"benchmark folder: {self.name}: class {names[rare[0]]} has too few images, so none is left "
-                f"for {part}; set val and test to smaller shares, or add images"
+                f"class {names[rare[0]]} has too few images, so none is left for {part}; set val and test to "
+                "smaller shares, or add images"
             )
 
     def read(self) -> Contents:

@@ -61,6 +61,10 @@ class _Imagenet32(FirstTasks):
     def counts(self) -> tuple[int, int, int] | None:
         return self.quota
 
+    def deviations(self) -> tuple[str, ...]:
+        text = "pixels are where they belong; SPG's code reads the bytes of an image in another order"
+        return () if self.scrambled else (f"{text} (scrambled)",)
+
     def build(self, seed: int) -> Benchmark:
         arrays, words = sources.arrays(self.source, self.id), (seed, self.data_seed)
         labels, tested = arrays["train_labels"], arrays["val_labels"]
@@ -115,6 +119,7 @@ class Imagenet32Hundred(_Imagenet32):
 
     id: ClassVar[str] = "imagenet32_100"
     summary: ClassVar[str] = "ImageNet at 32 x 32, 100 tasks of 10 classes"
+    counted_by: ClassVar[str] = "SPG's code"
     count: ClassVar[int] = 100
 
     tasks: int = 100

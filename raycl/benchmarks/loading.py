@@ -31,15 +31,16 @@ def made_of(recipe: Recipe, seed: int, order: int = 0) -> Benchmark:
 
 
 def _check_counts(recipe: Recipe, made: Benchmark) -> None:
-    """Check that complete published data make tasks of the size that the paper states.
+    """Check that complete published data make tasks of the expected size.
 
-    A difference is an error and not a note, because the results could not be compared with the paper's.
+    A difference is an error and not a note, because the results could not be compared with a paper's.
     """
     expected = recipe.counts()
+    by = f" by {recipe.counted_by}" if recipe.counted_by else ""
     for task in made.tasks if expected else ():
         have = (len(task.train), len(task.val), len(task.test))
         if have != expected:
             raise UserError(
                 f"benchmark {recipe}: task {task.index + 1} has {have} images in train, val and test, but "
-                f"the paper's table says {expected}; prepare {', '.join(recipe.needs())} again"
+                f"{expected} are expected{by}; prepare {', '.join(recipe.needs())} again"
             )

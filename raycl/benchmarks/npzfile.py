@@ -61,6 +61,15 @@ def arrays_of(path: Path, names: Sequence[str]) -> Arrays:
             return {name: _read(archive, member, f"{file}: {name}") for name, member in members.items()}
 
 
+def names_in(path: Path) -> tuple[str, ...]:
+    """Return the names of the arrays of a file; () if it cannot be read, which `arrays_of` reports."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return ()
+
+
 def _no_archive(head: bytes, size: int) -> str:
     """Return why a file that begins with `head` is not an .npz file, or ""."""
     if not size:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from raycl.benchmarks.base import Recipe
+from raycl.benchmarks.owntasks import DEFAULT_TASKS, Classes, ClassOrder, ValFrom, Wanted
 from raycl.benchmarks.prepared import Contents, Folder, data_root, printable, shown
 from raycl.benchmarks.settings import DataSeed, HeldOut, Range
-from raycl.calls import NAMES_OF_DATA
 from raycl.configs import ordered_fields
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
@@ -30,18 +30,30 @@ class OwnData(Recipe):
 
     Attributes:
         path: Where the data are; it is not part of any key.
+        tasks: The number of tasks, if `classes` does not say it.
         val: The share of each class's training images that is held out.
         name: The name of the data in tables; by default the name of their file or folder.
+        classes: The classes of each task, such as ``((0, 3), (1, 2))``; a class may be in no task, or in
+            several. By default the classes are cut into `tasks` blocks.
+        class_order: "id" cuts the classes into blocks in the order of their labels, "seeded" in an order
+            that is drawn from the run's seed.
+        titles: The names of the tasks in tables; they are not part of any key.
+        val_from: "drawn" holds out random images of each class, "last" the last ones.
     """
 
     similar: ClassVar[bool | None] = False
     example: ClassVar[str]  # an example of the string that a user writes, for messages
+    layout: ClassVar[tuple[tuple[str, str], ...]]  # what the data must contain, in rows of name and text
 
     path: str = ""
-    tasks: Annotated[int, Range(1, 100_000)] = 5
+    tasks: Annotated[int, Range(1, 100_000)] = DEFAULT_TASKS
     val: HeldOut = 0.1
     data_seed: DataSeed = 0
     name: str = ""
+    classes: Classes = ()
+    class_order: ClassOrder = "id"
+    titles: tuple[str, ...] = ()
+    val_from: ValFrom = "drawn"
 
     def __post_init__(self) -> None:
         if not self.path and not self.name:
@@ -55,6 +67,9 @@ class OwnData(Recipe):
                 raise ValueError(f"{printable(self.name)!r} cannot be used in tables ({reason}): set name=")
         elif reason := _unfit(self.name):
             raise ValueError(f"name = {self.name[: 2 * MOST_LETTERS]!r} cannot be used in tables ({reason})")
+        for name, allowed in (("class_order", ("id", "seeded")), ("val_from", ("drawn", "last"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} = {getattr(self, name)!r} is not {allowed[0]!r} or {allowed[1]!r}")
         super().__post_init__()
 
     def __str__(self) -> str:
@@ -65,7 +80,7 @@ class OwnData(Recipe):
         return [
             f"{field.name}={value!r}"
             for field, value in values
-            if field.name not in NAMES_OF_DATA and value != field.default
+            if field.name not in ("path", "name") and value != field.default
         ]
 
     def identity(self) -> dict[str, str]:
@@ -119,7 +134,10 @@ class OwnData(Recipe):
                 f"benchmark {self}: its data (sha256 {ready.identity()['sha256'][:16]}...) are not in data "
                 f"folder {shown(data_root())}; run raycl plan here with the study that names their path"
             )
-        made = ready.made()
+        try:
+            made = ready.made(seed)
+        except UserError as error:
+            raise UserError(f"benchmark {self.id}: {self.name}: {error}") from None
         notes = (*ready.folder.facts.get("notes", ()), *made.notes)
         return replace(made, notes=notes)
 
@@ -153,9 +171,18 @@ class OwnData(Recipe):
         """
         raise NotImplementedError
 
-    def made(self) -> Benchmark:
-        """Return the tasks, made from the prepared arrays."""
+    def made(self, seed: int) -> Benchmark:
+        """Return the tasks, made from the prepared arrays.
+
+        Args:
+            seed: The training seed of the run.
+        """
         raise NotImplementedError
+
+    @property
+    def wanted(self) -> Wanted:
+        """How the data are to be divided into tasks."""
+        return Wanted(self.tasks, self.classes, self.class_order, self.titles)
 
 
 def check_names(recipes: Iterable[Recipe], place: str) -> None:

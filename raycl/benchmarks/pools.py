@@ -53,7 +53,9 @@ def by_class(labels: NDArray[np.int64], *words: int) -> Rows:
     return order[np.argsort(labels[order], kind="stable")]
 
 
-def stratified(labels: NDArray[np.int64], val: float, test: float, *words: int) -> tuple[Rows, Rows, Rows]:
+def stratified(
+    labels: NDArray[np.int64], val: float, test: float, *words: int, last: bool = False
+) -> tuple[Rows, Rows, Rows]:
     """Return the sorted rows of train, val and test; every class gives its share to within one sample.
 
     Args:
@@ -61,9 +63,10 @@ def stratified(labels: NDArray[np.int64], val: float, test: float, *words: int) 
         val: The share of val in [0, 1); floor(val * n) rows are taken.
         test: The share of test in [0, 1); ceil(test * n) rows are taken.
         words: The integers from which the division is drawn.
+        last: Whether nothing is drawn, and val has the last rows of each class, and test those before.
     """
     parts: list[list[Rows]] = [[], [], []]
-    order = by_class(labels, *words)
+    order = len(labels) - 1 - np.argsort(labels[::-1], kind="stable") if last else by_class(labels, *words)
     ends = np.cumsum(np.unique(labels, return_counts=True)[1]).tolist()
     for start, end in zip([0, *ends], ends, strict=False):
         # Shares are rounded on the running total, so that the rounding errors of the classes do not add up.
@@ -118,6 +121,7 @@ def three_parts(
     val: float,
     *words: int,
     groups: NDArray[np.int64] | None = None,
+    last: bool = False,
 ) -> tuple[Part, Part, Part]:
     """Return train, val and test of a source with training and test images.
 
@@ -129,9 +133,11 @@ def three_parts(
         val: The share of the training images that is held out.
         words: The integers from which the held-out images are drawn.
         groups: The groups of training images that each give their share, [n]; by default their labels.
+        last: Whether the last images of each group are held out, and none are drawn.
     """
     images, labels = trained
-    train, held, _ = stratified(labels if groups is None else groups, val, 0.0, *words, crc32(b"val"))
+    groups = labels if groups is None else groups
+    train, held, _ = stratified(groups, val, 0.0, *words, crc32(b"val"), last=last)
     return Part(images, labels, train), Part(images, labels, held), Part(*tested, np.arange(len(tested[1])))
 
 
@@ -190,8 +196,12 @@ class Pool:
         return Cut(*splits)
 
     def named(self, labels: Sequence[Sequence[int]]) -> tuple[str, ...]:
-        """Return the names of the classes that `cut` makes of `labels`, or () if the source has no names."""
-        return tuple(" ".join(self.names[label] for label in group) for group in labels) if self.names else ()
+        """Return the names of the classes that `cut` makes of `labels`.
+
+        If the source has no names, its labels serve as names.
+        """
+        names = self.names
+        return tuple(" ".join(names[label] if names else str(label) for label in group) for group in labels)
 
     def shard(self, index: int, of: int, *words: int) -> Pool:
         """Return one of `of` disjoint parts whose splits have equal sizes to within one sample per class."""

@@ -30,6 +30,7 @@ class _Sequence(Recipe):
         data_seed: The seed of the orders and of all parts.
     """
 
+    counted_by: ClassVar[str] = "PRM's Table 1"
     number: ClassVar[int]  # of the sequence in the paper's Table 1
     made_of: ClassVar[Parts]
 
@@ -47,6 +48,9 @@ class _Sequence(Recipe):
         # If the parts have different counts, each part is checked when it is loaded.
         found = {part.counts() for part in self.parts()}
         return found.pop() if len(found) == 1 else None
+
+    def deviations(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(text for part in self.parts() for text in part.deviations()))
 
     def build(self, seed: int) -> Benchmark:
         made = [made_of(part, seed) for part in self.parts()]

@@ -92,6 +92,7 @@ class TinyTen(_Seeded):
 
     id: ClassVar[str] = "tiny_10"
     summary: ClassVar[str] = "Tiny ImageNet at 32 x 32, 10 tasks of 20 classes"
+    counted_by: ClassVar[str] = "SPG's code"
     count: ClassVar[int] = 10
 
     tasks: int = 10
@@ -103,6 +104,7 @@ class TinyTwenty(_Seeded):
 
     id: ClassVar[str] = "tiny_20"
     summary: ClassVar[str] = "Tiny ImageNet at 32 x 32, 20 tasks of 10 classes"
+    counted_by: ClassVar[str] = "SPG's code"
     count: ClassVar[int] = 20
 
     tasks: int = 20

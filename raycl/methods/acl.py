@@ -33,6 +33,21 @@ class ACL(Method):
 
     The validation loss is the cross-entropy alone. Both learning rates follow the schedule in proportion:
     they start at `e_lr` and `d_lr` when the schedule starts at `Fit.lr`.
+
+    Equations:
+        L = CE(head([P(x), S(x)]), y) + lam_adv L_adv + lam_diff L_diff
+        L_adv = CE(D(S(x)), t)                  S gets its negative gradient
+        L_diff = mean over i, j of (s[i] . p[j])^2
+        L_D = CE(D(S(x)), t) + CE(D(z), 0),  z ~ N(0, 1)
+
+        S, P    shared encoder, and private encoder of task t
+        head    head of task t
+        D       discriminator between noise, label 0, and the tasks 1, ..., t
+        s, p    S(x) and P(x) of the samples of a batch, divided by their norms
+        CE      mean cross-entropy over a batch (x, y)
+
+        On each batch, S, P and the head make e_steps updates by L with D fixed,
+        then D makes d_steps updates by L_D with the rest fixed.
     """
 
     splits = True

@@ -29,6 +29,15 @@ class AGEM(Method):
 
     Heads of older tasks are part of the projection, so they move when a gradient is projected. The memory
     stores inputs as the network reads them: normalised, not augmented, and in the network's float type.
+
+    Equations:
+        g' = g - (g . r / r . r) r    if g . r < 0, else g              (eq. 11)
+
+        g   gradient of the mean cross-entropy over a batch of the present task
+        r   gradient of the mean cross-entropy over `ref_batch` random samples
+            of the memory, each through the head of its own task
+        g'  gradient that the optimiser gets; the products are over all
+            parameters of the network
     """
 
     mixed_batches = True  # batches of the memory

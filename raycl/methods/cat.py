@@ -35,6 +35,24 @@ class CAT(HAT):
     The head of HAT is called the mask head. A task is answered by whichever head is better on its validation
     split, or on its training split if there is no validation split. With `attention_weight=0` the attention
     head is neither trained nor used.
+
+    Equations:
+        g'[l,i,j] = max(1 - min(A[l,i], A[l-1,j]),
+                        min(T[l,i], T[l-1,j])) g[l,i,j]
+        L = CE(mask head) + lamb R + attention_weight CE(attention head)
+        attention head = linear(Att(relu(v), {h^k: k similar to t}))
+        k is similar to t where acc[k] > acc[new]
+
+        T[l,i]    0 at units that a dissimilar task was the first to use, else
+                  1; T[0] = 1; bias i gets the factor max(1 - A[l,i], T[l,i])
+        h^k       features, the outputs of the last layer, under the gates of
+                  task k at smax
+        v         learnt vector of the present task t
+        Att       attention with feed-forward layers; with fewer than two tasks
+                  k, the attention head reads the features under T instead
+        acc[k]    validation accuracy on task t of a linear map that is trained
+                  on the logits of the frozen network for task k
+        acc[new]  the same of a new network, under the untrained gates of task t
     """
 
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -44,7 +62,8 @@ class CAT(HAT):
     deviations: ClassVar[Sequence[str]] = (
         "attention is over the tasks found similar; CAT's code skips those in training (attend=literal)",
         "the similarity test uses the masks of earlier tasks at smax; CAT's code uses a slope of 1",
-        "earlier tasks' logits in the similarity test are computed once, without dropout and augmentation",
+        "earlier tasks' logits in the similarity test are computed once, without dropout and augmentation; "
+        "CAT computes them in every epoch, so its similarity test takes longer than the one here",
         "the parameter count includes parameters that CAT's code declares but never trains; they are not "
         "built here",
     )

@@ -1,15 +1,15 @@
 """A copy of the network per task, started from a trained network: B2 of SPG and Finetune of KSM.
 
 B2 (Konishi et al., ICML 2023, arXiv 2306.14775) starts each copy from the network of the previous task,
-Finetune of KSM (catalogue: `ksm`) always from that of the first task. The method equals `one` except that
+Finetune of KSM (see `ksm`) always from that of the first task. The method equals `one` except that
 later tasks do not start from scratch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raycl.method import Task
 from raycl.methods._first import FirstTaskTraining, backbone_for
@@ -24,9 +24,16 @@ class Copies(One):
 
     Parameters are counted as for `one`: the networks of all tasks, from the start. The stored bytes grow with
     each task by a network with one head.
+
+    Equations:
+        theta^t starts at theta^{t-1}     start="previous": B2 of SPG
+        theta^t starts at theta^1         start="first": Finetune of KSM
+
+        theta^t  weights of the copy of task t > 1; its head starts untrained
     """
 
     is_reference = False
+    deviations_lifted: ClassVar[Sequence[str]] = ("PRM's text",)
 
     @dataclass(frozen=True, kw_only=True)
     class Config(One.Config):

@@ -39,9 +39,29 @@ class CPG(Owned):
 
     A task's goal is the validation accuracy of a fine-tuned copy of the first task's network. Without such a
     run, the goal is the accuracy that the task itself reaches before it is compacted.
+
+    Equations:
+        V = W where O = t, or where 1 <= O < t and R > 0.005, else 0
+        dL/dR = W dL/dV where 1 <= O < t, else 0
+        g' = g + weight_decay W where O = t, else 0
+        W <- 0, O <- 0 where O = t and |W| <= c
+        p = q[s] + (q[s-1] - q[s]) (1 - n/N)^3
+        kept: the last stage s with accuracy >= G
+
+        W, V  weights of a layer, and those with which task t is answered
+        O     owner of each weight: its task, counted from 1, or 0 if it is free
+        R     real values of the picks of task t, 0.01 at the start
+        L, g  mean cross-entropy over a batch of task t, and its gradient
+        c     the r-th smallest |W| of the m weights with O = t or O = 0, where
+              r = round(p m)
+        q[s]  share to cut in stage s (targets), q[0] = 0; n counts the steps of
+              the stage up to N, the end of its ramp
+        G     goal, the accuracy of a fine-tuned copy; if it is never reached,
+              the last stage with q[s] <= 1 - 1/(T - t + 1) is kept, of T tasks
     """
 
     deviations: ClassVar[Sequence[str]] = (
+        "the network does not grow, as in KSM's comparison",
         "goals and stages are judged on validation images (on training images if a task has no validation "
         "images); the authors' code judges them on test images",
         "re-picking stops by the validation loss and keeps its best epoch",

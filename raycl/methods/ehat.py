@@ -26,12 +26,25 @@ class EHAT(HAT):
     """HAT with EWC's penalty on the trunk; the Fisher is measured under the gates of each task at smax.
 
     The reported loss and the validation loss are those of HAT, without the penalty.
+
+    Equations:
+        g'[l,i,j] = (1 - min(A[l,i], A[l-1,j])) (g + p)[l,i,j]       (HAT eq. 2)
+        p = ewc_lamb F (theta - theta*)                              (EWC eq. 3)
+
+        p       gradient of EWC's penalty
+        theta   parameters of the trunk
+        theta*  their values after the previous task
+        F       mean over the earlier tasks of the Fisher diagonals, measured as
+                `ewc` does, under the gates of each task at smax
     """
 
     capturable: ClassVar[bool] = True
     deviations: ClassVar[Sequence[str]] = (
         "read as EWC on top of HAT, because its printed backward transfer is 0 everywhere, which plain EWC's "
         "cannot be",
+        "the Fisher is that of single samples, measured without dropout; HAT's code squares gradients of "
+        "batches of 20, with dropout (fisher_batch, fisher_mode)",
+        "the validation loss is HAT's, without the penalty, which HAT's code includes for EWC",
     )
 
     @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,21 @@ class EWC(Method):
     """Finetuning with a quadratic penalty on the change of important weights.
 
     The gradient of the penalty is computed in closed form, and its cost does not grow with the number of
-    tasks. The reported loss and the validation loss are the cross-entropy alone.
+    tasks. The reported loss is the cross-entropy alone, and so is the validation loss, unless `val_penalty`
+    is set.
+
+    Equations:
+        L(theta) = CE + lamb/2 sum_i F[i] (theta[i] - theta*[i])^2       (eq. 3)
+        F = mean of F^1, ..., F^{t-1}
+        F^k[i] = 1/N sum_n (d CE[n] / d theta[i])^2
+
+        t       task being learnt; there is no penalty in the first one
+        CE      mean cross-entropy over a batch of task t
+        theta   parameters of the network
+        theta*  their values after task t - 1
+        F^k     diagonal of the empirical Fisher information of task k, measured
+                right after the task on its N training samples
+        CE[n]   cross-entropy of sample n
     """
 
     capturable: ClassVar[bool] = True
@@ -33,12 +47,15 @@ class EWC(Method):
     deviations: ClassVar[Sequence[str]] = (
         "one anchor and the mean Fisher of all tasks, gradients clipped at norm 100 (HAT's code); the paper "
         "keeps one penalty per task",
+        "the validation loss, which decides when training stops, is the cross-entropy alone unless "
+        "val_penalty is set, as in the spg preset; in HAT's code it includes the penalty",
     )
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {
             "method.lamb": Float(10.0, 1e5, log=True),
             "method.fisher_batch": 20,
             "method.fisher_mode": "train",
+            "method.val_penalty": True,
         }
     }
 
@@ -47,6 +64,7 @@ class EWC(Method):
         lamb: Annotated[float, Float(50.0, 5e4, log=True)] = 5000.0  # lambda, strength of the penalty
         fisher_batch: int = 1  # samples averaged before gradients are squared; 1: exact, 20: HAT's code
         fisher_mode: Literal["eval", "train"] = "eval"  # measure the Fisher without or with dropout
+        val_penalty: bool = False  # whether the validation loss includes the penalty, as in HAT's code
 
         def __post_init__(self) -> None:
             if self.lamb < 0:
@@ -79,6 +97,21 @@ class EWC(Method):
             for anchor, p in zip(self.anchor, self.net.parameters(), strict=True):
                 anchor.copy_(p)
         self.learnt += 1
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        loss = super().validation_loss(batch)
+        return loss + self.penalty() if self.config.val_penalty else loss
+
+    def penalty(self) -> Tensor | float:
+        """Return lamb/2 sum F (theta - theta*)^2, which is 0.0 before the first task is learnt.
+
+        Heads contribute nothing to it where they cannot move, or have no Fisher information yet.
+        """
+        if not self.learnt:
+            return 0.0
+        moved = torch._foreach_sub(list(self.net.parameters()), list(self.anchor))
+        parts = torch._foreach_mul(torch._foreach_mul(moved, moved), list(self.fisher))
+        return self.config.lamb / 2 * torch.stack([part.sum() for part in parts]).sum()
 
     def edit_gradients(self, batch: Batch) -> None:
         """Add lamb F (theta - theta*), the gradient of lamb/2 F (theta - theta*)^2."""

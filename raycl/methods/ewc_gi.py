@@ -15,27 +15,42 @@ import torch
 
 from raycl.method import Method, Task
 from raycl.methods.ewc import EWC
-from raycl.methods.spg import gradient_importance
+from raycl.methods.spg import BY_TENSOR, WITH_DROPOUT, gradient_importance
 from raycl.networks import Heads
 from raycl.space import Float
 from raycl.training.fit import Fit
 
 
 class EWCGI(EWC):
-    """EWC with gamma^{<=t} as `fisher`, which is 0 for the heads."""
+    """EWC with gamma^{<=t} as `fisher`, which is 0 for the heads.
+
+    Equations:
+        L(theta) = CE + lamb/2 sum_i gamma[i] (theta[i] - theta*[i])^2
+        gamma = max(gamma^1, ..., gamma^{t-1})                       (SPG eq. 4)
+
+        i        parameters of the body
+        gamma^k  importance for task k, measured right after the task by the
+                 equations 1 to 3 of `spg`
+    """
 
     capturable: ClassVar[bool] = True
     needs = (Heads,)
     splits = True
-    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # those of EWC concern the Fisher
+    preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {  # EWC's other ones concern the Fisher
+        "spg": {"method.val_penalty": True}
+    }
     deviations: ClassVar[Sequence[str]] = (
         "gradients are clipped at norm 100, as EWC's are: lambda lr above 2 diverges without it",
+        BY_TENSOR,
+        WITH_DROPOUT,
     )
+    deviations_lifted: ClassVar[Sequence[str]] = ("one anchor and the mean Fisher",)
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):
         lamb: Annotated[float, Float(1e-3, 1e3, log=True)] = 1.0  # lambda, strength of the penalty
         chi: bool = True  # cross-head importance: use the heads of older tasks as well
+        val_penalty: bool = False  # whether the validation loss includes the penalty, as in `ewc`
 
         def __post_init__(self) -> None:
             if self.lamb < 0:

@@ -22,6 +22,14 @@ class Frozen(Method):
 
     Dropout in the trunk stays active while a head is trained. Batch statistics that all tasks share are
     frozen with the trunk; those that each task has of its own are not.
+
+    Equations:
+        L(theta, w^1) = CE(w^1(h(x; theta)), y)     in task 1
+        L(w^t) = CE(w^t(h(x; theta)), y)            in task t > 1
+
+        CE     mean cross-entropy over a batch (x, y) of task t
+        h      features of the trunk, whose weights theta are fixed after task 1
+        w^t    head of task t
     """
 
     keeps_logits = True

@@ -27,9 +27,32 @@ from raycl.training.fit import Fit
 class HAT(Method):
     """Gates on units, annealed within each epoch; blocked weights need an optimiser without weight decay.
 
-    The gradient of an embedding is computed in a numerically stable form (`raycl.masks.Gates`). HAT's code
-    loses it in float32 where a gate rounds to 1, although equation 4 does not.
+    With `gate="released"`, the gradient of an embedding is computed as in HAT's code, which made the
+    published numbers. It is equation 4 except where a gate nearly rounds to 1: there it is coarse, then 0.
+    With `gate="exact"` it is equation 4 everywhere (`raycl.masks.Gates`).
+
+    Equations:
+        a[l] = sigmoid(s e[l])                                           (eq. 1)
+        h[l] <- a[l] h[l]
+        s = 1/smax + (smax - 1/smax) (b - 1)/(B - 1)                     (eq. 3)
+        L = CE + lamb R
+        R = sum_{l,i} a[l,i] (1 - A[l,i]) / sum_{l,i} (1 - A[l,i])       (eq. 5)
+        g'[l,i,j] = (1 - min(A[l,i], A[l-1,j])) g[l,i,j]                 (eq. 2)
+        q' = smax (cosh(s e) + 1) / (s (cosh(e) + 1)) q                  (eq. 4)
+        A <- max(A, a at s = smax)              after the task
+
+        e[l]  embedding of the present task, a number for each unit of layer l
+        h[l]  output of layer l; in evaluation s = smax
+        b     batch 1, ..., B of the epoch
+        CE    mean cross-entropy over the batch
+        A     largest gate of any finished task, 0 before the first; A[0] = 1
+        g     gradient of the weight from unit j of layer l - 1 to unit i of
+              layer l; that of bias i gets the factor 1 - A[l,i]
+        q     gradient s a (1 - a) dL/da of e, with 1 - a as float32 rounds it
+              (gate); s e is cut at +-50 in cosh, and e at +-clamp after a step
     """
+
+    version: ClassVar[int] = 2  # 2: gradients of embeddings as in HAT's code (gate)
 
     needs = (Blocks, Heads)
     capturable: ClassVar[bool] = True
@@ -37,6 +60,8 @@ class HAT(Method):
     broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK  # because gates are not exactly 0 or 1
     deviations: ClassVar[Sequence[str]] = (
         "the slope reaches smax with the last batch, as in HAT's paper; its code stops short of it",
+        "the gradient of an embedding is 0 once its gate rounds to 1 in float32, as in HAT's code; in "
+        "equation 4 it is not (gate)",
     )
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "prm": {"method.lamb": Float(0.05, 4.0, log=True), "method.smax": 400.0}
@@ -48,6 +73,7 @@ class HAT(Method):
         smax: Annotated[float, Float(25.0, 800.0, log=True)] = 400.0  # s_max, end of the annealing
         clamp: float = 6.0  # embeddings stay within +-clamp
         anneal: Literal["batch", "samples"] = "batch"  # samples: HAT's code, ends below smax
+        gate: Literal["released", "exact"] = "released"  # gradient: as HAT's code rounds it, or equation 4
 
         def __post_init__(self) -> None:
             if self.smax <= 0 or self.clamp <= 0:
@@ -83,7 +109,7 @@ class HAT(Method):
         self.merge(task.index)
 
     def merge(self, task: int) -> None:
-        """Merge the task's gates into the used units (eq. 1)."""
+        """Merge the task's gates into the used units."""
         with torch.no_grad():
             for used, gate in zip(self.used, self.gates(task), strict=True):
                 torch.maximum(used, gate, out=used)
@@ -99,7 +125,9 @@ class HAT(Method):
 
     def joined_gates(self, task: int) -> Tensor:
         """Return the gates of a task at the present slope as one tensor [units of all blocks]."""
-        gates: Tensor = Gates.apply(self.slope, self.config.smax, *self.embeddings[task].parameters())
+        released = self.config.gate == "released"
+        embeddings = self.embeddings[task].parameters()
+        gates: Tensor = Gates.apply(self.slope, self.config.smax, released, *embeddings)
         return gates
 
     def by_block(self, gates: Tensor) -> list[Tensor]:

@@ -21,7 +21,15 @@ from raycl.training.fit import Fit
 
 
 class HPG(SPG):
-    """SPG with gradients multiplied by 0 or 1; blocked parameters keep their values bit for bit."""
+    """SPG with gradients multiplied by 0 or 1; blocked parameters keep their values bit for bit.
+
+    Equations:
+        b = 1 where gamma^{<=t-1} > threshold, else 0
+        g' = (1 - b) g                          for the body, instead of eq. 5
+        g' = (1 - mean of b) g                  for the head of task t
+
+        b        for each parameter of the body, over which its mean is taken
+    """
 
     capturable: ClassVar[bool] = True
     # A gradient of 0 stays 0 in every optimiser, and `captured_step` undoes weight decay.
@@ -30,6 +38,7 @@ class HPG(SPG):
         "the head's gradient is scaled by the share of the body that is free, as SPG's code does; "
         "the paper does not say",
     )
+    deviations_lifted: ClassVar[Sequence[str]] = ("gradients of a task's head",)
 
     @dataclass(frozen=True, kw_only=True)
     class Config(SPG.Config):

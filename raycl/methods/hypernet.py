@@ -44,6 +44,19 @@ class Hypernet(Method):
 
     The penalty covers, for each earlier task, the body and that task's head. The reported loss and the
     validation loss are the cross-entropy alone.
+
+    Equations:
+        L = CE(f(x; h(c^t; theta)), y) + beta/(t-1) sum_{k<t} |d^k|^2    (eq. 2)
+        d^k = h(c^k; theta*) - h(c^k; theta + Delta)
+
+        h       weights of the main network f, generated piece by piece, from c
+                and a learnt embedding of the piece; d^k has the weights of the
+                body and of head k
+        c^t     embedding of the present task t, trained with theta; those of
+                earlier tasks are fixed
+        theta*  theta after the previous task
+        Delta   next step of the optimiser on CE alone, a constant (lookahead)
+        CE      mean cross-entropy over a batch (x, y)
     """
 
     fit_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "adam", "lr": 1e-3}

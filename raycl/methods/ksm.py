@@ -19,7 +19,22 @@ from raycl.space import Choice
 
 
 class KSM(Piggyback):
-    """Masks that keep kernels at or above the threshold unchanged and scale the others."""
+    """Masks that keep kernels at or above the threshold unchanged and scale the others.
+
+    Equations:
+        V[l] = (B[l] + A[l]) W[l]                                 (eqs. 3 and 4)
+        A = (r - min r) / (2 (max r - min r)) where r != 0, else 0       (eq. 5)
+        r = (1 - B) R
+        pi = sigmoid(slope (R - 0.005))                           (eqs. 6 and 8)
+        B = 1 where pi >= 1/2, else 0
+        dL/dR = slope pi (1 - pi) dL/dM                          (eqs. 9 and 10)
+
+        M         B + A; no gradient flows through A
+        R         a real value for each kernel, which all its weights share, and
+                  for each weight of a linear layer
+        min, max  over the layer, including the zeros of r; A = 0 if they agree
+        slope     k/T of the paper
+    """
 
     deviations: ClassVar[Sequence[str]] = (
         "kernels with large real values are kept, as in the released code; eq. 8 is printed with the other "
@@ -27,8 +42,10 @@ class KSM(Piggyback):
         "slope 12 of the sigmoid is the code's k/T; the paper prints neither k nor T",
         "the normalisation of eq. 5 is that of the code, halved; a layer of equal values gets 0, not NaN",
         "each task has its own scales, shifts and statistics of batch normalisations, as in the code",
-        "the presets keep the weights of the last epoch; the code keeps those that are best on the test data",
+        "the softmax of eq. 8 draws no noise, as in the code; the text speaks of sampling",
+        "hidden linear layers have masks as well, with a value per weight; the text speaks of convolutions",
     )
+    deviations_lifted: ClassVar[Sequence[str]] = ("a weight is kept", "batch normalisations stay")
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Piggyback.Config):

@@ -17,7 +17,16 @@ from raycl.training.fit import Fit
 
 
 class MTL(Method):
-    """One network trained on all tasks at once; of batch statistics per task only the first are used."""
+    """One network trained on all tasks at once; of batch statistics per task only the first are used.
+
+    Equations:
+        L(theta) = 1/B sum_n CE(f(x[n], t[n]; theta), y[n])
+
+        n      samples of a batch, B in number, drawn from all tasks together
+        CE     cross-entropy of a sample
+        t[n]   task of sample n, whose head gives its logits f
+        theta  body and all heads
+    """
 
     joint = True
     mixed_batches = True

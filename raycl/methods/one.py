@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -14,10 +14,26 @@ from raycl.training.fit import Fit
 
 
 class One(Method):
-    """A separate network for each task, which is trained on that task alone."""
+    """A separate network for each task, which is trained on that task alone.
+
+    Equations:
+        L(theta^t) = CE(f(x, t; theta^t), y)
+        theta^t starts at the same initial weights for every t (init)
+        FWT of another method = mean over t of (alpha[t,t] - beta[t])
+
+        CE          mean cross-entropy over a batch (x, y) of task t
+        f           logits of the network
+        theta^t     weights of the network of task t
+        beta[t]     test accuracy of that network
+        alpha[t,t]  test accuracy of the other method on task t, right after it
+    """
 
     keeps_logits = True
     is_reference = True
+    deviations: ClassVar[Sequence[str]] = (
+        "PRM's text says that its STL learns all tasks at once; it is read as single-task learning, which is "
+        "its name and what FWT compares with",
+    )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):

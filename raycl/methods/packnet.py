@@ -7,7 +7,7 @@ those of KSM's comparison on CIFAR-100 (CVPR 2021), which follows CPG's code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,9 +18,29 @@ from raycl.training.fit import Fit
 
 
 class PackNet(Owned):
-    """Training, pruning and retraining of each task; the number of free weights falls geometrically."""
+    """Training, pruning and retraining of each task; the number of free weights falls geometrically.
+
+    Equations:
+        V = W where 1 <= O <= t, else 0
+        g' = g + weight_decay W where O = t, else 0
+        1. O <- t where O = 0; train W
+        2. W <- 0, O <- 0 where O = t and |W| <= c
+        3. train W again
+
+        W  weights of a layer; V are those with which task t is answered
+        O  owner of each weight: its task, counted from 1, or 0 if it is free
+        g  gradient of the mean cross-entropy over a batch of task t
+        c  the r-th smallest |W| of the m weights with O = t, r = round(prune m)
+    """
 
     capturable: ClassVar[bool] = True
+    deviations: ClassVar[Sequence[str]] = (
+        "every task gives back 60 % of its weights, the last one as well, as in CPG's code for CIFAR-100; "
+        "the paper has 50 % of the first task, 75 % of later ones and none of the last",
+        "each task has its own batch normalisations, as in CPG's code (bn_mode=affine_stats); the paper "
+        "freezes those of the first task",
+        "the numbers of epochs and the rates are those of CPG's code for CIFAR-100",
+    )
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ksm_packnet": {"method.rank_over": "owned_and_free"}
     }

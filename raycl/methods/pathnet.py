@@ -48,6 +48,18 @@ class PathNet(Method):
     weights that the first one leaves. At the end of a generation the best weights so far are restored. A
     plateau schedule continues from one generation to the next, separately for the two paths; any other
     schedule runs completely in each generation.
+
+    Equations:
+        h[l] = sum over m in P[l] of block[l,m](h[l-1])
+        winner = path with the lowest validation loss in any generation so far
+        other path <- winner, with each m <- (m + u) mod modules
+                      with probability 1 / (n_active L),  u ~ U{-2, ..., 2}
+
+        h[l]        output of layer l of L; h[0] is the input, and the head of
+                    the task reads h[L]
+        P[l]        path: n_active of the `modules` modules of layer l
+        block[l,m]  module m: the network's layer l with `expansion` times its
+                    width, followed by ReLU, dropout and pooling
     """
 
     keeps_logits = True

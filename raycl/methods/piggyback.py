@@ -8,7 +8,7 @@ Soft and kernel-wise masks are the variants that KSM (CVPR 2021) compares with; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -38,9 +38,27 @@ class Piggyback(BuiltOnFirstTask):
     Every later task depends only on that network. Until a task is learnt, it is answered by that network with
     the task's own untrained head. The network is stored with the first head; each later task that is learnt
     adds its bits, factors, batch normalisation and head.
+
+    Equations:
+        V[l] = M[l] W[l]                                             (KSM eq. 3)
+        M[l] = 1 where R[l] > 0.005, else 0                          (KSM eq. 1)
+        dL/dR[l] = dL/dM[l]                     straight through M   (KSM eq. 2)
+        R[l] = 0.01                             at the start of a task
+
+        V[l]  weights of layer l with which a task after the first is answered
+        W[l]  weights of layer l after the first task, which are fixed
+        R[l]  real values of the present task
+        L     mean cross-entropy over a batch
     """
 
     independent: ClassVar[bool] = True
+    deviations: ClassVar[Sequence[str]] = (
+        "a weight is kept where its real value is above the threshold, as in the released code; the equation "
+        "is printed with 'at least'",
+        "batch normalisations stay as the first task left them, as in the released code (bn_mode=frozen); "
+        "the size in KSM's Table 2 implies a set for each task",
+        "the presets keep the weights of the last epoch; the code keeps those that are best on the test data",
+    )
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "ksm_mask_paper": _LR,
         "ksm_mask_code": _LR,

@@ -49,11 +49,32 @@ class PMask(Method):
     The gates of a layer are one vector, with those of the weight before those of the bias. Parameters below
     the heads without gates are learnt with the first task and then fixed. A task that is not learnt yet is
     answered without gates.
+
+    Equations:
+        a = sigmoid(s e),  theta_eff = a theta                           (eq. 1)
+        m = 1 where a > 1/2 at s = smax, else 0
+        A <- max(A, m)                          after the task           (eq. 2)
+        g' = (1 - A) g                                                   (eq. 3)
+        s = 1/smax + (smax - 1/smax) (b - 1)/(B - 1)                 (HAT eq. 3)
+        L = CE + lamb R
+        R = sum a (1 - A) / sum (1 - A)                              (HAT eq. 5)
+        q' = smax (cosh(s e) + 1) / (s (cosh(e) + 1)) q              (HAT eq. 4)
+
+        theta  parameters with gates; all products are elementwise
+        e      embedding of the present task, of the shape of theta
+        b      batch 1, ..., B of the epoch
+        CE     mean cross-entropy over the batch, under theta_eff
+        m      bits by which the present task is answered once it is finished,
+               in the place of a
+        A      1 at parameters that any finished task uses, 0 elsewhere
+        g, q   gradients of theta and of e; q is rounded and cut as in `hat`
     """
 
     keeps_logits = True  # with store="hard"
     capturable: ClassVar[bool] = True
-    version: ClassVar[int] = 2  # 2: batch statistics that all tasks share are fixed after the first task
+    # 2: batch statistics that all tasks share are fixed after the first task
+    # 3: gradients of embeddings as in HAT's code (gate)
+    version: ClassVar[int] = 3
     needs = (Heads,)
     fit_defaults: ClassVar[Mapping[str, Any]] = {"clip": 10000.0}
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -64,6 +85,10 @@ class PMask(Method):
         "the cumulative mask is over all earlier tasks; eq. 2 is printed with the previous one alone",
         "finished tasks keep and use their gates cut at one half (store=hard)",
         "biases have gates, and embeddings have HAT's compensated gradient; the text mentions neither",
+        "the gradient of an embedding is 0 once its gate rounds to 1 in float32, as in HAT's code; in HAT's "
+        "equation 4 it is not (gate)",
+        "the regulariser of strength c is HAT's, and so is the annealing of the slope; the text lacks both "
+        "equations",
         "training uses SGD as in section 4.4; section 4.1 mentions Adam, an EWC penalty and growing layers",
     )
 
@@ -76,6 +101,7 @@ class PMask(Method):
         granularity: Literal["parameter", "unit"] = "parameter"
         mask_bias: bool = True  # False: biases have no gates
         compensate: bool = True  # compensate the embeddings' gradient (HAT eq. 4)
+        gate: Literal["released", "exact"] = "released"  # that gradient: as HAT's code rounds it, or eq. 4
         store: Literal["hard", "soft"] = "hard"  # a finished task keeps bits, or its gates unchanged
         # Regulariser: the mean of the free gates, or that times the number of gates per unit, so that it acts
         # on each gate as strongly as HAT's regulariser acts on the gate of a unit.
@@ -174,7 +200,8 @@ class PMask(Method):
     def joined_gates(self) -> Tensor:
         """Return a^t of the task being learnt at the present slope, [gates of all layers] (eq. 1)."""
         if self.config.compensate:
-            gates: Tensor = Gates.apply(self.slope, self.config.smax, *self.embeddings)
+            released = self.config.gate == "released"
+            gates: Tensor = Gates.apply(self.slope, self.config.smax, released, *self.embeddings)
             return gates
         return torch.sigmoid(self.slope * torch.cat(list(self.embeddings)))
 

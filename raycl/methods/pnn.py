@@ -23,7 +23,24 @@ from raycl.training.fit import Fit
 
 
 class PNN(Method):
-    """A column per task, all built at the start; column t, which reads all earlier ones, answers task t."""
+    """A column per task, all built at the start; column t, which reads all earlier ones, answers task t.
+
+    Equations:
+        h[l] = relu(W[l] h[l-1] + U[l] relu(V[l] c[l-1]))                (eq. 2)
+        c[l] = [alpha[l,1] h^1[l], ..., alpha[l,t-1] h^{t-1}[l]]
+        logits = W[L] h[L-1] + U[L] V[L] c[L-1]
+        width of a column = max(1, floor(expansion / T times the network's))
+
+        h[l]      output of layer l of the column of task t, after dropout and
+                  pooling; h[0] is the input, and layer 1 has no lateral term
+        h^k       the same in the frozen column of task k < t
+        W[l]      layer l of the column, with its bias; L is the head
+        c[l]      outputs of the earlier columns, scaled and concatenated
+        alpha     a learnt scalar for each layer and earlier column
+        V[l]      learnt linear map or 1 x 1 convolution to one column's width
+        U[l]      learnt layer of the shape of W[l]
+        T         number of tasks
+    """
 
     keeps_logits = True
     needs = (Blocks, Heads)
@@ -34,6 +51,8 @@ class PNN(Method):
         "all columns have a width of expansion/T times the network's, fixed in advance (HAT); the paper adds "
         "columns of full width",
         "a layer of a column has at least one unit; the formula gives none for many tasks",
+        "an earlier column is read with its own lateral connections (paper), which matters from the third "
+        "task on",
         "the head's lateral connection contributes to a task's logits (paper); HAT's code leaves it out",
     )
 

@@ -36,15 +36,27 @@ class PRM(HAT):
     The hyperparameter `dissimilar` selects the rule. "cluster" is the paper's. "none", "all" (which is HAT,
     bit for bit) and "type" (tasks of another `Task.kind`) are the paper's PRM(S), PRM(D) and PRM(T), which
     need no trial. "random" is a control: it draws as many tasks at random as the clusters contain.
+
+    Equations:
+        p[l] = max of a^k[l] over k in D[l], or 0 if D[l] is empty       (eq. 5)
+        g'[l,i,j] = (1 - min(p[l,i], p[l-1,j])) g[l,i,j]                 (eq. 6)
+        D[l] = {k < t: cluster of e^k[l] is not that of e^t[l]}
+
+        a^k       gates of the finished task k at smax; p[0] = 1
+        clusters  of e^1[l], ..., e^t[l] by X-means; e^t is that of a trial, in
+                  which the head is trained alone, then everything as in HAT,
+                  and which is undone after that
+        R         uses A of all earlier tasks, as in HAT (reg_mask)
     """
 
     deviations: ClassVar[Sequence[str]] = (
         "there is no trial before the first task, because there is nothing to compare it with",
-        "tasks are clustered layer by layer (dtd_scope) into at least two clusters (k_init); the paper says "
-        "neither",
+        "tasks are clustered into at least two clusters (k_init); the paper does not say how many",
         "the regulariser does not count units of any earlier task (reg_mask); the paper does not say which",
-        "the first stage of a trial fixes the embeddings as well as the trunk",
+        "with the preset prm, training stops at the third plateau, after two cuts of the rate, as in HAT's "
+        "code; by the text it stops at the first 5 epochs without improvement (fit.stop='first_plateau')",
     )
+    deviations_lifted: ClassVar[Sequence[str]] = ("the slope reaches smax",)  # as in PRM's own equation 3
 
     @dataclass(frozen=True, kw_only=True)
     class Config(HAT.Config):

@@ -16,10 +16,18 @@ from raycl.methods.pmask import PMask
 
 
 class RandomMask(PMask):
-    """PMASK that trains parameters and heads but not the embeddings of its gates."""
+    """PMASK that trains parameters and heads but not the embeddings of its gates.
 
+    Equations:
+        e ~ N(0, 1), never trained
+
+        e  embedding of the present task; HAT's equation 4 does not apply, and
+           R depends on nothing that is trained
+    """
+
+    version: ClassVar[int] = 2
     capturable: ClassVar[bool] = True
-    deviations: ClassVar[Sequence[str]] = ()  # the method is in no paper
+    deviations_lifted: ClassVar[Sequence[str]] = ("",)  # the method is in no paper
 
     @dataclass(frozen=True, kw_only=True)
     class Config(PMask.Config):

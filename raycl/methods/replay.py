@@ -29,6 +29,17 @@ class Replay(Method):
     The stored samples are drawn once, at the end of a task: from each class of the training split and of the
     validation split the given fraction, but at least one sample. Networks with batch statistics per task use
     those of the latest task for all tasks, because its batches contain samples of all tasks.
+
+    Equations:
+        L(theta) = 1/B sum_n CE(f(x[n], t[n]; theta), y[n])
+
+        n      samples of a batch, B in number, drawn from the union of D^t and
+               M^1, ..., M^{t-1}, where t is the task being learnt
+        D^t    training split of task t
+        M^k    stored samples of task k: the share `fraction` of D^k, by class
+        CE     cross-entropy of a sample
+        t[n]   task of sample n, whose head gives its logits f
+        theta  body and heads of the tasks 1, ..., t
     """
 
     mixed_batches = True

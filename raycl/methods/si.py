@@ -45,6 +45,18 @@ class SI(Method):
     The gradient of the penalty is computed in closed form, so that a step needs no second backward pass, and
     its cost does not grow with the number of tasks. The reported loss and the validation loss are the
     cross-entropy alone.
+
+    Equations:
+        L(theta) = CE + c sum_i Omega[i] (theta[i] - ref[i])^2           (eq. 4)
+        w[i] = -sum over the steps of task t of g[i] Delta[i]            (eq. 3)
+        Omega[i] += max(0, w[i] / ((theta[i] - ref[i])^2 + xi))          (eq. 5)
+
+        t      task being learnt; at its end Omega is updated, which starts at 0
+        CE     mean cross-entropy over a batch of task t
+        theta  parameters of the network
+        ref    their values at the start of task t
+        g      gradient of CE alone, without the penalty and without clipping
+        Delta  change of theta in the step, as the optimiser made it
     """
 
     # Without clipping, training diverges in a large part of the domain of c.

@@ -26,6 +26,13 @@ from raycl.training.fit import Fit
 
 GROUP = 16  # number of heads whose gradients, each as large as the body, are summed at the same time
 
+# Deviations that methods with SPG's importance share.
+BY_TENSOR = (
+    "importance is standardised over each tensor, weights apart from biases, as in SPG's code; the paper "
+    "standardises over all parameters of a layer"
+)
+WITH_DROPOUT = "importance is measured with dropout on, as in SPG's code; the paper does not say"
+
 
 class SPG(Method):
     """Finetuning with gradients multiplied by (1 - importance).
@@ -35,6 +42,23 @@ class SPG(Method):
     "importance". If training ends earlier, the importance of the final weights is used. The copy is identical
     to the first n epochs of the real fit, except with a cosine schedule, which the copy runs completely in n
     epochs.
+
+    Equations:
+        gamma^{t,k} = |tanh((G - mean G) / std G)|                       (eq. 1)
+        G = sum over the training batches of task t of d L^{t,k} / d theta
+        L^{t,t} = CE;  L^{t,k} = sum of the logits of head k < t         (eq. 2)
+        gamma^t = max(gamma^{t,1}, ..., gamma^{t,t})                     (eq. 3)
+        gamma^{<=t} = max(gamma^t, gamma^{<=t-1})                        (eq. 4)
+        g' = (1 - gamma^{<=t-1}) g              for the body             (eq. 5)
+        g' = (1 - mean of gamma^{<=t-1}) g      for the head of task t
+
+        t        task being learnt; gamma^t is computed at its end
+        theta    a weight or bias tensor of the body; gamma has its shape, and
+                 the mean and std of G are over its entries
+        CE       mean cross-entropy over a batch of task t, the loss in training
+        g, g'    gradient of CE, and the gradient that the optimiser gets; the
+                 mean of gamma^{<=t-1} is over the whole body
+        max      elementwise; gamma^{<=0} = 0
     """
 
     capturable: ClassVar[bool] = True
@@ -42,9 +66,10 @@ class SPG(Method):
     splits = True
     broken_by: ClassVar[Mapping[Breaker, str]] = SOFT_MASK
     deviations: ClassVar[Sequence[str]] = (
-        "gradients of a task's head are multiplied by 1 - mean importance, as in SPG's code; the paper masks "
-        "the head like the rest",
-        "importance is measured with dropout on, as in SPG's code; the paper does not say",
+        BY_TENSOR,
+        "gradients of a task's head are multiplied by 1 - mean importance, as in SPG's code (head_scale); "
+        "eq. 5 leaves a new head free, because it had no importance for earlier tasks",
+        WITH_DROPOUT,
     )
 
     @dataclass(frozen=True, kw_only=True)
@@ -120,7 +145,7 @@ class SPG(Method):
                 p.grad.mul_(factor)  # eq. 5
         for p in self.net.heads[one_task(batch)].parameters():
             if p.grad is not None:
-                p.grad.mul_(self.head_factor)  # SPG's code; the paper treats heads like the rest
+                p.grad.mul_(self.head_factor)  # SPG's code; 1 for a new head by eq. 5
 
     def diagnostics(self, task: int) -> dict[str, Any]:
         """Return the share of the body that is blocked, the mean importance, and what older heads add.

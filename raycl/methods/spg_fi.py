@@ -15,20 +15,31 @@ from torch import Tensor
 
 from raycl.method import Method, Task
 from raycl.methods._fisher import fisher
-from raycl.methods.spg import SPG, standardised
+from raycl.methods.spg import BY_TENSOR, SPG, WITH_DROPOUT, standardised
 from raycl.training.fit import Fit
 
 
 class SPGFI(SPG):
-    """SPG with the Fisher information, as in EWC, as importance."""
+    """SPG with the Fisher information, as in EWC, as importance.
+
+    Equations:
+        gamma^t = |tanh((F - mean F) / std F)|  instead of equations 1 to 3
+
+        F  diagonal of the Fisher information of task t for one tensor of the
+           body, measured as `ewc` does
+    """
 
     capturable: ClassVar[bool] = True
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spg": {"method.fisher_batch": 20, "method.fisher_mode": "train"}  # HAT's code, as for EWC
     }
     deviations: ClassVar[Sequence[str]] = (
-        "the Fisher is scaled to [0, 1] as SPG does with gradients; the paper does not say how",
+        "the Fisher is scaled to [0, 1] tensor by tensor, as SPG does with gradients (fi_norm); the paper "
+        "does not say how",
+        "the Fisher is measured without dropout, or with it under the preset spg, as in HAT's code "
+        "(fisher_mode); the paper does not say",
     )
+    deviations_lifted: ClassVar[Sequence[str]] = (BY_TENSOR, WITH_DROPOUT)  # said of the Fisher above
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Method.Config):

@@ -26,7 +26,7 @@ from raycl.probes.task_inference import Candidates
 from raycl.space import Float, make_config
 from raycl.specs import MaskSpec, MaskValues, RunSpec
 from raycl.supermasks.bank import Backbone, BasisMask, packed
-from raycl.supermasks.basis import own_masks, rules_of
+from raycl.supermasks.basis import own_masks, rules_of, training_of
 from raycl.supermasks.edge_popup import density_of, draw_scores, fixed_weight, mask_of
 from raycl.training.fit import Fit
 
@@ -38,8 +38,35 @@ class SupSup(Method):
 
     If a network has one head for all tasks, each task masks that head. A task that is not learnt yet is
     answered by the whole backbone.
+
+    Equations:
+        V[l] = M[l] W[l]
+        M[l] = 1 at the r largest entries of |S[l]|, else 0
+        r = n - floor((1 - density) n)
+        dL/dS[l] = sign(S[l]) dL/dM[l]          straight through M
+        W[l] = sign(W0[l]) sqrt(2 / fan_in),  initial S[l] ~ U(-c, c)
+
+        V[l]    weights of layer l with which a task is answered
+        W[l]    fixed weights, n in number; W0 are the network's initial ones
+        S[l]    scores of the present task
+        L       mean cross-entropy over a batch
+        fan_in  inputs of a unit of layer l; c = 1 / sqrt(fan_in)
+
+        With inference="one_shot", the task of a batch is inferred:
+
+        task = argmin_k dH/db[k] at b[1] = ... = b[U] = 1/U
+        V[l] = W[l] sum_k b[k] M^k[l]
+
+        H       mean entropy of the predictions for the batch
+        M^k     masks of task k, one of U tasks learnt
     """
 
+    deviations: ClassVar[Sequence[str]] = (
+        "weights are ranked by the absolute value of their scores, as in SupSup's code; the text of "
+        "ImpressLearn says by score, which is score_rank='raw'",
+        "a task is inferred by the entropy of all images of a batch; SupSup's code takes a single one for "
+        "PermutedMNIST",
+    )
     keeps_logits = True
     version: ClassVar[int] = 2  # 2: accuracies are measured again if shared batch statistics change them
     preset_overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -63,17 +90,28 @@ class SupSup(Method):
         bank: bool = False  # masks are trained beforehand, in parallel, and shared with bases
         basis_preset: str = "impresslearn_basis_mnist"  # preset for training masks of a bank or a basis
         basis_epochs: int = 0  # 0: as the preset says
+        basis_lr: float = 0.0  # learning rate; 0: as the preset says
+        basis_optimiser: Literal["", "sgd", "rmsprop", "adam"] = ""  # "": as the preset says
         # The mask used in evaluation: that of the given task, or that of the task inferred for a batch.
         inference: answers.Inference = "given"
         steps: int = 10  # steps of inference by gradient
+        inference_batch: int = 0  # images by which a task is inferred; 0: each batch that is evaluated
+        inference_orders: int = 0  # after the last task, measure `gn_acc` over so many orders of the images
         probes: bool = False  # after the last task, measure masks on other tasks and their overlap
 
         def __post_init__(self) -> None:
             if not 0 < self.density <= 1:
                 raise ValueError(f"density = {self.density} must be above 0 and at most 1")
+            if self.basis_lr < 0:
+                raise ValueError(f"basis_lr = {self.basis_lr} must be at least 0")
             if self.basis_epochs < 0 or self.steps < 1:
                 raise ValueError(
                     f"basis_epochs = {self.basis_epochs} must be at least 0, steps = {self.steps} at least 1"
+                )
+            if min(self.inference_batch, self.inference_orders) < 0:
+                raise ValueError(
+                    f"inference_batch = {self.inference_batch} and inference_orders = "
+                    f"{self.inference_orders} must be at least 0"
                 )
             if (self.bank or self.inference != "given" or self.probes) and self.head != "shared":
                 raise ValueError("bank, inference and probes need head = 'shared': one head for all tasks")
@@ -83,8 +121,7 @@ class SupSup(Method):
     @classmethod
     def required_masks(cls, spec: RunSpec) -> tuple[MaskSpec, ...]:
         config = make_config(cls.Config, spec.config, spec.method)
-        rules = rules_of(config)
-        return own_masks(spec, config.basis_preset, config.basis_epochs, **rules) if config.bank else ()
+        return own_masks(spec, training_of(config), **rules_of(config)) if config.bank else ()
 
     @classmethod
     def check_network(cls, net: Network, tasks: int) -> None:
@@ -200,12 +237,19 @@ class SupSup(Method):
         return super().train(mode)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
-        if self.config.inference != "given" and not self.training and len(learnt := self.learnt) > 1:
-            task = learnt[
-                answers.found(self.config.inference, self.candidates(), [x], self.config.steps).task
-            ]
+        if self.config.inference == "given" or self.training or len(self.learnt) < 2:
+            return self._answer(x, task)
+        parts = x.split(self.config.inference_batch or max(len(x), 1))
+        return torch.cat([self._answer(part, self._inferred(part)) for part in parts])
+
+    def _answer(self, x: Tensor, task: int) -> Tensor:
         logits: Tensor = functional_call(self.net, self.masked(task), (x, task), tie_weights=False)
         return logits
+
+    def _inferred(self, x: Tensor) -> int:
+        """Return the learnt task to which a batch belongs by its entropy."""
+        how, steps = self.config.inference, self.config.steps
+        return self.learnt[answers.found(how, self.candidates(), [x], steps).task]
 
     @property
     def answers_stay(self) -> bool:  # inference may take an old task for a new one
@@ -240,12 +284,25 @@ class SupSup(Method):
             diagnostics |= answers.inference_diagnostics(
                 self.config.inference, self.candidates(), tasks, fit.device
             )
+            diagnostics |= self.accuracy_over_orders(tasks, fit)
         if self.config.probes:
             masks = [self.kept(task) for task in self.learnt]
             diagnostics |= answers.wrong_mask_diagnostics(self.backbone, masks, tasks)
             shared = answers.overlap_diagnostics(masks, self.backbone.sizes).items()
             diagnostics |= {f"task_{name}": value for name, value in shared}
         return diagnostics
+
+    def accuracy_over_orders(self, tasks: Sequence[Task], fit: Fit) -> dict[str, Any]:
+        """Return `gn_acc`, the accuracy with inferred tasks over several orders of the test images.
+
+        An order decides which images share the batch by which their task is inferred.
+        """
+        orders, size = self.config.inference_orders, self.config.inference_batch
+        if not orders:
+            return {}
+        return answers.accuracy_over_orders(
+            self, [task.test for task in tasks], orders, size or answers.GN_BATCH, fit.seed, fit.device
+        )
 
     def diagnostics(self, task: int) -> dict[str, Any]:
         """Return the share of weights that the task's masks keep and, for a bank, the seconds of training."""

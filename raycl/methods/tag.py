@@ -29,6 +29,16 @@ class TAG(Method):
 
     The learning rate and its schedule are those of the training settings; optimiser, momentum, weight decay
     and clipping do not apply. Restoring the best weights does not restore the moments.
+
+    Equations:
+        m <- 0.9 m + 0.1 g,  v <- 0.99 v + 0.01 g^2
+        a^k = exp(-b cos(m, m^k)) for k < t,  a^t = exp(-b)
+        theta <- theta - lr g / (sqrt(a^t v + sum_{k<t} a^k v^k) + 1e-8)
+
+        t         task being learnt; m and v start at 0 in each task
+        g         gradient of the mean cross-entropy, for one tensor theta
+        m^k, v^k  values of m and v at the end of task k
+        a^t       1 for a tensor that no earlier task has trained
     """
 
     ignores: ClassVar[Mapping[str, str]] = dict.fromkeys(

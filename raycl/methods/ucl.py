@@ -28,6 +28,29 @@ class UCL(Method):
 
     The network holds the means. Each unit has one rho, with sigma = log(1 + exp(rho)). Biases and heads have
     no noise.
+
+    Equations:
+        w = mu + sigma eps,  eps ~ N(0, 1)      in training; else w = mu
+        sigma = log(1 + exp(rho))
+        L = CE + 1/B (a/2 sum (S (mu - mu_old))^2
+                      + sum (s0 mu_old / sigma_old)^2 |mu - mu_old|
+                      + beta/2 sum_u (q - log q + sigma^2 - log sigma^2))
+        q = (sigma / sigma_old)^2
+        S[l,i,j] = max(s[l,i], s[l-1,j]),  s = s0 / sigma_old
+        s0 = sqrt(2 ratio / fan)
+
+        w          weights below the heads, with means mu; biases have no noise,
+                   but enter the sums as mu does, with S[l,i] = s[l,i]
+        rho        one number for each unit u, which all weights into it share
+        CE         mean cross-entropy over a batch of B samples
+        mu_old     mu after the previous task, at first the initial values
+        sigma_old  sigma after the previous task, at first the initial s0
+        a          alpha in the first task, and 1 later; the second sum begins
+                   with the second task
+        S[l,i,j]   strength of the weight from unit j of layer l - 1 to unit i
+                   of layer l; s[0] = 0
+        fan        inputs of a linear layer; outputs times kernel pixels of a
+                   convolution
     """
 
     needs = (Blocks, Heads)

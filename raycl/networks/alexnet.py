@@ -1,4 +1,4 @@
-"""The small AlexNet of HAT's code, used by SPG and PMASK (SPG section 4.1; HAT appendix)."""
+"""The small AlexNet of HAT's code, used by SPG and PMASK (SPG section 4.1; PMASK section 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ResNet-50 as in torchvision (ImpressLearn section 3, ImageNet; KSM section 4, ImageNet-to-Sketch)."""
+"""ResNet-50 as in torchvision (ImpressLearn section 3, ImageNet; KSM's ImageNet-to-Sketch)."""
 
 from __future__ import annotations
 

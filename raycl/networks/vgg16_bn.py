@@ -1,4 +1,4 @@
-"""VGG-16 with batch normalisation for small images, after CPG (KSM section 4, CIFAR-100)."""
+"""VGG-16 with batch normalisation for small images, after CPG, as KSM uses it for CIFAR-100."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def accounted(claim: Claim, left: Side, right: Side | None) -> ClaimFinding:
         return replace(finding, reason=f"no account of {lacking[0]} is known")
     pair = tuple(float(value) for value in values if isinstance(value, int | float))
     word = HOLDS if satisfied(claim, *pair) else REVERSED
-    return replace(finding, word=word, values=pair, difference=pair[0] - pair[1])
+    return replace(finding, word=word, values=pair, difference=pair[0] - pair[1], compared=1)
 
 
 def _stored(stored: Stored, claim: Claim) -> float | None:

@@ -15,7 +15,9 @@ from raycl.papers.printedplaces import (
     Key,
     Spot,
     Where,
-    places_of,
+    fewer_tasks,
+    is_papers_own,
+    method_named,
     printed_by_place,
     same_item,
     same_metric,
@@ -23,7 +25,7 @@ from raycl.papers.printedplaces import (
 )
 from raycl.papers.published import as_printed
 from raycl.papers.tables import MEAN, PaperTable, first_of, parts_of
-from raycl.results.grammar import Metric, parse_item, parse_metric
+from raycl.results.grammar import Item, Metric, parse_item, parse_metric
 from raycl.results.numbers import is_signed, number
 from raycl.results.rows import COMPLETE, DIVERGED, INCOMPLETE, MISSING, Group, Section, Stat
 from raycl.study.cells import Kinds
@@ -50,7 +52,7 @@ class Entry:
         printed: The paper's number, or None where there is none or it cannot be compared with ours.
         word: Why the printed number cannot be compared with ours: `SUBSET`, `SUBSTITUTE`, or "".
         status: Why there are no values, such as "not run" or "blocked"; `ABSENT` where no run measured the
-            metric.
+            metric, or where it says nothing of the reference.
         reason: The reason for the status, for a choice among several cells, or for fewer values than wanted.
         own: The metrics that the study adds to raycl's.
     """
@@ -155,6 +157,7 @@ class _Column(NamedTuple):
     section: Section | None
     place: Spot
     word: str
+    subset: str
     held: str
 
 
@@ -167,15 +170,18 @@ def fill_table(table: PaperTable, study: Study, sections: Sequence[Section]) -> 
     entries: dict[tuple[str, str], Entry] = {}
     methods: dict[str, Kinds] = {}
     for row, text in table.rows.items():
+        printed_as = _printed_as(row, first_of(text), study.paper)
         for column in columns:
             metric = table.metric_of(row, column.label)
             groups = _groups(table, study, first_of(text), metric, column)
             if groups:
                 methods[row] = groups[0].rows[0].cell.kinds
             entry = _entry(table, row, first_of(text), metric, column, groups)
-            entries[row, column.label] = _with_printed(entry, table, column.place, known)
+            entries[row, column.label] = _with_printed(entry, printed_as, table, column.place, known)
         if table.mean:
-            entries[row, MEAN] = _mean(table, [entries[row, c.label] for c in columns], columns, known)
+            whole = together(column.place for column in columns)
+            mean = _mean([entries[row, c.label] for c in columns], columns)
+            entries[row, MEAN] = _with_printed(mean, printed_as, table, whole, known)
     compared = {column for (_, column), entry in entries.items() if entry.printed}
     axes = tuple(table.rows), (*table.columns, *([MEAN] if table.mean else []))
     if table.transpose:
@@ -187,19 +193,34 @@ def fill_table(table: PaperTable, study: Study, sections: Sequence[Section]) -> 
         columns=axes[1],
         entries=entries,
         methods=methods,
-        subsets={c.label: c.section.subset for c in columns if c.section and c.section.subset},
+        subsets={c.label: c.subset for c in columns if c.subset},
         held={c.label: c.held for c in columns if c.held and compared & {c.label, MEAN}},
         orders=any(c.section.orders > 1 for c in columns if c.section),
         lost=bool(study.paper and table.tables) and not any(key[0] in table.tables for key in known),
     )
 
 
+def _printed_as(row: str, text: str, paper: str) -> str:
+    """Return the method under which the numbers of a row are printed, or "".
+
+    It is the method that the row shows. A row that shows a label of the study says by its name which method
+    of the paper is meant.
+    """
+    return same_item(text if _method_in(text) else method_named(row, paper))
+
+
+def _method_in(text: str) -> Item | None:
+    """Return the method that a row names, or None where it names a label of the study."""
+    item = parse_item(text)
+    return item if item is not None and item.method in registry.method_names() else None
+
+
 def _groups(table: PaperTable, study: Study, text: str, metric: str, column: _Column) -> list[Group]:
     """Return the study's cells that a row refers to in a column; the first one is the one to show."""
     if column.section is None:
         return []
-    item, groups = parse_item(text), column.section.groups
-    if item is None or item.method not in registry.method_names():
+    item, groups = _method_in(text), column.section.groups
+    if item is None:
         return [group for group in groups if group.label == text]
     read = reading(_metric(metric))
     admitted = [row for row in column.section.rows if read.admits(row)]
@@ -232,7 +253,7 @@ def _entry(
     if not groups or column.section is None:
         return about
     group, reasons = groups[0], []
-    values = _values(group, reading(about.metric), column)
+    values = {} if _is_blank(group, about) else _values(group, reading(about.metric), column)
     run = [g for g in groups if g.finals]
     if len(groups) > 1 and run:
         reasons.append(f"best {table.best} of {_of(len(run), len(groups))}: {group.label}")
@@ -246,6 +267,12 @@ def _entry(
         reasons.append(_fewer(len(values), wanted, column.section.orders > 1))
     reason = "; ".join(filter(None, reasons))
     return _changed(about, label=group.label, values=values, wanted=wanted, status=status, reason=reason)
+
+
+def _is_blank(group: Group, entry: Entry) -> bool:
+    """Return whether the group is the reference and the metric says nothing of it."""
+    found = metrics.metric_named(entry.metric.name, entry.own)
+    return group.reference and found is not None and found.blank_for_reference
 
 
 def _of(run: int, cells: int) -> str:
@@ -292,16 +319,14 @@ def _values(group: Group, read: MetricReading, column: _Column) -> dict[int, flo
     return {unit: mean for unit, mean in means.items() if not math.isnan(mean)}
 
 
-def _mean(
-    table: PaperTable, entries: Sequence[Entry], columns: Sequence[_Column], known: Mapping[Key, Printed]
-) -> Entry:
+def _mean(entries: Sequence[Entry], columns: Sequence[_Column]) -> Entry:
     """Return the cell with the mean over all columns, for each seed that all columns have."""
     first = entries[0]
     shared = [unit for unit in first.values if all(unit in entry.values for entry in entries)]
     values = {unit: sum(e.values[unit] for e in entries) / len(entries) for unit in shared}
     wanted, words = min(entry.wanted for entry in entries), {entry.word for entry in entries}
     orders = any(column.section.orders > 1 for column in columns if column.section)
-    mean = _changed(
+    return _changed(
         first,
         column=MEAN,
         mean=True,
@@ -314,19 +339,20 @@ def _mean(
         status="" if values else ABSENT,
         reason=_fewer(len(values), wanted, orders) if 0 < len(values) < wanted else "",
     )
-    return _with_printed(mean, table, together(column.place for column in columns), known)
 
 
 def _changed(entry: Entry, **changes: object) -> Entry:
     return Entry(**{**vars(entry), **changes})
 
 
-def _with_printed(entry: Entry, table: PaperTable, place: Where, known: Mapping[Key, Printed]) -> Entry:
+def _with_printed(
+    entry: Entry, printed_as: str, table: PaperTable, place: Where, known: Mapping[Key, Printed]
+) -> Entry:
     """Add the printed number, if our data are the paper's and complete."""
     if entry.word:
         return entry
-    method, metric = same_item(entry.method), same_metric(str(entry.metric))
-    found = (known.get((number, place, method, metric)) for number in table.tables)
+    metric = same_metric(str(entry.metric))
+    found = (known.get((number, place, printed_as, metric)) for number in table.tables)
     return _changed(entry, printed=next(filter(None, found), None))
 
 
@@ -336,10 +362,13 @@ def _column(label: str, text: str, paper: str, sections: Sequence[Section]) -> _
     section = next((s for s in sections if s.benchmark == str(recipe)), None)
     known, held = as_printed(recipe)
     place = Spot(str(known), part, tasks)
-    word = SUBSET if section and section.subset else ""
-    if paper and place not in places_of(label, paper):
-        word = SUBSTITUTE
-    return _Column(label, text, section, place, word, held)
+    lacking = [section.subset] if section and section.subset else []
+    word = SUBSET if lacking else ""
+    if paper and not is_papers_own(label, place, paper):
+        fewer = fewer_tasks(label, known, paper)
+        word = SUBSET if fewer else SUBSTITUTE
+        lacking += [fewer] if fewer else []
+    return _Column(label, text, section, place, word, "; ".join(lacking), held)
 
 
 def _metric(text: str) -> Metric:

@@ -15,12 +15,13 @@ kind, direction
     - `formula`: |left - right| <= margin (equal)
 left, right
     - a method: ``hat``; with a field, ``spg[chi=false]``; on a benchmark of its own, ``hat@cifar10_5``;
-      the mean over some tasks, ``pmask#2+3``
+      the mean over some tasks, ``pmask#2+3``. Beside ``ksm@cifar100_super[first=5]``, methods without a
+      benchmark of their own are read where `first` has its default value
     - ``best(ewc; hat)``: whichever of these methods has the best mean
     - a number; or ``trunk``, the bytes of the left side's network without heads in float32
     - ``storage(...)``: arithmetic that needs no run
     - for a trend, `right` is its axis: a field (``K`` is the size of a basis), ``t``, ``layer``, ``steps``,
-      or ``variants(spg; spg_fi)``
+      or ``variants(spg; spg_fi)``. A field that a study searches over a grid is read from the trials
 metric
     ``acc``, ``blocked[t=T]``, ``blocked[layer=conv1,t=5]``, ``task_inference_acc[3]``
 benchmark

@@ -1,12 +1,14 @@
 """The verdict on paired numbers: by how much an inequality is met, and whether that is more than noise.
 
 `raycl.noise` defines noise: a paired difference is more than noise where it exceeds the half-width of its
-95 % confidence interval, by Student's t at the number of pairs. Fewer than three pairs give no verdict.
+95 % confidence interval, by Student's t at the number of pairs. An inequality holds, or is reversed, only if
+it is met, or missed, by more than noise. Otherwise it is undecided. Fewer than three pairs give no verdict.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +16,46 @@ from numpy.typing import NDArray
 from raycl.noise import beyond_noise, mean_half_width
 from raycl.papers.claims import Claim
 
-HOLDS, IN_THE_MEAN, UNDECIDED = "holds", "holds in the mean", "undecided"
-REVERSED, NO_VERDICT, NOT_RUN = "reversed", "no verdict", "not run"
-GRAVEST = (REVERSED, UNDECIDED, NO_VERDICT, IN_THE_MEAN, HOLDS, NOT_RUN)
-ENOUGH = 3  # A verdict needs at least this many seeds, or orders.
+HOLDS, UNDECIDED, REVERSED = "holds", "undecided", "reversed"
+NO_VERDICT, NOT_RUN = "no verdict", "not run"
+GRAVEST = (REVERSED, UNDECIDED, NO_VERDICT, HOLDS, NOT_RUN)
+MET, MISSED = "met", "missed"  # To which side an undecided comparison leans.
+ENOUGH = 3  # A verdict needs at least this many pairs of seeds, of orders or of settings.
 
 Values: TypeAlias = NDArray[np.float64]
 
 
-def judge(claim: Claim, left: Values, right: Values) -> tuple[str, float | None]:
-    """Return the word on paired values, and the half-width of their difference's confidence interval.
+class Judgement(NamedTuple):
+    """The outcome of a comparison.
+
+    Attributes:
+        word: One of `GRAVEST`.
+        lean: Whether an undecided comparison is `MET` or `MISSED` in the mean; "" with every other word.
+    """
+
+    word: str
+    lean: str = ""
+
+
+def gravity(word: str, lean: str) -> tuple[int, bool]:
+    """Return a number that is smaller for a graver outcome; a missed one is graver than a met one."""
+    return GRAVEST.index(word), lean == MET
+
+
+def gravest(found: Iterable[Judgement]) -> Judgement:
+    """Return the gravest of several outcomes."""
+    return min(found, key=lambda one: gravity(*one))
+
+
+def judge(claim: Claim, left: Values, right: Values) -> tuple[Judgement, float | None]:
+    """Return the outcome for paired values, and the half-width of their difference's confidence interval.
 
     The half-width is None where there is only a single pair.
     """
     difference = left - right
     error = _half_width(difference)
     if claim.kind == "formula" or claim.direction == "equal":  # The deviation counts in both directions.
-        return word_of(claim.margin - abs(float(difference.mean())), error, len(left)), error
+        return judged(claim.margin - abs(float(difference.mean())), error, len(left)), error
     return _of(_slack(claim, left, right), _strict(claim)), error
 
 
@@ -41,8 +66,8 @@ def satisfied(claim: Claim, left: float, right: float) -> bool:
     return _met(float(_slack(claim, np.array([left]), np.array([right]))[0]), _strict(claim))
 
 
-def judge_trend(claim: Claim, units: Values) -> tuple[str, float, float | None]:
-    """Return the word on a trend, its change along the axis, and the half-width of the change's interval.
+def judge_trend(claim: Claim, units: Values) -> tuple[Judgement, float, float | None]:
+    """Return the outcome for a trend, its change along the axis, and the half-width of the change's interval.
 
     A flat trend compares its highest and its lowest level. A trend over tasks is the slope of a straight
     line through them, because tasks differ in difficulty. Any other trend compares the last level with the
@@ -57,33 +82,33 @@ def judge_trend(claim: Claim, units: Values) -> tuple[str, float, float | None]:
     if claim.direction == "flat":
         means = units.mean(1)
         change = units[means.argmax()] - units[means.argmin()]
-        words = [_of(claim.margin - change)]
+        found = [_of(claim.margin - change)]
     elif claim.axis is not None and claim.axis.name == "t":
         places = np.arange(len(units)) - (len(units) - 1) / 2
         change = places @ units / (places @ places) * (len(units) - 1)
-        words = [_of(sign * change, strict=True)]
+        found = [_of(sign * change, strict=True)]
     else:
         steps = [sign * step + claim.margin for step in np.diff(units, axis=0)]
-        words = [_of(sign * change, strict=True), *map(_of, steps)]
-    return min(words, key=GRAVEST.index), float(change.mean()), _half_width(change)
+        found = [_of(sign * change, strict=True), *map(_of, steps)]
+    return gravest(found), float(change.mean()), _half_width(change)
 
 
-def word_of(slack: float, error: float | None, n: int, strict: bool = False) -> str:
-    """Return the word on an inequality.
+def judged(slack: float, error: float | None, n: int, strict: bool = False) -> Judgement:
+    """Return the outcome for an inequality.
 
     Args:
         slack: The amount by which the inequality is met; a negative amount means that it is not met.
         error: The half-width of the slack's confidence interval, or None where it is unknown.
-        n: The number of seeds behind the slack.
+        n: The number of pairs behind the slack.
         strict: Whether a slack of 0 is too little.
     """
     if n < ENOUGH or error is None:
-        return NO_VERDICT
-    clear = beyond_noise(slack, error)
-    if _met(slack, strict):
-        # An error of 0 means that the values are exact and have no noise.
-        return HOLDS if clear or not beyond_noise(error, 0.0) else IN_THE_MEAN
-    return REVERSED if clear else UNDECIDED
+        return Judgement(NO_VERDICT)
+    met = _met(slack, strict)
+    # An error of 0 means that the values are exact: without noise, a slack of 0 meets what is not strict.
+    if beyond_noise(slack, error) or (met and not beyond_noise(error, 0.0)):
+        return Judgement(HOLDS if met else REVERSED)
+    return Judgement(UNDECIDED, MET if met else MISSED)
 
 
 def _slack(claim: Claim, left: Values, right: Values) -> Values:
@@ -98,8 +123,8 @@ def _strict(claim: Claim) -> bool:
     return claim.kind == "greater"
 
 
-def _of(slack: Values, strict: bool = False) -> str:
-    return word_of(float(slack.mean()), _half_width(slack), len(slack), strict)
+def _of(slack: Values, strict: bool = False) -> Judgement:
+    return judged(float(slack.mean()), _half_width(slack), len(slack), strict)
 
 
 def _met(slack: float, strict: bool) -> bool:

@@ -88,27 +88,65 @@ def rows_meant(
 ) -> list[CellRow]:
     """Return the rows of the item's method that have its fields.
 
-    A field in `named` that the item does not ask for must have its default value, and so must a switch in
-    which the rows differ. A row that fixes a field which another row searches is a variant and is left out.
-    None of this applies to the field `axis`.
+    A field in `named` that the item does not ask for must have its default value. Of the rows that fit, those
+    are meant that `_narrowed` keeps. None of this applies to the field `axis`.
     """
+    return _narrowed(rows_fitting(item, rows, named, read, axis), {*_asked(item, read), axis})
+
+
+def rows_fitting(
+    item: Item, rows: Iterable[CellRow], named: set[str], read: MetricReading, axis: str = ""
+) -> list[CellRow]:
+    """Return all rows that fit an item, among which `rows_meant` chooses."""
     if read.asked is not None and item.method not in read.asked:
         return []
     found = [row for row in rows if row.cell.kinds.method == item.method]
-    asked = {**(read.asked or {}).get(item.method, {}), **dict(item.fields)}
+    asked = _asked(item, read)
     for name, value in asked.items():
-        found = [row for row in found if _same(setting(row, f"method.{name}"), value)]
+        found = [row for row in found if same(setting(row, f"method.{name}"), value)]
     for name in sorted(named - asked.keys() - {axis}):
         found = [row for row in found if _at_default(row, f"method.{name}")]
-    for key in _varying(found, numbers=False) - {f"method.{name}" for name in (*asked, axis)}:
-        found = [row for row in found if _at_default(row, key)] or found
-    for key in sorted({key for row in found for key in row.cell.settings if key.startswith("method.")}):
-        if key.removeprefix("method.") not in {*asked, axis}:
-            found = [row for row in found if _searched(row, key)] or found
     return found
 
 
-def _searched(row: CellRow, key: str) -> bool:
+def _asked(item: Item, read: MetricReading) -> dict[str, Any]:
+    """Return the fields that the rows of an item must have."""
+    return {**(read.asked or {}).get(item.method, {}), **dict(item.fields)}
+
+
+def _narrowed(rows: Sequence[CellRow], free: set[str]) -> list[CellRow]:
+    """Return the rows whose switches have their default values, where the rows differ in one.
+
+    A row that fixes a field which another row searches is a variant and is left out. The fields in `free` may
+    differ.
+    """
+    found = list(rows)
+    for key in sorted(_varying(found, numbers=False) - {f"method.{name}" for name in free}):
+        found = [row for row in found if _at_default(row, key)] or found
+    for key in sorted({key for row in found for key in row.cell.settings if key.startswith("method.")}):
+        if key.removeprefix("method.") not in free:
+            found = [row for row in found if searched(row, key)] or found
+    return found
+
+
+def switched(rows: Sequence[CellRow], others: Sequence[CellRow]) -> tuple[tuple[str, Any], ...]:
+    """Return the switches, with their values, in which `rows` agree and differ from all `others`."""
+    found = []
+    for key in sorted(_varying([*rows, *others], numbers=False)):
+        values = [setting(row, key) for row in rows]
+        agree = values[0] is not ABSENT and all(same(value, values[0]) for value in values)
+        if agree and not any(same(setting(row, key), values[0]) for row in others):
+            found.append((key.removeprefix("method."), values[0]))
+    return tuple(found)
+
+
+def grid_of(row: CellRow, key: str) -> tuple[Any, ...]:
+    """Return the values of a field over which a row's search is a grid; () if there is no such grid."""
+    search = row.cell.search
+    return search.axes.get(key, ()) if isinstance(search, Grid) else ()
+
+
+def searched(row: CellRow, key: str) -> bool:
     """Return whether a row's search varies a field."""
     search, setting = row.cell.search, row.cell.settings.get(key)
     if isinstance(search, Grid):
@@ -139,8 +177,8 @@ def _recipe_of(text: str, home: Path | None) -> Any:
 def is_place(text: str, place: Place) -> bool:
     """Return whether a benchmark of the study is the one that `place` asks for."""
     recipe = recipe_here(text)
-    same = calls.name_of(type(recipe)) == place.benchmark
-    return same and all(_same(getattr(recipe, name, ABSENT), value) for name, value in place.fields)
+    of_name = calls.name_of(type(recipe)) == place.benchmark
+    return of_name and all(same(getattr(recipe, name, ABSENT), value) for name, value in place.fields)
 
 
 def tasks_of(text: str, part: str) -> tuple[int, ...]:
@@ -152,14 +190,15 @@ def tasks_of(text: str, part: str) -> tuple[int, ...]:
     return tuple(task.index + 1 for task in tasks if task.name.casefold() == part.casefold())
 
 
-def _same(value: Any, wanted: Any) -> bool:
+def same(value: Any, wanted: Any) -> bool:
+    """Return whether a setting has a value; numbers do not equal truth values."""
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
 
 
 def _at_default(row: CellRow, key: str) -> bool:
     """Return whether a field has its default value; a field that the method does not have counts as such."""
     value = setting(row, key)
-    return value is ABSENT or _same(value, row.cell.settings[key].field.default)
+    return value is ABSENT or same(value, row.cell.settings[key].field.default)
 
 
 def _varying(rows: Sequence[CellRow], numbers: bool) -> set[str]:

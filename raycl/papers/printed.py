@@ -73,10 +73,18 @@ def printed(paper: str, table: str, benchmark: str, method: str, metric: str) ->
 
 def datasets(paper: str) -> dict[str, str]:
     """Return a mapping from the paper's label of a data set to the benchmark."""
+    return _ids(paper, "dataset")
+
+
+def methods(paper: str) -> dict[str, str]:
+    """Return a mapping from the paper's label of a method to the method, as claims write it."""
+    return _ids(paper, "method")
+
+
+def _ids(paper: str, kind: str) -> dict[str, str]:
+    """Return the ids of a column's labels, without labels that mean something under a condition only."""
     found = {
-        label: name
-        for (column, label), name in _labels(paper).items()
-        if column == "dataset" and "|" not in label
+        label: name for (column, label), name in _labels(paper).items() if column == kind and "|" not in label
     }
     return {label: name for label, name in found.items() if name != ITSELF}
 

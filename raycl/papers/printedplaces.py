@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from raycl import registry
 from raycl.catalogue import catalogue
@@ -22,6 +23,9 @@ from raycl.results.grammar import (
     parse_place,
     split,
 )
+
+if TYPE_CHECKING:
+    from raycl.benchmarks.base import Recipe
 
 
 class Spot(NamedTuple):
@@ -87,16 +91,48 @@ def _numbers(paper: str) -> tuple[Printed, ...]:
         return ()
 
 
-def places_of(label: str, paper: str) -> set[Where | None]:
-    """Return the places that a column of that name may hold.
+def is_papers_own(label: str, place: Spot, paper: str) -> bool:
+    """Return whether a place may hold numbers of the paper under a column's name.
 
-    They are the benchmark to which the paper gives this name, or else any benchmark of the paper.
+    A name that the paper gives to a benchmark, or to a part or a task of one, means that place alone. Under
+    any other name, all tasks and parts of the paper's benchmarks are the paper's own.
     """
     stated = printed.datasets(paper)
     if label in stated:
-        return {_place_of(stated[label])}
-    known = [*stated.values(), *(one.benchmark for one in _numbers(paper)), *catalogue()["stand_ins"]]
-    return {_place_of(text) for text in known}
+        return place == _place_of(stated[label])
+    return place.benchmark in _benchmarks(paper)
+
+
+def fewer_tasks(label: str, recipe: Recipe, paper: str) -> str:
+    """Return how many of a paper's tasks a benchmark has, such as "5 of 20 tasks", or "".
+
+    The result is "" unless the benchmark is one of the paper's in all other settings.
+
+    Args:
+        label: The column's name. If the paper gives it to a benchmark, no other one counts.
+        recipe: The benchmark.
+        paper: The name of the paper.
+    """
+    stated = _place_of(printed.datasets(paper).get(label, ""))
+    for text in {stated.benchmark} if isinstance(stated, Spot) else _benchmarks(paper):
+        whole = registry.recipe(text)
+        have, all_of_it = (getattr(each, "tasks", 0) for each in (recipe, whole))
+        if type(whole) is type(recipe) and have < all_of_it and replace(whole, **{"tasks": have}) == recipe:
+            return f"{have} of {all_of_it} tasks"
+    return ""
+
+
+@functools.cache
+def _benchmarks(paper: str) -> set[str]:
+    """Return the benchmarks of a paper, in their canonical form."""
+    named = [*printed.datasets(paper).values(), *(one.benchmark for one in _numbers(paper))]
+    found = [_place_of(text) for text in [*named, *catalogue()["stand_ins"]]]
+    return {place.benchmark for place in found if isinstance(place, Spot)}
+
+
+def method_named(label: str, paper: str) -> str:
+    """Return the method to which the paper gives this name in its tables, or ""."""
+    return printed.methods(paper).get(label, "")
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from raycl import texttable, units
@@ -11,6 +11,7 @@ from raycl.papers.judging import ENOUGH
 from raycl.papers.tables import PaperTable
 from raycl.results.collect import searched_on
 from raycl.results.rows import Section
+from raycl.study.cells import Kinds
 from raycl.study.values import Study
 from raycl.text import ABSENT, COLUMNS, clipped, counted, width_of, wrapped
 
@@ -196,8 +197,13 @@ def _where(found: FilledTable, places: Iterable[tuple[str, str]]) -> str:
     return ", ".join(words)
 
 
-def deviations(tables: Sequence[FilledTable]) -> list[Deviation]:
-    """Return the deviations of all methods in the tables, numbered in the order of their occurrence."""
+def deviations(tables: Sequence[FilledTable], shown: Mapping[str, Kinds] | None = None) -> list[Deviation]:
+    """Return the deviations of all methods in the tables, numbered in the order of their occurrence.
+
+    Args:
+        tables: The tables.
+        shown: Methods that a report shows elsewhere, by name; their deviations follow those of the tables.
+    """
     labels: dict[str, list[list[str]]] = {}  # Labels by text of the deviation, then by table.
     for found in tables:
         here: dict[str, list[str]] = {}
@@ -206,6 +212,12 @@ def deviations(tables: Sequence[FilledTable]) -> list[Deviation]:
                 here.setdefault(text, []).append(label)
         for text, mine in here.items():
             labels.setdefault(text, []).append(mine)
+    more: dict[str, list[str]] = {}
+    for name, method in (shown or {}).items():
+        for text in method.deviations:
+            if text not in labels:
+                more.setdefault(text, []).append(name)
+    labels |= {text: [names] for text, names in more.items()}
     return [
         Deviation(
             n, tuple(first), text, tuple(dict.fromkeys([*first, *(each for more in rest for each in more)]))

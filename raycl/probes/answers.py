@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from raycl import streams
 from raycl.probes.backbones import mixture
 from raycl.probes.overlap import overlaps, summary
 from raycl.probes.task_inference import (
@@ -32,11 +33,12 @@ from raycl.probes.wrong_mask import angle_gap, crossings, wrong_masks
 from raycl.probes.wrong_mask import summary as crossed_summary
 from raycl.supermasks.alpha import Basis, combine
 from raycl.supermasks.bank import Backbone, BasisMask
-from raycl.tasks import Task
+from raycl.tasks import Split, Task
 
 Inference: TypeAlias = Literal["given", "one_shot", "binary", "gradient"]
 PAIRS = 45  # the largest number of pairs of masks, or of a mask and a task, that are measured
 REPEATS = 20  # the number of trials of task inference for each task
+GN_BATCH = 128  # the number of images of one task by which it is inferred, in SupSup's code
 GAPS = (0.0, 10.0, 30.0, 60.0)  # smallest angles in degrees between rotated tasks, for means over pairs
 
 
@@ -87,13 +89,69 @@ def inference_diagnostics(
         # The rounds of binary inference all use the same batch, so they do not count as steps.
         return answer if how == "gradient" else Found((answer.task,))
 
-    for name, size in (("task_inference_acc", 128), ("task_inference_acc_1", 1)):
+    for name, size in (("task_inference_acc", GN_BATCH), ("task_inference_acc_1", 1)):
         asked = trials(
             [task.test for task in tasks], size=size, batches=max(steps), repeats=REPEATS, device=device
         )
         rates = infer_tasks(ask, asked, steps)
         diagnostics |= {name: _by_steps(rates), f"{name}_interval": {str(r.steps): r.interval for r in rates}}
     return diagnostics
+
+
+def accuracy_over_orders(
+    model: nn.Module,
+    splits: Sequence[Split],
+    orders: int,
+    size: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Measure the accuracy of a model that infers the task of each batch, over several orders of the images.
+
+    Args:
+        model: The model; its second argument, the true task, is not known to the inference.
+        splits: The test images of each task.
+        orders: The number of orders.
+        size: The number of images by which a task is inferred.
+        seed: The seed of the orders.
+        device: The device of the model.
+
+    Returns:
+        `gn_acc`, the mean over tasks and orders, and `gn_acc_by_order`, the mean over tasks for each order.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        found = [
+            [_in_order(model, split, task, order, size, seed, device) for task, split in enumerate(splits)]
+            for order in range(orders)
+        ]
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    means = [sum(accuracies) / len(accuracies) for accuracies in found]
+    return {"gn_acc": sum(means) / len(means), "gn_acc_by_order": means}
+
+
+def _in_order(
+    model: nn.Module,
+    split: Split,
+    task: int,
+    order: int,
+    size: int,
+    seed: int,
+    device: torch.device | str,
+) -> float:
+    """Return the accuracy on all images of a task, which are batched in a random order."""
+    rng = streams.numpy_generator(seed, "order", task, fit="orders of inference", epoch=order)
+    rows = rng.permutation(len(split))
+    right = 0
+    for start in range(0, len(split), size):
+        chosen = rows[start : start + size]
+        with torch.no_grad():
+            logits = model(split.take(chosen, device), task)
+        right += int((logits.argmax(1) == torch.tensor(split.y[chosen]).to(device)).sum())
+    return right / len(split)
 
 
 def _by_steps(rates: Sequence[Rate]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Capacity of a backbone that a sequence of masks uses, and reuse of weights among masks (PMASK section 7).
+"""Capacity of a backbone that a sequence of masks uses, and reuse of weights among masks (PMASK, section 7).
 
 There is one mask per task, packed layer by layer, and all masks belong to one backbone. Random masks of
 density s leave the share (1 - s)^t of the weights unused after t tasks, and have a lift of 1.

@@ -1,4 +1,4 @@
-"""Measures of trained gates, and images of the masks that they become (PMASK section 4.6 and Fig. 5).
+"""Measures of trained gates, and images of the masks that they become (PMASK, Fig. 5 and section 7).
 
 Gates are soft values in [0, 1]. A mask keeps those above 0.5, and is packed layer by layer.
 """

@@ -1,4 +1,4 @@
-"""Overlap of pairs of masks, compared with that of independent random masks (ImpressLearn section 4.1).
+"""Overlap of pairs of masks, compared with that of independent random masks (ImpressLearn section 3).
 
 Masks stay packed, so that a pair costs one AND and one count of bits per layer. For two independent masks
 with k and l ones among n weights, the number of common ones has a hypergeometric distribution.

@@ -13,28 +13,37 @@ from raycl.metrics import Metric, all_metrics
 from raycl.papers import tabletext
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import canonical, fixed
-from raycl.reporting.view import views_of
+from raycl.reporting.view import views_across, views_of
 from raycl.results.collect import sections, subset_of
 from raycl.results.numbers import FACTS, TIMES
 from raycl.results.rows import COMPLETE, DIVERGED, MISSING, CellRow, FinalRun, Group, Stat
-from raycl.study.values import Study
+from raycl.study.values import Search, Study
 from raycl.text import Lines
 
-_LEADING = ["benchmark", "subset", "order", "label", "seed", "status", "n", "trials", "trials_diverged"]
+_LEADING = [
+    *("benchmark", "subset", "order", "label", "seed", "status", "n"),
+    *("trials", "trials_diverged", "trials_invalid"),
+]
 TABLE_COLUMNS = [
     *("table", "number", "row", "column", "benchmark", "method", "label", "metric", "n", "ours", "std"),
     *("printed", "printed_std", "difference", "half_width", "beyond", "word", "status", "reason"),
 ]
 TIME_COLUMNS = [
     *(column for name in TIMES for column in (name, f"{name}_std")),
-    *("ct_task", "peak_bytes", "search_seconds"),
+    *("ct_task", "cpu_share", "peak_bytes", "search_seconds"),
 ]
 
 
 def columns(own: Sequence[Metric] = ()) -> list[str]:
     """Return the columns that `to_csv` always has; `own` are metrics that a study adds to raycl's."""
+    return _columns(own, pruned=False)
+
+
+def _columns(own: Sequence[Metric], pruned: bool) -> list[str]:
+    """Return the columns of a study, one more if a search prunes."""
     return [
         *_LEADING,
+        *(["trials_pruned"] if pruned else []),
         *(column for metric in all_metrics(own) for column in (metric.name, f"{metric.name}_std")),
         *("ps", "ps_low", "ps_high"),
         *FACTS,
@@ -54,6 +63,8 @@ def to_csv(study: Study, rows: Sequence[CellRow], times: bool = True) -> str:
     ``fit.lr=0.1; method.smax=400.0``. A study with several orders also has rows with order "mean", whose
     deviations are over orders. `subset` says why a benchmark's numbers cannot be compared with published
     ones. `ps_low` and `ps_high` are the interval of `ps`; `search_seconds` is the run time of all trials.
+    `trials_pruned` is there if a search of the study prunes; `ps` is over the other trials.
+    `cpu_share` is the share of a processor that a run had while it learnt.
 
     Args:
         study: The study.
@@ -61,7 +72,8 @@ def to_csv(study: Study, rows: Sequence[CellRow], times: bool = True) -> str:
         times: Whether to add the columns that differ when the same study is run again (seconds and memory).
     """
     out = Lines()
-    header = columns(study.metrics) + (TIME_COLUMNS if times else [])
+    prunes = any(isinstance(row.cell.search, Search) and row.cell.search.prune for row in rows)
+    header = _columns(study.metrics, prunes) + (TIME_COLUMNS if times else [])
     writer = csv.DictWriter(out, header, restval="", extrasaction="ignore")
     writer.writeheader()
     names = [*(metric.name for metric in all_metrics(study.metrics)), *FACTS, *TIMES]
@@ -84,12 +96,9 @@ def points_csv(study: Study, rows: Sequence[CellRow]) -> str:
     """
     if not study.views:
         raise UserError(f"{study.file}: this study has no views, and so no points; add views=[...]")
-    points = [
-        point
-        for view in views_of(study)
-        for section in sections(study, rows)
-        for point in view.points(section)
-    ]
+    found = sections(study, rows)
+    shown = [*views_across(study, found), *((view, each) for view in views_of(study) for each in found)]
+    points = [point for view, section in shown for point in view.points(section)]
     out = Lines()
     columns = list(dict.fromkeys(key for point in points for key in point))
     writer = csv.DictWriter(out, columns, restval="")
@@ -166,7 +175,7 @@ def _seed_lines(row: CellRow, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _numbers(final: FinalRun, names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {name: final.value(name) for name in names}
-    found |= {"key": final.key, "peak_bytes": final.peak_bytes}
+    found |= {"key": final.key, "peak_bytes": final.peak_bytes, "cpu_share": final.cpu_share}
     matrix = [[None if math.isnan(value) else value for value in line] for line in final.a.tolist()]
     return found | {"matrix": json.dumps(matrix), "ct_task": json.dumps(list(final.ct_task))}
 
@@ -177,7 +186,9 @@ def _mean_line(row: CellRow, names: Sequence[str]) -> dict[str, Any]:
         "status": row.status,
         "n": len(row.finals),
         "trials": len(row.trials),
-        "trials_diverged": sum(trial.acc is None for trial in row.trials),
+        "trials_diverged": row.lost("diverged"),
+        "trials_invalid": row.lost("invalid"),
+        "trials_pruned": row.lost("pruned"),
         "config": _config(row),
     }
     return line | _search([row]) | _stats({name: row.stat(name) for name in names})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,29 @@ import jinja2
 from raycl.metrics import Metric, all_metrics
 from raycl.papers import claimtext, tabletext, verdicts
 from raycl.papers.cells import FilledTable
-from raycl.reporting import plots, sensitivity, settings, table
+from raycl.reporting import facts, plots, sensitivity, settings, standing, table, training
+from raycl.reporting.fronts import Fronts
 from raycl.reporting.importances import MOST, estimable, importances, resamples_for
 from raycl.reporting.searches import Searches
-from raycl.reporting.view import View, views_of
+from raycl.reporting.view import View, methods_shown, views_across, views_of
 from raycl.results import measures
-from raycl.results.collect import collect, searched_on, sections
+from raycl.results.collect import collect, sections
 from raycl.results.numbers import TIMES
-from raycl.results.rows import COMPLETE, CellRow, Group, Section
-from raycl.runs.result import Result
+from raycl.results.rows import CellRow, Group, Section
 from raycl.study.agenda import Agenda
 from raycl.study.cells import Cell
-from raycl.study.values import Search, Seeds, Study
-from raycl.text import ABSENT, about, counted, fraction, moment, one_line, plain_value, quantity, seconds
+from raycl.study.values import Study
+from raycl.text import ABSENT, counted, fraction, one_line, plain_value, quantity, seconds
 from raycl.wholefiles import publish
 
 DEFINITIONS = {
     **sensitivity.DEFINITIONS,
     "ct": "seconds to learn all tasks, in fits and the method's own phases, without data loading and test "
-    "evaluation",
+    "evaluation; processor time on a CPU, which other work on the machine hardly changes, and wall time on "
+    "an accelerator",
+    "ct_wall, ct_cpu, ct_gpu": "the same as wall time, as processor time, and as the time for which the run "
+    "had an accelerator",
+    "ct_fits": "seconds of all fits, without the method's other phases",
     "ct_train": "seconds of the fits of the task itself, without the method's other phases and extra fits",
     "epochs": "mean number of epochs per task",
     "params": "learnable parameters after the last task",
@@ -42,23 +45,10 @@ DEFINITIONS = {
 """Definitions of the numbers that are not metrics; metrics have definitions of their own."""
 
 SLICED = 24  # Searches of a benchmark that have a figure of their fields.
-MORE = (*(f"{name} (s)" for name in TIMES), "epochs")  # Columns after the metrics in "More numbers".
-OWN = "each method has its own (see its configuration)"
 CROWDED = "{} would crowd the curves, the figure by task and the accuracy matrices, which are left out"
 
 # Control characters of terminals and of writing direction would affect the page outside their own string.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-PROVENANCE = {
-    "raycl": ("raycl", "commit"),
-    "torch": ("torch",),
-    "numpy": ("numpy",),
-    "python": ("python",),
-    "system": ("system", "cpu"),
-    "device": ("device",),
-    "threads": ("threads",),
-    "numerics": ("numerics",),
-}
 
 
 def write_html(study: Study, agenda: Agenda, path: Path | str, command: str = "") -> Path:
@@ -68,7 +58,9 @@ def write_html(study: Study, agenda: Agenda, path: Path | str, command: str = ""
     return path
 
 
-def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = False) -> str:
+def html_text(
+    study: Study, agenda: Agenda, command: str = "", claims: bool = False, curves: bool = False
+) -> str:
     """Return the report as one self-contained page; the same store gives the same bytes.
 
     Args:
@@ -77,26 +69,38 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
         command: The command that runs the study again.
         claims: Whether to test the claims of all papers; for a study that names its paper, the claims of that
             paper are always tested.
+        curves: Whether to show the training curves of final runs.
     """
     rows = collect(study, agenda)
     found = sections(study, rows)
     styles = plots.styles_of(list(dict.fromkeys(row.cell.label for row in rows)))
     judged = verdicts.verdicts(study, rows) if claims or study.paper else []
     papers = tabletext.tables_of(study, found)
-    deviations = tabletext.deviations(papers)
-    template = resources.files("raycl.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
+    deviations = tabletext.deviations(papers, methods_shown(study, rows))
+    template, script = (_resource(name) for name in ("report.html.j2", "report.js"))
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     page = environment.from_string(template).render(
         study=study,
-        summary=_summary(rows, found),
+        script=script,
+        means=standing.means(study, found),
+        summary=facts.summary(rows, found),
         sheets=study.written_sheets,
         papers=[_paper(study, paper, deviations) for paper in papers],
+        across=[
+            _view(view, section, f"across{n}", styles)
+            for n, (view, section) in enumerate(views_across(study, found))
+            if view.lines(section)[1]
+        ],
         deviations=deviations,
-        what=_what(study, rows, found),
-        where=_where(agenda),
-        sections=[_section(study, section, styles, f"b{n}") for n, section in enumerate(found, start=1)],
+        what=facts.what(study, rows, found),
+        where=facts.where(agenda),
+        sections=[
+            _section(study, section, styles, f"b{n}")
+            | {"training": _training(section, agenda, styles, f"b{n}-training") if curves else ""}
+            for n, section in enumerate(found, start=1)
+        ],
         problems=[(row.cell.name, row.status, row.reason) for row in rows if row.reason],
         claims=claimtext.page_lines(judged),
         claims_summary=claimtext.summary(study, judged) if claims or study.paper else "",
@@ -109,89 +113,13 @@ def html_text(study: Study, agenda: Agenda, command: str = "", claims: bool = Fa
     return _UNSEEN.sub(" ", page)
 
 
-def _summary(rows: Sequence[CellRow], found: Sequence[Section]) -> str:
-    labels = dict.fromkeys(row.cell.label for row in rows)
-    text = f"{counted(len(labels), 'method')} on {counted(len(found), 'benchmark')}, "
-    runs, done = sum(row.runs for row in rows), sum(row.done for row in rows)
-    complete = all(row.status == COMPLETE for row in rows)
-    text += f"{counted(runs, 'run')}" if complete else f"not complete: {done} of {counted(runs, 'run')} done"
-    lost = sum(len(row.diverged) for row in rows) + sum(t.acc is None for row in rows for t in row.trials)
-    return text + (f", {lost} diverged" if lost else "")
+def _resource(name: str) -> str:
+    return resources.files("raycl.reporting").joinpath(name).read_text(encoding="utf-8")
 
 
-def _what(study: Study, rows: Sequence[CellRow], found: Sequence[Section]) -> list[tuple[str, str]]:
-    """Return the facts of the study as pairs of a name and a text."""
-    final, cells = study.final, [row.cell for row in rows]
-    facts = [
-        ("methods", ", ".join(dict.fromkeys(row.cell.label for row in rows))),
-        ("benchmarks", ", ".join(section.name for section in found)),
-        ("network", settings.network_text(study, cells) or OWN),
-        ("preset", settings.preset_text(study, cells) or OWN),
-        ("search", settings.unless_own(_search(study), "search", study, cells) or OWN),
-        (
-            "final runs",
-            f"seeds {', '.join(map(str, final))}" if isinstance(final, Seeds) else "the best trial",
-        ),
-    ]
-    if training := settings.fit_texts(study, cells):
-        facts.append(("training", "; ".join(training)))
-    if study.orders > 1:
-        facts.append(("task orders", str(study.orders)))
-    return facts
-
-
-def _search(study: Study) -> str:
-    search = study.search
-    if search is None:
-        return "none"
-    if isinstance(search, Search):
-        text = (
-            f"{counted(search.trials, 'trial')} per cell, TPE after {search.startup_trials} random ones, "
-            f"up to {search.concurrency} at a time, seed {search.seed}"
-        )
-    else:
-        text = f"grid of {counted(len(search.points()), 'point')} per cell"
-    return f"{text}; {searched_on(study)}"
-
-
-def _where(agenda: Agenda) -> list[tuple[str, str]]:
-    """Return the provenance of all finished runs.
-
-    Where runs differ, each value is followed by its number of runs.
-    """
-    results = _results(agenda)
-    abouts = [result.provenance for result in results]
-    facts = []
-    began = [float(p["started"]) for p in abouts if "started" in p]
-    if began:
-        ends = [float(p["started"]) + float(p.get("seconds", 0)) for p in abouts if "started" in p]
-        facts.append(("when", f"{moment(min(began))} to {moment(max(ends))}"))
-    spent = sum(float(p.get("seconds", 0)) for p in abouts)
-    if spent:
-        facts.append(("run time", f"about {about(spent)} summed over {counted(len(results), 'run')}"))
-    for name, keys in PROVENANCE.items():
-        values = Counter(" ".join(str(p[k]) for k in keys if p.get(k) not in (None, "")) for p in abouts)
-        values.pop("", None)
-        if values:
-            facts.append((name, _tallied(values)))
-    return facts
-
-
-def _tallied(values: Mapping[str, int]) -> str:
-    if len(values) == 1:
-        return next(iter(values))
-    return "; ".join(f"{value} ({counted(n, 'run')})" for value, n in sorted(values.items()))
-
-
-def _results(agenda: Agenda) -> list[Result]:
-    """Return all finished runs of the study, each of them once."""
-    found = {
-        trial.spec.key: trial.result
-        for state in agenda.states
-        for trial in [*state.trials, *state.finals.values()]
-        if trial.result is not None
-    }
-    return list(found.values())
+def _training(section: Section, agenda: Agenda, styles: plots.Styles, name: str) -> str:
+    found = training.trained_of(section, agenda.store)
+    return plots.training(found, styles, f"training curves on {section.name}", name)
 
 
 def _section(study: Study, section: Section, styles: plots.Styles, name: str) -> dict[str, Any]:
@@ -200,7 +128,10 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
     If there are too many labels, figures with a line for each label are left out.
     """
     crowded = table.crowded(study, section) or len(section.groups) > plots.PANELS
+    standings = standing.marks(section)
     return {
+        "tradeoff": "" if crowded else plots.tradeoff(section, styles, f"{name}-tradeoff"),
+        "standings": standings,
         "views": [
             _view(view, section, f"{name}-view{n}", styles)
             for n, view in enumerate(views_of(study))
@@ -211,10 +142,10 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "title": section.name,
         "header": table.title(study, section),
         "main": [
-            _main_line(group, section, styles, mark)
+            _main_line(group, section, styles, mark) | {"standing": standings.get(group.label, "")}
             for group, mark in zip(section.groups, table.marked(section), strict=True)
         ],
-        "more_header": [*(metric.name for metric in _further(section)), *MORE],
+        "more_header": [*(metric.name for metric in _further(section)), *_more(section)],
         "more": [_more_line(group, section) for group in section.groups],
         "counts": any(len(group.finals) < group.wanted for group in section.groups),
         "caption": table.caption(section),
@@ -229,7 +160,11 @@ def _section(study: Study, section: Section, styles: plots.Styles, name: str) ->
         "spread": [
             _view(view, section, f"{name}-ps", styles) for view in [Searches()] if view.lines(section)[1]
         ],
+        "fronts": [
+            _view(view, section, f"{name}-front", styles) for view in [Fronts()] if view.lines(section)[1]
+        ],
         "searches": _searches(section, styles, name),
+        "pruned": any(row.lost("pruned") for row in section.rows),
         "left_out": _left_out(plots.searched(section)),
         **_configurations(section.rows),
     }
@@ -288,10 +223,20 @@ def _further(section: Section) -> list[Metric]:
     return sorted(further, key=lambda metric: metric.blank_for_reference)
 
 
+def _times(section: Section) -> list[str]:
+    """Return the times that any run of a benchmark has."""
+    return [name for name in TIMES if any(group.stat(name).values for group in section.groups)]
+
+
+def _more(section: Section) -> list[str]:
+    """Return the columns after the metrics in "More numbers"."""
+    return [*(f"{name} (s)" for name in _times(section)), "epochs"]
+
+
 def _more_line(group: Group, section: Section) -> dict[str, Any]:
-    """Return the line of a group in "More numbers": the metrics of `_further`, and `MORE`."""
+    """Return the line of a group in "More numbers": the metrics of `_further`, times and epochs."""
     pairs = [table.pair(group, metric) for metric in _further(section)]
-    for name in TIMES:
+    for name in _times(section):
         stat = group.stat(name)
         pairs.append((seconds(stat.mean), "" if stat.std is None else seconds(stat.std)))
     epochs = group.stat("epochs_mean").mean
@@ -392,5 +337,5 @@ def _configuration(row: CellRow, fixed: Sequence[settings.Fixed]) -> dict[str, A
         "exact": exact,
         "fixed": _by_source(row.cell, fixed),
         "trials": str(len(row.trials)) if row.trials else ABSENT,
-        "val": fraction(max((t.objective for t in row.trials if t.objective is not None), default=None)),
+        "val": row.cell.objectives[0].text(row.best_objective),
     }

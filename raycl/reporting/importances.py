@@ -54,14 +54,14 @@ class Importances:
     Attributes:
         fields: The importance of each field.
         trials: The number of completed trials with different values, from which they are estimated.
-        diverged: The number of diverged trials, which are left out.
+        lost: The number of trials that diverged or were invalid, which are left out.
         resamples: The number of bootstrap resamples.
         explained: The share of the variance of unseen trials that the trees explain; 0 or less means none.
     """
 
     fields: tuple[Importance, ...]
     trials: int
-    diverged: int
+    lost: int
     resamples: int
     explained: float
 
@@ -76,7 +76,7 @@ class Importances:
     @property
     def note(self) -> str:
         """The text under the figure: what the numbers are, and how far they can be trusted."""
-        lost = f"; {counted(self.diverged, 'diverged trial')} left out" if self.diverged else ""
+        lost = f"; {counted(self.lost, 'trial')} without a value left out" if self.lost else ""
         explained = fraction(self.explained) if self.explained > 0 else "none"
         drawn = f", of which each draws {DRAWN}" if self.trials > DRAWN else ""
         return (
@@ -100,7 +100,7 @@ def searched_fields(row: CellRow) -> dict[str, Domain]:
 
 
 def completed(row: CellRow) -> list[Tried]:
-    """Return the trials that did not diverge; trials with equal values are one run and are returned once."""
+    """Return the trials that have an objective; trials with equal values are one run and returned once."""
     done = {json.dumps(t.params, sort_keys=True): t for t in row.trials if t.objective is not None}
     return list(done.values())
 
@@ -135,9 +135,9 @@ def importances(row: CellRow, resamples: int | None = None) -> Importances | Non
         Importance(key, float(mean), float(low), float(high))
         for key, mean, low, high in zip(fields, shares.mean(0), lows, highs, strict=True)
     ]
-    diverged = sum(t.objective is None for t in row.trials)
+    lost = sum(t.objective is None for t in row.trials)
     order = sorted(found, key=lambda importance: -importance.mean)
-    return Importances(tuple(order), len(trials), diverged, resamples, explained)
+    return Importances(tuple(order), len(trials), lost, resamples, explained)
 
 
 def place_of(domain: Domain, value: Any) -> float:

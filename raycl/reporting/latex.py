@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from raycl.papers import tabletext
 from raycl.papers.cells import FilledTable
 from raycl.reporting import table
+from raycl.reporting.view import methods_shown
 from raycl.results.collect import collect, sections
 from raycl.results.rows import Section
 from raycl.study.agenda import Agenda
@@ -35,9 +36,10 @@ def latex_text(study: Study, agenda: Agenda) -> str:
 
     For a study without tables of a paper, return one table per benchmark instead.
     """
-    found = sections(study, collect(study, agenda))
+    rows = collect(study, agenda)
+    found = sections(study, rows)
     papers = tabletext.tables_of(study, found)
-    known = tabletext.deviations(papers)
+    known = tabletext.deviations(papers, methods_shown(study, rows))
     parts = [_sheet(sheet) for sheet in study.written_sheets]
     parts += [_paper(study, paper, known) for paper in papers]
     parts += [_deviations(known)] if known else []

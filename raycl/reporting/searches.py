@@ -25,25 +25,30 @@ class Searches(View):
     @property
     def caption(self) -> str:
         return (
-            f"Left: test accuracy of every completed trial, the density if there are {metrics.FEWEST} or "
-            "more, and the mean and the standard deviation, which is ps; a ring marks the trial that the "
-            f"search chose. Right: ps and its {PERCENT} bootstrap interval over trials. The search did not "
+            "Left: test accuracy of every completed trial, the density if there are 30 or more, and the mean "
+            "and the standard deviation, which is ps; a ring marks the trial that the search chose. "
+            f"Right: ps and its {PERCENT} bootstrap interval over trials. The search did not "
             "use these numbers unless the protocol says so"
         )
 
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
-        header = ["method", "ps", "interval", "trials", "diverged", "search (s)", "per trial (s)"]
+        found_of = {group.label: sensitivity(group.rows) for group in section.groups}
+        prunes = any(found.pruned for found in found_of.values())
+        header = ["method", "ps", "interval", "trials", *(["pruned"] if prunes else [])]
+        # Pruned trials have learnt fewer tasks than others, so that a mean over all of them says little.
+        header += ["diverged", "search (s)", *([] if prunes else ["per trial (s)"])]
         rows = []
         for group in section.groups:
-            found = sensitivity(group.rows)
+            found = found_of[group.label]
             if found.trials:
                 texts = [
                     fraction(found.ps),
                     found.printed_interval or ABSENT,
                     counted_trials(group.rows),
+                    *([str(found.pruned)] if prunes else []),
                     fraction(found.lost),
                     seconds(found.seconds),
-                    seconds(found.per_trial),
+                    *([] if prunes else [seconds(found.per_trial)]),
                 ]
                 rows.append([one_line(group.label), *texts])
         return header, rows

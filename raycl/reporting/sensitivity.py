@@ -16,14 +16,15 @@ PERCENT = f"{metrics.LEVEL:.0%}"
 
 DEFINITIONS = {
     "ps": "parameter sensitivity (PRM): standard deviation (ddof 0) of test acc over the completed trials of "
-    "a search, which all have the same seed; the mean over orders where there are several",
+    "a search, which all have the same seed; the mean over orders where there are several. Trials that the "
+    "search pruned have no accuracy after the last task and are left out",
     "ps interval": f"{PERCENT} bootstrap interval over the trials, for each order separately: percentiles of "
     f"{metrics.RESAMPLES} resamples; fewer than {metrics.FEWEST} trials give no interval. It assumes that "
     "trials are independent draws, which is not true of a search that learns from them, and it is too low if "
     "there are few trials",
     "trials": "finished trials; 4 at once means that four of them are proposed together without knowing "
     "each other's results, whereas the papers propose one after another",
-    "search": "seconds of run time summed over all trials including diverged ones, with data loading and "
+    "search": "seconds of run time summed over all trials also those without a value, with data loading and "
     "evaluation; equal trials are one run",
 }
 
@@ -35,7 +36,8 @@ class Sensitivity:
     Attributes:
         ps: The parameter sensitivity, as the mean over orders; None without two completed trials.
         interval: The interval of `ps`, by bootstrap over the trials of each order; None if there are too few.
-        trials, diverged: The number of finished trials, and of those among them that diverged.
+        trials, diverged, invalid, pruned: The number of finished trials, and of those among them that
+            diverged, whose values no run accepts, or that were pruned.
         runs: The number of different runs, where equal trials are one run.
         seconds: The run time of all runs; None if there are none.
     """
@@ -44,8 +46,10 @@ class Sensitivity:
     interval: tuple[float, float] | None
     trials: int
     diverged: int
+    invalid: int
     runs: int
     seconds: float | None
+    pruned: int = 0
 
     @property
     def low(self) -> float | None:
@@ -68,6 +72,11 @@ class Sensitivity:
         return self.diverged / self.trials if self.trials else None
 
     @property
+    def completed(self) -> int:
+        """The number of trials of which `ps` is the standard deviation."""
+        return self.trials - self.diverged - self.invalid - self.pruned
+
+    @property
     def printed_interval(self) -> str:
         """The interval as text, such as ``.007 to .014``, or ""."""
         return f"{fraction(self.low)} to {fraction(self.high)}" if self.interval else ""
@@ -86,9 +95,11 @@ def sensitivity(rows: Sequence[CellRow]) -> Sensitivity:
         ps=metrics.mean([row.ps for row in spread]),
         interval=metrics.ps_interval(*(completed(row) for row in spread)),
         trials=len(tried),
-        diverged=sum(trial.acc is None for trial in tried),
+        diverged=sum(trial.outcome == "diverged" for trial in tried),
+        invalid=sum(trial.outcome == "invalid" for trial in tried),
         runs=len(took),
         seconds=sum(took.values()) if took else None,
+        pruned=sum(trial.outcome == "pruned" for trial in tried),
     )
 
 

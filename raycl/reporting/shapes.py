@@ -35,6 +35,22 @@ class Box:
 
 
 @dataclass(frozen=True)
+class BoxPanel:
+    """Boxes that share two axes.
+
+    Attributes:
+        title: The title of the panel, or "".
+        xlabel, ylabel: The labels of the axes.
+        boxes: The boxes.
+    """
+
+    title: str
+    xlabel: str
+    ylabel: str
+    boxes: Sequence[Box]
+
+
+@dataclass(frozen=True)
 class Curve:
     """The values of a label along the axis.
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from raycl import texttable
 from raycl.metrics import Metric, all_metrics
 from raycl.papers import tabletext
+from raycl.reporting.fronts import Fronts
 from raycl.reporting.searches import Searches
-from raycl.reporting.view import View, views_of
+from raycl.reporting.view import View, methods_shown, views_across, views_of
 from raycl.results import measures
 from raycl.results.collect import collect, searched_on, sections
-from raycl.results.rows import COMPLETE, CellRow, Group, Section
+from raycl.results.rows import COMPLETE, CROWDED, CellRow, Group, Section
 from raycl.study.agenda import Agenda
 from raycl.study.values import Seeds, Sheet, Study
 from raycl.text import (
@@ -53,12 +54,15 @@ def table_text(study: Study, agenda: Agenda) -> str:
     parts = ["\n".join(sheet_lines(sheet)) for sheet in study.written_sheets]
     parts += [_missing(rows)] if any(row.status != COMPLETE for row in rows) else []
     papers = tabletext.tables_of(study, found)
-    known = tabletext.deviations(papers)
+    known = tabletext.deviations(papers, methods_shown(study, rows))
     parts += ["\n".join(tabletext.lines(study, paper, known)) for paper in papers]
+    whole = [view_lines(view, section) for view, section in views_across(study, found)]
+    parts += ["\n".join(lines) for lines in whole if lines]
     parts += ["\n".join(tabletext.deviation_lines(known))] if known else []
     for section in found:
         main = ["\n".join(section_lines(study, section))]
-        main += ["\n".join(lines) for lines in [view_lines(Searches(), section)] if lines]
+        for view in (Searches(), Fronts()):
+            main += ["\n".join(lines)] if (lines := view_lines(view, section)) else []
         seen = ["\n".join(lines) for view in views_of(study) if (lines := view_lines(view, section))]
         parts += seen + main if crowded(study, section) else main + seen
     return "\n\n".join(parts) + "\n"
@@ -176,12 +180,24 @@ def notes(section: Section) -> list[str]:
     lines = []
     if section.subset:
         lines.append(f"subset: {section.subset}; cannot be compared with published numbers")
+    lines += [f"tasks not as published: {text}" for text in section.deviations]
     if any(group.rows[0].cell.protocol == "paper" and group.rows[0].cell.search for group in section.groups):
         lines.append("protocol paper: configurations were chosen on test accuracy, which inflates it")
     searched = [group for group in section.groups if any(row.trials for row in group.rows)]
     for text in dict.fromkeys(row.random for group in searched for row in group.rows if row.random):
         labels = [group.label for group in searched if any(row.random == text for row in group.rows)]
         lines.append(text if len(labels) == len(searched) else f"{', '.join(labels)}: {text}")
+    busy, runs = section.crowded
+    if busy:
+        lines.append(
+            f"{busy} of {counted(runs, 'final run')} had less than {CROWDED:.0%} of a processor, so their "
+            "wall times say little; the times shown are processor time"
+        )
+    if 0 < section.untimed < runs:
+        lines.append(
+            f"times of {section.untimed} of {counted(runs, 'final run')} are wall time, because their "
+            "processor time was not measured"
+        )
     if section.machines > 1:
         lines.append(
             f"times come from {section.machines} combinations of machine type and thread count and cannot be "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from raycl import registry
 from raycl.errors import UserError, nearest, quoted
 from raycl.patterns import labels_chosen
 from raycl.reporting.shapes import Styles
-from raycl.results.rows import Group, Section
+from raycl.results.rows import CellRow, Group, Section
 from raycl.space import fields_of
+from raycl.study.cells import Kinds
 from raycl.study.values import Study
 
 
@@ -24,9 +26,12 @@ class View:
         title: The title of its figure and its table.
         notes: Notes that are printed under them.
         settings: The dotted fields that the view uses. They are checked before anything runs.
+        across: Whether a report shows the view once, with the results of all benchmarks as one section,
+            instead of once per benchmark.
     """
 
     belongs: ClassVar[Literal["views"]] = "views"
+    across: ClassVar[bool] = False
     title: str
     notes: Sequence[str]
 
@@ -77,9 +82,48 @@ class View:
                 )
 
 
-def views_of(study: Study) -> list[View]:
-    """Return the views of a study."""
-    return [view for view in study.views if isinstance(view, View)]
+def views_of(study: Study, across: bool = False) -> list[View]:
+    """Return the views of a study that show each benchmark by itself, or those that show all together."""
+    return [view for view in study.views if isinstance(view, View) and view.across == across]
+
+
+def views_across(study: Study, found: Sequence[Section]) -> list[tuple[View, Section]]:
+    """Return the views that show all benchmarks of a study together, and the section that they show."""
+    if not found:
+        return []
+    whole = _joined(found)
+    return [(view, whole) for view in views_of(study, across=True)]
+
+
+def methods_shown(study: Study, rows: Iterable[CellRow]) -> dict[str, Kinds]:
+    """Return the methods whose deviations a report lists besides those in the paper's tables, by name.
+
+    They are all methods of a study that has views or belongs to a paper.
+    """
+    if not study.views and not study.paper:
+        return {}
+    return {_plain(row.cell.kinds.method): row.cell.kinds for row in rows}
+
+
+def _joined(found: Sequence[Section]) -> Section:
+    """Return the results on all benchmarks as one section, which is named after the benchmarks."""
+    names = dict.fromkeys(section.benchmark.partition("(")[0] for section in found)
+    subsets = dict.fromkeys(section.subset for section in found if section.subset)
+    return replace(
+        found[0],
+        benchmark=", ".join(names),
+        tasks=0,
+        classes=(),
+        similar=None,
+        subset="; ".join(subsets),
+        deviations=tuple(dict.fromkeys(text for section in found for text in section.deviations)),
+        groups=tuple(group for section in found for group in section.groups),
+    )
+
+
+def _plain(method: str) -> str:
+    """Return the id of a method, or the name of a class of a user's own file."""
+    return method.rpartition(":")[2]
 
 
 def groups_meant(pattern: str, section: Section) -> list[Group]:

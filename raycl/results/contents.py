@@ -29,6 +29,8 @@ def _content(state: CellState, agenda: Agenda) -> Iterator[Any]:
     """Yield what a report says of a cell besides its settings; a result is known by its file."""
     cell = state.cell
     yield [cell.name, repr(cell.blocked), repr(cell.data), cell.notes, dict(cell.identity), state.failed]
-    for trial in [*state.trials, *state.finals.values()]:
+    for trial in state.runs:
         key = trial.spec.key
         yield [repr(trial.role), key, key in agenda.store.unsealed, agenda.store.state_of(key)]
+        if trial.result is not None and trial.result.status == "pruned":
+            yield ["pruned", len(trial.result.reports)]

@@ -15,8 +15,8 @@ from raycl.results.rows import CellRow, FinalRun
 from raycl.text import fraction, plain_value, quantity, seconds, signed
 
 FACTS = ("epochs_mean", "params", "bytes_total")  # Numbers of a run besides the metrics of its matrices.
-TIMES = ("ct", "ct_train")
-BY_TASK = ("acc_task", "fwt_vs_one", "ct_task", "ct_train")
+TIMES = ("ct", "ct_fits", "ct_train", "ct_wall", "ct_cpu", "ct_gpu")
+BY_TASK = ("acc_task", "fwt_vs_one", "ct_task", "ct_fits", "ct_train")
 LARGEST = 1e100  # Larger numbers count as not measured, because their squares might not be finite.
 ABSENT = object()  # The value of a field that the method does not have.
 
@@ -77,14 +77,14 @@ def by_task(final: FinalRun, metric: Metric) -> dict[int, float]:
         values = [] if final.transfer_task is None else list(final.transfer_task)
     elif metric.name == "ct_task":
         values = final.ct_task
+    elif metric.name == "ct_fits":
+        values = final.ct_fits_task
     elif metric.name == "ct_train":
         values = final.ct_train_task
     else:
         layered = metric.pick("layer") is not None
-        values = [
-            _averaged(_recorded(diagnostics, metric.name, layered), metric)
-            for diagnostics in final.diagnostics
-        ]
+        recorded = [_recorded(diagnostics, metric.name, layered) for diagnostics in final.diagnostics]
+        values = [None if value is None else _averaged(value, metric) for value in recorded]
     numbers = {task: value for task, value in enumerate(values, start=1) if value is not None}
     return {task: float(value) for task, value in numbers.items() if not math.isnan(value)}
 
@@ -147,8 +147,13 @@ def _recorded(diagnostics: Mapping[str, Any], name: str, layered: bool) -> Any:
 
 
 def _averaged(value: Any, metric: Metric) -> float | None:
-    """Return the picked entry of a diagnostic, or the mean over all entries."""
+    """Return the picked entry of a diagnostic, or the mean over all entries.
+
+    ``similar[any]`` is 1 where a method reports any entry and 0 where it reports none.
+    """
     picked = metric.pick("layer") or metric.pick("")
+    if picked == "any":
+        return float(bool(value))
     if picked is not None and picked not in ("t", "layer", "steps"):
         value = value.get(picked) if isinstance(value, Mapping) else None
     entries = list(_entries(value).values())

@@ -18,6 +18,8 @@ from raycl.study.cells import Cell
 from raycl.study.values import Search
 from raycl.text import counted
 
+CROWDED = 0.8  # A run with a smaller share of a processor counts as run on a busy machine.
+LEAST_TIMED = 0.2  # Seconds of learning for which such a share is not known well enough.
 COMPLETE, INCOMPLETE, MISSING = "complete", "incomplete", "not run"
 BLOCKED, FAILED, DIVERGED = "blocked", "failed", "diverged"
 
@@ -54,9 +56,13 @@ class FinalRun:
         a: The test accuracies, [T, T]; rows are the tasks learnt.
         beta: The accuracies of the reference's run of the same seed on each task just learnt, [T], or None.
         measured: The metrics of its matrices.
-        ct: The seconds to learn all tasks, including the method's own phases and extra fits.
+        ct: The seconds to learn all tasks, including the method's own phases and extra fits. They are
+            processor time on a CPU, and wall time on an accelerator or if processor time was not measured.
+        ct_fits: The seconds of all fits, without the method's own phases.
         ct_train: The seconds of the fits of the main stream only.
-        ct_task, ct_train_task: The same for each task.
+        ct_wall, ct_cpu, ct_gpu: The same as `ct` as wall time, as processor time (None if it was not
+            measured), and as the time for which the run had an accelerator (None without one).
+        ct_task, ct_fits_task, ct_train_task: `ct`, `ct_fits` and `ct_train` for each task.
         epochs_mean: The mean over tasks of the epochs of the main stream.
         params, bytes_total: The learnable parameters and the stored bytes after the last task.
         peak_bytes: The largest use of memory in any task.
@@ -71,8 +77,13 @@ class FinalRun:
     beta: metrics.Matrix | None
     measured: Measured
     ct: float
+    ct_fits: float
     ct_train: float
+    ct_wall: float
+    ct_cpu: float | None
+    ct_gpu: float | None
     ct_task: tuple[float, ...]
+    ct_fits_task: tuple[float, ...]
     ct_train_task: tuple[float, ...]
     epochs_mean: float | None
     params: float
@@ -81,6 +92,17 @@ class FinalRun:
     transfer_task: metrics.Matrix | None
     provenance: Mapping[str, Any]
     diagnostics: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def cpu_share(self) -> float | None:
+        """The share of a processor that the run had while it learnt.
+
+        It is None on an accelerator, for several threads, or if processor time was not measured.
+        """
+        alone = self.ct_gpu is None and self.provenance.get("threads", 1) == 1
+        if not alone or self.ct_cpu is None or self.ct_wall < LEAST_TIMED:
+            return None
+        return min(1.0, self.ct_cpu / self.ct_wall)
 
     def value(self, name: str) -> float | None:
         """Return a metric of its matrices or another number such as ``ct``; None where it is absent."""
@@ -97,9 +119,12 @@ class Tried:
     Attributes:
         n: The number of the trial.
         params: The values of the searched fields.
-        objective: The value that the search maximises, or None if the trial diverged.
-        acc: The accuracy on test data, or None if the trial diverged.
+        objective: The value of the first objective of the search, or None if the trial has none.
+        acc: The accuracy on test data, or None if the trial has none.
         seconds: The run time.
+        outcome: "done", "diverged", "invalid" if no run accepts its values, or "pruned".
+        learnt: The number of tasks after which the trial was pruned; 0 if it was not.
+        values: The value of each objective, if the search has several.
     """
 
     n: int
@@ -107,6 +132,26 @@ class Tried:
     objective: float | None
     acc: float | None
     seconds: float
+    outcome: str = "done"
+    learnt: int = 0
+    values: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trial on the Pareto front of a search with several objectives.
+
+    Attributes:
+        trial: The trial, which has all values.
+        best: Whether it is the one whose settings the tables show, the knee.
+        finals: The finished final runs with its settings.
+        wanted: The number of such runs that the study asks for.
+    """
+
+    trial: Tried
+    best: bool
+    finals: tuple[FinalRun, ...]
+    wanted: int
 
 
 @dataclass(frozen=True)
@@ -120,12 +165,13 @@ class CellRow:
         diverged: The seeds whose final run diverged.
         trials: The finished trials in the order of proposal.
         best: The searched fields of the winner; None before the end of the search.
-        ps: The parameter sensitivity over completed trials.
+        ps: The parameter sensitivity over completed trials; pruned ones are not among them.
         runs, done: The numbers of wanted and of finished runs.
-        status: One of complete, incomplete, not run, blocked, failed, or diverged (if every trial diverged).
+        status: One of complete, incomplete, not run, blocked, failed, or diverged (if no trial has a value).
         reason: Why the cell is blocked or failed.
         notes: Remarks on numbers that differ from what a reader would expect.
         reference: Whether the forward transfer of other methods is measured from this one.
+        front: The trials that no other one beats, if the search has several objectives.
     """
 
     cell: Cell
@@ -141,6 +187,7 @@ class CellRow:
     reason: str
     notes: tuple[str, ...]
     reference: bool
+    front: tuple[Member, ...] = ()
 
     def stat(self, name: str) -> Stat:
         """Return the number `name` over the final seeds that have it; `ps` is one number."""
@@ -158,13 +205,28 @@ class CellRow:
         return {seed: value for seed, value in found.items() if value is not None}
 
     @property
+    def best_objective(self) -> float | None:
+        """The best value of the first objective that a trial has; None if there is none."""
+        found = [trial.objective for trial in self.trials if trial.objective is not None]
+        return None if not found else min(found) if self.cell.objectives[0].smaller else max(found)
+
+    def lost(self, outcome: str) -> int:
+        """Return the number of trials with this outcome."""
+        return sum(trial.outcome == outcome for trial in self.trials)
+
+    @property
     def random(self) -> str:
         """A note if the search never got beyond its random start, else ""."""
         search = self.cell.search
-        if not (self.trials and isinstance(search, Search) and search.trials <= search.startup_trials):
+        if not (self.trials and isinstance(search, Search)):
             return ""
         trials = counted(search.trials, "trial")
-        return f"random search: {trials}, and TPE would start after {search.startup_trials}"
+        if search.sampler == "random":
+            return f"random search: {trials}"
+        if not search.starts_random or search.trials > search.startup_trials:
+            return ""
+        name = search.sampler if search.sampler != "tpe" else "TPE"
+        return f"random search: {trials}, and {name} would start after {search.startup_trials}"
 
 
 @dataclass(frozen=True)
@@ -206,6 +268,7 @@ class Section:
         classes: The number of classes of each task; () where the data are missing.
         similar: Whether the tasks resemble one another; None if mixed or unknown.
         subset: Why its numbers cannot be compared with published ones, or "".
+        deviations: In what its tasks knowingly differ from those of the papers.
         orders: The number of orders of its tasks.
         groups: The method variants.
         own: The metrics that the study adds to raycl's.
@@ -216,6 +279,7 @@ class Section:
     classes: tuple[int, ...]
     similar: bool | None
     subset: str
+    deviations: tuple[str, ...]
     orders: int
     groups: tuple[Group, ...]
     own: tuple[Metric, ...] = ()
@@ -243,6 +307,18 @@ class Section:
         """
         stats = [group.stat("acc") for group in self.groups]
         return noise.pooled_half_width([noise.Spread(s.std, len(s.values)) for s in stats])
+
+    @property
+    def crowded(self) -> tuple[int, int]:
+        """The number of final runs that had less than their share of a processor, and of all final runs."""
+        shares = [final.cpu_share for group in self.groups for final in group.finals]
+        return sum(share is not None and share < CROWDED for share in shares), len(shares)
+
+    @property
+    def untimed(self) -> int:
+        """The number of final runs on a CPU whose processor time was not measured, as runs made earlier."""
+        finals = [final for group in self.groups for final in group.finals]
+        return sum(final.ct_cpu is None and final.ct_gpu is None for final in finals)
 
     @property
     def machines(self) -> int:

@@ -33,6 +33,17 @@ def check_code(spec: RunSpec | MaskSpec) -> None:
     registry.check_code(spec.code, spec.home, names)
 
 
+def check_configs(spec: RunSpec) -> None:
+    """Make the Configs of a run's method and network.
+
+    Raises:
+        UserError: If one refuses the values of the run.
+    """
+    kind = FirstTask if spec.kind == "pretrain" else method_of(spec)
+    make_config(kind.Config, spec.config, spec.method)
+    _network_config(spec)
+
+
 def make_fit(spec: RunSpec, **runtime: Any) -> Fit:
     """Return the run's training loop; `runtime` holds arguments that are in no key, such as the device."""
     config: Fit.Config = make_config(Fit.Config, spec.fit, "fit")
@@ -55,7 +66,10 @@ def make_method(
 
 def make_start(spec: RunSpec, benchmark: Benchmark) -> Start:
     """Return a callable that builds the network with the initial weights of the run's seed."""
+    return Start(network_of(spec), _network_config(spec), benchmark.input_shape, benchmark.classes, spec.seed)
+
+
+def _network_config(spec: RunSpec) -> Any:
     kind = network_of(spec)
     settings = calls.parse(spec.network, "network").settings(kind.Config, "network")
-    config = make_config(kind.Config, settings, spec.network)
-    return Start(kind, config, benchmark.input_shape, benchmark.classes, spec.seed)
+    return make_config(kind.Config, settings, spec.network)

@@ -9,6 +9,7 @@ rejected before any of it is executed, and the run starts from the beginning.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -71,14 +72,20 @@ class CheckpointFormat:
     """Reader and writer of the objects of one run.
 
     Args:
-        benchmark: The run's benchmark. Tasks are stored by reference and looked up in it when they are read.
+        benchmark: The run's benchmark, or a function that returns it and is called when it is first needed.
+            Tasks are stored by reference and looked up in it when they are read.
         *kinds: The classes of the run's method and network. A checkpoint may also refer to other classes of
             their modules, and of a user's modules that are loaded from the same folder.
     """
 
-    def __init__(self, benchmark: Benchmark | None, *kinds: type) -> None:
-        self.benchmark = benchmark
+    def __init__(self, benchmark: Benchmark | Callable[[], Benchmark] | None, *kinds: type) -> None:
+        self._given = benchmark
         self.own = {base.__module__ for kind in kinds for base in kind.__mro__} - {"builtins"}
+
+    @functools.cached_property
+    def benchmark(self) -> Benchmark | None:
+        """The run's benchmark."""
+        return self._given() if callable(self._given) else self._given
 
     @staticmethod
     def to_bytes(content: Any) -> bytes:

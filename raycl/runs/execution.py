@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -15,17 +16,19 @@ import torch
 
 from raycl import calls, process, registry, userfiles
 from raycl.archives import Artefact, DamagedArtefact
+from raycl.errors import UserError
 from raycl.method import Method
 from raycl.networks import Network, Start
 from raycl.networks._backbone import Pretrained, state_of
 from raycl.process import allocator
-from raycl.runs import artefacts, sequence
+from raycl.runs import artefacts, kept, sequence
 from raycl.runs.artefacts import basis_of, mask_to_bytes
-from raycl.runs.build import check_code, make_fit, make_method, make_start
+from raycl.runs.build import check_code, check_configs, make_fit, make_method, make_start
 from raycl.runs.checkpoints import CheckpointFormat, TaskJournal, resume, save
 from raycl.runs.inputs import make_benchmark, masks_for, method_of, network_of, runs_for
 from raycl.runs.numerics import set_numerics
 from raycl.runs.patience import patiently
+from raycl.runs.pauses import Pauses
 from raycl.runs.provenance import provenance
 from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result, Status, Trained
@@ -39,6 +42,14 @@ from raycl.tasks import Benchmark
 from raycl.training.feeding import forget_inputs
 from raycl.training.fit import Diverged, Fit, Pulse
 from raycl.wholefiles import publish
+
+
+class Invalid(Exception):
+    """Raised if a Config, a network or a method refuses to be made with the hyperparameters of a run."""
+
+
+class Paused(Exception):
+    """Raised at the end of a task after which a run pauses; its checkpoint is in the run's folder."""
 
 
 class Stopped(BaseException):
@@ -55,12 +66,14 @@ def execute(
     pulse: Callable[[Pulse], None] | None = None,
     alive: Callable[[], None] | None = None,
     graphs: bool = False,
+    keep: bool = False,
+    pauses: Pauses | None = None,
 ) -> Result:
-    """Execute a run to its end, starting from a known state of this process (`raycl.process`).
+    """Execute a run to its end, or to a pause, starting from a known state of this process (`raycl.process`).
 
-    A diverged loss and anything that the method raises, including `SystemExit`, become a result with a status
-    and are never raised. Whatever the run changed in the process is restored at its end and listed in
-    ``provenance["left"]``.
+    A diverged loss, hyperparameters that the run's classes refuse, and anything that the method raises,
+    including `SystemExit`, become a result with a status and are never raised. Whatever the run changed in
+    the process is restored at its end and listed in ``provenance["left"]``.
 
     Args:
         spec: The run.
@@ -72,6 +85,10 @@ def execute(
         pulse: Receives the progress of training.
         alive: Called before each batch; it may raise `Stopped`.
         graphs: Whether to capture training steps as graphs on an accelerator.
+        keep: Whether to write the trained method to the store (`raycl.runs.kept`). If it cannot be kept,
+            ``provenance["not_kept"]`` of the result says why.
+        pauses: Where the run pauses; its result then has the status "paused". Executed again, the run goes on
+            from its checkpoint, or from the start if the checkpoint is gone, with the same result.
 
     Raises:
         KeyboardInterrupt: If a signal asked this process to end.
@@ -88,8 +105,8 @@ def execute(
         where = checkpoints / spec.key if checkpoints else None
 
         def learn() -> None:
-            runtime: dict[str, Any] = {"pulse": pulse, "alive": alive, "graphs": graphs}
-            _learn(spec, reports, about, where, store, guard, device=device, **runtime)
+            runtime: dict[str, Any] = {"pulse": pulse, "alive": alive, "graphs": graphs, "device": device}
+            _learn(spec, reports, about, where, store, guard, keep_method=keep, pauses=pauses, **runtime)
 
         status, message, more = _outcome(learn, signals)
         more |= {"started": started, "seconds": clock() - began + about["earlier_seconds"]}
@@ -140,8 +157,12 @@ def _outcome(act: Callable[[], None], signals: Sequence[int]) -> tuple[Status, s
         act()
     except Stopped:
         raise
+    except Paused:
+        status = "paused"
     except Diverged as error:
         status, message = "diverged", str(error)
+    except Invalid as error:
+        status, message = "invalid", str(error)
     except DamagedArtefact as error:
         status, message, more = "failed", str(error), {f"damaged_{error.kind}": error.key}
     except BaseException as error:
@@ -172,9 +193,15 @@ def _learn(
     guard: process.Guard,
     *,
     device: str,
+    keep_method: bool,
+    pauses: Pauses | None,
     **runtime: Any,
 ) -> None:
-    """Learn all tasks, from the start or from a checkpoint, and append each report to `reports`."""
+    """Learn all tasks, from the start or from a checkpoint, and append each report to `reports`.
+
+    Raises:
+        Paused: If the run pauses; `reports` then ends with the task after which it does.
+    """
     with process.untouched(spec.method):
         check_code(spec)
         with userfiles.importing_from(spec.home):
@@ -182,12 +209,14 @@ def _learn(
     about["kinds"] = kinds
     started = time.perf_counter()
     with guard.at_work(kinds):
+        _check_configs(spec)
         benchmark = make_benchmark(spec)
         form = CheckpointFormat(benchmark, *kinds)
         resumed = resume(where / "state.pt", form, device) if where else None
         method, done, earlier = resumed or (_method(spec, benchmark, device, store), [], 0.0)
         reports += done
         about["earlier_seconds"] = earlier
+        _pause(pauses, reports, benchmark)  # A checkpoint may be of a later task.
         journal = _SignallingJournal(where, form, device, guard) if where else None
         fit = make_fit(spec, device=device, journal=journal, **runtime)
 
@@ -200,10 +229,80 @@ def _learn(
                 method, benchmark, fit, done=done, evaluate=spec.evaluate, part=spec.part, keep=keep
             ):
                 reports.append(report)
+                _pause(pauses, reports, benchmark)
+            if keep_method and (why := _keep(spec, method, reports, benchmark, form, store)):
+                about["not_kept"] = why
         if fit.graphs:
             about["graphs"] = fit.about_graphs
     if spec.kind == "pretrain":
         _publish_backbone(spec, method, reports, store)
+
+
+def _pause(pauses: Pauses | None, reports: list[TaskReport], benchmark: Benchmark) -> None:
+    """Pause a run if this is the time, and drop the reports of later tasks.
+
+    Raises:
+        Paused: If the run pauses.
+    """
+    if pauses is None or (learnt := pauses.first(reports, len(benchmark.tasks))) is None:
+        return
+    del reports[learnt:]
+    raise Paused
+
+
+def _keep(
+    spec: RunSpec,
+    method: Method,
+    reports: Sequence[TaskReport],
+    benchmark: Benchmark,
+    form: CheckpointFormat,
+    store: Path | None,
+) -> str:
+    """Write a trained method to the store, and return "", or why it cannot be kept."""
+    assert store is not None, "a run that is kept is executed with the store that keeps it"
+    method.eval()
+    found = kept.Kept(method, [_finite(report) for report in reports], kept.ports_of(benchmark))
+    return kept.write(store, spec.key, form, found)
+
+
+def _check_configs(spec: RunSpec) -> None:
+    """Check that the Configs of a run accept its hyperparameters, alone and together.
+
+    Raises:
+        Invalid: If one does not.
+    """
+    try:
+        make_fit(spec)
+        check_configs(spec)
+    except UserError as error:
+        raise Invalid(" ".join(str(error).split())) from None
+
+
+@contextlib.contextmanager
+def _invalid_if_refused(spec: RunSpec, benchmark: Benchmark) -> Iterator[None]:
+    """Turn the refusal of a run's hyperparameters by the classes that are made inside into `Invalid`.
+
+    A class refuses by a `ValueError`. A network may also fail in torch, if its layers do not fit the inputs.
+    A `UserError` is about this machine instead, such as weights that are not prepared, since the values of
+    the Configs are checked before.
+
+    Raises:
+        Invalid: Instead of the refusal.
+    """
+    try:
+        yield
+    except (UserError, DamagedArtefact):
+        raise
+    except ValueError as error:
+        raise Invalid(userfiles.fault(error) or " ".join(str(error).split())) from None
+    except Exception:
+        try:
+            with torch.device("meta"):
+                make_start(spec, benchmark)()
+        except (ValueError, RuntimeError, OverflowError, IndexError) as error:
+            text = f"the network cannot be built: {type(error).__name__}: {error}"
+            raise Invalid(" ".join(text.split())) from None
+        raise
 
 
 class _SignallingJournal(TaskJournal):
@@ -225,7 +324,8 @@ def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None
     """Return a new method with its inputs: basis masks, a backbone and reports of other runs."""
     inputs: dict[str, Any] = {}
     if not (masks_for(spec) or runs_for(spec)):
-        return make_method(spec, benchmark, device)
+        with _invalid_if_refused(spec, benchmark):
+            return make_method(spec, benchmark, device)
     assert store is not None, "a run with required masks or runs is executed with the store that holds them"
     if masks_for(spec):
         with torch.device("meta"):
@@ -239,7 +339,8 @@ def _method(spec: RunSpec, benchmark: Benchmark, device: str, store: Path | None
         if result is None:
             raise FileNotFoundError(f"{name}, run {run.key} of {run.method}, is not in {store}")
         inputs[name] = list(result.reports)
-    return make_method(spec, benchmark, device, inputs)
+    with _invalid_if_refused(spec, benchmark):
+        return make_method(spec, benchmark, device, inputs)
 
 
 def _publish_backbone(
@@ -279,6 +380,7 @@ def train_basis_masks(
         torch.set_num_threads(threads)
         clock = time.perf_counter
         began = clock()
+        lost: dict[str, str] = {}  # why training diverged, by the key of the mask
 
         def learn() -> None:
             home = missing[0].home if missing else None
@@ -288,12 +390,13 @@ def train_basis_masks(
                 torch.device(device),
                 guard.at_work(),
             ):
-                for position, mask in _trained_masks(missing, pulse):
-                    spec = missing[position]
+                for spec, mask in _masks_apart(missing, lost, pulse):
                     content = mask_to_bytes(mask, spec)
                     path = Artefact.MASK.path(store, spec.key)
                     patiently(functools.partial(publish, path, content), store / Artefact.MASK.folder)
                     ready(spec.key)
+            if lost:
+                raise Diverged(next(iter(lost.values())))
 
         if missing:
             set_numerics(missing[0].numerics)
@@ -302,7 +405,7 @@ def train_basis_masks(
     if any(spec.code for spec in missing):
         registry.forget()
         forget_inputs()
-    return Trained(status, message, seconds, tuple(guard.left))
+    return Trained(status, message, seconds, tuple(guard.left), tuple(lost))
 
 
 def _kinds_of(specs: Sequence[MaskSpec]) -> list[type]:
@@ -312,6 +415,28 @@ def _kinds_of(specs: Sequence[MaskSpec]) -> list[type]:
             check_code(spec)
         recipes = [type(registry.recipe(text)) for text in dict.fromkeys(spec.benchmark for spec in specs)]
         return [*(registry.network(text) for text in dict.fromkeys(spec.network for spec in specs)), *recipes]
+
+
+def _masks_apart(
+    specs: Sequence[MaskSpec], lost: dict[str, str], pulse: Callable[[Pulse], None] | None
+) -> Iterator[tuple[MaskSpec, BasisMask]]:
+    """Yield the trained masks, and put those that diverge into `lost`.
+
+    If one of them diverges, those that are still missing are trained one by one, so that which of them
+    diverge does not depend on which of them were trained together.
+    """
+    left = dict.fromkeys(range(len(specs)))
+    try:
+        for position, mask in _trained_masks(specs, pulse):
+            del left[position]
+            yield specs[position], mask
+    except Diverged:
+        for position in left:
+            try:
+                for _, mask in _trained_masks([specs[position]], pulse):
+                    yield specs[position], mask
+            except Diverged as error:
+                lost[specs[position].key] = str(error)
 
 
 def _trained_masks(
@@ -373,6 +498,36 @@ def trained(
                 )
     method.eval()
     return method, reports
+
+
+def form_of(spec: RunSpec) -> tuple[CheckpointFormat, list[type]]:
+    """Return the format of a run's files, and the classes of its method, network and benchmark."""
+    with userfiles.importing_from(spec.home):
+        kinds = [method_of(spec), network_of(spec), type(registry.recipe(spec.benchmark))]
+    return CheckpointFormat(functools.partial(make_benchmark, spec), *kinds), kinds
+
+
+def recalled(spec: RunSpec, file: Path, device: str = "cpu") -> kept.Kept:
+    """Return the trained method of a run from the file in which it was kept.
+
+    The caller's own settings of the process are restored at the end. The data of the run are needed only for
+    a method that keeps samples of earlier tasks.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        raycl.runs.kept.Unusable: If the file cannot be used; the message says why.
+        UserError: If one of the user's files has changed since the run was planned.
+    """
+    prepare(spec.method, spec.network, spec.benchmark)
+    with process.borrowed(), process.Guard() as guard:
+        check_code(spec)
+        form, kinds = form_of(spec)
+        for part, kind in zip(("method", "network"), kinds, strict=False):
+            here, then = getattr(kind, "version", 1), spec.versions.get(part, 1)
+            if here != then:
+                raise kept.Unusable(f"it is of version {then} of the {part}, and this is version {here}")
+        with guard.at_work(kinds):
+            return kept.read(file, spec.key, form, device)
 
 
 def _finite(report: TaskReport) -> TaskReport:

@@ -16,7 +16,10 @@ from raycl.specs import RunSpec, key_of, keyed
 
 RUN, RUN_1 = "raycl-run/2", "raycl-run/1"  # Version 1 has no digest.
 PROPOSAL = "raycl-proposal/2"  # Version 1 does not name its format.
+PRUNED = "raycl-pruned/1"
+LOST = ("diverged", "invalid")  # Statuses of runs that their hyperparameters leave without a value.
 MOST_TASKS = 1_000_000
+MOST_POINTS = 10_000  # Many more than `raycl.training.curves` keeps.
 LATEST = 1e11  # Largest number of seconds that is accepted as a duration or as a Unix time.
 _RUN = ("format", "key", "spec", "status", "message", "reports", "provenance")
 _OPTIONAL = {
@@ -67,8 +70,8 @@ def check_run(plain: Mapping[str, Any], key: str) -> None:
     if plain["key"] != key:
         raise Unfit("another format or another run")
     status = text(plain["status"], "status")
-    if status not in ("done", "diverged", "failed"):
-        raise Unfit(f"status = {status[:40]!a} is not one of done, diverged and failed")
+    if status not in ("done", *LOST, "failed", "paused"):
+        raise Unfit(f"status = {status[:40]!a} is not one of done, {', '.join(LOST)}, failed and paused")
     text(plain["message"], "message")
     _check_provenance(mapping(plain["provenance"], "provenance"))
     if type(plain["reports"]) is not list:
@@ -131,8 +134,8 @@ def check_reports(
     Raises:
         Unfit: If a check fails; the message says what is wrong and where.
     """
-    if status == "done" and not reports:
-        raise Unfit("its status is done, but it has no reports")
+    if status in ("done", "paused") and not reports:
+        raise Unfit(f"its status is {status}, but it has no reports")
     if part is not None and len(reports) > 1:
         raise Unfit(f"a run of one task has {len(reports)} reports")
     for n, report in enumerate(reports):
@@ -171,11 +174,25 @@ def _check_report(plain: dict[str, Any], task: int, place: str) -> None:
         whole(plain[name], f"{place}: {name}")
     for stream, value in mapping(plain["epochs"], f"{place}: epochs").items():
         whole(value, f"{place}: epochs.{stream[:40]}")
-    for stream, value in mapping(plain["seconds"], f"{place}: seconds").items():
-        number(value, f"{place}: seconds.{stream[:40]}", LATEST)
+    for name in ("seconds", "cpu_seconds"):
+        for stream, value in mapping(plain.get(name, {}), f"{place}: {name}").items():
+            number(value, f"{place}: {name}.{stream[:40]}", LATEST)
+    for account, columns in mapping(plain.get("curves", {}), f"{place}: curves").items():
+        _check_curves(mapping(columns, f"{place}: curves.{account[:40]}"), f"{place}: curves.{account[:40]}")
     number(plain["evaluation_seconds"], f"{place}: evaluation_seconds", LATEST)
     number(plain.get("ended", 0.0), f"{place}: ended", LATEST)
     check_plain(mapping(plain.get("figures", {}), f"{place}: figures"), f"{place}: figures")
+
+
+def _check_curves(columns: Mapping[str, Any], place: str) -> None:
+    """Check that the lists of numbers by epoch have equal, bounded lengths."""
+    check_plain(columns, place)
+    lengths = {len(values) if type(values) is list else -1 for values in columns.values()}
+    if "epoch" not in columns or len(lengths) != 1 or not 0 <= max(lengths) <= MOST_POINTS:
+        raise Unfit(f"{place} is not lists of equal length by epoch")
+    for name, values in columns.items():
+        if not all(value is None or type(value) in (int, float) for value in values):
+            raise Unfit(f"{place}.{name[:40]} has something else than numbers")
 
 
 def _check_accuracies(values: Any, low: int, high: int, place: str) -> None:
@@ -215,3 +232,46 @@ def checked_params(plain: Mapping[str, Any], cell: str, n: int) -> dict[str, Any
     params = mapping(plain["params"], "params")
     check_plain(params, "params")
     return params
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """Record of a search that a trial was pruned.
+
+    Attributes:
+        run: Key of the trial's run.
+        scores: Its mean accuracy on the tasks learnt so far, after each task until the one after which it was
+            pruned; None where it was not measured.
+    """
+
+    run: str
+    scores: tuple[float | None, ...]
+
+    @property
+    def learnt(self) -> int:
+        """The number of tasks after which the trial was pruned."""
+        return len(self.scores)
+
+
+def pruned_record(cell: str, n: int, pruned: Pruned) -> dict[str, Any]:
+    """Return the content of the file which says that trial `n` of the cell with the key `cell` was pruned."""
+    content = {"format": PRUNED, "key": cell, "n": n, "run": pruned.run, "scores": list(pruned.scores)}
+    return sealed(content)
+
+
+def checked_pruned(plain: Mapping[str, Any], cell: str, n: int) -> Pruned:
+    """Return the record in a file, which must be of trial `n` of the cell with the key `cell`.
+
+    Raises:
+        Unfit: If the file holds another record, or was modified.
+    """
+    if plain.get("format") != PRUNED:
+        raise Unfit("another format")
+    check_seal(plain)
+    only(plain, ("format", "key", "n", "run", "scores", "digest"), "it")
+    if plain["key"] != cell or plain["n"] != n:
+        raise Unfit("it belongs to another trial")
+    if type(plain["scores"]) is not list or not 0 < len(plain["scores"]) <= MOST_TASKS:
+        raise Unfit("scores is not a list of at least one score")
+    scores = [None if score is None else number(score, "a score", 1.0) for score in plain["scores"]]
+    return Pruned(text(plain["run"], "run"), tuple(scores))

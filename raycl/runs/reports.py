@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raycl.specs import Evaluate
@@ -30,6 +31,10 @@ class TaskReport:
         stored_bytes: Bytes that the method must keep after this task.
         diagnostics: Further numbers that the method reports of itself.
         ended: Unix time at which the task ended.
+        cpu_seconds: As `seconds`, but the time that processors spent; {} in reports of earlier versions.
+        curves: By account of a fit, lists of numbers by epoch (`raycl.training.curves`): "epoch", counted
+            from 1, "train_loss", "val_loss", "lr" and the method's own. Reports in a driver's memory do not
+            have them; `Store.whole` reads them.
     """
 
     task: int
@@ -44,10 +49,16 @@ class TaskReport:
     stored_bytes: int
     diagnostics: dict[str, Any] = field(default_factory=dict)
     ended: float = 0.0
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, dict[str, list[float | None]]] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain values in the form of the store, where dictionary keys are strings."""
-        plain = asdict(self)
+        """Return the report as plain values in the form of the store, where dictionary keys are strings.
+
+        Dictionaries within dictionaries are those of the report itself. A driver calls this for each report
+        of its study, and copies of everything would take a third of its start.
+        """
+        plain = {name: copy(getattr(self, name)) for name in self.__dataclass_fields__}
         for field_name, stored in STORED.items():
             plain[stored] = plain.pop(field_name)
         for name in ("val", "test"):

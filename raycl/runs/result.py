@@ -15,14 +15,14 @@ from raycl.runs.records import RUN
 from raycl.runs.reports import TaskReport
 from raycl.specs import RunSpec
 
-Status: TypeAlias = Literal["done", "diverged", "failed"]
+Status: TypeAlias = Literal["done", "diverged", "invalid", "failed", "paused", "pruned"]
 
 # What reports have in common, so that the compressed form of a run need not contain it.
 _COMMON = json.dumps([{each.name: 0 for each in dataclasses.fields(TaskReport)}] * 2).encode()
 
 
 class PackedReports(Sequence[TaskReport]):
-    """Reports of a run in a fifteenth of the memory; they are unpacked at each use.
+    """Reports of a run in a fifteenth of the memory; they are unpacked at each use, and have no curves.
 
     A driver keeps the reports of all runs of its study, and uses those of few at a time.
     """
@@ -31,7 +31,8 @@ class PackedReports(Sequence[TaskReport]):
 
     def __init__(self, reports: Sequence[TaskReport]) -> None:
         packer = zlib.compressobj(6, zdict=_COMMON)
-        text = json.dumps([report.to_json() for report in reports], separators=(",", ":"))
+        plain = [dataclasses.replace(report, curves={}).to_json() for report in reports]
+        text = json.dumps(plain, separators=(",", ":"))
         self._packed, self._many = packer.compress(text.encode()) + packer.flush(), len(reports)
 
     def __len__(self) -> int:
@@ -65,7 +66,10 @@ class Result:
 
     Attributes:
         spec: The run.
-        status: "done", "diverged" (due to its hyperparameters) or "failed" (due to a fault; it is retried).
+        status: "done"; "diverged" or "invalid" (due to its hyperparameters, which in the second case its
+            network or method refuses to be made with); "failed" (due to a fault; it is retried); or "paused"
+            (after some of its tasks). A search calls the paused run of a trial that it ends "pruned"; the
+            store does not, because the same run may be a trial of another search.
         reports: One report per task learnt.
         message: Reason of a divergence, or the traceback of a failure.
         provenance: Versions, commit, device, threads, numerics and seconds.
@@ -96,8 +100,29 @@ class Result:
         return metrics.acc(self.matrix(split)) if self.status == "done" else None
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether no accelerator was used, so that processor time is the cost of the run."""
+        return bool(self.provenance.get("device", "cpu") == "cpu")
+
+    def seconds_by_task(self) -> list[dict[str, float]]:
+        """Return the compute time of each task by fit stream, and that of the method's own phases.
+
+        On a CPU it is the time that processors spent, which does not depend on other work of the machine. It
+        is wall time on an accelerator, and in results of earlier versions.
+        """
+        reports = tuple(self.reports)
+        if self.on_cpu and all(report.cpu_seconds for report in reports):
+            return [report.cpu_seconds for report in reports]
+        return [report.seconds for report in reports]
+
+    @property
     def ct(self) -> float:
         """Compute time in seconds: all fits and the method's own phases, without evaluation on test data."""
+        return sum(sum(seconds.values()) for seconds in self.seconds_by_task())
+
+    @property
+    def ct_wall(self) -> float:
+        """The same as wall time."""
         return sum(sum(report.seconds.values()) for report in self.reports)
 
     def packed(self) -> Result:
@@ -141,9 +166,11 @@ class Trained:
         message: Reason of a divergence, or the traceback of a failure.
         seconds: Wall time of the job.
         left: Descriptions of what the job changed in its process.
+        diverged: Keys of the masks whose training diverged; the job has trained all others.
     """
 
     status: str
     message: str = ""
     seconds: float = 0.0
     left: tuple[str, ...] = ()
+    diverged: tuple[str, ...] = ()

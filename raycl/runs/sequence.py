@@ -69,15 +69,17 @@ class _Spent:
     epochs: dict[str, int]
     updates: int
     seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
 
 
 def _learn(method: Method, task: Task, fit: Fit) -> _Spent:
     fit.begin(task.index)
-    started = fit.clock()
+    started = fit.clocks()
     method.learn(task, fit)
-    seconds = dict(fit.seconds)
-    seconds["method"] = max(0.0, fit.clock() - started + fit.recalled - sum(seconds.values()))
-    return _Spent(dict(fit.epochs), fit.updates, seconds)
+    ended, seconds, cpu = fit.clocks(), dict(fit.seconds), dict(fit.cpu_seconds)
+    seconds["method"] = max(0.0, ended.wall - started.wall + fit.recalled - sum(seconds.values()))
+    cpu["method"] = max(0.0, ended.cpu - started.cpu + fit.recalled_cpu - sum(cpu.values()))
+    return _Spent(dict(fit.epochs), fit.updates, seconds, cpu)
 
 
 def _reported(
@@ -108,6 +110,8 @@ def _reported(
         epochs=spent.epochs,
         updates=spent.updates,
         seconds=spent.seconds,
+        cpu_seconds=spent.cpu_seconds,
+        curves={account: curves.columns() for account, curves in fit.curves.items() if curves.points},
         evaluation_seconds=fit.clock() - started,
         peak_bytes=_peak_bytes(fit.device),
         parameters=answers.number(method, "count_parameters", method.count_parameters()),

@@ -14,13 +14,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raycl.archives import Artefact
-from raycl.errors import UserError
+from raycl.errors import TRACEBACK, UserError
 from raycl.plainfiles import Unfit, open_regular, read_plain
 from raycl.runs.patience import T, patiently, reason_of
-from raycl.runs.records import RUN_1, check_run, checked_params, proposal_record, run_record
+from raycl.runs.records import (
+    LOST,
+    RUN_1,
+    Pruned,
+    check_run,
+    checked_params,
+    checked_pruned,
+    proposal_record,
+    pruned_record,
+    run_record,
+)
 from raycl.runs.result import Result
 from raycl.specs import RunSpec
 from raycl.wholefiles import publish
+
+MODELS = "models"  # Subfolder of the trained methods that studies keep.
+PAUSED = "paused"  # Subfolder of the results of runs that have paused.
+FAILURES = "failures"  # Subfolder of the results of failed runs.
+SHORT = 12  # Digits of a key by which messages and the files of tracebacks name a run.
+
+
+def model_path(root: Path, key: str) -> Path:
+    """Return the path of the file that holds the trained method of a run (`raycl.runs.kept`)."""
+    return root / MODELS / key[:2] / f"{key}.pt"
+
+
+def trace_path(root: Path, key: str) -> Path:
+    """Return the path of the text file that holds the traceback of a run that failed."""
+    return root / FAILURES / f"{key[:SHORT]}.txt"
 
 
 class Store:
@@ -95,7 +120,15 @@ class Store:
         Raises:
             UserError: If a file, a pipe or a broken link has the name of a subfolder.
         """
-        for name in ("runs", "searches", *(kind.folder for kind in Artefact), "checkpoints", "failures"):
+        for name in (
+            "runs",
+            "searches",
+            *(kind.folder for kind in Artefact),
+            MODELS,
+            PAUSED,
+            "checkpoints",
+            FAILURES,
+        ):
             place = self.root / name
             if os.path.lexists(place) and not place.is_dir():
                 raise UserError(f"store {_shown(self.root)}: {name} is not a folder; move it away")
@@ -108,7 +141,7 @@ class Store:
             spec: The run, if the caller has it; the result then refers to it and needs no copy in memory.
         """
         if key not in self._known:
-            result = self._read(self._path(key), key, ("done", "diverged"))
+            result = self._read(self._path(key), key, ("done", *LOST))
             if result is None:
                 return None
             self._known[key] = result.packed()
@@ -117,28 +150,50 @@ class Store:
             known = self._known[key] = replace(known, spec=spec)
         return known
 
-    def put(self, result: Result) -> Result:
-        """Write the result of a run, or its failure to ``failures/``, and return what was written.
+    def paused(self, key: str) -> Result | None:
+        """Return the result of a run that has paused and is not finished, or None."""
+        return self._read(self._paused_path(key), key, ("paused",))
 
-        A result that `get` would refuse, because the method reported impossible values, is written as a
+    def whole(self, key: str) -> Result | None:
+        """Return the result of a finished run with the curves of its reports, read from its file; or None."""
+        return self._read(self._path(key), key, ("done", *LOST))
+
+    def put(self, result: Result) -> Result:
+        """Write the result of a run, and return what was written.
+
+        A failure is written to ``failures/`` and the result of a pause to ``paused/``; neither finishes the
+        run. A result that `get` would refuse, because the method reported impossible values, is written as a
         failure that says what is wrong with it.
         """
-        failure = self.root / "failures" / f"{result.key}.json"
+        failure, trace = self._failure_path(result.key), trace_path(self.root, result.key)
         content, result = _serialised(result)
         if result.status == "failed":
             self._publish(failure, content)
+            if TRACEBACK in result.message:
+                self._publish(trace, _trace_text(result))
+            return result
+        if result.status == "paused":
+            self._publish(self._paused_path(result.key), content)
             return result
         self._publish(self._path(result.key), content)
         self._known[result.key] = result.packed()
         with contextlib.suppress(OSError):
             failure.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoints / result.key, ignore_errors=True)
+            trace.unlink(missing_ok=True)
+            self._paused_path(result.key).unlink(missing_ok=True)
+        self.forget_checkpoint(result.key)
         return result
 
     def forget(self, key: str) -> None:
-        """Remove the result and the checkpoints of a run, so that it is executed again."""
+        """Remove all that the store has of a run, so that it is executed again."""
         self._known.pop(key, None)
         self._patiently(lambda: _remove(self._path(key)))
+        self._patiently(lambda: _remove(self._paused_path(key)))
+        self.forget_model(key)
+        self.forget_checkpoint(key)
+
+    def forget_checkpoint(self, key: str) -> None:
+        """Remove the checkpoint of a run, which then starts from the beginning if it is executed again."""
         shutil.rmtree(self.checkpoints / key, ignore_errors=True)
 
     def refuse(self, key: str, why: str) -> None:
@@ -149,7 +204,7 @@ class Store:
     def state_of(self, key: str) -> list[tuple[int, int]]:
         """Return size and time of the files of a run's result and of its failure, as far as there are any."""
         found = []
-        for path in (self._path(key), self.root / "failures" / f"{key}.json"):
+        for path in (self._path(key), self._failure_path(key)):
             with contextlib.suppress(OSError):
                 status = path.stat()
                 found.append((status.st_size, status.st_mtime_ns))
@@ -157,12 +212,19 @@ class Store:
 
     def failure(self, key: str) -> Result | None:
         """Return the failed result of the last attempt at a run, or None."""
-        return self._read(self.root / "failures" / f"{key}.json", key, ("failed",))
+        return self._read(self._failure_path(key), key, ("failed",))
 
     def finished(self) -> Iterator[str]:
         """Yield the keys of all finished runs."""
         for path in sorted(self.root.glob("runs/??/*.json")):
             yield path.stem
+
+    def unfinished(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the status of each run that has paused or failed and is not finished."""
+        for folder, pattern, status in ((PAUSED, "??/*.json", "paused"), (FAILURES, "*.json", "failed")):
+            for path in sorted((self.root / folder).glob(pattern)):
+                if not self._path(path.stem).is_file():
+                    yield path.stem, status
 
     @property
     def checkpoints(self) -> Path:
@@ -195,6 +257,14 @@ class Store:
         self._seen.discard((kind, key))
         self._patiently(lambda: _remove(kind.path(self.root, key)))
 
+    def has_model(self, key: str) -> bool:
+        """Return whether the trained method of a run was kept; a truncated file is moved away."""
+        return bool(self._has_archive(model_path(self.root, key)))
+
+    def forget_model(self, key: str) -> None:
+        """Remove the trained method of a run, and keep its result."""
+        self._patiently(lambda: _remove(model_path(self.root, key)))
+
     def proposal(self, cell: str, n: int) -> dict[str, Any] | None:
         """Return the proposed values of trial `n` of a search, or None."""
         path = self._proposal_path(cell, n)
@@ -208,6 +278,20 @@ class Store:
         """Write the proposed values of trial `n` of a search before it runs."""
         content = json.dumps(proposal_record(cell, n, params, about), indent=1)
         self._publish(self._proposal_path(cell, n), content)
+
+    def pruned(self, cell: str, n: int) -> Pruned | None:
+        """Return the record that trial `n` of a search was pruned, or None if it was not."""
+        path = self._pruned_path(cell, n)
+        return self._checked(path, lambda path: checked_pruned(read_plain(path), cell, n))
+
+    def prune(self, cell: str, n: int, pruned: Pruned) -> None:
+        """Write beside its proposal that trial `n` of a search was pruned."""
+        content = json.dumps(pruned_record(cell, n, pruned), indent=1)
+        self._publish(self._pruned_path(cell, n), content)
+
+    def forget_pruned(self, cell: str, n: int) -> None:
+        """Remove the record that a trial of a search was pruned."""
+        self._patiently(lambda: _remove(self._pruned_path(cell, n)))
 
     def _publish(self, path: Path, content: str) -> None:
         """Write a file.
@@ -228,6 +312,15 @@ class Store:
 
     def _proposal_path(self, cell: str, n: int) -> Path:
         return self.root / "searches" / cell[:2] / cell / f"{n:04d}.json"
+
+    def _pruned_path(self, cell: str, n: int) -> Path:
+        return self.root / "searches" / cell[:2] / cell / f"{n:04d}-pruned.json"
+
+    def _paused_path(self, key: str) -> Path:
+        return self.root / PAUSED / key[:2] / f"{key}.json"
+
+    def _failure_path(self, key: str) -> Path:
+        return self.root / FAILURES / f"{key}.json"
 
     def _path(self, key: str) -> Path:
         return self.root / "runs" / key[:2] / f"{key}.json"
@@ -321,6 +414,14 @@ def _serialised(result: Result) -> tuple[str, Result]:
         result.spec, "failed", (), f"{message}its result is not one that a run can have: {why}", provenance
     )
     return json.dumps(run_record(failed.to_json()), indent=1), failed
+
+
+def _trace_text(result: Result) -> str:
+    """Return the content of the text file of a failure: which run it was, and its traceback."""
+    spec = result.spec
+    what = f"{spec.method} on {spec.benchmark}, network {spec.network}, seed {spec.seed}"
+    text = f"{what}\nrun {spec.key}\n\n{result.message.strip()}\n"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _remove(path: Path) -> None:

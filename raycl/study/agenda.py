@@ -7,41 +7,26 @@ import functools
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from raycl.archives import Artefact
 from raycl.errors import UserError
-from raycl.runs.inputs import make_benchmark, masks_for, parts_of, runs_for
-from raycl.runs.reports import join_reports
+from raycl.runs.inputs import make_benchmark, masks_for, runs_for
+from raycl.runs.pauses import Pauses
+from raycl.runs.records import LOST
 from raycl.runs.result import Result, Trained
 from raycl.runs.store import Store
 from raycl.specs import MaskSpec, RunSpec
+from raycl.study.assembly import assemble, without_value
 from raycl.study.cells import Cell
 from raycl.study.jobs import Event, Finished, Job, Pulsed, Role, Started
+from raycl.study.keeping import Keeping
 from raycl.study.maskjobs import MaskJob, MaskQueue
 from raycl.study.progress import CellState, Trial
 from raycl.study.proposer import Proposer
+from raycl.study.pruning import Pruning, rule_of
 from raycl.study.trials import Trials
-
-
-def assemble(spec: RunSpec, parts: Sequence[Result]) -> Result:
-    """Assemble the result of a run whose tasks were learnt in parallel.
-
-    Args:
-        spec: The run as a whole.
-        parts: The result of each task's own run, in the order of the tasks.
-
-    Returns:
-        The result of the whole run; if a part did not finish, its status and message.
-    """
-    about = dict(parts[-1].provenance)
-    about["seconds"] = sum(float(part.provenance["seconds"]) for part in parts)
-    about["started"] = min(float(part.provenance["started"]) for part in parts)
-    for t, part in enumerate(parts):
-        if part.status != "done":
-            return Result(spec, part.status, (), f"task {t + 1}: {part.message}", about)
-    reports = join_reports([part.reports[0] for part in parts], spec.evaluate)
-    return Result(spec, "done", tuple(reports), "", about)
 
 
 class Agenda:
@@ -72,16 +57,19 @@ class Agenda:
         self.references: list[CellState] = Agenda(references, store).states if references else []
         self.live: dict[str, Job | MaskJob] = {}
         self.masks = MaskQueue(store)
+        self.keeping = Keeping(store)
         self.listeners: list[Callable[[Event], None]] = []
         self.changed_cells: list[int] = []
         self.ran = 0
         self._propose = propose
         self._trials = Trials(store, propose)
+        self._pruning = Pruning(store, writes=propose is not None, fresh=fresh)
         self._fresh: set[str] = set()  # keys that --fresh has dropped already, so that each is dropped once
         self._again = fresh
         self._ready: list[tuple[int, float, str]] = []
         self._jobs: dict[str, Job] = {}
         self._assembled: list[tuple[Job, Result]] = []
+        self._lost: dict[str, tuple[int, Result]] = {}  # of trials that lost a run on which they depend
         self._parked: dict[str, tuple[int, float, Job]] = {}  # runs that wait for masks
         # Key of a run -> index of each cell that waits for it -> keys of the cell's runs that depend on it.
         self._watchers: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -100,7 +88,8 @@ class Agenda:
         while self._ready:
             *_, key = heapq.heappop(self._ready)
             job = self._jobs.pop(key)
-            if self.store.get(key) is not None or (job.is_part and self._all_stored(self._waiting_for(key))):
+            stored = self.store.get(key) is not None and not self.keeping.is_due(key)
+            if stored or (job.is_part and self._all_stored(self._waiting_for(key))):
                 self._notice(key)
                 continue
             self.live[key] = job
@@ -118,12 +107,25 @@ class Agenda:
         """Publish the result of a job that has ended, and queue what can follow."""
         job = self.live.pop(key)
         assert isinstance(job, Job)
+        self._settle(job, result)
+
+    def _settle(self, job: Job, result: Result) -> None:
+        """Publish the result of a job, and queue what can follow."""
+        key = job.key
+        if result.status == "invalid" and not self._is_tried(key):
+            # No search can replace it, so that its author has to change something.
+            result = replace(result, status="failed")
         if damaged := self._damaged(result):
             damaged()
             self._notice(key)
             self._tell(Finished(job, result))
             return
-        result = self.store.put(result)
+        if result.status == "paused" and (result := self.store.put(result)).status == "paused":
+            self._notice(key)
+            self._tell(Finished(job, result))
+            return
+        result = self.store.put(self.keeping.taken(result))
+        self.keeping.ended(job.cell, job.role, key)
         if result.status == "failed":
             for index in self._watchers[key]:
                 self._fail(index, key, f"{job.name}: {result.message.strip()}")
@@ -135,7 +137,17 @@ class Agenda:
                 self.store.forget(key)  # not needed any more: another driver assembled the whole
             return
         self._notice(key)
+        self.keeping.release(lambda key: [self.states[index] for index in self.cells_of_run(key)])
         self._tell(Finished(job, result))
+
+    def _is_tried(self, key: str) -> bool:
+        """Return whether a run is a trial of any cell, or a part of one."""
+        return any(
+            run.seed is None
+            for index, keys in self._watchers.get(key, {}).items()
+            for own in keys
+            for run in self.states[index].runs_of(own)
+        )
 
     def _waiting_for(self, key: str) -> set[str]:
         """Return the keys of the cell runs that depend on this run."""
@@ -160,10 +172,19 @@ class Agenda:
         self._unpark(freed)
         message = f"{job.name}: {outcome.message.strip() or 'a mask is not in the store'}"
         for run in lost:
-            self._parked.pop(run, None)
+            parked = self._parked.pop(run, None)
+            if parked and self._is_tried(run) and self._diverged(parked[2].spec, outcome):
+                why = f"basis masks: {outcome.message.strip()}"
+                self._settle(parked[2], without_value(parked[2].spec, "diverged", why))
+                continue
             for index in self._watchers[run]:
                 self._fail(index, run, message)
         self._tell(Finished(job, outcome))
+
+    @staticmethod
+    def _diverged(spec: RunSpec, outcome: Trained) -> bool:
+        """Return whether the training of a mask diverged that a run needs."""
+        return any(mask.key in outcome.diverged for mask in masks_for(spec))
 
     def mask_ready(self, key: str) -> None:
         """Release the runs that waited only for this mask, which a live job has put into the store."""
@@ -186,13 +207,24 @@ class Agenda:
         return (state for state in self.states if not state.complete)
 
     @functools.cached_property
-    def reference_states(self) -> list[CellState]:
-        """The cells of reference methods, from which the forward transfer of other methods is measured."""
-        return [state for state in [*self.states, *self.references] if state.cell.kinds.is_reference]
+    def reference_states(self) -> dict[tuple[str, int], list[CellState]]:
+        """The cells of reference methods by benchmark and order.
+
+        The forward transfer of other methods on the same benchmark in the same order is measured from them.
+        """
+        found: dict[tuple[str, int], list[CellState]] = defaultdict(list)
+        for state in [*self.states, *self.references]:
+            if state.cell.kinds.is_reference:
+                found[state.cell.benchmark, state.cell.order].append(state)
+        return dict(found)
 
     def cells_of_run(self, key: str) -> Sequence[int]:
         """Return the indices of the cells that have the run with this key as a trial or a final run."""
         return self._cells_of_run.get(key, ())
+
+    def runs_of(self, key: str) -> Sequence[Trial]:
+        """Return the trials and final runs of all cells that stand for the run with this key."""
+        return [run for index in self.cells_of_run(key) for run in self.states[index].runs_of(key)]
 
     def seconds_of(self, method: str) -> float | None:
         """Return the mean measured seconds of a method's runs over all cells; None if there are none.
@@ -202,6 +234,10 @@ class Agenda:
         """
         seconds, measured = self._seconds[method]
         return seconds / measured if measured else None
+
+    def mean_seconds(self) -> list[float]:
+        """Return the mean measured seconds of a run of each method that was measured."""
+        return [seconds / measured for seconds, measured in self._seconds.values() if measured]
 
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
@@ -227,30 +263,57 @@ class Agenda:
         touched = state.waiting(own)
         for run in touched:
             if run.seed is None:
-                self._read(state, run)
-        while (proposed := self._trials.next(state)) is not None:
+                self._read(index, run)
+        while (proposed := self._next_trial(index)) is not None:
             self._add(index, proposed)
             touched.append(proposed)
-        for run in touched:
-            if run.seed is None and run.result is None:
-                self._emit(index, run)
+        self._emit_trials(index, [run for run in touched if run.seed is None and run.result is None])
         self._finals(index, [run for run in touched if run.seed is not None])
+        if self._propose is not None and (best := self.keeping.wants_best(state)) is not None:
+            self._emit(index, best)
+        while self._lost:
+            key, (place, lost) = self._lost.popitem()
+            job = Job(lost.spec, self.states[place].cell, self.states[place].runs_of(key)[0].role)
+            self._assembled.append((job, self.store.put(lost)))
+            self._notice(key)
         while self._assembled:  # listeners hear of a result when the state has it, as with any other run
             self._tell(Finished(*self._assembled.pop()))
+
+    def _next_trial(self, index: int) -> Trial | None:
+        """Note which trials have ended, where a search prunes, and return the next trial, if there is one."""
+        state = self.states[index]
+        for run, result in self._pruning.decided(state):
+            self._book(state, run, result)
+            if result.status != "pruned":
+                continue
+            key = run.spec.key
+            self._assembled.append((Job(run.spec, state.cell, run.role), result))
+            if self._propose is not None and not self._underway(key) and not self._watchers.get(key):
+                self.store.forget_checkpoint(key)
+        return self._trials.next(state)
+
+    def _emit_trials(self, index: int, touched: Sequence[Trial]) -> None:
+        """Queue the trials that have changed, or all that do not wait for others if the search prunes."""
+        state = self.states[index]
+        if rule_of(state.cell) is None:
+            for run in touched:
+                self._emit(index, run)
+            return
+        for n, pauses in self._pruning.pauses(state).items():
+            run = state.trials[n]
+            self._emit_spec(index, run.spec.key, run.spec, run.role, run.priority, pauses)
 
     def _finals(self, index: int, touched: list[Trial]) -> None:
         """Read and queue the final runs that have changed, or all of them once the search is over."""
         state = self.states[index]
         if state.searched and not state.finals and (state.best is not None or not state.cell.search):
-            params = state.best.params if state.best else {}
-            for position, seed in enumerate(state.seeds):
-                final = Trial(position, params, state.cell.spec(params, seed), seed=seed)
+            for final in state.final_plan():
                 self._add(index, final)
                 if final.result is None:
                     self._emit(index, final)
             return
         for final in touched:
-            self._read(state, final)
+            self._read(index, final)
             if final.result is None:
                 self._emit(index, final)
 
@@ -260,12 +323,28 @@ class Agenda:
         state.add(run)
         if index not in (cells_of_run := self._cells_of_run.get(key, ())):
             self._cells_of_run[key] = (*cells_of_run, index)
-        self._read(state, run)
+        self._read(index, run)
+        if run.refusal and run.result is None and self._propose is not None:
+            refused = self.store.put(without_value(run.spec, "invalid", run.refusal))
+            state.settle(run, refused)
+            self._assembled.append((Job(run.spec, state.cell, run.role), refused))
 
-    def _read(self, state: CellState, run: Trial) -> None:
-        """Read the result of a run from the store, if it is there now."""
-        if (result := self._whole(state, run.spec, run.role)) is None:
+    def _read(self, index: int, run: Trial) -> None:
+        """Read the result of a cell's run from the store, if it is there now."""
+        state = self.states[index]
+        result = self._whole(state, run.spec, run.role)
+        if run.seed is None and rule_of(state.cell) is not None:
+            self._pruning.read(state.cell, run, result)  # `_next_trial` tells whether it has ended
             return
+        if result is None:
+            return
+        if result.status == "invalid" and run.seed is not None:  # another study has tried these values
+            self._fail(index, run.spec.key, f"{run.role}: {result.message}")
+            return
+        self._book(state, run, result)
+
+    def _book(self, state: CellState, run: Trial, result: Result) -> None:
+        """Register the result of a cell's run."""
         state.settle(run, result)
         if "seconds" in result.provenance:
             seconds, measured = self._seconds[state.cell.kinds.method]
@@ -309,14 +388,17 @@ class Agenda:
     def _whole(self, state: CellState, spec: RunSpec, role: Role) -> Result | None:
         """Return the result of a cell's run, assembled from its parts as soon as all of them are there."""
         result = self._result(spec)
+        if result is not None and self._propose is not None and self.keeping.lacks(state.cell, role, result):
+            return None
         if result is not None or self._propose is None or state.cell.blocked or state.failed:
             return result
-        if any(self._underway(part.key) for part in parts_of(spec)):
+        runs = self.keeping.parts(state.cell, role, spec)
+        if any(self._underway(part.key) for part in runs):
             return None
-        parts = [part for run in parts_of(spec) if (part := self._result(run)) is not None]
-        if not parts or len(parts) < len(parts_of(spec)):
+        parts = [part for run in runs if (part := self._result(run)) is not None]
+        if not parts or len(parts) < len(runs):
             return None
-        result = assemble(spec, parts)
+        result = assemble(spec, [self.store.whole(part.key) or part for part in parts])
         self.store.put(result)
         for part in parts:
             self.store.forget(part.key)
@@ -331,7 +413,15 @@ class Agenda:
         """Queue a run of a cell that has no result, or the runs that it depends on."""
         self._emit_spec(index, run.spec.key, run.spec, run.role, run.priority)
 
-    def _emit_spec(self, index: int, own: str, spec: RunSpec, role: Role, priority: float) -> None:
+    def _emit_spec(
+        self,
+        index: int,
+        own: str,
+        spec: RunSpec,
+        role: Role,
+        priority: float,
+        pauses: Pauses | None = None,
+    ) -> None:
         """Queue a run that the cell's run with the key `own` depends on, or that run itself."""
         state, key = self.states[index], spec.key
         if state.cell.blocked or key in state.failed:
@@ -342,7 +432,7 @@ class Agenda:
             return
         if key in self._parked or self._waits(index, own, spec, role, priority):
             return
-        job = Job(spec, state.cell, role)
+        job = Job(spec, state.cell, role, self.keeping.keeps(state.cell, role, spec), pauses)
         if missing:
             self._parked[key] = index, priority, job
             self.masks.wait(key, missing, state.cell)
@@ -358,15 +448,20 @@ class Agenda:
             if result is None:
                 self._emit_spec(index, own, run, role.under(name), priority)
                 waits = True
+            elif result.status in LOST and self._is_tried(own):
+                lost = without_value(self.states[index].runs_of(own)[0].spec, result.status)
+                self._lost[own] = index, replace(lost, message=f"its {name}: {result.message}")
+                waits = True
             elif result.status != "done":
                 self._fail(index, run.key, f"its {name} {result.status}: {result.message}")
                 waits = True
         if waits:
             return True
-        for t, part in enumerate(parts_of(spec)):
+        parts = self.keeping.parts(self.states[index].cell, role, spec)
+        for t, part in enumerate(parts):
             if self._underway(part.key) or self._result(part) is None:
                 self._emit_spec(index, own, part, role.under(f"task {t + 1}"), priority + t / 1000)
-        return bool(parts_of(spec))
+        return bool(parts)
 
     def _missing_masks(self, spec: RunSpec) -> list[MaskSpec]:
         """Return the basis masks that a run still lacks; --fresh trains every mask once more."""

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from raycl import calls, registry, userfiles
 from raycl.errors import Obstacle
 from raycl.runs.inputs import require_nothing, with_inputs
+from raycl.runs.pauses import Split
 from raycl.space import Domain, Field, coerce, make_config
 from raycl.specs import Evaluate, Numerics, RunSpec, key_of
-from raycl.study.values import FinalRuns, Grid, Resources, Search, Seeds
+from raycl.study.objectives import ACC, Objective
+from raycl.study.values import FinalRuns, Grid, Keep, Resources, Search, Seeds
 
 if TYPE_CHECKING:
     from raycl.method import Method
@@ -67,11 +69,13 @@ class Data:
     Attributes:
         classes: Number of classes of each task; () if the data are not on this machine.
         similar, subset: As in `raycl.tasks.Benchmark`.
+        deviations: As in the benchmark's recipe.
     """
 
     classes: tuple[int, ...] = ()
     similar: bool | None = None
     subset: str = ""
+    deviations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class Cell:
         kinds: The method and the network by name; `method` and `network` are their classes.
         settings: Every dotted field, fixed or searched.
         code, home: As in `RunSpec`.
+        keep: Which trained methods the study keeps; it is in no key.
+        sampler_code: Digest of the code of a user's own sampler; "" for one of Optuna's.
         blocked: Why the cell cannot run on this machine, with the remedy; None if it can.
         notes: What is worth knowing before the cell runs, one line each. Notes are not part of any key.
         data: Facts about its data; None if they were not looked at.
@@ -103,7 +109,9 @@ class Cell:
     versions: Mapping[str, int]
     code: Mapping[str, str] = field(default_factory=dict)
     home: Path | None = None
+    sampler_code: str = ""
     orders: int = 1
+    keep: Keep = "none"
     blocked: Obstacle | None = None
     notes: tuple[str, ...] = ()
     data: Data | None = None
@@ -145,6 +153,16 @@ class Cell:
             return {}
         return {key: s.domain for key, s in self.settings.items() if s.domain is not None}
 
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the search looks for; the accuracy if there is no search, or a grid."""
+        return self.search.aims if isinstance(self.search, Search) else (ACC,)
+
+    @property
+    def split(self) -> Split:
+        """The samples on which the search measures accuracies."""
+        return "test" if self.protocol == "paper" else "val"
+
     def typed(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return values of searched fields in their own types, after JSON has turned tuples into lists.
 
@@ -159,8 +177,18 @@ class Cell:
             for key, value in params.items()
         }
 
-    def spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
-        """Return the run with these values of the searched fields."""
+    def spec(self, params: Mapping[str, Any], seed: int, *, checked: bool = True) -> RunSpec:
+        """Return the run with these values of the searched fields.
+
+        Args:
+            params: The values.
+            seed: The training seed.
+            checked: Whether to ask the classes about the values. Without it, the result stands for values
+                that they refuse: it has a key, but cannot be executed.
+
+        Raises:
+            UserError: If the classes of the method or the network refuse the values.
+        """
         values: dict[str, dict[str, Any]] = {"method": {}, "fit": {}, "net": {}}
         for key, setting in self.settings.items():
             value = params.get(key, setting.value)
@@ -169,7 +197,7 @@ class Cell:
                 values[room][name] = value
         run = RunSpec(
             method=self.kinds.method,
-            network=self._network_text(values["net"]),
+            network=self._network_text(values["net"], checked),
             benchmark=self.benchmark,
             config=values["method"],
             fit=values["fit"],
@@ -182,14 +210,14 @@ class Cell:
             code=self.code,
             home=self.home,
         )
-        return with_inputs(run) if self.kinds.requires else require_nothing(run)
+        return with_inputs(run) if self.kinds.requires and checked else require_nothing(run)
 
-    def _network_text(self, values: Mapping[str, Any]) -> str:
+    def _network_text(self, values: Mapping[str, Any], checked: bool) -> str:
         """Return the network with the settings that differ from their defaults, as it stands in keys.
 
         A user's own Config may change its values when it is made, so it is made here.
         """
-        if "network" in self.code:
+        if "network" in self.code and checked:
             config = make_config(self.network.Config, values, "net")
             return calls.format_call(self.kinds.network, config)
         typed = {
@@ -200,6 +228,23 @@ class Cell:
         return calls.format_settings(self.kinds.network, typed)
 
     @functools.cached_property
+    def drawing(self) -> str:
+        """The digest from which the random numbers of a search are made.
+
+        It names neither the method nor its fixed settings: methods with the same search space, on the same
+        benchmark and order of tasks, start from the same random trials, so that they are compared in pairs.
+        """
+        assert isinstance(self.search, Search)
+        keyed = self.spec({}, self.trial_seed).keyed()
+        return key_of(
+            {
+                "data": {name: keyed.get(name) for name in ("benchmark", "identity", "order")},
+                "space": {key: repr(domain) for key, domain in self.space.items()},
+                "seed": self.search.seed,
+            }
+        )
+
+    @functools.cached_property
     def key(self) -> str:
         """The digest of everything that proposals depend on.
 
@@ -208,13 +253,23 @@ class Cell:
         """
         search = self.search
         assert isinstance(search, Search)
+        sampler = {
+            "sampler": search.sampler if search.sampler != "tpe" else "",
+            "sampler_code": self.sampler_code,
+            "multivariate": search.multivariate,
+            "group": search.group,
+            "prune": repr(search.prune) if search.prune else "",
+            "objectives": list(search.objectives) if search.objectives != ("acc",) else "",
+        }
         return key_of(
-            {
+            {name: value for name, value in sampler.items() if value}  # so that those of plain TPE stay
+            | {
                 "spec": self.spec({}, self.trial_seed).keyed(),
                 "space": {key: repr(domain) for key, domain in self.space.items()},
                 "width": search.concurrency,
                 "seed": search.seed,
                 "startup": search.startup_trials,
                 "protocol": self.protocol,
+                "drawing": 2,  # 2: `drawing` is the seed, no longer this key itself
             }
         )

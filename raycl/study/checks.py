@@ -8,8 +8,8 @@ from typing import Any, Literal
 from raycl.catalogue import catalogue
 from raycl.errors import UserError, nearest, quoted
 from raycl.filenames import check_study_name
-from raycl.study import limits, ownmetrics, planning
-from raycl.study.values import Grid, Resources, Search, Seeds, Sheet, Shown, Study
+from raycl.study import callbacks, limits, ownmetrics, planning
+from raycl.study.values import KEEP, Grid, Resources, Search, Seeds, Sheet, Shown, Study
 
 
 def check_study(study: Study, place: str) -> None:
@@ -37,6 +37,7 @@ def check_study(study: Study, place: str) -> None:
         ("protocol", ("val", "paper")),
         ("numerics", ("strict", "fast")),
         ("evaluate", (None, "learnt", "ends", "full")),
+        ("keep", KEEP),
     ):
         given = getattr(study, name)
         if not ((isinstance(given, str) or given is None) and given in allowed):
@@ -51,19 +52,28 @@ def check_study(study: Study, place: str) -> None:
     _check_size(study, place)
     _check_paper(study, place)
     ownmetrics.check(study.metrics, place)
+    callbacks.check(study.callbacks, place)
     _check_shown(study.views, "views", study, place)
     _check_shown(study.tables, "tables", study, place)
     check_search(study.search, place)
     if not isinstance(study.final, Seeds) and not (
         isinstance(study.final, str) and study.final == "best trial"
     ):
-        raise UserError(f"{place}: final = {quoted(study.final)} should be Seeds(...) or 'best trial'")
+        raise UserError(
+            f"{place}: final = {quoted(study.final)} should be {_seeds(study.final)} or 'best trial'"
+        )
     for pattern, request in study.resources.items():
         if not isinstance(request, Resources) or not isinstance(pattern, str):
             raise UserError(
                 f"{place}: resources[{quoted(pattern)}] = {quoted(request)} should be "
                 "Resources(cpus=..., gpus=...)"
             )
+
+
+def _seeds(given: Any) -> str:
+    """Return what a user probably meant by a number of seeds."""
+    few = given if isinstance(given, int) and 1 <= given <= 5 else 0
+    return f"Seeds({', '.join(map(str, range(1, few + 1))) or '...'})"
 
 
 def _check_size(study: Study, place: str) -> None:
@@ -93,22 +103,24 @@ def _check_kinds(study: Study, place: str) -> None:
         ):
             raise UserError(f"{where} = {quoted(keys)} should be a dictionary of keys, such as {{}}")
         for name in ("method", "network", "preset"):
-            _check_text(keys.get(name), name, where, optional=True)
+            _check_text(keys.get(name), name, where, optional=True, or_class=name != "preset")
         own = keys.get("benchmarks", ())
         if not isinstance(own, list | tuple) or ("benchmarks" in keys and not own):
             raise UserError(f"{where}: benchmarks = {quoted(own)} should be a list of at least one name")
         for text in own:
-            _check_text(text, "benchmarks: an entry", where)
+            _check_text(text, "benchmarks: an entry", where, or_class=True)
     for text in study.benchmarks:
-        _check_text(text, "benchmarks: an entry", place)
-    _check_text(study.network, "network", place)
+        _check_text(text, "benchmarks: an entry", place, or_class=True)
+    _check_text(study.network, "network", place, or_class=True)
     _check_text(study.preset, "preset", place, optional=True)
     _check_text(study.paper, "paper", place)
 
 
-def _check_text(value: Any, name: str, place: str, optional: bool = False) -> None:
+def _check_text(value: Any, name: str, place: str, optional: bool = False, or_class: bool = False) -> None:
+    """Check that a value is a string; `given.with_names` has replaced a class, where one is accepted."""
     if not (isinstance(value, str) or (optional and value is None)):
-        raise UserError(f"{place}: {name} = {quoted(value)} should be a string")
+        or_what = " or a class" if or_class else ""
+        raise UserError(f"{place}: {name} = {quoted(value)} should be a string{or_what}")
 
 
 def _check_paper(study: Study, place: str) -> None:
@@ -138,4 +150,6 @@ def check_search(search: Any, place: str) -> None:
         UserError: If it is not.
     """
     if not (search is None or isinstance(search, Search | Grid)):
-        raise UserError(f"{place}: search = {quoted(search)} should be Search(...), Grid(...) or None")
+        number = isinstance(search, int) and not isinstance(search, bool)
+        trials = f"trials={quoted(search)}" if number and 0 < search <= limits.RUNS else "..."
+        raise UserError(f"{place}: search = {quoted(search)} should be Search({trials}), Grid(...) or None")

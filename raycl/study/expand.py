@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from raycl import oldnames, remembering
 from raycl.study import memory
 from raycl.study.cells import Cell
+from raycl.study.given import with_names
 from raycl.study.notelines import STUDY, with_notes
 from raycl.study.values import Study
 
@@ -23,6 +24,7 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
     Raises:
         UserError: If the study is wrong; the message names the value, the place and the remedy.
     """
+    study = with_names(study)
     found = memory.recalled(study, only, check)
     if found is None:
         from raycl.study.making import made_cells  # imported here, because it loads torch
@@ -37,7 +39,13 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
 def references_left_out(study: Study, cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells of reference methods that a choice of cells leaves out.
 
-    Transfer is measured against reference methods, so reports need their results in any case.
+    Transfer is measured against a reference method on the same benchmark in the same order of tasks, so
+    reports need its results in any case.
     """
     there = {cell.name for cell in cells}
-    return [c for c in cells_of(study, check=False) if c.kinds.is_reference and c.name not in there]
+    needed = {(cell.benchmark, cell.order) for cell in cells}
+    return [
+        cell
+        for cell in cells_of(study, check=False)
+        if cell.kinds.is_reference and cell.name not in there and (cell.benchmark, cell.order) in needed
+    ]

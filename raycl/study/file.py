@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raycl import oldnames, userfiles
 from raycl.errors import SCREEN, NoStudy, UserError, quoted
+from raycl.study.given import with_names
 from raycl.study.overrides import overridden
 from raycl.study.values import Study
 
@@ -57,7 +58,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), small: bool = Fa
     named = not isinstance(study.name, str) or study.name  # a wrong type is reported by check_study
     name = study.name if named else "_".join(filter(None, (paper, file.stem, "small" * small)))
     study = dataclasses.replace(study, name=name, folder=folder, file=place)
-    return overridden(study, overrides)
+    return overridden(with_names(study), overrides)
 
 
 def _place(path: str | Path) -> str:

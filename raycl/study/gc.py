@@ -9,10 +9,11 @@ from pathlib import Path
 from raycl.archives import Artefact
 from raycl.errors import NoStudy, UserError
 from raycl.runs.inputs import masks_for, parts_of, runs_for
-from raycl.runs.store import Store
+from raycl.runs.store import MODELS, PAUSED, Store, trace_path
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
+from raycl.study.keeping import kept_runs
 from raycl.study.values import Study
 
 
@@ -33,7 +34,7 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
             what depends on it is unknown. Nothing is deleted in any of these cases.
     """
     files = studies or sorted(Path("studies").rglob("*.py"))
-    needed, read = set(), 0
+    needed, kept, read = set[str](), set[str](), 0
     store = Store(root, warn=print, wait=False).look()
     for file in files:
         forms = 0
@@ -44,12 +45,14 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
                 continue
             forms += 1
             needed |= _needed(study, store)
+            if (store.root / MODELS).is_dir():
+                kept |= _kept(study, store)
         if not forms and studies:
             read_study(file)
         read += bool(forms)
     if not read:
         raise UserError("gc: there is no study to keep; name study files, or run gc where ./studies is")
-    unwanted = _unwanted(store, needed)
+    unwanted = _unwanted(store, needed, kept)
     for path in unwanted:
         print(f"{_bytes(path):>12,}  {path}")
     total = sum(map(_bytes, unwanted))
@@ -69,7 +72,7 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
 def _needed(study: Study, store: Store) -> set[str]:
     """Return the keys of a study's runs, of the runs and parts that they build on, and of their masks."""
     states = Agenda(cells_of(study, check=False), store).states
-    specs = [trial.spec for state in states for trial in [*state.trials, *state.finals.values()]]
+    specs = [trial.spec for state in states for trial in state.runs]
     found: set[str] = set()
     while specs:
         found |= {key for spec in specs for key in (spec.key, *(mask.key for mask in masks_for(spec)))}
@@ -81,18 +84,38 @@ def _needed(study: Study, store: Store) -> set[str]:
     return found
 
 
-def _unwanted(store: Store, needed: set[str]) -> list[Path]:
-    """Return runs and checkpoints that no study needs, results set aside, and drafts of dead processes."""
+def _kept(study: Study, store: Store) -> set[str]:
+    """Return the keys of the runs whose trained methods a study needs, if they were kept.
+
+    A study that keeps nothing by itself may have been run with --keep, so it needs those of all its runs.
+    """
+    states = Agenda(cells_of(study, check=False), store).states
+    runs = [kept_runs(s) if study.keep != "none" else s.runs for s in states]
+    return {trial.spec.key for trials in runs for trial in trials}
+
+
+def _unwanted(store: Store, needed: set[str], kept: set[str]) -> list[Path]:
+    """Return what no study needs, results set aside, and drafts of dead processes.
+
+    Args:
+        store: The store.
+        needed: Keys of the runs and masks that a study needs.
+        kept: Keys of the runs whose trained methods a study needs.
+    """
     finished = set(store.finished())
     found = [path for path in sorted(store.root.glob("runs/??/*.json")) if path.stem not in needed]
     for folder in sorted(store.checkpoints.glob("*")):
         if folder.name not in needed or folder.name in finished:
             found.append(folder)
+    for path in sorted(store.root.glob(f"{PAUSED}/??/*.json")):
+        if path.stem not in needed or path.stem in finished:
+            found.append(path)
     for path in sorted(store.root.glob("failures/*.json")):
         if path.stem not in needed:
-            found.append(path)
+            found += [path, *filter(Path.exists, [trace_path(store.root, path.stem)])]
     for kind in Artefact:
         found += [p for p in sorted(store.root.glob(f"{kind.folder}/??/*.npz")) if p.stem not in needed]
+    found += [p for p in sorted(store.root.glob(f"{MODELS}/??/*.pt")) if p.stem not in kept]
     damaged = store.root / "damaged"
     return (
         found
@@ -100,6 +123,8 @@ def _unwanted(store: Store, needed: set[str]) -> list[Path]:
         + [
             *sorted(store.root.glob("runs/??/.*")),
             *(path for kind in Artefact for path in sorted(store.root.glob(f"{kind.folder}/??/.*"))),
+            *sorted(store.root.glob(f"{MODELS}/??/.*")),
+            *sorted(store.root.glob(f"{PAUSED}/??/.*")),
             *sorted(store.root.glob("searches/??/*/.*")),
             *sorted(store.root.glob("failures/.*")),
         ]

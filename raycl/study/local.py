@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from raycl import devices, process
-from raycl.errors import UserError
+from raycl import devices, process, userfiles
+from raycl.errors import TRACEBACK, UserError
 from raycl.runs import execution
 from raycl.study.agenda import Agenda
-from raycl.study.jobs import Job
+from raycl.study.jobs import Event, Finished, Job
 from raycl.study.maskjobs import MaskJob
 
 
@@ -26,6 +26,7 @@ def run_locally(agenda: Agenda, say: Callable[[str], None] = lambda line: None) 
     """
     _check_gpus(agenda)
     reported: set[tuple[str, str]] = set()
+    agenda.listeners.append(_Tracebacks(say))
     with process.borrowed():
         while (job := agenda.next()) is not None:
             before = process.spoilt()
@@ -38,6 +39,22 @@ def run_locally(agenda: Agenda, say: Callable[[str], None] = lambda line: None) 
                     f"{job.name} left {process.describe_left(spoilt)}, which cannot be undone and may change "
                     "the runs after it; run the same command again; finished runs are kept"
                 )
+
+
+class _Tracebacks:
+    """Listener that prints the traceback of a failed run, and of the same fault of a cell only once."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._said = say, set[tuple[str, str]]()
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, Finished) or event.outcome.status != "failed":
+            return
+        message = event.outcome.message.strip()
+        fault = event.job.cell.label, userfiles.located(message)
+        if TRACEBACK in message and fault not in self._said:
+            self._said.add(fault)
+            self._say(f"traceback of {event.job.name}:\n{message}")
 
 
 def _execute(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
@@ -64,6 +81,8 @@ def _execute(agenda: Agenda, job: Job | MaskJob) -> Sequence[str]:
         threads=threads,
         pulse=pulse,
         graphs=resources.graphs,
+        keep=job.keep,
+        pauses=job.pauses,
     )
     agenda.finish(key, result)
     left: Sequence[str] = result.provenance.get("left", ())

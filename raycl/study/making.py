@@ -10,7 +10,7 @@ from raycl import benchmarks, calls, process, registry, userfiles
 from raycl.benchmarks import Recipe
 from raycl.domains import repeated, shown
 from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_line
-from raycl.method import Method
+from raycl.method import Method, deviations_of
 from raycl.networks import Network
 from raycl.patterns import Naming, chosen
 from raycl.runs.fingerprint import roots_of
@@ -69,6 +69,8 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
         for n, (label, _, recipe, order) in enumerate(planned)
         if n in selected
     ]
+    if only is None and isinstance(study.search, Search) and study.search.prune:
+        _refuse_nothing_to_prune(study.search, any(cell.search for cell in found), place)
     return with_notes(found, [unmatched(pattern, study.methods) for pattern in lost])
 
 
@@ -124,7 +126,13 @@ def _cell(
     check_search(search, place)
     preset, benchmark = special.get("preset", study.preset), calls.name_of(type(recipe))
     settings = settings_of(study, place, method, network, text, preset, keys, benchmark)
+    if isinstance(search, Search) and search.prune and "search" in special:
+        _refuse_nothing_to_prune(search, any(s.domain for s in settings.values()), place)
     search = _search_over(search, settings, keys, place)
+    together = ""
+    if isinstance(search, Search) and search.prune and method.joint:
+        search = dataclasses.replace(search, prune=None)
+        together = f"{calls.name_of(method)} learns all tasks together, so its trials are not pruned"
     cell = Cell(
         label=label,
         benchmark=str(recipe),
@@ -146,14 +154,18 @@ def _cell(
         },
         code=_code(method=method, network=network, benchmark=type(recipe)),
         home=study.folder,
+        sampler_code=_sampler_code(search, place),
         orders=study.orders,
+        keep=study.keep,
     )
     _check_spec(cell, recipe, place)
     if not check:
         return cell
     found = check_benchmark(cell, recipe, place)
     written = {*keys, *(f"fit.{name}" for name in study.fit)}
-    noted = (*notes.planned(cell, written), *found.notes)
+    planning.check_objectives(cell, len(found.data.classes), place)
+    useless = planning.check_pruning(cell, len(found.data.classes), place)
+    noted = (*notes.planned(cell, written), *found.notes, *filter(None, (together, useless)))
     return dataclasses.replace(cell, blocked=found.blocked, notes=noted, data=found.data)
 
 
@@ -162,7 +174,7 @@ def _kinds(method: type[Method], network: type[Network]) -> Kinds:
         method=calls.name_of(method),
         network=calls.name_of(network),
         is_reference=method.is_reference,
-        deviations=tuple(method.deviations),
+        deviations=deviations_of(method),
         requires=_may_require(method),
         roots=roots_of(method),
         loaded=(method, network),
@@ -201,7 +213,22 @@ def _search_over(
         _refuse_domains(settings, place)
     if isinstance(search, Search) and not any(s.domain for s in settings.values()):
         return None  # without a domain there is only one configuration
+    if isinstance(search, Search):
+        planning.check_sampler(search, settings, place)
     return search
+
+
+def _refuse_nothing_to_prune(search: Search, searched: bool, place: str) -> None:
+    """Refuse a rule of pruning where nothing is searched.
+
+    Raises:
+        UserError: If nothing is searched.
+    """
+    if not searched:
+        raise UserError(
+            f"{place}: search.prune = {search.prune!r}, but nothing is searched: give a setting a domain, "
+            "such as 'fit.lr': Float(0.01, 0.5), or remove prune"
+        )
 
 
 def _identity(recipe: Recipe) -> dict[str, str]:
@@ -225,6 +252,15 @@ def _identity(recipe: Recipe) -> dict[str, str]:
 def _code(**kinds: type) -> dict[str, str]:
     """Return the digests of the code of a user's own classes, by part."""
     return {part: digest.digest_of(kind) for part, kind in kinds.items() if userfiles.is_own(kind)}
+
+
+def _sampler_code(search: Search | Grid | None, place: str) -> str:
+    """Return the digest of the code of a user's own sampler; "" if the search has none."""
+    if not (isinstance(search, Search) and search.own_sampler):
+        return ""
+    found = registry.sampler(search.sampler, f"{place}: search.sampler")
+    with userfiles.blamed(found):
+        return digest.digest_of(found)
 
 
 def _checked_grid(grid: Grid, settings: Mapping[str, Setting], place: str) -> Grid:

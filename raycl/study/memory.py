@@ -48,7 +48,9 @@ def recalled(study: Study, only: str | None, check: bool) -> list[Cell] | None:
 def remember(study: Study, only: str | None, check: bool, cells: Sequence[Cell]) -> None:
     """Keep the cells of a study for later processes, unless they depend on a user's own code or data."""
     key = _key(study, only, check)
-    if key is None or any(cell.code or cell.identity.keys() - {"subset"} for cell in cells):
+    if key is None or any(
+        cell.code or cell.sampler_code or cell.identity.keys() - {"subset"} for cell in cells
+    ):
         return
     sources = {name for text in {cell.benchmark for cell in cells} for name in registry.recipe(text).needs()}
     states = {name: datafolder.state_of(name) for name in sorted(sources)}

@@ -10,10 +10,11 @@ from typing import Any
 
 from raycl.errors import UserError, nearest, quoted, screen_line
 from raycl.space import Choice, Float, Int
+from raycl.study.pruners import Halving, Median
 from raycl.study.values import Grid, Resources, Search, Seeds, Study
 
 _WRITABLE: Mapping[str, Callable[..., Any]] = {
-    kind.__name__: kind for kind in (Search, Grid, Seeds, Resources, Float, Int, Choice)
+    kind.__name__: kind for kind in (Search, Halving, Median, Grid, Seeds, Resources, Float, Int, Choice)
 }
 _FAULTS = (ValueError, TypeError, AttributeError, OverflowError)  # what value classes raise for wrong input
 _FIXED = ("folder", "file")  # where the study is, which no option can change
@@ -90,6 +91,10 @@ class _Written:
         if isinstance(node, ast.List | ast.Tuple):
             values = [self._evaluated(value) for value in node.elts]
             return values if isinstance(node, ast.List) else tuple(values)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):  # a share such as 1/3
+            above, below = self._evaluated(node.left), self._evaluated(node.right)
+            if type(above) in (int, float) and type(below) in (int, float) and below:
+                return above / below
         return ast.literal_eval(node)
 
     def made(self, make: Callable[[], Any]) -> Any:
@@ -158,7 +163,8 @@ def _value(target: Any, name: str, old: Any, written: _Written) -> Any:
             return [value]
         if isinstance(old, str) and not isinstance(value, str) and (value is not None or name in _NEVER_NONE):
             return written.text  # a name may look like a number
-    if dataclasses.is_dataclass(old) and not isinstance(value, type(old) | Search | Grid | None):
+    whole = dataclasses.is_dataclass(old) and not isinstance(old, Halving | Median)
+    if whole and not isinstance(value, type(old) | Search | Grid | None):
         inner = ", ".join(f"{name}.{field.name}" for field in dataclasses.fields(old))
         raise UserError(f"{place}: {name} has fields of its own: set {inner}")
     if isinstance(old, int) and not isinstance(target, Resources) and type(value) is not type(old):

@@ -10,14 +10,17 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raycl.domains import shown
+import numpy as np
+
+from raycl.domains import Choice, shown
 from raycl.errors import UserError
 from raycl.method import Method
+from raycl.runs.reports import default_evaluate
 from raycl.space import made
 from raycl.study.cells import Cell, Setting
 from raycl.study.limits import LABEL, RUNS
 from raycl.study.notes import values_of, varied_of
-from raycl.study.values import Grid
+from raycl.study.values import Grid, Search
 from raycl.training.fit import Fit
 
 _ODD = ("Cc", "Cs", "Zl", "Zp")  # characters that move a cursor, break a line or cannot be encoded
@@ -76,6 +79,98 @@ def check_grid(grid: Grid, settings: Mapping[str, Setting], fixed: Iterable[str]
                 f"{place}: {key} = {setting.domain!r} is a domain, but a Grid does not draw from domains; "
                 "give it a value, or make it an axis of the Grid"
             )
+
+
+def check_sampler(search: Search, settings: Mapping[str, Setting], place: str) -> None:
+    """Check that the sampler of a search can handle the domains.
+
+    Args:
+        search: The search.
+        settings: Every dotted field of the cell.
+        place: Where the label is defined, for messages.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    if search.sampler != "cmaes":
+        return
+    domains = {key: s.domain for key, s in settings.items() if s.domain is not None}
+    ranges = [key for key, d in domains.items() if not isinstance(d, Choice) and d.low < d.high]
+    if len(ranges) < 2:
+        has = f"{ranges[0]} alone" if ranges else "none"
+        raise UserError(
+            f"{place}: search.sampler = 'cmaes' needs at least two ranges (Float or Int), but of "
+            f"{', '.join(domains)} it has {has}; write sampler = 'tpe', 'random', 'qmc' or 'gp'"
+        )
+
+
+def check_pruning(cell: Cell, tasks: int, place: str) -> str:
+    """Check that the trials of a cell's search can be judged where its rule wants to judge them.
+
+    Args:
+        cell: The cell.
+        tasks: Number of tasks of its benchmark; 0 if it is not known, as the data are missing.
+        place: Where the label is defined, for messages.
+
+    Returns:
+        A note, if no trial can be pruned; otherwise "".
+
+    Raises:
+        UserError: If they cannot.
+    """
+    search = cell.search
+    if not (isinstance(search, Search) and search.prune and tasks):
+        return ""
+    where, rule = f"{place} on {cell.benchmark}: search.prune = {search.prune!r}", search.prune
+    if rule.latest >= tasks:
+        raise UserError(
+            f"{where} judges trials after task {rule.latest}, but there are {tasks} tasks, and nothing is "
+            "saved after the last one: judge them earlier"
+        )
+    if (cell.evaluate or default_evaluate(tasks)) == "ends" and rule.latest > 1:
+        raise UserError(
+            f"{where} needs the accuracy on all tasks learnt so far, but of {tasks} tasks only the latest is "
+            "measured: write evaluate='learnt' in the study, or remove prune"
+        )
+    if why := rule.without_effect(search.trials, search.concurrency):
+        return f"search.prune = {rule!r} prunes nothing, because {why}"
+    return ""
+
+
+def check_objectives(cell: Cell, tasks: int, place: str) -> None:
+    """Check that the runs of a cell can have every objective of its search.
+
+    Args:
+        cell: The cell.
+        tasks: Number of tasks of its benchmark; 0 if it is not known, as the data are missing.
+        place: Where the label is defined, for messages.
+
+    Raises:
+        UserError: If an objective needs accuracies that are not measured, or several tasks.
+    """
+    if not (isinstance(cell.search, Search) and tasks):
+        return
+    evaluate = cell.evaluate or default_evaluate(tasks)
+    learnt, tested = np.indices((tasks, tasks))
+    measured = tested == learnt if evaluate == "ends" else tested <= learnt
+    if cell.method.joint:
+        measured = np.zeros_like(measured)
+    a = np.where(measured | (learnt == tasks - 1), 0.5, np.nan)
+    for objective in cell.objectives:
+        if not objective.is_accuracy or objective.of_matrix(a) is not None:
+            continue
+        named = f"{place} on {cell.benchmark}: search.objectives: {str(objective)!r}"
+        if tasks == 1:
+            raise UserError(f"{named} needs several tasks, but there is one: remove it")
+        if cell.method.joint:
+            raise UserError(
+                f"{named} needs the accuracy after each task, but {cell.kinds.method} learns all tasks "
+                "together: give the label a search of its own"
+            )
+        raise UserError(
+            f"{named} needs the accuracy on all tasks learnt so far, but of {tasks} tasks only the latest is "
+            "measured: write evaluate='learnt' in the study, or remove it"
+        )
 
 
 def check_proposals(cell: Cell, place: str) -> None:

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from raycl.runs.records import LOST
 from raycl.runs.result import Result
 from raycl.specs import RunSpec
+from raycl.study import objectives
 from raycl.study.cells import Cell
 from raycl.study.jobs import Role
+from raycl.study.objectives import ACC, Point
+from raycl.study.pruners import Course
 from raycl.study.values import Grid, Search, Seeds
 
 
@@ -20,7 +24,12 @@ class Trial:
     Attributes:
         n: Number of the trial, or position of the final run, from 0.
         params: Values of the searched fields.
+        refusal: Why no run can have these values; "" for all that a run can be made of.
         seed: Training seed of a final run; None for a trial.
+        of: Of a final run with the values of a trial on the Pareto front that is not the best one, the number
+            of that trial; otherwise None.
+        course: How far a trial has come whose search prunes.
+        reached: What the store has of the run of such a trial: the result of a finished or a paused run.
     """
 
     n: int
@@ -28,11 +37,16 @@ class Trial:
     spec: RunSpec
     result: Result | None = None
     seed: int | None = None
+    of: int | None = None
+    refusal: str = ""
+    course: Course = field(default_factory=Course)
+    reached: Result | None = field(default=None, repr=False, compare=False)
     _accs: tuple[float | None, float | None] | None = field(default=None, repr=False, compare=False)
+    _values: tuple[float | None, ...] | None = field(default=None, repr=False, compare=False)
 
     @property
     def role(self) -> Role:
-        return Role(trial=self.n) if self.seed is None else Role(seed=self.seed)
+        return Role(trial=self.n) if self.seed is None else Role(seed=self.seed, of=self.of)
 
     @property
     def priority(self) -> float:
@@ -48,9 +62,24 @@ class Trial:
             self._accs = result.acc("val"), result.acc("test")
         return self._accs[split == "test"]
 
+    def values(self, cell: Cell) -> tuple[float | None, ...]:
+        """Return the value of each objective of the cell's search, None where there is none; it is cached."""
+        if cell.objectives == (ACC,):
+            return (self.acc(cell.split),)
+        if self.result is None:
+            return (None,) * len(cell.objectives)
+        if self._values is None:
+            result = self.result.unpacked()
+            self._values = tuple(each.value(result, cell.split) for each in cell.objectives)
+        return self._values
+
     def objective(self, cell: Cell) -> float | None:
-        """Return the mean accuracy after the last task on the protocol's split; None if there is none."""
-        return self.acc("test" if cell.protocol == "paper" else "val")
+        """Return the value of the first objective; by default, the mean accuracy after the last task."""
+        return self.values(cell)[0]
+
+    def point(self, cell: Cell) -> Point | None:
+        """Return the values with the sign that makes larger ones better; None if one of them is missing."""
+        return objectives.oriented(cell.objectives, self.values(cell))
 
 
 @dataclass
@@ -60,9 +89,11 @@ class _Tally:
     Attributes:
         runs: Trials and final runs by the key of their run; trials come first.
         open: Trials and final runs without a result, by the key of their run.
-        trials, completed, diverged: Number of trials that have a result, that are done, that diverged.
+        trials, completed, lost: Number of trials that have a result, that are done, that have no value.
+        pruned: Number of trials that were pruned.
         finals, extra: Number of final runs that have a result, and of those that are not also a trial.
-        best: The completed trial with the highest objective; of equals, the earliest.
+        front: The completed trials that no other one beats, with their points, in the order of the trials.
+            With one objective it is the best trial; of equals, the earliest.
         seconds, measured: Total seconds of the runs whose duration is known, and the number of these runs.
     """
 
@@ -70,10 +101,11 @@ class _Tally:
     open: dict[str, list[Trial]] = field(default_factory=dict)
     trials: int = 0
     completed: int = 0
-    diverged: int = 0
+    lost: int = 0
+    pruned: int = 0
     finals: int = 0
     extra: int = 0
-    best: Trial | None = None
+    front: list[tuple[Point, int]] = field(default_factory=list)
     seconds: float = 0.0
     measured: int = 0
 
@@ -98,11 +130,10 @@ class _Tally:
             return
         self.trials += 1
         self.completed += result.status == "done"
-        self.diverged += result.status == "diverged"
-        if result.status == "done" and (value := trial.objective(cell)) is not None:
-            best = self.best.objective(cell) if self.best else None
-            if best is None or self.best is None or (value, -trial.n) > (best, -self.best.n):
-                self.best = trial
+        self.lost += result.status in LOST
+        self.pruned += result.status == "pruned"
+        if result.status == "done" and (point := trial.point(cell)) is not None:
+            self.front = objectives.with_point(self.front, (point, trial.n))
 
 
 @dataclass
@@ -112,6 +143,8 @@ class CellState:
     Attributes:
         trials: Trials in the order of proposal; a cell without a search has none.
         finals: Final runs by seed, as soon as the search is over.
+        front_finals: Final runs of the other trials on the Pareto front, by the number of the trial and by
+            seed, if the search asks for them.
         failed: Messages of failed runs by key. After a failure the cell queues no more runs; the next start
             of the study tries again.
     """
@@ -119,6 +152,7 @@ class CellState:
     cell: Cell
     trials: list[Trial] = field(default_factory=list)
     finals: dict[int, Trial] = field(default_factory=dict)
+    front_finals: dict[tuple[int, int], Trial] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     _tally: _Tally = field(default_factory=_Tally, repr=False)
 
@@ -126,13 +160,29 @@ class CellState:
         """Register one more trial or final run."""
         if trial.seed is None:
             self.trials.append(trial)
-        else:
+        elif trial.of is None:
             self.finals[trial.seed] = trial
+        else:
+            self.front_finals[trial.of, trial.seed] = trial
         self._tally.add(trial)
+
+    @property
+    def final_runs(self) -> list[Trial]:
+        """All final runs: those of the best trial, then those of others on the Pareto front."""
+        return [*self.finals.values(), *self.front_finals.values()]
+
+    @property
+    def runs(self) -> list[Trial]:
+        """The trials, then all final runs."""
+        return [*self.trials, *self.final_runs]
+
+    def lost(self, status: str) -> int:
+        """Return the number of trials with this status, "diverged", "invalid" or "pruned"."""
+        return sum(t.result is not None and t.result.status == status for t in self.trials)
 
     def settle(self, trial: Trial, result: Result) -> None:
         """Register the result of a run that was added before."""
-        trial.result = result
+        trial.result, trial.reached = result, None
         self._tally.settle(trial, self.cell)
 
     def waiting(self, keys: Iterable[str] | None = None) -> list[Trial]:
@@ -158,7 +208,7 @@ class CellState:
 
     @property
     def wanted(self) -> int:
-        """The number of completed trials that the search asks for."""
+        """The number of completed and pruned trials that the search asks for."""
         search = self.cell.search
         if isinstance(search, Grid):
             return len(search)
@@ -172,25 +222,31 @@ class CellState:
     @property
     def diverged(self) -> list[Trial]:
         """The trials and final runs that diverged."""
-        everything = [*self.trials, *self.finals.values()]
-        return [t for t in everything if t.result is not None and t.result.status == "diverged"]
+        return [t for t in self.runs if t.result is not None and t.result.status == "diverged"]
 
     @property
     def replaced(self) -> int:
-        """The number of trials that diverged; each of them is replaced by another."""
-        return self._tally.diverged
+        """The number of trials that diverged or were invalid; each of them is replaced by another."""
+        return self._tally.lost
 
     @property
     def searched(self) -> bool:
         """Whether the search is over."""
         if self._tally.trials < len(self.trials):
             return False
-        return self._tally.completed >= self.wanted or len(self.trials) >= most_trials(self.cell)
+        ended = self._tally.completed + self._tally.pruned
+        return ended >= self.wanted or len(self.trials) >= most_trials(self.cell)
+
+    @property
+    def front(self) -> list[Trial]:
+        """The completed trials so far that no other one beats; with one objective, at most one."""
+        return [self.trials[n] for _, n in self._tally.front]
 
     @property
     def leader(self) -> Trial | None:
-        """The completed trial with the highest objective so far; of equals, the earliest."""
-        return self._tally.best
+        """The best completed trial so far: of one objective the earliest of equals, of several the knee."""
+        front = self._tally.front
+        return self.trials[objectives.knee(front)] if front else None
 
     @property
     def best(self) -> Trial | None:
@@ -204,6 +260,42 @@ class CellState:
         if isinstance(final, Seeds):
             return final
         return () if self.cell.search else (self.cell.trial_seed,)
+
+    @property
+    def chosen(self) -> list[Trial]:
+        """The trials whose values final runs have, the best one first; empty before the search is over."""
+        best, search = self.best, self.cell.search
+        if best is None:
+            return []
+        others = self.front if isinstance(search, Search) and search.pick == "front" else []
+        return [best, *(trial for trial in others if trial is not best)]
+
+    def final_plan(self) -> list[Trial]:
+        """Return the final runs of a cell whose search is over or that has none, in the order to run."""
+        chosen: list[Trial | None] = [*self.chosen] or [None]
+        planned = [(trial, seed) for trial in chosen for seed in self.seeds]
+        return [
+            Trial(
+                position,
+                params := trial.params if trial else {},
+                self.cell.spec(params, seed),
+                seed=seed,
+                of=trial.n if trial is not None and trial is not chosen[0] else None,
+            )
+            for position, (trial, seed) in enumerate(planned)
+        ]
+
+    @property
+    def wanted_finals(self) -> int:
+        """The number of final runs, as far as is known."""
+        return len(self.seeds) * self._members
+
+    @property
+    def _members(self) -> int:
+        """The number of trials whose values final runs have, as far as is known; 1 if there is no search."""
+        search = self.cell.search
+        picks = isinstance(search, Search) and search.pick == "front"
+        return len(self.front) or 1 if picks and self.searched else 1
 
     @property
     def results(self) -> dict[int, Result]:
@@ -220,12 +312,13 @@ class CellState:
         A replaced trial adds one, and the best trial counts as the final run with its seed.
         """
         if self.cell.search and self.searched and self.best is None:
-            return len(self.trials)  # all trials diverged, so no final run follows
+            return len(self.trials)  # no trial has a value, so no final run follows
         trials = max(self.wanted + self.replaced, len(self.trials))
         if isinstance(self.cell.search, Search):
             trials = min(trials, most_trials(self.cell))
-        shared = 1 if self.cell.search and self.seeds else 0
-        return trials + len(self.seeds) - shared
+        # The final run with the seed of the trials is a trial already.
+        shared = self._members if self.cell.search and self.seeds else 0
+        return trials + self.wanted_finals - shared
 
     @property
     def done(self) -> int:
@@ -244,7 +337,7 @@ class CellState:
             return False
         if self.cell.search and self.best is None:
             return False
-        return self._tally.finals == len(self.seeds)
+        return self._tally.finals == self.wanted_finals
 
     @property
     def seconds_per_run(self) -> float | None:
@@ -253,7 +346,7 @@ class CellState:
 
 
 def most_trials(cell: Cell) -> int:
-    """Return the largest number of trials: a search replaces diverged ones, a grid does not."""
+    """Return the largest number of trials: a search replaces those without a value, a grid does not."""
     if isinstance(cell.search, Grid):
         return len(cell.search)
     return 2 * cell.search.trials if cell.search else 0

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 from raycl.study.cells import Cell
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a trial whose search has several objectives, in their order."""
+
+    of: tuple[float, ...]
+
+
+Outcome: TypeAlias = float | Values | tuple[float | None, ...] | None
+"""Outcome of a trial: its objective, or those of a search with several; if it was pruned, its scores after
+each task that it has learnt; None if it has no value, because it diverged or was invalid."""
 
 
 class Proposer(Protocol):
@@ -15,7 +28,7 @@ class Proposer(Protocol):
         self,
         cell: Cell,
         n: int,
-        history: Sequence[tuple[Mapping[str, Any], float | None]],
+        history: Sequence[tuple[Mapping[str, Any], Outcome]],
         running: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
         """Suggest the parameters of a trial.
@@ -23,7 +36,7 @@ class Proposer(Protocol):
         Args:
             cell: The cell that is searched.
             n: Number of the trial, from 0.
-            history: Parameters of finished trials with their objective; None if the trial diverged.
+            history: Parameters of finished trials with their outcome.
             running: Parameters of the other trials before `n`.
         """
         ...

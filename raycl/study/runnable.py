@@ -65,14 +65,14 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> Found:
     with userfiles.blamed(type(recipe)):
         absent = [line for name in recipe.needs() if (line := sources.missing(name))]
     if absent:
-        return Found(absent[0], Data(similar=recipe.similar))
+        return Found(absent[0], Data(similar=recipe.similar, deviations=recipe.deviations()))
     try:
         with userfiles.blamed(type(recipe)):
             benchmark = registry.load(recipe, cell.trial_seed, 0)
     except UserError as error:
         if recipe.subset():  # with more of the data it may work
             blocked = Obstacle.of(str(error).removeprefix("benchmark "))
-            return Found(blocked, Data(similar=recipe.similar))
+            return Found(blocked, Data(similar=recipe.similar, deviations=recipe.deviations()))
         raise UserError(f"{place.partition(': methods')[0]}: {error}") from None
     largest = _largest_network(cell, benchmark.input_shape, benchmark.classes, f"{place} on {recipe}")
     try:
@@ -84,7 +84,7 @@ def check_benchmark(cell: Cell, recipe: Recipe, place: str) -> Found:
             f"{place} on {recipe}: the search needs validation samples, but there are none; "
             "give the benchmark some, or write search=None"
         )
-    data = Data(benchmark.classes, benchmark.similar, benchmark.subset)
+    data = Data(benchmark.classes, benchmark.similar, benchmark.subset, recipe.deviations())
     return Found(None, data, notes.measured(cell, benchmark, largest, place))
 
 

@@ -17,26 +17,53 @@ from raycl.oldnames import accept_keywords
 from raycl.space import Choice, Float, Int
 from raycl.specs import Evaluate, Numerics
 from raycl.study import limits
+from raycl.study.objectives import PICKS, Objective, Pick, checked, named, parsed
+from raycl.study.pruners import Halving, Median, Prune
+
+SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsgaii")
 
 
 @accept_keywords(width="concurrency", startup="startup_trials")
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Search with TPE (tree-structured Parzen estimator) over a cell's domains.
+    """Search over a cell's domains; by default with TPE (tree-structured Parzen estimator), as in the papers.
 
     Attributes:
-        trials: Number of completed trials. Diverged trials are replaced, up to twice this number in total.
+        trials: Number of completed trials. Trials that diverge, or whose values no run accepts, are replaced,
+            up to twice this number in total.
         concurrency: Number of trials of one cell that may run at the same time; 1 is sequential TPE, as in
             the papers.
         seed: Seed of the sampler.
-        startup_trials: Number of random trials before TPE begins. A search with at most this many trials is
-            a random search.
+        startup_trials: Number of random trials before the sampler begins. A search with at most this many
+            trials is a random search. "random" and "qmc" do not use it.
+        sampler: What proposes the trials: "tpe"; "random"; "qmc", the points of a scrambled Sobol sequence;
+            "gp", a Gaussian process; "cmaes", CMA-ES, which draws fields that are a `Choice` at random;
+            "nsgaii", the genetic algorithm NSGA-II with a population of `startup_trials`. Or a sampler of
+            your own, such as ``"my_file:make_sampler"``: a function in ``my_file.py`` next to the study that
+            is given a seed and returns a sampler of Optuna. It is called for every trial.
+        multivariate: Whether TPE models the fields together instead of one by one.
+        group: Whether multivariate TPE splits the fields into groups (see Optuna's `TPESampler`).
+        prune: The rule by which trials end early, at the end of a task: `Halving` or `Median`. A pruned trial
+            counts as one of `trials`, and can be neither the best one nor a final run. With None every trial
+            learns all tasks.
+        objectives: What the search looks for, by the names that reports use, with a "-" before those of which
+            less is better. Accuracies such as "acc" or "-forgetting" are those of the split on which the
+            study searches; times are "-ct", "-ct_cpu" and "-ct_wall", sizes "-bytes_total", "-params" and
+            "-peak_bytes". With several, the result is a Pareto front, see `pick`.
+        pick: The trials of a front whose settings the final runs have: "knee", the one that is closest to the
+            best value of every objective, or "front", all of them.
     """
 
     trials: int = 20
     concurrency: int = 4
     seed: int = 1
     startup_trials: int = 10
+    sampler: str = "tpe"
+    multivariate: bool = False
+    group: bool = False
+    prune: Prune | None = None
+    objectives: Sequence[str] = ("acc",)
+    pick: Pick = "knee"
 
     def __post_init__(self) -> None:
         for name in ("trials", "concurrency", "startup_trials"):
@@ -44,6 +71,120 @@ class Search:
                 self, name, limits.whole(getattr(self, name), f"search.{name}", 1, limits.RUNS)
             )
         object.__setattr__(self, "seed", limits.whole(self.seed, "search.seed", 0, 2**63 - 1))
+        object.__setattr__(self, "objectives", checked(self.objectives, "search.objectives"))
+        if not (isinstance(self.pick, str) and self.pick in PICKS):
+            raise UserError(f"search.pick = {shown(self.pick)} should be one of {PICKS}")
+        self._check_sampler()
+        self._check_several()
+        if not (self.prune is None or isinstance(self.prune, Halving | Median)):
+            raise UserError(
+                f"search.prune = {shown(self.prune)} must be Halving(rungs=..., keep=...), "
+                "Median(after=..., warmup=...) or None"
+            )
+        if isinstance(self.prune, Halving) and (
+            why := self.prune.without_effect(self.trials, self.concurrency)
+        ):
+            raise UserError(f"search.prune = {self.prune!r} would prune nothing, because {why}")
+
+    def _check_sampler(self) -> None:
+        name = self.sampler
+        if not (isinstance(name, str) and (name in SAMPLERS or self.own_sampler)):
+            suggestion = nearest(name, SAMPLERS) if isinstance(name, str) else ""
+            raise UserError(
+                f"search.sampler = {shown(name)} is not a sampler{suggestion} (known: "
+                f"{', '.join(SAMPLERS)}, or one of your own as 'my_file:make_sampler')"
+            )
+        for option in ("multivariate", "group"):
+            value = plain(getattr(self, option))
+            if not isinstance(value, bool):
+                raise UserError(f"search.{option} = {shown(value)} must be True or False")
+            if value and name != "tpe":
+                raise UserError(f"search.{option} = True is for sampler = 'tpe', not {name!r}: remove it")
+            object.__setattr__(self, option, value)
+        if self.group and not self.multivariate:
+            raise UserError("search.group = True needs search.multivariate = True")
+        if name == "nsgaii" and self.startup_trials < 2:
+            raise UserError(
+                "search.startup_trials = 1 is the population of 'nsgaii', which should be at least 2"
+            )
+
+    def _check_several(self) -> None:
+        """Refuse what goes with the mean accuracy alone, if the search has other or several objectives."""
+        if self.pick != "knee" and len(self.objectives) < 2:
+            raise UserError(
+                f"search.pick = {self.pick!r} is for several objectives: remove it, or write "
+                "objectives=('acc', '-bytes_total')"
+            )
+        if tuple(self.objectives) == ("acc",):
+            return
+        if self.prune is not None:
+            raise UserError(
+                "search.prune compares trials by their accuracy alone: remove it, or search with "
+                "objectives=('acc',)"
+            )
+        if self.sampler == "cmaes" and len(self.objectives) > 1:
+            others = ", ".join(repr(name) for name in SAMPLERS if name != "cmaes")
+            raise UserError(f"search.sampler = 'cmaes' has one objective: use another one ({others})")
+
+    @property
+    def own_sampler(self) -> bool:
+        """Whether the sampler is a user's own."""
+        module, _, name = self.sampler.rpartition(":")
+        return bool(module) and name.isidentifier()
+
+    @property
+    def plain_tpe(self) -> bool:
+        """Whether the sampler is the papers' TPE."""
+        return self.sampler == "tpe" and not self.multivariate
+
+    @property
+    def starts_random(self) -> bool:
+        """Whether the first `startup_trials` trials are random, and the sampler begins after them."""
+        return self.sampler in ("tpe", "gp", "cmaes", "nsgaii")
+
+    @property
+    def aims(self) -> tuple[Objective, ...]:
+        """The objectives."""
+        return parsed(tuple(self.objectives))
+
+    def known(self, n: int, lost: Sequence[bool]) -> int:
+        """Return of how many of the first trials the outcomes are known when trial `n` is proposed.
+
+        Args:
+            n: The number of the trial.
+            lost: For each trial before it, whether it has no value and is replaced. Those of trials whose
+                outcome is not known are not used.
+        """
+        if isinstance(self.prune, Halving):
+            return min(n, self.prune.generation(n, lost, self.trials, self.concurrency).start)
+        return max(0, n - self.concurrency + 1)
+
+    @property
+    def how(self) -> str:
+        """How trials are proposed, such as ``TPE after 10 random ones``."""
+        if self.own_sampler:
+            return f"proposed by {self.sampler}"
+        name = {
+            "tpe": "TPE",
+            "random": "all of them random",
+            "qmc": "points of a scrambled Sobol sequence",
+            "gp": "a Gaussian process",
+            "cmaes": "CMA-ES",
+            "nsgaii": "NSGA-II",
+        }[self.sampler]
+        kind = "grouped " if self.group else "multivariate " if self.multivariate else ""
+        after = f" after {self.startup_trials} random ones" if self.starts_random else ""
+        return f"{kind}{name}{after}"
+
+    @property
+    def sought(self) -> str:
+        """What the search looks for, such as ``objective -forgetting``; "" for the mean accuracy."""
+        if tuple(self.objectives) == ("acc",):
+            return ""
+        if len(self.objectives) == 1:
+            return f"objective {named(self.aims)}"
+        chosen = "the knee is" if self.pick == "knee" else "all trials are"
+        return f"objectives {named(self.aims)}, of whose Pareto front {chosen} chosen"
 
 
 class Grid:
@@ -192,6 +333,8 @@ class Sheet:
 
 
 FinalRuns: TypeAlias = Seeds | Literal["best trial"]
+Keep: TypeAlias = Literal["none", "final", "trials"]
+KEEP: tuple[Keep, ...] = ("none", "final", "trials")
 
 
 @runtime_checkable
@@ -221,6 +364,7 @@ class Shown(Protocol):
         ...
 
 
+@accept_keywords()
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A study: methods on benchmarks, with a search and final runs for every pair.
@@ -228,9 +372,9 @@ class Study:
     Attributes:
         methods: Maps a label to its keys. "method" names the class and defaults to the label; "method.x",
             "fit.x" and "net.x" take a value or a domain; "network", "preset", "search" and "benchmarks"
-            replace the study's own.
-        benchmarks: Strings such as ``"digits_writers(tasks=5)"``.
-        network: String such as ``"mlp(hidden=64)"``.
+            replace the study's own. A method is a name, such as ``"hat"`` or ``"my_file:Mine"``, or a class.
+        benchmarks: Names such as ``"digits_writers(tasks=5)"``, or recipes and their classes.
+        network: A name such as ``"mlp(hidden=64)"``, or a class.
         name: Name of the study; by default ``<paper>_<stem of the file>``, without a paper the stem.
         preset: Name of a preset in `raycl.training.presets`, or several joined by "+".
         fit: Training settings for all methods.
@@ -248,13 +392,18 @@ class Study:
             study that has only sheets needs neither methods nor benchmarks.
         tables: Tables laid out as in the paper, our numbers next to the printed ones: `raycl.PaperTable`.
         metrics: Metrics that the study adds to raycl's in every report: `raycl.Metric`.
+        keep: Which trained methods the store keeps besides the results: "none", those of the "final" runs, or
+            those of all "trials" and final runs. It changes no key and no result; `raycl.load` and `raycl
+            export` train a run again if it kept nothing.
         track_trials: Whether MLflow gets every trial besides the cells and the final runs. With None it gets
             them unless the study has more than 20,000 runs.
+        callbacks: Objects that see the values of each run that finishes: `raycl.Callback`. They are in no
+            key, and no result depends on them.
     """
 
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    benchmarks: Sequence[str] = ()
-    network: str = "mlp"
+    benchmarks: Sequence[Any] = ()
+    network: Any = "mlp"
     name: str = ""
     preset: str | None = None
     fit: Mapping[str, Any] = field(default_factory=dict)
@@ -270,7 +419,9 @@ class Study:
     sheets: Sequence[Sheet | Callable[[], Sheet]] = ()
     tables: Sequence[Shown] = ()
     metrics: Sequence[Metric] = ()
+    keep: Keep = "none"
     track_trials: bool | None = None
+    callbacks: Sequence[Any] = ()
     folder: Path | None = field(default=None, repr=False, compare=False)
     file: str = field(default="study", repr=False, compare=False)
 

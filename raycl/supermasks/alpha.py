@@ -1,4 +1,4 @@
-"""Linear combinations of masks: V_i = W_i * sum_t alpha[t, i] M_i^t (ImpressLearn eq. 1, section 5).
+"""Linear combinations of masks: V_i = W_i * sum_t alpha[t, i] M_i^t (ImpressLearn eq. 1, section 3).
 
 The combination is linear in alpha, so its gradient is <M_i^t * W_i, dL/dV_i>. The forward pass is a product
 with the masks, and the backward pass one with their transpose. No tensor is saved for the backward pass.

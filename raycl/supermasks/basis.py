@@ -1,4 +1,4 @@
-"""The specs of the masks that form a basis (ImpressLearn section 4).
+"""The specs of the masks that form a basis (ImpressLearn section 3, step 1).
 
 The spec of a mask covers all that the mask depends on, but not the basis or its size. So a basis shares masks
 with the larger ones that contain it, and mask 0 of a heterogeneous basis is that of a homogeneous one.
@@ -7,6 +7,7 @@ with the larger ones that contain it, and mask 0 of a heterogeneous basis is tha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from raycl import registry, streams
@@ -21,15 +22,29 @@ from raycl.training.settings import Config
 _RULES = ("density", "density_rule", "score_rank", "mask_values", "backbone_init")
 
 
+@dataclass(frozen=True)
+class Training:
+    """How the masks of a basis are trained.
+
+    Attributes:
+        preset: Training preset.
+        epochs, lr, optimiser: Settings instead of those of the preset; 0 and "" leave them as they are.
+    """
+
+    preset: str
+    epochs: int = 0
+    lr: float = 0.0
+    optimiser: str = ""
+
+
 def masks_of(
     spec: RunSpec,
     *,
     heterogeneous: int = 0,
     homogeneous: int = 0,
     random: int = 0,
-    relearn: bool = False,
-    preset: str = "",
-    epochs: int = 0,
+    relearn: str = "",
+    training: Training,
     **rules: Any,
 ) -> tuple[MaskSpec, ...]:
     """Return the specs of the masks of a basis, in the order heterogeneous, homogeneous, random.
@@ -44,9 +59,9 @@ def masks_of(
             one mask per task.
         homogeneous: Number of masks that are trained on task 0 and differ in initial scores and data order.
         random: Number of masks with ones at random places, which are not trained.
-        relearn: Whether the run learns the basis tasks themselves, instead of the tasks that follow them.
-        preset: Training preset of the masks.
-        epochs: Number of epochs, or 0 for that of the preset.
+        relearn: The stage of the run if it meets the basis tasks themselves, or "" if it learns only tasks
+            that follow them.
+        training: How the masks are trained.
         rules: density, density_rule, score_rank, mask_values and backbone_init, as in `MaskSpec`.
 
     Raises:
@@ -57,7 +72,7 @@ def masks_of(
     _check_tasks(spec, recipe, heterogeneous, homogeneous, relearn)
 
     def mask(number: int, task: int, trained: bool = True) -> MaskSpec:
-        return _mask(spec, recipe, number, task, trained, preset, epochs, rules)
+        return _mask(spec, recipe, number, task, trained, training, rules)
 
     after = min(heterogeneous, 1)
     return (
@@ -67,14 +82,14 @@ def masks_of(
     )
 
 
-def _check_tasks(spec: RunSpec, recipe: Recipe, heterogeneous: int, homogeneous: int, relearn: bool) -> None:
+def _check_tasks(spec: RunSpec, recipe: Recipe, heterogeneous: int, homogeneous: int, relearn: str) -> None:
     """Raise UserError unless the benchmark has the basis tasks where `masks_of` takes them from."""
     needed = max(heterogeneous, min(homogeneous, 1))
     recipe.window(0, max(needed, 1))  # raises if the benchmark has no fixed sequence, or a shorter one
     first: int = getattr(recipe, "first", 0)
     if relearn and (first or spec.order):
         raise UserError(
-            f"{spec.method}: stage = 'basis_gn' learns the basis tasks in their own order, but benchmark "
+            f"{spec.method}: stage = {relearn!r} meets the basis tasks in their own order, but benchmark "
             f"{recipe} starts at task {first} in order {spec.order}; set first=0 and orders=1"
         )
     if not relearn and needed > first:
@@ -85,7 +100,7 @@ def _check_tasks(spec: RunSpec, recipe: Recipe, heterogeneous: int, homogeneous:
         )
 
 
-def own_masks(spec: RunSpec, preset: str, epochs: int, **rules: Any) -> tuple[MaskSpec, ...]:
+def own_masks(spec: RunSpec, training: Training, **rules: Any) -> tuple[MaskSpec, ...]:
     """Return the spec of a mask for each task that the run learns.
 
     A heterogeneous basis of the same tasks has the same masks.
@@ -102,8 +117,7 @@ def own_masks(spec: RunSpec, preset: str, epochs: int, **rules: Any) -> tuple[Ma
     recipe.window(0, 1)
     first, tasks = recipe.first, recipe.tasks  # type: ignore[attr-defined]
     return tuple(
-        _mask(spec, recipe, number, number, True, preset, epochs, rules)
-        for number in range(first, first + tasks)
+        _mask(spec, recipe, number, number, True, training, rules) for number in range(first, first + tasks)
     )
 
 
@@ -112,14 +126,18 @@ def rules_of(config: Any) -> dict[str, Any]:
     return {name: getattr(config, name) for name in _RULES}
 
 
+def training_of(config: Any) -> Training:
+    """Return the fields of a method's Config that say how its masks are trained."""
+    return Training(config.basis_preset, config.basis_epochs, config.basis_lr, config.basis_optimiser)
+
+
 def _mask(
     spec: RunSpec,
     recipe: Recipe,
     number: int,
     task: int,
     trained: bool,
-    preset: str,
-    epochs: int,
+    training: Training,
     rules: Mapping[str, Any],
 ) -> MaskSpec:
     """Return the spec of mask `number`, whose benchmark is the single task `task` of the sequence."""
@@ -133,7 +151,7 @@ def _mask(
         score_seed=score_seed,
         order_seed=order_seed if trained else 0,
         trained=trained,
-        fit=_fit_of(preset, epochs, spec.method) if trained else {},
+        fit=_fit_of(training, spec.method) if trained else {},
         numerics=spec.numerics,
         identity=dict(spec.identity),
         versions={part: version for part, version in spec.versions.items() if part != "method"},
@@ -143,8 +161,9 @@ def _mask(
     )
 
 
-def _fit_of(preset: str, epochs: int, place: str) -> dict[str, Any]:
-    """Return the fields of `Fit.Config` that the presets change, after checking that they suit masks."""
-    changed = fit_of(preset, epochs, f"{place}: basis_preset")
-    check_fit(make_config(Config, changed, f"{place}: basis_preset"), f"{place}: basis_preset = {preset!r}")
+def _fit_of(training: Training, place: str) -> dict[str, Any]:
+    """Return the fields of `Fit.Config` that the training changes, after checking that they suit masks."""
+    where = f"{place}: basis_preset"
+    changed = fit_of(training.preset, training.epochs, where, lr=training.lr, optimiser=training.optimiser)
+    check_fit(make_config(Config, changed, where), f"{where} = {training.preset!r}")
     return changed

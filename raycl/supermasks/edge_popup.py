@@ -70,9 +70,9 @@ def mask_of(
     """Return the mask of a layer in the shape of its scores.
 
     The entries of binary masks are 0.0 and 1.0, and their gradient is passed straight through to the ranks
-    (the scores or their absolute values). The other kinds are variants (ImpressLearn A.5): `signed` has the
-    sign of each kept score S, `soft` has |S| / max|S|, and `signed_soft` has S / max|S|; `weight_norm` and
-    `signed_weight_norm` are like the two soft kinds, but keep all scores, whatever the density. Their
+    (the scores or their absolute values). The other kinds are variants (ImpressLearn section 5): `signed` has
+    the sign of each kept score S, `soft` has |S| / max|S|, and `signed_soft` has S / max|S|; `weight_norm`
+    and `signed_weight_norm` are like the two soft kinds, but keep all scores, whatever the density. Their
     gradient reaches dropped scores as well, and treats the maximum as a constant.
     """
     mask: Tensor

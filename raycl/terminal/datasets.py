@@ -1,10 +1,9 @@
-"""The output of `raycl benchmarks` and `raycl data`, in 80 columns."""
+"""The output of `raycl benchmarks` and `raycl data`, in the width of the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from rich.progress import Progress as Bars
 
 from raycl import registry, texttable, userfiles
 from raycl.benchmarks import Recipe, sources
+from raycl.benchmarks.own import OwnData
 from raycl.benchmarks.prepared import Progress, shown
 from raycl.benchmarks.sheet import contact_sheet
 from raycl.benchmarks.sources import Source
@@ -23,11 +23,12 @@ from raycl.filenames import file_name
 from raycl.space import fields_of
 from raycl.study.file import read_study
 from raycl.tasks import Benchmark
+from raycl.terminal.columns import paragraph, width
+from raycl.terminal.owndata import array_lines, layout_text
 from raycl.terminal.words import say
 from raycl.text import cut
 from raycl.texttable import Column
 
-WIDTH = 80
 NAME = 18  # largest width of a name in a table
 TENTHS = 10  # number of progress messages where no bar can be drawn
 _OF_TASKS = [Column(right=True, width=4), Column(width=39), Column(right=True, width=7, gap=1)]
@@ -61,14 +62,18 @@ def benchmark_text(name: str) -> str:
     Raises:
         UserError: If the name is unknown, a setting is wrong, or the data do not suffice.
     """
+    if (kind := registry.recipes().get(name.strip())) is not None and issubclass(kind, OwnData):
+        return layout_text(kind)
     recipe = registry.recipe(name)
     lines = _wrapped(f"{recipe}{' (subset)' if recipe.subset() else ''}: {recipe.summary}", 0)
     for field in fields_of(type(recipe)).values():
         lines += _wrapped(f"{field.name} = {getattr(recipe, field.name)!r} ({field.describe()})", 2)
+    for text in recipe.deviations():
+        lines += _wrapped(f"not as published: {text}", 2)
     absent = _absent(recipe)
     if absent:
         return "\n".join([*lines, *_wrapped(f"needs {absent}", 2)])
-    return "\n".join([*lines, *_tasks(recipe, registry.load(recipe))])
+    return "\n".join([*lines, *_tasks(recipe, registry.load(recipe)), *array_lines(recipe)])
 
 
 def _absent(recipe: Recipe) -> Obstacle | None:
@@ -93,12 +98,13 @@ def _tasks(recipe: Recipe, benchmark: Benchmark) -> list[str]:
     wanted = recipe.counts()
     if wanted:
         verdict = "equal" if _agrees(benchmark, wanted) else f"here {_sizes(benchmark)}"
-        lines.append(f"  the paper's counts (train/val/test): {_slashed(wanted)}, {verdict}")
+        whose = f"counts of {recipe.counted_by}" if recipe.counted_by else "expected counts"
+        lines.append(f"  {whose} (train/val/test): {_slashed(wanted)}, {verdict}")
     return lines + (_wrapped(f"subset: {benchmark.subset}", 2) if benchmark.subset else [])
 
 
 def benchmarks_table(wanted: Sequence[str]) -> str:
-    """Return a table of benchmarks: tasks, classes, images, and whether these equal the paper's counts.
+    """Return a table of benchmarks: tasks, classes, images, and whether these are the expected numbers.
 
     Raises:
         UserError: If a name is unknown or a setting is wrong.
@@ -122,7 +128,7 @@ def _row(recipe: Recipe) -> tuple[str, str, str, str, str]:
         return str(recipe), f"blocked: {str(error).splitlines()[0]}", "", "", ""
     wanted = recipe.counts()
     verdict = (
-        "equal" if wanted and _agrees(benchmark, wanted) else f"paper {_slashed(wanted)}" if wanted else ""
+        "equal" if wanted and _agrees(benchmark, wanted) else f"expected {_slashed(wanted)}" if wanted else ""
     )
     if benchmark.subset:
         verdict = f"subset of {_slashed(wanted)}" if wanted else "subset"
@@ -291,17 +297,11 @@ def _numbered(count: int, what: str) -> str:
 
 def _shortened(line: str) -> str:
     """Return the line, cut off where the screen ends."""
-    if len(line) <= WIDTH:
+    if len(line) <= (most := width()):
         return line
-    return line[: WIDTH - 4].rpartition(" ")[0].rstrip(",") + " ..."
+    return line[: most - 4].rpartition(" ")[0].rstrip(",") + " ..."
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
     """Return the lines of the text; all but the first are indented further."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=" " * indent,
-        subsequent_indent=" " * (indent + 2),
-        break_on_hyphens=False,
-    )
+    return paragraph(text, indent)

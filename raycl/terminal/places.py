@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from raycl.errors import UserError, quoted, typed_path
@@ -68,11 +70,22 @@ def write_out(path: Path, text: str) -> None:
     Raises:
         UserError: If it cannot be written.
     """
-    try:
+    with cannot_be_written(path):
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
         else:
             publish(path.resolve(), text)
+
+
+@contextlib.contextmanager
+def cannot_be_written(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system inside a ``with`` block into one line about --out.
+
+    Raises:
+        UserError: If something cannot be written there.
+    """
+    try:
+        yield
     except OSError as error:
         raise UserError(f"--out {typed_path(path)} cannot be written ({error.strerror})") from None
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from raycl import texttable
-from raycl.errors import Obstacle
+from raycl.errors import Obstacle, screen_line
 from raycl.reporting.settings import network_text, plan_lines
 from raycl.results.collect import failure_of, older, subset_of
 from raycl.results.rows import printed_name
 from raycl.runs.inputs import runs_for
 from raycl.study.agenda import Agenda
-from raycl.study.estimate import seconds_left, seconds_per_run
+from raycl.study.estimate import Estimate, Left
+from raycl.study.keeping import without_weights
 from raycl.study.notelines import lines_of
 from raycl.study.progress import CellState
 from raycl.study.values import Grid, Search, Seeds, Study
@@ -30,7 +32,13 @@ from raycl.text import (
 )
 
 
-def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float) -> str:
+def plan_text(
+    study: Study,
+    agenda: Agenda,
+    store_root: Path | str,
+    slots: float,
+    guesses: Mapping[str, float] | None = None,
+) -> str:
     """Return the plan: cells, runs, what is done, missing or blocked, and the estimated time.
 
     Args:
@@ -38,8 +46,10 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
         agenda: Its agenda, of which nothing is started.
         store_root: Folder of the store, as the user wrote it.
         slots: Number of CPUs that runs can use at the same time.
+        guesses: Seconds of a run by the name of its cell, as `raycl.study.measuring` finds them.
     """
-    rows = [_HEADER[1:], *(_plan_cells(state, agenda, slots) for state in agenda.states)]
+    estimate = Estimate(agenda, guesses)
+    rows = [_HEADER[1:], *(_plan_cells(state, estimate, slots) for state in agenda.states)]
     names = _names(agenda, texttable.room_beside(rows, _FACTS))
     width = max([NAME, *map(width_of, names)])
     table = [(name, *row) for name, row in zip((_HEADER[0], *names), rows, strict=True)]
@@ -52,8 +62,10 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
             continue
         lines.append(line)
         if failure := "" if state.complete else failure_of(state, agenda):
-            lines.append("  " + clip(f"failed last time and will be tried again: {failure}", COLUMNS - 2))
+            told = f"failed last time and will be tried again: {screen_line(failure)}"
+            lines += [f"  {line}" for line in wrapped(told, "  ", COLUMNS - 2)]
     lines += plan_lines(study, [state.cell for state in agenda.states])
+    lines += _sampler_lines(agenda)
     if stale := sum(map(older, agenda.states)):
         text = f"* {counted(stale, 'result')} of older source code; raycl run --fresh recomputes all"
         lines += wrapped(text)
@@ -66,14 +78,56 @@ def plan_text(study: Study, agenda: Agenda, store_root: Path | str, slots: float
     needed = _built_on(agenda)
     if missing := sum(agenda.store.get(key) is None for key in needed):
         lines += wrapped(f"{counted(len(needed), 'run')} that these build on, {missing} to do first")
+    again, _ = without_weights(agenda.states, agenda.store)
+    for text in [*filter(None, [again_line(again)]), *reason_lines(agenda)]:
+        lines += wrapped(text)
     for note in lines_of(state.cell for state in agenda.states):
         lines += wrapped(f"note: {note}", "  ")
-    return "\n".join([*lines, *_total(agenda, slots)])
+    return "\n".join([*lines, *_total(agenda, estimate, slots, again)])
+
+
+def again_line(many: int) -> str:
+    """Return a line on finished runs that are trained again to keep their weights; "" if there are none."""
+    if not many:
+        return ""
+    verb, them = ("has", "it is") if many == 1 else ("have", "they are")
+    return (
+        f"{counted(many, 'finished run')} {verb} kept no weights, so {them} trained again to keep them; the "
+        "results stay as they are"
+    )
+
+
+def reason_lines(agenda: Agenda) -> list[str]:
+    """Return lines on finished runs whose weights cannot be kept."""
+    _, reasons = without_weights(agenda.states, agenda.store)
+    return [f"{counted(many, 'run')} cannot keep weights: {why}" for why, many in reasons.items()]
+
+
+def _sampler_lines(agenda: Agenda) -> list[str]:
+    """Return a line for each way to search that is not the default, with the labels."""
+    labels: dict[str, dict[str, None]] = {}
+    searched = [state.cell for state in agenda.states if isinstance(state.cell.search, Search)]
+    for cell in searched:
+        assert isinstance(cell.search, Search)
+        if not cell.search.plain_tpe:
+            labels.setdefault(cell.search.how, {})[cell.label] = None
+        if cell.search.prune:
+            labels.setdefault(cell.search.prune.how, {})[cell.label] = None
+        if cell.search.sought:
+            labels.setdefault(cell.search.sought, {})[cell.label] = None
+    everyone = len({cell.label for cell in searched})
+    return [
+        line
+        for how, named in labels.items()
+        for line in wrapped(
+            f"trials{'' if len(named) == everyone else ' of ' + ', '.join(map(one_line, named))}: {how}"
+        )
+    ]
 
 
 def _built_on(agenda: Agenda) -> set[str]:
     """Return the keys of the other runs that the study's known runs build on."""
-    specs = [t.spec for s in agenda.states if not s.cell.blocked for t in [*s.trials, *s.finals.values()]]
+    specs = [t.spec for s in agenda.states if not s.cell.blocked for t in s.runs]
     own = {spec.key for spec in specs}
     found: set[str] = set()
     while specs:
@@ -86,7 +140,7 @@ _HEADER = ("cell", "trials", "final", "runs", "done ", "est.")
 _FACTS = [*[texttable.Column()] * 2, *[texttable.Column(right=True)] * 3]  # the columns after the cell's name
 
 
-def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ...]:
+def _plan_cells(state: CellState, estimate: Estimate, slots: float) -> tuple[str, ...]:
     """Return a cell's entries: trials, concurrency, final runs, runs, done and estimated time.
 
     The number of done runs has a mark if older source code made some of them.
@@ -99,8 +153,8 @@ def _plan_cells(state: CellState, agenda: Agenda, slots: float) -> tuple[str, ..
     elif isinstance(cell.search, Grid):
         trials = counted(len(cell.search), "point")
     final = counted(len(cell.final), "seed") if isinstance(cell.final, Seeds) else "best trial"
-    left = _cell_seconds(state, agenda, slots)
-    cost = "-" if not missing else "?" if left is None else clock(left)
+    left = _cell_left(state, estimate, slots)
+    cost = "-" if not missing else "?" if left is None else "~" * left.rough + clock(left.seconds)
     return trials, final, str(state.total), f"{state.done}{'*' if older(state) else ' '}", cost
 
 
@@ -146,18 +200,18 @@ def _blocked_lines(blocked: Obstacle, name: str, width: int, seen: set[Obstacle]
     return lines
 
 
-def _cell_seconds(state: CellState, agenda: Agenda, slots: float) -> float | None:
-    """Return the estimated seconds to the end of a cell that has all slots to itself; None if unknown."""
-    seconds = seconds_per_run(state, agenda)
-    if seconds is None:
+def _cell_left(state: CellState, estimate: Estimate, slots: float) -> Left | None:
+    """Return the estimated time to the end of a cell with all slots to itself; None if blocked or unknown."""
+    run = estimate.per_run(state)
+    if run is None or state.cell.blocked:
         return None
     missing = max(0, state.total - state.done)
     search = state.cell.search
     wide = search.concurrency if isinstance(search, Search) and not state.searched else missing
-    return seconds * math.ceil(missing / max(1, min(wide, int(slots))))
+    return Left(run.seconds * math.ceil(missing / max(1, min(wide, int(slots)))), run.rough)
 
 
-def _total(agenda: Agenda, slots: float) -> list[str]:
+def _total(agenda: Agenda, estimate: Estimate, slots: float, again: int) -> list[str]:
     blocked = [state for state in agenda.states if state.cell.blocked and not state.complete]
     open_ = [state for state in agenda.states if not state.cell.blocked and not state.complete]
     runs, done = sum(s.total for s in agenda.states), sum(s.done for s in agenda.states)
@@ -168,11 +222,16 @@ def _total(agenda: Agenda, slots: float) -> list[str]:
         parts.append(f"{left} to do")
     if lost:
         parts.append(f"{lost} blocked")
+    if again:
+        parts.append(f"{again} to train again")
     if not left:
-        return wrapped(", ".join(parts) + ("" if lost else ": nothing to do"))
-    estimate = seconds_left(agenda, slots)
-    if estimate is None:
-        return wrapped(", ".join([*parts, "time unknown until a run of each method is measured"]))
-    longest = max((_cell_seconds(state, agenda, slots) or 0.0 for state in open_), default=0.0)
+        return wrapped(", ".join(parts) + ("" if lost or again else ": nothing to do"))
+    whole = estimate.left(slots)
+    if whole is None:
+        return wrapped(", ".join([*parts, "time unknown: --measure times an epoch of each method"]))
+    cells = [cell for state in open_ if (cell := _cell_left(state, estimate, slots)) is not None]
+    longest = max(cells, key=lambda cell: cell.seconds, default=Left(0.0))
     cpus = f"{slots:g} CPU{'' if slots == 1 else 's'}"
-    return wrapped(", ".join([*parts, f"about {about(estimate)} on {cpus} (longest cell {clock(longest)})"]))
+    took = f"{'~' if whole.rough else 'about '}{about(whole.seconds)} on {cpus}"
+    took += f" (longest cell {'~' * longest.rough}{clock(longest.seconds)})"
+    return wrapped(", ".join([*parts, took]))

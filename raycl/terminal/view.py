@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,12 +15,14 @@ from rich.live import Live
 from rich.text import Text
 
 from raycl import registry, texttable, userfiles
-from raycl.errors import UserError, fault_of, screen_line
+from raycl.errors import UserError, screen_line
+from raycl.runs.records import LOST
 from raycl.runs.result import Result, Trained
 from raycl.study.agenda import Agenda
-from raycl.study.estimate import Estimate
+from raycl.study.estimate import Estimate, Left
 from raycl.study.jobs import Event, Finished, Job, Pulsed, Started
 from raycl.study.maskjobs import MaskJob
+from raycl.study.objectives import ACC
 from raycl.study.progress import CellState
 from raycl.study.values import Study
 from raycl.terminal.plan import _names
@@ -63,7 +67,7 @@ class _Counts:
     total: int = 0
     running: int = 0
     failed: int = 0
-    left: float | None = None  # estimated seconds
+    left: Left | None = None
     at: float = 0.0  # time of that estimate
 
 
@@ -96,11 +100,13 @@ class LiveView:
         self._places = {id(state.cell): index for index, state in enumerate(agenda.states)}
         self._tasks: list[int] = []  # number of tasks of each cell's benchmark
         self._running: dict[str, _Live] = {}
+        self._running_in: dict[int, dict[str, _Live]] = defaultdict(dict)  # the same by `id` of the cell
         self._failed: set[str] = set()
         self._finished: set[str] = set()
         self._counts = _Counts()
         self._done: list[int] = []  # number of finished runs of each cell
         self._total: list[int] = []
+        self._sums = [0, 0]  # of these two lists
         self._estimate = Estimate(agenda)
         self._read = 0  # entries of the agenda's list of changes that have been read
         self._live: Live | None = None
@@ -109,7 +115,7 @@ class LiveView:
     def __enter__(self) -> LiveView:
         self._began = self._clock()
         self._lines = [_Line() for _ in self.agenda.states]
-        self._done, self._total = [0] * len(self._lines), [0] * len(self._lines)
+        self._done, self._total, self._sums = [0] * len(self._lines), [0] * len(self._lines), [0, 0]
         self._read = len(self.agenda.changed_cells)
         self._tasks = [_tasks(state) for state in self.agenda.states]
         for index in range(len(self._lines)):
@@ -139,16 +145,18 @@ class LiveView:
     def _listen(self, event: Event) -> None:
         job, finished = event.job, ""
         if isinstance(event, Started):
-            self._running[job.key] = _Live(job)
+            self._running[job.key] = self._running_in[id(job.cell)][job.key] = _Live(job)
         elif isinstance(event, Pulsed):
             if job.key in self._running:
                 self._running[job.key].pulse = event.pulse
         else:
             self._running.pop(job.key, None)
+            self._running_in[id(job.cell)].pop(job.key, None)
             if event.outcome.status == "failed":
-                self._failed.add(job.key)
-            else:
+                self._failed |= {job.key} - self._finished
+            elif event.outcome.status != "paused":
                 self._finished.add(job.key)
+                self._failed.discard(job.key)
                 finished = job.key
         now, own = self._clock(), self._places.get(id(job.cell))
         changed = {*self.agenda.changed_cells[self._read :], *self.agenda.cells_of_run(finished)} - {own}
@@ -158,7 +166,7 @@ class LiveView:
         if own is not None:
             self._compose(own, now, finished)
         self._count(estimate=isinstance(event, Finished) or now - self._counts.at > 10)
-        if isinstance(event, Finished) and self._live is None:
+        if isinstance(event, Finished) and self._live is None and event.outcome.status != "paused":
             self._say(job, event.outcome)
 
     def _say(self, job: Job | MaskJob, result: Result | Trained) -> None:
@@ -172,18 +180,18 @@ class LiveView:
         self.console.file.flush()
 
     def _count(self, estimate: bool) -> None:
-        """Update the totals from the cells' lines."""
+        """Update the header's numbers."""
         old = self._counts
         counts = _Counts(
-            done=sum(self._done),
-            total=sum(self._total),
+            done=self._sums[0],
+            total=self._sums[1],
             running=len(self._running),
-            failed=len(self._failed - self._finished),
+            failed=len(self._failed),
             left=old.left,
             at=old.at,
         )
         if estimate:
-            counts.left, counts.at = self._estimate.seconds(self.slots), self._clock()
+            counts.left, counts.at = self._estimate.left(self.slots), self._clock()
         self._counts = counts
 
     def _compose(self, index: int, touched: float | None = None, finished: str = "") -> None:
@@ -198,8 +206,11 @@ class LiveView:
         trials, finals = state.settled
         more = state.unsettled(finished)
         trials, finals = trials + more[0], finals + more[1]
-        self._done[index], self._total[index] = state.done + any(more), state.total
-        live = [run for run in self._running.values() if run.job.cell is state.cell]
+        done, total = state.done + any(more), state.total
+        self._sums[0] += done - self._done[index]
+        self._sums[1] += total - self._total[index]
+        self._done[index], self._total[index] = done, total
+        live = [*self._running_in.get(id(state.cell), {}).values()]
         text = _cell_line(state, live, self._names[index], self._tasks[index], (trials, finals))
         self._lines[index] = _Line(
             text, bool(live), line.touched if touched is None else touched, not state.complete
@@ -224,7 +235,8 @@ class LiveView:
         if masks.done < len(masks.wanted):
             text += f"   {masks.done}/{len(masks.wanted)} basis masks"
         if counts.left is not None and counts.done < counts.total:
-            text += f", about {clock(counts.left - (now - counts.at))} left"
+            mark = "~" if counts.left.rough else "about "
+            text += f", {mark}{clock(counts.left.seconds - (now - counts.at))} left"
         return text
 
     def _chosen(self, room: int) -> list[str]:
@@ -232,10 +244,13 @@ class LiveView:
         lines = self._lines
         if len(lines) <= room:
             return [line.text for line in lines]
-        order = sorted(
-            range(len(lines)), key=lambda n: (not lines[n].live, -lines[n].touched, not lines[n].open, n)
+        shown = sorted(
+            heapq.nsmallest(
+                max(1, room - 1),
+                range(len(lines)),
+                key=lambda n: (not lines[n].live, -lines[n].touched, not lines[n].open, n),
+            )
         )
-        shown = sorted(order[: max(1, room - 1)])
         return [*(lines[n].text for n in shown), f"... and {counted(len(lines) - len(shown), 'more cell')}"]
 
 
@@ -247,14 +262,16 @@ def _cell_line(
     if cell.blocked and not state.complete:
         return texttable.line((name, "blocked: raycl plan shows what it needs"), _ALONE)
     if state.failed:
-        return texttable.line((name, f"failed: {fault_of(next(iter(state.failed.values())))}"), _ALONE)
+        return texttable.line(
+            (name, f"failed: {userfiles.located(next(iter(state.failed.values())))}"), _ALONE
+        )
     search = leading = ""
     if cell.search is not None:
         search = f"search {trials}/{max(state.wanted, len(state.trials))}"
-        best = state.leader.objective(cell) if state.leader else None
-        split = "test" if cell.protocol == "paper" else "val"
-        leading = f"best {split} {fraction(best)}" if best is not None else ""
-    final = f"final {finals}/{len(state.seeds)}" if state.seeds else ""
+        first, leader = cell.objectives[0], state.leader
+        named = cell.split if first == ACC else first.name
+        leading = f"best {named} {first.text(leader.objective(cell))}" if leader else ""
+    final = f"final {finals}/{state.wanted_finals}" if state.seeds else ""
     more = ""
     if live and all(isinstance(run.job, MaskJob) for run in live):
         final = "trains basis masks"
@@ -303,7 +320,7 @@ def _outcome(job: Job, result: Result) -> str:
     """Return the outcome of a run, such as ``val .934 1.2 s``, or its status with the reason."""
     if result.status != "done":
         first = screen_line(result.message.strip().partition("\n")[0])
-        reason = first if result.status == "diverged" else fault_of(result.message)
+        reason = first if result.status in (*LOST, "pruned") else userfiles.located(result.message)
         return f"{result.status}: {reason}" if reason else result.status
     trial = job.role.trial is not None and job.cell.protocol == "val"
     seconds = result.provenance.get("seconds", result.ct)
@@ -314,4 +331,4 @@ def _trained(outcome: Any) -> str:
     """Return the outcome of a job of masks: its seconds, or its status with the reason."""
     if outcome.status == "done":
         return f"{outcome.seconds:.1f} s"
-    return f"{outcome.status}: {fault_of(outcome.message)}"
+    return f"{outcome.status}: {userfiles.located(outcome.message)}"

@@ -17,6 +17,7 @@ from raycl import devices, streams
 from raycl.tasks import Batch, Pooled, Split, Task, Update
 from raycl.training import answers, settings
 from raycl.training.best import Best, statistics
+from raycl.training.curves import ACCOUNTS, EpochCurve
 from raycl.training.feeding import Feed, evaluation_batch
 from raycl.training.fit_checkpoints import FitCheckpoint, FitJournal, nodes, origins, put_back
 from raycl.training.graphs import Steps
@@ -43,6 +44,14 @@ class Pulse:
 
 
 @dataclass(frozen=True)
+class Clocks:
+    """A moment by two clocks, in seconds from any origin: the wall clock, and processor time."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True)
 class Fitted:
     """Outcome of one call of `Fit`.
 
@@ -54,6 +63,7 @@ class Fitted:
         epochs, updates: Numbers of epochs and of updates that were made.
         lr, patience: Final state of the schedule; a later fit that is given both continues the schedule.
         seconds: Wall-clock time.
+        cpu_seconds: Time that processors spent on it, which does not depend on other work of the machine.
     """
 
     val_loss: float
@@ -64,6 +74,7 @@ class Fitted:
     lr: float
     patience: int
     seconds: float
+    cpu_seconds: float = 0.0
 
 
 class Learner(Protocol):
@@ -103,16 +114,21 @@ class Fit:
         self.config, self.seed, self.device = config, seed, torch.device(device)
         self.journal, self._alive = journal, alive
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
         self.epochs: dict[str, int] = {}
         self.updates = 0
+        self.curves: dict[str, EpochCurve] = {}  # by account
         self._pulse, self._started = pulse, time.perf_counter()
         self._last_pulse = self._started
         self._stretch = 0
-        self.recalled = 0.0  # the seconds that an earlier, interrupted attempt spent on fits of this task
+        # The seconds that an earlier, interrupted attempt spent on fits of this task.
+        self.recalled = self.recalled_cpu = 0.0
 
     def begin(self, task: int) -> None:
         """Begin a new task: reset the clocks and counts, and seed PyTorch with the task's own stream."""
-        self.seconds, self.epochs, self.updates, self._stretch, self.recalled = {}, {}, 0, 0, 0.0
+        self.seconds, self.cpu_seconds, self.epochs, self.updates, self._stretch = {}, {}, {}, 0, 0
+        self.recalled = self.recalled_cpu = 0.0
+        self.curves = {}
         if self.journal is not None:
             self.journal.begin(task)
         self._next_stretch(task)
@@ -166,28 +182,32 @@ class Fit:
             task.index, stream, task.train if train is None else train, task.val if val is None else val
         )
         groups = groups_of(answers.groups(learner, learner.trainable(task.index)) if over is None else over)
-        started = self.clock()
+        started = self.clocks()
         config = config or self.config
         schedule = Schedule(config, config.epochs if epochs is None else epochs, lr, patience, best)
         loop = _Loop(self, config, learner, data, groups, schedule, keep or config.keep)
         fitted = self._run_or_resume(loop, started, train_accuracy)
-        self._account(account or stream, fitted)
+        self._account(account or stream, fitted, loop.curves)
         self._next_stretch(task.index)
         return fitted
 
-    def _run_or_resume(self, loop: _Loop, started: float, train_accuracy: bool) -> Fitted:
+    def _run_or_resume(self, loop: _Loop, started: Clocks, train_accuracy: bool) -> Fitted:
         """Run a fit from its beginning, or resume it from a checkpoint of an earlier attempt."""
         known = self.journal.recall(self.number) if self.journal else None
         if known is not None:
             loop.resume(known)
-            started -= known.seconds
+            started = Clocks(started.wall - known.seconds, started.cpu - known.cpu_seconds)
             self.recalled += known.seconds
+            self.recalled_cpu += known.cpu_seconds
             if known.fitted:
                 return Fitted(**known.fitted)
         return loop.run(started, train_accuracy)
 
-    def _account(self, account: str, fitted: Fitted) -> None:
+    def _account(self, account: str, fitted: Fitted, curves: EpochCurve) -> None:
+        if account in self.curves or len(self.curves) < ACCOUNTS:
+            self.curves.setdefault(account, EpochCurve()).extend(curves)
         self.seconds[account] = self.seconds.get(account, 0.0) + fitted.seconds
+        self.cpu_seconds[account] = self.cpu_seconds.get(account, 0.0) + fitted.cpu_seconds
         self.epochs[account] = self.epochs.get(account, 0) + fitted.epochs
         self.updates += fitted.updates
 
@@ -260,6 +280,14 @@ class Fit:
         devices.synchronise(self.device)
         return time.perf_counter()
 
+    def clocks(self) -> Clocks:
+        """Return `clock`, and the time that processors have spent so far.
+
+        With one thread it is that of the calling thread, so that other threads of the process do not count.
+        """
+        wall = self.clock()
+        return Clocks(wall, time.thread_time() if torch.get_num_threads() == 1 else time.process_time())
+
     def pulse(self, task: int, stream: str, epoch: int, val_loss: float) -> None:
         """Report progress, at most once every `PULSE_SECONDS`."""
         now = time.perf_counter()
@@ -304,12 +332,13 @@ class _Loop:
         rewinds: Iterable[Tensor] = getattr(learner, "rewinds", tuple)()
         self.best = Best([*tensors_of(groups), *statistics(learner.modules()), *rewinds])
         self.done, self.updates, self.val_loss = 0, 0, math.nan
+        self.curves = EpochCurve()
         self.began_with = nodes(learner) if fit.journal is not None else {}
 
-    def run(self, started: float, measure_train: bool) -> Fitted:
+    def run(self, started: Clocks, measure_train: bool) -> Fitted:
         fit, data = self.fit, self.data
         for epoch in range(self.done, self.epochs):
-            watched = self._epoch(epoch)
+            watched = trained = self._epoch(epoch)
             self.done += 1
             if len(data.val):
                 watched = self.val_loss = fit.loss(self.learner, data.task, data.val)
@@ -317,6 +346,7 @@ class _Loop:
             if self.keep == "best" and watched < self.best.val_loss:
                 self.best.save(watched)
             fit.pulse(data.task, data.stream, epoch, watched)
+            self._note(trained, watched if len(data.val) else math.nan)
             if self.schedule.after(epoch, watched):
                 break
             self._save_checkpoint(started)
@@ -325,18 +355,27 @@ class _Loop:
             self.val_loss = self.best.val_loss
         val_accuracy = fit.accuracy(self.learner, data.task, data.val)
         train_accuracy = fit.accuracy(self.learner, data.task, data.train) if measure_train else math.nan
-        seconds = fit.clock() - started
+        now = fit.clocks()
+        seconds, cpu = now.wall - started.wall, now.cpu - started.cpu
         fit.about_graphs = self.steps.about()
         lr, patience = self.schedule.lr, self.schedule.left
         fitted = Fitted(
-            self.val_loss, val_accuracy, train_accuracy, self.done, self.updates, lr, patience, seconds
+            self.val_loss, val_accuracy, train_accuracy, self.done, self.updates, lr, patience, seconds, cpu
         )
         self._save_checkpoint(started, fitted)
         return fitted
 
-    def _save_checkpoint(self, started: float, fitted: Fitted | None = None) -> None:
+    def _note(self, train_loss: float, val_loss: float) -> None:
+        """Add the numbers of an epoch to the curves; all of them are known already."""
+        own: Any = getattr(self.learner, "epoch_diagnostics", None)
+        numbers = {"train_loss": train_loss, "val_loss": val_loss, "lr": self.schedule.lr}
+        if own is not None and (found := own(self.data.task)):
+            numbers |= answers.diagnostics(self.learner, "epoch_diagnostics", found)
+        self.curves.add(numbers)
+
+    def _save_checkpoint(self, started: Clocks, fitted: Fitted | None = None) -> None:
         """Save the state of the fit to the journal, if the journal considers it due."""
-        journal, seconds = self.fit.journal, time.perf_counter() - started
+        journal, seconds = self.fit.journal, time.perf_counter() - started.wall
         if journal is None or not journal.is_due(seconds, fitted is not None):
             return
         checkpoint = FitCheckpoint(
@@ -351,6 +390,8 @@ class _Loop:
             updates=self.updates,
             val_loss=self.val_loss,
             seconds=seconds,
+            cpu_seconds=self.fit.clocks().cpu - started.cpu,
+            curves=self.curves.state(),
             fitted=asdict(fitted) if fitted else None,
         )
         journal.note(self.fit.number, checkpoint)
@@ -364,6 +405,7 @@ class _Loop:
         self.update.load_state_dict(saved.state, saved.lrs, saved.lr)
         vars(self.schedule).update(saved.schedule)
         self.best.saved, self.best.val_loss = saved.best, saved.best_loss
+        self.curves = EpochCurve(**saved.curves) if saved.curves else EpochCurve()
         self.done, self.updates, self.val_loss = saved.epochs, saved.updates, saved.val_loss
 
     def _epoch(self, epoch: int) -> float:

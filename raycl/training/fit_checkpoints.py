@@ -39,6 +39,8 @@ class FitCheckpoint:
         epochs, updates: Numbers of epochs and of updates so far.
         val_loss: Validation loss of the last epoch.
         seconds: Wall-clock time so far.
+        cpu_seconds: Time that processors spent so far; 0 in checkpoints of earlier versions.
+        curves: State of the `EpochCurve` of the fit; None in checkpoints of earlier versions.
         fitted: Fields of the outcome of the fit if it has ended, else None.
     """
 
@@ -56,6 +58,8 @@ class FitCheckpoint:
     val_loss: float
     seconds: float
     fitted: dict[str, Any] | None = None
+    cpu_seconds: float = 0.0
+    curves: dict[str, Any] | None = None
 
 
 class FitJournal(Protocol):

@@ -147,13 +147,16 @@ def parts_of(name: str | None, place: str) -> list[str]:
     return parts
 
 
-def fit_of(preset: str, epochs: int = 0, place: str = "method.initial") -> dict[str, Any]:
+def fit_of(
+    preset: str, epochs: int = 0, place: str = "method.initial", **changes: Any
+) -> dict[str, Any]:  # fmt: skip
     """Return the fields of the training loop's Config that presets change from their defaults.
 
     Args:
         preset: Names of presets, joined by "+".
         epochs: The number of epochs to set instead of that of the presets, if above 0.
         place: Where the preset was requested, for the message.
+        changes: Further fields to set instead of those of the presets; 0 and "" leave a field as it is.
 
     Raises:
         UserError: One of the presets does not exist.
@@ -161,8 +164,7 @@ def fit_of(preset: str, epochs: int = 0, place: str = "method.initial") -> dict[
     values: dict[str, Any] = {}
     for part in parts_of(preset, place):
         values |= PRESETS[part].fit
-    if epochs:
-        values["epochs"] = epochs
+    values |= {name: value for name, value in {"epochs": epochs, **changes}.items() if value}
     config = make_config(Config, values, f"{place}: preset {preset!r}")
     default = Config()
     return {name: value for name in values if (value := getattr(config, name)) != getattr(default, name)}

@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from raycl.errors import UserError, redacted, screen_line
 from raycl.filenames import file_name
 from raycl.tune.database import database_file, database_uri, make_database
+from raycl.tune.moving import mend_artefacts
 from raycl.tune.projection import CELL, PARENT, Projection, digest, milliseconds
 from raycl.tune.wholeruns import WholeRuns
 
@@ -77,9 +78,10 @@ class Experiment:
                 f"MLFLOW_TRACKING_URI={uri} is a database that is lost when this process ends; name a file, "
                 "such as sqlite:////home/me/mlflow.db, or unset it"
             )
-        _quiet()
+        quiet()
         try:
             make_database(uri)
+            mend_artefacts(store)
             client = MlflowClient(tracking_uri=uri)
             known = client.get_experiment_by_name(name)
             if known is not None and known.lifecycle_stage == "deleted":
@@ -246,7 +248,7 @@ def reason_of(error: Exception) -> str:
     return screen_line(redacted(first), 160)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence MLflow's own messages and tracebacks, because raycl reports errors itself."""
     for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -20,9 +20,11 @@ from raycl.study.cells import Cell
 from raycl.study.values import Study
 from raycl.tune.fitness import facts, judging, nodes
 from raycl.tune.fitness.address_check import check_address, muted, no_cluster, token_warning
+from raycl.userfiles import SHIPPED
 
 if TYPE_CHECKING:
     from ray import tune
+    from ray.tune.execution.placement_groups import PlacementGroupFactory
 
     from raycl.tune.search import StudySearch
 
@@ -36,11 +38,12 @@ _QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # otherwise Ctrl-C ends a study as if it had succeeded
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # a job of Ray may have a working directory of its own
     "RAY_DEDUP_LOGS": "0",
     "TUNE_STATE_REFRESH_PERIOD": "3600",  # Ray ends a process that asks a restarted head for this
 }
-SHIPPED = "raycl_study_files"  # name of the folder with the study's files on the nodes of a cluster
-ELASTIC_SLOTS = 32  # runs requested at the same time if it is unknown how far a cluster can grow
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: Ray serves this machine alone, on loopback
+MOST = 1_000_000  # live runs that Tune allows; how many there are is decided by `room`
 
 
 @contextlib.contextmanager
@@ -105,10 +108,11 @@ def _joined(address: str | None, folder: Path | None, cpus: int | None) -> Itera
         options = _options(address, cpus)
         if address and folder:
             shipped = stack.enter_context(tempfile.TemporaryDirectory(prefix="raycl-study-"))
-            _pack(folder, Path(shipped) / SHIPPED)
+            userfiles.pack(folder, Path(shipped) / SHIPPED)
             options["runtime_env"] = {"working_dir": shipped}
         try:
-            with _within(empty), muted():  # Ray prints its errors, but raises them as well
+            reach = contextlib.nullcontext() if address else _on_loopback()
+            with _within(empty), reach, muted():  # Ray prints its errors, but raises them as well
                 ray.init(**options)
         except (Exception, SystemExit) as error:  # parts of Ray end the process
             with contextlib.suppress(Exception):
@@ -134,6 +138,28 @@ def _options(address: str | None, cpus: int | None) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let the services of a Ray that is started meanwhile listen on 127.0.0.1 alone.
+
+    Otherwise they listen on all interfaces. Ray has a switch for this, which is on by default on macOS and
+    Windows. It reads the variable when it is imported, and its processes inherit it. A user who sets the
+    variable decides. The switch is put back, because a process that joins a cluster later needs it.
+    """
+    if _CLUSTERS in os.environ:
+        yield
+        return
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_CLUSTERS], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        os.environ.pop(_CLUSTERS, None)
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
 def _no_start(reason: str) -> UserError:
     """Return the error for a Ray that does not start on this machine."""
     place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
@@ -141,19 +167,6 @@ def _no_start(reason: str) -> UserError:
         f"Ray does not start on this machine ({reason}); its files go to {typed_path(place)}: name another "
         "short path with free space in RAY_TMPDIR, or run the study in this process with --local"
     )
-
-
-def _pack(folder: Path, target: Path) -> None:
-    """Copy a study's Python files: the files and the packages of its folder."""
-    target.mkdir()
-    for file in folder.glob("*.py"):
-        shutil.copy(file, target)
-    for package in folder.glob("*/__init__.py"):
-        place = package.parent
-        hidden = shutil.ignore_patterns(".*", "__pycache__")
-        for file in shutil.copytree(place, target / place.name, ignore=hidden).rglob("*"):
-            if file.is_file() and file.suffix != ".py":
-                file.unlink()
 
 
 @contextlib.contextmanager
@@ -247,27 +260,6 @@ def _fits_nowhere(cell: Cell, wanted: Mapping[str, float], nodes: Sequence[Mappi
     )
 
 
-def slots(cells: Sequence[Cell]) -> int:
-    """Return how many runs can be live at the same time, judged by the cell with the smallest request.
-
-    A cluster that grows on demand counts with the nodes that it may still start.
-    """
-    import ray
-
-    have = dict(ray.cluster_resources())
-    grows = judging.elastic()
-    most = ELASTIC_SLOTS if grows and not grows.groups else 1
-    for group, count in grows.groups if grows else ():
-        for name, amount in group.items():
-            have[name] = have.get(name, 0) + amount * (ELASTIC_SLOTS if count is None else count)
-    for cell in cells:
-        r = cell.resources
-        cpus = have.get("CPU", 0) / r.cpus if r.cpus else float("inf")
-        gpus = have.get("GPU", 0) / r.gpus if r.gpus else float("inf")
-        most = max(most, int(min(cpus, gpus)))
-    return most
-
-
 def run_on_ray(
     study: Study,
     agenda: Agenda,
@@ -286,13 +278,15 @@ def run_on_ray(
         agenda: Its agenda.
         cells: The cells that can run.
         shipped: Whether the study's files have been sent to the workers.
-        at_once: Largest number of live runs; by default as many as the cluster has room for.
+        at_once: Largest number of live runs; by default as many as the cluster has room for, which changes
+            when nodes join or leave.
         say: Function that receives messages about runs, one line each.
 
     Raises:
         KeyboardInterrupt: If Ctrl-C is pressed.
     """
     from raycl.tune.cluster_watch import bound_to_cluster
+    from raycl.tune.room import Needs, Room, following
     from raycl.tune.search import StudySearch
     from raycl.tune.secrets import kept_from_workers
     from raycl.tune.staging import stage
@@ -300,40 +294,45 @@ def run_on_ray(
     if agenda.over:
         return
     check_resources(cells)
-    for line in stage(sorted({folder for cell in cells for folder in _prepared(cell)})):
+    needs = Needs(
+        agenda.store.root,
+        sorted({name for cell in cells for name in _needs(cell)}),
+        sorted({folder for cell in cells for folder in _prepared(cell)}),
+        any(cell.resources.gpus for cell in cells),
+    )
+    for line in stage(needs.folders):
         logging.getLogger("raycl").info(line)
     common = {
         "store": str(agenda.store.root),
         "data": str(data_root()),
         "home": SHIPPED if shipped and study.folder else str(study.folder or ""),
     }
-    at_once = at_once or slots(cells)
-    agenda.masks.slots = at_once
+    room = Room(cells, at_once)
     scratch = tempfile.mkdtemp(prefix="raycl-tune-")
-    searcher = StudySearch(agenda, common, say)
-    tuner = _tuner(searcher, at_once, scratch)
+    searcher = StudySearch(agenda, common, room, say)
+    tuner = _tuner(searcher, scratch)
     try:
-        with kept_from_workers(), _silenced(), bound_to_cluster(agenda, Path(scratch)):
+        bound = bound_to_cluster(agenda, Path(scratch))
+        with kept_from_workers(), _silenced(), bound, following(room, needs):
             tuner.fit()
     finally:
         searcher.forget()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _tuner(searcher: StudySearch, at_once: int, scratch: str) -> tune.Tuner:
-    """Return a Tuner that asks the searcher for runs until there are none, at most `at_once` at a time."""
+def _tuner(searcher: StudySearch, scratch: str) -> tune.Tuner:
+    """Return a Tuner that asks the searcher for runs until there are none."""
     from ray import tune
-    from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-    from raycl.tune.search import LastWord
+    from raycl.tune.search import Elsewhere, Forgetful, LastWord
     from raycl.tune.trainable import execute
 
     return tune.Tuner(
-        tune.with_resources(execute, lambda config: PlacementGroupFactory([bundle(config)])),
+        tune.with_resources(execute, _placement),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=MOST,  # without a number, Tune requests one run at a time
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
@@ -341,11 +340,22 @@ def _tuner(searcher: StudySearch, at_once: int, scratch: str) -> tune.Tuner:
             name="study",
             storage_path=scratch,
             verbose=0,
-            callbacks=[LastWord()],
+            callbacks=[LastWord(), Elsewhere(searcher.token, _placement), Forgetful()],
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
+
+
+def _placement(config: Mapping[str, Any]) -> PlacementGroupFactory:
+    """Return Ray's request for the run of a config, which keeps away from nodes that were not found fit."""
+    from ray.tune.execution.placement_groups import PlacementGroupFactory
+
+    strangers = config["strangers"]
+    if not strangers:
+        return PlacementGroupFactory([bundle(config)])
+    away = {"ray.io/node-id": f"!in({','.join(strangers)})"}
+    return PlacementGroupFactory([bundle(config)], bundle_label_selector=[away])
 
 
 def bundle(resources: Mapping[str, Any]) -> dict[str, float]:

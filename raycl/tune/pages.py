@@ -10,18 +10,21 @@ from urllib.parse import quote
 
 from raycl import metrics
 
+WORKFLOW = "workflowType=machine_learning"
 UI = "http://127.0.0.1:5000"  # where `raycl ui` shows MLflow's pages
 
 
-def view_of(own: Sequence[metrics.Metric] = ()) -> dict[str, Any]:
+def view_of(own: Sequence[metrics.Metric] = (), narrow: bool = False) -> dict[str, Any]:
     """Return a view of the table of runs that MLflow's pages open by name: a row per cell, with its metrics.
 
     Args:
         own: Metrics that the study adds to raycl's.
+        narrow: Whether to show accuracy, sensitivity and compute time alone; MLflow puts the columns into an
+            order of its own, so that others may push these off the screen.
     """
-    main = [metric.name for metric in metrics.all_metrics(own) if metric.main]
-    main.insert(main.index("acc") + 1, "acc_std")
-    columns = [*main, "ps", "ct", "paper", "difference", "params", "bytes_total"]
+    first = ["acc", "acc_std", "ps", "ct"]  # what fits on a screen of 1280 columns of pixels
+    main = [metric.name for metric in metrics.all_metrics(own) if metric.main and metric.name not in first]
+    columns = [*first, *([] if narrow else [*main, "paper", "difference", "params", "bytes_total"])]
     return {
         "searchFilter": "tags.`raycl.kind` = 'cell'",
         "orderByKey": "params.`benchmark`",
@@ -42,11 +45,16 @@ def view_of(own: Sequence[metrics.Metric] = ()) -> dict[str, Any]:
 
 
 VIEW = view_of()
+VIEWS = {"raycl": True, "raycl-all": False}  # names of the views, and whether they are narrow
+COMPARED = 100  # cells that MLflow's page of comparison can show
 
 
-def runs_link(uri: str, experiment: str) -> str:
-    """Return the link to the experiment's table, which has a row per cell."""
-    return f"{pages_of(uri)}/#/experiments/{experiment}/runs?viewStateShareKey=raycl"
+def runs_link(uri: str, experiment: str, view: str = "raycl") -> str:
+    """Return the link to the experiment's table, which has a row per cell.
+
+    Without the type of workflow, MLflow opens its pages for language models. `view` is one of `VIEWS`.
+    """
+    return f"{pages_of(uri)}/#/experiments/{experiment}/runs?{WORKFLOW}&viewStateShareKey={view}"
 
 
 def compare_link(uri: str, experiment: str, runs: Sequence[str]) -> str:

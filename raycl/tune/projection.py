@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from raycl.text import clip
 PARENT = "mlflow.parentRunId"
 CELL = "raycl.cell"  # tag of cells' runs alone: the digest of the cell's key, which may contain any quotes
 NAME = 200  # characters of a cell's name in a run's name, for which a server's database has room for 250
+STEPS = 500  # epochs of a run of which MLflow gets the training curves
+_UNFIT = re.compile(r"[^\w.\-]", re.ASCII)  # characters that names in MLflow should not have
 _SETTING = re.compile(r"(fit|method|net)\.")
 
 
@@ -119,8 +122,8 @@ def points_of(
         beta = None
     curves = [metric for metric in known if metric.tracked == "curve"]
     seconds = 0.0
-    for n, report in enumerate(reports, start=1):
-        seconds += sum(report.seconds.values())
+    for n, (report, spent) in enumerate(zip(reports, result.seconds_by_task(), strict=True), start=1):
+        seconds += sum(spent.values())
         so_far = measure(curves, test[:n, :n], val[:n, :n], None if beta is None else beta[:n])
         numbers = so_far.values | {"ct": seconds}
         found += [(name, value, report.ended, n) for name, value in numbers.items()]
@@ -128,9 +131,37 @@ def points_of(
         ends = [metric for metric in known if metric.tracked == "end"]
         last, at = reports[-1], len(reports)
         numbers = measure(ends, test, val, beta).values
-        numbers |= {"params": float(last.parameters), "bytes_total": float(last.stored_bytes)}
+        numbers |= {
+            "ct_wall": result.ct_wall,
+            "params": float(last.parameters),
+            "bytes_total": float(last.stored_bytes),
+        }
         found += [(name, value, last.ended, at) for name, value in numbers.items()]
     return [(name, float(value), at, step) for name, value, at, step in found if value is not None]
+
+
+def curve_points(result: Result) -> list[tuple[str, float, float, int]]:
+    """Return the points of a run's training curves as (metric, value, Unix time, step).
+
+    The step is the number of epochs so far, over all tasks, of the fits of an account; for the main fits the
+    names are ``train_loss``, ``val_loss``, ``lr`` and those of the method's own numbers, and for others they
+    end in the name of the account. At most about `STEPS` epochs of a run are taken, evenly spaced.
+    """
+    found: list[tuple[str, float, float, int]] = []
+    before: dict[str, int] = defaultdict(int)
+    accounts = sum(len(columns["epoch"]) for report in result.reports for columns in report.curves.values())
+    every = max(1, -(-accounts // STEPS))
+    for report in result.reports:
+        for account, columns in report.curves.items():
+            end = "" if account == "main" else f"_{_UNFIT.sub('_', account)}"
+            epochs = columns["epoch"]
+            for place in range(0, len(epochs), every):
+                step = before[account] + int(epochs[place] or 0)
+                for name, values in columns.items():
+                    if name != "epoch" and (value := values[place]) is not None:
+                        found.append((f"{_UNFIT.sub('_', name)}{end}", float(value), report.ended, step))
+            before[account] += int(epochs[-1] or 0) if epochs else 0
+    return found
 
 
 def matrices_of(results: Mapping[int, Result]) -> dict[str, Any]:

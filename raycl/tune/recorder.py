@@ -49,7 +49,7 @@ class Recorder:
     def _listen(self, event: Event) -> None:
         if not isinstance(event, Finished) or not isinstance(event.job, Job):  # masks are not runs
             return
-        if event.outcome.status != "failed" and not self._down:
+        if event.outcome.status not in ("failed", "paused") and not self._down:
             for index in self.tracking.agenda.cells_of_run(event.job.key):
                 try:
                     self._queue.put_nowait((index, event.job.key))

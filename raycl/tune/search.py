@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ray.tune import Callback
+from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.search import Searcher
 
 from raycl.process import describe_left
@@ -18,7 +19,10 @@ from raycl.study.agenda import Agenda
 from raycl.study.jobs import Job
 from raycl.study.maskjobs import MaskJob
 from raycl.training.fit import Pulse
+from raycl.tune.room import Room
 from raycl.tune.stall_watch import last_words
+
+_SMALL = {"trial_id", "training_iteration", "done"}  # what Tune keeps of the last result of an ended run
 
 
 class StudySearch(Searcher):
@@ -30,18 +34,24 @@ class StudySearch(Searcher):
     Args:
         agenda: The agenda.
         common: Entries that the config of every job contains.
+        room: Where runs may be placed, and how many; None sets no limit.
         say: Function that receives messages about runs, one line each.
     """
 
     agendas: ClassVar[dict[str, Agenda]] = {}
+    rooms: ClassVar[dict[str, Room | None]] = {}
     says: ClassVar[dict[str, Callable[[str], None]]] = {}
 
     def __init__(
-        self, agenda: Agenda, common: dict[str, Any], say: Callable[[str], None] = lambda line: None
+        self,
+        agenda: Agenda,
+        common: dict[str, Any],
+        room: Room | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__()
         self.token = uuid.uuid4().hex
-        self.agendas[self.token], self.says[self.token] = agenda, say
+        self.agendas[self.token], self.rooms[self.token], self.says[self.token] = agenda, room, say
         self.said: set[tuple[str, str]] = set()
         self.common = common
         self.keys: dict[str, str] = {}
@@ -53,11 +63,18 @@ class StudySearch(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return a job's config, None if live jobs must end first, or FINISHED when all is over."""
+        strangers: list[str] = []
+        if room := self.rooms[self.token]:
+            while room.messages:
+                self.says[self.token](room.messages.popleft())
+            self.agenda.masks.slots, strangers = room.now()
+            if len(self.keys) >= self.agenda.masks.slots:
+                return None
         job = self.agenda.next()
         if job is None:
             return Searcher.FINISHED if self.agenda.over else None
         self.keys[trial_id] = job.key
-        return self.common | config_of(job)
+        return self.common | config_of(job) | {"strangers": strangers}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "outcome" in result:
@@ -99,6 +116,7 @@ class StudySearch(Searcher):
     def forget(self) -> None:
         """Release the agenda."""
         self.agendas.pop(self.token, None)
+        self.rooms.pop(self.token, None)
         self.says.pop(self.token, None)
 
     def save(self, checkpoint_path: str) -> None:
@@ -106,6 +124,26 @@ class StudySearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         raise AssertionError("a study is resumed from its store, never from Tune's snapshots")
+
+
+class Elsewhere(Callback):
+    """Callback that keeps a run that is tried again away from nodes that are not fit.
+
+    Its request was made when the run began. Nodes that have joined since then are unknown to it.
+
+    Args:
+        token: The token of the searcher.
+        placement: Function from the config of a run to Ray's request for it.
+    """
+
+    def __init__(self, token: str, placement: Callable[[dict[str, Any]], PlacementGroupFactory]) -> None:
+        self._token, self._placement = token, placement
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Make the request anew."""
+        if room := StudySearch.rooms.get(self._token):
+            _, strangers = room.now()
+            trial.update_resources(self._placement(trial.config | {"strangers": strangers}))
 
 
 class LastWord(Callback):
@@ -119,9 +157,42 @@ class LastWord(Callback):
             trial.max_failures = 0
 
 
+class Forgetful(Callback):
+    """Callback that lets Tune forget what a run has reported once the searcher has its outcome.
+
+    Tune keeps every run to the end, with its last result and with running averages of each number in it: two
+    to five times as much memory as the agenda needs for the run. Nothing reads them after the step of Tune's
+    loop in which the run ended. During that step, callbacks of Tune's own do, and print what they find empty.
+    """
+
+    def __init__(self) -> None:
+        self._ended: list[Any] = []
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note that a run has ended well; the searcher was told before."""
+        self._ended.append(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note that a run has ended otherwise, and is not tried again."""
+        self._ended.append(trial)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Forget what the runs have reported that ended in this step."""
+        while self._ended:
+            self._forget(self._ended.pop())
+
+    @staticmethod
+    def _forget(trial: Any) -> None:
+        about = trial.run_metadata
+        # Without an iteration, Tune would ask the run's worker process for its first result.
+        about.last_result = {name: about.last_result[name] for name in _SMALL & about.last_result.keys()}
+        about.metric_analysis, about.metric_n_steps = {}, {}
+
+
 def config_of(job: Job | MaskJob) -> dict[str, Any]:
     """Return what a worker needs to execute a job."""
     common = {"key": job.key, "name": job.name, **dataclasses.asdict(job.cell.resources)}
     if isinstance(job, MaskJob):
         return common | {"specs": [spec.to_json() for spec in job.specs]}
-    return common | {"spec": job.spec.to_json()}
+    pauses = job.pauses.to_plain() if job.pauses else None
+    return common | {"spec": job.spec.to_json(), "keep": job.keep, "pauses": pauses}

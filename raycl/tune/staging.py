@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from raycl.errors import UserError
 BLOCK_BYTES = 2**26  # size of the blocks in which files are sent
 
 
-def stage(folders: Sequence[str]) -> list[str]:
-    """Copy the prepared files of these folders to every live node that lacks them.
+def stage(folders: Sequence[str], only: Collection[str] | None = None) -> list[str]:
+    """Copy the prepared files of these folders to live nodes that lack them.
 
     Files are sent in blocks, each to all nodes that lack the file, so that even a small node can receive a
     large data set. A node that dies meanwhile is left out, because nothing will run there.
@@ -27,6 +27,7 @@ def stage(folders: Sequence[str]) -> list[str]:
     Args:
         folders: Folders relative to the data folder: names of sources, or where a user's own data were
             prepared.
+        only: Ids of the nodes; by default all live nodes on which runs can be placed.
 
     Returns:
         A message for each node to which files were copied.
@@ -37,6 +38,7 @@ def stage(folders: Sequence[str]) -> list[str]:
     root = data_root()
     files = {path.relative_to(root).as_posix(): path for name in folders for path in _files(root / name)}
     nodes = _others() if files else []
+    nodes = [node for node in nodes if only is None or node["NodeID"] in only]
     if not nodes:
         return []
     wanted = {

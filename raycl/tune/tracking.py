@@ -15,8 +15,8 @@ from raycl import metrics, userfiles
 from raycl.papers.published import published
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import searched
-from raycl.results.collect import collect, reference_accuracies, row_of
-from raycl.results.rows import CellRow
+from raycl.results.collect import collect, reference_accuracies, row_of, subset_of
+from raycl.results.rows import CellRow, printed_name
 from raycl.specs import key_of
 from raycl.study import limits
 from raycl.study.agenda import Agenda
@@ -27,13 +27,14 @@ from raycl.tune.experiment import Experiment, no_answer, though_dropped
 from raycl.tune.projection import (
     Projection,
     about,
+    curve_points,
     ended_of,
     matrices_of,
     points_of,
     shown_value,
 )
 
-COMPARED = 100  # cells that MLflow's page of comparison can show
+_STATUS = {"done": "FINISHED", "pruned": "KILLED"}  # of runs in MLflow; all others have failed
 
 
 @dataclass
@@ -75,18 +76,18 @@ class Tracking:
     def uri(self) -> str:
         return self.experiment.uri
 
-    def show(self) -> tuple[str, str]:
+    def show(self) -> tuple[str, dict[str, str]]:
         """Write all results of the study to MLflow.
 
         Returns:
-            Links to the table of its runs and to the comparison of its cells.
+            The link to the table of its runs, and by benchmark the link to the comparison of its cells.
 
         Raises:
             UserError: If MLflow cannot be used.
         """
         try:
             though_dropped(self.sync)
-            return self.runs_link(), self.compare_link()
+            return self.runs_link(), self.compare_links()
         except Exception as error:
             raise no_answer(self.uri, error) from None
 
@@ -99,15 +100,17 @@ class Tracking:
             self.experiment.close()
 
     def _sync(self) -> None:
-        view = json.dumps(pages.view_of(self.study.metrics))
-        self.experiment.client.set_experiment_tag(self.experiment.id, "mlflow.sharedViewState.raycl", view)
+        for name, narrow in pages.VIEWS.items():
+            view = json.dumps(pages.view_of(self.study.metrics, narrow))
+            tag = f"mlflow.sharedViewState.{name}"
+            self.experiment.client.set_experiment_tag(self.experiment.id, tag, view)
         self.experiment.read()
         for state, row, rows in self._rows():
-            if not any(trial.result for trial in [*state.trials, *state.finals.values()]):
+            if not any(trial.result for trial in state.runs):
                 continue
             parent = self._cell(state, row, rows)
             betas = reference_accuracies(state, self.agenda)
-            keys = dict.fromkeys(trial.spec.key for trial in [*state.trials, *state.finals.values()])
+            keys = dict.fromkeys(trial.spec.key for trial in state.runs)
             for key in keys:
                 self._run(parent, state, key, betas)
 
@@ -146,6 +149,9 @@ class Tracking:
         parent = self._cell(state, row, rows)
         if not state.seeds and state.best is not None:  # it became a final run when the search ended
             self._run(parent, state, state.best.spec.key, None)
+        if state.searched and len(state.cell.objectives) > 1:  # nobody knew the front before
+            for trial in state.front:
+                self._run(parent, state, trial.spec.key, None)
         return parent
 
     def _variants(self, state: CellState) -> list[CellRow]:
@@ -168,7 +174,7 @@ class Tracking:
             rows: The rows that tell which number of the study's paper is the cell's.
         """
         cell = state.cell
-        results = [t.result for t in [*state.trials, *state.finals.values()] if t.result is not None]
+        results = [t.result for t in state.runs if t.result is not None]
         started = min(float(r.provenance["started"]) for r in results)
         ended = max(ended_of(r) for r in results)
         values = self._summary(row, published(self.study.paper, row, rows))
@@ -188,7 +194,7 @@ class Tracking:
                 ended=ended,
                 points=points,
                 params=about(cell, row.best, cell.spec({}, cell.trial_seed).network),
-                tags={"raycl.kind": "cell", "raycl.seeds": " ".join(map(str, finals))},
+                tags={"raycl.kind": "cell", "raycl.seeds": " ".join(map(str, finals))} | _front_of(state),
                 status="FINISHED" if state.complete else "RUNNING",
                 artefacts=artefacts if finals else {},
                 extra=key_of(json.loads(json.dumps(content, default=str))),
@@ -226,12 +232,14 @@ class Tracking:
         seed = _final_seed(state, same)
         if not same or (seed is None and not self.trials):
             return
-        trial, result, cell = same[0], same[0].result, state.cell
+        trial = min(same, key=_is_pruned)  # an equal trial of another generation may have gone on
+        result, cell = trial.result, state.cell
         assert result is not None
         if betas is None:
             betas = reference_accuracies(state, self.agenda) if seed is not None else {}
         beta = betas.get(seed) if seed is not None and result.status == "done" else None
-        roles = [f"trial {t.n}" if t.seed is None else f"seed {t.seed}" for t in same]
+        whole = self.agenda.store.whole(key) if seed is not None else None
+        roles = [str(t.role) for t in same]
         self.experiment.write(
             Projection(
                 key=key,
@@ -239,32 +247,62 @@ class Tracking:
                 name=f"{shown_value(cell.title)} / {roles[0]}",
                 started=float(result.provenance["started"]),
                 ended=ended_of(result),
-                points=points_of(result, beta, metrics.all_metrics(self.study.metrics)),
+                points=[
+                    *points_of(result, beta, metrics.all_metrics(self.study.metrics)),
+                    *(curve_points(whole) if whole is not None else ()),
+                ],
                 params=about(cell, trial.params, trial.spec.network) | {"seed": trial.spec.seed},
                 tags={
                     "raycl.kind": roles[0].split()[0],
                     "raycl.roles": ", ".join(roles),
                     "raycl.status": result.status,
+                    **_place_on_front(state, same),
                 },
-                status="FINISHED" if result.status == "done" else "FAILED",
+                status=_STATUS.get(result.status, "FAILED"),
                 artefacts={},
             )
         )
 
-    def compare_link(self) -> str:
-        """Return the link to the page on which MLflow compares the cells.
+    def compare_links(self) -> dict[str, str]:
+        """Return by benchmark the link to the page on which MLflow compares its cells.
 
         If there are too many cells for that page, it is the link to the table of runs.
         """
-        known = self.experiment.known
-        ids = [run.run_id for state in self.agenda.states if (run := known.get(("", cell_key(state))))]
-        if len(ids) > COMPARED:
-            return self.runs_link()
-        return pages.compare_link(self.uri, self.experiment.id, ids)
+        ids: dict[str, list[str]] = {}
+        for state in self.agenda.states:
+            if run := self.experiment.known.get(("", cell_key(state))):
+                name = printed_name(state.cell.benchmark, subset_of(state.cell))
+                ids.setdefault(name, []).append(run.run_id)
+        return {
+            name: self.runs_link()
+            if len(found) > pages.COMPARED
+            else pages.compare_link(self.uri, self.experiment.id, found)
+            for name, found in ids.items()
+        }
 
     def runs_link(self) -> str:
         """Return the link to the experiment's table, which has a row per cell."""
         return pages.runs_link(self.uri, self.experiment.id)
+
+
+def _is_pruned(trial: Trial) -> bool:
+    return trial.result is not None and trial.result.status == "pruned"
+
+
+def _front_of(state: CellState) -> dict[str, str]:
+    """Return the tags with the numbers of the trials on the Pareto front, if there are several objectives."""
+    if len(state.cell.objectives) < 2 or state.best is None:
+        return {}
+    return {"raycl.front": " ".join(str(trial.n) for trial in state.front), "raycl.knee": str(state.best.n)}
+
+
+def _place_on_front(state: CellState, same: Sequence[Trial]) -> dict[str, str]:
+    """Return the tag of a trial that is on the Pareto front of a finished search with several objectives."""
+    if len(state.cell.objectives) < 2 or not state.searched:
+        return {}
+    if state.best in same:
+        return {"raycl.front": "knee"}
+    return {"raycl.front": "member"} if any(trial in same for trial in state.front) else {}
 
 
 def cell_key(state: CellState) -> str:

@@ -19,6 +19,7 @@ from ray import tune
 
 from raycl import devices, process, userfiles
 from raycl.runs import execution
+from raycl.runs.pauses import Pauses
 from raycl.runs.result import Result, Trained
 from raycl.specs import MaskSpec, RunSpec
 from raycl.training.fit import Pulse
@@ -115,6 +116,8 @@ def _result(
         pulse=functools.partial(_tell_pulse, watch),
         alive=watch.alive,
         graphs=config["graphs"],
+        keep=config["keep"],
+        pauses=Pauses.from_plain(config["pauses"]) if config["pauses"] else None,
     )
 
 

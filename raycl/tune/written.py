@@ -17,23 +17,23 @@ from raycl.study.values import Study
 NOTES = "mlflow"
 
 
-def links(study: Study, agenda: Agenda) -> tuple[str, str] | None:
+def links(study: Study, agenda: Agenda) -> tuple[dict[str, str], str] | None:
     """Return the links to a study's pages if MLflow has all of its results, else None.
 
     Returns:
-        The link to the comparison of its cells and the link to its runs.
+        By benchmark the link to the comparison of its cells, and the link to its runs.
     """
     noted = remembering.recall(NOTES, _place(study, agenda))
     if noted is None or (now := _state(study, agenda)) is None:
         return None
     try:
         found = json.loads(noted)
-        return (str(found["compare"]), str(found["runs"])) if found["state"] == now else None
+        return (dict(found["compare"]), str(found["runs"])) if found["state"] == now else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def note(study: Study, agenda: Agenda, compare: str, runs: str) -> None:
+def note(study: Study, agenda: Agenda, compare: dict[str, str], runs: str) -> None:
     """Note that MLflow has all results of a study."""
     if (now := _state(study, agenda)) is not None:
         plain = {"state": now, "compare": compare, "runs": runs}

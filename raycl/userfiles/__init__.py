@@ -6,15 +6,17 @@ of runs include a digest of its code (`digest`). An exception that it raises is 
 and line number (`blame`).
 """
 
-from raycl.userfiles.blame import blamed, fault, is_own, shown, where
+from raycl.userfiles.blame import blamed, fault, is_own, located, shown, where
 from raycl.userfiles.changes import changed
 from raycl.userfiles.finder import source_of
-from raycl.userfiles.folders import PREFIX, TAKEN, folder_of, holds, home, importing_from, short
+from raycl.userfiles.folders import PREFIX, SHIPPED, TAKEN, folder_of, holds, home, importing_from, short
 from raycl.userfiles.loading import find, left_by, load, refresh
 from raycl.userfiles.origins import origin, remember
+from raycl.userfiles.packing import pack
 
 __all__ = [
     "PREFIX",
+    "SHIPPED",
     "TAKEN",
     "blamed",
     "changed",
@@ -27,7 +29,9 @@ __all__ = [
     "is_own",
     "left_by",
     "load",
+    "located",
     "origin",
+    "pack",
     "refresh",
     "remember",
     "short",

@@ -9,22 +9,25 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from raycl.errors import UserError
+from raycl.errors import SCREEN, UserError, fault_of, screen_line
 from raycl.installed import is_own_file
-from raycl.userfiles.folders import PREFIX, file_of, short
+from raycl.userfiles.folders import PREFIX, SHIPPED, file_of, short
 
 _FOLDER = re.compile(rf"{PREFIX}\.f[0-9a-f]{{12}}(\.)?")
+_FRAME = re.compile(r'^\s*File "([^"<][^"]*)", line (\d+)', re.MULTILINE)
 
 
-def is_own(kind: type) -> bool:
-    """Return whether a class is a user's, and not one of raycl's."""
-    return kind.__module__ != "builtins" and kind.__module__.partition(".")[0] != "raycl"
+def is_own(kind: Any) -> bool:
+    """Return whether a class or a function is a user's, and not one of raycl's."""
+    module: str = kind.__module__
+    return module != "builtins" and module.partition(".")[0] != "raycl"
 
 
 @contextlib.contextmanager
-def blamed(kind: type) -> Iterator[None]:
-    """Turn an exception from a user's class into a `UserError` of one line that names its file and line.
+def blamed(kind: Any) -> Iterator[None]:
+    """Turn an exception from a user's class or function into a `UserError` of one line: file, line and error.
 
     An exception from one of raycl's own classes is raised unchanged.
 
@@ -60,6 +63,33 @@ def fault(error: BaseException) -> str:
     return ""
 
 
+def located(trace: str, most: int = SCREEN) -> str:
+    """Return the error of a traceback as one line, with the innermost line of a user's file that led to it.
+
+    The traceback is a text that may come from another node, so that it is searched for the files that were
+    sent there first. A text that is not a traceback becomes one line without a place.
+
+    Args:
+        trace: The traceback.
+        most: Largest number of characters.
+
+    Returns:
+        Text such as ``mine.py:7: NameError: name 'x' is not defined``.
+    """
+    line = fault_of(trace, most)
+    frames = [(Path(file), number) for file, number in _FRAME.findall(trace)]
+    sent = [(file, number) for file, number in frames if SHIPPED in file.parts]
+    others = {"site-packages", "dist-packages"}  # of another Python, where the text comes from one
+    own = sent or [each for each in frames if is_own_file(each[0]) and not others & {*each[0].parts}]
+    if not own:
+        return line
+    file, number = own[-1]
+    if sent:
+        file = Path(*file.parts[file.parts.index(SHIPPED) + 1 :])
+    place = f"{shown(file)}:{number}: "
+    return line if place in line else screen_line(f"{place}{line}", most + len(place))
+
+
 def import_fault(error: BaseException, folder: Path, name: str) -> str:
     """Return one line that says why the module `name` of a folder cannot be imported."""
     if line := fault(error):
@@ -74,14 +104,15 @@ def import_fault(error: BaseException, folder: Path, name: str) -> str:
     return f"{shown(file)}: {_described(error)}"
 
 
-def where(kind: type) -> str:
-    """Return where a class is defined: ``mine.py:4 (class Mine)``."""
+def where(kind: Any) -> str:
+    """Return where a class or a function is defined: ``mine.py:4 (class Mine)``."""
     file = str(getattr(sys.modules.get(kind.__module__), "__file__", "") or short(kind.__module__))
     try:
         line = f":{inspect.getsourcelines(kind)[1]}"
     except (OSError, TypeError):
         line = ""
-    return f"{shown(Path(file))}{line} (class {kind.__qualname__})"
+    noun = "class" if isinstance(kind, type) else "function"
+    return f"{shown(Path(file))}{line} ({noun} {kind.__qualname__})"
 
 
 def shown(path: Path) -> str:

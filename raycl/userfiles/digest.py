@@ -24,20 +24,20 @@ from typing import Any
 from raycl import installed, userfiles
 from raycl.errors import UserError
 
-_DYNAMIC = frozenset({"globals", "eval", "exec", "__import__", "importlib", "import_module"})
+DYNAMIC = frozenset({"globals", "eval", "exec", "__import__", "importlib", "import_module"})
 _BUILTIN = frozenset(vars(builtins))
 _SCOPES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 WHOLE = "*"  # Used in place of a name, it means everything in a module.
 
 
 @functools.lru_cache(maxsize=512)
-def digest_of(kind: type) -> str:
-    """Return 16 hexadecimal digits that change with the user's code that a class depends on.
+def digest_of(kind: Any) -> str:
+    """Return 16 hexadecimal digits that change with the user's code that a class or a function depends on.
 
-    Two classes with the same digest have the same source, wherever their files are.
+    Two of them with the same digest have the same source, wherever their files are.
 
     Raises:
-        UserError: If the source of the class cannot be read, or another file changes what it depends on.
+        UserError: If the source cannot be read, or another file changes what it depends on.
     """
     return hashlib.sha256(_reached(kind).text().encode()).hexdigest()[:16]
 
@@ -48,13 +48,13 @@ def raycl_imports_of(kind: type) -> frozenset[str]:
     return frozenset(_reached(kind).raycl)
 
 
-def _reached(kind: type) -> _Reached:
+def _reached(kind: Any) -> _Reached:
     module, name = userfiles.origin(kind)
     reached = _Reached()
     if not reached.begin(module, name):
         raise UserError(
-            f"the source of class {kind.__qualname__} cannot be read (module {userfiles.short(module)!r}); "
-            "write the class into a file of its own beside the study"
+            f"the source of {_noun(kind)} {kind.__qualname__} cannot be read (module "
+            f"{userfiles.short(module)!r}); write the {_noun(kind)} into a file of its own beside the study"
         )
     for place, how in reached.changed():
         raise UserError(
@@ -64,8 +64,12 @@ def _reached(kind: type) -> _Reached:
     return reached
 
 
+def _noun(kind: Any) -> str:
+    return "class" if isinstance(kind, type) else "function"
+
+
 @dataclass(frozen=True)
-class _Import:
+class Import:
     """What an import statement imports: a module, or an attribute of one."""
 
     module: str
@@ -88,8 +92,8 @@ class _File:
     name: str
     body: list[ast.stmt]
     binds: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, list[_Import]] = field(default_factory=dict)
-    stars: list[_Import] = field(default_factory=list)
+    imports: dict[str, list[Import]] = field(default_factory=dict)
+    stars: list[Import] = field(default_factory=list)
 
 
 class _Reached:
@@ -137,13 +141,13 @@ class _Reached:
             for star in file.stars:
                 yield from self._imported(file, star, name)
         for what in taken:
-            target = userfiles.short(_resolved(file.name, what))
+            target = userfiles.short(resolved(file.name, what))
             self._note(file, -1, f"{name} = {target}.{what.attribute}")
             yield from self._imported(file, what, what.attribute or WHOLE)
         for statement in statements:
             self._note(file, file.body.index(statement), canonical(statement))
-            for found in _names_in(statement):
-                yield file.name, WHOLE if found in _DYNAMIC else found
+            for found in names_in(statement):
+                yield file.name, WHOLE if found in DYNAMIC else found
             for inner in ast.walk(statement):
                 if isinstance(inner, ast.Import | ast.ImportFrom):
                     for _, what in _imports(inner):
@@ -152,9 +156,9 @@ class _Reached:
     def _note(self, file: _File, place: int, text: str) -> None:
         self._texts[userfiles.short(file.name), place, text] = text
 
-    def _imported(self, file: _File, what: _Import, name: str) -> Iterator[tuple[str, str]]:
+    def _imported(self, file: _File, what: Import, name: str) -> Iterator[tuple[str, str]]:
         """Yield what an import leads to in the user's own files: a name of a module, or a whole module."""
-        target = _resolved(file.name, what)
+        target = resolved(file.name, what)
         if target.partition(".")[0] == "raycl":
             self.raycl |= {target} if name == WHOLE else {target, f"{target}.{name}"}
             return
@@ -165,7 +169,7 @@ class _Reached:
     def _file(self, name: str) -> _File | None:
         """Return a user's module parsed into its statements; None if there is none of this name."""
         if name not in self._files:
-            source = _source(name)
+            source = source_of_module(name)
             self._files[name] = _parsed(name, source) if source is not None else None
         return self._files[name]
 
@@ -208,11 +212,11 @@ def _parsed(name: str, source: bytes) -> _File:
         return _File(name, [])
     file = _File(name, [statement for statement in body if not _is_docstring(statement)])
     for statement in file.body:
-        for node in _without_scopes(statement):  # This includes imports inside `if` and `try`.
+        for node in without_scopes(statement):  # This includes imports inside `if` and `try`.
             if isinstance(node, ast.Import | ast.ImportFrom):
                 _note_imports(file, node)
     for statement in file.body:
-        for bound in _bound_by(statement, file.imports.keys()):
+        for bound in bound_by(statement, file.imports.keys()):
             file.binds.setdefault(bound, []).append(statement)
     return file
 
@@ -229,35 +233,35 @@ def _note_imports(file: _File, statement: ast.Import | ast.ImportFrom) -> None:
             file.imports.setdefault(bound, []).append(what)
 
 
-def _imports(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, _Import]]:
+def _imports(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]]:
     """Yield the names that an import statement binds, and what each refers to."""
     for alias in statement.names:
         if isinstance(statement, ast.ImportFrom):
             source = statement.module or ""
             if alias.name == "*":
-                yield WHOLE, _Import(source, "", statement.level)
+                yield WHOLE, Import(source, "", statement.level)
             else:
-                yield alias.asname or alias.name, _Import(source, alias.name, statement.level)
+                yield alias.asname or alias.name, Import(source, alias.name, statement.level)
         elif alias.asname:
-            yield alias.asname, _Import(alias.name)
+            yield alias.asname, Import(alias.name)
         else:  # The statement `import a.b` binds `a` and loads both modules.
             parts = alias.name.split(".")
             for end in range(1, len(parts) + 1):
-                yield parts[0], _Import(".".join(parts[:end]))
+                yield parts[0], Import(".".join(parts[:end]))
 
 
-def _bound_by(statement: ast.stmt, imported: Collection[str]) -> set[str]:
+def bound_by(statement: ast.stmt, imported: Collection[str]) -> set[str]:
     """Return the names that a top-level statement binds, or whose objects it may change."""
     if isinstance(statement, _SCOPES):
         return {statement.name}
     found: set[str] = set()
-    for node in _without_scopes(statement):
+    for node in without_scopes(statement):
         if isinstance(node, _SCOPES):
             found.add(node.name)
         elif isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and not isinstance(
             node.ctx, ast.Load
         ):
-            found |= _root(node)
+            found |= root_of(node)
         elif isinstance(node, ast.Expr):
             found |= _changed_by(node.value, imported)
         elif isinstance(node, ast.ExceptHandler) and node.name:
@@ -273,11 +277,11 @@ def _changed_by(expression: ast.expr, imported: Collection[str]) -> set[str]:
         return set()
     named = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
     return (named - set(imported)) | (
-        _root(expression.func) if isinstance(expression.func, ast.Attribute) else set()
+        root_of(expression.func) if isinstance(expression.func, ast.Attribute) else set()
     )
 
 
-def _without_scopes(statement: ast.stmt) -> Iterator[ast.AST]:
+def without_scopes(statement: ast.stmt) -> Iterator[ast.AST]:
     """Yield the nodes of a statement, without the inside of functions and classes in it."""
     todo: list[ast.AST] = [statement]
     while todo:
@@ -287,13 +291,13 @@ def _without_scopes(statement: ast.stmt) -> Iterator[ast.AST]:
             todo += ast.iter_child_nodes(node)
 
 
-def _root(node: ast.expr) -> set[str]:
+def root_of(node: ast.expr) -> set[str]:
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return {node.id} if isinstance(node, ast.Name) else set()
 
 
-def _names_in(statement: ast.stmt) -> set[str]:
+def names_in(statement: ast.stmt) -> set[str]:
     """Return the module-level names that a statement reads, including those in string annotations."""
     found: set[str] = set()
     try:
@@ -331,7 +335,7 @@ def _names_of_text(text: str) -> frozenset[str]:
     return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
 
 
-def _resolved(importing: str, what: _Import) -> str:
+def resolved(importing: str, what: Import) -> str:
     """Return the full name of the module to which an import statement in the module `importing` refers."""
     if what.level:
         base = importing.split(".")
@@ -345,7 +349,7 @@ def _resolved(importing: str, what: _Import) -> str:
     return what.module
 
 
-def _source(name: str) -> bytes | None:
+def source_of_module(name: str) -> bytes | None:
     """Return the source of a user's module: as it was executed, or that of its file if it is not loaded yet.
 
     The result is None for any other module.

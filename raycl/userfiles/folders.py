@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "raycl_files"
+SHIPPED = "raycl_study_files"  # folder of the study's files on the nodes of a cluster
 TAKEN = frozenset(
     {
         *("raycl", "torch", "torchvision", "numpy", "scipy", "sklearn", "pandas", "PIL", "matplotlib"),

@@ -5,19 +5,20 @@ from __future__ import annotations
 import sys
 import weakref
 from types import ModuleType
+from typing import Any
 
-_ORIGINS: weakref.WeakKeyDictionary[type, tuple[str, str]] = weakref.WeakKeyDictionary()
+_ORIGINS: weakref.WeakKeyDictionary[Any, tuple[str, str]] = weakref.WeakKeyDictionary()
 
 
-def remember(kind: type, module: ModuleType, name: str) -> None:
-    """Record the module and the name under which a class was found."""
+def remember(kind: Any, module: ModuleType, name: str) -> None:
+    """Record the module and the name under which a class or a function was found."""
     _ORIGINS.setdefault(kind, (module.__name__, name))
 
 
-def origin(kind: type) -> tuple[str, str]:
-    """Return a module and a top-level name under which a class is found again.
+def origin(kind: Any) -> tuple[str, str]:
+    """Return a module and a top-level name under which a class or a function is found again.
 
-    These are the class's own module and name if the class is found there, so that the result does not depend
+    These are its own module and name if it is found there, so that the result does not depend
     on the file in which it was looked up. Otherwise they are those given to `remember`.
     """
     module, top = kind.__module__, kind.__qualname__

@@ -1,28 +1,30 @@
 """Figure 4: Split CIFAR-100 with ResNet-18. Left: the last five tasks. Right: basis tasks.
 
-The small form shows only that the code works: it has a thin network, two epochs and few masks. Its numbers
-have no meaning.
+The small form has a thin network, few epochs, few masks and two new tasks.
 """
 
-from .common import CIFAR, CIFAR_MASKS, DENSITIES, PROBES, RESNET, bases, boxes, own, recovered
+from .common import (
+    CIFAR,
+    CIFAR_GRID,
+    CIFAR_MASKS,
+    CIFAR_SHORT,
+    DENSITIES,
+    RESNET,
+    new_and_basis,
+    new_and_basis_tasks,
+)
 
-GRID = {"het": (3, 5, 7, 10, 12, 15), "hom": (3, 5, 10, 15, 25, 50, 75)}
-DESK_GRID = {"het": (3, 5), "hom": (3, 5)}
-SHORT = {"method.basis_epochs": 2}
+TITLE = "Figure 4: Split CIFAR-100"
 
 STUDY = RESNET.full.with_(
-    methods=bases(GRID, DENSITIES.full)
-    | recovered(CIFAR, GRID, DENSITIES.full, masks=CIFAR_MASKS)
-    | own(DENSITIES.full, keys=CIFAR_MASKS)
-    | own(DENSITIES.full, CIFAR.window(0, 15), "x", CIFAR_MASKS | PROBES),
-    benchmarks=[CIFAR.new_tasks],
-    views=boxes("Split CIFAR-100, new tasks"),
+    methods=new_and_basis_tasks(CIFAR.full, CIFAR_GRID.full, DENSITIES.full, masks=CIFAR_MASKS),
+    benchmarks=[CIFAR.full.new_tasks],
+    views=new_and_basis(TITLE, CIFAR.full),
 )
 SMALL = RESNET.small.with_(
-    methods=bases(DESK_GRID, (0.15,), SHORT)
-    | recovered(CIFAR, {"het": (3,)}, (0.15,), keys=SHORT, masks=CIFAR_MASKS | SHORT)
-    | own((0.15,), keys=CIFAR_MASKS | SHORT)
-    | own((0.15,), CIFAR.window(0, 5), "x", CIFAR_MASKS | SHORT | PROBES),
-    benchmarks=[CIFAR.new_tasks],
-    views=boxes("Split CIFAR-100, new tasks (path only)"),
+    methods=new_and_basis_tasks(
+        CIFAR.small, CIFAR_GRID.small, DENSITIES.small, CIFAR_SHORT, CIFAR_MASKS | CIFAR_SHORT
+    ),
+    benchmarks=[CIFAR.small.new_tasks],
+    views=new_and_basis(TITLE, CIFAR.small),
 )

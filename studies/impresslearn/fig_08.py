@@ -1,5 +1,7 @@
 """Figure 8: random and homogeneous bases on permuted MNIST. It shares runs with Figure 3."""
 
-from .common import PERMUTED, random_and_homogeneous
+from .common import PERMUTED, UNTRAINED, new_tasks_alone, on_mnist, untrained
 
-STUDY, SMALL = random_and_homogeneous(PERMUTED, "Permuted MNIST, random and homogeneous bases")
+VIEWS = untrained("Figure 8: random and homogeneous bases, permuted MNIST")
+
+STUDY, SMALL = on_mnist(PERMUTED, UNTRAINED, new_tasks_alone, lambda data: VIEWS)

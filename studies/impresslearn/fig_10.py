@@ -1,24 +1,62 @@
-"""Figure 10: hybrid and plain ImpressLearn on Split CIFAR-100; the small form runs on rotated MNIST.
+"""Figure 10: hybrid and plain ImpressLearn on Split CIFAR-100. Left: heterogeneous bases. Right: homogeneous.
 
-A hybrid trains a mask for the last layer, and coefficients for the other layers.
+A hybrid trains a mask for the last layer, and coefficients for the other layers. The small form is that of
+Figure 4.
 """
 
-from .common import CIFAR, DENSITIES, PAPER, RESNET, ROTATED, Methods, bases, boxes
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from raycl import Boxes, BoxFigure
+
+from .common import (
+    CIFAR,
+    CIFAR_GRID,
+    CIFAR_MASKS,
+    CIFAR_SHORT,
+    DENSITIES,
+    NEW,
+    NOTHING,
+    RESNET,
+    TRAINED,
+    Grid,
+    Methods,
+    bases,
+    own,
+)
+
+HYBRID = [replace(kind, name=f"hybrid {kind.name}", rows=f"hybrid-{kind.rows}") for kind in TRAINED]
+VIEWS = [
+    BoxFigure(
+        "Figure 10: hybrid and plain ImpressLearn, Split CIFAR-100",
+        [
+            Boxes(f"New tasks, {plain.name} bases", kinds=[NEW[0], plain, hybrid])
+            for plain, hybrid in zip(TRAINED, HYBRID, strict=True)
+        ],
+    )
+]
 
 
-def methods(grid: dict[str, tuple[int, ...]], densities: tuple[float, ...]) -> Methods:
-    """Return plain and hybrid methods for every basis."""
-    hybrid = bases(grid, densities, {"method.hybrid": True})
-    return bases(grid, densities) | {f"hybrid-{label}": keys for label, keys in hybrid.items()}
+def methods(
+    grid: Grid, densities: Sequence[float], masks: Mapping[str, Any], keys: Mapping[str, Any] = NOTHING
+) -> Methods:
+    """Return plain and hybrid methods for every basis, and own masks."""
+    hybrid = bases(grid, densities, {"method.hybrid": True, **keys})
+    return (
+        bases(grid, densities, keys)
+        | {f"hybrid-{label}": found for label, found in hybrid.items()}
+        | own(densities, keys={**masks, **keys})
+    )
 
 
 STUDY = RESNET.full.with_(
-    methods=methods({"het": (3, 5, 7, 10, 12, 15), "hom": (3, 5, 10, 15, 25, 50, 75)}, DENSITIES.full),
-    benchmarks=[CIFAR.new_tasks],
-    views=boxes("Split CIFAR-100, plain and hybrid"),
+    methods=methods(CIFAR_GRID.full, DENSITIES.full, CIFAR_MASKS),
+    benchmarks=[CIFAR.full.new_tasks],
+    views=VIEWS,
 )
-SMALL = PAPER.small.with_(
-    methods=methods({"het": (5, 10), "hom": (5, 10)}, DENSITIES.small),
-    benchmarks=[ROTATED.small.new_tasks],
-    views=boxes("Rotated MNIST, plain and hybrid"),
+SMALL = RESNET.small.with_(
+    methods=methods(CIFAR_GRID.small, DENSITIES.small, CIFAR_MASKS, CIFAR_SHORT),
+    benchmarks=[CIFAR.small.new_tasks],
+    views=VIEWS,
 )

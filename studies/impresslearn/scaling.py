@@ -18,7 +18,13 @@ from raycl.papers.accounts.impresslearn import TABLE_2, break_even, total_bytes,
 from .common import DENSITIES, PAPER, PERMUTED, bases, own
 
 VIEWS = [
-    Boxes("Accuracy on new tasks by size of the basis and density", colour="method.density", point=["seed"])
+    Boxes(
+        "Accuracy on new tasks by size of the basis and density",
+        colour="method.density",
+        point=["seed"],
+        reference="own-*",
+        notes=["bands: tasks with masks of their own"],
+    )
 ]
 STUDY = PAPER.full.with_(
     methods=bases({"het": (5, 10, 20, 40, 100, 250)}, DENSITIES.full) | own(DENSITIES.full),
@@ -26,7 +32,7 @@ STUDY = PAPER.full.with_(
     views=VIEWS,
 )
 SMALL = PAPER.small.with_(
-    methods=bases({"het": (5, 10, 25)}, DENSITIES.small) | own(DENSITIES.small),
+    methods=bases({"het": (5, 10, 25, 100)}, DENSITIES.small) | own(DENSITIES.small),
     benchmarks=[PERMUTED.small.new_tasks],
     views=VIEWS,
 )

@@ -2,7 +2,7 @@
 
 from raycl import Curves, Layers
 
-from .common import PAPER, TASKS, by_task
+from .common import FOOTING, PAPER, RATES, TASKS, by_task
 
 VIEWS = [
     Curves("Figure 5: seconds of training by task", value="ct_train[t]"),
@@ -10,10 +10,11 @@ VIEWS = [
 ]
 
 
-def tables(benchmark, tasks):
+def tables(benchmark, tasks, rate):
     """Return Table 1 for this number of tasks."""
-    return by_task("1", benchmark, {f"task {t}": t for t in range(1, tasks + 1)})
+    names = {f"task {t}": t for t in range(1, tasks + 1)}
+    return by_task("1", benchmark, names, notes=[FOOTING, rate])
 
 
-STUDY = PAPER.full.with_(tables=tables(TASKS.full, 20), views=VIEWS)
-SMALL = PAPER.small.with_(tables=tables(TASKS.small, 5), views=VIEWS)
+STUDY = PAPER.full.with_(tables=tables(TASKS.full, 20, RATES.full), views=VIEWS)
+SMALL = PAPER.small.with_(tables=tables(TASKS.small, 5, RATES.small), views=VIEWS)

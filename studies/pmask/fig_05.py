@@ -1,4 +1,4 @@
-"""PMASK, Figure 5: a picture of the mask of each layer and task. The program trains one run and writes a PNG.
+"""PMASK, Figure 5: the mask of each layer and task, on scikit-learn's digits. The task uses white weights.
 
     python -m studies.pmask.fig_05 masks.png
 

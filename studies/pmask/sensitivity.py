@@ -6,9 +6,10 @@ from .common import DIGITS, PAPER
 
 SMAX = [25.0, 50.0, 100.0, 200.0, 400.0, 800.0]
 LAMB = [0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5]
-FIXED = {"method.emb_lr_mult": 1.0, "fit.lr": 0.05}
-MOVED = {"method": "pmask", "method.emb_lr_mult": 100.0, "fit.lr": 0.05}
-METHODS = {"pmask": FIXED, "pmask-100": MOVED}
+METHODS = {
+    "pmask": {"method.emb_lr_mult": 1.0},
+    "pmask-100": {"method": "pmask", "method.emb_lr_mult": 100.0},
+}
 
 STUDY = PAPER.full.with_(
     methods=METHODS,

@@ -6,7 +6,7 @@ from .common import PAPER, tables
 
 COLUMNS = Form(
     full={"#3": "prm_3", "#4": "prm_4"},
-    small={"#3, subset": "femnist_10_prm", "parity": "digits_writers(label='parity')"},
+    small={"#3, subset": "femnist_10_prm", "digits like #4": "digits_writers(label='parity')"},
 )
 
 STUDY = PAPER.full.with_(benchmarks=list(COLUMNS.full.values()), tables=tables("3", COLUMNS.full))

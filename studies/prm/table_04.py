@@ -2,7 +2,7 @@
 
 from raycl import Curves, Form
 
-from .common import PAPER, tables
+from .common import DIGITS, PAPER, tables
 
 TIMES = [
     Curves("Figure 3: seconds to learn each task", value="ct_task[t]"),
@@ -11,7 +11,7 @@ TIMES = [
 
 COLUMNS = Form(
     full={"#5": "prm_5", "#6": "prm_6"},
-    small={"mixed digits": "digits_mixed"},
+    small={f"digits like {label}": benchmark for label, benchmark in DIGITS.items()},
 )
 
 STUDY = PAPER.full.with_(

@@ -47,6 +47,8 @@ ROWS = {
 }
 REFERENCES = {label: ROWS[label] for label in ("MTL", "ONE", "NCL")}
 
+DIVISOR = "divisor T - 1, as in SPG's released code; in the available text the formula is cut off after 1/T"
+
 LR = {"fit.lr": Float(1e-2, 0.5, log=True)}
 _METHODS: dict[str, dict[str, Any]] = {
     **{method: {} for method in ROWS.values()},

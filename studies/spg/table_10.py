@@ -31,6 +31,8 @@ INSTEAD = {("CAT", "FC-10"): "cat(n_head=3)", ("CAT", "I-100"): ""}
 NOTES = (
     "ONE: the sum over all networks. Buffers (importance, Fisher information, memory) are not counted",
     "CAT: n_head = 3 on FC-10, a power of two elsewhere; not run on I-100",
+    "PathNet: the paper says that it needs more parameters than SPG; with the settings of HAT's code it has "
+    "fewer on I-100, FE-10 and FE-20",
 )
 BLOCKS = (("C-10", "C-20", "T-10"), ("T-20", "I-100", "FC-10"), ("FC-20", "FE-10", "FE-20"))
 

@@ -1,4 +1,4 @@
-"""SPG, Table 13: many tasks, on which fine-tuned copies (B2) fall behind.
+"""SPG, Table 13: many tasks, on which fine-tuned copies (B2) fall behind in the paper.
 
 The available text of the paper does not contain the numbers of this table.
 """

@@ -82,7 +82,7 @@ def test_a_task_of_it_travels_as_a_name(file: Path, tmp_path: Path, monkeypatch:
     [
         ({"y_test": None}, "it does not contain an array y_test (it contains: x_train, y_train, x_test)"),
         ({"x_train": np.zeros((120, 5, 4)) + 3}, "x_train contains floats in [3, 3]; scale them to [0, 1]"),
-        ({"x_train": np.full((120, 5, 4), np.nan)}, "x_train contains floats in [nan, nan]"),
+        ({"x_train": np.full((120, 5, 4), np.nan)}, "x_train contains 2400 NaN: replace or remove them"),
         ({"x_train": np.zeros((120, 5, 4), np.int32)}, "x_train is int32; expected: uint8 in 0..255"),
         ({"x_train": np.zeros((120, 5, 4, 2), np.uint8)}, "x_train has shape (120, 5, 4, 2); expected"),
         (

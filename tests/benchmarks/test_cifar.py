@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raycl import registry
 from raycl.benchmarks import sources
 from raycl.benchmarks.base import splits_hash
 from raycl.errors import UserError
@@ -297,3 +298,23 @@ def test_nonsense_is_refused_in_words(name: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         load(name)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("empty")
+def test_one_task_of_cifar10_and_then_five_superclasses(tmp_path: Path) -> None:
+    write_ten(tmp_path / "given" / "cifar-10-batches-py")
+    write_hundred(tmp_path / "given" / "cifar-100-python", each=20)
+    for source in registry.recipe("cifar_to_super").needs():
+        sources.prepare(source, tmp_path / "given")
+    benchmark = load("cifar_to_super(val=0.1)")
+    assert [task.name for task in benchmark.tasks] == ["CIFAR-10", *COARSE[:5]]
+    assert [task.index for task in benchmark.tasks] == list(range(6))
+    assert benchmark.classes == (10, 5, 5, 5, 5, 5)
+    alone = load("cifar100_super(tasks=5, norm='cifar', val=0.1)")
+    first = rows(benchmark.tasks[0])
+    for task, same in zip(benchmark.tasks[1:], alone.tasks, strict=True):
+        for split, other in zip(rows(task), rows(same), strict=True):
+            assert np.array_equal(split.rows, other.rows) and np.array_equal(split.y, other.y)
+            assert split.mean == first[0].mean  # one mean for all tasks, as for ImageNet-to-Sketch
+    assert [len(split) for split in first] == [180, 20, 10]
+    assert splits_hash(benchmark) == "077b1ece2a132547"

@@ -29,6 +29,7 @@ ALL = [
     "digits_writers(tasks=20, label='parity')",
     "digits_mixed",
     "digits_mixed(size=28)",
+    "digits_mixed(label='parity', permuted=True)",
 ]
 
 
@@ -57,6 +58,7 @@ GOLDEN = {
     "digits_writers": "af3112a415b5524c",
     "digits_writers(tasks=20, label='parity')": "3aa20791725a17d8",
     "digits_mixed": "de36a0600a65b829",
+    "digits_mixed(label='parity', permuted=True)": "0402df8f19228630",
 }
 
 
@@ -217,7 +219,46 @@ def test_mixed_holds_both_families_shuffled() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["digits_split", "digits_writers", "digits_mixed"])
+def test_mixed_writers_may_tell_even_from_odd() -> None:
+    labels = sources.arrays("digits")["labels"]
+    digit, parity = load("digits_mixed"), load("digits_mixed(label='parity')")
+    for one, other in zip(digit.tasks, parity.tasks, strict=True):
+        assert one.kind == other.kind
+        if one.kind == "split":
+            assert content(one) == content(other)
+            continue
+        assert (one.classes, other.classes) == (10, 2)
+        for split, same in zip(splits(other), splits(one), strict=True):
+            assert sorted(split.rows.tolist()) == sorted(same.rows.tolist())  # the same images
+            assert (labels[split.rows] % 2 == split.y).all()
+
+
+@pytest.mark.parametrize("size", [8, 28])
+def test_mixed_permuted_shows_the_split_tasks_alone_in_one_other_order_of_pixels(size: int) -> None:
+    plain, permuted = load(f"digits_mixed(size={size})"), load(f"digits_mixed(size={size}, permuted=True)")
+    orders = set()
+    for one, other in zip(plain.tasks, permuted.tasks, strict=True):
+        if one.kind == "writers":
+            assert content(one) == content(other)
+            continue
+        for before, after in zip(splits(one), splits(other), strict=True):
+            (permute,) = after.transforms
+            assert isinstance(permute, Permute)
+            orders.add(permute.order.tobytes())
+            x, y = (split.take(slice(0, 9)).flatten(1) for split in (before, after))
+            assert torch.equal(y, x[:, torch.from_numpy(permute.order)])
+            assert not torch.equal(y, x)
+            assert np.array_equal(before.y, after.y)
+    assert len(orders) == 1
+
+
+def test_the_data_seed_changes_the_permutation_of_mixed() -> None:
+    one, two = (load(f"digits_mixed(permuted=True, data_seed={seed})").tasks for seed in (0, 1))
+    orders = [next(splits(t)[0].transforms[0] for t in tasks if t.kind == "split") for tasks in (one, two)]
+    assert not np.array_equal(orders[0].order, orders[1].order)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["digits_split", "digits_writers", "digits_mixed", ALL[-1]])
 def test_an_order_moves_tasks_and_changes_none(name: str) -> None:
     own = [content(task) for task in load(name).tasks]
     orders = [own]
@@ -244,6 +285,7 @@ def test_the_training_seed_changes_no_digits(name: str) -> None:
         ("digits_rotated(tasks=5, step=90)", "step = 90: 5 such steps return to an earlier angle"),
         ("digits_rotated(step=0)", "step = 0: 5 such steps"),
         ("digits_permuted(data_seed=-1)", "data_seed = -1 is outside 0.."),
+        ("digits_mixed(label='odd')", "digits_mixed.label = 'odd' is not one of 'digit', 'parity'"),
         ("digits_writers(label='odd')", "digits_writers.label = 'odd' is not one of 'digit', 'parity'"),
         ("digits_split(tasks=3)", "unknown field 'tasks' (known: size, channels)"),
         ("digit_split", "did you mean 'digits_split'?"),

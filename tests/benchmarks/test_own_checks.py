@@ -185,7 +185,7 @@ def test_images_that_would_be_divided_once_more_are_refused(kind: Any) -> None:
     ("x", "message"),
     [
         (np.full((4, 2, 2), np.inf), "x contains floats in [inf, inf]; scale them to [0, 1]"),
-        (np.array([[[0, np.nan]]]), "x contains floats in [nan, nan]"),
+        (np.array([[[0, np.nan]]]), "x contains 1 NaN: replace or remove them"),
         (
             np.full((4, 2, 2), 1 / 255),
             "x contains floats in [0.00392157, 0.00392157], which become at most three",

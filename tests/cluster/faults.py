@@ -113,12 +113,19 @@ class Scene:
     Args:
         name: of its folder in the store that all share.
         cells: which of the study's cells are played.
+        study: its file.
     """
 
     def __init__(
-        self, cluster: Cluster, name: str, tracking: Tracking | None = None, cells: str = "*"
+        self,
+        cluster: Cluster,
+        name: str,
+        tracking: Tracking | None = None,
+        cells: str = "*",
+        study: Path = STUDY,
     ) -> None:
         self.cluster, self.name, self.cells, self._tracking = cluster, name, cells, tracking
+        self.study = study
         cluster.store = cluster.switch.shared / name
         self.folder = folder_of(cluster)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -145,7 +152,7 @@ class Scene:
     def play(self, env: Mapping[str, str] | None = None) -> Process:
         """Start the driver; its study bears the scene's name in MLflow."""
         words = ("--only", self.cells, "--set", f"name={self.name}")
-        self.driver = self.cluster.driver(STUDY, *words, env=env)
+        self.driver = self.cluster.driver(self.study, *words, env=env)
         return self.driver
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> float:

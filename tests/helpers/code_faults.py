@@ -198,9 +198,15 @@ AGENDA = (
         "tests/test_agenda.py tests/test_maskjobs.py tests/test_pretraining.py",
     ),
     CodeFault(
-        "study/trials.py",
-        "known = max(0, n - cell.search.concurrency + 1)",
-        "known = max(0, n - cell.search.concurrency)",
+        "tune/replay.py",
+        "self._known_by(k, told)",
+        "self._known_by(k, told) - 1",
+        "tests/tune/test_samplers.py",
+    ),
+    CodeFault(
+        "study/values.py",
+        "return max(0, n - self.concurrency + 1)",
+        "return max(0, n - self.concurrency)",
         "tests/test_agenda.py tests/tune/test_proposals.py",
     ),
     CodeFault(

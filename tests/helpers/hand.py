@@ -42,12 +42,14 @@ def reports(
     epochs: int = 4,
     parameters: int = 9000,
     stored: int = 37_000,
+    cpu: float | None = None,
 ) -> tuple[TaskReport, ...]:
     """One report per row of the accuracy matrix; a row may be shorter than there are tasks.
 
     Args:
         main: seconds per task of the main fit.
         extra: seconds per task of other streams, such as "method".
+        cpu: processor time per task as a share of these seconds; None as in reports of earlier versions.
     """
     val = test if val is None else val
     return tuple(
@@ -63,6 +65,7 @@ def reports(
             parameters=parameters,
             stored_bytes=stored,
             ended=1_700_000_000.0 + t,
+            cpu_seconds={n: s * cpu for n, s in {"main": main, **(extra or {})}.items()} if cpu else {},
         )
         for t in range(len(test))
     )

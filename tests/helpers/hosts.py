@@ -425,9 +425,26 @@ class Cluster:
         self.head.run("ray", "start", "--head", "--num-cpus=0", f"--port={RAY_PORT}",
                       "--include-dashboard=false", *self._common(self.head))  # fmt: skip
 
-    def start_worker(self, host: Host, env: Mapping[str, str] | None = None) -> None:
-        host.run("ray", "start", f"--address={self.address}", f"--num-cpus={self.cpus}", *self._common(host),
-                 env=env)  # fmt: skip
+    def start_worker(
+        self,
+        host: Host,
+        env: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        python: str = sys.executable,
+    ) -> None:
+        """Start Ray on a host, in up to three attempts.
+
+        Ray gives a node 30 s to come up, whatever else the machine does.
+        """
+        command = [python, "-m", "ray.scripts.scripts", "start", f"--address={self.address}"]
+        for last in (False, False, True):
+            try:
+                host.run(*command, f"--num-cpus={self.cpus}", *self._common(host), *options, env=env)
+                return
+            except Stuck:
+                if last:
+                    raise
+                host.kill_all()
 
     @staticmethod
     def _common(host: Host) -> list[str]:

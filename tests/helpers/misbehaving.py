@@ -37,6 +37,20 @@ class Exits(Method):
         fit(self, task)
 
 
+class Dawdles(Method):
+    """Sleeps in each task for a time of its own, so that trials overtake one another at every rung."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        strength: Annotated[float, Float(0, 1)] = 0.0  # changes nothing but the times
+
+    config: Config
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        time.sleep(0.4 * (self.config.strength * (7 + 3 * task.index) % 1))
+        fit(self, task)
+
+
 class AlwaysExits(Method):
     """Its process dies every time."""
 

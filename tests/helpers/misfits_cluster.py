@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.helpers.hosts import Cluster, Host, Stuck, Tracking, no_tracking, wait_for, why_not
+from tests.helpers.hosts import Cluster, Host, Tracking, no_tracking, wait_for, why_not
 
 HOME = Path(__file__).parents[2]
 __all__ = ["ASK", "JOIN", "Cluster", "Misfits", "Tracking", "no_tracking", "wait_for", "why_not"]
@@ -54,9 +54,9 @@ class Misfits(Cluster):
         self.start_head()
         with ThreadPoolExecutor() as side_by_side:
             started = [
-                side_by_side.submit(self._start, self.workers[0], {}, "--num-gpus=1"),
-                side_by_side.submit(self._start, self.workers[1], {"PYTHONPATH": str(other)}),
-                side_by_side.submit(self._start, self.workers[2], {"PYTHONPATH": ""}, python=bare),
+                side_by_side.submit(self.start_worker, self.workers[0], options=["--num-gpus=1"]),
+                side_by_side.submit(self.start_worker, self.workers[1], {"PYTHONPATH": str(other)}),
+                side_by_side.submit(self.start_worker, self.workers[2], {"PYTHONPATH": ""}, python=bare),
             ]
             for one in started:
                 one.result()
@@ -65,17 +65,6 @@ class Misfits(Cluster):
         apart.run("mkdir", str(self.store))
         apart.run("mount", "-t", "tmpfs", "-o", "size=1m", "none", str(apart.data))
         self.head.run("mkdir", str(self.store))
-
-    def _start(self, host: Host, env: Mapping[str, str], *options: str, python: str = sys.executable) -> None:
-        command = [python, "-m", "ray.scripts.scripts", "start", f"--address={self.address}", "--num-cpus=1"]
-        for last in (False, False, True):  # Ray gives a node 30 s to come up, whatever else the machine does
-            try:
-                host.run(*command, *self._common(host), *options, env=env)
-                return
-            except Stuck:
-                if last:
-                    raise
-                host.kill_all()
 
     def _other_raycl(self) -> Path:
         """A copy in which one file that workers run is another, and one that only drivers do."""

@@ -218,8 +218,11 @@ class Recipe:
             word = re.sub(rf"(?<![\w/.]){re.escape(target)}(?=/|$)", str(place), word)
         return word
 
-    def environment(self, service: str) -> dict[str, str]:
-        """The image's environment, the service's files and its own variables."""
+    def environment(self, service: str, name: str = "") -> dict[str, str]:
+        """The image's environment, the service's files and its own variables.
+
+        Containers do not share their /tmp: each has Ray's files to itself, and so does each service here.
+        """
         values = {"RAYCL_DATA": "/data", **image_environment()}
         for file in self.services[service].get("env_file", []):
             lines = (self.folder / file).read_text().split()
@@ -233,7 +236,9 @@ class Recipe:
             shutil.copy(login, place / "credentials")
         if service == "db":  # its socket, for the image's /var/run/postgresql
             own["PGHOST"] = str(self.room.root / "database")
-        return self.room.environment(**own)
+        scratch = self.room.root / "ray" / (name or service)
+        scratch.mkdir(exist_ok=True)
+        return self.room.environment(**own, RAY_TMPDIR=str(scratch))
 
     def command(self, service: str) -> list[str]:
         return [self.here(service, str(word)) for word in self.services[service]["command"]]
@@ -247,7 +252,7 @@ class Recipe:
         words = [(changes or {}).get(word, word) for word in self.command(service)]
         assert set(changes or {}) <= set(self.command(service))
         restarts = 3 if self.services[service].get("restart") == "unless-stopped" else 0
-        self.room.start(name or service, words, self.environment(service), restarts=restarts)
+        self.room.start(name or service, words, self.environment(service, name), restarts=restarts)
 
     def healthy(self, service: str, changes: Mapping[str, str] | None = None) -> bool:
         """Whether its own health check passes."""

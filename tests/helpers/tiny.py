@@ -31,10 +31,10 @@ def tiny(methods: dict[str, Any], **changes: Any) -> Study:
 def on_ray(study: Study, store: Path, at_once: int | None = None) -> Agenda:
     """Play a study on the cluster that is joined."""
     from raycl.tune.launch import run_on_ray
-    from raycl.tune.proposals import tpe
+    from raycl.tune.proposals import propose
 
     cells = cells_of(study)
-    agenda = Agenda(cells, Store(store).open(), tpe)
+    agenda = Agenda(cells, Store(store).open(), propose)
     run_on_ray(study, agenda, cells, shipped=False, at_once=at_once)
     return agenda
 
@@ -42,8 +42,8 @@ def on_ray(study: Study, store: Path, at_once: int | None = None) -> Agenda:
 def in_process(study: Study, store: Path) -> Agenda:
     """Play a study in this process."""
     from raycl.study.local import run_locally
-    from raycl.tune.proposals import tpe
+    from raycl.tune.proposals import propose
 
-    agenda = Agenda(cells_of(study), Store(store).open(), tpe)
+    agenda = Agenda(cells_of(study), Store(store).open(), propose)
     run_locally(agenda)
     return agenda

@@ -71,6 +71,30 @@ def test_five_updates_of_the_encoders_and_one_of_the_discriminator() -> None:
             assert all(name.startswith(("private.1.", "heads.1.")) for name in own)
 
 
+@pytest.mark.parametrize("d_steps", [0, 1, 3])
+def test_each_batch_moves_the_discriminator_d_steps_times(d_steps: int) -> None:
+    on = toys.benchmark()
+    acl: Any = toys.method("acl", on, PLAIN, d_steps=d_steps, e_steps=2)
+    seen: list[set[str]] = []
+    watched_steps(acl, seen)
+    toys.learn_one(acl, on, toys.fit(epochs=1), 0)  # three batches
+    kinds = ["d" if any(name.startswith("discriminator") for name in moved) else "e" for moved in seen]
+    assert kinds == [*["e"] * 2, *["d"] * d_steps] * 3
+
+
+def test_more_steps_of_the_discriminator_tell_the_task_from_noise_better() -> None:
+    on, losses = toys.benchmark(), []
+    for d_steps in (0, 1, 8):
+        acl = begun(on, 1, d_steps=d_steps, e_steps=1, d_lr=0.05, lam_adv=0.0)
+        batch = batch_of(on, 1)
+        optimiser = torch.optim.SGD(acl.trainable(1), lr=0.01)
+        torch.manual_seed(0)
+        acl.step(batch, optimiser.step)
+        torch.manual_seed(1)  # the same noise
+        losses.append(float(acl.discriminator_loss(batch).detach()))
+    assert losses[0] > losses[1] > losses[2]
+
+
 def test_rates_and_their_course() -> None:
     """Plain SGD: each update is minus a rate times a gradient; both rates fall with the schedule's."""
     on = toys.benchmark()

@@ -64,6 +64,25 @@ def test_gradient_of_the_penalty_is_autograd_s() -> None:
     assert penalty.item() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["ewc", "ewc_gi"])
+def test_the_validation_loss_includes_the_penalty_on_request(name: str) -> None:
+    on = toys.benchmark()
+    batch = Batch(on.tasks[1].val.take(slice(0, 8)), torch.tensor(on.tasks[1].val.y[:8]), 1)
+    losses = {}
+    for included in (False, True):
+        ewc: Any = toys.method(name, on, lamb=7.0, val_penalty=included)
+        before = ewc.train(False).validation_loss(batch).item()
+        toys.learn_one(ewc, on, toys.fit(epochs=1), 0)
+        with torch.no_grad():
+            for p in ewc.net.parameters():
+                p.add_(0.1)
+        losses[included] = ewc.train(False).validation_loss(batch).item()
+    penalty = 3.5 * sum(float((0.01 * f).sum()) for f in ewc.fisher)
+    assert penalty > 1e-3 and losses[True] - losses[False] == pytest.approx(penalty, rel=1e-4)
+    alone: Any = toys.method(name, on, lamb=7.0)
+    assert before == alone.train(False).validation_loss(batch).item()
+
+
 @pytest.mark.parametrize("network", ["mlp(hidden=33)", "alexnet(width=0.05)"])
 def test_the_penalty_acts_on_whatever_has_a_gradient(network: str) -> None:
     on = toys.benchmark(shape=(1, 20, 20))

@@ -104,6 +104,7 @@ def test_the_stronger_the_penalty_the_less_the_body_moves() -> None:
 
 def test_settings_of_the_fisher_are_gone() -> None:
     kind = registry.method("ewc_gi")
-    assert [f.name for f in fields(kind.Config)] == ["lamb", "chi"] and not kind.preset_overrides
+    assert [f.name for f in fields(kind.Config)] == ["lamb", "chi", "val_penalty"]
+    assert kind.preset_overrides == {"spg": {"method.val_penalty": True}}
     with pytest.raises(ValueError, match=r"lamb = -1\.0 must be at least 0"):
         toys.method("ewc_gi", toys.benchmark(), lamb=-1.0)

@@ -24,7 +24,7 @@ def binary(hat: Any, task: int) -> None:
 def test_gradient_is_that_of_the_steepest_gate(slope: float) -> None:
     e = torch.linspace(-2.0, 0.4, 49, requires_grad=True)
     weights = torch.linspace(-1.0, 1.0, 49)  # dL / da
-    gates = Gates.apply(slope, 400.0, e)
+    gates = Gates.apply(slope, 400.0, False, e)
     assert torch.equal(gates, torch.sigmoid(slope * e))
     (found,) = torch.autograd.grad((gates * weights).sum(), e)
     inside = (slope * e.detach()).abs() <= 50
@@ -37,17 +37,53 @@ def test_gradient_is_that_of_the_steepest_gate(slope: float) -> None:
     )  # eq. 4 with its clip
 
 
+@pytest.mark.parametrize("slope", [0.0025, 1.0, 40.0, 400.0])
+def test_released_gradient_is_that_of_hats_arithmetic_in_float32(slope: float) -> None:
+    e = torch.linspace(-6.0, 6.0, 4801, requires_grad=True)
+    weights = torch.linspace(-1.0, 1.0, 4801)  # dL / da
+    gates = Gates.apply(slope, 400.0, True, e)
+    (found,) = torch.autograd.grad((gates * weights).sum(), e)
+    with torch.no_grad():
+        a = torch.sigmoid(slope * e)
+        factor = 400.0 / slope * (torch.cosh((slope * e).clip(-50, 50)) + 1) / (torch.cosh(e) + 1)
+        wanted = weights * ((1 - a) * a) * slope * factor
+    torch.testing.assert_close(found, wanted, rtol=2e-5, atol=1e-14)
+    saturated = gates == 1
+    assert torch.equal(found[saturated], torch.zeros(int(saturated.sum())))
+    assert saturated.any() == (slope >= 40)
+    (exact,) = torch.autograd.grad((Gates.apply(slope, 400.0, False, e) * weights).sum(), e)
+    closed = slope * e.detach() < 8
+    torch.testing.assert_close(found[closed], exact[closed], rtol=5e-4, atol=0)
+    assert (exact[saturated & (slope * e.detach() < 50)] != 0).all()
+
+
+@pytest.mark.parametrize("name", ["hat", "ehat", "cat", "prm", "pmask"])
+def test_every_method_with_gates_has_both_gradients(name: str) -> None:
+    on = toys.benchmark()
+    found = {}
+    for gate in ("released", "exact"):
+        method: Any = toys.method(name, on, gate=gate)
+        toys.learn_one(method, on, toys.fit(epochs=2), 0)
+        found[gate] = facts.state(method)
+    default: Any = toys.method(name, on)
+    toys.learn_one(default, on, toys.fit(epochs=2), 0)
+    facts.assert_same_state(facts.state(default), found["released"])
+    differ = [not torch.equal(value, found["exact"][key]) for key, value in found["released"].items()]
+    assert any(differ)
+
+
+@pytest.mark.parametrize("released", [False, True])
 @pytest.mark.parametrize("slope", [0.01, 30.0, 400.0])
-def test_gates_of_several_blocks_are_those_of_each(slope: float) -> None:
+def test_gates_of_several_blocks_are_those_of_each(slope: float, released: bool) -> None:
     generator = torch.Generator().manual_seed(3)
     parts = [(3 * torch.randn(n, generator=generator)).requires_grad_() for n in (5, 1, 8)]
-    joined = Gates.apply(slope, 400.0, *parts)
+    joined = Gates.apply(slope, 400.0, released, *parts)
     weights = torch.randn(14, generator=generator)
     found = torch.autograd.grad((joined * weights).sum(), parts)
     for part, gradient, own, weight in zip(
         parts, found, joined.split([5, 1, 8]), weights.split([5, 1, 8]), strict=True
     ):
-        alone = Gates.apply(slope, 400.0, part)
+        alone = Gates.apply(slope, 400.0, released, part)
         assert torch.equal(alone, own)
         (wanted,) = torch.autograd.grad((alone * weight).sum(), part)
         torch.testing.assert_close(gradient, wanted)
@@ -55,7 +91,7 @@ def test_gates_of_several_blocks_are_those_of_each(slope: float) -> None:
 
 def test_gradient_survives_where_a_gate_rounds_to_one() -> None:
     e = torch.tensor([0.1, -0.1], requires_grad=True)
-    gates = Gates.apply(400.0, 400.0, e)
+    gates = Gates.apply(400.0, 400.0, False, e)
     assert gates[0] == 1.0
     (found,) = torch.autograd.grad(gates.sum(), e)
     assert found.tolist() == pytest.approx([400 * 0.2493760401] * 2, rel=1e-6)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from raycl.method import World
 from raycl.methods.impresslearn import ImpressLearn
 from raycl.networks import Start
 from raycl.probes import answers
+from raycl.probes.backbones import statistics_of
 from raycl.space import make_config
 from raycl.specs import MaskSpec, RunSpec
 from raycl.supermasks.bank import BasisMask, backbone_of, packed, random_mask
@@ -271,6 +273,8 @@ def test_a_mask_depends_on_nothing_beyond_itself() -> None:
     assert [m.key for m in wanted(lamb=0.005, hybrid=True)] == [m.key for m in ten]
     relearnt = wanted(stage="basis_gn", benchmark="permuted_mnist(tasks=5)")
     assert [m.key for m in relearnt] == [m.key for m in ten]
+    both = wanted(stage="both", benchmark="permuted_mnist(tasks=12)")
+    assert [m.key for m in both] == [m.key for m in ten]
     newer = dataclasses.replace(SPEC, versions={**SPEC.versions, "method": 10})
     assert [m.key for m in wanted(newer)] == [m.key for m in ten]
     changes: list[dict[str, Any]] = [
@@ -342,6 +346,8 @@ def test_bases_that_cannot_be_had(benchmark: str, config: dict[str, Any], messag
         ({"basis": "random", "density_rule": "er"}, "binary with uniform density"),
         ({"head": "own"}, "needs head = 'shared'"),
         ({"lamb": -1.0}, "must not be below 0"),
+        ({"hybrid": True, "stage": "both"}, "stage = 'both' keeps whole masks"),
+        ({"inference_orders": -1}, "inference_orders = -1 must be at least 0"),
         ({"density": 0.0}, "density = 0.0 must be above 0"),
     ],
 )
@@ -395,3 +401,43 @@ def test_inference_mixes_the_real_masks_of_the_tasks_learnt(how: str) -> None:
     assert not subject.answers_stay
     diagnostics = subject.examine(on.tasks, toys.fit())
     assert {"task_inference_acc", "task_inference_acc_normalised", "overlap_ratio"} <= diagnostics.keys()
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("heterogeneous", 2), ("homogeneous", 1), ("random", 0)])
+@pytest.mark.parametrize("network", ["mlp(hidden=16)", "resnet18(nf=2)"])
+def test_basis_tasks_keep_their_masks_and_are_candidates(network: str, kind: str, kept: int) -> None:
+    """The paper's GN setting: a batch may belong to a task of the basis or to a new one."""
+    on = toys.benchmark(CLASSES, shape=(1, 16, 16), test=16)
+    masks = random_basis(start_of(on, network), 2)
+    net = start_of(on, network)()
+    if norms := statistics_of(net, 0):
+        drawn = [np.random.default_rng(n).uniform(0.5, 2, x.shape).astype(np.float32)
+                 for n, x in enumerate(norms)]  # fmt: skip
+        masks = [dataclasses.replace(mask, statistics=tuple(drawn)) for mask in masks]
+    subject = make(on, network, masks, basis=kind, stage="both", inference="one_shot")
+    toys.learn(subject, on, toys.fit(**toys.EAGER))
+    subject.train(False)
+    assert subject.own == list(range(kept)) and sorted(subject.alphas) == list(map(str, range(kept, 3)))
+    found = subject.candidates().coefficients
+    assert subject.learnt == [0, 1, 2] and found.shape[:2] == (3, 2)
+    for task in range(kept):
+        assert found[task].eq(torch.tensor([float(n == task) for n in range(2)])[:, None]).all()
+        weights = subject.effective(task).values()
+        mask = masks[task].tensors(subject.basis.weights)
+        pairs = zip(weights, subject.basis.weights, mask, strict=True)
+        assert all(torch.equal(w, frozen * bits) for w, frozen, bits in pairs)
+        expected = masks[task].statistics
+        assert all(
+            np.array_equal(a, b) for a, b in zip(statistics_of(subject.net, task), expected, strict=True)
+        )
+    asked = subject.examine(on.tasks, toys.fit())["task_inference_acc"]["1"]
+    assert 0 <= asked <= 1
+
+
+def test_basis_tasks_cost_no_coefficients() -> None:
+    on = toys.benchmark(CLASSES)
+    masks = random_basis(start_of(on), 2)
+    both, new = (make(on, masks=masks, basis="heterogeneous", stage=stage) for stage in ("both", "new"))
+    for subject in (both, new):
+        toys.learn(subject, on, toys.fit(**toys.EAGER))
+    assert new.stored_bytes() - both.stored_bytes() == 2 * (2 * 3 * 4)  # two tasks of 2 x 3 floats

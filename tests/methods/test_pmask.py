@@ -82,7 +82,9 @@ def test_logits_by_hand() -> None:
 @pytest.mark.parametrize("slope", [0.5, 7.0])
 def test_gradient_of_the_embeddings_gate_by_gate(compensate: bool, slope: float) -> None:
     on = toys.benchmark()
-    pmask: Any = toys.method("pmask", on, "mlp(hidden=4)", lamb=2.0, smax=50.0, compensate=compensate)
+    pmask: Any = toys.method(
+        "pmask", on, "mlp(hidden=4)", lamb=2.0, smax=50.0, compensate=compensate, gate="exact"
+    )
     pmask.begin(0, decays=False)
     pmask.slope = slope
     pmask.loss(whole(on, 0)).backward()

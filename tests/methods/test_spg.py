@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raycl import methods
-from raycl.methods.spg import gradient_importance
+from raycl.methods.spg import gradient_importance, summed_gradients
 from raycl.tasks import Batch
 from tests.helpers import facts, toys
 
@@ -45,6 +45,36 @@ def test_importance_of_a_network_of_two_weights_by_hand() -> None:
     assert own[1].tolist() == cross[1].tolist() == [0.0]  # a tensor of one number varies with nothing
     _, nothing = gradient_importance(spg.net, on.tasks[1], toys.fit(batch=3), chi=False)
     assert nothing is None
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_smaller_last_batch_counts_by_sample_through_old_heads_and_by_batch_through_the_own() -> None:
+    """Three samples in batches of 2 and 1: sums of logits, and sums of batch means of the cross-entropy."""
+    x = np.array([[1.0, 2.0, 0.4], [0.5, 1.0, 3.0], [2.0, 0.3, 0.7]])
+    y = np.array([0, 1, 1])
+    tasks = [(torch.tensor(x).reshape(3, 1, 1, 3), torch.tensor(y))] * 2
+    on = toys.given(tasks, (2, 2))
+    spg: Any = toys.method("spg", on, toys.chain(1))
+    w, b, old, new = np.array([0.7, 0.4, 0.2]), 0.2, np.array([0.5, 0.4]), np.array([0.3, -0.6])
+    values = {"init:fc1.weight": w[None], "init:fc1.bias": np.array([b]), "init:last.0.weight": old[:, None],
+              "init:last.0.bias": np.zeros(2), "init:last.1.weight": new[:, None],
+              "init:last.1.bias": np.zeros(2)}  # fmt: skip
+    facts.put(facts.named(spg.net), {k: torch.from_numpy(v) for k, v in values.items()})
+    logits = (x @ w + b)[:, None] * new
+    back = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) - np.eye(2)[y]
+    samples = (back @ new)[:, None] * x  # gradient of each sample's cross-entropy
+    own = samples[:2].sum(0) / 2 + samples[2]  # not samples.sum(0)
+    cross = (old.sum() * x).sum(0)
+    of_means = old.sum() * (x[:2].sum(0) / 4 + x[2] / 2)  # what the mean of a batch's logits would give
+    raw = summed_gradients(spg.net, on.tasks[1], toys.fit(batch=2), [0, 1])
+    np.testing.assert_allclose(raw[0][0][0].numpy(), cross, rtol=1e-9)
+    np.testing.assert_allclose(raw[1][0][0].numpy(), own, rtol=1e-9)
+    found = gradient_importance(spg.net, on.tasks[1], toys.fit(batch=2))
+    assert found[1] is not None
+    np.testing.assert_allclose(found[0][0][0].numpy(), standardised(own), rtol=1e-9)
+    np.testing.assert_allclose(found[1][0][0].numpy(), standardised(cross), rtol=1e-9)
+    for other, right in ((of_means, cross), (samples.sum(0), own)):
+        assert np.abs(standardised(other) - standardised(right)).max() > 0.01
 
 
 def test_heads_in_groups_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,3 +256,30 @@ def test_a_shared_head_has_a_mean_too_and_the_first_task_is_as_without() -> None
     assert len(mean.mean) == 3 and len(none.mean) == 0
     mean.start(1)
     assert all(torch.equal(scores, m) for scores, m in zip(mean.scores, mean.mean, strict=True))
+
+
+def test_the_task_of_each_part_of_a_batch_is_inferred_by_itself() -> None:
+    on = toys.benchmark((2, 2, 2), test=16)
+    subject: Any = toys.method("supsup", on, head="shared", inference="one_shot", inference_batch=5)
+    toys.learn(subject, on, toys.fit(**toys.EAGER))
+    subject.train(False)
+    asked: list[int] = []
+    guess = subject._inferred
+    subject._inferred = lambda x: asked.append(len(x)) or guess(x)
+    x = torch.cat([task.test.take(slice(0, 4)) for task in on.tasks])
+    with torch.no_grad():
+        logits = subject(x, 0)
+        assert asked == [5, 5, 2]
+        parts = [subject._answer(part, guess(part)) for part in x.split(5)]
+        assert torch.equal(logits, torch.cat(parts))
+        whole = toys.method("supsup", on, head="shared", inference="one_shot")
+        assert whole.config.inference_batch == 0 and subject(x[:0], 0).shape == (0, 2)
+    assert "gn_acc" not in subject.examine(on.tasks, toys.fit())
+
+
+def test_accuracy_with_inferred_tasks_over_orders_is_reported_where_it_is_asked_for() -> None:
+    on = toys.benchmark((2, 2), test=16)
+    subject: Any = toys.method("supsup", on, head="shared", inference="one_shot", inference_orders=4)
+    toys.learn(subject, on, toys.fit(**toys.EAGER))
+    found = subject.examine(on.tasks, toys.fit())
+    assert len(found["gn_acc_by_order"]) == 4 and 0 <= found["gn_acc"] <= 1

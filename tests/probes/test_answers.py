@@ -66,3 +66,42 @@ def test_the_angle_of_a_task_is_that_of_its_images() -> None:
     assert answers.angle_of(task) is None
     turned = dataclasses.replace(task.test, transforms=(Rotate(30.0, True),))  # type: ignore[type-var]
     assert answers.angle_of(dataclasses.replace(task, test=turned)) == 30.0
+
+
+class FirstOfBatch(torch.nn.Module):
+    """Answers a whole batch by the class of its first image, which is its brightest pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[list[float]] = []
+
+    def forward(self, x: torch.Tensor, task: int) -> torch.Tensor:
+        assert not self.training
+        self.seen.append(x.flatten(1)[:, 0].tolist())
+        return x.flatten(1)[:1].expand(len(x), -1)
+
+
+def test_an_accuracy_over_orders_is_that_of_batches_in_several_orders(on: Benchmark) -> None:
+    splits = [task.test for task in on.tasks]
+    model = FirstOfBatch()
+    diagnostics = answers.accuracy_over_orders(model, splits, orders=3, size=4, seed=5)
+    assert model.training  # as before
+    n = len(splits[0])
+    per_order = [model.seen[i : i + 2 * -(-n // 4)] for i in range(0, len(model.seen), 2 * -(-n // 4))]
+    assert len(per_order) == 3 and len({str(order) for order in per_order}) == 3
+    for order in per_order:  # each order has every image once, in batches of four
+        whole = sorted(pixel for batch in order for pixel in batch)
+        assert whole == sorted(p for s in splits for p in s.take(slice(None)).flatten(1)[:, 0].tolist())
+        assert {len(batch) for batch in order} <= {4, n % 4}
+    by_order = diagnostics["gn_acc_by_order"]
+    assert len(by_order) == 3 and diagnostics["gn_acc"] == pytest.approx(sum(by_order) / 3)
+    again = answers.accuracy_over_orders(model, splits, orders=3, size=4, seed=5)
+    assert again == diagnostics
+    assert (
+        answers.accuracy_over_orders(model, splits, orders=2, size=4, seed=5)["gn_acc_by_order"]
+        == by_order[:2]
+    )
+    # Batches of one image are answered by themselves, so that the order does not matter.
+    alone = answers.accuracy_over_orders(model, splits, orders=2, size=1, seed=5)["gn_acc_by_order"]
+    right = [float((s.take(slice(None)).flatten(1).argmax(1).numpy() == s.y).mean()) for s in splits]
+    assert alone == pytest.approx([sum(right) / 2] * 2)

@@ -16,5 +16,5 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods that tables on hand-made stores are made of, without their footnotes."""
-    for name in ("spg", "hat", "ewc"):
+    for name in ("one", "spg", "hat", "ewc"):
         monkeypatch.setattr(registry.method(name), "deviations", ())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raycl import Boxes
+from raycl import Boxes, BoxFigure, BoxKind
 from raycl.cli import main
 from raycl.errors import UserError
 from raycl.reporting import render
@@ -79,6 +79,65 @@ def test_points_may_go_by_less_and_rows_be_chosen(store: Store) -> None:
     found = boxes_of(store, Boxes("t", point=["seed"], rows="het *,rnd 3 *"))
     assert sized(found) == [("heterogeneous", 2, 2), ("heterogeneous", 3, 2), ("random", 3, 2)]
     assert found[0].values == pytest.approx((0.37, 0.39))
+
+
+KINDS = [
+    BoxKind("own", "own *", band=True),
+    BoxKind("wrong", "own *", value="x_acc", place="X"),
+    BoxKind("trained", "het *"),
+    BoxKind("given", "own *"),
+]
+
+
+def test_kinds_say_which_rows_and_which_number_and_where(store: Store) -> None:
+    found = boxes_of(store, Boxes("t", kinds=KINDS))
+    assert [(box.kind, box.place, box.band) for box in found] == [
+        ("own", "own", True), ("wrong", "X", False), ("trained", 2, False), ("trained", 3, False),
+        # Rows without a size stand at the sizes of the rows that run on the same benchmark.
+        ("given", 2, False), ("given", 3, False),
+    ]  # fmt: skip
+    assert sorted(found[1].values) == pytest.approx([0.1, 0.1, 0.2, 0.2])
+    assert found[0].values == found[4].values == found[5].values
+    alone = boxes_of(store, Boxes("t", kinds=KINDS[3:]))
+    assert [(box.kind, box.place) for box in alone] == [("given", "given")]  # there is no size to stand at
+
+
+def test_names_are_left_of_numbers_in_a_figure(store: Store) -> None:
+    of = study(Boxes("t", kinds=[KINDS[2], KINDS[1]]))
+    filled(store, of)
+    page = render(of, hand.read(store, of), "html")
+    figure = page[page.index('aria-label="t on') :]
+    assert figure.index(">X<") < figure.index(">2<") < figure.index(">3<")
+
+
+def test_panels_of_all_benchmarks_are_one_figure(store: Store) -> None:
+    other = "digits_permuted(tasks=2)"
+    methods = labels()
+    for label in ("het 2 0.1", "het 2 0.2"):
+        methods[f"again {label}"] = methods[label] | {"method.stage": "basis_gn", "benchmarks": [other]}
+    left, right = Boxes("New", kinds=KINDS[:3]), Boxes("Old", kinds=[BoxKind("trained", "again *")])
+    of = study(BoxFigure("Both", [left, right], notes=["mind the gap"]), VIEW, methods=methods)
+    filled(store, of)
+    agenda = hand.read(store, of)
+    text = render(of, agenda)
+    assert (
+        text.count("Both: digits_permuted") == text.count("mind the gap") - text.count("two densities") == 1
+    )
+    table = text[text.index("Both: ") : text.index("mind")].splitlines()
+    assert [line.split("  ")[0] for line in table[2:]] == [
+        "New", "own", "wrong", "trained", "trained", "Old", "trained"
+    ]  # fmt: skip
+    assert text.index("Both: ") < text.index("method ")
+    page = render(of, agenda, "markdown", path=store.root / "page.md")
+    assert page.count("![Both") == 1 and page.index("![Both") < page.index("| method |")
+    html = render(of, agenda, "html")
+    assert html.count('aria-label="Both on digits_permuted"') == 1
+    assert html.count(">New<") >= 1 and html.count(">Old<") >= 1
+    points = list(csv.DictReader(io.StringIO(render(of, agenda, "csv", points=True))))
+    ours = [line for line in points if line["view"] == "Both: Old"]
+    assert {line["benchmark"] for line in ours} == {other} and len(ours) == 2 * 2 * 2
+    with pytest.raises(UserError, match=r"panels and notes are lists; write panels=\[Boxes"):
+        BoxFigure("t", left)  # type: ignore[arg-type]
 
 
 def test_a_reference_is_a_band_and_other_metrics_are_columns(store: Store) -> None:
@@ -163,6 +222,10 @@ def test_what_a_view_cannot_do_is_told_at_once() -> None:
         Boxes("t", notes="mind")
     with pytest.raises(UserError, match=r"value 'acc\[' is not a metric such as"):
         Boxes("t", value="acc[")
+    with pytest.raises(UserError, match=r"value 'acc\[' is not a metric such as"):
+        Boxes("t", kinds=[BoxKind("own", "own *", value="acc[")])
+    with pytest.raises(UserError, match="kinds replace rows, reference and also"):
+        Boxes("t", kinds=KINDS, reference="own *")
     with pytest.raises(
         UserError, match=r"'t' uses 'method.kk'; did you mean 'method.k'\?, which is not a setting"
     ):

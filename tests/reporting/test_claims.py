@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from typing import Any
 
 import pytest
 
 from raycl.errors import UserError
+from raycl.papers import claimtext
 from raycl.papers.claims import COLUMNS, Claim, Density, claims, papers, read_claims
 from raycl.results.grammar import Axis, Best, Item, Metric, Place, Stored, Trunk, parse_metric
 
@@ -47,9 +49,9 @@ def claim(**changes: str) -> Claim:
 
 
 def test_every_shipped_claim_reads() -> None:
-    assert len(claims()) == 120
+    assert len(claims()) == 192
     assert {paper: len(claims(paper)) for paper in papers()} == {
-        "spg": 42, "prm": 26, "impresslearn": 21, "pmask": 12, "ksm": 19
+        "spg": 78, "prm": 37, "impresslearn": 25, "pmask": 23, "ksm": 29
     }  # fmt: skip
 
 
@@ -135,8 +137,10 @@ def test_what_shipped_claims_ask_of_sizes_levels_densities_and_units() -> None:
         "impresslearn-03": ("", 2, "", ""),
         "impresslearn-04": ("K", 0, "", ""),
         "impresslearn-05": ("K", 0, "", ""),
+        "impresslearn-14": ("K", 0, "", ""),
         "impresslearn-16": ("", 0, "<0.25", ""),
         "impresslearn-17": ("", 0, "0.05", ""),
+        "impresslearn-25": ("K", 0, "", ""),
         "ksm-16": ("", 0, "", "MiB"),
     }
 
@@ -198,3 +202,29 @@ def test_a_file_of_another_shape_is_refused() -> None:
         read_claims(text_of({}).replace("x-01,", "x-01,too,many,"), "own.csv")
     with pytest.raises(UserError, match="x-01 occurs twice"):
         read_claims(text_of({}, {"id": "x-01"}), "own.csv")
+
+
+@pytest.mark.parametrize(
+    ("kind", "direction", "margin", "text"),
+    [
+        ("greater", "up", 0.0, ""),
+        ("greater", "up", 0.05, "by more than .05"),
+        ("at_least", "up", 0.02, "up to .02 less counts as well"),
+        ("at_least", "down", 0.005, "up to .005 more counts as well"),
+        ("zero", "equal", 0.01, "within .01"),
+        ("zero", "up", 0.015, "at least -.015"),
+        ("zero", "up", -0.01, "at least .01"),
+        ("zero", "down", -0.02, "at most -.02"),
+        ("zero", "down", 0.005, "at most .005"),
+        ("trend", "up", 0.02, "single steps back of up to .02 count as well"),
+        ("trend", "flat", 0.03, "within .03"),
+        ("ratio", "up", 9.0, "a ratio of at least 9"),
+        ("ratio", "down", 1.1, "a ratio of at most 1.1"),
+        ("formula", "equal", 1.0, "within 1"),
+    ],
+)
+def test_a_claim_says_how_much_it_asks_for(kind: Any, direction: Any, margin: float, text: str) -> None:
+    """As the kinds of claims are defined in `raycl.papers.claims`."""
+    claim = dataclasses.replace(claims("prm")[0], kind=kind, direction=direction, margin=margin, where="4.5")
+    assert claimtext.asked(claim) == text
+    assert claimtext.where_and_asked(claim) == ("4.5" + (f"; asked: {text}" if text else ""))

@@ -6,7 +6,10 @@ import math
 import pytest
 
 from raycl.errors import Obstacle
+from raycl.reporting import render
 from raycl.results.collect import collect, searched_on, sections
+from raycl.results.grammar import Metric
+from raycl.results.numbers import number
 from raycl.results.rows import CellRow
 from raycl.runs.fingerprint import fingerprint, roots_of
 from raycl.study.values import Grid, Search, Seeds, Study
@@ -35,6 +38,7 @@ def finetune(store) -> CellRow:
         ("forgetting", 0.28, 0.24),
         ("acc_just", 0.86, 0.85),
         ("ct", 3.0, 3.0),  # two tasks of 1.0 s in the fit and .5 s in the method
+        ("ct_fits", 2.0, 2.0),
         ("ct_train", 2.0, 2.0),
         ("epochs_mean", 4.5, 4.5),  # 4 and 5
         ("params", 9000.0, 9000.0),
@@ -46,6 +50,46 @@ def test_each_metric_by_seed_with_mean_and_deviation(finetune, name, first, seco
     assert stat.values == pytest.approx((first, second), abs=1e-12)
     assert stat.mean == pytest.approx((first + second) / 2)
     assert stat.std == pytest.approx(abs(first - second) / math.sqrt(2), abs=1e-12)  # ddof 1 of two values
+
+
+def test_times_of_a_method_with_extra_fits_and_phases(store):
+    """Two tasks, each of 1 s in the main fit, 3 s in other fits and .5 s in the method."""
+    spec = hand.cells(hand.study())[f"finetune/{BENCHMARK}"].spec({}, 1)
+    extra = {"similarity": 2.0, "dtd-1": 1.0, "method": 0.5}
+    hand.put(store, spec, hand.reports(hand.TUNED[1], extra=extra))
+    row = rows_of(store, hand.study())["finetune"]
+    found = {name: row.stat(name).values for name in ("ct", "ct_fits", "ct_train")}
+    assert found == {"ct": (9.0,), "ct_fits": (8.0,), "ct_train": (2.0,)}
+    (final,) = row.finals
+    by_task = {
+        name: number(row, final, Metric(name, (("t", "2"),))) for name in ("ct_task", "ct_fits", "ct_train")
+    }
+    assert by_task == {"ct_task": 4.5, "ct_fits": 4.0, "ct_train": 1.0}
+
+
+def test_compute_time_is_processor_time_on_a_cpu_and_wall_time_on_an_accelerator(store):
+    """Two tasks of 1 s in the fit and .5 s in the method, of which a processor spent half."""
+    cell = hand.cells(hand.study())[f"finetune/{BENCHMARK}"]
+    extra = {"method": 0.5}
+    hand.put(store, cell.spec({}, 1), hand.reports(hand.TUNED[1], extra=extra, cpu=0.5))
+    gpu = hand.reports(hand.TUNED[2], extra=extra, cpu=0.5)
+    hand.put(store, cell.spec({}, 2), gpu, device="NVIDIA H200")
+    one, two = rows_of(store, hand.study())["finetune"].finals
+    assert (one.ct, one.ct_fits, one.ct_train, one.ct_task) == (1.5, 1.0, 1.0, (0.75, 0.75))
+    assert (one.ct_wall, one.ct_cpu, one.ct_gpu, one.cpu_share) == (3.0, 1.5, None, 0.5)
+    assert (two.ct, two.ct_wall, two.ct_cpu, two.ct_gpu, two.cpu_share) == (3.0, 3.0, 1.5, 3.0, None)
+
+
+def test_a_busy_machine_is_noted_and_so_is_a_mixture_of_clocks(store):
+    study = hand.study(final=Seeds(1, 2, 3))
+    cell = hand.cells(study)[f"finetune/{BENCHMARK}"]
+    for seed, cpu in ((1, 0.5), (2, 0.9), (3, None)):
+        hand.put(store, cell.spec({}, seed), hand.reports(hand.TUNED[1], cpu=cpu))
+    text = " ".join(render(study, hand.read(store, study)).split())
+    assert "1 of 3 final runs had less than 80% of a processor, so their wall times say little;" in text
+    assert "times of 1 of 3 final runs are wall time, because" in text
+    calm = hand.study(name="calm", final=Seeds(2))
+    assert "processor" not in render(calm, hand.read(store, calm))
 
 
 def test_the_identities_of_the_catalogue_hold(finetune, store):

@@ -26,7 +26,19 @@ def test_numbers_come_back_bit_for_bit(store):
     ]
     row = collect(hand.study(), agenda)[1]
     mean = lines[-1]
-    for name in ("acc", "fwt_vs_one", "bwt", "bwt_T", "forgetting", "acc_just", "val_acc", "ct", "ct_train"):
+    for name in (
+        "acc",
+        "fwt_vs_one",
+        "bwt",
+        "bwt_T",
+        "forgetting",
+        "acc_just",
+        "val_acc",
+        "ct",
+        "ct_fits",
+        "ct_train",
+        "ct_wall",
+    ):
         assert float(mean[name]) == row.stat(name).mean
         assert float(mean[f"{name}_std"]) == row.stat(name).std
         assert [float(line[name]) for line in lines[3:5]] == list(row.stat(name).values)
@@ -55,7 +67,19 @@ def test_a_diverged_seed_has_a_line_of_its_own(store):
 def test_time_columns_come_last_and_can_be_left_out(store):
     agenda = hand.filled(store, hand.study())
     header = render(hand.study(), agenda, "csv").splitlines()[0].split(",")
-    times = ["ct", "ct_std", "ct_train", "ct_train_std", "ct_task", "peak_bytes", "search_seconds"]
+    times = [
+        "ct",
+        "ct_std",
+        "ct_fits",
+        "ct_fits_std",
+        "ct_train",
+        "ct_train_std",
+        *("ct_wall", "ct_wall_std", "ct_cpu", "ct_cpu_std", "ct_gpu", "ct_gpu_std"),
+        "ct_task",
+        "cpu_share",
+        "peak_bytes",
+        "search_seconds",
+    ]
     assert header[-len(times) :] == times
     assert (
         render(hand.study(), agenda, "csv", times=False).splitlines()[0].split(",") == header[: -len(times)]

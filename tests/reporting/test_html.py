@@ -1,14 +1,16 @@
 """The page: whole, self-contained, escaped, the same bytes for the same store."""
 
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 
 import pytest
 
-from raycl.reporting import render
+from raycl.reporting import render, standing
 from raycl.reporting.html import write_html
+from raycl.results.collect import collect, sections
 from raycl.space import Choice, Int
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
@@ -100,7 +102,8 @@ def test_the_page_is_well_formed_and_has_its_parts(page):
 
 def test_nothing_is_fetched_from_anywhere(page):
     for tag, attributes in Page(page).tags:
-        assert tag not in ("script", "link", "iframe", "object"), tag
+        assert tag not in ("link", "iframe", "object"), tag
+        assert tag != "script" or not attributes, "the script is in the page itself"
         for name in ("src", "href", "xlink:href", "data", "action"):
             value = attributes.get(name) or "#"
             assert value.startswith(("#", "data:image/png;base64,")), (tag, name, value[:60])
@@ -122,10 +125,80 @@ def test_what_a_user_wrote_is_text(page):
 
 
 def test_figures_carry_axes_with_units(page):
-    assert page.count("<svg ") == 6  # curves, by task, matrices, progress, sensitivity, one search
+    assert page.count("<svg ") == 7  # tradeoff, curves, by task, matrices, progress, sensitivity, one search
     for label in ("test accuracy (fraction)", "tasks learnt", "seconds", "fwt_vs_one (fraction)", "trial",
-                  "validation accuracy (fraction)", "tested on task", "fit.lr"):  # fmt: skip
+                  "validation accuracy (fraction)", "tested on task", "fit.lr",
+                  "compute time (s)", "stored after the last task"):  # fmt: skip
         assert f">{label}<" in page, label
+
+
+def test_results_come_first_and_provenance_last(page):
+    heads = ["Results", "More numbers", "Parameter sensitivity and cost of the search</h3>",
+             "What the numbers mean", "What was run, where and when"]  # fmt: skip
+    places = [page.index(f"{head}<" if "<" not in head else head, page.index("</nav>")) for head in heads]
+    assert places == sorted(places)
+    assert page.index("accuracy against compute time and stored bytes") < page.index("<table")
+
+
+def test_the_best_and_what_is_within_noise_of_it_are_marked(store):
+    methods = {"one": {"method": ALONE}} | {
+        f"lr {lr}": {"method": "finetune", "fit.lr": lr} for lr in (0.1, 0.2, 0.3)
+    }
+    study = hand.study(methods=methods)
+    for label, acc in zip(methods, (0.99, 0.9, 0.895, 0.5), strict=True):
+        for seed in (1, 2):
+            level = acc + (0.01 if seed == 1 else -0.01)
+            spec = hand.cells(study)[f"{label}/{BENCHMARK}"].spec({}, seed)
+            hand.put(store, spec, hand.reports([[level], [level, level]]))
+    page = render(study, hand.read(store, study), "html")
+    table = page[page.index('<table class="sort">') : page.index("</table>")]
+    found = dict(re.findall(r'</span>([^<]*)</th>\s*<td(?: class="(\w+)")?>', table))
+    assert found == {"one": "", "lr 0.1": "best", "lr 0.2": "near", "lr 0.3": ""}
+    single = hand.study(name="single", methods=methods, final=Seeds(1))
+    assert 'class="best"' not in render(single, hand.read(store, single), "html")
+
+
+def test_means_over_benchmarks_are_of_methods_that_have_all_of_them(store):
+    other = "digits_permuted(tasks=2, data_seed=7)"
+    study = hand.study(methods={"one": {"method": ALONE}, "finetune": {}, "hat": {}},
+                       benchmarks=[BENCHMARK, other])  # fmt: skip
+    accs = {("one", BENCHMARK): 0.9, ("one", other): 0.5, ("finetune", BENCHMARK): 0.8,
+            ("finetune", other): 0.7, ("hat", other): 0.9}  # fmt: skip
+    for (label, benchmark), acc in accs.items():
+        spec = hand.cells(study)[f"{label}/{benchmark}"].spec({}, 1)
+        hand.put(store, spec, hand.reports([[acc], [acc, acc]], main=2.0))
+    found = sections(study, collect(study, hand.read(store, study)))
+    header, rows = standing.means(study, found)
+    assert header == ["method", "acc", "fwt_vs_one", "bwt", "mean rank", "ps", "time, summed (s)"]
+    assert rows == [
+        ["one", ".700", "-", "-", "1.5", "-", "8.0"],
+        ["finetune", ".750", "+.050", ".000", "1.5", "-", "8.0"],
+    ]
+    assert standing.means(study, found[:1])[1] == []
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node, which executes the script, is not installed")
+def test_tables_sort_by_number_with_absent_ones_last(page, tmp_path):
+    script = page[page.index("<script>") + 8 : page.index("</script>")]
+    column = [".91", "-", "1.000", "-.02", "12 k", "3 kB", "1.2 M"]
+    (tmp_path / "sort.js").write_text(
+        "const document = { querySelectorAll: () => [] };\n"
+        + script
+        + f"""
+const rows = {column}.map((text) => ({{ cells: [{{ textContent: text }}] }}));
+const body = {{ rows, append: (...all) => (body.rows = all) }}, set = {{}};
+const head = {{ cellIndex: 0, closest: () => ({{ tBodies: [body] }}), parentNode: {{ cells: [] }},
+  getAttribute: (name) => set[name] ?? null, setAttribute: (name, value) => (set[name] = value) }};
+for (const _ of [1, 2]) {{
+  sort(head);
+  console.log(body.rows.map((row) => row.cells[0].textContent).join(" "), set["aria-sort"]);
+}}"""
+    )
+    done = subprocess.run(["node", tmp_path / "sort.js"], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines() == [
+        "1.2 M 12 k 3 kB 1.000 .91 -.02 - descending",
+        "-.02 .91 1.000 3 kB 12 k 1.2 M - ascending",
+    ]
 
 
 def test_the_same_store_gives_the_same_bytes(store, page, tmp_path):

@@ -103,8 +103,8 @@ def test_under_thirty_trials_nothing_is_said(store: Store) -> None:
 def test_diverged_trials_are_left_out_and_owned_up_to(store: Store) -> None:
     row = searched(store, by_rate, trials=ENOUGH, diverged=2)
     found = found_in(row)
-    assert (found.trials, found.diverged) == (ENOUGH, 2) and plots.enough_trials(row)
-    assert "30 completed trials; 2 diverged trials left out" in found.note
+    assert (found.trials, found.lost) == (ENOUGH, 2) and plots.enough_trials(row)
+    assert "30 completed trials; 2 trials without a value left out" in found.note
     assert "90% interval over 60 bootstrap resamples of 30 trials" in found.title
     assert "permutation" in found.title and "scikit-learn" in found.title
 

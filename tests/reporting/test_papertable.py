@@ -27,6 +27,7 @@ from raycl.results.collect import sections
 from raycl.results.grammar import Metric, parse_metric
 from raycl.results.numbers import along, number
 from raycl.runs.store import Store
+from raycl.study.cells import Data
 from raycl.study.expand import cells_of
 from raycl.study.values import Seeds, Study
 from raycl.text import ABSENT
@@ -237,7 +238,7 @@ def test_printed_moments_are_found_whatever_the_order_of_what_is_picked(store: S
 
 
 def test_minutes_have_no_differences(store: Store) -> None:
-    table = PaperTable("Table 9: time", table="9", metric="ct_train", rows={"SPG": "spg"},
+    table = PaperTable("Table 9: time", table="9", metric="ct_fits", rows={"SPG": "spg"},
                        columns={"C-10": "cifar100_10"}, unit="minutes")  # fmt: skip
     study = played(store, study_of(table), {"spg": (0.5, 0.5, 0.5)}, main=345.0)
     assert only(store, study).difference is None
@@ -260,7 +261,7 @@ def test_orders_count_as_their_means(store: Store) -> None:
 
 def test_a_subset_has_no_printed_number(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study = played(store, study_of(TABLE), {"spg": (0.70, 0.72, 0.74)})
-    monkeypatch.setattr(collect, "_facts", lambda *_: ((10, 10), False, "a fifth of the images"))
+    monkeypatch.setattr(collect, "_facts", lambda *_: Data((10, 10), False, "a fifth of the images"))
     entry = only(store, study)
     assert entry.word == SUBSET and entry.printed is None and entry.difference is None
     text = render(study, hand.read(store, study))
@@ -575,7 +576,7 @@ def test_units(value: float, unit: str, text: str) -> None:
 
 def test_printed_numbers_keep_their_digits() -> None:
     found = {(p.table, p.metric, p.unit): p for p in printed_numbers("spg")}
-    fraction, minutes = found["6", "acc", "fraction"], found["9", "ct_train", "minutes"]
+    fraction, minutes = found["6", "acc", "fraction"], found["9", "ct_fits", "minutes"]
     assert (fraction.last_digit, minutes.last_digit) == (0.01, 60)
     assert units.decimals_of(0.01, "fraction") == 2 and units.decimals_of(0.01, "percent") == 0
     assert units.decimals_of(60, "minutes") == 0 and units.decimals_of(0.0001, "percent") == 2

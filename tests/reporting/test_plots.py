@@ -12,6 +12,7 @@ import pytest
 
 from raycl.reporting import plots
 from raycl.reporting.plots import learning
+from raycl.reporting.plots.look import log_ticks, short_number
 from raycl.results.collect import collect, sections
 from raycl.results.rows import Section
 from raycl.runs.store import Store
@@ -43,6 +44,28 @@ STYLES = plots.styles_of(["finetune", "ewc", "si"])
 
 def titles(drawn: str) -> list[str]:
     return re.findall(r">(all layers|layer\d+)<", drawn)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (10.0, 1e5, [10.0, 1e3, 1e5]),
+        (1e-5, 1.0, [1e-5, 1e-3, 0.1]),
+        (0.2, 2.0, [0.2, 0.5, 1.0, 2.0]),
+        (40.0, 60.0, [40.0, 50.0, 60.0]),
+        (0.31, 0.39, [0.31, 0.39]),
+        (3.0, 3.0, [3.0]),
+    ],
+)
+def test_a_logarithmic_axis_has_few_round_ticks(low: float, high: float, ticks: list[float]) -> None:
+    found = log_ticks(low, high)
+    assert found == pytest.approx(ticks) or (low == high and found == [low, high])
+    assert len(found) <= 4
+
+
+def test_ticks_are_short() -> None:
+    values = (0.001, 0.05, 1.0, 1000.0, 1e4, 2e5, 1e-5)
+    assert [*map(short_number, values)] == ["0.001", "0.05", "1", "1000", "1e4", "2e5", "1e-5"]
 
 
 def test_a_panel_per_layer_and_a_line_per_method_that_measures_it(store: Store) -> None:
@@ -77,3 +100,19 @@ def test_a_method_that_gives_the_whole_alone(store: Store) -> None:
 def test_nothing_where_nobody_blocks(store: Store) -> None:
     assert plots.capacity(section_of(store, {"finetune": lambda *_: {"importance": 1.0}}), STYLES, "c") == ""
     assert plots.capacity(section_of(Store(store.root / "empty"), {}), STYLES, "c") == ""
+
+
+def test_coordinates_are_short_and_texts_are_whole() -> None:
+    from matplotlib.figure import Figure
+
+    from raycl.reporting.plots.look import look, svg
+
+    with look():
+        figure = Figure(figsize=(3, 2))
+        ax = figure.subplots()
+        ax.plot([1 / 3, 2 / 3, 0.123456], [1 / 7, 2 / 7, 3 / 7])
+        ax.text(0.5, 0.2, "rate 0.00125")
+        drawn = svg(figure, "f", "fit.lr = 0.00125")
+    assert ">rate 0.00125<" in drawn and 'aria-label="fit.lr = 0.00125"' in drawn
+    (path,) = re.findall(r'<path d="(M [^"]*)" clip-path', drawn)[-1:]
+    assert "." in path and not re.search(r"\.\d{3}", path)

@@ -83,7 +83,7 @@ def test_equal_trials_are_one_run(store: Store) -> None:
 
 def test_a_method_without_a_search_has_nothing_to_say(store: Store) -> None:
     found = found_in(store, study_of(), "one")
-    assert found == Sensitivity(None, None, 0, 0, 0, None)
+    assert found == Sensitivity(None, None, 0, 0, 0, 0, None)
     assert (found.low, found.high, found.per_trial, found.lost, found.printed_interval) == (*[None] * 4, "")
 
 
@@ -195,7 +195,20 @@ def test_the_figure_has_a_dot_per_completed_trial_and_a_ring_for_the_winner(stor
     middle, ends = bar.lines[0].get_xdata()[0], bar.lines[2][0].get_segments()[0][:, 0]
     spread = math.sqrt(0.1 / 5)  # .4 to .8 in steps of .1
     assert middle == pytest.approx(0.6) and ends == pytest.approx([0.6 - spread, 0.6 + spread])
-    assert len(ax.collections) == 1 + 1  # the density, and the bar's own lines
+    assert len(ax.collections) == 1  # the bar's own lines; five points show no density
+    plt.close("all")
+
+
+def test_a_density_is_drawn_from_thirty_trials_on(store: Store) -> None:
+    import matplotlib.pyplot as plt
+
+    for trials, lines in ((29, 1), (30, 2)):
+        study = study_of(search=Search(trials=trials, startup_trials=trials), fit={"epochs": trials})
+        put(store, study, f"finetune/{BENCHMARK}", [0.4 + n / 100 for n in range(trials)])
+        row = next(row for group in section_of(store, study).groups for row in group.rows if row.trials)
+        ax = plt.figure().subplots()
+        searches._cloud(ax, row, 2, plots.styles_of(["finetune"])["finetune"])
+        assert len(ax.collections) == lines  # the bar's own lines, and the density
     plt.close("all")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from raycl.errors import Obstacle, UserError
 from raycl.reporting import render
+from raycl.study.cells import Data
 from raycl.study.values import Search, Seeds
 from raycl.terminal.plan import plan_text
 from tests.helpers import hand
@@ -65,7 +66,7 @@ def test_what_flatters_or_limits_a_table_is_said(store, monkeypatch):
     )
     from raycl.results import collect
 
-    monkeypatch.setattr(collect, "_facts", lambda *_: ((10, 5), True, "a tenth of the images"))
+    monkeypatch.setattr(collect, "_facts", lambda *_: Data((10, 5), True, "a tenth of the images"))
     text = render(study, hand.read(store, study))
     joined = text.replace("\n  ", " ")
     assert "(2 tasks x 5 to 10 classes, similar), 1 seed, searched on test (protocol paper)" in joined
@@ -76,7 +77,7 @@ def test_what_flatters_or_limits_a_table_is_said(store, monkeypatch):
 def test_a_subset_is_said_beside_the_name_wherever_it_is_printed(store, monkeypatch):
     from raycl.results import collect
 
-    monkeypatch.setattr(collect, "_facts", lambda *_: ((10, 10), True, "a tenth of the images"))
+    monkeypatch.setattr(collect, "_facts", lambda *_: Data((10, 10), True, "a tenth of the images"))
     agenda = hand.filled(store, hand.study())
     name = f"{BENCHMARK} (subset)"
     assert render(hand.study(), agenda).startswith(f"{name} (2 tasks x 10 classes, similar)")

@@ -26,6 +26,8 @@ from raycl.tune.database import database_file, database_uri, make_database
 from raycl.tune.experiment import tracking_uri
 from raycl.tune.tracking import Tracking
 
+pytestmark = pytest.mark.slow  # these tests start clusters, servers or drivers of their own
+
 ODD = [
     "run%20one",
     "a#b",
@@ -43,8 +45,11 @@ ODD = [
     "%",
     "~",
 ]
+pytestmark = pytest.mark.slow  # these tests start clusters, servers or drivers of their own
+
 FILE = """
 from raycl import Study
+
 LABEL = "it's \\"a\\" `b` \\\\\\\\ %"
 STUDY = Study(name="it's 100% #1?", methods={LABEL: {"method": "finetune"}, "finetune": {}},
               benchmarks=["digits_split"], search=None)

@@ -21,6 +21,8 @@ from raycl.study.maskjobs import MaskJob
 from raycl.study.proposer import nothing_to_propose
 from tests.helpers.tiny import in_process, on_ray, tiny
 
+pytestmark = pytest.mark.slow  # these tests start clusters, servers or drivers of their own
+
 
 def bank(**methods: dict[str, Any]) -> Study:
     keys = {"method": "impresslearn", "method.k": 6, "method.density": 0.2}

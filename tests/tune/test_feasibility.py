@@ -24,6 +24,8 @@ from raycl.tune.fitness.facts import Facts, here
 from raycl.tune.fitness.judging import Elastic, judge, judge_cluster
 from raycl.tune.fitness.nodes import Node
 
+pytestmark = pytest.mark.slow  # these tests start clusters, servers or drivers of their own
+
 HOME = Path(__file__).parents[2]
 
 
@@ -269,6 +271,7 @@ EXECUTED = """
 import sys
 from raycl import process, registry, specs
 from raycl.runs import execution
+
 registry.recipes()
 for name in registry.method_names():
     registry.method(name)
@@ -386,3 +389,20 @@ def test_all_processors_lent_out_keep_no_node_from_answering(ray_cluster: int, t
     finally:
         (tmp_path / "over").touch()
     ray.get(held)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_worker_whose_folder_was_replaced_can_still_import_torch(tmp_path: Path, again: bool) -> None:
+    """Nodes that share a machine share the folder of shipped files; each of them unpacks it anew."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    program = (
+        "import os, shutil, sys; from raycl.tune.fitness.facts import answer; folder = sys.argv[1]\n"
+        f"shutil.rmtree(folder); {again} and os.mkdir(folder)\n"
+        "facts = answer('/nowhere', '', '', '', '', 0.0)['facts']\n"
+        "print([facts['torch_error'], os.getcwd()])\n"
+    )
+    given = os.environ | {"PYTHONPATH": str(HOME)}
+    words = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), sys.executable, "-c", program, str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, env=given)
+    assert done.stdout.strip() == str(["", str(folder) if again else "/"]), done.stderr

@@ -6,6 +6,8 @@ Starting workers is what costs, so most of it is one study of methods that behav
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ import pytest
 
 from raycl import Resources, Search, Seeds, Study
 from raycl.errors import UserError
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.progress import CellState
 from raycl.tune import launch
+from tests.helpers.sockets import descendants, listening
 from tests.helpers.tiny import in_process, on_ray, tiny
+
+pytestmark = pytest.mark.slow  # these tests start clusters, servers or drivers of their own
 
 GOOD = {"finetune": {}, "hat": {}}
 
@@ -37,6 +43,7 @@ def rogues(mark: Path) -> Study:
         },
         resources={"twice/*": Resources(cpus=2)},
         final=Seeds(1),
+        keep="final",
     )
 
 
@@ -89,6 +96,15 @@ def test_ray_and_one_process_give_the_same_bits(played: dict[str, CellState], tm
     there = [played[label] for label in GOOD]
     assert all(state.complete for state in [*here.states, *there])
     assert numbers(there) == numbers(here.states)
+
+
+def test_a_worker_keeps_the_methods_of_final_runs(played: dict[str, CellState], folder: Path) -> None:
+    store = Store(folder / "store")
+    for label in GOOD:
+        state = played[label]
+        finals = {trial.spec.key for trial in state.finals.values()}
+        assert finals and all(map(store.has_model, finals))
+        assert not any(store.has_model(t.spec.key) for t in state.trials if t.spec.key not in finals)
 
 
 def test_a_process_that_dies_resumes_after_its_last_finished_task(
@@ -146,7 +162,7 @@ def test_a_worker_sets_its_own_threads(played: dict[str, CellState], label: str,
 
 def test_tune_leaves_nothing_behind(played: dict[str, CellState], folder: Path) -> None:
     left = {path.name for path in (folder / "store").iterdir()}
-    assert left == {"runs", "searches", "failures", "checkpoints"}
+    assert left == {"runs", "searches", "failures", "checkpoints", "models"}  # the study keeps weights
     finished = {path.stem for path in (folder / "store").glob("runs/??/*.json")}
     assert not finished & {path.name for path in (folder / "store" / "checkpoints").iterdir()}
 
@@ -210,6 +226,23 @@ def test_staging_copies_what_a_node_lacks_and_nothing_else(ray_cluster: int, tmp
     assert np.array_equal(np.load(there / "set/x-abc.npy"), np.arange(9))
     wanted["set/manifest.json"] = '{"x": "x-def.npy"}'  # prepared again, with other content
     assert ray.get(_missing.remote(str(there), wanted)) == ["set/manifest.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or sys.byteorder != "little", reason="reads /proc")
+def test_nothing_of_a_local_ray_listens_beyond_loopback(ray_cluster: int) -> None:
+    """Of the driver, the services of Ray, and a worker, with Ray's own default put back afterwards."""
+    import ray
+    from ray._private import ray_constants
+
+    from raycl.tune.staging import _missing
+
+    ray.get(_missing.remote(os.getcwd(), {}))  # a worker has started
+    found = listening(descendants(os.getpid()))
+    assert len(found) >= 5  # GCS, two ports of the raylet, the driver and the worker
+    beyond = [place for place in found if place[0] not in (bytes([127, 0, 0, 1]), bytes(15) + b"\x01")]
+    assert beyond == []
+    assert ray_constants.ENABLE_RAY_CLUSTER
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
 
 
 def test_an_address_is_not_passed_by_if_this_process_has_joined_a_cluster(

@@ -234,6 +234,7 @@ def test_a_driver_finds_the_cell_that_another_has_begun_since(tmp_path: Path) ->
     assert len(runs(one)) == 1 + 2
 
 
+@pytest.mark.slow
 def test_beyond_a_number_of_runs_trials_are_left_out_and_a_line_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

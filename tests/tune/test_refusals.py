@@ -16,8 +16,11 @@ import pytest
 import raycl.tune.tracking  # so that the forked commands need not  # noqa: F401
 from tests.helpers.warm import typed
 
+pytestmark = pytest.mark.slow  # these tests start clusters, servers or drivers of their own
+
 STUDY = """
 from raycl import *
+
 STUDY = Study(methods={"finetune": {}}, benchmarks=["digits_split"],
               network="mlp(hidden=8)", fit={"epochs": 1}, search=None, final=Seeds(1))
 """

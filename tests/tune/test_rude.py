@@ -17,6 +17,8 @@ from raycl.study.progress import CellState
 from raycl.study.proposer import nothing_to_propose
 from tests.helpers.tiny import in_process, tiny
 
+pytestmark = pytest.mark.slow  # these tests start clusters, servers or drivers of their own
+
 ORDER = (
     "decent",
     "again",

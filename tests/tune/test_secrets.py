@@ -12,6 +12,8 @@ from raycl import Seeds
 from raycl.tune.fitness import address_check
 from tests.helpers.tiny import on_ray, tiny
 
+pytestmark = pytest.mark.slow  # these tests start clusters, servers or drivers of their own
+
 CANARIES = {name: f"canary-{n}-of-the-test" for n, name in enumerate((
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "HF_TOKEN",
     "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY", "DATABASE_URL"))}  # fmt: skip

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,13 +20,16 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from raycl import Metric, Search, Seeds, Study, metrics
+from raycl import Int, Metric, Search, Seeds, Study, metrics
 from raycl.api import run_study
+from raycl.cli import _print_addresses
 from raycl.errors import UserError
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.jobs import Event, Finished
+from raycl.tune.links import addresses
+from raycl.tune.moving import mend_artefacts
 from raycl.tune.pages import VIEW, pages_of
 from raycl.tune.projection import PARENT
 from raycl.tune.tracking import Tracking
@@ -138,7 +142,7 @@ def test_parents_of_a_papers_study_carry_its_number_and_the_difference(tmp_path:
                 "frozen": (None, None)}  # fmt: skip
     assert told() == expected
     experiment = tracking.experiment.client.get_experiment(tracking.experiment.id)
-    assert json.loads(experiment.tags["mlflow.sharedViewState.raycl"]) == VIEW
+    assert json.loads(experiment.tags["mlflow.sharedViewState.raycl-all"]) == VIEW
     assert {"metrics.`paper`", "metrics.`difference`"} <= set(VIEW["selectedColumns"])
 
 
@@ -195,7 +199,7 @@ def test_a_metric_of_the_studys_own_stands_beside_raycls(tmp_path: Path) -> None
         assert not {"quiet", "failing"} & {*cell.data.metrics, *child.data.metrics}
         tracking.sync()
     experiment = tracking.experiment.client.get_experiment(tracking.experiment.id)
-    columns = json.loads(experiment.tags["mlflow.sharedViewState.raycl"])["selectedColumns"]
+    columns = json.loads(experiment.tags["mlflow.sharedViewState.raycl-all"])["selectedColumns"]
     assert [name for name in columns if name not in VIEW["selectedColumns"]] == ["metrics.`worst`"]
 
 
@@ -206,10 +210,34 @@ def test_mlflow_has_what_it_had_of_raycls_metrics(tmp_path: Path) -> None:
     found = {r.info.run_name: r.data.metrics for r in runs(client_of(tmp_path / "store"), "plain")}
     once = {"acc", "fwt_vs_one", "bwt", "bwt_T", "val_acc", "ct", "params", "bytes_total"}
     assert found[f"finetune / {hand.BENCHMARK}"].keys() == once | {"acc_std"}
-    assert found[f"finetune / {hand.BENCHMARK} / seed 1"].keys() == once
-    assert found[f"one / {hand.BENCHMARK} / seed 1"].keys() == once - {"fwt_vs_one"}
-    shown = ["acc", "acc_std", "fwt_vs_one", "bwt", "ps", "ct", "paper", "difference", "params"]
+    assert found[f"finetune / {hand.BENCHMARK} / seed 1"].keys() == once | {"ct_wall"}
+    assert found[f"one / {hand.BENCHMARK} / seed 1"].keys() == once - {"fwt_vs_one"} | {"ct_wall"}
+    shown = ["acc", "acc_std", "ps", "ct", "fwt_vs_one", "bwt", "paper", "difference", "params"]
     assert VIEW["selectedColumns"][2:] == [f"metrics.`{name}`" for name in [*shown, "bytes_total"]]
+
+
+def test_trials_on_a_pareto_front_have_a_tag(tmp_path: Path) -> None:
+    """The front is known when the search ends, after its trials were written."""
+    wide = {"finetune": {"net.hidden": Int(2, 40)}}
+    search = Search(
+        trials=5, concurrency=1, startup_trials=4, objectives=("acc", "-bytes_total"), pick="front"
+    )
+    several = tiny(wide, name="several", search=search, final=Seeds(1, 2))
+    store = tmp_path / "store"
+    assert run_study(several, store, local=True).code == 0
+    (state,) = Agenda(cells_of(several), Store(store)).states
+    assert state.best is not None and len(state.front) > 1
+    client = client_of(store)
+    (cell,) = [run for run in runs(client, "several") if PARENT not in run.data.tags]
+    assert cell.data.tags["raycl.front"] == " ".join(str(trial.n) for trial in state.front)
+    assert cell.data.tags["raycl.knee"] == str(state.best.n)
+    children = {r.info.run_name.rpartition(" / ")[2]: r for r in runs(client, "several") if r is not cell}
+    tagged = {name: run.data.tags["raycl.front"] for name, run in children.items()
+              if "raycl.front" in run.data.tags and name.startswith("trial")}  # fmt: skip
+    wanted = {f"trial {t.n}": "knee" if t is state.best else "member" for t in state.front}
+    assert tagged == wanted
+    others = [trial.n for trial in state.front if trial is not state.best]
+    assert {f"seed 2 of trial {n}" for n in others} <= children.keys()
 
 
 def test_beside_a_substitute_stands_no_number(store: Path) -> None:
@@ -221,9 +249,55 @@ def test_beside_a_substitute_stands_no_number(store: Path) -> None:
 
 def test_the_links_name_every_cell(store: Path) -> None:
     tracking = Tracking.open(study(), Agenda(cells_of(study()), Store(store)))
-    link = tracking.compare_link()
+    ((benchmark, link),) = tracking.compare_links().items()
     parents = [r.info.run_id for r in runs(client_of(store)) if PARENT not in r.data.tags]
     assert all(run_id in link for run_id in parents) and "/#/compare-runs?runs=%5B%22" in link
+    assert benchmark == "digits_split"
+
+
+def test_the_addresses_of_a_store_open_the_runs_and_not_the_pages_for_language_models(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, base = client_of(store), "http://127.0.0.1:5123"
+    experiment = client.get_experiment_by_name("tracked")
+    (found,) = addresses(f"sqlite:///{store / 'mlflow.db'}", base)  # MLflow's own "Default" has no runs
+    place = f"{base}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert (found.name, found.runs) == ("tracked", f"{place}&viewStateShareKey=raycl")
+    assert found.wide == f"{place}&viewStateShareKey=raycl-all"
+    for name in ("raycl", "raycl-all"):
+        view = json.loads(experiment.tags[f"mlflow.sharedViewState.{name}"])
+        assert view["selectedColumns"][2:6] == [f"metrics.`{m}`" for m in ("acc", "acc_std", "ps", "ct")]
+    assert found.compared.keys() == {"digits_split"} and base in found.compared["digits_split"]
+    _print_addresses(store, f"sqlite:///{store / 'mlflow.db'}", base)
+    assert found.runs in capsys.readouterr().out
+
+
+def test_chosen_hyperparameters_are_parameters_of_the_cell(store: Path) -> None:
+    hat = next(r for r in runs(client_of(store)) if r.info.run_name == "hat / digits_split")
+    state = next(s for s in Agenda(cells_of(study()), Store(store)).states if s.cell.label == "hat")
+    assert state.best is not None and state.best.params
+    assert {k: hat.data.params[k] for k in state.best.params} == {
+        k: str(v) for k, v in state.best.params.items()
+    }
+
+
+def test_a_copied_store_has_artefacts_of_its_own_after_sync(store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "moved"
+    shutil.copytree(store, copy)
+    Tracking.open(study(), Agenda(cells_of(study()), Store(copy))).sync()
+    client = client_of(copy)
+    for run in runs(client):
+        assert run.info.artifact_uri.startswith((copy / "mlflow-artifacts").as_uri())
+    hat = next(r for r in runs(client) if r.info.run_name == "hat / digits_split")
+    shutil.move(store, f"{store}-away")  # the copy does not need it
+    try:
+        got = client.download_artifacts(hat.info.run_id, "matrices.json", str(tmp_path))
+        assert Path(got).read_text().startswith("{")
+    finally:
+        shutil.move(f"{store}-away", store)
+    assert mend_artefacts(copy) == 0
+    for run in runs(client_of(store)):
+        assert run.info.artifact_uri.startswith((store / "mlflow-artifacts").as_uri())
 
 
 def test_a_uri_that_answers_nothing_is_refused_before_anything_starts(

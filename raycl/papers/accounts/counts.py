@@ -37,33 +37,48 @@ def row(name: str) -> list[str]:
     """Return the table row of one benchmark.
 
     The row holds the name, the number of tasks and of classes, the images per task in train, val and test,
-    the paper's counts of these images, and the result of the comparison.
+    the expected numbers of these images, and the result of the comparison.
     """
     wanted = recipe(name).counts()
-    paper = "/".join(map(str, wanted)) if wanted else "-"
+    expected = "/".join(map(str, wanted)) if wanted else "-"
     try:
         benchmark = load(name)
     except NotPrepared:
-        return [name, "-", "-", "-", paper, "not prepared"]
+        return [name, "-", "-", "-", expected, "not prepared"]
     except UserError:
-        return [name, "-", "-", "-", paper, "too few"]
+        return [name, "-", "-", "-", expected, "too few"]
     sizes = [sorted({len(getattr(t, part)) for t in benchmark.tasks}) for part in ("train", "val", "test")]
     ours = "/".join(f"{s[0]}" if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in sizes)
     classes = sorted(set(benchmark.classes))
-    # Complete data that differ from the paper's counts never get here, because the benchmark refuses to load.
+    # Complete data with other counts than expected never get here, because the benchmark refuses to load.
     verdict = "subset" if benchmark.subset else "equal" if wanted else "-"
-    return [name, str(len(benchmark.tasks)), "-".join(map(str, classes)), ours, paper, verdict]
+    return [name, str(len(benchmark.tasks)), "-".join(map(str, classes)), ours, expected, verdict]
 
 
-def counts(title: str, names: Sequence[str]) -> Sheet:
-    """Return a sheet with one line for each benchmark in `names`."""
+def counts(title: str, names: Sequence[str], expected: str = "paper", notes: Sequence[str] = ()) -> Sheet:
+    """Return a sheet with one line for each benchmark in `names`.
+
+    Args:
+        title: The title of the sheet.
+        names: The benchmarks.
+        expected: The header of the column with the expected numbers, which says who states them.
+        notes: Further notes under the sheet.
+    """
+    known = [recipe(name) for name in names]
+    deviating = dict.fromkeys(text for found in known for text in found.deviations())
+    own = [
+        f"not as published: {', '.join(str(r) for r in known if text in r.deviations())}: {text}"
+        for text in deviating
+    ]
     return Sheet(
         title=title,
-        header=["benchmark", "tasks", "classes", "train/val/test", "paper", ""],
+        header=["benchmark", "tasks", "classes", "train/val/test", expected, ""],
         rows=[row(name) for name in names],
         notes=[
-            "images per task; complete data that differ from the paper's would be an error",
+            "images per task; complete data that differ from the expected numbers would be an error",
             "too few: the part of the data that is available does not have that many tasks",
+            *notes,
+            *own,
         ],
     )
 

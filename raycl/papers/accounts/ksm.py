@@ -1,4 +1,4 @@
-"""The size of a model of several tasks by method, as KSM's Table 2 counts it (KSM, section 6).
+"""The size of a model of several tasks by method, as KSM's Table 2 counts it.
 
 No runs are needed. Weights are float32, and the paper's MB are MiB. Everything is counted on the network
 itself. Batch normalisation has four numbers per channel: scale, shift, running mean and running variance.

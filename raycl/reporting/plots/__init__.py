@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raycl.reporting.importances import ENOUGH
+from raycl.reporting.plots.fronts import fronts
 from raycl.reporting.plots.learning import by_task, capacity, curves, heat_maps, stacked
 from raycl.reporting.plots.look import styles_of
 from raycl.reporting.plots.searches import (
@@ -14,6 +15,9 @@ from raycl.reporting.plots.searches import (
     sensitivity,
     slices,
 )
+from raycl.reporting.plots.shrink import shrunk
+from raycl.reporting.plots.tradeoff import tradeoff
+from raycl.reporting.plots.training import training
 from raycl.reporting.plots.views import boxes, layers, lines
 from raycl.reporting.shapes import Style, Styles
 
@@ -27,6 +31,7 @@ __all__ = [
     "capacity",
     "curves",
     "enough_trials",
+    "fronts",
     "heat_maps",
     "importances",
     "layers",
@@ -34,7 +39,10 @@ __all__ = [
     "progress",
     "searched",
     "sensitivity",
+    "shrunk",
     "slices",
     "stacked",
     "styles_of",
+    "tradeoff",
+    "training",
 ]

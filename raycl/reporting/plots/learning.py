@@ -57,9 +57,9 @@ def curves(section: Section, styles: Styles, name: str) -> str:
             if a.shape[1] != tasks:
                 continue
             so_far = np.stack([a[:, t, : t + 1].mean(1) for t in range(tasks)], 1)
-            band(axes[0], after, so_far, style)
+            band(axes[0], after, so_far, style, (0, 1))
             for ax, i in zip(axes[1:], chosen, strict=True):
-                band(ax, after[i:], a[:, i:, i], style)
+                band(ax, after[i:], a[:, i:, i], style, (0, 1))
         axes[0].set_title("mean of the tasks learnt so far")
         for ax, i in zip(axes[1:], chosen, strict=True):
             ax.set_title(f"task {i + 1}")
@@ -99,7 +99,8 @@ def by_task(section: Section, styles: Styles, name: str) -> str:
             for group in groups:
                 drawn = values(group)
                 if len(drawn) and (title == "time to learn it" or not np.isnan(drawn).any()):
-                    band(ax, np.arange(1, drawn.shape[1] + 1), drawn, styles[group.label])
+                    limits = (0.0, 1.0) if unit.startswith("test") else (-np.inf, np.inf)
+                    band(ax, np.arange(1, drawn.shape[1] + 1), drawn, styles[group.label], limits)
             if title == "forward transfer":
                 ax.axhline(0, color="#888888", lw=0.8, zorder=0.5)
             ax.set(title=title, ylabel=unit, xlabel="task")
@@ -200,7 +201,7 @@ def capacity(section: Section, styles: Styles, name: str) -> str:
             for group in groups:
                 shares = _blocked(group, layer)
                 if len(shares):
-                    band(ax, np.arange(1, shares.shape[1] + 1), shares, styles[group.label])
+                    band(ax, np.arange(1, shares.shape[1] + 1), shares, styles[group.label], (0, 1))
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
         # The limit holds for all panels. It comes last because it switches automatic limits off.
         axes[0].set_ylim(bottom=0)

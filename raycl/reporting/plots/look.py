@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import matplotlib
@@ -16,7 +18,14 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from raycl.metrics import Matrix
 from raycl.reporting.shapes import Style, Styles
@@ -86,14 +95,32 @@ def look() -> Iterator[None]:
         yield
 
 
+_KEPT: ContextVar[list[Figure] | None] = ContextVar("kept figures", default=None)
+
+
+@contextmanager
+def kept_figures() -> Iterator[list[Figure]]:
+    """Collect the figures that are drawn inside a ``with`` block, instead of converting them to SVG."""
+    made: list[Figure] = []
+    before = _KEPT.set(made)
+    try:
+        yield made
+    finally:
+        _KEPT.reset(before)
+
+
 def svg(figure: Figure, name: str, about: str) -> str:
     """Return the figure as an SVG element.
 
     Args:
         figure: The figure.
-        name: A prefix that makes the ids of the element unique within a page.
+        name: A prefix that makes the ids of the element unique within a page. It may be "" in a file that
+            contains nothing else.
         about: A description of the figure for readers who cannot see it.
     """
+    if (made := _KEPT.get()) is not None:
+        made.append(figure)
+        return "<svg></svg>"
     out = io.StringIO()
     FigureCanvasSVG(figure)  # This canvas does not need a window system.
     # Metadata such as the date would make the bytes differ each time.
@@ -102,7 +129,11 @@ def svg(figure: Figure, name: str, about: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    text = _without_unused_ids(text)
+    prefix = f"{name}-" if name else ""
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
+    # A hundredth of a point is enough for coordinates, and makes files much smaller. Only tags contain these.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
     seen: set[str] = set()
 
     def once(found: re.Match[str]) -> str:  # Matplotlib writes equal paths twice under one id.
@@ -113,6 +144,12 @@ def svg(figure: Figure, name: str, about: str) -> str:
     text = re.sub(r' id="[^"]*"', once, text)
     label = one_line(about).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def _without_unused_ids(text: str) -> str:
+    """Remove the ids to which nothing refers, which Matplotlib gives to each group."""
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
+    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
 
 
 def grid(
@@ -176,12 +213,18 @@ def mean_std(values: Matrix) -> tuple[Matrix, Matrix]:
     return mean, std
 
 
-def band(ax: Axes, x: Any, values: Matrix, style: Style) -> None:
-    """Draw the mean over runs as a line, and one standard deviation to both sides as a band."""
+def band(
+    ax: Axes, x: Any, values: Matrix, style: Style, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> None:
+    """Draw the mean over runs as a line, and one standard deviation to both sides as a band.
+
+    The band ends at `limits`, which are 0 and 1 for an accuracy or a share.
+    """
     mean, std = mean_std(values)
     ax.plot(x, mean, **kwargs(style))
     if len(values) > 1:
-        ax.fill_between(x, mean - std, mean + std, color=style.colour, alpha=0.12, lw=0)
+        low, high = np.clip([mean - std, mean + std], *limits)
+        ax.fill_between(x, low, high, color=style.colour, alpha=0.12, lw=0)
 
 
 def log_if_wide(ax: Axes, values: Sequence[float]) -> None:
@@ -197,5 +240,43 @@ def log_if_wide(ax: Axes, values: Sequence[float]) -> None:
 def plain_ticks(axis: Axis) -> None:
     """Label only a few powers of ten on a logarithmic axis, as plain numbers such as 0.01 and 100."""
     axis.set_major_locator(LogLocator(numticks=5))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_x(ax: Axes, low: float, high: float, shown: Callable[[float], str] | None = None) -> None:
+    """Make the x axis logarithmic from `low` to `high`, with so few ticks that their labels do not touch."""
+    ticks = log_ticks(low, high)
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(FixedFormatter([(shown or short_number)(tick) for tick in ticks]))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def log_ticks(low: float, high: float, most: int = 4) -> list[float]:
+    """Return at most `most` round numbers from `low` to `high`, evenly spaced on a logarithmic axis.
+
+    They are powers of ten if there are at least two, else multiples of them by 1, 2 and 5. If even of these
+    there are fewer than two, they are the two ends.
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        found = [
+            tick
+            for power in range(first, last + 1)
+            for step in steps
+            if low * (1 - 1e-9) <= (tick := float(f"{step}e{power}")) <= high * (1 + 1e-9)
+        ]
+        if len(found) > 1:
+            every = -(-len(found) // most)
+            return found[::every]
+    return [low, high]
+
+
+def short_number(value: float) -> str:
+    """Write a tick in few characters: ``0.01``, ``100``, ``1e-5``, ``2e4``."""
+    if 0 < abs(value) < 1e-3 or abs(value) >= 1e4:
+        digits, _, power = f"{value:.2e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
+    return f"{value:.4g}"

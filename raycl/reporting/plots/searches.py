@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from raycl.metrics import FEWEST, Matrix
+from raycl.metrics import Matrix
 from raycl.reporting.importances import ENOUGH, Importances, completed, place_of, searched_fields
-from raycl.reporting.plots.look import WIDTH, grid, look, plain_ticks, svg
+from raycl.reporting.plots.look import WIDTH, grid, log_x, look, svg
 from raycl.reporting.sensitivity import sensitivity as sensitivity_of
 from raycl.reporting.shapes import Style, Styles
 from raycl.results.rows import CellRow, Section, Tried
@@ -23,6 +23,7 @@ from raycl.space import Choice, Domain
 from raycl.text import clip, fraction, plain_value
 
 PANELS = 40  # A figure shows at most this many searches.
+DENSE = 30  # A density of fewer trials would suggest more than is known.
 POINTS = 1000  # A panel shows at most this many trials.
 
 
@@ -31,13 +32,20 @@ def searched(section: Section) -> list[CellRow]:
     return [row for group in section.groups for row in group.rows if row.trials]
 
 
-def _drawn(trials: Sequence[Tried]) -> list[Tried]:
-    """Return the trials that a panel shows: all, or evenly spaced ones and the best."""
+def _drawn(trials: Sequence[Tried], smaller: bool = False) -> list[Tried]:
+    """Return the trials that a panel shows: all, or evenly spaced ones and the best.
+
+    Args:
+        trials: The trials.
+        smaller: Whether a smaller objective is better.
+    """
     if len(trials) <= POINTS:
         return list(trials)
     places = {round(place) for place in np.linspace(0, len(trials) - 1, POINTS - 1)}
-    found = [(t.objective, -n) for n, t in enumerate(trials) if t.objective is not None]
-    places |= {-max(found)[1]} if found else set()
+    found = [(t.objective, n) for n, t in enumerate(trials) if t.objective is not None]
+    if found:
+        best = (min if smaller else max)(value for value, _ in found)
+        places.add(next(n for value, n in found if value == best))
     return [trials[place] for place in sorted(places)]
 
 
@@ -47,8 +55,10 @@ def _shown_of(row: CellRow) -> str:
     return f"n = {len(row.trials)}" if shown == len(row.trials) else f"{shown} of n = {len(row.trials)}"
 
 
-def _objective(row: CellRow) -> str:
-    return "test accuracy" if row.cell.protocol == "paper" else "validation accuracy"
+def _objective(rows: Sequence[CellRow]) -> str:
+    """Return the name of the objective with its unit, or a general one if the rows have different ones."""
+    names = {row.cell.objectives[0].label(row.cell.split) for row in rows}
+    return names.pop() if len(names) == 1 else "objective"
 
 
 def _row_name(row: CellRow) -> str:
@@ -57,24 +67,29 @@ def _row_name(row: CellRow) -> str:
 
 
 def progress(section: Section, styles: Styles, name: str) -> str:
-    """Draw the objective over the trials of each search and the best so far; crosses mark diverged trials."""
+    """Draw the objective over the trials of each search and the best so far.
+
+    A cross marks a trial without an objective, and an open triangle one that was pruned.
+    """
     rows = searched(section)[:PANELS]
     if not rows:
         return ""
     with look():
-        figure, axes = grid(len(rows), 4, 1.5, 0.3, sharey=True)
+        one = len({row.cell.objectives[0] for row in rows}) == 1
+        figure, axes = grid(len(rows), 4, 1.5, 0.3, sharey=one)
         for ax, row in zip(axes, rows, strict=True):
-            style = styles[row.cell.label]
-            shown = _drawn(row.trials)
+            style, smaller = styles[row.cell.label], row.cell.objectives[0].smaller
+            shown = _drawn(row.trials, smaller)
             done = [(t.n, t.objective) for t in shown if t.objective is not None]
             ax.plot(*_columns(done), ls="", marker=style.marker, color=style.colour, ms=4)
-            best = list(itertools.accumulate((value for _, value in done), max))
+            best = list(itertools.accumulate((value for _, value in done), min if smaller else max))
             ax.step([n for n, _ in done], best, where="post", color=style.colour, lw=1)
-            _crosses(ax, [t.n for t in shown if t.objective is None])
+            _below(ax, [t.n for t in shown if t.objective is None and t.outcome != "pruned"], "x")
+            _below(ax, [t.n for t in shown if t.outcome == "pruned"], "^")
             ax.set_title(f"{_row_name(row)}: {_shown_of(row)}")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         figure.supxlabel("trial", fontsize=8)
-        figure.supylabel(f"{_objective(rows[0])} (fraction)", fontsize=8)
+        figure.supylabel(_objective(rows), fontsize=8)
         return svg(figure, name, f"objective over trials on {section.name}")
 
 
@@ -82,15 +97,16 @@ def _columns(points: Sequence[tuple[float, Any]]) -> tuple[list[float], list[Any
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _crosses(ax: Axes, places: Sequence[float]) -> None:
-    """Mark diverged trials by crosses on the lower edge, because they do not have an objective."""
+def _below(ax: Axes, places: Sequence[float], marker: str) -> None:
+    """Mark trials that have no objective on the lower edge."""
     if places:
         ax.plot(
             places,
             np.zeros(len(places)),
             ls="",
-            marker="x",
+            marker=marker,
             color="#666666",
+            mfc="none",
             ms=5,
             transform=ax.get_xaxis_transform(),
             clip_on=False,
@@ -119,10 +135,10 @@ def sensitivity(section: Section, styles: Styles, name: str) -> str:
 
 
 def _cloud(ax: Axes, row: CellRow, place: int, style: Style) -> None:
-    """Draw the density above, mean and standard deviation in the middle, and the single trials below."""
+    """Draw mean and standard deviation, the single trials below, and the density above if they are many."""
     done = [(t, t.acc) for t in row.trials if t.acc is not None]
     values = np.array([acc for _, acc in done])
-    if len(values) >= FEWEST and np.ptp(values):
+    if len(values) >= DENSE and np.ptp(values):
         at, density = _density(values)
         ax.fill_between(at, place - 0.1, place - 0.1 - 0.34 * density, color=style.colour, alpha=0.25, lw=0)
     bar: dict[str, Any] = {"fmt": "|", "color": "black", "ms": 7, "lw": 1, "capsize": 2}
@@ -169,7 +185,9 @@ def _spread(ax: Axes, row: CellRow, place: int, style: Style) -> None:
     if found.ps is not None:
         ax.plot([found.ps], [place], ls="", marker=style.marker, color=style.colour, ms=3, clip_on=False)
     lost = f"\n{found.diverged} diverged" if found.diverged else ""
-    text = f"ps {fraction(found.ps)}, n = {found.trials - found.diverged}{lost}"
+    lost += f"\n{found.invalid} invalid" if found.invalid else ""
+    lost += f"\n{found.pruned} pruned" if found.pruned else ""
+    text = f"ps {fraction(found.ps)}, n = {found.completed}{lost}"
     ax.annotate(text, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
@@ -184,12 +202,13 @@ def slices(row: CellRow, style: Style, name: str) -> str:
         for ax, (key, domain) in zip(axes, space.items(), strict=True):
             _slice(ax, row, key, domain, style)
         for ax in axes[::columns]:
-            ax.set_ylabel(_objective(row))
+            ax.set_ylabel(_objective([row]).removesuffix(" (fraction)"))
         return svg(figure, name, f"slices of the search of {row.cell.name}")
 
 
 def _slice(ax: Axes, row: CellRow, key: str, domain: Domain, style: Style) -> None:
-    done = _drawn([t for t in row.trials if t.objective is not None and key in t.params])
+    tried = [t for t in row.trials if t.objective is not None and key in t.params]
+    done = _drawn(tried, row.cell.objectives[0].smaller)
     xs: list[float]
     if isinstance(domain, Choice):
         options = [clip(plain_value(option), 10) for option in domain.options]
@@ -213,13 +232,8 @@ def _slice(ax: Axes, row: CellRow, key: str, domain: Domain, style: Style) -> No
 def _domain_axis(ax: Axes, low: float, high: float, log: bool) -> None:
     """Let the axis span the domain, so that the reader sees if the best value lies at its edge."""
     if log:
-        ax.set_xscale("log")
-        plain_ticks(ax.xaxis)
         margin = (high / low) ** 0.05 if high > low else 1.1
-        ax.set_xlim(low / margin, high * margin)
-        if high / low < 100:
-            middle = math.sqrt(low * high)
-            ax.set_xticks([low, middle, high], [f"{value:.3g}" for value in (low, middle, high)])
+        log_x(ax, low / margin, high * margin)
     else:
         margin = 0.05 * (high - low) or 0.5
         ax.set_xlim(low - margin, high + margin)

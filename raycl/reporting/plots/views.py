@@ -27,33 +27,38 @@ from raycl.reporting.plots.look import (
     styles_of,
     svg,
 )
-from raycl.reporting.shapes import ALL, Box, Curve, Panel, Style, Styles, levels_of
+from raycl.reporting.shapes import ALL, Box, BoxPanel, Curve, Panel, Style, Styles, levels_of
 from raycl.text import clip, plain_value
 
 
-def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str) -> str:
-    """Draw a box for each kind and place with its points on top; bands cross the whole figure."""
-    kinds = list(dict.fromkeys(box.kind for box in found))
+def boxes(panels: Sequence[BoxPanel], about: str, name: str) -> str:
+    """Draw panels side by side: a box for each kind and place with its points on top, and bands.
+
+    Panels with the same label of the y axis share it. Places with names are left of the numbers.
+
+    Args:
+        panels: The panels.
+        about: A description of the figure.
+        name: The prefix of the ids of the SVG element.
+    """
+    kinds = list(dict.fromkeys(box.kind for panel in panels for box in panel.boxes))
     styles = styles_of(kinds)
-    drawn = [box for box in found if not box.band]
-    numbers = {box.place for box in drawn if isinstance(box.place, int | float)}
-    names = [box.place for box in drawn if box.place not in numbers]
-    columns = [*sorted(numbers), *dict.fromkeys(names)]
+    columns = [_columns(panel.boxes) for panel in panels]
+    shared = len({panel.ylabel for panel in panels}) == 1
     with look():
-        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-        ax = figure.subplots()
-        for box in found:
-            if box.band:
-                _crossing(ax, box, styles[box.kind])
-        for column, place in enumerate(columns):
-            here = [box for box in drawn if box.place == place]
-            wide = 0.8 / max(len(here), 3)  # A single box would otherwise be too wide.
-            for n, box in enumerate(here):
-                _box(ax, column + (n - (len(here) - 1) / 2) * wide, 0.85 * wide, box, styles[box.kind])
-        ax.set_xticks(range(len(columns)), [clip(plain_value(place), 14) for place in columns])
-        ax.set_xlim(-0.6, max(len(columns), 1) - 0.4)
-        ax.grid(False, axis="x")
-        ax.set(xlabel=xlabel if numbers else "", ylabel=ylabel)
+        figure = Figure(figsize=(WIDTH, 3.2 if len(panels) == 1 else 3.4), layout="constrained")
+        axes = figure.subplots(
+            1,
+            len(panels),
+            squeeze=False,
+            sharey=shared,
+            width_ratios=[max(len(places), 2) for places in columns],
+        )[0]
+        for n, (ax, panel, places) in enumerate(zip(axes, panels, columns, strict=True)):
+            _panel(ax, panel, places, styles)
+            ax.set_ylabel(panel.ylabel if n == 0 or not shared else "")
+            if panel.title:
+                ax.set_title(safe(clip(panel.title, 60 // len(panels) + 10)))
         swatches = [
             Line2D([], [], color=styles[k].colour, marker=styles[k].marker, lw=4, alpha=0.7) for k in kinds
         ]
@@ -62,6 +67,30 @@ def boxes(found: Sequence[Box], xlabel: str, ylabel: str, about: str, name: str)
             swatches, labels, loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False, handlelength=2
         )
         return svg(figure, name, about)
+
+
+def _columns(found: Sequence[Box]) -> list[Any]:
+    """Return the places of boxes from left to right: names, then numbers in ascending order."""
+    places = dict.fromkeys(box.place for box in found if not box.band)
+    numbers = sorted(place for place in places if isinstance(place, int | float))
+    return [*(place for place in places if place not in numbers), *numbers]
+
+
+def _panel(ax: Axes, panel: BoxPanel, columns: Sequence[Any], styles: Styles) -> None:
+    """Draw the boxes of a panel side by side at their places, and its bands across them."""
+    for box in panel.boxes:
+        if box.band:
+            _crossing(ax, box, styles[box.kind])
+    for column, place in enumerate(columns):
+        here = [box for box in panel.boxes if box.place == place and not box.band]
+        wide = 0.8 / max(len(here), 3)  # A single box would otherwise be too wide.
+        for n, box in enumerate(here):
+            _box(ax, column + (n - (len(here) - 1) / 2) * wide, 0.85 * wide, box, styles[box.kind])
+    ax.set_xticks(range(len(columns)), [clip(plain_value(place), 14) for place in columns])
+    ax.set_xlim(-0.6, max(len(columns), 1) - 0.4)
+    ax.grid(False, axis="x")
+    numbers = any(isinstance(place, int | float) for place in columns)
+    ax.set_xlabel(panel.xlabel if numbers else "")
 
 
 def _box(ax: Axes, middle: float, width: float, box: Box, style: Style) -> None:
@@ -114,6 +143,7 @@ def lines(
         wide: Whether to make the y axis logarithmic if the range of values is wide.
     """
     levels = levels_of(found)
+    share = ylabel.endswith("(fraction)") and not signed and ", summed" not in ylabel
     named = any(isinstance(level, str) for level in levels)
     places = {level: n if named else level for n, level in enumerate(levels)}
     labels = [curve.label for curve in found]
@@ -121,7 +151,8 @@ def lines(
         figure = Figure(figsize=(WIDTH, 2.9 + legend_room(labels)), layout="constrained")
         ax = figure.subplots()
         for curve in found:
-            band(ax, [places[level] for level in curve.levels], curve.values, styles[curve.label])
+            at = [places[level] for level in curve.levels]
+            band(ax, at, curve.values, styles[curve.label], (0, 1) if share else (-np.inf, np.inf))
         if signed:
             ax.axhline(0, color="#888888", lw=0.8, zorder=0.5)
         if wide:

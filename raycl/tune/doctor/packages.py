@@ -42,7 +42,8 @@ def bounds(facts: Facts) -> list[tuple[str, str]]:
         try:
             version = importlib.metadata.version(need.name)
         except importlib.metadata.PackageNotFoundError:
-            problems.append((f"{need.name} is not installed", "pip install 'raycl[tune]'"))
+            command = f"pip install '{str(need).partition(';')[0].strip()}'"
+            problems.append((f"{need.name} is not installed", command))
             continue
         if not need.specifier.contains(version, prereleases=True):
             problems.append(

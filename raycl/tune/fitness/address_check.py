@@ -42,14 +42,14 @@ def check_address(address: str | None) -> str | None:
     """
     if address is None:
         if auth_mode() != "disabled":  # a cluster on this machine asks for a token as well
-            _check_token()
+            check_token()
             keep_token_private(make=True)
         return None
     if address in ("", "local"):
         raise UserError(f"--address {address!r} is not a cluster; leave out --address to use this machine")
     found = _found(address)
     if auth_mode() == "token":
-        _check_token()
+        check_token()
     if auth_mode() != "disabled":
         keep_token_private()
     shown = address if address == found else f"{address}, which is {found},"
@@ -142,7 +142,7 @@ def token_warning() -> str:
     return f"the token file {called} can be read by other users of this machine: chmod 600 {file}"
 
 
-def _check_token() -> None:
+def check_token() -> None:
     """Check that a token file that is named contains a token; if none is named, Ray creates one itself.
 
     Raises:
@@ -238,12 +238,13 @@ def _ask(shown: str, found: str) -> None:
         return
     except (ray.exceptions.RayError, RuntimeError, OSError) as error:
         if type(error).__name__ == "AuthenticationError":
-            raise _refused(shown) from None
+            raise refused(shown) from None
         reason = f"what listens there is not a head of Ray {ray.__version__}: {_one_line(error)}"
         raise no_cluster(shown, reason) from None
 
 
-def _refused(shown: str) -> UserError:
+def refused(shown: str) -> UserError:
+    """Return the error for a cluster that refuses this process's token, or the lack of one."""
     if auth_mode() != "token":
         return UserError(
             f"the Ray cluster at --address {shown} asks for a token, but RAY_AUTH_MODE is not 'token' "

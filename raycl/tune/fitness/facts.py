@@ -168,9 +168,23 @@ def _data_sets(data: str) -> dict[str, dict[str, Any]]:
 
 def answer(data: str, store: str, folder: str, nonce: str, name: str, patience: float) -> dict[str, Any]:
     """Return the facts, what is wrong with the store ("" if nothing), and at last this machine's time."""
+    _stand_somewhere()
     facts = look(data)
     wrong = _read_and_write(Path(store), folder, nonce, name, patience) if store else ""
     return {"facts": facts, "store": wrong, "time": time.time()}
+
+
+def _stand_somewhere() -> None:
+    """Enter the current folder again if it has been replaced since this process started in it.
+
+    A worker starts in the folder of shipped files. Ray nodes of one machine may share that folder, and each
+    of them deletes and unpacks it when it needs it first. Without a current folder torch cannot be imported.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        started = os.environ.get("PWD", "")  # set by the shell that started the worker
+        os.chdir(started if os.path.isdir(started) else "/")
 
 
 def _read_and_write(store: Path, folder: str, nonce: str, name: str, patience: float) -> str:

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,17 +60,20 @@ class Node:
         return self.cpus > 0
 
 
-def ask(store: Path | None = None, seconds: float = ANSWER_SECONDS) -> list[Node]:
-    """Ask all live nodes of the joined cluster at the same time; a node that dies meanwhile is left out.
+def ask(
+    store: Path | None = None, seconds: float = ANSWER_SECONDS, only: Collection[str] | None = None
+) -> list[Node]:
+    """Ask live nodes of the joined cluster at the same time; a node that dies meanwhile is left out.
 
     Args:
         store: Folder of results, which must exist; None skips the check of the store.
         seconds: Time that a node has to answer.
+        only: Ids of the nodes; by default all live nodes.
 
     Raises:
         UserError: If this machine itself cannot write into the store.
     """
-    nodes = _named(_live())
+    nodes = [node for node in _named(_live()) if only is None or node.id in only]
     folder, nonce = f".raycl-ask-{secrets.token_hex(8)}", secrets.token_hex(16)
     try:
         if store is not None:
