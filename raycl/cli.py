@@ -176,6 +176,9 @@ def _add_rest(commands: _Commands) -> None:
     about = "check whether this machine or a cluster is ready to run studies"
     doctor = _with_store(_command(commands, "doctor", _doctor, about))
     doctor.add_argument("--address", help="address of a Ray cluster, all nodes of which are checked")
+    about = "print a script with which the shell completes commands, options and names"
+    completion = _command(commands, "completion", _completion, about)
+    completion.add_argument("shell", choices=("bash", "zsh"))
 
 
 def _command(
@@ -264,6 +267,13 @@ def _init(arguments: Any) -> int:
     from raycl.terminal.starter import write_starter
 
     print(write_starter(Path(arguments.folder)))
+    return 0
+
+
+def _completion(arguments: Any) -> int:
+    from raycl.terminal.completion import completion_script
+
+    print(completion_script(parser(), arguments.shell))
     return 0
 
 
