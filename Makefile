@@ -51,9 +51,10 @@ faults: $(READY)
 faults-in-code: $(READY)
 	$(BIN)/python -m tests.faults_in_code
 
-# A driver killed at 200 random moments, and started again.
+# A driver killed at 200 random moments, and started again; and at 60 of a study whose search prunes trials.
 soak: $(READY)
 	$(BIN)/python -m tests.soak --kills 200
+	$(BIN)/python -m tests.soak --kills 60 --prune
 
 # The pages of docs/results; executes what is missing of the papers' small studies, which takes hours.
 STORE ?= results

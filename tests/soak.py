@@ -7,7 +7,8 @@ Drivers are the real command line, forked from a process that has imported every
 takes seconds and not minutes. Half are killed at a random moment, of the processor seconds that an
 undisturbed driver takes, so that a busy machine shifts nothing; half before a random one of their operations
 on files, which hits every gap between two of them. A fifth of all are killed a second time while they play
-on, and every fifth has no MLflow database yet. Those of `--ray` play on a standing cluster.
+on, and every fifth has no MLflow database yet. Those of `--ray` play on a standing cluster. With `--prune`
+the trials of the search pause after their first task, where half of them are pruned.
 """
 # ruff: noqa: T201 -- what it prints is what it is for
 
@@ -36,7 +37,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.every_kind import STUDY
+from tests.helpers.every_kind import PRUNED, STUDY
 from tests.helpers.late import LATE
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -217,8 +218,8 @@ def _be_driver(folder: Path, words: Sequence[str], at: int, write: int) -> None:
 class Soak:
     """A folder of studies that are killed, and the undisturbed one that they are compared with."""
 
-    def __init__(self, root: Path, seed: int) -> None:
-        self.root, self.seed, self.address = root, seed, ""
+    def __init__(self, root: Path, seed: int, study: str = STUDY) -> None:
+        self.root, self.seed, self.address, self.study = root, seed, "", study
         os.environ["RAYCL_DATA"] = str(root / "data")
         prepared = self.make("prepared")
         self.play(prepared, self.words(False))  # prepares the data
@@ -242,7 +243,7 @@ class Soak:
     def make(self, name: str) -> Path:
         folder = self.root / name
         folder.mkdir()
-        (folder / "mine.py").write_text(STUDY)
+        (folder / "mine.py").write_text(self.study)
         return folder
 
     def play(self, folder: Path, words: Sequence[str]) -> Driver:
@@ -424,7 +425,7 @@ def _end(head: subprocess.Popen[bytes], scratch: str) -> None:
 def soak(root: Path, options: argparse.Namespace) -> int:
     """Play all cases; the number of those that came out wrong."""
     warm()
-    play = Soak(root, options.seed)
+    play = Soak(root, options.seed, PRUNED if options.prune else STUDY)
     _say("undisturbed", play.measures[False])
     print(f"{len(play.whole.files)} files, a table of {len(play.whole.csv)} bytes", flush=True)
     numbers = [options.only] if options.only is not None else list(range(options.kills))
@@ -479,7 +480,7 @@ def summed_up(cases: Sequence[Case], options: argparse.Namespace) -> int:
           f"{sum(case.parts for case in cases)} parts of runs; `raycl gc` deletes them")  # fmt: skip
     for case in wrong:
         print(f"WRONG {case.number}: again with --seed {options.seed} --kills {options.kills} "
-              f"--ray {options.ray} --only {case.number} --keep")  # fmt: skip
+              f"--ray {options.ray}{' --prune' * options.prune} --only {case.number} --keep")  # fmt: skip
     return len(wrong)
 
 
@@ -488,6 +489,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="kill points (200)")
     parser.add_argument("--ray", type=int, default=None, help="of them on Ray, the first ones (a tenth)")
     parser.add_argument("--seed", type=int, default=1, help="of all points (1)")
+    parser.add_argument("--prune", action="store_true", help="of a study whose search prunes trials")
     parser.add_argument("--only", type=int, help="this point alone")
     parser.add_argument("--keep", action="store_true", help="leave the folder, and say where")
     parser.add_argument("--verbose", action="store_true", help="a line per point")

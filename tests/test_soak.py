@@ -14,8 +14,9 @@ KILLS = 4
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [[], ["--prune"]], ids=["searched", "pruned"])
 def test_a_driver_killed_at_random_points_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     words = [
@@ -29,6 +30,7 @@ def test_a_driver_killed_at_random_points_ends_the_same(
         "--seed",
         "7",
         "--verbose",
+        *kind,
     ]
     done = subprocess.run(words, cwd=HOME, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -47,6 +48,7 @@ from tests.helpers.hosts import (
 )
 
 STUDY = Path(__file__).with_name("small_study.py")
+PRUNED = Path(__file__).with_name("pruned_study.py")
 TASKS = 5  # of each run
 PACE = 2.0  # seconds that a task takes at least, while there is a fault to come
 HOLD = 600.0  # the same while a blow falls: the study stands still until it has, however slow the machine is
@@ -228,7 +230,7 @@ class Scene:
         times = [line.at for line in journal]
         return Outcome(
             codes=struck.codes,
-            same=self.cluster.csv(STUDY, only=self.cells) == expected,
+            same=self.cluster.csv(self.study, only=self.cells) == expected,
             again=len(journal) - len(begun),
             tasks=len(begun),
             most=max(begun.values()),
@@ -253,6 +255,7 @@ class Fault:
         strike: plays a study on the scene and strikes it.
         codes: which exit codes the drivers should have, in order.
         lacking: why it cannot be shown on this machine; "" if it can.
+        study: the file of the study that is struck.
     """
 
     name: str
@@ -261,6 +264,7 @@ class Fault:
     codes: tuple[int, ...] = (0,)
     tracked: bool = False
     lacking: Callable[[], str] = field(default=lambda: "")
+    study: Path = STUDY
 
 
 FAULTS: dict[str, Fault] = {}
@@ -271,12 +275,14 @@ def fault(
     codes: tuple[int, ...] = (0,),
     tracked: bool = False,
     lacking: Callable[[], str] = lambda: "",
+    study: Path = STUDY,
 ) -> Callable[[Callable[[Scene], Struck]], Callable[[Scene], Struck]]:
     """Enter a function in the matrix, under its own name."""
 
     def enter(strike: Callable[[Scene], Struck]) -> Callable[[Scene], Struck]:
         name = strike.__name__
-        FAULTS[name] = Fault(name, title, strike, codes, tracked, no_tracking if tracked else lacking)
+        needs = no_tracking if tracked else lacking
+        FAULTS[name] = Fault(name, title, strike, codes, tracked, needs, study)
         return strike
 
     return enter
@@ -571,6 +577,37 @@ def clock(scene: Scene) -> Struck:
     return Struck([code])
 
 
+@fault(
+    "a worker process, and later the driver, are killed while trials of a search are paused and pruned",
+    codes=(-9, 0),
+    study=PRUNED,
+)
+def pruning(scene: Scene) -> Struck:
+    first = scene.play()
+    back = kill_process(scene, 1)
+    again = kill_driver(scene, 4)
+    remark = f"after the end of the process {back:.0f} s, after that of the driver {again:.0f} s"
+    return Struck([first.wait(), scene.finish()], max(back, again), remark)
+
+
+@fault("a node without the data joins while the study runs")
+def joins(scene: Scene) -> Struck:
+    cluster = scene.cluster
+    host = cluster.workers[1]
+    host.kill_all()
+    wait_for(lambda: host.name not in cluster.nodes(), f"{host.name} to be given up")
+    for data in (host.own / "data").iterdir():
+        shutil.rmtree(data)
+    scene.play()
+    with scene.held(2):
+        cluster.start_worker(host)
+        seconds = scene.wait(
+            lambda: host.name in {line.host for line in scene.at_work()}, "a run on the node that joined"
+        )
+    remark = f"the node starts a run {seconds:.0f} s after `ray start` there has ended"
+    return Struck([scene.finish()], None, remark)
+
+
 def _restart(cluster: Cluster, host: Host, env: Mapping[str, str]) -> None:
     host.kill_all()
     wait_for(lambda: host.name not in cluster.nodes(), f"{host.name} to be given up")
@@ -586,17 +623,19 @@ def cluster_for_faults(**options: Any) -> Cluster:
     return cluster
 
 
-def undisturbed(cells: str = "*") -> str:
+@functools.cache
+def undisturbed(study: Path = STUDY) -> str:
     """The csv of a run in this process, without Ray and without faults."""
     with tempfile.TemporaryDirectory(prefix="raycl-undisturbed-") as folder:
-        played = run_study(STUDY, folder, only=cells, local=True, console=Console(quiet=True))
+        played = run_study(study, folder, local=True, console=Console(quiet=True))
         assert played.code == 0, played.problems
-        return report(STUDY, folder, "csv", cells, times=False).rstrip("\n") + "\n"
+        return report(study, folder, "csv", times=False).rstrip("\n") + "\n"
 
 
-def strike(cluster: Cluster, fault: Fault, expected: str, tracking: Tracking | None = None) -> Outcome:
+def strike(cluster: Cluster, fault: Fault, tracking: Tracking | None = None) -> Outcome:
     """Play a study, strike it, and see what came of it."""
-    scene = Scene(cluster, fault.name, tracking)
+    expected = undisturbed(fault.study)
+    scene = Scene(cluster, fault.name, tracking, study=fault.study)
     return scene.outcome(fault.strike(scene), expected, fault.codes)
 
 
@@ -604,7 +643,6 @@ def matrix(names: list[str]) -> Iterator[tuple[Fault, Outcome | str]]:
     """Each fault with its outcome, or with the reason why it could not be shown."""
     faults = [FAULTS[name] for name in names]
     with cluster_for_faults() as cluster:
-        expected = undisturbed()
         tracking = None
         if any(fault.tracked for fault in faults) and not no_tracking():
             tracking = Tracking(cluster)
@@ -614,7 +652,7 @@ def matrix(names: list[str]) -> Iterator[tuple[Fault, Outcome | str]]:
                 continue
             _say(fault.title)
             try:
-                yield fault, strike(cluster, fault, expected, tracking)
+                yield fault, strike(cluster, fault, tracking)
             except Stuck as error:
                 yield fault, f"FAILED: {error}"
                 _mend(cluster)
@@ -661,7 +699,8 @@ one machine) while a fault occurs. The cluster has a Ray head without CPUs, two 
 authentication, and a store that all of them share. The study searches three methods on five tasks and runs
 them with two seeds (`tests/cluster/small_study.py`: {tasks} tasks, each made to last {PACE:g} s). It must end
 with the same csv as an undisturbed run in one process, byte for byte, and no task may be started more than
-twice.
+twice. Where trials are pruned, it is the same study with `Halving(rungs=(1, 3), keep=0.5)`
+(`tests/cluster/pruned_study.py`).
 
 - **tasks started again**: tasks that had been started and were started a second time. Tasks that a run has
   finished are never lost.

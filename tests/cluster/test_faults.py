@@ -48,18 +48,11 @@ def test_four_faults_cost_a_task_each(cluster: Cluster) -> None:
     assert 3 <= outcome.again <= 5  # a process, a node of one, a driver of two, a hanging run
 
 
-@pytest.fixture(scope="module")
-def expected() -> str:
-    return undisturbed()
-
-
 @pytest.mark.release
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_each_fault_of_the_matrix(
-    fault: Fault, cluster: Cluster, expected: str, request: pytest.FixtureRequest
-) -> None:
+def test_each_fault_of_the_matrix(fault: Fault, cluster: Cluster, request: pytest.FixtureRequest) -> None:
     if reason := fault.lacking():
         pytest.skip(reason)
     tracking = request.getfixturevalue("tracking") if fault.tracked else None
-    outcome = strike(cluster, fault, expected, tracking)
+    outcome = strike(cluster, fault, tracking)
     assert outcome.survived, outcome

@@ -16,3 +16,6 @@ STUDY = Study(
     final=Seeds(1, 2),
 )
 """
+
+PLAIN, HALVED = "startup_trials=2)", "startup_trials=2, prune=Halving(rungs=(1,), keep=0.5))"
+PRUNED = STUDY.replace(PLAIN, HALVED)  # its trials pause after the first task, where half of them are pruned
