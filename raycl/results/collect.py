@@ -78,8 +78,7 @@ def _grouped(rows: Sequence[CellRow], name: Callable[[CellRow], str]) -> dict[st
 
 def searched_on(study: Study) -> str:
     """Return how the configurations were chosen, for the header of a table."""
-    own = any(keys.get("search") is not None for keys in study.methods.values())
-    if study.search is None and not own:
+    if all(keys.get("search", study.search) is None for keys in study.methods.values()):
         return "no search"
     split = "test (protocol paper)" if study.protocol == "paper" else "validation"
     return f"{'some ' if study.search is None else ''}searched on {split}"

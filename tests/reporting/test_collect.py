@@ -303,4 +303,5 @@ def test_a_study_says_whether_all_or_some_of_its_methods_were_searched() -> None
     assert searched_on(Study(methods={"hat": {}})) == "searched on validation"
     assert searched_on(Study(methods={"hat": {}}, search=None)) == "no search"
     assert searched_on(Study(methods={"hat": {}, "spg": grid}, search=None)) == "some searched on validation"
+    assert searched_on(Study(methods={"hat": {"search": None}, "spg": {"search": None}})) == "no search"
     assert searched_on(Study(methods={"hat": {}}, protocol="paper")) == "searched on test (protocol paper)"
