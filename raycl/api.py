@@ -518,6 +518,8 @@ def _finished(place: Store, key: str, study: Study | str | Path | None) -> tuple
     Raises:
         UserError: If there is no such run, or more than one, or own classes and no study.
     """
+    if not place.root.is_dir():
+        raise UserError(f"there is no folder {place.root}; name the store with store=, or --store")
     found = [known for known in place.finished() if known.startswith(key)]
     if not found and (begun := next(((k, s) for k, s in place.unfinished() if k.startswith(key)), None)):
         raise UserError(
@@ -526,7 +528,7 @@ def _finished(place: Store, key: str, study: Study | str | Path | None) -> tuple
         )
     if len(found) != 1:
         which = "no run" if not found else f"{len(found)} runs"
-        remedy = ": give more digits" if found else ""
+        remedy = ": give more digits" if found else "; raycl report STUDY --format csv lists keys"
         raise UserError(f"{place.root} contains {which} whose key starts with {key!r}{remedy}")
     result = place.get(found[0])
     if result is None:
@@ -540,7 +542,7 @@ def _finished(place: Store, key: str, study: Study | str | Path | None) -> tuple
     if own and study is None:
         raise UserError(
             f"run {found[0][:12]} uses {own[0]}, a class of your own; name its study, as in "
-            f"load({found[0][:12]!r}, study='FILE.py')"
+            f"load({found[0][:12]!r}, study='FILE.py') or raycl export --study FILE.py"
         )
     return result, replace(spec, home=_read(study).folder if study is not None else None)
 

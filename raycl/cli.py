@@ -101,7 +101,9 @@ def _write_anything() -> None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = _Parser(
-        prog="raycl", description="Continual learning with masks, searched on a laptop or a Ray cluster."
+        prog="raycl",
+        description="Continual learning with masks, searched on a laptop or a Ray cluster.",
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"raycl {__version__}")
     top.add_argument("--verbose", action="store_true", help="show warnings of libraries, and tracebacks")
@@ -184,7 +186,7 @@ def _add_rest(commands: _Commands) -> None:
 def _command(
     commands: _Commands, name: str, call: Callable[[Any], int], text: str
 ) -> argparse.ArgumentParser:
-    made = commands.add_parser(name, help=text, description=text)
+    made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     made.set_defaults(call=call)
     return made
 

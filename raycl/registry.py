@@ -266,7 +266,9 @@ def _module(name: str, module: str, place: str) -> ModuleType:
 
 def _unknown(name: str, known: tuple[str, ...], plural: str, place: str) -> UserError:
     near = nearest(name, known)
-    return UserError(f"{place}: unknown {plural[:-1]} {name!r}{near} (raycl {plural} lists them)")
+    kind = plural[:-1]
+    where = "" if place == kind else f"{place}: "  # no place but the argument itself
+    return UserError(f"{where}unknown {kind} {name!r}{near} (raycl {plural} lists them)")
 
 
 def _files(package: str) -> tuple[str, ...]:

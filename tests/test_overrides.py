@@ -218,13 +218,16 @@ def test_a_rule_of_pruning_and_its_fields() -> None:
     assert overridden(pruning, ["search.prune=Median()"]).search == Search(prune=Median())
     for text, message in (
         ("search.prune=halving", "search.prune = 'halving' must be Halving(rungs=..., keep=...), Median("),
-        ("search.prune=Halving(rungs=(3, 1))", "Halving(rungs=(3, 1)) must increase"),
+        ("search.prune=Halving(rungs=(3, 1))", "Halving(rungs=(3, 1)): rungs must increase"),
         (
             "search.prune=Halving(rungs=(1,), keep=1/0)",
             "search.prune = 'Halving(rungs=(1,), keep=1/0)' must be",
         ),
         ("search.prune.keep=2.0", "Halving(keep=2.0) must be a share above 0 and below 1"),
-        ("search.concurrency=1", "would prune nothing, because all of the 1 proposed together would go on"),
+        (
+            "search.concurrency=1",
+            "would prune nothing, because trials are proposed one at a time",
+        ),
     ):
         with pytest.raises(UserError) as error:
             overridden(pruning, [text])

@@ -314,8 +314,8 @@ def test_a_run_pauses_below_a_score_and_never_after_its_last_task() -> None:
     [
         (lambda: Halving(rungs=()), "Halving(rungs=()) must be numbers of learnt tasks, such as"),
         (lambda: Halving(rungs=3), "Halving(rungs=3) must be numbers"),  # type: ignore[arg-type]
-        (lambda: Halving(rungs=(3, 1)), "Halving(rungs=(3, 1)) must increase"),
-        (lambda: Halving(rungs=(1, 1)), "Halving(rungs=(1, 1)) must increase"),
+        (lambda: Halving(rungs=(3, 1)), "Halving(rungs=(3, 1)): rungs must increase"),
+        (lambda: Halving(rungs=(1, 1)), "Halving(rungs=(1, 1)): rungs must increase"),
         (lambda: Halving(rungs=(0, 1)), "Halving: a rung = 0 must be an integer of at least 1"),
         (lambda: Halving(rungs=(1,), keep=1.0), "Halving(keep=1.0) must be a share above 0 and below 1"),
         (lambda: Halving(rungs=(1,), keep=0), "Halving(keep=0) must be a share"),
@@ -325,7 +325,7 @@ def test_a_run_pauses_below_a_score_and_never_after_its_last_task() -> None:
         (lambda: Search(prune="median"), "search.prune = 'median' must be Halving(rungs="),  # type: ignore[arg-type]
         (
             lambda: Search(prune=HALVING, concurrency=1),
-            "would prune nothing, because all of the 1 proposed together would go on: raise concurrency",
+            "would prune nothing, because trials are proposed one at a time: set concurrency to at least 2",
         ),
         (lambda: Search(prune=Halving(rungs=(1,), keep=0.9)), "all of the 4 proposed together would go on"),
     ],

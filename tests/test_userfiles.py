@@ -286,8 +286,8 @@ class TestFaults:
         ("mine", "line"),
         [
             ("import nosuch\n", "mine.py:1: ModuleNotFoundError: No module named 'nosuch'"),
-            ("x = (\n", "mine.py:1: '(' was never closed"),
-            ("x = 1\n  y = 2\n", "mine.py:2: unexpected indent"),
+            ("x = (\n", "mine.py:1: SyntaxError: '(' was never closed"),
+            ("x = 1\n  y = 2\n", "mine.py:2: IndentationError: unexpected indent"),
             ("\n1 / 0\n", "mine.py:2: ZeroDivisionError"),
             ("import sys\nsys.exit(0)\n", "mine.py:2: it calls sys.exit(0)"),
             ("raise SystemExit\n", "mine.py:1: it calls sys.exit()"),

@@ -106,7 +106,10 @@ def _member(archive: zipfile.ZipFile, name: str, file: str) -> zipfile.ZipInfo:
         raise UserError(f"{file}: it contains {len(found)} arrays called {name}: {_AGAIN}")
     others = [printable(info.filename.removesuffix(".npy"))[:40] for info in archive.infolist()]
     present = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
-    raise UserError(f"{file}: it does not contain an array {name} (it contains: {present or 'nothing'})")
+    raise UserError(
+        f"{file}: it does not contain an array {name} (it contains: "
+        f"{present or 'nothing'}); raycl benchmarks npz lists the arrays that it needs"
+    )
 
 
 def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: str) -> int:

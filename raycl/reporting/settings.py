@@ -90,11 +90,11 @@ def some(labels: Sequence[str]) -> str:
     return ", ".join(few) + (f" and {rest} more" if rest else "")
 
 
-def but_not(text: str, other: Sequence[str], of: Sequence[str]) -> str:
+def but_not(text: str, other: Sequence[str], of: Sequence[str], word: str = "not for") -> str:
     """Return a text that holds for all labels `of` except `other`; "" if it does not hold for any."""
     if not other:
         return text
-    return f"{text} (not for {some(other)})" if len(other) < len(of) else ""
+    return f"{text} ({word} {some(other)})" if len(other) < len(of) else ""
 
 
 def network_text(study: Study, cells: Sequence[Cell]) -> str:
@@ -107,7 +107,7 @@ def network_text(study: Study, cells: Sequence[Cell]) -> str:
         if key.startswith("net.") and setting.source == "label"
     }
     own = [x for x in labels if x in changed or NETWORK in study.methods.get(x, {})]
-    return but_not(study.network, own, labels)
+    return but_not(study.network, own, labels, "changed for")
 
 
 def preset_text(study: Study, cells: Sequence[Cell]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raycl import oldnames, userfiles
-from raycl.errors import SCREEN, NoStudy, UserError, quoted
+from raycl.errors import SCREEN, NoStudy, UserError, nearest, quoted
 from raycl.study.given import with_names
 from raycl.study.overrides import overridden
 from raycl.study.values import Study
@@ -32,8 +32,10 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), small: bool = Fa
     except OSError as error:  # such as a name that is too long
         raise UserError(f"{place}: {error.strerror}") from None
     if not found:
-        what = "is a folder, not a study file" if file.is_dir() else "there is no such study file"
-        raise UserError(f"{place}: {what}")
+        if file.is_dir():
+            raise UserError(f"{place}: is a folder, not a study file")
+        near = nearest(file.name, _beside(file))
+        raise UserError(f"{place}: there is no such study file{near}")
     if file.suffix != ".py":
         raise UserError(f"{place}: a study file must be a Python file whose name ends in .py")
     folder = file.absolute().parent
@@ -59,6 +61,14 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), small: bool = Fa
     name = study.name if named else "_".join(filter(None, (paper, file.stem, "small" * small)))
     study = dataclasses.replace(study, name=name, folder=folder, file=place)
     return overridden(with_names(study), overrides)
+
+
+def _beside(file: Path) -> list[str]:
+    """Return the names of the Python files in the folder of a file."""
+    try:
+        return sorted(path.name for path in file.parent.glob("*.py"))
+    except OSError:
+        return []
 
 
 def _place(path: str | Path) -> str:

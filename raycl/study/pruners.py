@@ -86,7 +86,7 @@ class Halving:
             )
         found = tuple(limits.whole(rung, "Halving: a rung", 1, limits.TASKS) for rung in rungs)
         if any(later <= earlier for earlier, later in pairwise(found)):
-            raise UserError(f"Halving(rungs={shown(found)}) must increase, such as rungs=(1, 3)")
+            raise UserError(f"Halving(rungs={shown(found)}): rungs must increase, such as rungs=(1, 3)")
         if not is_number(keep) or not 0 < keep < 1:
             raise UserError(f"Halving(keep={shown(keep)}) must be a share above 0 and below 1, such as 1/3")
         object.__setattr__(self, "rungs", found)
@@ -111,6 +111,8 @@ class Halving:
         together = min(trials, concurrency)
         if self.many(together) < together:
             return ""
+        if together == 1:
+            return "trials are proposed one at a time: set concurrency to at least 2, or use Median(...)"
         return f"all of the {together} proposed together would go on: raise concurrency, or lower keep"
 
     def many(self, trials: int) -> int:

@@ -119,8 +119,8 @@ class Search:
             return
         if self.prune is not None:
             raise UserError(
-                "search.prune compares trials by their accuracy alone: remove it, or search with "
-                "objectives=('acc',)"
+                f"search.prune compares trials by their accuracy alone, but objectives = "
+                f"{tuple(self.objectives)}: remove prune, or search with objectives=('acc',)"
             )
         if self.sampler == "cmaes" and len(self.objectives) > 1:
             others = ", ".join(repr(name) for name in SAMPLERS if name != "cmaes")

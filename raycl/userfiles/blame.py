@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from raycl.errors import SCREEN, UserError, fault_of, screen_line
+from raycl.errors import SCREEN, UserError, fault_of, nearest, screen_line
 from raycl.installed import is_own_file
 from raycl.userfiles.folders import PREFIX, SHIPPED, file_of, short
 
@@ -54,7 +54,7 @@ def fault(error: BaseException) -> str:
     The result is "" if no line of a user's file is in the traceback.
     """
     if isinstance(error, SyntaxError) and error.filename and is_own_file(Path(error.filename)):
-        return f"{shown(Path(error.filename))}:{error.lineno}: {error.msg}"
+        return f"{shown(Path(error.filename))}:{error.lineno}: {type(error).__name__}: {error.msg}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.startswith("<"):
             continue
@@ -126,7 +126,15 @@ def _described(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         code = "" if error.code is None else repr(error.code)
         return f"it calls sys.exit({code}), which does not end a study"
-    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+    text = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+    return text + _meant(error) if isinstance(error, NameError) else text
+
+
+def _meant(error: NameError) -> str:
+    """Return a hint at a name that is known where the unknown one was used, or ""."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    known = {*frames[-1].f_globals, *frames[-1].f_locals} if frames else set()
+    return nearest(error.name, sorted(name for name in known if not name.startswith("__")))
 
 
 def first_line(error: BaseException) -> str:

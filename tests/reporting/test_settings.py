@@ -116,7 +116,7 @@ def words(page: str) -> str:
 def test_the_page_shows_the_values_that_hold(store: Any) -> None:
     text = words(render(study(), hand.read(store, study()), "html"))
     assert "training fit.lr=0.1 (not for tuned); fit.epochs=3" in text
-    assert "network mlp(hidden=64, drop1=0.0, drop2=0.0) (not for tuned, other)" in text
+    assert "network mlp(hidden=64, drop1=0.0, drop2=0.0) (changed for tuned, other)" in text
     assert "preset spg+desk (not for other)" in text
     assert "method.smax = 300.0" in text and "fit.lr = 0.2" in text
     assert "preset desk:" in text and "fixed for all: the study: fit.epochs = 3" in text
