@@ -54,11 +54,17 @@ def drawn(cell: Cell, n: int, history: Sequence[Any], running: Sequence[Any]) ->
 
 
 def fill(file: str, store: str, jobs: int) -> dict[str, float]:
-    """Put the results of so many jobs of a study into a store, and return what that cost per job."""
+    """Put the results of so many jobs of a study into a store, and return what that cost per job.
+
+    At least `LAST` runs are left to be played.
+    """
     wholefiles.settle = lambda file: file.flush()
     place = Path(store)
     agenda = Agenda(cells_of(read_study(file), check=False), Store(place).open(), drawn)
     agenda.masks.slots, ended = SLOTS, 0
+    jobs = min(
+        jobs, sum(state.wanted for state in agenda.states) - LAST
+    )  # a study has about as many as asked for
     before, cpu = resident(), time.process_time()
     while ended < jobs and (job := agenda.next()) is not None:
         if isinstance(job, Job):

@@ -65,6 +65,57 @@ def test_three_hosts_give_the_csv_of_one_process(cluster: Cluster, played: str, 
         assert any(name.endswith(".npy") for name in got) and got.items() <= had.items()
 
 
+NOTEBOOK = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+shell.user_ns |= {"STORE": sys.argv[1], "ADDRESS": sys.argv[2] or None}
+for cell in sys.argv[3:]:
+    shell.run_cell(cell, store_history=True).raise_error()
+"""
+CELLS = (
+    "FACTORS = [0.5]",
+    """
+from raycl.method import Method
+
+class Pull(Method):
+    def edit_gradients(self, batch):
+        for p in self.net.body.parameters():
+            p.grad += sum(FACTORS) * 0.01 * p.detach()
+""",
+    """
+from raycl import Seeds, Study, report, run_study
+
+study = Study(
+    name="cells",
+    methods={"pull": {"method": Pull}},
+    benchmarks=["digits_split"],
+    network="mlp(hidden=4)",
+    fit={"epochs": 1, "lr": 0.1},
+    search=None,
+    final=Seeds(1, 2),
+)
+played = run_study(study, STORE, address=ADDRESS, local=ADDRESS is None)
+assert played.code == 0, played.problems
+print("csv:", repr(report(study, STORE, "csv", times=False)))
+""",
+)
+
+
+def test_a_class_of_a_notebook_is_executed_on_other_hosts(cluster: Cluster) -> None:
+    """Its text is in no file: what it reaches travels with the runs."""
+
+    def csv(store: str, address: str) -> str:
+        words = (sys.executable, "-c", NOTEBOOK, str(cluster.switch.shared / store), address, *CELLS)
+        (line,) = (line for line in cluster.head.run(*words).splitlines() if line.startswith("csv: "))
+        return line
+
+    there = csv("notebook", cluster.address)
+    assert "complete" in there and there == csv("notebook-local", "")
+
+
 def test_mlflow_on_postgres_holds_every_run_of_it(cluster: Cluster, tracking: Tracking, played: str) -> None:
     told = tracking.runs("hosts")
     assert len([key for key in told if key.startswith("cell ")]) == 3

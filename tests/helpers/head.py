@@ -40,7 +40,7 @@ while below := descendants(os.getpid()) - {os.getpid()}:
 sys.exit(code)
 """
 HOME = Path(__file__).parents[2]
-SECONDS = 300.0  # a machine may be busy
+SECONDS = 600.0  # a machine may be busy
 
 
 @dataclass(frozen=True)
