@@ -309,7 +309,8 @@ class Soak:
                 yield f"{name} is more than an undisturbed store has"
             case.parts += 1
         yield from _torn(folder / "results")
-        yield from _in_mlflow(folder / "results" / "mlflow.db", folder)
+        pruned = 2 if self.study == PRUNED else 0  # one of each generation
+        yield from _in_mlflow(folder / "results" / "mlflow.db", folder, pruned)
         if "Traceback" in (said := (folder / "out").read_text()) or "out of reach" in said:
             yield "a driver said more than it should"
         store = folder / "results"
@@ -337,7 +338,7 @@ def _torn(store: Path) -> Iterator[str]:
             yield f"{path.name} is torn"
 
 
-def _in_mlflow(database: Path, folder: Path) -> Iterator[str]:
+def _in_mlflow(database: Path, folder: Path, pruned: int) -> Iterator[str]:
     """Runs that stand twice in MLflow, or not as they ended."""
     import sqlite3
 
@@ -357,8 +358,9 @@ def _in_mlflow(database: Path, folder: Path) -> Iterator[str]:
     for (key, parent), count in Counter((key, parent) for key, parent, _ in rows).items():
         if count > 1:
             yield f"{key} of {parent or 'none'} stands {count} times in MLflow"
-    if wrong := {status for *_, status in rows} - {"FINISHED"}:
-        yield f"runs in MLflow are {wrong}"
+    ends = Counter(status for *_, status in rows)
+    if ends["KILLED"] != pruned or len(rows) != ends["KILLED"] + ends["FINISHED"]:
+        yield f"runs in MLflow are {dict(ends)}; {pruned} should be KILLED, which a pruned trial is"
     if len(rows) != EXPECTED_IN_MLFLOW:
         yield f"MLflow has {len(rows)} runs instead of {EXPECTED_IN_MLFLOW}"
 

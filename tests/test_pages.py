@@ -26,7 +26,7 @@ OUTPUT = ("", "text")
 SLOW = {"data.md", "own_method.md", "papers.md", "searches.md", "start.md"}  # pages with several studies
 AS_WRITTEN = {"models.md"}  # pages whose Python reads what their commands computed
 LEFT_OUT = {
-    "start.md": 2,
+    "start.md": 3,
     "own_method.md": 1,
     "cluster.md": 4,
     "models.md": 1,
