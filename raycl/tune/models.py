@@ -1,8 +1,8 @@
 """Trained methods as models of MLflow, which its model pages show and `mlflow.pyfunc.load_model` loads.
 
 A model is what `raycl export` writes, with a short program that loads it. Its one pickled file,
-``method.pt``, is read by raycl's restricted unpickler, which executes nothing from the file. The model belongs
-to the final run that trained it, and is found again by the tag `raycl.key`.
+``method.pt``, is read by raycl's restricted unpickler, which executes nothing from the file. The model
+belongs to the final run that trained it, and is found again by the tag `raycl.key`.
 """
 
 from __future__ import annotations
