@@ -387,7 +387,7 @@ def report(
 
 
 def frame(
-    study: Study | str | Path,
+    study: Study | str | Path | None = None,
     store: str | Path = "results",
     kind: Frame = "runs",
     only: str | None = None,
@@ -395,7 +395,8 @@ def frame(
     """Return the results of a study in the store as a pandas data frame.
 
     Args:
-        study: A Study, or the file that defines one.
+        study: A Study, or the file that defines one. Without it, every finished run of the store has a row,
+            as for a store whose study you do not have: which of them were trials, the store does not know.
         store: Folder of results.
         kind: "runs" has a row per final run, "trials" one per trial of a search, "tasks" one per final run
             and task, "matrix" one per entry of the matrices of test accuracies, and "curves" one per point of
@@ -403,10 +404,18 @@ def frame(
         only: Pattern over ``label/benchmark`` that selects cells.
 
     Raises:
-        UserError: If pandas is not installed, or the study or the store cannot be read.
+        UserError: If pandas is not installed, the study or the store cannot be read, or `kind` or `only` is
+            given without a study.
     """
     from raycl.reporting import notebook
 
+    if study is None:
+        place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
+        if not place.root.is_dir():
+            raise UserError(f"frame: there is no folder {place.root}; name the store with store=")
+        if kind != "runs" or only is not None:
+            raise UserError("frame: without a study there is kind='runs' alone, of the whole store")
+        return notebook.stored(place)
     study, agenda = _looked_at(study, store, only)
     return notebook.frame(study, agenda, kind)
 

@@ -21,7 +21,7 @@ import raycl
 from raycl import Grid, Int, Search, Seeds, Study, registry
 from raycl.cli import main
 from raycl.errors import UserError
-from raycl.runs import execution, kept, sequence
+from raycl.runs import execution, export, kept, sequence
 from raycl.runs.checkpoints import CheckpointFormat
 from raycl.runs.export import weights_to_bytes
 from raycl.runs.store import Store, model_path
@@ -252,6 +252,7 @@ class TestPredicting:
         monkeypatch.setattr("raycl.registry.load", gone)
         model, _ = raycl.load(key, tmp_path)
         assert len(model.predict(np.zeros((3, 8, 8), np.uint8), 0)) == 3
+        assert model.predict(np.zeros((0, 1, 8, 8), np.uint8), 0).probabilities.shape == (0, 10)
 
     def test_wrong_images_are_told(self, tmp_path: Path) -> None:
         model, _ = raycl.load(final_key(executed(study(keep="final"), tmp_path)), tmp_path)
@@ -287,6 +288,28 @@ class TestExport:
             [sys.executable, "-c", script], cwd=folder, env=environment, text=True, capture_output=True
         )
         assert done.returncode == 0, done.stderr
+
+    def test_an_export_that_was_cut_off_is_no_model(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even over an earlier export, whose files would be mixed with the new ones."""
+        store, folder = tmp_path / "store", tmp_path / "out"
+        key = final_key(executed(study(keep="final"), store))
+        raycl.export(key, folder, store, say=lambda line: None)
+        publish = export.publish
+
+        def cut_off(place: Path, *words: Any, **options: Any) -> None:
+            publish(place, *words, **options)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(export, "publish", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                raycl.export(key, folder, store, say=lambda line: None)
+        with pytest.raises(UserError, match="does not contain a model of raycl"):
+            raycl.load_exported(folder)
+        raycl.export(key, folder, store, say=lambda line: None)
+        raycl.load_exported(folder)
 
     def test_edited_weights_are_used(self, tmp_path: Path) -> None:
         store, folder = tmp_path / "store", tmp_path / "out"

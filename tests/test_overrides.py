@@ -201,6 +201,18 @@ def test_what_is_wrong_is_one_line(text: str, part: str) -> None:
     assert part in line and "\n" not in line, line
 
 
+def test_fields_that_go_together_are_changed_in_any_order() -> None:
+    two = Search(objectives=("acc", "-params"), pick="front")
+    for texts in (
+        ["search.objectives=acc", "search.pick=knee"],
+        ["search.pick=knee", "search.objectives=acc"],
+    ):
+        assert overridden(study(search=two), texts).search == Search()
+    assert overridden(study(search=None), ["search.trials=4", "search=Search()"]).search == Search(trials=4)
+    late = ["search.pick=front", "search.objectives=('acc', '-params')", "search.pick=knee"]
+    assert overridden(study(), late).search == Search(objectives=("acc", "-params"))  # the last one holds
+
+
 def test_fields_of_what_is_not_there_are_told() -> None:
     for changes, part in (
         ({"search": None}, "None does not have a field 'trials'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import functools
 import gc
@@ -158,6 +159,16 @@ def put_generators(state: tuple[Any, ...]) -> None:
     random.setstate(state[0])
     np.random.set_state(state[1])  # noqa: NPY002
     torch.set_rng_state(state[2])
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Restore the global generators at the end of the context."""
+    before = generators()
+    try:
+        yield
+    finally:
+        put_generators(before)
 
 
 # Threads: Python cannot end one from outside, and it may change anything at any time.

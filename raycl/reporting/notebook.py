@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from matplotlib.figure import Figure
@@ -12,9 +12,11 @@ from raycl.errors import UserError
 from raycl.metrics import Metric, all_metrics
 from raycl.reporting import plots, table
 from raycl.reporting.plots.look import kept_figures
-from raycl.results.collect import collect, sections
+from raycl.results.collect import collect, final_run, sections
 from raycl.results.numbers import FACTS, TIMES
 from raycl.results.rows import DIVERGED, MISSING, CellRow, FinalRun, Section, Stat
+from raycl.runs.result import Result
+from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.progress import CellState, Trial
 from raycl.study.values import Study
@@ -49,11 +51,45 @@ def frame(study: Study, agenda: Agenda, kind: Frame = "runs") -> pd.DataFrame:
     makers = {"runs": _runs, "trials": _trials, "tasks": _tasks, "matrix": _entries, "curves": _points}
     if kind not in makers:
         raise UserError(f"frame: {kind!r} should be one of {', '.join(makers)}")
+    return _framed(makers[kind](study, agenda))
+
+
+def stored(store: Store) -> pd.DataFrame:
+    """Return a row for each finished run of a store, whichever study it belongs to, with its settings.
+
+    Settings are those that differ from the defaults. Runs that only prepare others, such as the backbone of a
+    method, are left out.
+
+    Raises:
+        UserError: If pandas is not installed.
+    """
+    found = (store.get(key) for key in store.finished())
+    return _framed(_of_run(result) for result in found if result is not None and _is_whole(result))
+
+
+def _is_whole(result: Result) -> bool:
+    return result.spec.kind == "sequence" and result.spec.part is None
+
+
+def _of_run(result: Result) -> Record:
+    spec, record = result.spec, dict[str, Any]()
+    if result.status == "done":
+        final = final_run(result)
+        record = {"val_acc": result.acc("val"), **_numbers(final, ())}
+    settings = {
+        **{f"method.{name}": value for name, value in spec.config.items()},
+        **{f"fit.{name}": value for name, value in spec.fit.items()},
+    }
+    place = {"benchmark": spec.benchmark, "method": spec.method, "network": spec.network, "order": spec.order}
+    return {**place, "seed": spec.seed, "status": result.status, "key": result.key, **record, **settings}
+
+
+def _framed(records: Iterable[Record]) -> pd.DataFrame:
     try:
         import pandas as pd  # Imported here, because it need not be installed.
     except ModuleNotFoundError:
         raise UserError(NO_PANDAS) from None
-    return pd.DataFrame.from_records(list(makers[kind](study, agenda)))
+    return pd.DataFrame.from_records(list(records))
 
 
 def _place(row: CellRow) -> Record:

@@ -191,6 +191,11 @@ def _best(state: CellState) -> dict[str, Any] | None:
     return None if best is None else dict(best.params)
 
 
+def final_run(result: Result) -> FinalRun:
+    """Return the numbers of a finished run by itself, without those that need reference runs."""
+    return _final(result.spec.seed, result, None, all_metrics(()))
+
+
 def _final(seed: int, result: Result, beta: metrics.Matrix | None, known: Sequence[Metric]) -> FinalRun:
     result = result.unpacked()
     a, reports = result.matrix(), result.reports

@@ -21,6 +21,7 @@ from raycl.method import Method
 from raycl.networks import Network, Start
 from raycl.networks._backbone import Pretrained, state_of
 from raycl.process import allocator
+from raycl.process.peak import begin_peak
 from raycl.runs import artefacts, kept, sequence
 from raycl.runs.artefacts import basis_of, mask_to_bytes
 from raycl.runs.build import check_code, check_configs, make_fit, make_method, make_start
@@ -99,6 +100,7 @@ def execute(
     prepare(spec.method, spec.network, spec.benchmark)
     with process.interrupts() as signals, process.Guard() as guard:
         torch.set_num_threads(threads)
+        begin_peak()
         started, clock = time.time(), time.perf_counter
         began = clock()
         numerics = set_numerics(spec.numerics)

@@ -59,6 +59,7 @@ def write(model: Model, folder: Path) -> list[Path]:
         weights = weights_to_bytes(model.method.state_dict(), {"format": "pt", "run": spec.key})
     except (kept.Unusable, KeyError, ValueError) as error:
         raise UserError(f"run {spec.key[:12]} cannot be exported: {error}") from None
+    (folder / ABOUT).unlink(missing_ok=True)  # written last: without it the folder is no model
     if spec.code and spec.home is not None:
         shutil.rmtree(folder / CODE, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)

@@ -153,7 +153,7 @@ class Model:
                 ]
         finally:
             self.method.train(was_training)
-        return torch.cat(found)
+        return torch.cat(found) if found else torch.zeros(0, len(self.ports[task].class_names))
 
 
 def _pixels(images: ArrayLike, inputs: Inputs) -> NDArray[np.uint8]:

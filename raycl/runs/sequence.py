@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import torch
 
 from raycl import devices
 from raycl.method import Method
+from raycl.process import peak
 from raycl.runs.reports import TaskReport, default_evaluate
 from raycl.specs import Evaluate
 from raycl.tasks import Benchmark, Task
@@ -205,7 +204,5 @@ def _accuracies(
 
 
 def _peak_bytes(device: torch.device) -> int:
-    if (counted := devices.peak_bytes(device)) is not None:
-        return counted
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    counted = devices.peak_bytes(device)
+    return peak.peak_bytes() if counted is None else counted

@@ -13,6 +13,7 @@ from raycl.errors import SCREEN, UserError, closest, nearest, quoted, screen_lin
 from raycl.method import Method, deviations_of
 from raycl.networks import Network
 from raycl.patterns import Naming, chosen
+from raycl.process.surroundings import generators_kept
 from raycl.runs.fingerprint import roots_of
 from raycl.space import coerce
 from raycl.specs import CORE_VERSION
@@ -34,7 +35,7 @@ def made_cells(study: Study, only: str | None, check: bool) -> tuple[list[Cell],
     """
     left: list[str] = []
     building = process.untouched(f"{STUDY}{study.file}", left.append, "its classes were tried")
-    with building, userfiles.importing_from(study.folder):
+    with building, userfiles.importing_from(study.folder), generators_kept():
         found = _cells_of(study, only, check)
     about_study = (*left, *(f"{STUDY}{line}" for line in userfiles.left_by(study.folder)))
     return with_notes(found, about_study), not about_study

@@ -25,17 +25,36 @@ LONGEST = 100_000  # largest number of characters of a value
 def overridden(study: Study, overrides: Iterable[str]) -> Study:
     """Return the study with overrides such as ``search.trials=4`` applied from left to right.
 
+    One that is refused is tried again after the others, because fields may go together only when both have
+    changed, as ``search.objectives`` and ``search.pick`` do.
+
     Raises:
         UserError: If a string is not of the form FIELD=VALUE, the field does not exist, or it does not
             accept the value.
     """
-    for text in overrides:
-        path, equals, written = _parted(study, text)
-        place = f"--set {screen_line(text)}"
-        if not (equals and path):
-            raise UserError(f"{place}: write FIELD=VALUE, such as search.trials=4")
-        study = _replaced(study, path.split("."), _Written(written, place))
+    waiting = list(overrides)
+    while waiting:
+        refused: dict[str, tuple[str, UserError]] = {}  # by path: a later value of the same field replaces it
+        for text in waiting:
+            path = _parted(study, text)[0]
+            refused.pop(path, None)
+            try:
+                study = _with(study, text)
+            except UserError as error:
+                refused[path] = text, error
+        if len(refused) == len(waiting):
+            raise next(iter(refused.values()))[1]
+        waiting = [text for text, _ in refused.values()]
     return study
+
+
+def _with(study: Study, text: str) -> Study:
+    path, equals, written = _parted(study, text)
+    place = f"--set {screen_line(text)}"
+    if not (equals and path):
+        raise UserError(f"{place}: write FIELD=VALUE, such as search.trials=4")
+    changed: Study = _replaced(study, path.split("."), _Written(written, place))
+    return changed
 
 
 def _parted(study: Study, text: str) -> tuple[str, str, str]:

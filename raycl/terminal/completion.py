@@ -39,7 +39,8 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     preamble = "\n".join(_function(shell, command, names()) for command, names in listed.items())
     script: str = shtab.complete(parser, shell, preamble=preamble)
-    return script
+    # shtab lets zsh complete the first of several names only
+    return script.replace('"(*)::', '"*:') if shell == "zsh" else script
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

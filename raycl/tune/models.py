@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from mlflow import pyfunc
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
@@ -44,7 +44,8 @@ import numpy as np
 import raycl
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # MLflow's advice to add type hints, which it does not have for images
+    # MLflow advises to add type hints, which it does not have for images, and shows that in spite of filters.
+    warnings.showwarning = lambda *args, **kwargs: None
 
     class Exported(mlflow.pyfunc.PythonModel):
         """`predict` takes images and the number of their task, and returns the name of each image's class."""
@@ -115,11 +116,15 @@ def log_models(tracking: Tracking, say: Callable[[str], None] = lambda line: Non
 
 
 def _known(tracking: Tracking) -> Iterator[str]:
-    """Yield the keys of the runs whose models MLflow has."""
+    """Yield the keys of the runs whose models MLflow has; what an interrupted command left is deleted."""
     experiment, token = tracking.experiment, None
     while True:
         page = experiment.client.search_logged_models([experiment.id], max_results=PAGE, page_token=token)
-        yield from (model.tags[KEY] for model in page if KEY in model.tags)
+        for model in page:
+            if KEY in model.tags and model.status == LoggedModelStatus.READY:
+                yield model.tags[KEY]
+            elif KEY in model.tags:
+                experiment.client.delete_logged_model(model.model_id)
         if not (token := page.token):
             return
 
@@ -157,8 +162,8 @@ def _log(tracking: Tracking, state: CellState, seed: int, model: Model) -> None:
         whole = _written(model, Path(scratch))
         logged = experiment.client.create_logged_model(experiment.id, name, run, tags, model_type="raycl")
         experiment.client.log_model_artifacts(logged.model_id, str(whole))
-    experiment.client.finalize_logged_model(logged.model_id, "READY")
     experiment.client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=len(model.reports))])
+    experiment.client.finalize_logged_model(logged.model_id, "READY")  # last: others are not believed
 
 
 def _written(model: Model, scratch: Path) -> Path:
@@ -170,7 +175,8 @@ def _written(model: Model, scratch: Path) -> Path:
     schema = inputs and Schema([TensorSpec(np.dtype(np.uint8), (-1, *inputs.shape))])
     params = ParamSchema([ParamSpec("task", "integer", 0)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow warns of type hints in classes of its own
+        warnings.simplefilter("ignore")
+        warnings.showwarning = lambda *args, **kwargs: None  # MLflow sets filters of its own
         pyfunc.save_model(
             path=str(whole),
             python_model=str(program),

@@ -49,6 +49,19 @@ def searched(store: Store) -> StudyResult:
     return outcome(study, store)
 
 
+def test_a_store_without_its_study(searched: StudyResult, store: Store) -> None:
+    found = raycl.frame(store=store.root)
+    assert len(found) == 3 and sorted(found["status"]) == ["diverged", "done", "done"]
+    best = found[found["acc"] == 0.75].iloc[0]
+    assert (best["method"], best["fit.lr"], best["seed"], best["bwt"]) == ("finetune", 0.01, 1, 0.0)
+    trials = searched.frame("trials")
+    assert best["key"] == trials[trials["best"]]["key"].iloc[0]
+    with pytest.raises(UserError, match="without a study there is kind='runs' alone"):
+        raycl.frame(store=store.root, kind="trials")
+    with pytest.raises(UserError, match="there is no folder"):
+        raycl.frame(store=store.root / "nowhere")
+
+
 def test_a_row_per_final_run(plain: StudyResult, store: Store) -> None:
     found = plain.frame()
     assert list(zip(found["method"], found["seed"], found["status"], strict=True)) == [

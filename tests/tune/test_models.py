@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from mlflow.entities import LoggedModel
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.tracking import MlflowClient
 
 import raycl
@@ -80,13 +80,33 @@ def test_mlflow_loads_a_model_that_answers_as_raycls(
     assert moved.artifact_location.startswith(elsewhere.as_uri())
     model, _ = raycl.load(key, elsewhere, say=lambda line: None)
     images = model.benchmark.tasks[1].test.x[:20]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("ignore")  # MLflow's own, of classes that it imports
         served = mlflow.pyfunc.load_model(moved.artifact_location)
+    assert not [warning for warning in shown if "type hint" in str(warning.message)]
     for task in (0, 1):
         wanted = model.predict(images, task).labels
         assert np.array_equal(served.predict(images, params={"task": task}), wanted)
     assert np.array_equal(served.predict(images), model.predict(images, 0).labels)
+
+
+def test_a_model_that_an_interrupted_command_began_is_logged_again(
+    store: Path, logged: list[LoggedModel], tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "copy"
+    shutil.copytree(store, elsewhere)
+    followed = tracking(elsewhere, study())
+    client, key = followed.experiment.client, logged[0].tags["raycl.key"]
+    (whole,) = [model for model in models(elsewhere) if model.tags["raycl.key"] == key]
+    client.delete_logged_model(whole.model_id)
+    begun = client.create_logged_model(
+        followed.experiment.id, "begun", whole.source_run_id, {"raycl.key": key}, model_type="raycl"
+    )
+    assert str(log_models(followed)) == "1 model logged, 1 there already"
+    found = models(elsewhere)
+    assert {model.tags["raycl.key"] for model in found} == {model.tags["raycl.key"] for model in logged}
+    assert len(found) == 2 and begun.model_id not in {model.model_id for model in found}
+    assert {model.status for model in found} == {LoggedModelStatus.READY}
 
 
 def test_the_command_says_what_was_logged_and_what_was_not_kept(
