@@ -55,7 +55,7 @@ def test_a_store_without_its_study(searched: StudyResult, store: Store) -> None:
     best = found[found["acc"] == 0.75].iloc[0]
     assert (best["method"], best["fit.lr"], best["seed"], best["bwt"]) == ("finetune", 0.01, 1, 0.0)
     trials = searched.frame("trials")
-    assert best["key"] == trials[trials["best"]]["key"].iloc[0]
+    assert best["key"] == trials[trials["trial"] == 1]["key"].iloc[0]
     with pytest.raises(UserError, match="without a study there is kind='runs' alone"):
         raycl.frame(store=store.root, kind="trials")
     with pytest.raises(UserError, match="there is no folder"):
