@@ -211,6 +211,9 @@ def test_fields_that_go_together_are_changed_in_any_order() -> None:
     assert overridden(study(search=None), ["search.trials=4", "search=Search()"]).search == Search(trials=4)
     late = ["search.pick=front", "search.objectives=('acc', '-params')", "search.pick=knee"]
     assert overridden(study(), late).search == Search(objectives=("acc", "-params"))  # the last one holds
+    for text in ("search.trials=ten", "search.trial=4"):
+        with pytest.raises(UserError, match=text):
+            overridden(study(), [text, text.partition("=")[0] + "=4", "search.trials=4"])
 
 
 def test_fields_of_what_is_not_there_are_told() -> None:

@@ -32,12 +32,13 @@ def overridden(study: Study, overrides: Iterable[str]) -> Study:
         UserError: If a string is not of the form FIELD=VALUE, the field does not exist, or it does not
             accept the value.
     """
-    waiting = list(overrides)
+    waiting, replaced = list(overrides), list[str]()
     while waiting:
         refused: dict[str, tuple[str, UserError]] = {}  # by path: a later value of the same field replaces it
         for text in waiting:
             path = _parted(study, text)[0]
-            refused.pop(path, None)
+            if path in refused:
+                replaced.append(refused.pop(path)[0])
             try:
                 study = _with(study, text)
             except UserError as error:
@@ -45,6 +46,8 @@ def overridden(study: Study, overrides: Iterable[str]) -> Study:
         if len(refused) == len(waiting):
             raise next(iter(refused.values()))[1]
         waiting = [text for text, _ in refused.values()]
+    for text in replaced:
+        _with(study, text)  # a value that is wrong in any case is not passed over
     return study
 
 
