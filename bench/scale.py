@@ -36,7 +36,7 @@ from raycl.runs.store import Store
 from raycl.space import Float
 from raycl.specs import MaskSpec, RunSpec
 from raycl.study.agenda import Agenda
-from raycl.study.expand import cells_of, references_left_out
+from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 from raycl.study.limits import RUNS
 from raycl.study.proposer import Proposer
@@ -289,7 +289,7 @@ def stretch(
     place = Store(store).open()
     before, watch = resident(), _Watch()
     with watch:
-        agenda = Agenda(cells, place, propose, references=references_left_out(wanted, cells))
+        agenda = Agenda(cells, place, propose)
     found = sum(state.done for state in agenda.states)
     searcher = search(agenda, {"store": store, "data": "", "home": ""})
     agenda.masks.slots = SLOTS

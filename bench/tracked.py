@@ -13,7 +13,7 @@ from bench.processes import told
 from bench.scale import SLOTS, play, resident
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
-from raycl.study.expand import cells_of, references_left_out
+from raycl.study.expand import cells_of
 from raycl.study.file import read_study
 from raycl.study.jobs import Event
 
@@ -32,7 +32,7 @@ def stretch(file: str, store: str) -> dict[str, float]:
     cells = cells_of(wanted)
     place = Store(store).open()
     started = time.perf_counter()
-    agenda = Agenda(cells, place, propose, references=references_left_out(wanted, cells))
+    agenda = Agenda(cells, place, propose)
     found = sum(state.done for state in agenda.states)
     tracking = Tracking.open(wanted, agenda)
     recorder = Recorder(tracking, Console(stderr=True).print)

@@ -153,7 +153,8 @@ def run_study(
                 return 1.0
             return stack.enter_context(_cluster(study, runnable, address, place.root, say, console))
 
-        agenda = Agenda(cells, place, _proposer(cells, begin), fresh, references_left_out(study, cells))
+        references = references_left_out(study, cells, only)
+        agenda = Agenda(cells, place, _proposer(cells, begin), fresh, references)
         outcome = StudyResult(study, agenda, COMPLETE)
         if study.callbacks:
             agenda.listeners.append(Watching(study.callbacks, agenda.runs_of, study.metrics, say))
@@ -425,7 +426,7 @@ def _looked_at(study: Study | str | Path, store: str | Path, only: str | None) -
     study = _read(study)
     cells = cells_of(study, only)
     place = Store(store, _sayer(Console(stderr=True)), wait=False).look()
-    return study, Agenda(cells, place, references=references_left_out(study, cells))
+    return study, Agenda(cells, place, references=references_left_out(study, cells, only))
 
 
 def load(

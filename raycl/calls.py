@@ -10,7 +10,7 @@ from typing import Any
 
 from raycl import userfiles
 from raycl.configs import ordered_fields
-from raycl.errors import UserError, quoted
+from raycl.errors import SCREEN, UserError, quoted
 
 LONGEST = 10_000  # Largest number of characters of a name with its settings.
 
@@ -70,15 +70,31 @@ def parse(text: str, place: str) -> Call:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             raise ValueError
         args = tuple(_plain(value) for value in node.args)
-        kwargs = {keyword.arg: _plain(keyword.value) for keyword in node.keywords if keyword.arg}
-        if len(kwargs) < len(node.keywords):  # A keyword is given twice, or there is a `**{...}`.
-            raise ValueError
+        kwargs = {}
+        for keyword in node.keywords:
+            if keyword.arg is None or keyword.arg in kwargs:  # `**{...}`, or a keyword twice
+                raise ValueError
+            try:
+                kwargs[keyword.arg] = _plain(keyword.value)
+            except (ValueError, TypeError):
+                raise UserError(f"{place}: {quoted(text)}: {_no_value(keyword)}") from None
+    except UserError:
+        raise
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise UserError(
             f"{place}: {quoted(text)} should be a name such as 'mlp' or 'mlp(hidden=64)'; values in brackets "
             "can be numbers, strings, True, False, None, and tuples of these"
         ) from None
     return Call(module + colon + node.func.id, args, kwargs)
+
+
+def _no_value(keyword: ast.keyword) -> str:
+    """Return what is wrong with a setting that is not a literal."""
+    value = ast.unparse(keyword.value)
+    written = f"{keyword.arg} = {value if len(value) <= SCREEN // 2 else value[: SCREEN // 2] + ' ...'}"
+    if isinstance(keyword.value, ast.Name | ast.Attribute):
+        return f"{written} is not a value; text needs quotes, as in {keyword.arg}='...'"
+    return f"{written} is not a number, text in quotes, True, False, None, or a tuple of these"
 
 
 def _plain(node: ast.expr) -> Any:

@@ -38,7 +38,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         unknown = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
-        near = nearest(unknown, self.options()) if unknown.startswith("--") else ""
+        near = ""
+        if unknown.startswith("--"):
+            known = self.options()
+            near = ": other commands have it" if unknown in known else nearest(unknown, known)
         raise UserError(f"{screen_line(message, LINE)}{near} ({self.prog} --help lists the options)")
 
     def options(self) -> list[str]:
@@ -295,9 +298,10 @@ def _agenda(arguments: Any, study: Any, everything: bool = False) -> Any:
     from raycl.study.agenda import Agenda
     from raycl.study.expand import cells_of, references_left_out
 
-    cells = cells_of(study, None if everything else arguments.only)
+    only = None if everything else arguments.only
+    cells = cells_of(study, only)
     store = Store(arguments.store, _noted, wait=False).look()
-    return Agenda(cells, store, references=references_left_out(study, cells))
+    return Agenda(cells, store, references=references_left_out(study, cells, only))
 
 
 def _noted(line: str) -> None:

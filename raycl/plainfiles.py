@@ -235,6 +235,21 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "digest": digest_of(whole)}
 
 
+def lines_of(plain: Mapping[str, Any]) -> str:
+    """Return the JSON of an object with a line for each of its entries, and for each entry of its lists.
+
+    Python's own `indent` takes an encoder in Python instead of that in C, which takes several times as long.
+    """
+    entries = [f" {json.dumps(name)}: {_lines(value)}" for name, value in plain.items()]
+    return "{\n" + ",\n".join(entries) + "\n}" if entries else "{}"
+
+
+def _lines(value: Any) -> str:
+    if type(value) is not list or not value:
+        return json.dumps(value)
+    return "[\n" + ",\n".join(f"  {json.dumps(entry)}" for entry in value) + "\n ]"
+
+
 def check_seal(plain: Mapping[str, Any]) -> None:
     """Check that content has not changed since `sealed` added its digest.
 

@@ -41,7 +41,7 @@ def test_the_starter_is_written_and_planned(tmp_path: Path) -> None:
     assert done.code == 0 and "  raycl run study.py" in done.out.splitlines()
     assert {path.name for path in (tmp_path / "mine").glob("*.*")} == {*FILES, "data.npz"}
     planned = typed(["plan", "mine/study.py"], tmp_path)
-    assert planned.code == 0 and "npz(name='data.npz', tasks=4)" in planned.out.replace("..", "")
+    assert planned.code == 0 and " / data.npz " in planned.out
     planned = typed(["plan", "quickstart.py"], tmp_path / "mine")
     assert planned.code == 0 and "112 runs" in planned.out
     again = typed(["init", "mine"], tmp_path)

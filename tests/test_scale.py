@@ -293,10 +293,11 @@ def test_a_report_of_one_cell_reads_its_runs_and_those_of_its_own_reference(
         final=Seeds(1, 2),
     )
     play(driver(tmp_path, wanted), slots=4)
-    one = cells_of(wanted, "plain/digits_split/order 1", check=False)
+    only = "plain/digits_split/order 1"
+    one = cells_of(wanted, only, check=False)
     count.opened.clear()
     with count:
-        agenda = Agenda(one, Store(tmp_path), references=references_left_out(wanted, one))
+        agenda = Agenda(one, Store(tmp_path), references=references_left_out(wanted, one, only))
     rows = collect(wanted, agenda)
     assert [row.status for row in rows] == ["complete"] and rows[0].mean("fwt_vs_one") is not None
     assert sum("/runs/" in name for name in count.opened) == 2 + 2

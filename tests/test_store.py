@@ -14,6 +14,7 @@ import pytest
 from raycl import Study
 from raycl.archives import Artefact, archive
 from raycl.errors import UserError
+from raycl.plainfiles import lines_of
 from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
 from raycl.runs.store import Store
@@ -244,3 +245,15 @@ def test_what_stands_in_a_folders_place_is_told(tmp_path: Path, name: str) -> No
                 use()
         place.unlink()
     Store(tmp_path).open()
+
+
+def test_a_file_has_a_line_for_each_entry(tmp_path: Path) -> None:
+    plain = {"a": {"b": [1.5, None]}, "reports": [{"task": 0}, {"task": 1}], "none": [], "text": 'a "b"\n'}
+    text = lines_of(plain)
+    assert json.loads(text) == plain and lines_of({}) == "{}"
+    assert text.splitlines()[1:5] == [
+        ' "a": {"b": [1.5, null]},',
+        ' "reports": [',
+        '  {"task": 0},',
+        '  {"task": 1}',
+    ]

@@ -18,7 +18,7 @@ from raycl import oldnames
 from raycl.benchmarks.arrays import as_images, split_by_class, whole
 from raycl.benchmarks.base import Recipe, reordered
 from raycl.benchmarks.materialised import save_npz
-from raycl.benchmarks.own import check_names
+from raycl.benchmarks.own import check_names, names_alone
 from raycl.benchmarks.prepared import data_root
 from raycl.benchmarks.settings import within
 
@@ -27,6 +27,7 @@ __all__ = [
     "as_images",
     "check_names",
     "data_root",
+    "names_alone",
     "reordered",
     "save_npz",
     "split_by_class",

@@ -8,7 +8,7 @@ executes or loads a run has the recipe's string and the checksum, and finds the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -202,6 +202,23 @@ def check_names(recipes: Iterable[Recipe], place: str) -> None:
                     f"{place}: benchmarks: {paths} are different data with the same name {recipe.name!r}: "
                     f"give one of them another name, as in {recipe.id}(path=..., name='other')"
                 )
+
+
+def names_alone(recipes: Collection[Recipe]) -> dict[str, str]:
+    """Return, by the text of a recipe, the name of a user's own data that no other recipe has.
+
+    Such a name says which benchmark is meant, so that tables need not print how the data are divided.
+    """
+    texts: dict[str, set[str]] = {}
+    for recipe in recipes:
+        text = str(recipe)
+        for name in {recipe.name} if isinstance(recipe, OwnData) else {text, text.partition("(")[0]}:
+            texts.setdefault(name, set()).add(text)
+    return {
+        str(recipe): recipe.name
+        for recipe in recipes
+        if isinstance(recipe, OwnData) and texts[recipe.name] == {str(recipe)}
+    }
 
 
 def _absolute(path: str) -> Path:

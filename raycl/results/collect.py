@@ -63,6 +63,7 @@ def sections(study: Study, rows: Sequence[CellRow]) -> list[Section]:
                 study.orders,
                 groups,
                 tuple(study.metrics),
+                mine[0].cell.named,
             )
         )
     return found

@@ -272,6 +272,7 @@ class Section:
         orders: The number of orders of its tasks.
         groups: The method variants.
         own: The metrics that the study adds to raycl's.
+        named: As in `raycl.study.cells.Cell`.
     """
 
     benchmark: str
@@ -283,6 +284,7 @@ class Section:
     orders: int
     groups: tuple[Group, ...]
     own: tuple[Metric, ...] = ()
+    named: str = ""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -292,7 +294,7 @@ class Section:
     @property
     def name(self) -> str:
         """The printed name, which shows whether the data are only a part of the benchmark."""
-        return printed_name(self.benchmark, self.subset)
+        return printed_name(self.named or self.benchmark, self.subset)
 
     @property
     def rows(self) -> list[CellRow]:

@@ -38,6 +38,9 @@ _OPTIONAL = {
 }
 _TEXTS = ("raycl", "commit", "source", "python", "torch", "numpy", "system", "cpu", "device", "numerics")
 _SECONDS = ("seconds", "started", "earlier_seconds")
+_FIELDS = dataclasses.fields(TaskReport)
+_NEEDED = {f.name for f in _FIELDS if f.default is f.default_factory is dataclasses.MISSING}
+_KNOWN = {STORED.get(f.name, f.name) for f in _FIELDS}
 
 
 def run_record(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,11 +166,8 @@ def _check_last(reports: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _check_report(plain: dict[str, Any], task: int, place: str) -> None:
-    fields = dataclasses.fields(TaskReport)
-    needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
-    known = {STORED.get(f.name, f.name) for f in fields}
-    if wrong := sorted((needed - set(plain)) | (set(plain) - known)):
-        raise Unfit(f"{place} {'lacks' if wrong[0] in needed else 'has an unknown'} {wrong[0][:40]!a}")
+    if wrong := sorted((_NEEDED - plain.keys()) | (plain.keys() - _KNOWN)):
+        raise Unfit(f"{place} {'lacks' if wrong[0] in _NEEDED else 'has an unknown'} {wrong[0][:40]!a}")
     if whole(plain["task"], f"{place}: task", MOST_TASKS) != task:
         raise Unfit(f"{place} is of task {plain['task'] + 1}, expected task {task + 1}")
     for name in ("updates", "peak_bytes", "parameters", "stored_bytes"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 from raycl.archives import Artefact
 from raycl.errors import TRACEBACK, UserError
-from raycl.plainfiles import Unfit, open_regular, read_plain
+from raycl.plainfiles import Unfit, lines_of, open_regular, read_plain
 from raycl.runs.patience import T, patiently, reason_of
 from raycl.runs.records import (
     LOST,
@@ -276,7 +275,7 @@ class Store:
 
     def propose(self, cell: str, n: int, params: dict[str, Any], about: dict[str, Any]) -> None:
         """Write the proposed values of trial `n` of a search before it runs."""
-        content = json.dumps(proposal_record(cell, n, params, about), indent=1)
+        content = lines_of(proposal_record(cell, n, params, about))
         self._publish(self._proposal_path(cell, n), content)
 
     def pruned(self, cell: str, n: int) -> Pruned | None:
@@ -286,7 +285,7 @@ class Store:
 
     def prune(self, cell: str, n: int, pruned: Pruned) -> None:
         """Write beside its proposal that trial `n` of a search was pruned."""
-        content = json.dumps(pruned_record(cell, n, pruned), indent=1)
+        content = lines_of(pruned_record(cell, n, pruned))
         self._publish(self._pruned_path(cell, n), content)
 
     def forget_pruned(self, cell: str, n: int) -> None:
@@ -405,7 +404,7 @@ def _serialised(result: Result) -> tuple[str, Result]:
     """Return the text of a result's file with the result, or those of a failure if the result is invalid."""
     plain = result.to_json()
     try:
-        return json.dumps(run_record(plain), indent=1), result
+        return lines_of(run_record(plain)), result
     except (ValueError, TypeError, RecursionError) as error:
         why = f"{type(error).__name__}: " * (not isinstance(error, Unfit)) + str(error)
     message = f"{result.message.strip()}\n" * bool(result.message.strip())
@@ -413,7 +412,7 @@ def _serialised(result: Result) -> tuple[str, Result]:
     failed = Result(
         result.spec, "failed", (), f"{message}its result is not one that a run can have: {why}", provenance
     )
-    return json.dumps(run_record(failed.to_json()), indent=1), failed
+    return lines_of(run_record(failed.to_json())), failed
 
 
 def _trace_text(result: Result) -> str:

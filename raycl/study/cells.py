@@ -92,6 +92,7 @@ class Cell:
         blocked: Why the cell cannot run on this machine, with the remedy; None if it can.
         notes: What is worth knowing before the cell runs, one line each. Notes are not part of any key.
         data: Facts about its data; None if they were not looked at.
+        named: Name of the user's own data, if it says in this study which benchmark is meant; otherwise "".
     """
 
     label: str
@@ -115,6 +116,7 @@ class Cell:
     blocked: Obstacle | None = None
     notes: tuple[str, ...] = ()
     data: Data | None = None
+    named: str = ""
 
     @functools.cached_property
     def method(self) -> type[Method]:
@@ -133,13 +135,18 @@ class Cell:
             return registry.network(self.kinds.network)
 
     @property
+    def shown(self) -> str:
+        """The benchmark as tables print it: the name alone of the user's own data, if that says which."""
+        return self.named or self.benchmark
+
+    @property
     def name(self) -> str:
-        return f"{self.label}/{self.benchmark}" + (f"/order {self.order}" if self.orders > 1 else "")
+        return f"{self.label}/{self.shown}" + (f"/order {self.order}" if self.orders > 1 else "")
 
     @property
     def title(self) -> str:
         """The name as tables print it, with a space around each slash."""
-        return f"{self.label} / {self.benchmark}" + (f" / order {self.order}" if self.orders > 1 else "")
+        return f"{self.label} / {self.shown}" + (f" / order {self.order}" if self.orders > 1 else "")
 
     @property
     def trial_seed(self) -> int:

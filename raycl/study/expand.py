@@ -36,12 +36,19 @@ def cells_of(study: Study, only: str | None = None, check: bool = True) -> list[
     return with_notes(found, [f"{STUDY}{line}" for line in oldnames.take_seen()])
 
 
-def references_left_out(study: Study, cells: Sequence[Cell]) -> list[Cell]:
+def references_left_out(study: Study, cells: Sequence[Cell], only: str | None) -> list[Cell]:
     """Return the cells of reference methods that a choice of cells leaves out.
 
     Transfer is measured against a reference method on the same benchmark in the same order of tasks, so
     reports need its results in any case.
+
+    Args:
+        study: The study.
+        cells: The cells that were chosen.
+        only: The pattern that chose them; None leaves nothing out, and all cells need not be made again.
     """
+    if only is None:
+        return []
     there = {cell.name for cell in cells}
     needed = {(cell.benchmark, cell.order) for cell in cells}
     return [

@@ -49,8 +49,8 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
         if text not in recipes:
             recipes[text] = registry.recipe(text, f"{place}: benchmarks")
     for label, keys in study.methods.items():
-        named = [recipes[text] for text in keys.get("benchmarks", study.benchmarks)]
-        if twice := [recipe for n, recipe in enumerate(named) if recipe in named[:n]]:
+        wanted = [recipes[text] for text in keys.get("benchmarks", study.benchmarks)]
+        if twice := [recipe for n, recipe in enumerate(wanted) if recipe in wanted[:n]]:
             raise UserError(f"{place}: benchmarks: '{twice[0]}' is named twice for {label!r}; name it once")
     planned = [
         (label, text, recipes[text], order)
@@ -58,15 +58,20 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
         for text in keys.get("benchmarks", study.benchmarks)
         for order in range(study.orders)
     ]
+    named = benchmarks.names_alone(recipes.values())
     namings = [
-        Naming(label, (str(recipe), text), order if study.orders > 1 else None)
+        Naming(
+            label,
+            (str(recipe), *([named[str(recipe)]] if str(recipe) in named else []), text),
+            order if study.orders > 1 else None,
+        )
         for label, text, recipe, order in planned
     ]
     selected = _chosen(only, namings, place)
     benchmarks.check_names([recipe for n, (_, _, recipe, _) in enumerate(planned) if n in selected], place)
     requests, lost = _requests(study, namings)
     found = [
-        _cell(study, label, dict(study.methods[label]), recipe, order, check, requests[n])
+        _cell(study, label, dict(study.methods[label]), recipe, order, check, requests[n], named)
         for n, (label, _, recipe, order) in enumerate(planned)
         if n in selected
     ]
@@ -116,6 +121,7 @@ def _cell(
     order: int,
     check: bool,
     resources: Resources,
+    named: Mapping[str, str],
 ) -> Cell:
     place = f"{study.file}: methods[{label!r}]"
     special = {name: keys.pop(name) for name in SPECIAL if name in keys}
@@ -158,6 +164,7 @@ def _cell(
         sampler_code=_sampler_code(search, place),
         orders=study.orders,
         keep=study.keep,
+        named=named.get(str(recipe), ""),
     )
     _check_spec(cell, recipe, place)
     if not check:

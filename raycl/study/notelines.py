@@ -16,7 +16,7 @@ def lines_of(cells: Iterable[Cell]) -> list[str]:
     """Return the distinct notes of cells, each after the names of its cells: ``spg/digits_split: ...``."""
     about: dict[str, list[str]] = {}
     for cell in cells:
-        name = f"{cell.label}/{cell.benchmark}"
+        name = f"{cell.label}/{cell.shown}"
         for text in cell.notes:
             names = about.setdefault(text, [])
             if name not in names:  # the orders of a benchmark share their notes

@@ -138,7 +138,7 @@ def measured(cell: Cell, benchmark: Benchmark, network: Measured, place: str) ->
         remedy = "choose another batch size"
         if not _rests(cell) and _fails(cell, benchmark):
             raise UserError(
-                f"{place} on {cell.benchmark}: {how} leaves one sample in a batch of {where}, but the "
+                f"{place} on {cell.shown}: {how} leaves one sample in a batch of {where}, but the "
                 f"network's batch normalisation needs two; {remedy}"
             )
         found.append(

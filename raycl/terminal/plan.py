@@ -176,7 +176,7 @@ def _names(agenda: Agenda, width: int) -> list[str]:
     """Return the cells' names as label / benchmark / order, aligned at the first slash if they fit."""
     labels = [one_line(state.cell.label) for state in agenda.states]
     cells = {state.cell.benchmark: state.cell for state in agenda.states}
-    printed = {text: printed_name(text, subset_of(cell)) for text, cell in cells.items()}
+    printed = {text: printed_name(cell.shown, subset_of(cell)) for text, cell in cells.items()}
     rests = [
         printed[state.cell.benchmark] + (f" / order {state.cell.order}" if state.cell.orders > 1 else "")
         for state in agenda.states

@@ -271,7 +271,7 @@ class Tracking:
         ids: dict[str, list[str]] = {}
         for state in self.agenda.states:
             if run := self.experiment.known.get(("", cell_key(state))):
-                name = printed_name(state.cell.benchmark, subset_of(state.cell))
+                name = printed_name(state.cell.shown, subset_of(state.cell))
                 ids.setdefault(name, []).append(run.run_id)
         return {
             name: self.runs_link()

@@ -262,3 +262,26 @@ def test_the_text_of_built_in_benchmarks_is_what_their_keys_hold() -> None:
         assert nameless(str(recipe)) == str(recipe)
     plain = RunSpec(method="finetune", network="mlp", benchmark="digits_split")
     assert plain.keyed() == plain.to_json()
+
+
+def test_data_whose_name_says_which_are_shown_by_it_alone(kind: str, mine: Path) -> None:
+    def cells(*texts: str, only: str | None = None) -> list[Cell]:
+        wanted = Study(methods={"finetune": {}}, benchmarks=list(texts), search=None, final=Seeds(1))
+        return cells_of(wanted, only)
+
+    one = text(kind, mine, name="mine")
+    assert [cell.name for cell in cells(one, "digits_split")] == ["finetune/mine", "finetune/digits_split"]
+    (chosen,) = cells(one, "digits_split", only="finetune/mine")
+    (same,) = cells(one, "digits_split", only=f"finetune/{chosen.benchmark}")
+    assert chosen.title == "finetune / mine" and same == chosen
+    assert chosen.benchmark == f"{kind}(name='mine', tasks=2)"
+    other = one.replace("tasks=2", "tasks=1")
+    both = [f"finetune/{kind}(name='mine', tasks={n})" for n in (2, 1)]
+    assert [cell.name for cell in cells(one, other)] == both
+    # A selection changes no name.
+    assert [cell.name for cell in cells(one, other, only=both[0])] == both[:1]
+    taken = text(kind, mine, name="digits_split")
+    assert [cell.name for cell in cells(taken, "digits_split")] == [
+        f"finetune/{kind}(name='digits_split', tasks=2)",
+        "finetune/digits_split",
+    ]
