@@ -116,6 +116,9 @@ class RunSpec:
         return keyed(self.to_json())
 
 
+_OF_MASKS = {"fit", "identity", "versions", "code"}  # Fields of a `MaskSpec` that are dictionaries.
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaskSpec:
     """Specification of one basis mask.
@@ -165,7 +168,8 @@ class MaskSpec:
         plain: dict[str, Any] = {"kind": "mask"}
         for name, entry in type(self).__dataclass_fields__.items():
             value = getattr(self, name)
-            value = dict(value) if isinstance(value, Mapping) else value
+            if name in _OF_MASKS:
+                value = dict(value)
             if name != "home" and value != entry.default and value != {}:
                 plain[name] = value
         return plain

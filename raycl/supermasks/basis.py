@@ -6,7 +6,8 @@ with the larger ones that contain it, and mask 0 of a heterogeneous basis is tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from raycl.supermasks.rules import check_fit
 from raycl.training.presets import fit_of
 from raycl.training.settings import Config
 
+KEPT = 100_000  # Specs of masks that a process keeps, because the runs of a study share most of them.
 _RULES = ("density", "density_rule", "score_rank", "mask_values", "backbone_init")
 
 
@@ -141,29 +143,55 @@ def _mask(
     rules: Mapping[str, Any],
 ) -> MaskSpec:
     """Return the spec of mask `number`, whose benchmark is the single task `task` of the sequence."""
-    score_seed = streams.seed_of(spec.seed, "init", task=number, fit="basis scores")
-    order_seed = streams.seed_of(spec.seed, "order", task=number, fit="basis order")
-    return MaskSpec(
-        network=spec.network,
-        benchmark=str(recipe.window(task, 1)),
-        task=0,
-        backbone_seed=spec.seed,
-        score_seed=score_seed,
-        order_seed=order_seed if trained else 0,
-        trained=trained,
-        fit=_fit_of(training, spec.method) if trained else {},
-        numerics=spec.numerics,
-        identity=dict(spec.identity),
-        versions={part: version for part, version in spec.versions.items() if part != "method"},
-        code={part: code for part, code in spec.code.items() if part != "method"},
-        home=spec.home,
+    settings = {
+        "network": spec.network,
+        "benchmark": _text(recipe, task),
+        "backbone_seed": spec.seed,
+        "trained": trained,
+        "numerics": spec.numerics,
+        "home": spec.home,
         **rules,
+    }
+    parts = {
+        "fit": _fit_of(training, spec.method) if trained else (),
+        "identity": tuple(spec.identity.items()),
+        "versions": tuple(entry for entry in spec.versions.items() if entry[0] != "method"),
+        "code": tuple(entry for entry in spec.code.items() if entry[0] != "method"),
+    }
+    return _shared(number, tuple(settings.items()), tuple(parts.items()))
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _shared(number: int, settings: tuple[Any, ...], parts: tuple[Any, ...]) -> MaskSpec:
+    """Return the spec of mask `number`, the same object to all runs that need it."""
+    given: dict[str, Any] = {**dict(settings), **{name: dict(entries) for name, entries in parts}}
+    seed = given["backbone_seed"]
+    order_seed = streams.seed_of(seed, "order", task=number, fit="basis order")
+    return MaskSpec(
+        task=0,
+        score_seed=streams.seed_of(seed, "init", task=number, fit="basis scores"),
+        order_seed=order_seed if given["trained"] else 0,
+        **given,
     )
 
 
-def _fit_of(training: Training, place: str) -> dict[str, Any]:
+def _text(recipe: Recipe, task: int) -> str:
+    """Return the text of the benchmark that is a single task of the sequence."""
+    try:
+        return _kept_text(recipe, task)
+    except TypeError:  # a recipe of the user's own may have fields that cannot be hashed
+        return str(recipe.window(task, 1))
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _kept_text(recipe: Recipe, task: int) -> str:
+    return str(recipe.window(task, 1))
+
+
+@functools.lru_cache(maxsize=1000)
+def _fit_of(training: Training, place: str) -> tuple[tuple[str, Hashable], ...]:
     """Return the fields of `Fit.Config` that the training changes, after checking that they suit masks."""
     where = f"{place}: basis_preset"
     changed = fit_of(training.preset, training.epochs, where, lr=training.lr, optimiser=training.optimiser)
     check_fit(make_config(Config, changed, where), f"{where} = {training.preset!r}")
-    return changed
+    return tuple(changed.items())
