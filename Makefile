@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests that take minutes are left out by `make test`; pytest -n starts two processes, which take one file after
-# another from the list that tests/conftest.py has put in order, the longest first.
+# `make test` leaves out tests that take long (tests/helpers/balance.py); pytest -n starts two processes, which take
+# one file after another from the list that tests/conftest.py has put in order, the longest first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Where this is set, each process compiles torch, Ray and MLflow anew: 10 of 15 seconds of CPU.
@@ -18,7 +18,7 @@ quickstart: $(READY)
 test: $(READY)
 	$(PYTEST)
 
-# What takes minutes: these tests start clusters, servers and drivers of their own.
+# What takes longer, or starts clusters, servers and drivers of its own.
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not release"
 
