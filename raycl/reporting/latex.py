@@ -2,6 +2,7 @@ r"""All tables of a study as LaTeX for ``\input``; they need the packages bookta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from raycl.papers import tabletext
@@ -146,7 +147,9 @@ def _section(study: Study, section: Section) -> str:
     blocks = [table.number_columns(section), table.own_columns(section)]
     bodies = [_columns(section, columns) for columns in blocks if columns]
     captions, notes = [caption, *[""] * (len(bodies) - 1)], [*[()] * (len(bodies) - 1), table.notes(section)]
-    return "\n\n".join(map(_float, captions, bodies, notes))
+    label = "-".join(re.findall(r"[a-z0-9]+", f"{study.name} {section.name}".lower()))
+    labels = [f"tab:{label}", *[""] * (len(bodies) - 1)]
+    return "\n\n".join(map(_float, captions, bodies, notes, labels))
 
 
 def _columns(section: Section, columns: Sequence[table.Column]) -> str:
@@ -187,13 +190,14 @@ def _tabular(kinds: str, head: Sequence[Sequence[str]], rows: Sequence[Sequence[
     )
 
 
-def _float(caption: str, body: str, notes: Sequence[str]) -> str:
+def _float(caption: str, body: str, notes: Sequence[str], label: str = "") -> str:
     """Return a table with its caption above and its notes below.
 
-    A table without a caption continues the previous table.
+    A table without a caption continues the previous table. A label is what ``\\ref`` takes.
     """
     below = [f"{escaped(note)}\\par" for note in notes]
     foot = ["\\begin{flushleft}\\footnotesize", *below, "\\end{flushleft}"] if below else []
     named = f"\\caption{{{escaped(caption)}}}" if caption else "\\addtocounter{table}{-1}\\caption{continued}"
+    named += f"\\label{{{label}}}" if label else ""
     start = ["\\begin{table}[tbp]", "\\centering\\small\\setlength{\\tabcolsep}{3pt}", named]
     return "\n".join([*start, "\\par\\smallskip", body, *foot, "\\end{table}"])

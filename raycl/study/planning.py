@@ -21,6 +21,7 @@ from raycl.study.cells import Cell, Setting
 from raycl.study.limits import LABEL, RUNS
 from raycl.study.notes import values_of, varied_of
 from raycl.study.values import Grid, Search
+from raycl.text import counted
 from raycl.training.fit import Fit
 
 _ODD = ("Cc", "Cs", "Zl", "Zp")  # characters that move a cursor, break a line or cannot be encoded
@@ -124,8 +125,8 @@ def check_pruning(cell: Cell, tasks: int, place: str) -> str:
     where, rule = f"{place} on {cell.benchmark}: search.prune = {search.prune!r}", search.prune
     if rule.latest >= tasks:
         raise UserError(
-            f"{where} judges trials after task {rule.latest}, but there are {tasks} tasks, and nothing is "
-            "saved after the last one: judge them earlier"
+            f"{where} judges trials after task {rule.latest}, but there {'is' if tasks == 1 else 'are'} "
+            f"{counted(tasks, 'task')}, and nothing is saved after the last one: judge them earlier"
         )
     if (cell.evaluate or default_evaluate(tasks)) == "ends" and rule.latest > 1:
         raise UserError(

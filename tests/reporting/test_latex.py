@@ -99,6 +99,7 @@ def test_without_tables_of_a_paper_each_benchmark_has_one(store: Store) -> None:
     assert "method & acc & fwt\\_vs\\_one & bwt & ps & time s & params & stored \\\\" in text
     assert "finetune & $.725$ {\\scriptsize $\\pm$ $.007$} & $-.005$ {\\scriptsize $\\pm$ $.021$}" in text
     assert "one & $.860$ {\\scriptsize $\\pm$ $.014$} & - & - & - & $2.0$ & 9 k & 37 kB \\\\" in text
+    assert re.findall(r"\\label\{(.*)\}", text) == ["tab:small-digits-permuted-tasks-2"]
 
 
 def test_claims_are_not_written_as_latex(store: Store) -> None:
