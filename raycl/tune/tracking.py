@@ -16,7 +16,7 @@ from raycl.papers.published import published
 from raycl.reporting.sensitivity import sensitivity
 from raycl.reporting.settings import searched
 from raycl.results.collect import collect, reference_accuracies, row_of, subset_of
-from raycl.results.rows import CellRow, printed_name
+from raycl.results.rows import COMPLETE, DIVERGED, FAILED, CellRow, printed_name
 from raycl.specs import key_of
 from raycl.study import limits
 from raycl.study.agenda import Agenda
@@ -195,7 +195,7 @@ class Tracking:
                 points=points,
                 params=about(cell, row.best, cell.spec({}, cell.trial_seed).network),
                 tags={"raycl.kind": "cell", "raycl.seeds": " ".join(map(str, finals))} | _front_of(state),
-                status="FINISHED" if state.complete else "RUNNING",
+                status=_CELL_STATUS.get(row.status, "RUNNING"),
                 artefacts=artefacts if finals else {},
                 extra=key_of(json.loads(json.dumps(content, default=str))),
                 passing=frozenset(searched(cell)),
@@ -283,6 +283,9 @@ class Tracking:
     def runs_link(self) -> str:
         """Return the link to the experiment's table, which has a row per cell."""
         return pages.runs_link(self.uri, self.experiment.id)
+
+
+_CELL_STATUS = {COMPLETE: "FINISHED", DIVERGED: "FAILED", FAILED: "FAILED"}  # others go on
 
 
 def _is_pruned(trial: Trial) -> bool:

@@ -28,6 +28,7 @@ from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.jobs import Event, Finished
+from raycl.study.progress import most_trials
 from raycl.tune.links import addresses
 from raycl.tune.moving import mend_artefacts
 from raycl.tune.pages import VIEW, pages_of
@@ -173,6 +174,22 @@ def test_parents_carry_the_interval_of_ps_from_five_trials_on(tmp_path: Path) ->
     assert (whole["ps_low"], whole["ps_high"]) == metrics.ps_interval(accs)
     Tracking.open(of, hand.read(store, of)).sync()
     assert told(6) == whole
+
+
+def test_a_search_without_a_value_has_failed(tmp_path: Path) -> None:
+    """And goes on if another trial is to be had."""
+    of = hand.study(name="lost", methods={"finetune": {"fit.lr": hand.RATE}}, final=Seeds(1),
+                    search=Search(trials=2, startup_trials=2))  # fmt: skip
+    store = Store(tmp_path / "store").open()
+    cell = hand.cells(of)[f"finetune/{hand.BENCHMARK}"]
+
+    def status(trials: int) -> str:
+        hand.put_trials(store, cell, [({"fit.lr": (n + 1) / 100}, None) for n in range(trials)])
+        Tracking.open(of, hand.read(store, of)).sync()
+        (parent,) = [r for r in runs(client_of(tmp_path / "store"), "lost") if PARENT not in r.data.tags]
+        return str(parent.info.status)
+
+    assert [status(1), status(most_trials(cell))] == ["RUNNING", "FAILED"]
 
 
 def test_a_metric_of_the_studys_own_stands_beside_raycls(tmp_path: Path) -> None:
