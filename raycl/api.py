@@ -90,7 +90,7 @@ class StudyResult:
         """Return the report's figures of a benchmark by name, as figures of matplotlib.
 
         Args:
-            benchmark: The benchmark, as the study writes it; None takes the first one.
+            benchmark: The benchmark, as tables print it or as the study writes it; None takes the first one.
         """
         from raycl.reporting import notebook
 

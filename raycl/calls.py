@@ -12,6 +12,7 @@ from raycl import userfiles
 from raycl.configs import ordered_fields
 from raycl.errors import SCREEN, UserError, quoted
 
+VALUES = "a number, text in quotes, True, False, None"
 LONGEST = 10_000  # Largest number of characters of a name with its settings.
 
 
@@ -82,8 +83,8 @@ def parse(text: str, place: str) -> Call:
         raise
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise UserError(
-            f"{place}: {quoted(text)} should be a name such as 'mlp' or 'mlp(hidden=64)'; values in brackets "
-            "can be numbers, strings, True, False, None, and tuples of these"
+            f"{place}: {quoted(text)} should be a name such as 'mlp' or 'mlp(hidden=64)'; a value in "
+            f"brackets is {VALUES}, or a tuple of these"
         ) from None
     return Call(module + colon + node.func.id, args, kwargs)
 
@@ -91,10 +92,8 @@ def parse(text: str, place: str) -> Call:
 def _no_value(keyword: ast.keyword) -> str:
     """Return what is wrong with a setting that is not a literal."""
     value = ast.unparse(keyword.value)
-    written = f"{keyword.arg} = {value if len(value) <= SCREEN // 2 else value[: SCREEN // 2] + ' ...'}"
-    if isinstance(keyword.value, ast.Name | ast.Attribute):
-        return f"{written} is not a value; text needs quotes, as in {keyword.arg}='...'"
-    return f"{written} is not a number, text in quotes, True, False, None, or a tuple of these"
+    shown = value if len(value) <= SCREEN // 2 else f"{value[: SCREEN // 2]} ..."
+    return f"{keyword.arg} = {shown} is not {VALUES}, or a tuple of these"
 
 
 def _plain(node: ast.expr) -> Any:

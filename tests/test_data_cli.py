@@ -171,6 +171,12 @@ def test_a_contact_sheet_is_written(run: Run, tmp_path: Path) -> None:
     assert code == 0 and out.splitlines()[-1] == "digits_writers_tasks=3.png"
     with Image.open(tmp_path / "digits_writers_tasks=3.png") as sheet:
         assert sheet.width > 10 * 64 and sheet.height > 3 * 64
+    image = np.zeros((8, 6, 6), dtype=np.uint8)
+    labels = np.arange(8) % 4
+    np.savez(tmp_path / "mine.npz", x_train=image, y_train=labels, x_test=image, y_test=labels)
+    for settings, file in (("", "mine_tasks=2.png"), (", name='my digits'", "my_digits_tasks=2.png")):
+        text = f"npz(path='mine.npz', tasks=2{settings})"
+        assert run("benchmarks", text, "--show")[1].splitlines()[-1] == file and (tmp_path / file).exists()
     assert run("benchmarks", "digits_split", "--out", "here.png")[1].splitlines()[-1] == "here.png"
     assert (tmp_path / "here.png").exists()
     for words, message in (

@@ -22,6 +22,7 @@ from raycl.runs.result import Trained
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
+from raycl.study.file import read_study
 from raycl.study.jobs import Job, Role
 from raycl.study.maskjobs import IN_A_ROW, MaskJob, MaskQueue
 from raycl.study.proposer import nothing_to_propose
@@ -275,3 +276,41 @@ def test_a_bank_that_is_killed_twice_has_every_mask_trained_once(tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert seen.items() <= ages(store).items() and len(ages(store)) == 64
+
+
+RECIPE = """
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from raycl.benchmarks import Recipe, split_by_class
+
+@dataclass(frozen=True, kw_only=True)
+class Bars(Recipe):
+    windows = True
+    first: int = 0
+    tasks: int = 2
+    scale: int | float = 5
+    seen: str = field(default="a", compare=False)
+
+    def build(self, seed):
+        images, labels = np.zeros((80, 8, 8), dtype=np.uint8), np.arange(80) % 8
+        made = split_by_class("bars", images, labels, images, labels, tasks=4)
+        chosen = made.tasks[self.first : self.first + self.tasks]
+        return replace(made, tasks=tuple(replace(task, index=n) for n, task in enumerate(chosen)))
+"""
+
+
+def test_recipes_that_are_equal_and_written_differently_have_masks_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "rec.py").write_text(RECIPE)
+    for setting in ("scale=1", "scale=1.0", "seen='b'"):
+        (tmp_path / "study.py").write_text(
+            "from raycl import *\n"
+            'STUDY = Study(methods={"impresslearn": {"method.k": 2}}, network="lenet_300_100", search=None,\n'
+            f'              benchmarks=["rec:Bars(first=2, {setting})"], final=Seeds(1))\n'
+        )
+        (cell,) = cells_of(read_study(tmp_path / "study.py"))
+        masks = masks_for(cell.spec({}, 1))
+        assert [mask.benchmark for mask in masks] == [
+            f"rec:Bars(first={n}, tasks=1, {setting})".replace("first=0, ", "") for n in range(2)
+        ]

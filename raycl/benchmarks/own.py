@@ -8,7 +8,9 @@ executes or loads a run has the recipe's string and the checksum, and finds the 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -73,9 +75,10 @@ class OwnData(Recipe):
         super().__post_init__()
 
     def __str__(self) -> str:
-        return f"{self.id}({', '.join([f'name={self.name!r}', *self._changed()])})"
+        return f"{self.id}({', '.join([f'name={self.name!r}', *self.changed()])})"
 
-    def _changed(self) -> list[str]:
+    def changed(self) -> list[str]:
+        """Return the settings that differ from their defaults, as a study writes them, without the name."""
         values = [(field, getattr(self, field.name)) for field in ordered_fields(self)]
         return [
             f"{field.name}={value!r}"
@@ -204,20 +207,21 @@ def check_names(recipes: Iterable[Recipe], place: str) -> None:
                 )
 
 
-def names_alone(recipes: Collection[Recipe]) -> dict[str, str]:
-    """Return, by the text of a recipe, the name of a user's own data that no other recipe has.
+def names_alone(recipes: Iterable[Recipe], published: Container[str]) -> dict[str, str]:
+    """Return, by the text of a recipe, the name of a user's own data that no other benchmark has.
 
     Such a name says which benchmark is meant, so that tables need not print how the data are divided.
+
+    Args:
+        recipes: All recipes of a study.
+        published: The names of raycl's own benchmarks.
     """
-    texts: dict[str, set[str]] = {}
-    for recipe in recipes:
-        text = str(recipe)
-        for name in {recipe.name} if isinstance(recipe, OwnData) else {text, text.partition("(")[0]}:
-            texts.setdefault(name, set()).add(text)
+    own = {str(recipe): recipe.name for recipe in recipes if isinstance(recipe, OwnData)}
+    looks = Counter(unicodedata.normalize("NFC", name) for name in own.values())
     return {
-        str(recipe): recipe.name
-        for recipe in recipes
-        if isinstance(recipe, OwnData) and texts[recipe.name] == {str(recipe)}
+        text: name
+        for text, name in own.items()
+        if looks[unicodedata.normalize("NFC", name)] == 1 and name.partition("(")[0].strip() not in published
     }
 
 

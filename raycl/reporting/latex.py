@@ -2,6 +2,7 @@ r"""All tables of a study as LaTeX for ``\input``; they need the packages bookta
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -147,9 +148,16 @@ def _section(study: Study, section: Section) -> str:
     blocks = [table.number_columns(section), table.own_columns(section)]
     bodies = [_columns(section, columns) for columns in blocks if columns]
     captions, notes = [caption, *[""] * (len(bodies) - 1)], [*[()] * (len(bodies) - 1), table.notes(section)]
-    label = "-".join(re.findall(r"[a-z0-9]+", f"{study.name} {section.name}".lower()))
-    labels = [f"tab:{label}", *[""] * (len(bodies) - 1)]
+    labels = [f"tab:{label_of(study.name)}-{label_of(section.name)}", *[""] * (len(bodies) - 1)]
     return "\n\n".join(map(_float, captions, bodies, notes, labels))
+
+
+def label_of(name: str) -> str:
+    """Return a name as a part of a label; a digest is added if letters are lost that tell names apart."""
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    if re.fullmatch(r"[a-z0-9_ -]+", name):
+        return "-".join(words)
+    return "-".join([*words, hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:4]])
 
 
 def _columns(section: Section, columns: Sequence[table.Column]) -> str:

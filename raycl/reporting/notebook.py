@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from matplotlib.figure import Figure
 
+from raycl import registry
 from raycl.errors import UserError
 from raycl.metrics import Metric, all_metrics
 from raycl.reporting import plots, table
@@ -229,24 +231,36 @@ def _shown(stat: Stat) -> str:
     return fraction(stat.mean) + (f" ± {fraction(stat.std)}" if stat.std is not None else "")
 
 
+def _meant(found: Sequence[Section], benchmark: str | None) -> Section:
+    """Return the section of a benchmark, by its printed name or by any way to write it; None is the first."""
+    if benchmark is None:
+        return found[0]
+    for section in found:
+        if benchmark in (section.name, section.named, section.benchmark):
+            return section
+    with contextlib.suppress(UserError):
+        written = str(registry.recipe(benchmark))
+        for section in found:
+            if section.benchmark == written:
+                return section
+    known = ", ".join(section.named or section.benchmark for section in found)
+    raise UserError(f"figures: {benchmark!r} should be one of {known}")
+
+
 def figures(study: Study, agenda: Agenda, benchmark: str | None = None) -> dict[str, Figure]:
     """Return the figures of a report by name, as figures of matplotlib whose axes can be changed.
 
     Args:
         study: The study.
         agenda: Its agenda.
-        benchmark: The benchmark, as the study writes it; None takes the first one.
+        benchmark: The benchmark, as tables print it or as the study writes it; None takes the first one.
 
     Raises:
         UserError: If the study does not have the benchmark.
     """
     rows = collect(study, agenda)
-    found = {section.benchmark: section for section in sections(study, rows)}
-    if benchmark is None:
-        benchmark = next(iter(found), None)
-    if benchmark not in found:
-        raise UserError(f"figures: {benchmark!r} should be one of {', '.join(found)}")
-    section = found[benchmark]
+    found = sections(study, rows)
+    section = _meant(found, benchmark)
     styles = plots.styles_of(list(dict.fromkeys(row.cell.label for row in rows)))
     drawers: dict[str, Callable[[], str]] = {
         "tradeoff": lambda: plots.tradeoff(section, styles, ""),

@@ -91,7 +91,7 @@ def views_across(study: Study, found: Sequence[Section]) -> list[tuple[View, Sec
     """Return the views that show all benchmarks of a study together, and the section that they show."""
     if not found:
         return []
-    whole = _joined(found)
+    whole = joined(found)
     return [(view, whole) for view in views_of(study, across=True)]
 
 
@@ -105,13 +105,14 @@ def methods_shown(study: Study, rows: Iterable[CellRow]) -> dict[str, Kinds]:
     return {_plain(row.cell.kinds.method): row.cell.kinds for row in rows}
 
 
-def _joined(found: Sequence[Section]) -> Section:
+def joined(found: Sequence[Section]) -> Section:
     """Return the results on all benchmarks as one section, which is named after the benchmarks."""
-    names = dict.fromkeys(section.benchmark.partition("(")[0] for section in found)
+    names = dict.fromkeys(section.named or section.benchmark.partition("(")[0] for section in found)
     subsets = dict.fromkeys(section.subset for section in found if section.subset)
     return replace(
         found[0],
         benchmark=", ".join(names),
+        named="",
         tasks=0,
         classes=(),
         similar=None,

@@ -58,11 +58,11 @@ def _cells_of(study: Study, only: str | None, check: bool) -> list[Cell]:
         for text in keys.get("benchmarks", study.benchmarks)
         for order in range(study.orders)
     ]
-    named = benchmarks.names_alone(recipes.values())
+    named = benchmarks.names_alone(recipes.values(), registry.recipes())
     namings = [
         Naming(
             label,
-            (str(recipe), *([named[str(recipe)]] if str(recipe) in named else []), text),
+            (str(recipe), text, *([named[str(recipe)]] if str(recipe) in named else [])),
             order if study.orders > 1 else None,
         )
         for label, text, recipe, order in planned

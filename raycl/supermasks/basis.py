@@ -145,7 +145,7 @@ def _mask(
     """Return the spec of mask `number`, whose benchmark is the single task `task` of the sequence."""
     settings = {
         "network": spec.network,
-        "benchmark": _text(recipe, task),
+        "benchmark": _text(spec.benchmark, recipe, task),
         "backbone_seed": spec.seed,
         "trained": trained,
         "numerics": spec.numerics,
@@ -175,17 +175,18 @@ def _shared(number: int, settings: tuple[Any, ...], parts: tuple[Any, ...]) -> M
     )
 
 
-def _text(recipe: Recipe, task: int) -> str:
-    """Return the text of the benchmark that is a single task of the sequence."""
-    try:
-        return _kept_text(recipe, task)
-    except TypeError:  # a recipe of the user's own may have fields that cannot be hashed
-        return str(recipe.window(task, 1))
+def _text(benchmark: str, recipe: Recipe, task: int) -> str:
+    """Return the text of the benchmark that is a single task of the sequence.
+
+    The texts of raycl's own recipes are kept. A class of the user's own may change under the same text.
+    """
+    own = ":" in benchmark.partition("(")[0]
+    return str(recipe.window(task, 1)) if own else _kept_text(benchmark, task)
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _kept_text(recipe: Recipe, task: int) -> str:
-    return str(recipe.window(task, 1))
+def _kept_text(benchmark: str, task: int) -> str:
+    return str(registry.recipe(benchmark).window(task, 1))
 
 
 @functools.lru_cache(maxsize=1000)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from raycl import registry, texttable, userfiles
-from raycl.benchmarks import Recipe, names_alone, sources
+from raycl.benchmarks import Recipe, sources
 from raycl.benchmarks.own import OwnData
 from raycl.benchmarks.prepared import Progress, shown
 from raycl.benchmarks.sheet import contact_sheet
@@ -158,13 +158,15 @@ def _slashed(parts: Sequence[Any]) -> str:
 def write_sheet(name: str, out: str | None) -> Path:
     """Write a benchmark's contact sheet, by default as a PNG file in the current folder.
 
-    The file has the name of the benchmark with its settings, or the name alone of the user's own data.
+    The file is called after the benchmark, or the user's own data, with the settings.
 
     Raises:
         UserError: If the data are not here, or the file cannot be written.
     """
     benchmark = registry.load(name)
-    named = names_alone([registry.recipe(name)]).get(benchmark.name, benchmark.name).removesuffix(".npz")
+    recipe, named = registry.recipe(name), benchmark.name
+    if isinstance(recipe, OwnData):
+        named = f"{recipe.name.removesuffix('.npz') or recipe.name}({', '.join(recipe.changed())})"
     plain = re.sub(r"[()'\"\s]+", "_", named).strip("_")
     file = Path(out or f"{file_name(plain)}.png")
     try:

@@ -16,7 +16,7 @@ from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.reporting.shapes import Box
 from raycl.reporting.table import view_lines
-from raycl.reporting.view import View
+from raycl.reporting.view import View, joined
 from raycl.results.collect import collect, sections
 from raycl.runs.store import Store
 from raycl.study.values import Study
@@ -249,3 +249,11 @@ def test_the_command_line_knows_claims_and_points(tmp_path: Any, capsys: pytest.
     assert capsys.readouterr().out == "claims: none is about the methods and benchmarks of this study\n"
     assert main([*words, "--points"]) == 0
     assert main([*words, "--points", "--claims"]) == 2
+
+
+def test_results_on_all_benchmarks_are_named_after_each(store: Store) -> None:
+    of = hand.study(benchmarks=["digits_permuted(tasks=2)", "digits_split"])
+    found = sections(of, collect(of, hand.read(store, of)))
+    names = ("my digits", "")
+    mine = [dataclasses.replace(section, named=name) for section, name in zip(found, names, strict=True)]
+    assert joined(mine).name == "my digits, digits_split"

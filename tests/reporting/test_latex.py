@@ -11,7 +11,7 @@ from raycl import PaperTable, Sheet
 from raycl.errors import UserError
 from raycl.methods.spg import SPG
 from raycl.reporting import render
-from raycl.reporting.latex import escaped
+from raycl.reporting.latex import escaped, label_of
 from raycl.runs.store import Store
 from raycl.study.values import Study
 from tests.helpers import hand
@@ -99,9 +99,16 @@ def test_without_tables_of_a_paper_each_benchmark_has_one(store: Store) -> None:
     assert "method & acc & fwt\\_vs\\_one & bwt & ps & time s & params & stored \\\\" in text
     assert "finetune & $.725$ {\\scriptsize $\\pm$ $.007$} & $-.005$ {\\scriptsize $\\pm$ $.021$}" in text
     assert "one & $.860$ {\\scriptsize $\\pm$ $.014$} & - & - & - & $2.0$ & 9 k & 37 kB \\\\" in text
-    assert re.findall(r"\\label\{(.*)\}", text) == ["tab:small-digits-permuted-tasks-2"]
+    assert re.findall(r"\\label\{(.*)\}", text) == ["tab:small-digits-permuted-tasks-2-f47e"]
 
 
 def test_claims_are_not_written_as_latex(store: Store) -> None:
     with pytest.raises(UserError, match="claims are not written as latex"):
         render(study_of(TABLE), hand.read(store, study_of(TABLE)), "latex", claims=True)
+
+
+def test_labels_tell_benchmarks_apart() -> None:
+    names = ["npz(classes=[[0, 1], [2, 3]])", "npz(classes=[[0, 1, 2], [3]])", "数字", "図形", "digits_split"]
+    labels = [label_of(name) for name in names]
+    assert len({*labels}) == len(names) and labels[-1] == "digits-split"
+    assert all(re.fullmatch(r"[a-z0-9-]+", label) for label in labels)
