@@ -126,6 +126,7 @@ def test_figures_are_those_of_matplotlib(plain: StudyResult) -> None:
     assert all(isinstance(figure, Figure) and figure.axes for figure in found.values())
     lines = found["accuracy"].axes[0].lines
     assert any(list(line.get_ydata()) == pytest.approx([0.88, 0.72]) for line in lines)
+    assert plain.figures("digits_permuted( tasks = 2 )").keys() == found.keys()
     with pytest.raises(UserError, match="'x' should be one of digits_permuted"):
         plain.figures("x")
     assert "<svg" in raycl.report(plain.study, plain.agenda.store.root, "html")  # no figure is kept after
