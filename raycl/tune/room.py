@@ -27,6 +27,7 @@ from raycl.tune.staging import stage
 
 EVERY = 2.0  # seconds between two looks at the nodes
 FRESH = 0.2  # seconds for which a list of the nodes may be used again
+ANSWER = 5.0  # seconds that the head has to answer
 ELASTIC_SLOTS = 32  # runs requested at the same time if it is unknown how far a cluster can grow
 
 Live = Mapping[str, Mapping[str, Any]]
@@ -153,14 +154,28 @@ def _meet(room: Room, joined: Collection[str], needs: Needs, mine: Facts, over: 
 
 
 def live_nodes() -> dict[str, dict[str, Any]]:
-    """Return the live nodes of the joined cluster by id, without those that drain."""
-    draining = _draining()
-    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining}
+    """Return the live nodes of the joined cluster by id, without those that drain.
+
+    Raises:
+        RayError: If the head does not answer, or is that of another cluster now.
+    """
+    worker: Any = ray._private.worker.global_worker
+    # The client is private to Ray, but the public functions end the process when the head is another one.
+    client = worker.gcs_client
+    found = {node.hex(): info for node, info in client.get_all_node_info(timeout=ANSWER).items()}
+    draining = _draining(client)
+    return {
+        node: {"NodeID": node, "Alive": True, "Resources": dict(info.resources_total)}
+        for node, info in found.items()
+        if info.state == info.ALIVE and node not in draining
+    }
 
 
-def _draining() -> Collection[str]:
+def _draining(client: Any) -> Collection[str]:
     try:
-        from ray._private.state import state
+        if hasattr(client, "get_draining_nodes"):
+            return dict(client.get_draining_nodes(timeout=ANSWER))
+        from ray._private.state import state  # in versions before 2.60; the head has just answered
 
         return dict(state.get_draining_nodes())
     except RayError:

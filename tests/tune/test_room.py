@@ -1,0 +1,52 @@
+"""Which nodes of a cluster may execute runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DRAINS = """
+import time
+
+import ray
+from ray.cluster_utils import Cluster
+from ray.core.generated import autoscaler_pb2
+
+from raycl.tune.room import live_nodes
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+other = cluster.add_node(num_cpus=2)
+ray.init(address=cluster.address, log_to_driver=False)
+
+@ray.remote(num_cpus=2)
+def busy():
+    time.sleep(600)
+
+work = busy.remote()
+deadline = time.monotonic() + 120
+while ray.available_resources().get("CPU", 0) > 1:  # until the node is busy, as an idle one would end at once
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+before = live_nodes()
+print(sorted(node["Resources"]["CPU"] for node in before.values()))
+reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+client = ray._private.worker.global_worker.gcs_client
+assert client.drain_node(other.node_id, reason, "preempted", 2**63 - 1)[0]
+while other.node_id in live_nodes():
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+print(before.keys() - live_nodes().keys() == {other.node_id})
+"""
+
+
+@pytest.mark.slow
+def test_a_node_that_drains_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "drains.py").write_text(DRAINS)
+    done = subprocess.run(
+        [sys.executable, "drains.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["[1.0, 2.0]", "True"]
