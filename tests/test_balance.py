@@ -17,9 +17,9 @@ def test_times_of_a_part_of_a_file_replace_theirs_alone() -> None:
         "files": {"tests/a.py": 9.0, "tests/b.py": 4.0},
         "long": {"tests/a.py::one": 5.0, "tests/a.py::two": 4.0, "tests/b.py::three": 4.0},
     }
-    found = noted(known, {"tests/a.py::one": 1.25, "tests/a.py::new": 2.0, "tests/c.py::short": 0.5})
+    found = noted(known, {"tests/a.py::one": 0.75, "tests/a.py::new": 2.0, "tests/c.py::short": 0.5})
     assert found == {
-        "files": {"tests/a.py": 7.2, "tests/b.py": 4.0},
+        "files": {"tests/a.py": 6.8, "tests/b.py": 4.0},
         "long": {"tests/a.py::new": 2.0, "tests/a.py::two": 4.0, "tests/b.py::three": 4.0},
     }
 
