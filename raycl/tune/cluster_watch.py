@@ -61,6 +61,15 @@ def bound_to_cluster(agenda: Agenda, scratch: Path) -> Iterator[None]:
         watcher.join()
 
 
+def client_of_head() -> Any:
+    """Return the client that asks the head of the joined cluster.
+
+    It is private to Ray, but the public functions end the process when they fail.
+    """
+    worker: Any = ray._private.worker.global_worker
+    return worker.gcs_client
+
+
 class _Head:
     """The head of the cluster that this process has joined.
 
@@ -70,9 +79,7 @@ class _Head:
     """
 
     def __init__(self) -> None:
-        worker: Any = ray._private.worker.global_worker
-        # The client is private to Ray, but the public functions end the process when they fail.
-        self._client = worker.gcs_client
+        self._client = client_of_head()
         self.address = str(self._client.address)
         self._node = ray.NodeID.from_hex(ray.get_runtime_context().get_node_id())
         self._answered, self.silent = time.monotonic(), 0

@@ -16,18 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.exceptions import RayError
 
 from raycl.errors import UserError
 from raycl.study.cells import Cell
+from raycl.tune.cluster_watch import ANSWER, client_of_head
 from raycl.tune.fitness import facts, judging, nodes
 from raycl.tune.fitness.facts import Facts
 from raycl.tune.staging import stage
 
 EVERY = 2.0  # seconds between two looks at the nodes
 FRESH = 0.2  # seconds for which a list of the nodes may be used again
-ANSWER = 5.0  # seconds that the head has to answer
 ELASTIC_SLOTS = 32  # runs requested at the same time if it is unknown how far a cluster can grow
 
 Live = Mapping[str, Mapping[str, Any]]
@@ -159,9 +158,7 @@ def live_nodes() -> dict[str, dict[str, Any]]:
     Raises:
         RayError: If the head does not answer, or is that of another cluster now.
     """
-    worker: Any = ray._private.worker.global_worker
-    # The client is private to Ray, but the public functions end the process when the head is another one.
-    client = worker.gcs_client
+    client = client_of_head()
     found = {node.hex(): info for node, info in client.get_all_node_info(timeout=ANSWER).items()}
     draining = _draining(client)
     return {
@@ -175,7 +172,7 @@ def _draining(client: Any) -> Collection[str]:
     try:
         if hasattr(client, "get_draining_nodes"):
             return dict(client.get_draining_nodes(timeout=ANSWER))
-        from ray._private.state import state  # in versions before 2.60; the head has just answered
+        from ray._private.state import state  # in earlier versions; the head has just answered
 
         return dict(state.get_draining_nodes())
     except RayError:
