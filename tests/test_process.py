@@ -142,6 +142,24 @@ class Draws(Method):
         return self.drawn
 
 
+class Watched(Method):
+    """Notes whether torch hands its operations to Python functions while the method is trained."""
+
+    def learn(self, task: Task, fit: Fit) -> None:
+        self.modes = torch._C._len_torch_function_stack()
+        fit(self, task)
+
+    def diagnostics(self, task: int) -> dict[str, Any]:
+        return {"modes": self.modes}
+
+
+def test_torch_calls_no_python_function_for_the_operations_of_a_run_on_a_cpu() -> None:
+    (report,) = execution.execute(spec_of(f"{__name__}:Watched")).reports[-1:]
+    assert report.diagnostics == {"modes": 0}
+    with torch.device("cpu"):
+        assert torch._C._len_torch_function_stack() == 1
+
+
 # What nothing can put back.
 
 

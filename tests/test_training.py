@@ -403,15 +403,16 @@ def test_a_split_that_does_not_fit_is_read_batch_by_batch_with_the_same_bits(
 
 def test_inputs_of_another_float_type_are_read_anew() -> None:
     split, cpu = toys.benchmark().tasks[0].train, torch.device("cpu")
-    single = feeding.cached(split, cpu)
-    assert feeding.cached(split, cpu) is single
+    single = feeding.resident(split, cpu)
+    assert feeding.resident(split, cpu) is single
     torch.set_default_dtype(torch.float64)
     try:
-        double = feeding.cached(split, cpu)
+        double = feeding.resident(split, cpu)
     finally:
         torch.set_default_dtype(torch.float32)
+    assert single is not None and double is not None
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
-    assert feeding.cached(split, cpu) is single
+    assert feeding.resident(split, cpu) is single
 
 
 def test_pooled_splits_are_means_over_samples() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from raycl import calls, registry, streams
+from raycl import calls, devices, registry, streams
 from raycl.method import Method, World
 from raycl.methods._first import FirstTask
 from raycl.networks import Start
@@ -59,7 +59,7 @@ def make_method(
     """Return a new method with its state on `device`; `inputs` becomes `World.inputs`."""
     kind = FirstTask if spec.kind == "pretrain" else method_of(spec)
     world = World(benchmark.input_shape, benchmark.classes, make_start(spec, benchmark), inputs or {})
-    with torch.device(device):
+    with devices.creating_on(device):
         streams.reseed(spec.seed, "method")
         return kind(world, make_config(kind.Config, spec.config, spec.method))
 

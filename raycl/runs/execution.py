@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from raycl import calls, process, registry, userfiles
+from raycl import calls, devices, process, registry, userfiles
 from raycl.archives import Artefact, DamagedArtefact
 from raycl.errors import UserError
 from raycl.method import Method
@@ -226,7 +226,7 @@ def _learn(
             if where is not None and not guard.moved():
                 save(where / "state.pt", form, method, reports, earlier + time.perf_counter() - started)
 
-        with torch.device(device), guard.at_work():
+        with devices.creating_on(device), guard.at_work():
             for report in sequence.run_sequence(
                 method, benchmark, fit, done=done, evaluate=spec.evaluate, part=spec.part, keep=keep
             ):
@@ -389,7 +389,7 @@ def train_basis_masks(
             with (
                 userfiles.importing_from(home),
                 guard.at_work(_kinds_of(missing)),
-                torch.device(device),
+                devices.creating_on(device),
                 guard.at_work(),
             ):
                 for spec, mask in _masks_apart(missing, lost, pulse):
@@ -494,7 +494,7 @@ def trained(
             benchmark = make_benchmark(spec)
             method = _method(spec, benchmark, device, store)
             fit = make_fit(spec, device=device)
-            with torch.device(device), guard.at_work():
+            with devices.creating_on(device), guard.at_work():
                 reports = list(
                     sequence.run_sequence(method, benchmark, fit, evaluate=spec.evaluate, part=spec.part)
                 )

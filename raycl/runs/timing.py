@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from raycl import process, registry, userfiles
+from raycl import devices, process, registry, userfiles
 from raycl.method import Method
 from raycl.runs import sequence
 from raycl.runs.build import check_code, make_fit, make_method
@@ -72,7 +72,7 @@ def _learnt(spec: RunSpec, device: str, threads: int, enough: float) -> tuple[li
             benchmark = make_benchmark(spec)
             method: Method = make_method(spec, benchmark, device)
             fit = make_fit(spec, device=device)
-            with torch.device(device), guard.at_work():
+            with devices.creating_on(device), guard.at_work():
                 began = time.perf_counter()
                 for report in sequence.run_sequence(
                     method, benchmark, fit, evaluate=spec.evaluate, part=spec.part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
@@ -45,8 +46,8 @@ def resident_bytes(device: torch.device) -> int:
     return RESIDENT_BYTES["cpu" if devices.on_cpu(device) else "accelerator"]
 
 
-def cached(split: Split, device: torch.device) -> Tensor:
-    """Return all normalised inputs of a split on a device, from the cache where possible.
+def resident(split: Split, device: torch.device) -> Tensor | None:
+    """Return all normalised inputs of a split on a device, or None if they are too large to be kept there.
 
     The most recently used splits are cached, because consecutive fits and trials read the same ones again.
     """
@@ -55,6 +56,11 @@ def cached(split: Split, device: torch.device) -> Tensor:
         if known is split and where == device and kind == dtype:
             _CACHE.append(_CACHE.pop(i))
             return inputs
+    if not len(split):
+        return None
+    first = split.take(np.zeros(1, np.int64), device)
+    if first.numel() * first.element_size() * len(split) > resident_bytes(device):
+        return None
     inputs = split.take(slice(None), device)
     _CACHE.append((split, device, dtype, inputs))
     while sum(t.numel() * t.element_size() for *_, t in _CACHE) > 2 * resident_bytes(device):
@@ -134,9 +140,11 @@ def _taking(
     """Return a function to the inputs of rows, which it is given both as an array and on the device."""
     if augment is not None and augments(split):
         return lambda rows, _: training_samples(split, rows, augment, device)
-    n = len(split)
-    one = split.take(np.zeros(1, np.int64), device) if n else None
-    if one is not None and one.numel() * one.element_size() * n <= resident_bytes(device):
-        inputs = cached(split, device)
-        return lambda _, places: inputs.index_select(0, places)
+    inputs = resident(split, device)
+    if inputs is not None:
+        return functools.partial(_rows, inputs)
     return lambda rows, _: split.take(rows, device)
+
+
+def _rows(inputs: Tensor, _: NDArray[np.int64], places: Tensor) -> Tensor:
+    return inputs.index_select(0, places)

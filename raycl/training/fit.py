@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raycl import devices, streams
-from raycl.tasks import Batch, Pooled, Split, Task, Update
+from raycl.tasks import Batch, Pooled, Split, Task, Update, augments
 from raycl.training import answers, settings
 from raycl.training.best import Best, statistics
 from raycl.training.curves import ACCOUNTS, EpochCurve
@@ -414,7 +414,9 @@ class _Loop:
         order = np.arange(n)
         if self.config.shuffle:
             order = streams.numpy_generator(fit.seed, "order", data.task, data.stream, epoch).permutation(n)
-        augment = streams.numpy_generator(fit.seed, "augment", data.task, data.stream, epoch)
+        augment = None
+        if augments(data.train):
+            augment = streams.numpy_generator(fit.seed, "augment", data.task, data.stream, epoch)
         streams.reseed(fit.seed, "dropout", data.task, data.stream, epoch)
         self.learner.train(True)
         total = torch.zeros((), dtype=devices.widest(fit.device), device=fit.device)

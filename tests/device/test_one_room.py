@@ -55,6 +55,16 @@ def test_on_a_cpu_nothing_is_copied_and_nothing_counted() -> None:
         devices.captured(here, lambda: None)
 
 
+def test_new_tensors_are_created_on_the_device_of_a_run() -> None:
+    def created(device: str) -> str:
+        with devices.creating_on(device):
+            return torch.ones(1).device.type
+
+    assert (created("cpu"), created("meta")) == ("cpu", "meta")
+    with torch.device("meta"):  # another default than the CPU
+        assert (created("cpu"), created("meta")) == ("cpu", "meta")
+
+
 def test_the_state_of_random_numbers_is_restored() -> None:
     here = torch.device("cpu")
     before = devices.random_state(here)
