@@ -47,6 +47,10 @@ def test_the_starter_is_written_and_planned(tmp_path: Path) -> None:
     again = typed(["init", "mine"], tmp_path)
     assert again.code == 2
     assert again.err == "raycl: init: mine exists and is not empty; name another folder\n"
+    (tmp_path / "file.txt").touch()
+    file = typed(["init", "file.txt"], tmp_path)
+    assert file.code == 2
+    assert file.err == "raycl: init: file.txt is a file and not a folder; name another folder\n"
 
 
 @pytest.mark.slow

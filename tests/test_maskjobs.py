@@ -228,7 +228,7 @@ def test_fresh_trains_them_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"method.k": 7}, "k = 7 takes basis tasks 0..6, but benchmark"),
+        ({"method.k": 7}, "the tasks 0 to 6 should be for the basis masks alone, but benchmark"),
         ({"method.density": 0.0}, "density = 0.0 must be above 0 and at most 1"),
         ({"method.density": 1.5}, "density = 1.5 must be above 0 and at most 1"),
         ({"method.basis_preset": "spg"}, "stop = 'floor_then_patience' needs validation"),

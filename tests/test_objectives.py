@@ -305,7 +305,7 @@ def test_keys_change_with_the_objectives_alone() -> None:
         (("-acc",), "acc is better when it is larger: write 'acc'"),
         (("acc", "acc"), "'acc' is given twice: remove one of them"),
         (("acc", "-stored_bytes", "-bytes_total"), "'-bytes_total' is given twice"),
-        (("acc", "bwt", "-forgetting", "-ct", "-params"), "5 objectives are too many, at most 4"),
+        (("acc", "bwt", "-forgetting", "-ct", "-params"), "5 objectives are too many; name at most 4"),
     ],
 )
 def test_objectives_that_are_none_are_refused(given: Any, message: str) -> None:

@@ -14,6 +14,7 @@ from raycl.benchmarks.families import split_tasks, task
 from raycl.benchmarks.pools import Labelled, Part, Pool, statistics, three_parts
 from raycl.errors import UserError
 from raycl.tasks import Benchmark, Transform
+from raycl.text import counted
 
 Numbers = Sequence[float] | None  # one number per channel; None: measure them on the training images
 NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -167,9 +168,15 @@ def labels_of(y: ArrayLike, name: str, count: int) -> NDArray[np.int64]:
     """
     found = _array(y, name)
     if found.shape != (count,):
-        raise UserError(f"{name} has shape {found.shape}; expected: one label for each of {count} samples")
-    if not np.issubdtype(found.dtype, np.integer) or found.min() < 0 or found.max() > 1_000_000:
-        raise UserError(f"{name} is {found.dtype} and must contain integers from 0 to 1000000")
+        remedy = f"; reshape it with {name}.reshape(-1)" if found.size == count else ""
+        raise UserError(
+            f"{name} has shape {found.shape}; expected: ({count},), one label for each sample{remedy}"
+        )
+    if not np.issubdtype(found.dtype, np.integer):
+        raise UserError(f"{name} contains {found.dtype}; labels must be integers from 0 to 1000000")
+    if found.min() < 0 or found.max() > 1_000_000:
+        wrong = found.min() if found.min() < 0 else found.max()
+        raise UserError(f"{name} contains {wrong}; labels must be integers from 0 to 1000000")
     return found.astype(np.int64)
 
 
@@ -214,7 +221,11 @@ def pool_of(
         parts = parts[0], Part(*validation, np.arange(len(validation[1]))), parts[2]
     rare = np.setdiff1d(y_train, y_train[parts[0].rows])
     if len(rare):
-        raise UserError(f"class {rare[0]} has too few images to hold out val = {val:g} of them")
+        have = counted(int((y_train == rare[0]).sum()), "training image")
+        raise UserError(
+            f"class {rare[0]} has {have}, of which none is left after val = {val:g} is held out; lower val, "
+            "or add images of the class"
+        )
     return Pool(*parts, tuple(mean), tuple(std))
 
 

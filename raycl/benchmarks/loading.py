@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from raycl.benchmarks.base import Recipe
 from raycl.benchmarks.checks import checked
+from raycl.datafolder import data_root
 from raycl.errors import UserError
 from raycl.tasks import Benchmark
 
@@ -40,7 +41,9 @@ def _check_counts(recipe: Recipe, made: Benchmark) -> None:
     for task in made.tasks if expected else ():
         have = (len(task.train), len(task.val), len(task.test))
         if have != expected:
+            where = ", ".join(str(data_root() / source) for source in recipe.needs())
             raise UserError(
                 f"benchmark {recipe}: task {task.index + 1} has {have} images in train, val and test, but "
-                f"{expected} are expected{by}; prepare {', '.join(recipe.needs())} again"
+                f"{expected} are expected{by}; delete the prepared data ({where}), then type: raycl data "
+                f"prepare {' '.join(recipe.needs())}"
             )

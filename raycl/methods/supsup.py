@@ -7,6 +7,7 @@ stored for each task.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -153,9 +154,14 @@ class SupSup(Method):
     def _one_head(self) -> bool:
         return self.config.head == "shared" and isinstance(self.net, Heads)
 
+    @functools.cached_property
+    def _weights(self) -> dict[str, Tensor]:
+        """All fixed weights of the network, by name; they are needed at every step."""
+        return weights_of(self.net)
+
     def layers(self, task: int) -> dict[str, Tensor]:
         """Return the fixed weights that `task` masks, by the names that the network uses for this task."""
-        weights = weights_of(self.net)
+        weights = self._weights
         found = {name: weight for name, weight in weights.items() if not name.startswith("heads.")}
         head = f"heads.{task if len(self.net.heads) > 1 else 0}.weight"
         found[head] = weights["heads.0.weight" if self._one_head else head]

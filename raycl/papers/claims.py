@@ -228,8 +228,10 @@ def read_claims(text: str, file: str) -> tuple[Claim, ...]:
     for row in reader:
         place = f"{file}:{reader.line_num}"
         if None in row or None in row.values():
+            have = len(COLUMNS) + (len(row[None]) if None in row else -list(row.values()).count(None))
             raise UserError(
-                f"{place}: a claim should have {len(COLUMNS)} columns; quote a column that contains commas"
+                f"{place}: a claim has {len(COLUMNS)} columns, this line {have}; "
+                + ("quote a text that contains commas" if have > len(COLUMNS) else "add what is missing")
             )
         found.append(_claim({key: value.strip() for key, value in row.items()}, place))
     ids = [claim.id for claim in found]

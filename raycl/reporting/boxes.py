@@ -90,8 +90,11 @@ class Boxes(View):
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.point, str) or isinstance(self.notes, str):
-            raise UserError(f"Boxes({self.title!r}): point and notes are lists; write [{self.point!r}]")
+        for name in ("point", "notes"):
+            if isinstance(given := getattr(self, name), str):
+                raise UserError(
+                    f"Boxes({self.title!r}): {name} = {given!r} should be a list; write [{given!r}]"
+                )
         if self.kinds and (self.reference or self.also or self.rows != "*"):
             raise UserError(
                 f"Boxes({self.title!r}): kinds replace rows, reference and also; write them as kinds, such "
@@ -105,11 +108,12 @@ class Boxes(View):
                     f"Boxes({self.title!r}): {key!r} should be a setting such as 'method.k'; a point may "
                     f"also name {' or '.join(map(repr, OF_A_RUN))}"
                 )
-        own = [kind.value for kind in self.kinds if kind.value]
-        for metric in (self.value, *self.also.values(), *own):
+        metrics = {"value": self.value, **{f"also[{key!r}]": metric for key, metric in self.also.items()}}
+        metrics |= {f"value of kind {kind.name!r}": kind.value for kind in self.kinds if kind.value}
+        for place, metric in metrics.items():
             if parse_metric(metric) is None:
                 wanted = "a metric such as 'acc' or 'blocked[t=5]'"
-                raise UserError(f"Boxes({self.title!r}): value {metric!r} is not {wanted}")
+                raise UserError(f"Boxes({self.title!r}): {place} = {metric!r} should be {wanted}")
 
     @property
     def settings(self) -> Sequence[str]:

@@ -148,9 +148,10 @@ def checked(given: Any, place: str) -> tuple[str, ...]:
     if (twice := repeated(found)) is not None:
         raise UserError(f"{place}: {twice!r} is given twice: remove one of them")
     if len(found) > MOST:
+        many = counted(len(found), "objective")
         raise UserError(
-            f"{place}: {counted(len(found), 'objective')} are too many, at most {MOST}: hardly any trial "
-            "would beat another in all of them"
+            f"{place} = {shown(given)}: {many} are too many; name at most {MOST}, because with more of them "
+            "hardly any trial is better than another in all"
         )
     return found
 

@@ -95,10 +95,11 @@ def _check_tasks(spec: RunSpec, recipe: Recipe, heterogeneous: int, homogeneous:
             f"{recipe} starts at task {first} in order {spec.order}; set first=0 and orders=1"
         )
     if not relearn and needed > first:
-        lower = f" or lower k to {first}" if heterogeneous and first else ""
+        lower = f", or lower k to {first}" if heterogeneous and first else ""
+        tasks = "task 0" if needed == 1 else f"the tasks 0 to {needed - 1}"
         raise UserError(
-            f"{spec.method}: k = {heterogeneous or homogeneous} takes basis tasks 0..{needed - 1}, but "
-            f"benchmark {recipe} has {first} before its new tasks; set first={needed}{lower}"
+            f"{spec.method}: {tasks} should be for the basis masks alone, but benchmark {recipe} learns from "
+            f"task {first} on; write first={needed} in the benchmark's name{lower}"
         )
 
 

@@ -225,8 +225,8 @@ def train_stacked(
     """
     if uses_random_numbers(backbone.net):
         raise UserError(
-            "executor = 'stacked' cannot train masks of a network with dropout; set its dropout to 0, "
-            "or use executor = 'loop'"
+            "executor = 'stacked' cannot train masks of a network with dropout; set its dropout to 0, or use "
+            "executor = 'loop' or 'auto'"
         )
     return _chunks(backbone, orders, rules, config, chunk, pulse, batch_impl)
 

@@ -36,7 +36,8 @@ def train_masks(
         rules: How scores become masks.
         config: Settings of the training loop.
         executor: "loop" trains one mask after another; "stacked" trains `chunk` of them at once, which is
-            faster on a GPU and never on a CPU; "auto" chooses by the device.
+            faster on a GPU and never on a CPU, and does not support dropout; "auto" chooses by the device
+            and the network.
         chunk: Number of masks that are trained at once by the stacked executor; by default as many as fit in
             memory. The loop executor ignores it.
         pulse: Called after each epoch; see `PulseOfMasks`.
@@ -47,7 +48,8 @@ def train_masks(
     """
     _check(rules, config, chunk)
     if executor == "auto":
-        executor = "loop" if devices.on_cpu(backbone.weights[0]) else "stacked"
+        apart = devices.on_cpu(backbone.weights[0]) or loop.uses_random_numbers(backbone.net)
+        executor = "loop" if apart else "stacked"
     if executor == "loop":
         return loop.train_in_loop(backbone, orders, rules, config, pulse)
     return stacked.train_stacked(backbone, orders, rules, config, chunk, pulse)

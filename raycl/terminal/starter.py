@@ -25,7 +25,9 @@ def write_starter(folder: Path) -> str:
         UserError: If the folder exists and is not empty, or cannot be written.
     """
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"init: {typed_path(folder)} is a file and not a folder; name another folder")
+        if folder.exists() and any(folder.iterdir()):
             raise UserError(f"init: {typed_path(folder)} exists and is not empty; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:

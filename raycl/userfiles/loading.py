@@ -85,9 +85,14 @@ def find(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is not None and name.split(".")[0] == error.name.split(".")[0]:
+        if error.name is None:
+            raise UserError(f"{name}: {type(error).__name__}: {error}") from None
+        if name.split(".")[0] == error.name.split(".")[0]:
             raise
-        raise UserError(f"{name}: {type(error).__name__}: {error}") from None
+        raise UserError(
+            f"{name} cannot be imported, because it needs the module {error.name!r}, which is not installed: "
+            "install it"
+        ) from None
     except Exception as error:
         raise UserError(fault(error) or f"{name}: {type(error).__name__}: {first_line(error)}") from None
 

@@ -89,8 +89,11 @@ def test_a_task_of_it_travels_as_a_name(file: Path, tmp_path: Path, monkeypatch:
             {"x_test": np.zeros((30, 4, 4), np.uint8)},
             "x_train contains samples of shape (1, 5, 4) and x_test of (1, 4, 4)",
         ),
-        ({"y_train": np.zeros(7, int)}, "y_train has shape (7,); expected: one label for each of 120"),
-        ({"y_train": np.zeros(120)}, "y_train is float64 and must contain integers"),
+        (
+            {"y_train": np.zeros(7, int)},
+            "y_train has shape (7,); expected: (120,), one label for each sample",
+        ),
+        ({"y_train": np.zeros(120)}, "y_train contains float64; labels must be integers"),
         ({"y_test": np.zeros(30, int)}, "label 1 occurs in only one of y_train and y_test"),
     ],
 )

@@ -224,8 +224,14 @@ def test_truths_are_black_and_white_and_floats_are_rounded_in_pieces() -> None:
         ({"mean": (float("nan"),)}, "must have 1 numbers"),
         ({"mean": (0.5, 0.5)}, "must have 1 numbers"),
         ({"tasks": 2.5}, "tasks = 2.5 must be 1 to 2: there are 4 classes"),
-        ({"y_train": [[0]] * 40}, "y_train has shape (40, 1); expected: one label for each of 40"),
-        ({"y_train": np.arange(40) % 4 > 1}, "y_train is bool and must contain integers"),
+        (
+            {"y_train": [[0]] * 40},
+            "y_train has shape (40, 1); expected: (40,), one label for each sample; reshape it with "
+            "y_train.reshape(-1)",
+        ),
+        ({"y_train": np.arange(40) % 4 - 1}, "y_train contains -1; labels must be integers from 0 to"),
+        ({"y_train": np.arange(40) * 100_000}, "y_train contains 3900000; labels must be integers"),
+        ({"y_train": np.arange(40) % 4 > 1}, "y_train contains bool; labels must be integers"),
     ],
 )
 def test_odd_arguments_of_the_helpers_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -218,11 +218,15 @@ def test_raw_points_as_csv(store: Store) -> None:
 def test_what_a_view_cannot_do_is_told_at_once() -> None:
     with pytest.raises(UserError, match=r"'k' should be a setting such as 'method\.k'"):
         Boxes("t", x="k")
-    with pytest.raises(UserError, match="point and notes are lists"):
+    with pytest.raises(UserError, match=r"notes = 'mind' should be a list; write \['mind'\]"):
         Boxes("t", notes="mind")
-    with pytest.raises(UserError, match=r"value 'acc\[' is not a metric such as"):
+    with pytest.raises(UserError, match="point = 'seed' should be a list"):
+        Boxes("t", point="seed")
+    with pytest.raises(UserError, match=r"also\['other'\] = 'acc\[' should be a metric such as"):
+        Boxes("t", also={"other": "acc["})
+    with pytest.raises(UserError, match=r"value = 'acc\[' should be a metric such as"):
         Boxes("t", value="acc[")
-    with pytest.raises(UserError, match=r"value 'acc\[' is not a metric such as"):
+    with pytest.raises(UserError, match=r"value of kind 'own' = 'acc\[' should be a metric such as"):
         Boxes("t", kinds=[BoxKind("own", "own *", value="acc[")])
     with pytest.raises(UserError, match="kinds replace rows, reference and also"):
         Boxes("t", kinds=KINDS, reference="own *")

@@ -198,8 +198,10 @@ def test_what_does_not_read_is_named_with_its_line(changes: dict[str, str], colu
 def test_a_file_of_another_shape_is_refused() -> None:
     with pytest.raises(UserError, match=r"own.csv:1: the columns must be id,paper"):
         read_claims("id,claim\n", "own.csv")
-    with pytest.raises(UserError, match=r"own.csv:2: a claim should have 16 columns"):
+    with pytest.raises(UserError, match=r"own.csv:2: a claim has 16 columns, this line 18; quote"):
         read_claims(text_of({}).replace("x-01,", "x-01,too,many,"), "own.csv")
+    with pytest.raises(UserError, match=r"a claim has 16 columns, this line 1; add what is missing"):
+        read_claims(f"{text_of({}).splitlines()[0]}\nx-01\n", "own.csv")
     with pytest.raises(UserError, match="x-01 occurs twice"):
         read_claims(text_of({}, {"id": "x-01"}), "own.csv")
 

@@ -569,6 +569,16 @@ def test_auto_is_the_loop_without_a_gpu_and_memory_bounds_the_chunk(monkeypatch:
     assert math.isclose(held[4].about["train_loss"], looped[4].about["train_loss"], rel_tol=1e-5)
 
 
+def test_on_an_accelerator_the_loop_trains_networks_with_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    on, chosen = data(MLP), []
+    monkeypatch.setattr(devices, "on_cpu", lambda _: False)
+    monkeypatch.setattr(loop, "train_in_loop", lambda *_: chosen.append("loop"))
+    monkeypatch.setattr(stacked, "train_stacked", lambda *_: chosen.append("stacked"))
+    for network in (MLP, "mlp(hidden=16)"):
+        train_masks(backbone(network, on), orders_of(on), Rules(), config_of())
+    assert chosen == ["stacked", "loop"]
+
+
 def test_a_chain_is_recognised() -> None:
     on = data(MLP)
     net = backbone(MLP, on)
