@@ -61,7 +61,11 @@ def open_regular(path: Path, most: int | None = None) -> BinaryIO:
 def read_bytes(path: Path, most: int | None = MOST_BYTES) -> bytes:
     """Return the content of a regular file; the arguments and errors are those of `open_regular`."""
     with open_regular(path, most) as file:
-        content = file.read() if most is None else file.read(most + 1)
+        # A buffer of the largest size that is permitted would be mapped and unmapped for each file.
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)
+        if len(content) > size:  # The file has grown, or does not tell its size.
+            content += file.read() if most is None else file.read(most + 1 - len(content))
     if most is not None and len(content) > most:  # The file has grown since it was opened.
         raise Unfit(f"larger than {most:,} bytes")
     return content

@@ -141,16 +141,18 @@ def check_reports(
         raise Unfit(f"its status is {status}, but it has no reports")
     if part is not None and len(reports) > 1:
         raise Unfit(f"a run of one task has {len(reports)} reports")
+    last = len(reports) - 1 if status == "done" else MOST_TASKS
     for n, report in enumerate(reports):
-        task = n if part is None else part
-        _check_report(mapping(report, f"report {n + 1}"), task, f"report {n + 1}")
-        last = len(reports) - 1 if status == "done" else MOST_TASKS
-        if part is not None:
-            low, high = task, task
-        else:
-            low, high = 0, last if evaluate == "full" else task
-        for split in ("val", "test"):
-            _check_accuracies(report[split], low, high, f"report {n + 1}: {split}")
+        place, task = f"report {n + 1}", n if part is None else part
+        _check_names(mapping(report, place), task, place)
+        low = 0 if part is None else task
+        high = last if part is None and evaluate == "full" else task
+        try:
+            _check_values(report)
+            for split in ("val", "test"):
+                _check_accuracies(report[split], low, high, split)
+        except Unfit as error:
+            raise Unfit(f"{place}: {error}") from None
 
 
 def _check_last(reports: Sequence[Mapping[str, Any]]) -> None:
@@ -165,23 +167,28 @@ def _check_last(reports: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _check_report(plain: dict[str, Any], task: int, place: str) -> None:
+def _check_names(plain: dict[str, Any], task: int, place: str) -> None:
+    """Check that a report has the entries of one and is of the task."""
     if wrong := sorted((_NEEDED - plain.keys()) | (plain.keys() - _KNOWN)):
         raise Unfit(f"{place} {'lacks' if wrong[0] in _NEEDED else 'has an unknown'} {wrong[0][:40]!a}")
     if whole(plain["task"], f"{place}: task", MOST_TASKS) != task:
         raise Unfit(f"{place} is of task {plain['task'] + 1}, expected task {task + 1}")
+
+
+def _check_values(plain: dict[str, Any]) -> None:
+    """Check the measurements of a report, except the accuracies; a message does not name the report."""
     for name in ("updates", "peak_bytes", "parameters", "stored_bytes"):
-        whole(plain[name], f"{place}: {name}")
-    for stream, value in mapping(plain["epochs"], f"{place}: epochs").items():
-        whole(value, f"{place}: epochs.{stream[:40]}")
+        whole(plain[name], name)
+    for stream, value in mapping(plain["epochs"], "epochs").items():
+        whole(value, f"epochs.{stream[:40]}")
     for name in ("seconds", "cpu_seconds"):
-        for stream, value in mapping(plain.get(name, {}), f"{place}: {name}").items():
-            number(value, f"{place}: {name}.{stream[:40]}", LATEST)
-    for account, columns in mapping(plain.get("curves", {}), f"{place}: curves").items():
-        _check_curves(mapping(columns, f"{place}: curves.{account[:40]}"), f"{place}: curves.{account[:40]}")
-    number(plain["evaluation_seconds"], f"{place}: evaluation_seconds", LATEST)
-    number(plain.get("ended", 0.0), f"{place}: ended", LATEST)
-    check_plain(mapping(plain.get("figures", {}), f"{place}: figures"), f"{place}: figures")
+        for stream, value in mapping(plain.get(name, {}), name).items():
+            number(value, f"{name}.{stream[:40]}", LATEST)
+    for account, columns in mapping(plain.get("curves", {}), "curves").items():
+        _check_curves(mapping(columns, f"curves.{account[:40]}"), f"curves.{account[:40]}")
+    number(plain["evaluation_seconds"], "evaluation_seconds", LATEST)
+    number(plain.get("ended", 0.0), "ended", LATEST)
+    check_plain(mapping(plain.get("figures", {}), "figures"), "figures")
 
 
 def _check_curves(columns: Mapping[str, Any], place: str) -> None:
@@ -201,7 +208,10 @@ def _check_accuracies(values: Any, low: int, high: int, place: str) -> None:
             raise Unfit(f"{place} has {task[:40]!a}, which is not the index of a task")
         if not low <= int(task) <= high:
             raise Unfit(f"{place} measures task {int(task) + 1}, which this report cannot measure")
-        number(value, f"{place} of task {int(task) + 1}", 1.0)
+        if (
+            type(value) is not float or not 0 <= value <= 1
+        ):  # The text of a place takes longer than the check.
+            number(value, f"{place} of task {int(task) + 1}", 1.0)
 
 
 def proposal_record(cell: str, n: int, params: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
