@@ -14,7 +14,6 @@ from raycl.benchmarks.families import split_tasks, task
 from raycl.benchmarks.pools import Labelled, Part, Pool, statistics, three_parts
 from raycl.errors import UserError
 from raycl.tasks import Benchmark, Transform
-from raycl.text import counted
 
 Numbers = Sequence[float] | None  # one number per channel; None: measure them on the training images
 NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -221,10 +220,10 @@ def pool_of(
         parts = parts[0], Part(*validation, np.arange(len(validation[1]))), parts[2]
     rare = np.setdiff1d(y_train, y_train[parts[0].rows])
     if len(rare):
-        have = counted(int((y_train == rare[0]).sum()), "training image")
+        have = int((y_train == rare[0]).sum())
         raise UserError(
-            f"class {rare[0]} has {have}, of which none is left after val = {val:g} is held out; lower val, "
-            "or add images of the class"
+            f"class {rare[0]}: val = {val:g} holds out all of its training images ({have}); lower val, or add "
+            "images of the class"
         )
     return Pool(*parts, tuple(mean), tuple(std))
 

@@ -106,6 +106,16 @@ def test_unfit_files_are_refused_in_words(file: Path, change: dict[str, np.ndarr
     assert "\n" not in str(error.value)
 
 
+def test_a_class_that_validation_would_take_whole_is_refused(file: Path) -> None:
+    labels = np.tile(np.arange(5), 24)
+    labels[0] = 5  # the only image of its class
+    np.savez(file, **given() | {"y_train": labels})
+    with pytest.raises(
+        UserError, match=r"class 5: val = 0.9 holds out all of its training images \(1\)"
+    ):
+        load("npz(path='mine.npz', tasks=2, val=0.9)")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
