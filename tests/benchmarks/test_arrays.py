@@ -110,9 +110,7 @@ def test_a_class_that_validation_would_take_whole_is_refused(file: Path) -> None
     labels = np.tile(np.arange(5), 24)
     labels[0] = 5  # the only image of its class
     np.savez(file, **given() | {"y_train": labels})
-    with pytest.raises(
-        UserError, match=r"class 5: val = 0.9 holds out all of its training images \(1\)"
-    ):
+    with pytest.raises(UserError, match=r"class 5: val = 0.9 holds out all of its training images \(1\)"):
         load("npz(path='mine.npz', tasks=2, val=0.9)")
 
 
