@@ -222,8 +222,8 @@ def pool_of(
     if len(rare):
         have = int((y_train == rare[0]).sum())
         raise UserError(
-            f"class {rare[0]}: val = {val:g} holds out all of its training images ({have}); lower val, or add "
-            "images of the class"
+            f"class {rare[0]}: val = {val:g} holds out all of its training images ({have}); lower val, or "
+            "add images of the class"
         )
     return Pool(*parts, tuple(mean), tuple(std))
 
