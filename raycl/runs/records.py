@@ -208,9 +208,8 @@ def _check_accuracies(values: Any, low: int, high: int, place: str) -> None:
             raise Unfit(f"{place} has {task[:40]!a}, which is not the index of a task")
         if not low <= int(task) <= high:
             raise Unfit(f"{place} measures task {int(task) + 1}, which this report cannot measure")
-        if (
-            type(value) is not float or not 0 <= value <= 1
-        ):  # The text of a place takes longer than the check.
+        # The text of the place takes longer than the check, so that it is made where a message needs it.
+        if type(value) is not float or not 0 <= value <= 1:
             number(value, f"{place} of task {int(task) + 1}", 1.0)
 
 
