@@ -145,7 +145,8 @@ class _Space:
                         functools.partial(setattr, self.owner, name, value),
                     )
         if len(live) != len(self.known):
-            for name in [n for n in live if n not in self.known | _VOLATILE and self._hides(n)]:
+            new = live.keys() - self.known - _VOLATILE
+            for name in [n for n in live if n in new and self._hides(n)]:
                 yield f"{self.called}.{name} replaced", functools.partial(delattr, self.owner, name)
         for name, was in self.containers.items():
             now = live.get(name)

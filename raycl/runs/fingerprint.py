@@ -65,7 +65,7 @@ def files_of(modules: Iterable[str]) -> list[Path]:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            todo += (found for module in _imports(path) for found in _paths(module))
+            todo += _imported(path)
     return sorted(seen)
 
 
@@ -92,27 +92,34 @@ def _paths(module: str) -> Iterator[Path]:
 
 
 @functools.cache
+def _imported(path: Path) -> frozenset[Path]:
+    """Return the files of raycl that a file imports."""
+    return frozenset(found for module in _imports(path) for found in _paths(module))
+
+
 def _imports(path: Path) -> tuple[str, ...]:
     """Return the names of everything that a file imports, including imports inside functions.
 
     For ``from package import name`` both the package and ``package.name`` are returned, as the latter may be
     a module.
     """
-    tree = ast.parse(path.read_bytes())
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for child in node.body
-        for inner in ast.walk(child)
-    }
     found: list[str] = []
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    for node in _statements(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
             module = node.module or ""
             found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     return tuple(dict.fromkeys(found))
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all statements of a file but those for type checking alone; no expression contains an import."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            todo += getattr(node, "body", ())
+        for name in ("orelse", "finalbody", "handlers", "cases"):
+            todo += getattr(node, name, ())

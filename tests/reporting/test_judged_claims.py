@@ -22,6 +22,8 @@ from raycl.papers.judging import NO_VERDICT, NOT_RUN
 from raycl.study.file import read_study
 from tests.helpers import fullform
 
+pytestmark = pytest.mark.slow  # the first test plans all studies and fills their rows, whichever it is
+
 JUDGED = Path(__file__).parents[1] / "golden" / "judged.json"
 PARTS = ("ImageNet", "CUBS", "Cars", "Flowers", "WikiArt", "Sketch")  # the tasks of imagenet_to_sketch
 IMPOSSIBLE: dict[str, str] = {}
