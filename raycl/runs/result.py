@@ -27,13 +27,20 @@ class PackedReports(Sequence[TaskReport]):
     A driver keeps the reports of all runs of its study, and uses those of few at a time.
     """
 
-    __slots__ = ("_many", "_packed")
+    __slots__ = ("_many", "packed")
 
     def __init__(self, reports: Sequence[TaskReport]) -> None:
         packer = zlib.compressobj(6, zdict=_COMMON)
         plain = [{**vars(report), "curves": {}} for report in reports]
         text = json.dumps(plain, separators=(",", ":"))
-        self._packed, self._many = packer.compress(text.encode()) + packer.flush(), len(reports)
+        self.packed, self._many = packer.compress(text.encode()) + packer.flush(), len(reports)
+
+    @classmethod
+    def of(cls, packed: bytes, many: int) -> PackedReports:
+        """Return so many reports, given the bytes in `packed`."""
+        found = cls.__new__(cls)
+        found.packed, found._many = packed, many
+        return found
 
     def __len__(self) -> int:
         return self._many
@@ -45,7 +52,10 @@ class PackedReports(Sequence[TaskReport]):
     def __getitem__(self, place: slice) -> tuple[TaskReport, ...]: ...
 
     def __getitem__(self, place: int | slice) -> TaskReport | tuple[TaskReport, ...]:
-        return self._unpacked()[place]
+        found = self._plain()[place]
+        if isinstance(place, slice):
+            return tuple(map(TaskReport.from_json, found))
+        return TaskReport.from_json(found)
 
     def __iter__(self) -> Iterator[TaskReport]:
         return iter(self._unpacked())
@@ -56,8 +66,10 @@ class PackedReports(Sequence[TaskReport]):
     __hash__ = None  # type: ignore[assignment]
 
     def _unpacked(self) -> tuple[TaskReport, ...]:
-        found = json.loads(zlib.decompressobj(zdict=_COMMON).decompress(self._packed))
-        return tuple(TaskReport.from_json(report) for report in found)
+        return tuple(map(TaskReport.from_json, self._plain()))
+
+    def _plain(self) -> Any:
+        return json.loads(zlib.decompressobj(zdict=_COMMON).decompress(self.packed))
 
 
 @dataclass(frozen=True)
@@ -95,9 +107,17 @@ class Result:
 
         For a run of a single task (`RunSpec.part`) it is the accuracy on that task.
         """
-        if self.spec.part is not None and self.status == "done":
-            return getattr(self.reports[0], split).get(self.spec.part)  # type: ignore[no-any-return]
-        return metrics.acc(self.matrix(split)) if self.status == "done" else None
+        return self.accs()[split == "test"]
+
+    def accs(self) -> tuple[float | None, float | None]:
+        """Return `acc` of the validation and of the test data."""
+        if self.status != "done":
+            return None, None
+        last = self.reports[-1]
+        if (part := self.spec.part) is not None:
+            return last.val.get(part), last.test.get(part)
+        rows: list[dict[int, float]] = [{}] * (len(self.reports) - 1)  # only the last row is needed
+        return metrics.acc(metrics.matrix([*rows, last.val])), metrics.acc(metrics.matrix([*rows, last.test]))
 
     @property
     def on_cpu(self) -> bool:
@@ -127,11 +147,15 @@ class Result:
 
     def packed(self) -> Result:
         """Return the result in a form that takes little memory."""
+        return dataclasses.replace(self, reports=PackedReports(self.reports)).interned()
+
+    def interned(self) -> Result:
+        """Return the result with a provenance whose strings it shares with other results."""
         about = {
             sys.intern(name): sys.intern(value) if type(value) is str else value
             for name, value in self.provenance.items()
         }
-        return dataclasses.replace(self, reports=PackedReports(self.reports), provenance=about)
+        return dataclasses.replace(self, provenance=about)
 
     def unpacked(self) -> Result:
         """Return the result in a form whose reports are used several times at no cost."""

@@ -28,6 +28,7 @@ from raycl.runs.records import (
     run_record,
 )
 from raycl.runs.result import Result
+from raycl.runs.summaries import Summaries, state_of
 from raycl.specs import RunSpec
 from raycl.wholefiles import publish
 
@@ -73,6 +74,7 @@ class Store:
         self._warn = warn
         self._wait = wait
         self._known: dict[str, Result] = {}
+        self._summaries = Summaries(self.root)
         self._seen = set[tuple[Artefact, str]]()  # Artefacts that were found and are not checked again.
         self._unread: set[int | None] = set()  # Reasons of unreadable files that were already reported.
 
@@ -92,6 +94,7 @@ class Store:
                 "--store DIR"
             ) from None
         self._check_rooms()
+        self._summaries.writes = True
         return self
 
     def look(self) -> Store:
@@ -139,15 +142,27 @@ class Store:
             key: Key of the run.
             spec: The run, if the caller has it; the result then refers to it and needs no copy in memory.
         """
-        if key not in self._known:
-            result = self._read(self._path(key), key, ("done", *LOST))
-            if result is None:
-                return None
-            self._known[key] = result.packed()
-        known = self._known[key]
+        known = self._known.get(key) or self._compact(key, spec)
+        if known is None:
+            return None
         if spec is not None and known.spec is not spec:
-            known = self._known[key] = replace(known, spec=spec)
+            known = replace(known, spec=spec)
+        self._known[key] = known
         return known
+
+    def _compact(self, key: str, spec: RunSpec | None) -> Result | None:
+        """Return the result of a finished run in compact form, from a summary or else from its file."""
+        path = self._path(key)
+        if spec is not None and (found := self._summaries.find(path, spec)) is not None:
+            return found
+        state = state_of(path)
+        result = self._read(path, key, ("done", *LOST))
+        if result is None:
+            return None
+        packed = result.packed()
+        if key not in self.unsealed:
+            self._summaries.add(path, state, packed)
+        return packed
 
     def paused(self, key: str) -> Result | None:
         """Return the result of a run that has paused and is not finished, or None."""
@@ -174,8 +189,10 @@ class Store:
         if result.status == "paused":
             self._publish(self._paused_path(result.key), content)
             return result
-        self._publish(self._path(result.key), content)
+        place = self._path(result.key)
+        self._publish(place, content)
         self._known[result.key] = result.packed()
+        self._summaries.add(place, state_of(place), self._known[result.key])
         with contextlib.suppress(OSError):
             failure.unlink(missing_ok=True)
             trace.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from raycl.archives import Artefact
 from raycl.errors import NoStudy, UserError
 from raycl.runs.inputs import masks_for, parts_of, runs_for
 from raycl.runs.store import MODELS, PAUSED, Store, trace_path
+from raycl.runs.summaries import Summaries
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
@@ -66,6 +67,7 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
     if yes:
         for path in unwanted:
             shutil.rmtree(path) if _is_folder(path) else path.unlink(missing_ok=True)
+        Summaries(store.root).tidy(set(store.finished()))
     return 0
 
 

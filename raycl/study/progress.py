@@ -58,8 +58,7 @@ class Trial:
         if self.result is None:
             return None
         if self._accs is None:
-            result = self.result.unpacked()
-            self._accs = result.acc("val"), result.acc("test")
+            self._accs = self.result.accs()
         return self._accs[split == "test"]
 
     def values(self, cell: Cell) -> tuple[float | None, ...]:

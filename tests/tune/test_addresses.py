@@ -132,7 +132,7 @@ def test_sync_and_reopening_in_folders_of_every_name(
     assert [a.path for a in client.list_artifacts(parent.info.run_id)] == ["best.json", "matrices.json"]
     got = client.download_artifacts(parent.info.run_id, "matrices.json", str(tmp_path))
     assert Path(got).read_text().startswith("{")
-    assert {p.name for p in store.root.iterdir()} == {"mlflow.db", "mlflow-artifacts", "runs"}
+    assert {p.name for p in store.root.iterdir()} == {"mlflow.db", "mlflow-artifacts", "runs", "summaries"}
     assert [p.name for p in (store.root / "mlflow-artifacts").iterdir()] == [study.name]
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == [folder.parent.name], "a stray folder"
     assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == ["s.py", "st#ore?"]

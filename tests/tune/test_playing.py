@@ -162,7 +162,14 @@ def test_a_worker_sets_its_own_threads(played: dict[str, CellState], label: str,
 
 def test_tune_leaves_nothing_behind(played: dict[str, CellState], folder: Path) -> None:
     left = {path.name for path in (folder / "store").iterdir()}
-    assert left == {"runs", "searches", "failures", "checkpoints", "models"}  # the study keeps weights
+    assert left == {
+        "runs",
+        "searches",
+        "summaries",
+        "failures",
+        "checkpoints",
+        "models",  # the study keeps weights
+    }
     finished = {path.stem for path in (folder / "store").glob("runs/??/*.json")}
     assert not finished & {path.name for path in (folder / "store" / "checkpoints").iterdir()}
 

@@ -1,0 +1,297 @@
+"""Summaries give the results that the files of a store give, as long as those have not changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raycl import Study
+from raycl.cli import main
+from raycl.runs import store as stores
+from raycl.runs import summaries
+from raycl.runs.reports import TaskReport
+from raycl.runs.result import Result
+from raycl.runs.store import Store
+from raycl.study.expand import cells_of
+from raycl.study.file import read_study
+from tests.helpers.tiny import in_process
+
+(CELL,) = cells_of(Study(methods={"finetune": {}}, benchmarks=["digits_split"], search=None))
+
+
+def report(task: int, value: float = 0.1) -> TaskReport:
+    scores = {t: value + t / 7 for t in range(task + 1)}
+    return TaskReport(
+        task, dict(scores), scores, {"main": 3}, 9, {"main": 1 / 3}, 0.1, 7, 11, 44, {"é": [1]}, 9.0
+    )
+
+
+RESULTS = [
+    Result(
+        CELL.spec({}, 1),
+        "done",
+        (report(0), report(1)),
+        "",
+        {"seconds": 2.0, "cpu": "ë\u2028", "left": ["x"]},
+    ),
+    Result(CELL.spec({}, 2), "diverged", (report(0),), "the loss is inf\r\nafter", {"seconds": 0.1}),
+    Result(CELL.spec({}, 3), "invalid", (), "no such width", {}),
+    Result(
+        dataclasses.replace(CELL.spec({}, 4), part=3),
+        "done",
+        (dataclasses.replace(report(3), val={3: 0.5}, test={3: 0.25}),),
+        "",
+        {},
+    ),
+]
+DONE = RESULTS[0]
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    store = Store(tmp_path / "store").open()
+    for result in RESULTS:
+        store.put(result)
+    return store.root
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the results whose own files are looked for."""
+    found: list[str] = []
+    whole = stores.read_plain
+
+    def noted(path: Path) -> dict[str, Any]:
+        found.append(path.stem)
+        return whole(path)
+
+    monkeypatch.setattr(stores, "read_plain", noted)
+    return found
+
+
+def file_of(root: Path, result: Result) -> Path:
+    return root / "runs" / result.key[:2] / f"{result.key}.json"
+
+
+def lines_of(root: Path) -> list[bytes]:
+    return [
+        line for file in sorted((root / "summaries").iterdir()) for line in file.read_bytes().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=lambda result: result.status)
+def test_a_result_is_the_same_from_its_line_and_from_its_file(
+    filled: Path, read: list[str], result: Result
+) -> None:
+    summed = Store(filled).get(result.key, result.spec)
+    assert read == [] and summed is not None
+    shutil.rmtree(filled / "summaries")
+    whole = Store(filled).get(result.key, result.spec)
+    assert read == [result.key] and whole is not None
+    assert summed == whole == result
+    assert summed.spec is whole.spec is result.spec
+    for split in ("val", "test"):
+        assert summed.acc(split) == whole.acc(split) == result.acc(split)  # type: ignore[arg-type]
+    assert summed.reports[-1:] == whole.reports[-1:] == result.reports[-1:]
+
+
+def test_a_start_reads_no_file_of_a_run(tmp_path: Path, read: list[str]) -> None:
+    study = Study(
+        name="again", methods={"finetune": {}, "hat": {}}, benchmarks=["digits_split"],
+        network="mlp(hidden=8)", fit={"epochs": 1}, search=None,
+    )  # fmt: skip
+    first = in_process(study, tmp_path)
+    runs = 2 * 3
+    assert len(lines_of(tmp_path)) == runs
+    read.clear()
+    again = in_process(study, tmp_path)
+    assert again.ran == 0 and read == [] and len(lines_of(tmp_path)) == runs
+    assert [r.result for s in again.states for r in s.runs] == [
+        r.result for s in first.states for r in s.runs
+    ]
+
+
+def test_what_a_driver_has_read_is_in_the_summaries_then(filled: Path, read: list[str]) -> None:
+    shutil.rmtree(filled / "summaries")
+    for _ in range(2):
+        store = Store(filled).open()
+        assert [store.get(result.key, result.spec) for result in RESULTS] == RESULTS
+    assert sorted(read) == sorted(result.key for result in RESULTS), "the second one has read files too"
+
+
+def test_only_a_driver_writes_them(filled: Path, read: list[str]) -> None:
+    shutil.rmtree(filled / "summaries")
+    for store in (Store(filled), Store(filled, wait=False).look()):
+        assert store.get(DONE.key, DONE.spec) == DONE
+    assert not (filled / "summaries").exists() and len(read) == 2
+
+
+def _same_size(file: Path) -> None:
+    text, status = file.read_text(), file.stat()
+    file.write_text(text.replace('"updates": 9', '"updates": 8'))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _replaced(file: Path) -> None:
+    status = file.stat()
+    shutil.copy(file, file.with_suffix(".new"))
+    os.replace(file.with_suffix(".new"), file)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [_same_size, _replaced, os.unlink, lambda file: file.write_text("")])
+def test_a_file_that_has_changed_is_read_and_checked(filled: Path, read: list[str], change: Any) -> None:
+    """Even where its size and the time of its change are the same."""
+    file = file_of(filled, DONE)
+    change(file)
+    lines: list[str] = []
+    found = Store(filled, lines.append).get(DONE.key, DONE.spec)
+    assert read == [DONE.key]
+    assert found == (DONE if change is _replaced else None)
+    assert len(lines) == (0 if change in (_replaced, os.unlink) else 1)
+
+
+def test_a_summary_is_not_shared_by_a_copy_of_the_store(
+    filled: Path, tmp_path: Path, read: list[str]
+) -> None:
+    shutil.copytree(filled, tmp_path / "copy")
+    assert Store(tmp_path / "copy").get(DONE.key, DONE.spec) == DONE
+    assert read == [DONE.key]
+
+
+def _of(root: Path, result: Result) -> Path:
+    return root / "summaries" / f"{result.key[0]}.lines"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: raw.replace(b'"done"', b'"lost"'),
+        lambda raw: b"",
+        lambda raw: b"\0" * 5000,
+        lambda raw: b"\xff\n" * 50,
+        lambda raw: b"torn" + raw,
+        lambda raw: b"00000000" + raw[8:],
+        lambda raw: raw.replace(b"\n", b""),
+    ],
+)  # fmt: skip
+def test_lines_that_are_none_are_passed_over(filled: Path, read: list[str], damage: Any) -> None:
+    file = _of(filled, DONE)
+    file.write_bytes(damage(file.read_bytes()))
+    lines: list[str] = []
+    store = Store(filled, lines.append).open()
+    assert store.get(DONE.key, DONE.spec) == DONE and lines == []
+    assert DONE.key in read or damage(b"x\n") == b"x"  # without its last end of line, a line is whole
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink(path, path)])
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_what_stands_in_their_place_is_left_alone(
+    filled: Path, read: list[str], make: Any, whole_folder: bool
+) -> None:
+    place = filled / "summaries" if whole_folder else _of(filled, DONE)
+    shutil.rmtree(place) if whole_folder else place.unlink()
+    make(place)
+    lines: list[str] = []
+    store = Store(filled, lines.append).open()
+    assert store.get(DONE.key, DONE.spec) == DONE
+    store.put(DONE)
+    assert lines == [] and read == [DONE.key] and os.path.lexists(place)
+
+
+def test_lines_of_other_checks_are_not_used(
+    filled: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The form depends on the sources of the checks, so that nothing has to be raised by hand."""
+    monkeypatch.setattr(summaries, "_form", lambda: 1)
+    assert Store(filled).get(DONE.key, DONE.spec) == DONE and read == [DONE.key]
+
+
+def test_of_two_lines_the_last_one_holds(filled: Path, read: list[str]) -> None:
+    store = Store(filled).open()
+    again = dataclasses.replace(DONE, provenance={"seconds": 5.0})
+    store.forget(DONE.key)
+    store.put(again)
+    assert Store(filled).get(DONE.key, DONE.spec) == again and read == []
+
+
+def test_a_file_of_superseded_lines_is_begun_anew(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "SPARE", 3)
+    store = Store(filled).open()
+    for _ in range(10):
+        store.put(DONE)
+    many = len(lines_of(filled))
+    store = Store(filled).open()
+    assert store.get(DONE.key, DONE.spec) == DONE
+    store.put(DONE)
+    assert len(lines_of(filled)) == many - 9
+
+
+def test_a_long_file_is_read_when_that_is_the_shorter_way(
+    filled: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summaries, "WORTH", _of(filled, DONE).stat().st_size // 3)
+    store = Store(filled)
+    other = next(key for n in range(999) if (key := CELL.spec({}, n + 10).key)[0] == DONE.key[0])
+    spec = next(spec for n in range(999) if (spec := CELL.spec({}, n + 10)).key == other)
+    asked = 0
+    while not store._summaries._places:  # one result after the other is asked for
+        assert store.get(other, spec) is None and (asked := asked + 1) < 9
+    assert asked > 2
+    assert store.get(DONE.key, DONE.spec) == DONE and DONE.key not in read
+
+
+def test_a_result_without_digest_is_read_each_time(filled: Path, read: list[str]) -> None:
+    """Whether all its reports are there is then asked of its benchmark."""
+    file = file_of(filled, DONE)
+    plain = json.loads(file.read_text())
+    del plain["digest"]
+    file.write_text(json.dumps(plain | {"format": "raycl-run/1"}))
+    for many in (1, 2):
+        store = Store(filled).open()
+        assert store.get(DONE.key, DONE.spec) == DONE
+        assert store.unsealed == {DONE.key} and read == [DONE.key] * many
+
+
+def test_garbage_collection_keeps_the_lines_of_what_is_there(
+    tmp_path: Path, read: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, store = tmp_path / "mine.py", tmp_path / "results"
+    text = (
+        "from raycl import Seeds, Study\n"
+        "STUDY = Study(methods={'finetune': {'fit.lr': %s}}, final=Seeds(1, 2),\n"
+        " benchmarks=['digits_split'], network='mlp(hidden=8)', fit={'epochs': 1}, search=None)\n"
+    )
+    for lr in ("0.01", "0.1"):
+        file.write_text(text % lr)
+        in_process(read_study(file), store)
+    assert len(lines_of(store)) == 4
+    assert main(["gc", "mine.py"]) == 0 and len(lines_of(store)) == 4
+    assert main(["gc", "mine.py", "--yes"]) == 0
+    kept = {path.stem for path in store.glob("runs/??/*.json")}
+    assert len(kept) == 2 and {line[9:73].decode() for line in lines_of(store)} == kept
+    read.clear()
+    assert in_process(read_study(file), store).ran == 0 and read == []
+    assert "2 unneeded files" in capsys.readouterr().out
+
+
+def test_a_store_that_cannot_be_written_any_more_does_without(
+    filled: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(filled / "summaries")
+    store = Store(filled).open()
+    monkeypatch.setattr(summaries.os, "open", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    found = summaries.Summaries(filled)
+    found.writes = True
+    found.add(file_of(filled, DONE), summaries.state_of(file_of(filled, DONE)), DONE.packed())
+    assert not found.writes and lines_of(filled) == []
+    monkeypatch.undo()
+    assert store.get(DONE.key, DONE.spec) == DONE
