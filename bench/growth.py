@@ -11,6 +11,7 @@ import math
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from bench.scale import FIRST, SLOTS, archive, resident, result_of, stretched
 from raycl import wholefiles
 from raycl.archives import Artefact
 from raycl.domains import Choice, Int
+from raycl.runs import summaries
 from raycl.runs.result import Trained
 from raycl.runs.store import Store
 from raycl.study.agenda import Agenda
@@ -112,6 +114,8 @@ def _of_size(folder: Path, jobs: int) -> list[Line]:
     last = stretched(folder, LAST, terminal=False)
     planned, one = _command(folder, "plan"), _command(folder, "report", "--only", CELL)
     files, size, blocks = _on_disk(folder / "results")
+    shutil.rmtree(folder / "results" / summaries.FOLDER)
+    unsummed = _command(folder, "plan")
     runs = last["runs"]
     return [
         Line(f"finished runs of {last['cells']:.0f} cells", runs, ""),
@@ -122,6 +126,7 @@ def _of_size(folder: Path, jobs: int) -> list[Line]:
         Line("  memory at its end, per run", last["grown"] / runs / 1e3, "kB"),
         Line(f"CPU time per job of the last {last['ended']:.0f}", 1e3 * last["cpu"] / last["ended"], "ms"),
         *_of_command("plan, runs done", planned),
+        *_of_command("plan, runs done, without the summaries", unsummed),
         *_of_command("report of one cell", one),
         Line("files and folders per run", files / runs, ""),
         Line("  bytes per run", size / runs / 1e3, "kB"),

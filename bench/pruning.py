@@ -25,7 +25,7 @@ from raycl.study.values import Search, Study
 from raycl.tune.proposals import propose
 
 SEEDS = (1, 2, 3, 4, 5)  # of the searches
-TRIALS = 16
+TRIALS = 18
 FINALS = (1, 2, 3)  # seeds with which the best configuration is trained again
 RATE = Float(0.003, 0.5, log=True)
 
@@ -47,9 +47,10 @@ STUDIES = {
         "supsup", "digits_split", **{"fit.lr": Float(0.5, 200, log=True)}
     ),
 }
-RULES: Mapping[str, Prune] = {
-    "Halving(rungs=(1, 3), keep=1/3)": Halving(rungs=(1, 3), keep=1 / 3),
-    "Median(after=2, warmup=5)": Median(after=2, warmup=5),
+HALVING = Halving(rungs=(1, 3), keep=1 / 3)
+RULES: Mapping[int, Mapping[str, Prune]] = {  # by the number of trials that are proposed together
+    4: {"Halving(rungs=(1, 3), keep=1/3)": HALVING, "Median(after=2, warmup=5)": Median(after=2, warmup=5)},
+    9: {"Halving(rungs=(1, 3), keep=1/3)": HALVING},
 }
 
 
@@ -78,36 +79,46 @@ def pruning(seeds: Sequence[int] = SEEDS, trials: int = TRIALS) -> list[Line]:
     lines = []
     finals: dict[str, float] = {}  # mean test accuracy by the key of a configuration
     for name, study in STUDIES.items():
-        _searched(study, 0, 1, None)  # what is imported and prepared once belongs to no search
-        whole = [_searched(study, seed, trials, None) for seed in seeds]
-        accuracies = [_final(found.best, finals) for found in whole]
-        lines.append(Line(f"{name}: CPU of a search", statistics.mean(found.cpu for found in whole), "s"))
-        lines.append(Line("  final accuracy, mean over searches", statistics.mean(accuracies), ""))
-        lines.append(Line("  and its standard deviation over searches", _deviation(accuracies), ""))
-        for rule, prune in RULES.items():
-            pruned = [_searched(study, seed, trials, prune) for seed in seeds]
-            pairs = list(zip(whole, pruned, strict=True))
-            epochs = statistics.mean(1 - few.epochs / all_.epochs for all_, few in pairs)
-            cpu = statistics.mean(1 - few.cpu / all_.cpu for all_, few in pairs)
-            gains = [_final(p.best, finals) - a for p, a in zip(pruned, accuracies, strict=True)]
+        _searched(study, 0, 1, 1, None)  # what is imported and prepared once belongs to no search
+        for together, rules in RULES.items():
+            whole = [_searched(study, seed, trials, together, None) for seed in seeds]
+            accuracies = [_final(found.best, finals) for found in whole]
+            spent = statistics.mean(found.cpu for found in whole)
             lines += [
-                Line(f"  {rule}: epochs saved", 100 * epochs, "%", "50"),
-                Line("    CPU time saved", 100 * cpu, "%", "50"),
-                Line(
-                    "    final accuracy minus that of the whole search", statistics.mean(gains), "", "noise"
-                ),
-                Line(
-                    "    half-width of its 95 % interval (paired, t)",
-                    half if (half := mean_half_width(gains)) is not None else math.nan,
-                    "",
-                ),
+                Line(f"{name}, {together} trials at a time: CPU of a search", spent, "s"),
+                Line("  final accuracy, mean over searches", statistics.mean(accuracies), ""),
+                Line("  and its standard deviation over searches", _deviation(accuracies), ""),
             ]
+            for rule, prune in rules.items():
+                pruned = [_searched(study, seed, trials, together, prune) for seed in seeds]
+                gains = [_final(p.best, finals) - a for p, a in zip(pruned, accuracies, strict=True)]
+                lines += _compared(rule, whole, pruned, gains)
     return lines
 
 
-def _searched(study: Study, seed: int, trials: int, prune: Prune | None) -> _Searched:
+def _compared(
+    rule: str, whole: Sequence[_Searched], pruned: Sequence[_Searched], gains: Sequence[float]
+) -> list[Line]:
+    """Return what a rule saves, and how the final accuracies differ."""
+    pairs = list(zip(whole, pruned, strict=True))
+    epochs = statistics.mean(1 - few.epochs / all_.epochs for all_, few in pairs)
+    cpu = statistics.mean(1 - few.cpu / all_.cpu for all_, few in pairs)
+    half = mean_half_width(gains)
+    return [
+        Line(f"  {rule}: epochs saved", 100 * epochs, "%", "50"),
+        Line("    CPU time saved", 100 * cpu, "%", "50"),
+        Line("    final accuracy minus that of the whole search", statistics.mean(gains), "", "noise"),
+        Line(
+            "    half-width of its 95 % interval (paired, t)",
+            half if half is not None else math.nan,
+            "",
+        ),
+    ]
+
+
+def _searched(study: Study, seed: int, trials: int, together: int, prune: Prune | None) -> _Searched:
     """Search a study in a store of its own."""
-    search = Search(trials=trials, concurrency=4, startup_trials=8, seed=seed, prune=prune)
+    search = Search(trials=trials, concurrency=together, startup_trials=8, seed=seed, prune=prune)
     with tempfile.TemporaryDirectory(prefix="raycl-bench-") as folder:
         agenda = Agenda(cells_of(replace(study, search=search)), Store(Path(folder)).open(), propose)
         started = time.process_time()

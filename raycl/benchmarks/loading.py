@@ -41,9 +41,14 @@ def _check_counts(recipe: Recipe, made: Benchmark) -> None:
     for task in made.tasks if expected else ():
         have = (len(task.train), len(task.val), len(task.test))
         if have != expected:
-            where = ", ".join(str(data_root() / source) for source in recipe.needs())
             raise UserError(
                 f"benchmark {recipe}: task {task.index + 1} has {have} images in train, val and test, but "
-                f"{expected} are expected{by}; delete the prepared data ({where}), then type: raycl data "
-                f"prepare {' '.join(recipe.needs())}"
+                f"{expected} are expected{by}; {_remedy(recipe)}"
             )
+
+
+def _remedy(recipe: Recipe) -> str:
+    if not (sources := recipe.needs()):
+        return f"{type(recipe).__name__}: build(self, seed) and counts(self) contradict each other"
+    where = ", ".join(str(data_root() / source) for source in sources)
+    return f"delete the prepared data ({where}), then type: raycl data prepare {' '.join(sources)}"

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from raycl.benchmarks import Recipe, as_images, checks, split_by_class, whole
+from raycl.benchmarks import Recipe, as_images, checks, data_root, split_by_class, whole
 from raycl.benchmarks.checks import digests
+from raycl.benchmarks.loading import made_of
 from raycl.errors import UserError
 from raycl.registry import load
 from raycl.tasks import ArraySplit, Benchmark, Task
@@ -240,3 +241,39 @@ def test_odd_arguments_of_the_helpers_are_refused(changes: dict[str, Any], messa
     assert message in str(error.value)
     with pytest.raises(UserError, match="transforms is empty"):
         whole("mine", **four(slice(40, 60)), transforms=[])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted(Mine):
+    counted_by: ClassVar[str] = "its authors' Table 1"
+
+    def counts(self) -> tuple[int, int, int]:
+        return 31, 10, 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Counted):
+    source: ClassVar[str] = "mnist"
+
+    def subset(self) -> str:
+        return ""
+
+
+def test_tasks_of_another_size_than_was_stated_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line says what to do: of prepared data, to delete and prepare them, as they are not made twice."""
+    monkeypatch.setattr(Mine, "made", benchmark())
+    said = (
+        "task 1 has (30, 10, 20) images in train, val and test, but (31, 10, 20) are expected by its authors"
+    )
+    with pytest.raises(UserError) as own:
+        made_of(Counted(), 1)
+    assert said in str(own.value)
+    assert str(own.value).endswith(
+        "Table 1; Counted: build(self, seed) and counts(self) contradict each other"
+    )
+    with pytest.raises(UserError) as prepared:
+        made_of(Prepared(), 1)
+    remedy = f"delete the prepared data ({data_root() / 'mnist'}), then type: raycl data prepare mnist"
+    assert said in str(prepared.value) and str(prepared.value).endswith(f"Table 1; {remedy}")
+    monkeypatch.setattr(Counted, "counts", lambda self: (30, 10, 20))
+    assert len(made_of(Counted(), 1).tasks) == 2
