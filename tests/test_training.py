@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -413,6 +414,23 @@ def test_inputs_of_another_float_type_are_read_anew() -> None:
     assert single is not None and double is not None
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
     assert feeding.resident(split, cpu) is single
+
+
+def test_the_splits_that_were_not_used_for_longest_leave_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    feeding.forget_inputs()
+    split, cpu = toys.benchmark().tasks[0].train, torch.device("cpu")
+    first = feeding.resident(split, cpu)
+    assert first is not None
+    monkeypatch.setattr(feeding, "RESIDENT_BYTES", {"cpu": first.nbytes * 3 // 2})  # three of them, twice
+    others = [dataclasses.replace(split) for _ in range(3)]
+    kept = [feeding.resident(other, cpu) for other in others[:2]]
+    assert feeding.resident(split, cpu) is first
+    feeding.resident(others[2], cpu)
+    assert len(feeding._CACHE) == 3 and feeding.resident(split, cpu) is first
+    assert feeding.resident(others[1], cpu) is kept[1]
+    assert feeding.resident(others[0], cpu) is not kept[0], "the one that was not used for longest has stayed"
+    empty = dataclasses.replace(split, rows=split.rows[:0], y=split.y[:0])
+    assert feeding.resident(empty, cpu) is None
 
 
 def test_pooled_splits_are_means_over_samples() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -21,8 +22,6 @@ RESIDENT_BYTES = {"cpu": 2**25, "accelerator": 2**32}
 EVALUATION_BATCH = 256
 CONVOLUTION_BATCH = 128
 
-_CACHE: list[tuple[Split, torch.device, torch.dtype, Tensor]] = []
-
 Parts: TypeAlias = Sequence[tuple[int, Tensor]]
 """The tasks of a batch in ascending order, each with the positions of its samples in the batch."""
 
@@ -34,6 +33,40 @@ def evaluation_batch(modules: Iterable[nn.Module], device: torch.device) -> int:
     """
     convolves = devices.on_cpu(device) and any(isinstance(m, nn.modules.conv._ConvNd) for m in modules)
     return CONVOLUTION_BATCH if convolves else EVALUATION_BATCH
+
+
+class _Inputs:
+    """Inputs of the most recently used splits, up to a number of bytes.
+
+    Entries are found by the identity of the split, which an entry keeps alive.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, torch.device, torch.dtype], tuple[Split, Tensor]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, split: Split, device: torch.device, dtype: torch.dtype) -> Tensor | None:
+        if (found := self._known.get(key := (id(split), device, dtype))) is None:
+            return None
+        self._known.move_to_end(key)
+        return found[1]
+
+    def put(self, split: Split, device: torch.device, dtype: torch.dtype, inputs: Tensor, most: int) -> None:
+        self._known[id(split), device, dtype] = split, inputs
+        self._bytes += inputs.nbytes
+        while self._bytes > most:
+            _, (_, oldest) = self._known.popitem(last=False)
+            self._bytes -= oldest.nbytes
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def clear(self) -> None:
+        self._known.clear()
+        self._bytes = 0
+
+
+_CACHE = _Inputs()
 
 
 def forget_inputs() -> None:
@@ -52,19 +85,13 @@ def resident(split: Split, device: torch.device) -> Tensor | None:
     The most recently used splits are cached, because consecutive fits and trials read the same ones again.
     """
     dtype = torch.get_default_dtype()
-    for i, (known, where, kind, inputs) in enumerate(_CACHE):
-        if known is split and where == device and kind == dtype:
-            _CACHE.append(_CACHE.pop(i))
-            return inputs
-    if not len(split):
-        return None
+    if (known := _CACHE.get(split, device, dtype)) is not None or not len(split):
+        return known
     first = split.take(np.zeros(1, np.int64), device)
     if first.numel() * first.element_size() * len(split) > resident_bytes(device):
         return None
     inputs = split.take(slice(None), device)
-    _CACHE.append((split, device, dtype, inputs))
-    while sum(t.numel() * t.element_size() for *_, t in _CACHE) > 2 * resident_bytes(device):
-        del _CACHE[0]
+    _CACHE.put(split, device, dtype, inputs, 2 * resident_bytes(device))
     return inputs
 
 
