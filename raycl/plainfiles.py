@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 
 MOST_BYTES = 256 * 2**20  # Bound of a JSON file; the largest that raycl writes are a few megabytes.
 DEEPEST = 60  # Bound of nested lists and objects; later code recurses as deep as the values are nested.
-LONGEST = 309  # Bound of the digits of an integer: float() accepts no more.
+LARGEST = 2**1024 - 2**970  # Bound of integers: float() accepts no larger ones.
+LONGEST = 310  # Bound of the characters of an integer, with its sign.
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -130,9 +131,9 @@ def _no_constant(text: str) -> Any:
 
 
 def _whole(text: str) -> int:
-    if len(text) > LONGEST or not math.isfinite(float(text)):
-        raise Unfit(f"an integer of {len(text):,} digits")
-    return int(text)
+    if len(text) > LONGEST or abs(found := int(text)) >= LARGEST:
+        raise Unfit(f"an integer of {len(text.removeprefix('-')):,} digits")
+    return found
 
 
 def _finite(text: str) -> float:
@@ -161,8 +162,8 @@ def check_plain(value: Any, place: str) -> None:
                 inner += part
             elif kind is float and not math.isfinite(part):
                 raise Unfit(f"{place} holds {part}")
-            elif kind is int and abs(part) >= 10**LONGEST:
-                raise Unfit(f"{place} holds an integer of more than {LONGEST} digits")
+            elif kind is int and abs(part) >= LARGEST:
+                raise Unfit(f"{place} holds an integer that no float can represent")
             elif not (part is None or kind in (str, int, float, bool)):
                 raise Unfit(f"{place} holds a {kind.__name__}")
         if not inner:

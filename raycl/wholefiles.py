@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def publish(path: Path, content: str | bytes, *, mode: int | None = 0o644, synced: bool = True) -> None:
+def publish(
+    path: Path, content: str | bytes, *, mode: int | None = 0o644, synced: bool = True
+) -> os.stat_result:
     """Write a file atomically, replacing an existing one; its folder is created if needed.
 
     Args:
@@ -17,6 +19,9 @@ def publish(path: Path, content: str | bytes, *, mode: int | None = 0o644, synce
         mode: Permissions of the file; None for those that the process gives to any new file.
         synced: Whether to wait until the content is on the disk before renaming. Otherwise a crash of the
             machine may leave a truncated file, which is acceptable if the file only saves time.
+
+    Returns:
+        Status of the file with this content, even if another process has replaced it since.
 
     Raises:
         OSError: If the file cannot be written; the draft is removed.
@@ -29,11 +34,11 @@ def publish(path: Path, content: str | bytes, *, mode: int | None = 0o644, synce
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(raw)
-            if synced:
-                settle(file)
-        if mode is not None:
-            os.chmod(draft, mode)
-        os.replace(draft, path)
+            settle(file) if synced else file.flush()
+            if mode is not None:
+                os.chmod(draft, mode)
+            os.replace(draft, path)
+            return os.fstat(handle)
     except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)

@@ -72,6 +72,10 @@ class PackedReports(Sequence[TaskReport]):
         return json.loads(zlib.decompressobj(zdict=_COMMON).decompress(self.packed))
 
 
+def _shared(value: Any) -> Any:
+    return sys.intern(value) if type(value) is str else value
+
+
 @dataclass(frozen=True)
 class Result:
     """Result of one run.
@@ -151,10 +155,7 @@ class Result:
 
     def interned(self) -> Result:
         """Return the result with a provenance whose strings it shares with other results."""
-        about = {
-            sys.intern(name): sys.intern(value) if type(value) is str else value
-            for name, value in self.provenance.items()
-        }
+        about = {_shared(name): _shared(value) for name, value in self.provenance.items()}
         return dataclasses.replace(self, provenance=about)
 
     def unpacked(self) -> Result:

@@ -152,16 +152,18 @@ class Store:
 
     def _compact(self, key: str, spec: RunSpec | None) -> Result | None:
         """Return the result of a finished run in compact form, from a summary or else from its file."""
-        path = self._path(key)
-        if spec is not None and (found := self._summaries.find(path, spec)) is not None:
+        path, state = self._path(key), None
+        with contextlib.suppress(OSError):  # `_read` raises what does not pass, and waits for the rest.
+            state = state_of(os.stat(path))
+        found = self._summaries.find(state, spec) if state and spec else None
+        if found is not None:
             return found
-        state = state_of(path)
         result = self._read(path, key, ("done", *LOST))
         if result is None:
             return None
         packed = result.packed()
-        if key not in self.unsealed:
-            self._summaries.add(path, state, packed)
+        if state is not None and key not in self.unsealed and self._summaries.lacks(key):
+            self._summaries.add(state, packed)
         return packed
 
     def paused(self, key: str) -> Result | None:
@@ -189,10 +191,9 @@ class Store:
         if result.status == "paused":
             self._publish(self._paused_path(result.key), content)
             return result
-        place = self._path(result.key)
-        self._publish(place, content)
+        state = state_of(self._publish(self._path(result.key), content))
         self._known[result.key] = result.packed()
-        self._summaries.add(place, state_of(place), self._known[result.key])
+        self._summaries.add(state, self._known[result.key])
         with contextlib.suppress(OSError):
             failure.unlink(missing_ok=True)
             trace.unlink(missing_ok=True)
@@ -309,14 +310,14 @@ class Store:
         """Remove the record that a trial of a search was pruned."""
         self._patiently(lambda: _remove(self._pruned_path(cell, n)))
 
-    def _publish(self, path: Path, content: str) -> None:
-        """Write a file.
+    def _publish(self, path: Path, content: str) -> os.stat_result:
+        """Write a file, and return its status.
 
         Raises:
             UserError: If the file cannot be written for a reason that does not pass by itself.
         """
         try:
-            self._patiently(lambda: publish(path, content))
+            return self._patiently(lambda: publish(path, content))
         except OSError as error:
             raise UserError(
                 f"store {_shown(self.root)}: {_shown(path)} cannot be written ({reason_of(error)}); fix it "

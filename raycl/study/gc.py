@@ -10,7 +10,7 @@ from raycl.archives import Artefact
 from raycl.errors import NoStudy, UserError
 from raycl.runs.inputs import masks_for, parts_of, runs_for
 from raycl.runs.store import MODELS, PAUSED, Store, trace_path
-from raycl.runs.summaries import Summaries
+from raycl.runs.summaries import FOLDER, Summaries
 from raycl.study.agenda import Agenda
 from raycl.study.expand import cells_of
 from raycl.study.file import read_study
@@ -19,7 +19,7 @@ from raycl.study.values import Study
 
 
 def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
-    """Print the files of the store that no study needs; with `yes`, delete them.
+    """Print the files of the store that no study needs; with `yes`, delete them, and their summaries.
 
     Args:
         root: Folder of the store.
@@ -129,6 +129,7 @@ def _unwanted(store: Store, needed: set[str], kept: set[str]) -> list[Path]:
             *sorted(store.root.glob(f"{PAUSED}/??/.*")),
             *sorted(store.root.glob("searches/??/*/.*")),
             *sorted(store.root.glob("failures/.*")),
+            *sorted(store.root.glob(f"{FOLDER}/.*")),
         ]
     )
 
