@@ -17,9 +17,9 @@ def test_times_of_a_part_of_a_file_replace_theirs_alone() -> None:
         "files": {"tests/a.py": 9.0, "tests/b.py": 4.0},
         "long": {"tests/a.py::one": 5.0, "tests/a.py::two": 4.0, "tests/b.py::three": 4.0},
     }
-    found = noted(known, {"tests/a.py::one": 0.75, "tests/a.py::new": 2.0, "tests/c.py::short": 0.5})
+    found = noted(known, {"tests/a.py::one": 0.45, "tests/a.py::new": 2.0, "tests/c.py::short": 0.4})
     assert found == {
-        "files": {"tests/a.py": 6.8, "tests/b.py": 4.0},
+        "files": {"tests/a.py": 6.5, "tests/b.py": 4.0},
         "long": {"tests/a.py::new": 2.0, "tests/a.py::two": 4.0, "tests/b.py::three": 4.0},
     }
 
@@ -27,7 +27,8 @@ def test_times_of_a_part_of_a_file_replace_theirs_alone() -> None:
 def test_a_long_test_is_slow_unless_its_file_is_named() -> None:
     long = json.loads(DURATIONS.read_text())["long"]
     file = "tests/test_cli.py"
-    mine = {test for test in long if test.startswith(f"{file}::")}
+    marked = "::test_ctrl_c_"  # slow by its mark, so that it is left out unless it is asked for
+    mine = {test for test in long if test.startswith(f"{file}::") and marked not in test}
     assert mine
 
     def collected(*words: str) -> set[str]:

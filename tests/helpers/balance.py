@@ -19,7 +19,7 @@ import pytest
 
 DURATIONS = Path(__file__).parents[1] / "durations.json"
 LEAST = 1.0  # seconds; shorter files may come in any order
-LONG = 1.0  # seconds
+LONG = 0.5  # seconds
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
