@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import random
+import shutil
 import sys
 import tracemalloc
 from collections import Counter
@@ -161,6 +162,12 @@ def test_500_jobs_of_all_kinds_and_a_start_that_reads_each_file_once(tmp_path: P
     with count:
         again = stretched(None)
     assert again["ended"] == 0 and again["found"] == rest["runs"]
+    assert not any("/results/runs/" in name for name in count.opened), "files are read despite summaries"
+    shutil.rmtree(tmp_path / "results" / "summaries")
+    count.opened.clear()
+    with count:
+        again = stretched(None)
+    assert again["ended"] == 0 and again["found"] == rest["runs"]
     read = {name: times for name, times in count.opened.items() if name.endswith(".json")}
     results = {str(path) for path in (tmp_path / "results" / "runs").glob("??/*.json")}
     runs = {name for name in read if "/runs/" in name}
@@ -293,6 +300,7 @@ def test_a_report_of_one_cell_reads_its_runs_and_those_of_its_own_reference(
         final=Seeds(1, 2),
     )
     play(driver(tmp_path, wanted), slots=4)
+    shutil.rmtree(tmp_path / "summaries")
     only = "plain/digits_split/order 1"
     one = cells_of(wanted, only, check=False)
     count.opened.clear()
