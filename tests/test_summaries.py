@@ -347,6 +347,20 @@ def test_a_result_that_is_read_is_not_added_again_and_again(
     assert read == [DONE.key] * 3 and len(lines_of(filled)) == before
 
 
+def test_a_result_that_is_asked_for_without_its_run_leaves_its_line_alone(
+    filled: Path, read: list[str]
+) -> None:
+    """The line cannot be used then, as it does not name the run, and still holds."""
+    before = len(lines_of(filled))
+    store = Store(filled).open()
+    for result in RESULTS:  # the files of lines are read
+        assert store.get(result.key, result.spec) == result
+    again = Store(filled).open()
+    again._summaries._places_of(DONE.key[0])
+    assert again.get(DONE.key) == DONE
+    assert read == [DONE.key] and len(lines_of(filled)) == before
+
+
 def test_runs_that_are_not_finished_are_not_looked_for(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summaries.Summaries, "find", None)
     spec = CELL.spec({}, 99)
