@@ -24,6 +24,7 @@ _HOMES = {
     "BoxKind": "raycl.reporting.boxes",
     "Boxes": "raycl.reporting.boxes",
     "Curves": "raycl.reporting.curves",
+    "GridMap": "raycl.reporting.gridmap",
     "Layers": "raycl.reporting.layers",
     "PaperTable": "raycl.papers.tables",
     "Metric": "raycl.metrics",
@@ -50,6 +51,7 @@ __all__ = [
     "Float",
     "Form",
     "Grid",
+    "GridMap",
     "Halving",
     "Int",
     "Layers",
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from raycl.papers.tables import PaperTable
     from raycl.reporting.boxes import Boxes, BoxFigure, BoxKind
     from raycl.reporting.curves import Curves
+    from raycl.reporting.gridmap import GridMap
     from raycl.reporting.layers import Layers
     from raycl.reporting.view import View
     from raycl.runs.export import load_exported

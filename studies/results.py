@@ -98,7 +98,7 @@ def page(paper: str, store: Store, out: Path) -> list[Verdict]:
             rows = collect(study, agenda)
             judged += verdicts(study, rows)
             done += sum(row.done for row in rows)
-        parts.append(_with_description(made.text, file))
+        parts += [_with_description(made.text, file), _csv_links(study, paper)]
         figures |= made.figures
         written.append((study, agenda))
     if not done:
@@ -166,13 +166,20 @@ def said(page: Path) -> list[str]:
 
 
 def most_complete(judged: Sequence[Verdict]) -> list[Verdict]:
-    """Return one verdict for each claim, in the order of the claims: of the study that has most of it."""
+    """Return one verdict for each claim, in the order of the claims: of the study that has most of it.
+
+    If no study has any of it, the one counts that says more than which benchmark it lacks.
+    """
     best: dict[str, Verdict] = {}
     for verdict in judged:
         known = best.get(verdict.claim.id)
-        if known is None or verdict.compared > known.compared:
+        if known is None or _told(verdict) > _told(known):
             best[verdict.claim.id] = verdict
     return [best[name] for name in sorted(best)]
+
+
+def _told(verdict: Verdict) -> tuple[int, bool]:
+    return verdict.compared, any(finding.informative for finding in verdict.findings)
 
 
 def _command(file: Path) -> list[str]:
@@ -191,6 +198,12 @@ def _write_csv(study: Study, agenda: Agenda, folder: Path) -> None:
     publish(folder / f"{study.name}.csv", render(study, agenda, "csv"))
     if study.tables:
         publish(folder / f"{study.name}-tables.csv", render(study, agenda, "csv", tables=True))
+
+
+def _csv_links(study: Study, paper: str) -> str:
+    """Return the line with links to the files of `_write_csv`."""
+    names = [study.name, *([f"{study.name}-tables"] if study.tables else [])]
+    return "Numbers: " + ", ".join(f"[{escaped(name)}.csv]({paper}/{name}.csv)" for name in names) + "."
 
 
 def _pack(agendas: Sequence[Agenda], store: Store, file: Path) -> None:

@@ -25,7 +25,8 @@ left, right
 metric
     ``acc``, ``blocked[t=T]``, ``blocked[layer=conv1,t=5]``, ``task_inference_acc[3]``
 benchmark
-    ``tiny_10``, ``cifar100_super[first=5]``, ``imagenet_to_sketch[CUBS]`` (a part), a set of the catalogue,
+    ``tiny_10``, ``cifar100_super[first=5]``, ``imagenet_to_sketch[CUBS]`` (a part), both in
+    ``cifar100_super[first=1,fish]``, a set of the catalogue,
     ``mean(...)`` over several, ``*`` for none
 margin
     a number in the unit of the metric; for a `ratio`, the factor

@@ -177,7 +177,9 @@ def _along(finding: ClaimFinding, values: Sequence[str]) -> str:
 
 
 def _first_reason(verdict: Verdict) -> str:
-    reasons = list(dict.fromkeys(finding.reason for finding in verdict.findings))
+    """Return why a claim was not run; what is said of data that the study has comes first."""
+    told = sorted(verdict.findings, key=lambda finding: not finding.informative)
+    reasons = list(dict.fromkeys(finding.reason for finding in told))
     return reasons[0] + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")
 
 

@@ -62,6 +62,11 @@ class ClaimFinding:
     reason: str = ""
     unmeasured: bool = False
 
+    @property
+    def informative(self) -> bool:
+        """Whether the reason says more than what a study lacks, such as why a stand-in is refused."""
+        return bool(self.reason) and (": " in self.reason or not self.reason.startswith("needs "))
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -76,19 +76,19 @@ ALL = "all layers"
 
 @dataclass(frozen=True)
 class Panel:
-    """The values of a label in every layer.
+    """The values of a label in every layer after every task, or over two other axes.
 
     Attributes:
         label: The label.
         layers: The layers in the order of the network; the last entry is `ALL` if the method reports that.
-        tasks: The tasks, counted from 1, after which any run has a value.
+        tasks: The tasks, counted from 1, after which any run has a value; or the values of another axis.
         values: The means over the runs that have a value, [layers, tasks]; NaN where none has.
         runs: The number of runs that have any value.
     """
 
     label: str
     layers: tuple[str, ...]
-    tasks: tuple[int, ...]
+    tasks: tuple[int | str, ...]
     values: Matrix
     runs: int
 

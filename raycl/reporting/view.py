@@ -77,8 +77,8 @@ class View:
         for key in self.settings:
             if key.startswith("method.") and key not in known:
                 raise UserError(
-                    f"{place}: views: {quoted(self.title)} uses {quoted(key)}{nearest(key, known)}, "
-                    "which is not a setting of any of the study's methods"
+                    f"{place}: views: {quoted(self.title)} uses {quoted(key)}, which is not a setting of any "
+                    f"of the study's methods{nearest(key, known)}"
                 )
 
 

@@ -49,7 +49,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Place:
-    """A benchmark with the settings that it must have, or one part of it.
+    """A benchmark with the settings that it must have, or one part of such a benchmark.
 
     Attributes:
         benchmark: The id of the benchmark.
@@ -158,10 +158,12 @@ def parse_place(text: str) -> Place | None:
     found = _PLACE.fullmatch(text)
     if not found:
         return None
-    if found[2] and "=" not in found[2]:
-        return Place(found[1], part=found[2])
-    fields = _fields(found[2])
-    return None if fields is None else Place(found[1], fields)
+    inner = (found[2] or "").split(",")
+    parts = [entry.strip() for entry in inner if entry.strip() and "=" not in entry]
+    fields = _fields(",".join(entry for entry in inner if "=" in entry))
+    if fields is None or len(parts) > 1:
+        return None
+    return Place(found[1], fields, parts[0] if parts else "")
 
 
 def parse_places(text: str) -> tuple[bool, tuple[Place, ...]] | None:
@@ -240,5 +242,5 @@ def _literal(text: str) -> Any:
 
 def _written(name: str, fields: tuple[tuple[str, Any], ...], part: str = "") -> str:
     texts = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in fields]
-    inner = part or ",".join(texts)
+    inner = ",".join([*texts, part] if part else texts)
     return f"{name}[{inner}]" if inner else name

@@ -11,7 +11,19 @@ from __future__ import annotations
 import ast
 
 VALUES = {
-    *("Boxes", "Choice", "Curves", "Float", "Form", "Grid", "Int", "Layers", "PaperTable", "Resources"),
+    *(
+        "Boxes",
+        "Choice",
+        "Curves",
+        "Float",
+        "Form",
+        "Grid",
+        "GridMap",
+        "Int",
+        "Layers",
+        "PaperTable",
+        "Resources",
+    ),
     *("Search", "Seeds", "Sheet", "Study", "View"),
 }
 """Names of `raycl` that make values; calling them does nothing else."""

@@ -57,6 +57,19 @@ def test_released_gradient_is_that_of_hats_arithmetic_in_float32(slope: float) -
     assert (exact[saturated & (slope * e.detach() < 50)] != 0).all()
 
 
+@pytest.mark.parametrize("slope", [0.0025, 1.0, 40.0, 400.0])
+def test_exact_gradient_in_float32_is_equation_4(slope: float) -> None:
+    """Also where a gate rounds to 1: 1 - a is computed without a here, in double precision."""
+    e = torch.linspace(-6.0, 6.0, 4801, requires_grad=True)
+    weights = torch.linspace(-1.0, 1.0, 4801)  # dL / da
+    (found,) = torch.autograd.grad((Gates.apply(slope, 400.0, False, e) * weights).sum(), e)
+    at = slope * e.detach().double()
+    a, other = torch.sigmoid(at), torch.sigmoid(-at)
+    factor = 400.0 / slope * (torch.cosh(at.clip(-50, 50)) + 1) / (torch.cosh(e.detach().double()) + 1)
+    wanted = weights.double() * a * other * slope * factor
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-30)
+
+
 @pytest.mark.parametrize("name", ["hat", "ehat", "cat", "prm", "pmask"])
 def test_every_method_with_gates_has_both_gradients(name: str) -> None:
     on = toys.benchmark()

@@ -356,6 +356,28 @@ def test_a_method_with_a_place_of_its_own_is_compared_with_others_on_the_usual_o
     assert of(found) == ("reversed so far", 3, 6)
 
 
+def test_what_table_1_of_ksm_says_is_not_read_where_another_task_is_first(store: Store) -> None:
+    """At first=5 Piggyback leads, and Table 1 has the usual order alone."""
+    usual, fifth = "cifar100_super", "cifar100_super(first=5)"
+    accs = {
+        f"ksm/{usual}": HIGH,
+        f"piggyback/{usual}": BASE,
+        f"ksm/{fifth}": BASE,
+        f"piggyback/{fifth}": HIGH,
+    }
+    _, rows = filled(
+        store,
+        accs,
+        {"ksm": {}, "piggyback": {}},
+        benchmarks=[usual, fifth],
+        network="vgg16_bn(width=.25)",
+    )
+    known = {claim.id: claim for claim in claims("ksm")}
+    found = verdict(known["ksm-01"], rows)
+    assert [finding.where for finding in found.findings if finding.word != "not run"] == [usual]
+    assert of(found) == ("holds so far", 1, 3)
+
+
 # The trials of a grid
 
 

@@ -49,9 +49,9 @@ def claim(**changes: str) -> Claim:
 
 
 def test_every_shipped_claim_reads() -> None:
-    assert len(claims()) == 192
+    assert len(claims()) == 195
     assert {paper: len(claims(paper)) for paper in papers()} == {
-        "spg": 78, "prm": 37, "impresslearn": 25, "pmask": 23, "ksm": 29
+        "spg": 81, "prm": 37, "impresslearn": 25, "pmask": 23, "ksm": 29
     }  # fmt: skip
 
 
@@ -82,6 +82,9 @@ def test_sets_are_spelled_out_also_within_a_mean() -> None:
     mean = claim(benchmark="mean(spg_all)")
     assert mean.averaged and len(mean.places) == 9
     assert claim(benchmark="five_new").places[0] == Place("imagenet_to_sketch", part="CUBS")
+    masked = claim(benchmark="masked_superclasses").places
+    assert len(masked) == 19 and masked[0] == Place("cifar100_super", (("first", 1),), "fish")
+    assert str(masked[0]) == "cifar100_super[first=1,fish]"
 
 
 def test_metrics_pick_moments_layers_and_keys() -> None:

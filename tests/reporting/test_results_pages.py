@@ -13,7 +13,7 @@ import pytest
 from raycl.papers.claims import claims
 from raycl.papers.findings import ClaimFinding, Verdict
 from raycl.papers.judging import HOLDS, NOT_RUN, UNDECIDED
-from raycl.reporting.markdown import claims_table
+from raycl.reporting.markdown import claims_table, escaped
 from raycl.runs.store import Store
 from raycl.space import Choice
 from studies import results
@@ -64,7 +64,8 @@ def test_the_page_of_a_paper_is_made_of_its_store(
     assert "| HPG<sup>" in text and "| .250 ± .000 |" in text
     assert {one.claim.paper for one in judged} == {"spg"}
     assert [one.claim.id for one in judged] == sorted(claim.id for claim in claims("spg"))
-    assert (tmp_path / "spg" / "spg_table_14_small-tables.csv").exists()
+    for csv in ("spg_table_14_small", "spg_table_14_small-tables"):
+        assert f"[{escaped(csv)}.csv](spg/{csv}.csv)" in text and (tmp_path / "spg" / f"{csv}.csv").exists()
 
     again = tmp_path / "again"  # from the archive of the runs, whatever else the store held
     with tarfile.open(tmp_path / "spg" / results.RUNS) as packed:
@@ -92,6 +93,17 @@ def test_a_claim_has_the_verdict_of_the_study_that_compared_most() -> None:
     most = Verdict(claim, (ClaimFinding(UNDECIDED, asked=6, compared=4),))
     other = Verdict(claims("spg")[1], (ClaimFinding(NOT_RUN),))
     assert results.most_complete([other, little, most, little]) == [most, other]
+
+
+def test_where_nothing_was_compared_a_refused_stand_in_is_told() -> None:
+    claim = claims("spg")[0]
+    why = "needs tiny_100: digits_permuted also stands in for tiny_10, of which spg-38 says the opposite"
+    lacks = ClaimFinding(NOT_RUN, reason="needs tiny_50")
+    absent, refused = Verdict(claim, (lacks,)), Verdict(claim, (lacks, ClaimFinding(NOT_RUN, reason=why)))
+    for order in ([absent, refused], [refused, absent]):
+        (found,) = results.most_complete(order)
+        assert found == refused
+    assert f"{why.replace('_', chr(92) + '_')} (and 1 more)" in claims_table([refused])
 
 
 def test_the_index_counts_the_verdicts_that_stand_on_the_pages(tmp_path: Path) -> None:

@@ -170,10 +170,13 @@ NAMED = 24  # A panel has room for the names of this many layers.
 ROW = 0.145  # Inches, the height of a layer with its name.
 
 
-def layers(found: Sequence[Panel], value: str, about: str, name: str) -> str:
+def layers(
+    found: Sequence[Panel], value: str, about: str, name: str, axes_named: tuple[str, str] = ("task", "")
+) -> str:
     """Draw a heat map for each label, with layers from top to bottom and tasks from left to right.
 
-    Cells without a number are white. Colours start at zero, so that figures can be compared.
+    Cells without a number are white. Colours start at zero, so that figures can be compared. `axes_named`
+    names the horizontal and the vertical axis.
     """
     known = np.concatenate([panel.values[~np.isnan(panel.values)] for panel in found])
     high = max(math.ceil(float(known.max()) * 10 - 1e-9) / 10, 0.1)
@@ -193,7 +196,9 @@ def layers(found: Sequence[Panel], value: str, about: str, name: str) -> str:
                 cell_numbers(ax, panel.values, 0.0, high)
         assert image is not None
         figure.colorbar(image, ax=axes, label=f"{value} (fraction)", shrink=0.8, aspect=30, pad=0.01)
-        figure.supxlabel("task", fontsize=8)
+        for label, put in zip(axes_named, (figure.supxlabel, figure.supylabel), strict=True):
+            if label:
+                put(safe(label), fontsize=8)
         return svg(figure, name, about)
 
 
