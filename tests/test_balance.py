@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.helpers.balance import DURATIONS, noted
+from tests.helpers.balance import DURATIONS, LONG, noted
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,9 +17,10 @@ def test_times_of_a_part_of_a_file_replace_theirs_alone() -> None:
         "files": {"tests/a.py": 9.0, "tests/b.py": 4.0},
         "long": {"tests/a.py::one": 5.0, "tests/a.py::two": 4.0, "tests/b.py::three": 4.0},
     }
-    found = noted(known, {"tests/a.py::one": 0.45, "tests/a.py::new": 2.0, "tests/c.py::short": 0.4})
+    less = LONG - 0.01
+    found = noted(known, {"tests/a.py::one": less, "tests/a.py::new": 2.0, "tests/c.py::short": less})
     assert found == {
-        "files": {"tests/a.py": 6.5, "tests/b.py": 4.0},
+        "files": {"tests/a.py": round(4.0 + less + 2.0, 1), "tests/b.py": 4.0},
         "long": {"tests/a.py::new": 2.0, "tests/a.py::two": 4.0, "tests/b.py::three": 4.0},
     }
 
