@@ -1,4 +1,4 @@
-"""A view with heat maps of the trials of a search over two of its fields, as a grid makes them."""
+"""A view with heat maps of the trials of a grid over two of its fields."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from raycl.errors import UserError
 from raycl.reporting.shapes import Panel, Styles
 from raycl.reporting.view import View, groups_meant
 from raycl.results.rows import Group, Section, Tried
-from raycl.text import fraction, one_line
+from raycl.study.values import Grid
+from raycl.text import fraction, one_line, plain_value
 
 
 @dataclass(frozen=True)
 class GridMap(View):
-    """A heat map of test accuracy over two searched fields for each label, in one figure and one table.
+    """A heat map of test accuracy over two fields of a grid for each label, in one figure and one table.
 
-    A cell is the mean over the completed trials that have both values, in all orders of the tasks. The search
-    did not see these accuracies.
+    A cell is the mean over the completed trials that have both values, in all orders of the tasks. Labels
+    whose search is not a `Grid` are left out, because hardly two of their trials share a value. Searches do
+    not use these accuracies, unless the protocol of the study says so.
 
     Attributes:
         title: The title of the figure and of the table.
@@ -61,30 +63,30 @@ class GridMap(View):
         return [panel for panel in found if panel.runs]
 
     def _panel(self, group: Group) -> Panel:
-        trials = [trial for _, trial in self._trials(group)]
+        trials = [(trial, acc) for _, trial, acc in self._trials(group)]
         lines, columns = (
-            sorted({trial.params[key] for trial in trials}, key=_place) for key in self.settings
+            sorted({trial.params[key] for trial, _ in trials}, key=_place) for key in self.settings
         )
         values = np.full((len(lines), len(columns)), np.nan)
         for row, line in enumerate(lines):
             for place, column in enumerate(columns):
                 known = [
-                    trial.acc
-                    for trial in trials
+                    acc
+                    for trial, acc in trials
                     if trial.params[self.vertical] == line and trial.params[self.horizontal] == column
-                    if trial.acc is not None
                 ]
                 values[row, place] = sum(known) / len(known) if known else np.nan
         return Panel(
             group.label, tuple(map(_written, lines)), tuple(map(_written, columns)), values, len(trials)
         )
 
-    def _trials(self, group: Group) -> Iterator[tuple[int, Tried]]:
-        """Yield the completed trials of a label that have both fields, each with its order."""
+    def _trials(self, group: Group) -> Iterator[tuple[int, Tried, float]]:
+        """Yield the completed trials of a grid that has both fields, each with its order and accuracy."""
         for row in group.rows:
-            for trial in row.trials:
-                if trial.outcome == "done" and all(key in trial.params for key in self.settings):
-                    yield row.cell.order, trial
+            for trial in row.trials if isinstance(row.cell.search, Grid) else ():
+                complete = trial.outcome == "done" and all(key in trial.params for key in self.settings)
+                if complete and trial.acc is not None:
+                    yield row.cell.order, trial, trial.acc
 
     def lines(self, section: Section) -> tuple[list[str], list[list[str]]]:
         """Return a line for each label and value of `vertical`, with a column for each of `horizontal`."""
@@ -120,10 +122,10 @@ class GridMap(View):
                 "order": order,
                 "trial": trial.n,
                 **{key: trial.params[key] for key in self.settings},
-                "acc": trial.acc,
+                "acc": acc,
             }
             for group in groups_meant(self.rows, section)
-            for order, trial in self._trials(group)
+            for order, trial, acc in self._trials(group)
         ]
 
 
@@ -137,7 +139,7 @@ def _place(value: Any) -> tuple[bool, Any]:
 
 
 def _written(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else one_line(str(value))
+    return one_line(plain_value(value))
 
 
 def _number(value: float | None) -> str:

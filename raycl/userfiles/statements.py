@@ -11,20 +11,8 @@ from __future__ import annotations
 import ast
 
 VALUES = {
-    *(
-        "Boxes",
-        "Choice",
-        "Curves",
-        "Float",
-        "Form",
-        "Grid",
-        "GridMap",
-        "Int",
-        "Layers",
-        "PaperTable",
-        "Resources",
-    ),
-    *("Search", "Seeds", "Sheet", "Study", "View"),
+    *("Boxes", "Choice", "Curves", "Float", "Form", "Grid", "GridMap", "Int"),
+    *("Layers", "PaperTable", "Resources", "Search", "Seeds", "Sheet", "Study", "View"),
 }
 """Names of `raycl` that make values; calling them does nothing else."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raycl import Grid, GridMap, Study
+from raycl import Float, Grid, GridMap, Search, Study
 from raycl.errors import UserError
 from raycl.reporting import render
 from raycl.reporting.csvfile import points_csv
@@ -86,6 +86,17 @@ def test_without_trials_that_have_both_fields_there_is_nothing_to_show(store: St
     other = GridMap("other", vertical="method.lamb", horizontal="fit.batch")
     assert other.lines(section)[1] == [] and other.figure(section, "v") == ""
     assert GridMap("x", "method.lamb", "fit.lr", rows="fine*").panels(section) == []
+
+
+def test_a_sampler_makes_no_grid(store: Store) -> None:
+    searched = {"method.lamb": Float(1.0, 100.0), "fit.lr": Float(0.01, 0.1)}
+    of = study(search=Search(trials=2, startup_trials=2), methods={"ewc": searched})
+    (cell,) = hand.cells(of).values()
+    points = [{"method.lamb": 1.0, "fit.lr": 0.01}, {"method.lamb": 10.0, "fit.lr": 0.03}]
+    hand.put_trials(store, cell, [(point, hand.reports([[0.5], [0.5, 0.5]])) for point in points])
+    (section,) = sections(of, collect(of, hand.read(store, of)))
+    assert len(section.groups[0].rows[0].trials) == 2
+    assert MAP.panels(section) == []
 
 
 def test_reports_show_it(store: Store) -> None:
