@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from raycl import Study
+from raycl import Float, Search, Seeds, Study
 from raycl.cli import main
+from raycl.runs import lines, summaries
 from raycl.runs import store as stores
-from raycl.runs import summaries
 from raycl.runs.reports import TaskReport
 from raycl.runs.result import Result
 from raycl.runs.store import Store
@@ -116,6 +116,82 @@ def test_a_start_reads_no_file_of_a_run(tmp_path: Path, read: list[str]) -> None
     assert [r.result for s in again.states for r in s.runs] == [
         r.result for s in first.states for r in s.runs
     ]
+
+
+VALUES = {"method.lamb": 0.1 + 0.2, "fit.optimizer": "sgd", "net.sizes": [3, 4]}
+CELL_KEY = "c0ffee" + "0" * 58
+
+
+@pytest.fixture
+def proposed(tmp_path: Path) -> Path:
+    store = Store(tmp_path / "store").open()
+    for n in range(3):
+        store.propose(CELL_KEY, n, VALUES | {"method.n": n}, {"method": "hat"})
+    return store.root
+
+
+def proposals_of(store: Store) -> list[dict[str, Any] | None]:
+    return [store.proposal(CELL_KEY, n) for n in range(3)]
+
+
+def test_a_start_reads_no_file_of_a_proposal(tmp_path: Path, read: list[str]) -> None:
+    study = Study(
+        name="again", methods={"finetune": {"fit.lr": Float(1e-3, 1e-1, log=True)}},
+        benchmarks=["digits_split"], network="mlp(hidden=8)", fit={"epochs": 1},
+        search=Search(trials=3), final=Seeds(1, 2),
+    )  # fmt: skip
+    first = in_process(study, tmp_path)
+    for whole in (False, True):
+        if whole:
+            shutil.rmtree(tmp_path / "summaries")
+        read.clear()
+        again = in_process(study, tmp_path)
+        assert again.ran == 0 and bool(read) is whole
+        assert [(r.params, r.result) for s in again.states for r in s.runs] == [
+            (r.params, r.result) for s in first.states for r in s.runs
+        ]
+    read.clear()
+    assert in_process(study, tmp_path).ran == 0 and read == [], "what was read has no line then"
+
+
+def test_a_proposal_is_the_same_from_its_line_and_from_its_file(proposed: Path, read: list[str]) -> None:
+    summed = proposals_of(Store(proposed))
+    assert summed == [VALUES | {"method.n": n} for n in range(3)] and read == []
+    shutil.rmtree(proposed / "summaries")
+    assert proposals_of(Store(proposed)) == summed and len(read) == 3
+
+
+def _other_values(file: Path) -> None:
+    text, status = file.read_text(), file.stat()
+    file.write_text(text.replace('"sgd"', '"dgs"'))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_proposal_that_has_changed_is_read_and_checked(proposed: Path, read: list[str]) -> None:
+    folder = proposed / "searches" / CELL_KEY[:2] / CELL_KEY
+    _other_values(folder / "0000.json")
+    _replaced(folder / "0001.json")
+    (folder / "0002.json").unlink()
+    lines: list[str] = []
+    assert proposals_of(Store(proposed, lines.append)) == [None, VALUES | {"method.n": 1}, None]
+    assert read == ["0000", "0001", "0002"]
+    assert len(lines) == 1 and "digest" in lines[0]
+
+
+def test_a_proposal_that_does_not_fit_is_made_again(proposed: Path, read: list[str]) -> None:
+    store = Store(proposed).open()
+    store.drop_proposal(CELL_KEY, 1, "it is outside")
+    assert store.proposal(CELL_KEY, 1) is None
+    store.propose(CELL_KEY, 1, VALUES, {})
+    read.clear()
+    assert Store(proposed).proposal(CELL_KEY, 1) == VALUES and read == []
+
+
+def test_garbage_collection_keeps_the_proposals_of_what_is_there(proposed: Path) -> None:
+    Summaries(proposed).tidy(bool, lambda cell: cell == CELL_KEY)
+    assert len(lines_of(proposed)) == 3
+    Summaries(proposed).tidy(bool, lambda cell: cell != CELL_KEY)
+    assert lines_of(proposed) == []
 
 
 def test_what_a_driver_has_read_is_in_the_summaries_then(filled: Path, read: list[str]) -> None:
@@ -230,7 +306,7 @@ def test_of_two_lines_the_last_one_holds(filled: Path, read: list[str]) -> None:
 
 
 def test_a_file_of_superseded_lines_is_begun_anew(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "SPARE", 3)
+    monkeypatch.setattr(lines, "SPARE", 3)
     store = Store(filled).open()
     for _ in range(10):
         store.put(DONE)
@@ -249,7 +325,7 @@ def test_a_long_file_is_read_when_that_is_the_shorter_way(
     store = Store(filled).open()
     for other in others:
         store.put(other)
-    monkeypatch.setattr(summaries, "WORTH", _of(filled, DONE).stat().st_size // 3)
+    monkeypatch.setattr(summaries, "RESULT_WORTH", _of(filled, DONE).stat().st_size // 3)
     store = Store(filled)
     read.clear()
     for other in others:
@@ -295,7 +371,7 @@ def test_garbage_collection_keeps_the_lines_of_what_is_there(
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_what_takes_the_place_of_lines_later_does_not_block(filled: Path, read: list[str], make: Any) -> None:
     store = Store(filled)
-    store._summaries._places_of(DONE.key[0])
+    store._summaries._results.places(DONE.key[0], writes=True)
     _of(filled, DONE).unlink()
     make(_of(filled, DONE))
     assert store.get(DONE.key, DONE.spec) == DONE and read == [DONE.key]
@@ -311,7 +387,7 @@ def test_after_a_failed_write_lines_are_written_again_later(
     (filled / "summaries").unlink()
     store.put(DONE)
     assert not (filled / "summaries").exists(), "it tries at each result"
-    monkeypatch.setattr(summaries, "PAUSE", 0.0)
+    monkeypatch.setattr(lines, "PAUSE", 0.0)
     store.put(DONE)
     assert len(lines_of(filled)) == 1
 
@@ -340,7 +416,7 @@ def test_a_result_that_is_read_is_not_added_again_and_again(
     filled: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the file of its line is too long to look for it."""
-    monkeypatch.setattr(summaries, "WORTH", 1)
+    monkeypatch.setattr(summaries, "RESULT_WORTH", 1)
     before = len(lines_of(filled))
     for _ in range(3):
         assert Store(filled).open().get(DONE.key, DONE.spec) == DONE
@@ -356,7 +432,7 @@ def test_a_result_that_is_asked_for_without_its_run_leaves_its_line_alone(
     for result in RESULTS:  # the files of lines are read
         assert store.get(result.key, result.spec) == result
     again = Store(filled).open()
-    again._summaries._places_of(DONE.key[0])
+    again._summaries._results.places(DONE.key[0], writes=True)
     assert again.get(DONE.key) == DONE
     assert read == [DONE.key] and len(lines_of(filled)) == before
 
@@ -371,7 +447,7 @@ def test_others_of_the_group_may_write(tmp_path: Path) -> None:
     before = os.umask(0o002)
     try:
         Store(tmp_path).open().put(DONE)
-        Summaries(tmp_path).tidy({DONE.key})
+        Summaries(tmp_path).tidy({DONE.key}.__contains__, bool)
     finally:
         os.umask(before)
     assert _of(tmp_path, DONE).stat().st_mode & 0o777 == 0o664

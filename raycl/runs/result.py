@@ -15,6 +15,7 @@ from raycl.runs.records import RUN
 from raycl.runs.reports import TaskReport
 from raycl.specs import RunSpec
 
+Accuracies: TypeAlias = tuple[float | None, float | None]
 Status: TypeAlias = Literal["done", "diverged", "invalid", "failed", "paused", "pruned"]
 
 # What reports have in common, so that the compressed form of a run need not contain it.
@@ -25,21 +26,30 @@ class PackedReports(Sequence[TaskReport]):
     """Reports of a run in a fifteenth of the memory; they are unpacked at each use, and have no curves.
 
     A driver keeps the reports of all runs of its study, and uses those of few at a time.
+
+    Args:
+        reports: The reports.
+        accs: `Result.accs` of their run, which is asked for more often than the reports.
+
+    Attributes:
+        packed: The reports, compressed.
+        accs: As given.
     """
 
-    __slots__ = ("_many", "packed")
+    __slots__ = ("_many", "accs", "packed")
 
-    def __init__(self, reports: Sequence[TaskReport]) -> None:
+    def __init__(self, reports: Sequence[TaskReport], accs: Accuracies) -> None:
         packer = zlib.compressobj(6, zdict=_COMMON)
         plain = [{**vars(report), "curves": {}} for report in reports]
         text = json.dumps(plain, separators=(",", ":"))
         self.packed, self._many = packer.compress(text.encode()) + packer.flush(), len(reports)
+        self.accs = accs
 
     @classmethod
-    def of(cls, packed: bytes, many: int) -> PackedReports:
+    def of(cls, packed: bytes, many: int, accs: Accuracies) -> PackedReports:
         """Return so many reports, given the bytes in `packed`."""
         found = cls.__new__(cls)
-        found.packed, found._many = packed, many
+        found.packed, found._many, found.accs = packed, many, accs
         return found
 
     def __len__(self) -> int:
@@ -72,8 +82,12 @@ class PackedReports(Sequence[TaskReport]):
         return json.loads(zlib.decompressobj(zdict=_COMMON).decompress(self.packed))
 
 
-def _shared(value: Any) -> Any:
-    return sys.intern(value) if type(value) is str else value
+def shared(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return a provenance whose strings are shared with those of other results."""
+    intern = sys.intern
+    return {
+        intern(name): intern(value) if type(value) is str else value for name, value in provenance.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -113,10 +127,12 @@ class Result:
         """
         return self.accs()[split == "test"]
 
-    def accs(self) -> tuple[float | None, float | None]:
+    def accs(self) -> Accuracies:
         """Return `acc` of the validation and of the test data."""
         if self.status != "done":
             return None, None
+        if isinstance(self.reports, PackedReports):
+            return self.reports.accs
         last = self.reports[-1]
         if (part := self.spec.part) is not None:
             return last.val.get(part), last.test.get(part)
@@ -151,12 +167,8 @@ class Result:
 
     def packed(self) -> Result:
         """Return the result in a form that takes little memory."""
-        return dataclasses.replace(self, reports=PackedReports(self.reports)).interned()
-
-    def interned(self) -> Result:
-        """Return the result with a provenance whose strings it shares with other results."""
-        about = {_shared(name): _shared(value) for name, value in self.provenance.items()}
-        return dataclasses.replace(self, provenance=about)
+        reports = PackedReports(self.reports, self.accs())
+        return dataclasses.replace(self, reports=reports, provenance=shared(self.provenance))
 
     def unpacked(self) -> Result:
         """Return the result in a form whose reports are used several times at no cost."""

@@ -197,14 +197,14 @@ class Cell:
             UserError: If the classes of the method or the network refuse the values.
         """
         values: dict[str, dict[str, Any]] = {"method": {}, "fit": {}, "net": {}}
-        for key, setting in self.settings.items():
-            value = params.get(key, setting.value)
-            if value != setting.field.default:
-                room, _, name = key.partition(".")
+        for key, (room, name, own, default) in self._placed.items():
+            value = params.get(key, own)
+            if value != default:
                 values[room][name] = value
+        given = any(key.startswith("net.") for key in params)
         run = RunSpec(
             method=self.kinds.method,
-            network=self._network_text(values["net"], checked),
+            network=self._network_text(values["net"], checked) if given or not checked else self._own_network,
             benchmark=self.benchmark,
             config=values["method"],
             fit=values["fit"],
@@ -218,6 +218,24 @@ class Cell:
             home=self.home,
         )
         return with_inputs(run) if self.kinds.requires and checked else require_nothing(run)
+
+    @functools.cached_property
+    def _placed(self) -> dict[str, tuple[str, str, Any, Any]]:
+        """Room, name, value and default of each setting: a large study makes millions of specs of them."""
+        return {
+            key: (*key.split(".", 1), setting.value, setting.field.default)
+            for key, setting in self.settings.items()
+        }
+
+    @functools.cached_property
+    def _own_network(self) -> str:
+        """The network of the runs of a cell that searches none of its settings."""
+        own = {
+            name: value
+            for room, name, value, default in self._placed.values()
+            if room == "net" and value != default
+        }
+        return self._network_text(own, checked=True)
 
     def _network_text(self, values: Mapping[str, Any], checked: bool) -> str:
         """Return the network with the settings that differ from their defaults, as it stands in keys.

@@ -67,7 +67,9 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
     if yes:
         for path in unwanted:
             shutil.rmtree(path) if _is_folder(path) else path.unlink(missing_ok=True)
-        Summaries(store.root).tidy(set(store.finished()))
+        kept = set(store.finished())
+        searches = {path.name for path in store.root.glob("searches/??/*")}
+        Summaries(store.root).tidy(kept.__contains__, searches.__contains__)
     return 0
 
 
