@@ -46,7 +46,7 @@ TITLES = {
     "ksm": "KSM: Fast Multiple Task Adaption via Kernel-wise Soft Mask Learning",
 }
 STUDIES = {
-    "spg": ("table_01", "table_02", "table_06", "table_10", "table_12", "table_13", "table_14"),
+    "spg": ("table_01", "table_02", "table_06", "table_10", "table_12", "table_13", "table_14", "subsets"),
     "prm": ("table_01", "table_02", "table_03", "table_04", "table_05"),
     "impresslearn": (
         *("fig_02", "fig_03", "fig_04", "fig_05", "fig_06", "fig_07", "fig_08", "fig_09", "fig_10"),

@@ -111,15 +111,9 @@ class Experiment:
         Returns:
             The runs by parent and key.
         """
-        found = []
-        for run in self.runs():
-            tags = run.data.tags
-            found.append(
-                (tags.get(PARENT, ""), run_id_of(run), tags.get("raycl.key", ""), tags.get(CONTENT, ""))
-            )
         known: dict[tuple[str, str], Written] = {}
         parents = {"": ""}
-        for parent, run_id, key, content in sorted(found, key=lambda run: (run[0] != "", run[1])):
+        for run_id, parent, key, content in sorted(self._marks(), key=lambda run: (run[1] != "", run[0])):
             if key and (parent not in parents or (parent, key) in known):
                 with contextlib.suppress(MlflowException):  # the other driver has deleted it already
                     self.client.delete_run(run_id)
@@ -130,6 +124,14 @@ class Experiment:
                 known[parents[parent], key] = Written(run_id, content)
         self._known = known
         return known
+
+    def _marks(self) -> list[tuple[str, ...]]:
+        """Return for each run MLflow's id, and the tags with its parent, its key and its content."""
+        names = (PARENT, "raycl.key", CONTENT)
+        found = self._whole.tags(names) if self._whole is not None else None
+        if found is not None:
+            return found
+        return [(run_id_of(run), *(run.data.tags.get(name, "") for name in names)) for run in self.runs()]
 
     def runs(self, query: str = "") -> Iterator[Run]:
         """Yield the runs that match a query in MLflow's filter language, page after page."""

@@ -434,6 +434,23 @@ def test_what_two_drivers_wrote_at_the_same_moment_stands_there_once_after_a_syn
     assert len(children) == 2
 
 
+def test_runs_are_found_in_the_database_as_mlflows_client_finds_them(tmp_path: Path) -> None:
+    small = tiny({"finetune": {}}, name="found", search=None, final=Seeds(1, 2))
+    store = tmp_path / "store"
+    assert run_study(small, store, local=True).code == 0
+    client = client_of(store)
+    (experiment,) = {r.info.experiment_id for r in runs(client, "found")}
+    client.create_run(experiment, run_name="a user's own")
+    client.create_run(client.create_experiment("another"), tags={"raycl.key": "of another experiment"})
+    gone = client.create_run(experiment, tags={"raycl.key": "gone"})
+    client.delete_run(gone.info.run_id)
+    opened = Tracking.open(small, Agenda(cells_of(small), Store(store))).experiment
+    direct = opened._marks()
+    opened.close()
+    opened._whole = None
+    assert sorted(direct) == sorted(opened._marks()) and len(direct) == 1 + 2 + 1
+
+
 def test_no_password_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
