@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from raycl import registry, space
+from raycl.method import Method
 from raycl.runs import sequence
 from raycl.runs.reports import TaskReport
 from raycl.space import Choice, Float, Int
@@ -63,6 +64,19 @@ def accuracies(reports: list[TaskReport]) -> list[Any]:
     return [
         (r.val, r.test, r.epochs, r.updates, r.parameters, r.stored_bytes, r.diagnostics) for r in reports
     ]
+
+
+@every_method
+def test_switches_its_parts_as_torch_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = brief(name)[0]
+    before = {part: part.training for part in subject.modules()}
+    found = {mode: [part.training for part in subject.train(mode).modules()] for mode in (True, False)}
+    monkeypatch.setattr(Method, "train", torch.nn.Module.train)
+    for mode, modes in found.items():
+        subject.train(not mode)
+        assert [part.training for part in subject.train(mode).modules()] == modes
+    for part, mode in before.items():
+        part.training = mode
 
 
 @every_method
