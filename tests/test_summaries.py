@@ -161,6 +161,18 @@ def test_a_proposal_is_the_same_from_its_line_and_from_its_file(proposed: Path, 
     assert proposals_of(Store(proposed)) == summed and len(read) == 3
 
 
+def test_a_search_of_two_cells_has_one_line_for_each_proposal(proposed: Path, read: list[str]) -> None:
+    for forgotten in (False, True, False):
+        if forgotten:
+            shutil.rmtree(proposed / "summaries")
+        read.clear()
+        store = Store(proposed).open()
+        for _ in range(2):
+            assert proposals_of(store) == [VALUES | {"method.n": n} for n in range(3)]
+        assert len(lines_of(proposed)) == 3
+        assert len(read) == (6 if forgotten else 0)
+
+
 def _other_values(file: Path) -> None:
     text, status = file.read_text(), file.stat()
     file.write_text(text.replace('"sgd"', '"dgs"'))
@@ -303,6 +315,14 @@ def test_of_two_lines_the_last_one_holds(filled: Path, read: list[str]) -> None:
     store.forget(DONE.key)
     store.put(again)
     assert Store(filled).get(DONE.key, DONE.spec) == again and read == []
+
+
+def test_a_torn_line_is_not_continued_after_a_file_was_begun_anew(filled: Path, read: list[str]) -> None:
+    file = _of(filled, DONE)
+    file.write_bytes(file.read_bytes() + b"01234567 torn")
+    Summaries(filled).tidy(bool, bool)
+    Store(filled).open().put(DONE)
+    assert Store(filled).get(DONE.key, DONE.spec) == DONE and read == []
 
 
 def test_a_file_of_superseded_lines_is_begun_anew(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from raycl.wholefiles import publish
 SPARE = 200  # Superseded lines of a file that are no reason to write it anew.
 PAUSE = 60.0  # Seconds after a failed write in which no line is written.
 _NAME = 9  # Place of the name in a line, after the checksum.
+_NOWHERE = -1  # Place of a line that this process has added.
 _PIECE = 4096  # Bytes that are read of a line at first.
 _END = ".lines"
 
@@ -44,23 +45,33 @@ class Lines:
         self._failed = -PAUSE
 
     def find(self, name: str, *, writes: bool) -> Any:
-        """Return the entry with this name; None if there is none. It is found once.
+        """Return the entry with this name; None if there is none.
 
         Args:
             name: The name.
             writes: Whether a file with many superseded lines may be written anew.
         """
-        place = self.places(name[0], writes=writes).pop(_short(name.encode()), None)
-        if place is None:
+        place = self.places(name[0], writes=writes).get(_short(name.encode()), _NOWHERE)
+        if place == _NOWHERE:
             return None
         with contextlib.suppress(OSError, ValueError, RecursionError):
             return json.loads(_entry_of(_line_at(self._path(name[0]), place), name))
+        self.drop(name)
         return None
 
+    def drop(self, name: str) -> None:
+        """Forget where the line with this name is, so that it is not found any more."""
+        self._places.get(name[0], {}).pop(_short(name.encode()), None)
+
     def lacks(self, name: str) -> bool:
-        """Return whether no line with this name is left to find; False if its file was not read."""
+        """Return whether there is no line with this name; False if its file was not read."""
         places = self._places.get(name[0])
         return places is not None and _short(name.encode()) not in places
+
+    def note(self, name: str) -> None:
+        """Remember that a line with this name was added, which is not found but not lacking either."""
+        if (places := self._places.get(name[0])) is not None:
+            places[_short(name.encode())] = _NOWHERE
 
     def add(self, name: str, entry: Any) -> None:
         """Append a line; after a failed write, no line is written for a minute."""
@@ -131,9 +142,12 @@ def _places_in(path: Path) -> tuple[dict[int, int], int]:
 
 
 def _rewrite(path: Path, kept: Callable[[bytes], bool]) -> None:
-    """Write a file anew with the last line of each name that is to be kept."""
+    """Write a file anew with the last line of each name that is to be kept.
+
+    A line without its end is torn, and the next one would be appended to it.
+    """
     with open_regular(path) as file:
-        last = {_name_of(line): line for line in file}
+        last = {_name_of(line): line for line in file if line.endswith(b"\n")}
     left = b"".join(line for name, line in last.items() if kept(name))
     publish(path, left, mode=None, synced=False)
 

@@ -84,10 +84,11 @@ class PackedReports(Sequence[TaskReport]):
 
 def shared(provenance: dict[str, Any]) -> dict[str, Any]:
     """Return a provenance whose strings are shared with those of other results."""
-    intern = sys.intern
-    return {
-        intern(name): intern(value) if type(value) is str else value for name, value in provenance.items()
-    }
+    return {_shared(name): _shared(value) for name, value in provenance.items()}
+
+
+def _shared(value: Any) -> Any:
+    return sys.intern(value) if type(value) is str else value
 
 
 @dataclass(frozen=True)

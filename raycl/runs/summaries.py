@@ -67,6 +67,8 @@ class Summaries:
     def find(self, state: State, spec: RunSpec) -> Result | None:
         """Return the result of a run in compact form; None if it must be read from its own file.
 
+        It is found once, because the store remembers it.
+
         Args:
             state: State of the result's file.
             spec: The run, to which the result will refer.
@@ -74,6 +76,7 @@ class Summaries:
         entry = self._results.find(spec.key, writes=self.writes)
         if entry is None:
             return None
+        self._results.drop(spec.key)
         try:
             known, status, message, many, packed, accs, provenance = entry
             if tuple(known) != state or status not in ("done", *LOST):
@@ -104,12 +107,18 @@ class Summaries:
 
     def find_proposal(self, state: State, cell: str, n: int) -> dict[str, Any] | None:
         """Return the values of trial `n` of a search; None if they must be read from their own file."""
-        entry = self._proposals.find(_proposal_name(cell, n), writes=self.writes)
+        name = _proposal_name(cell, n)
+        entry = self._proposals.find(name, writes=self.writes)
+        if entry is None:
+            return None
         try:
             known, params = entry
-            return dict(params) if tuple(known) == state else None
+            if tuple(known) == state:
+                return dict(params)
         except (ValueError, TypeError):
-            return None
+            pass
+        self._proposals.drop(name)
+        return None
 
     def lacks_proposal(self, cell: str, n: int) -> bool:
         """Return whether no line of a trial is left to use; False if its file of lines was not read."""
@@ -118,7 +127,9 @@ class Summaries:
     def add_proposal(self, state: State, cell: str, n: int, params: Mapping[str, Any]) -> None:
         """Append the line of a proposal."""
         if self.writes:
-            self._proposals.add(_proposal_name(cell, n), [state, params])
+            name = _proposal_name(cell, n)
+            self._proposals.add(name, [state, params])
+            self._proposals.note(name)  # cells with the same search ask for it once each
 
     def tidy(self, has_result: Callable[[str], bool], has_search: Callable[[str], bool]) -> None:
         """Remove the lines of what the store does not have, superseded ones, and those of other versions.

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from raycl.tune.database import BUSY
 from raycl.tune.projection import Projection, milliseconds
@@ -120,12 +122,14 @@ class WholeRuns:
     def _connection(self) -> sqlite3.Connection | None:
         """Return the open database; None if its tables are not those that this module knows."""
         if self._opened is None and self._known_tables:
-            # The driver's own thread writes the rest when the recorder's thread has ended.
-            self._opened = sqlite3.connect(
-                self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
-            )
-            self._opened.execute("PRAGMA foreign_keys = ON")
-            self._known_tables = _known_tables(self._opened)
+            opened = _existing(self._path)
+            try:
+                opened.execute("PRAGMA foreign_keys = ON")
+                self._known_tables = _known_tables(opened)
+            except BaseException:  # such as a lock of another process; the next use looks again
+                opened.close()
+                raise
+            self._opened = opened
         return self._opened if self._known_tables else None
 
     def _rows(
@@ -149,6 +153,15 @@ class WholeRuns:
             "latest_metrics": [(n, v, at, step, False, run_id) for n, (step, at, v) in latest.items()],
             "tags": [(key, value, run_id) for key, value in ({"mlflow.runName": what.name} | tags).items()],
         }
+
+
+def _existing(path: Path) -> sqlite3.Connection:
+    """Open a database; where there is none, SQLite would otherwise create an empty one.
+
+    The driver's own thread writes the rest when the recorder's thread has ended.
+    """
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False)
 
 
 def _known_tables(connection: sqlite3.Connection) -> bool:

@@ -276,3 +276,24 @@ def test_tables_of_another_revision_are_left_to_mlflows_client(tmp_path: Path) -
         assert not wholeruns._known_tables(database)
         database.rollback()
     tracking.experiment.close()
+
+
+def test_a_database_that_is_locked_at_first_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wholeruns, "BUSY", 0.01)
+    filled(tmp_path, study(2)).experiment.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("UPDATE alembic_version SET version_num = 'later'")
+        one = wholeruns.WholeRuns(tmp_path / "mlflow.db", "1")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            one.tags(["raycl.key"])
+        other.execute("ROLLBACK")
+        assert one.tags(["raycl.key"]) is None, "its tables may be others"
+
+
+def test_a_database_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        wholeruns.WholeRuns(tmp_path / "a b#?%20é.db", "1").tags(["raycl.key"])
+    assert not list(tmp_path.iterdir())
