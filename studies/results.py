@@ -20,12 +20,13 @@ import sys
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from raycl import userfiles
-from raycl.papers.findings import Verdict
-from raycl.papers.judging import GRAVEST
+from raycl.papers.findings import SUBSTITUTE, Verdict
+from raycl.papers.judging import GRAVEST, NO_VERDICT, NOT_RUN
 from raycl.papers.verdicts import verdicts
 from raycl.reporting import render
 from raycl.reporting.markdown import Page, claims_table, escaped, markdown_page
@@ -106,14 +107,14 @@ def page(paper: str, store: Store, out: Path) -> list[Verdict]:
     for study, agenda in written:
         _write_csv(study, agenda, out / paper)
     _pack([agenda for _, agenda in written], store, out / paper / RUNS)
-    chosen = most_complete(judged)
+    chosen = closest(judged)
     head = [
         f"# {TITLES[paper]}",
         f"<!-- Made by `make results`. The paragraph below is in {HERE.name}/{paper}/results.md. -->",
         (HERE / paper / "results.md").read_text(encoding="utf-8").strip(),
         PACKED.format(paper=paper, file=RUNS),
         VERDICTS,
-        claims_table(chosen),
+        claims_table(chosen, most_complete(judged)),
     ]
     parts += pictures(paper, out)
     whole = Page("\n\n".join([*head, *parts]).rstrip() + "\n", figures)
@@ -165,21 +166,39 @@ def said(page: Path) -> list[str]:
     return re.findall(r"^\|[^|]*\| \*\*([^*]+)\*\*", table.replace(r"\|", ""), re.MULTILINE)
 
 
+def closest(judged: Sequence[Verdict]) -> list[Verdict]:
+    """Return one verdict for each claim, in the order of the claims: of the study closest to the paper.
+
+    Verdicts on the paper's own data, or on subsets of them, come before those on substitutes. Of equals, the
+    one with most of the claim counts.
+    """
+    return _best(judged, lambda verdict: (_on_own_data(verdict), *_told(verdict)))
+
+
 def most_complete(judged: Sequence[Verdict]) -> list[Verdict]:
     """Return one verdict for each claim, in the order of the claims: of the study that has most of it.
 
     If no study has any of it, the one counts that says more than which benchmark it lacks.
     """
+    return _best(judged, _told)
+
+
+def _best(judged: Sequence[Verdict], rank: Callable[[Verdict], tuple[Any, ...]]) -> list[Verdict]:
     best: dict[str, Verdict] = {}
     for verdict in judged:
         known = best.get(verdict.claim.id)
-        if known is None or _told(verdict) > _told(known):
+        if known is None or rank(verdict) > rank(known):
             best[verdict.claim.id] = verdict
     return [best[name] for name in sorted(best)]
 
 
 def _told(verdict: Verdict) -> tuple[int, bool]:
     return verdict.compared, any(finding.informative for finding in verdict.findings)
+
+
+def _on_own_data(verdict: Verdict) -> bool:
+    """Return whether a claim was judged, and on no substitute of the paper's data."""
+    return verdict.word not in (NOT_RUN, NO_VERDICT) and SUBSTITUTE not in verdict.other_data
 
 
 def _command(file: Path) -> list[str]:

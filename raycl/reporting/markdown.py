@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from raycl.metrics import all_metrics
 from raycl.papers import claimtext, tabletext, verdicts
@@ -193,20 +194,38 @@ class _Writer:
         return [self.heading(summary, 1), claims_table(judged)]
 
 
-def claims_table(judged: Sequence[Verdict]) -> str:
-    """Return claims with their verdicts and the numbers behind them as a table, and what the words mean."""
+def claims_table(judged: Sequence[Verdict], others: Sequence[Verdict] = ()) -> str:
+    """Return claims with their verdicts and the numbers behind them as a table, and what the words mean.
+
+    Args:
+        judged: The verdicts.
+        others: Verdicts on the same claims, from runs that have more of them. Where one is not among the
+            first, it is printed below the numbers.
+    """
     if not judged:
         return ""
-    lines = [
-        [
-            escaped(f"{claim['id']}: {claim['text']} ({claim['where']})"),
-            f"**{escaped(claim['word'])}**"
-            + (f" ({escaped(claim['coverage'])})" if claim["coverage"] else ""),
-            "<br>".join([*map(escaped, claim["lines"]), *_remark(claim["note"])]),
-        ]
-        for claim in claimtext.page_lines(judged)
-    ]
+    besides = {verdict.claim.id: verdict for verdict in others if verdict not in judged}
+    lines = []
+    for verdict in judged:
+        (claim,) = claimtext.page_lines([verdict])
+        numbers = list(map(escaped, claim["lines"]))
+        if verdict.claim.id in besides:
+            (other,) = claimtext.page_lines([besides[verdict.claim.id]])
+            numbers += ["where more of it was compared: " + _judged(other), *map(escaped, other["lines"])]
+        lines.append(
+            [
+                escaped(f"{claim['id']}: {claim['text']} ({claim['where']})"),
+                _judged(claim),
+                "<br>".join([*numbers, *_remark(claim["note"])]),
+            ]
+        )
     return _rows(["claim", "verdict", "numbers"], lines) + f"\n\n{escaped(claimtext.LEGEND)}."
+
+
+def _judged(claim: Mapping[str, Any]) -> str:
+    """Return the verdict of a line of `claimtext.page_lines`, with how much of the claim was compared."""
+    coverage = f" ({escaped(claim['coverage'])})" if claim["coverage"] else ""
+    return f"**{escaped(claim['word'])}**{coverage}"
 
 
 def _remark(note: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""SPG, Tables 2 to 4: seven methods on CIFAR-100 and F-EMNIST, or on the subsets of them that this machine has.
+"""SPG, Tables 2 to 4: seven methods on CIFAR-100 and F-EMNIST, or on those subsets that this machine has.
 
-A network, a search and a protocol of the small form show what real images add to the digits of the others.
+They have the network and the protocol of the other small forms, so that they show what real images change.
 """
 
 from raycl import Search, Seeds

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from raycl.papers.claims import claims
-from raycl.papers.findings import ClaimFinding, Verdict
-from raycl.papers.judging import HOLDS, NOT_RUN, UNDECIDED
+from raycl.papers.findings import SUBSET, SUBSTITUTE, ClaimFinding, Verdict
+from raycl.papers.judging import HOLDS, NO_VERDICT, NOT_RUN, UNDECIDED
 from raycl.reporting.markdown import claims_table, escaped
 from raycl.runs.store import Store
 from raycl.space import Choice
@@ -93,6 +93,21 @@ def test_a_claim_has_the_verdict_of_the_study_that_compared_most() -> None:
     most = Verdict(claim, (ClaimFinding(UNDECIDED, asked=6, compared=4),))
     other = Verdict(claims("spg")[1], (ClaimFinding(NOT_RUN),))
     assert results.most_complete([other, little, most, little]) == [most, other]
+
+
+def test_a_verdict_on_the_papers_own_data_comes_first_and_the_other_below_it() -> None:
+    claim = claims("spg")[0]
+    own = Verdict(claim, (ClaimFinding(HOLDS, values=(0.5, 0.4), asked=3, compared=1, other_data=(SUBSET,)),))
+    stood = ClaimFinding(UNDECIDED, values=(0.3, 0.4), asked=3, compared=2, other_data=(SUBSET, SUBSTITUTE))
+    most, unjudged = Verdict(claim, (stood,)), Verdict(claim, (ClaimFinding(NO_VERDICT, compared=3),))
+    for order in ([own, most], [most, own]):
+        assert results.closest(order) == [own] and results.most_complete(order) == [most]
+    assert results.closest([unjudged, most]) == [unjudged], "neither is a verdict on the paper's data"
+    table = claims_table([own], [most])
+    first = table.splitlines()[2]
+    assert first.split(" | ")[1].startswith("**holds so far** (1 of 3, with subsets)")
+    assert "<br>where more of it was compared: **undecided so far** (2 of 3, with subsets and" in first
+    assert "where more" not in claims_table([own], [own]) and "where more" not in claims_table([own])
 
 
 def test_where_nothing_was_compared_a_refused_stand_in_is_told() -> None:

@@ -14,14 +14,45 @@ SMALL = 10.0  # points; shapes within this distance of their origin, such as mar
 def shrunk(svg: str) -> str:
     """Return an SVG element of Matplotlib with fewer characters.
 
-    Coordinates are rounded to a tenth of a point, except those of small shapes; spaces between tags and in
-    paths are removed; and a style that several elements have becomes a class. The name of a class is a digest
-    of its style, so that it means the same in every file.
+    Coordinates are rounded to a tenth of a point, except those of small shapes. Spaces between tags and in
+    paths are removed, and so are groups without attributes, and the style where a shape is used if the shape
+    has it itself. A style that several elements have becomes a class, whose name is a digest of the style, so
+    that it means the same in every file.
     """
     text = re.sub(r' d="([^"]*)"', lambda found: f' d="{_path(found[1])}"', svg)
     text = re.sub(r'( [xy]=")([^"]*)"', lambda found: f'{found[1]}{_rounded(found[2])}"', text)
     text = re.sub(r">\s+<", "><", text)
-    return _with_classes(text)
+    return _with_classes(_without_plain_groups(_without_repeated_styles(text)))
+
+
+def _without_repeated_styles(svg: str) -> str:
+    """Remove the styles of the uses of shapes that have the same style themselves.
+
+    An opacity would apply to both, the shape and its use, and stays.
+    """
+    shapes = dict(re.findall(r'<path id="([^"]*)"[^>]*? style="([^"]*)"', svg))
+
+    def without(found: re.Match[str]) -> str:
+        use, shape, style = found[0], found[1], found[2]
+        if style != shapes.get(shape) or re.search(r"(^|[;\s])opacity:", style):
+            return use
+        return use.replace(f' style="{style}"', "")
+
+    return re.sub(r'<use xlink:href="#([^"]*)"[^>]*? style="([^"]*)"[^>]*>', without, svg)
+
+
+def _without_plain_groups(svg: str) -> str:
+    """Remove the groups that have no attributes, and keep what is in them."""
+    kept: list[bool] = []  # of the groups that are open
+
+    def without(found: re.Match[str]) -> str:
+        if found[0] == "</g>":
+            return "</g>" if kept.pop() else ""
+        if not found[0].endswith("/>"):
+            kept.append(found[0] != "<g>")
+        return "" if found[0] in ("<g>", "<g/>") else found[0]
+
+    return re.sub(r"</?g(?=[\s/>])[^>]*>", without, svg)
 
 
 def _path(commands: str) -> str:
