@@ -169,8 +169,8 @@ def said(page: Path) -> list[str]:
 def closest(judged: Sequence[Verdict]) -> list[Verdict]:
     """Return one verdict for each claim, in the order of the claims: of the study closest to the paper.
 
-    Verdicts on the paper's own data, or on subsets of them, come before those on substitutes. Of equals, the
-    one with most of the claim counts.
+    It is the study that compared most on the paper's own data, or on subsets of them; of equals, the one that
+    has most of the claim, with substitutes.
     """
     return _best(judged, lambda verdict: (_on_own_data(verdict), *_told(verdict)))
 
@@ -196,9 +196,13 @@ def _told(verdict: Verdict) -> tuple[int, bool]:
     return verdict.compared, any(finding.informative for finding in verdict.findings)
 
 
-def _on_own_data(verdict: Verdict) -> bool:
-    """Return whether a claim was judged, and on no substitute of the paper's data."""
-    return verdict.word not in (NOT_RUN, NO_VERDICT) and SUBSTITUTE not in verdict.other_data
+def _on_own_data(verdict: Verdict) -> int:
+    """Return how many comparisons were judged, and on no substitute of the paper's data."""
+    return sum(
+        finding.compared
+        for finding in verdict.findings
+        if finding.word not in (NOT_RUN, NO_VERDICT) and SUBSTITUTE not in finding.other_data
+    )
 
 
 def _command(file: Path) -> list[str]:

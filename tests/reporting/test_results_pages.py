@@ -99,10 +99,12 @@ def test_a_verdict_on_the_papers_own_data_comes_first_and_the_other_below_it() -
     claim = claims("spg")[0]
     own = Verdict(claim, (ClaimFinding(HOLDS, values=(0.5, 0.4), asked=3, compared=1, other_data=(SUBSET,)),))
     stood = ClaimFinding(UNDECIDED, values=(0.3, 0.4), asked=3, compared=2, other_data=(SUBSET, SUBSTITUTE))
-    most, unjudged = Verdict(claim, (stood,)), Verdict(claim, (ClaimFinding(NO_VERDICT, compared=3),))
+    most, unjudged = Verdict(claim, (stood,)), Verdict(claim, (ClaimFinding(NO_VERDICT, compared=2),))
+    both = Verdict(claim, (*own.findings, *own.findings, *most.findings))
+    assert results.closest([own, both]) == results.closest([both, own]) == [both], "more of it on own data"
     for order in ([own, most], [most, own]):
         assert results.closest(order) == [own] and results.most_complete(order) == [most]
-    assert results.closest([unjudged, most]) == [unjudged], "neither is a verdict on the paper's data"
+    assert results.closest([unjudged, most]) == [unjudged], "neither is a verdict on the paper's own data"
     table = claims_table([own], [most])
     first = table.splitlines()[2]
     assert first.split(" | ")[1].startswith("**holds so far** (1 of 3, with subsets)")

@@ -36,7 +36,9 @@ def styles_of(text: str) -> list[dict[str, str]]:
         shapes[f"#{element.get('id')}"] = style
         style = style or shapes.get(element.get("{http://www.w3.org/1999/xlink}href", ""), "")
         if not (element.tag.endswith("}g") and not element.attrib):
-            found.append({key: element.get(key, "") for key in KEPT} | {"style": style, "tag": element.tag})
+            kept = {key: element.get(key, "") for key in KEPT} | {"style": style, "tag": element.tag}
+            kept["transform"] = re.sub(r"^rotate\(-?0 .*", "", kept["transform"])
+            found.append(kept)
     return found
 
 

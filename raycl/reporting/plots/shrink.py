@@ -15,13 +15,14 @@ def shrunk(svg: str) -> str:
     """Return an SVG element of Matplotlib with fewer characters.
 
     Coordinates are rounded to a tenth of a point, except those of small shapes. Spaces between tags and in
-    paths are removed, and so are groups without attributes, and the style where a shape is used if the shape
-    has it itself. A style that several elements have becomes a class, whose name is a digest of the style, so
-    that it means the same in every file.
+    paths are removed, and so are rotations by 0, groups without attributes, and the style where a shape is
+    used if the shape has it itself. A style that several elements have becomes a class, whose name is a
+    digest of the style, so that it means the same in every file.
     """
     text = re.sub(r' d="([^"]*)"', lambda found: f' d="{_path(found[1])}"', svg)
     text = re.sub(r'( [xy]=")([^"]*)"', lambda found: f'{found[1]}{_rounded(found[2])}"', text)
     text = re.sub(r">\s+<", "><", text)
+    text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
     return _with_classes(_without_plain_groups(_without_repeated_styles(text)))
 
 
