@@ -394,3 +394,17 @@ RESERVED = frozenset(
     }
 )
 """Names that reports, MLflow and the papers' claims use for other numbers; metrics cannot have such names."""
+
+SMALLER_IS_BETTER = frozenset(
+    {
+        "bytes_task",
+        "bytes_total",
+        *("ct", "ct_cpu", "ct_fits", "ct_gpu", "ct_task", "ct_train", "ct_wall"),
+        "forgetting",
+        "params",
+        "peak_bytes",
+        "phi_kb",
+        "ps",
+    }
+)
+"""Names of the metrics and other numbers of a run of which a small value is good."""

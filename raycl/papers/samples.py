@@ -179,16 +179,26 @@ def by_unit(samples: Sequence[Sample]) -> Values:
 
 
 def shared_keys(samples: Sequence[Sample]) -> list[tuple[Any, tuple[Any, ...]]]:
-    """Return the keys that all samples have."""
-    return [key for key in samples[0] if all(key in sample for sample in samples)]
+    """Return the keys that all samples have, of the units that have all that any unit has.
+
+    A seed whose run diverged on one benchmark of a mean would be a mean over other benchmarks, so it is left
+    out. If no unit has all, the keys count that every unit has.
+    """
+    shared = [key for key in samples[0] if all(key in sample for sample in samples)]
+    parts: dict[Any, set[tuple[Any, ...]]] = {}
+    for unit, part in shared:
+        parts.setdefault(unit, set()).add(part)
+    every = set().union(*parts.values())
+    if any(found == every for found in parts.values()):
+        return [(unit, part) for unit, part in shared if parts[unit] == every]
+    common = every.intersection(*parts.values())
+    return [(unit, part) for unit, part in shared if part in common]
 
 
 def mean_lead(sample: Sample, other: Sample | None) -> float | None:
-    """Return the mean of a sample, or its mean lead over another one on the pairs that both have."""
-    if other is None:
-        values = list(sample.values())
-    else:
-        values = [value - other[key] for key, value in sample.items() if key in other]
+    """Return the mean of a sample, or its mean lead over another one; see `shared_keys` for what counts."""
+    keys = shared_keys([sample] if other is None else [sample, other])
+    values = [sample[key] - (other[key] if other is not None else 0.0) for key in keys]
     return sum(values) / len(values) if values else None
 
 

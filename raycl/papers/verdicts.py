@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from raycl.catalogue import catalogue
+from raycl.metrics import SMALLER_IS_BETTER, metric_named
 from raycl.papers.arithmetic import accounted, trunk_bytes
 from raycl.papers.cases import Case, Group, items_of, size_of
 from raycl.papers.claims import Claim, claims
@@ -204,14 +205,26 @@ def _best_of(side: Best, run: Sequence[Alternative]) -> str:
 
 
 def _best(case: Case, side: Sequence[Alternative], other: Sample | None) -> Alternative:
-    """Return the alternative with the best mean lead over the other side, or with the best mean."""
-    sign = -1 if case.claim.direction == "down" else 1
+    """Return the alternative with the best mean lead over the other side, or with the best mean.
+
+    Which value is the better one depends on the metric, and not on what is claimed: a claim that CAT is at
+    most .05 above the best of the others is about the most accurate of them.
+    """
+    sign = -1 if smaller_is_better(case) else 1
 
     def lead(alternative: Alternative) -> float:
         found = mean_lead(alternative[1], other)
         return -math.inf if found is None else sign * found
 
     return max(side, key=lead)
+
+
+def smaller_is_better(case: Case) -> bool:
+    """Return whether less of the claim's metric is better; of a diagnostic, the claim's direction says it."""
+    name = case.reading.metric.name
+    if metric_named(name) is not None or name in SMALLER_IS_BETTER:
+        return name in SMALLER_IS_BETTER
+    return case.claim.direction == "down"
 
 
 def _compared_pairs(

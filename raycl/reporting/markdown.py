@@ -199,8 +199,8 @@ def claims_table(judged: Sequence[Verdict], others: Sequence[Verdict] = ()) -> s
 
     Args:
         judged: The verdicts.
-        others: Verdicts on the same claims, from runs that have more of them. Where one is not among the
-            first, it is printed below the numbers.
+        others: Verdicts on the same claims. One that is not among the first, and compared as much of its
+            claim or more, is printed below the numbers.
     """
     if not judged:
         return ""
@@ -209,9 +209,11 @@ def claims_table(judged: Sequence[Verdict], others: Sequence[Verdict] = ()) -> s
     for verdict in judged:
         (claim,) = claimtext.page_lines([verdict])
         numbers = list(map(escaped, claim["lines"]))
-        if verdict.claim.id in besides:
-            (other,) = claimtext.page_lines([besides[verdict.claim.id]])
-            numbers += ["where more of it was compared: " + _judged(other), *map(escaped, other["lines"])]
+        second = besides.get(verdict.claim.id)
+        if second is not None and second.compared >= verdict.compared:
+            (other,) = claimtext.page_lines([second])
+            amount = "more" if second.compared > verdict.compared else "as much"
+            numbers += [f"where {amount} of it was compared: {_judged(other)}", *map(escaped, other["lines"])]
         lines.append(
             [
                 escaped(f"{claim['id']}: {claim['text']} ({claim['where']})"),

@@ -17,7 +17,7 @@ import numpy as np
 
 from raycl.domains import plain, repeated, shown
 from raycl.errors import UserError, nearest
-from raycl.metrics import METRICS, Matrix, metric_named
+from raycl.metrics import METRICS, SMALLER_IS_BETTER, Matrix, metric_named
 from raycl.runs.pauses import Split
 from raycl.runs.result import Result
 from raycl.text import counted, fraction, quantity, seconds, signed
@@ -33,7 +33,6 @@ TIMES = ("ct", "ct_wall", "ct_cpu")
 SIZES = ("params", "bytes_total", "peak_bytes")
 NAMES = (*ACCURACIES, *TIMES, *SIZES)
 _ALIASES = {"stored_bytes": "bytes_total"}  # as the reports of a run call it
-_SMALLER = frozenset({"forgetting", *TIMES, *SIZES})  # of which a small value is good
 
 Point: TypeAlias = tuple[float, ...]
 """The values of a trial with the sign that makes a larger value the better one."""
@@ -56,7 +55,7 @@ class Objective:
     @property
     def smaller(self) -> bool:
         """Whether a smaller value is better."""
-        return self.name in _SMALLER
+        return self.name in SMALLER_IS_BETTER
 
     @property
     def is_accuracy(self) -> bool:

@@ -14,6 +14,7 @@ from raycl.papers.claims import claims
 from raycl.papers.claimtext import claims_csv, claims_text, page_lines
 from raycl.papers.findings import Verdict
 from raycl.papers.opposites import Demand, opposed
+from raycl.papers.samples import shared_keys
 from raycl.papers.verdicts import verdict
 from raycl.reporting import render
 from raycl.reporting.markdown import claims_table
@@ -108,6 +109,39 @@ def test_alternatives_of_a_mean_are_compared_where_both_sides_have_numbers(store
     (finding,) = found.findings
     assert finding.right == "ewc, the best of 2 run of 2"
     assert finding.values == pytest.approx((0.71, 0.71)) and (found.compared, found.asked) == (3, 4)
+
+
+def test_a_seed_that_lacks_a_benchmark_of_a_mean_is_left_out(store: Store) -> None:
+    """Seed 3 of ewc diverged on the hard benchmark; its mean over the easy one alone would be .90."""
+    hard = (0.3, 0.3, 0.3)
+    accs = {f"finetune/{PERMUTED}": HIGH, f"finetune/{ROTATED}": (0.5, 0.5, 0.5),
+            f"ewc/{PERMUTED}": HIGH, f"ewc/{ROTATED}": hard[:2],
+            f"hat/{PERMUTED}": HIGH, f"hat/{ROTATED}": hard}  # fmt: skip
+    asked = {"benchmark": "mean(digits_permuted;digits_rotated)"}
+    (finding,) = judged(store, accs, ALL, right="ewc", **asked).findings
+    assert (finding.word, finding.n) == ("no verdict", 2)
+    assert finding.values == pytest.approx((0.7025, 0.6025))
+    (finding,) = judged(store, accs, ALL, right="hat", **asked).findings
+    assert (finding.word, finding.n) == ("holds", 3)
+
+
+@pytest.mark.parametrize(
+    ("of_seeds", "kept"),
+    [
+        (("ab", "ab", "ab"), ("ab", "ab", "ab")),
+        (("ab", "ab", "b"), ("ab", "ab", "")),  # a seed without a is left out
+        (("ab", "ac", "abc"), ("", "", "abc")),
+        (("ab", "ac", "abd"), ("a", "a", "a")),  # no seed has all, and all have a
+        (("a", "b", "ab"), ("", "", "ab")),
+        (("a", "b", ""), ("", "", "")),
+    ],
+)
+def test_a_mean_is_over_the_same_benchmarks_at_each_seed(
+    of_seeds: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    keys = [(seed, (place,)) for seed, places in enumerate(of_seeds) for place in places]
+    found = shared_keys([dict.fromkeys(keys, 1.0), dict.fromkeys([*keys, (9, ("a",))], 1.0)])
+    assert found == [(seed, (place,)) for seed, places in enumerate(kept) for place in places]
 
 
 def test_every_value_of_each_counts(store: Store) -> None:

@@ -109,7 +109,12 @@ def test_a_verdict_on_the_papers_own_data_comes_first_and_the_other_below_it() -
     first = table.splitlines()[2]
     assert first.split(" | ")[1].startswith("**holds so far** (1 of 3, with subsets)")
     assert "<br>where more of it was compared: **undecided so far** (2 of 3, with subsets and" in first
-    assert "where more" not in claims_table([own], [own]) and "where more" not in claims_table([own])
+    equal, less = (Verdict(claim, (replace(stood, compared=n),)) for n in (1, 0))
+    assert "<br>where as much of it was compared: **undecided so far** (1 of 3" in claims_table(
+        [own], [equal]
+    )
+    for others in ([own], [less], []):
+        assert "<br>where" not in claims_table([own], others), "no other study has as much of it"
 
 
 def test_where_nothing_was_compared_a_refused_stand_in_is_told() -> None:

@@ -201,12 +201,26 @@ def test_all_of_a_list_must_hold_and_the_gravest_speaks(store: Store) -> None:
     assert [finding.word for finding in found.findings] == ["holds", "reversed"] and found.word == "reversed"
 
 
-def test_best_is_the_largest_mean_or_the_smallest_where_less_is_wanted(store: Store) -> None:
+def test_best_is_the_most_accurate_whatever_is_claimed(store: Store) -> None:
     accs = {"finetune": (0.9, 0.91, 0.92), "ewc": BASE, "hat": (0.95, 0.96, 0.97)}
     (finding,) = held(store, accs, right="best(ewc;hat;spg)").findings
     assert finding.right == "hat, the best of 2 run of 3 without spg" and finding.word == "reversed"
-    (finding,) = held(store, accs, right="best(ewc;hat)", direction="down").findings
-    assert finding.right.startswith("ewc,")
+    slightly = {"kind": "at_least", "direction": "down", "margin": "0.02"}  # at most .02 above the best other
+    (finding,) = held(store, accs, right="best(ewc;hat)", **slightly).findings
+    assert finding.right.startswith("hat,") and finding.word == "holds"  # .10 above ewc
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_best_is_the_smallest_of_a_metric_of_which_less_is_better(store: Store, direction: str) -> None:
+    study = hand.study(methods={"finetune": {}, "ewc": {}, "hat": {}}, final=THREE)
+    for label, lost in (("finetune", 0.2), ("ewc", 0.1), ("hat", 0.3)):
+        for seed in (1, 2, 3):
+            spec = hand.cells(study)[f"{label}/{BENCHMARK}"].spec({}, seed)
+            hand.put(store, spec, hand.reports([[0.5], [0.5 - lost, 0.5]]))
+    asked = claim(left="finetune", right="best(ewc;hat)", metric="forgetting", direction=direction, **ON)
+    (finding,) = verdict(asked, collect(study, hand.read(store, study))).findings
+    assert finding.right == "ewc, the best of 2 run of 2"
+    assert finding.word == ("holds" if direction == "up" else "reversed")
 
 
 def test_pairs_are_those_of_the_same_density_and_seed(store: Store) -> None:
