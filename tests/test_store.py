@@ -6,8 +6,10 @@ import dataclasses
 import errno
 import json
 import os
+import pickle
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from raycl.archives import Artefact, archive
 from raycl.errors import UserError
 from raycl.plainfiles import lines_of
 from raycl.runs.reports import TaskReport
-from raycl.runs.result import Result
+from raycl.runs.result import Result, SharedProvenance
 from raycl.runs.store import Store
 from raycl.specs import RunSpec
 from raycl.study.expand import cells_of
@@ -257,3 +259,33 @@ def test_a_file_has_a_line_for_each_entry(tmp_path: Path) -> None:
         '  {"task": 0},',
         '  {"task": 1}',
     ]
+
+
+ABOUT = {"seconds": 2.5, "started": 1.0, "device": "cpu", "threads": 1, "numerics": "strict"}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"threads": True}, {"threads": 1.0}, {"left": ["a"]}, {"seconds": 0.0, "commit": ""}]
+)
+def test_a_shared_provenance_has_the_same_entries(more: dict[str, Any]) -> None:
+    """1, 1.0 and True are equal, and different entries."""
+    about = ABOUT | more
+    found = [SharedProvenance(each) for each in (ABOUT, about, ABOUT)][1]
+    assert found == about == found and dict(found) == about and len(found) == len(about)
+    assert {name: type(value) for name, value in found.items()} == {
+        name: type(value) for name, value in about.items()
+    }
+    assert json.loads(json.dumps(dict(found))) == about and pickle.loads(pickle.dumps(found)) == about
+    with pytest.raises(KeyError, match="absent"):
+        found["absent"]
+
+
+def test_results_share_what_their_provenances_have_in_common(result: Result) -> None:
+    """Without it, a driver keeps 650 more bytes of each of its runs."""
+    one, other = (
+        dataclasses.replace(result, provenance=ABOUT | {"seconds": seconds}).packed()
+        for seconds in (1.0, 2.0)
+    )
+    assert (one.provenance["seconds"], other.provenance["seconds"]) == (1.0, 2.0)
+    assert isinstance(one.provenance, SharedProvenance) and isinstance(other.provenance, SharedProvenance)
+    assert one.provenance._common is other.provenance._common

@@ -24,6 +24,8 @@ T = TypeVar("T")
 REQUIRED = "required"
 """Name under which answers are kept: by the key of a run, the masks and runs that its method requires."""
 
+_NOTHING: dict[str, Any] = {REQUIRED: ((), {}), "parts": ()}
+
 
 def _once(spec: RunSpec, name: str, make: Callable[[], T]) -> T:
     """Return the result of `make`, which is called once per spec and name and then cached in the spec."""
@@ -53,7 +55,7 @@ def make_benchmark(spec: RunSpec) -> Benchmark:
 
 def require_nothing(spec: RunSpec) -> RunSpec:
     """Note that a run's method requires neither masks nor other runs, so that its class is not asked."""
-    spec.derived.update(required=((), {}), parts=())
+    object.__setattr__(spec, "derived", _NOTHING)  # one for all, because a study may have a million specs
     return spec
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, ClassVar, Literal, TypeAlias, overload
 
 from raycl import metrics
 from raycl.runs.records import RUN
@@ -82,16 +81,46 @@ class PackedReports(Sequence[TaskReport]):
         return json.loads(zlib.decompressobj(zdict=_COMMON).decompress(self.packed))
 
 
-def shared(provenance: dict[str, Any]) -> dict[str, Any]:
-    """Return a provenance whose strings are shared with those of other results."""
-    return {_shared(name): _shared(value) for name, value in provenance.items()}
+class SharedProvenance(Mapping[str, Any]):
+    """Provenance of a run, of which results have one copy in common except for its floats, such as seconds.
+
+    Args:
+        provenance: The entries.
+    """
+
+    __slots__ = ("_common", "_floats")
+
+    _known: ClassVar[dict[Any, tuple[dict[str, Any], dict[str, int]]]] = {}
+
+    def __init__(self, provenance: Mapping[str, Any]) -> None:
+        floats = {name: value for name, value in provenance.items() if type(value) is float}
+        common = {name: value for name, value in provenance.items() if name not in floats}
+        places = {name: place for place, name in enumerate(floats)}
+        # 1 and True are one key of a dictionary, but not one value.
+        named: Any = (*floats, *((name, type(value), value) for name, value in common.items()))
+        try:
+            self._common = self._known.setdefault(named, (common, places))
+        except TypeError:  # an entry is a list
+            self._common = common, places
+        self._floats = tuple(floats.values())
+
+    def __getitem__(self, name: str) -> Any:
+        common, places = self._common
+        return self._floats[places[name]] if name in places else common[name]
+
+    def __iter__(self) -> Iterator[str]:
+        common, places = self._common
+        yield from places
+        yield from common
+
+    def __len__(self) -> int:
+        return sum(map(len, self._common))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
-def _shared(value: Any) -> Any:
-    return sys.intern(value) if type(value) is str else value
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """Result of one run.
 
@@ -110,7 +139,7 @@ class Result:
     status: Status
     reports: Sequence[TaskReport] = ()
     message: str = ""
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -169,7 +198,7 @@ class Result:
     def packed(self) -> Result:
         """Return the result in a form that takes little memory."""
         reports = PackedReports(self.reports, self.accs())
-        return dataclasses.replace(self, reports=reports, provenance=shared(self.provenance))
+        return dataclasses.replace(self, reports=reports, provenance=SharedProvenance(self.provenance))
 
     def unpacked(self) -> Result:
         """Return the result in a form whose reports are used several times at no cost."""
@@ -184,7 +213,7 @@ class Result:
             "status": self.status,
             "message": self.message,
             "reports": [report.to_json() for report in self.reports],
-            "provenance": self.provenance,
+            "provenance": dict(self.provenance),
         }
 
     @classmethod

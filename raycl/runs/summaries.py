@@ -24,7 +24,7 @@ from raycl import metrics, plainfiles, specs
 from raycl.runs import lines, records, reports, result
 from raycl.runs.lines import Lines
 from raycl.runs.records import LOST
-from raycl.runs.result import PackedReports, Result, shared
+from raycl.runs.result import PackedReports, Result, SharedProvenance
 from raycl.specs import RunSpec
 
 FOLDER = "summaries"
@@ -82,7 +82,7 @@ class Summaries:
             if tuple(known) != state or status not in ("done", *LOST):
                 return None
             reports = PackedReports.of(base64.b64decode(packed), many, (accs[0], accs[1]))
-            return Result(spec, status, reports, message, shared(provenance))
+            return Result(spec, status, reports, message, SharedProvenance(provenance))
         except (ValueError, TypeError, AttributeError, LookupError):
             return None
 
@@ -102,7 +102,7 @@ class Summaries:
         reports = result.reports
         assert isinstance(reports, PackedReports)
         packed = base64.b64encode(reports.packed).decode()
-        about = [result.status, result.message, len(reports), packed, reports.accs, result.provenance]
+        about = [result.status, result.message, len(reports), packed, reports.accs, dict(result.provenance)]
         self._results.add(result.key, [state, *about])
 
     def find_proposal(self, state: State, cell: str, n: int) -> dict[str, Any] | None:

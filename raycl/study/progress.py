@@ -17,6 +17,9 @@ from raycl.study.pruners import Course
 from raycl.study.values import Grid, Search, Seeds
 
 
+_AT_THE_START = Course()  # one for all, because a study may have a million trials
+
+
 @dataclass(slots=True)
 class Trial:
     """One trial or final run of a cell, with the run that it stands for.
@@ -39,7 +42,7 @@ class Trial:
     seed: int | None = None
     of: int | None = None
     refusal: str = ""
-    course: Course = field(default_factory=Course)
+    course: Course = _AT_THE_START
     reached: Result | None = field(default=None, repr=False, compare=False)
     _accs: tuple[float | None, float | None] | None = field(default=None, repr=False, compare=False)
     _values: tuple[float | None, ...] | None = field(default=None, repr=False, compare=False)

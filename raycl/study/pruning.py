@@ -138,7 +138,7 @@ def _pruned(cell: Cell, trial: Trial, reached: Result, learnt: int) -> Result:
     seconds = max(0.0, float(reached.provenance.get("seconds", 0.0)) - later)
     score = trial.course.scores[learnt - 1]
     message = f"after task {learnt}, {cell.split} {fraction(score)}"
-    about = reached.provenance | {"seconds": seconds}
+    about = {**reached.provenance, "seconds": seconds}
     return replace(
         reached, status="pruned", reports=reports[:learnt], message=message, provenance=about
     ).packed()
