@@ -16,7 +16,6 @@ from raycl.study.objectives import ACC, Point
 from raycl.study.pruners import Course
 from raycl.study.values import Grid, Search, Seeds
 
-
 _AT_THE_START = Course()  # one for all, because a study may have a million trials
 
 
