@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raycl import Study
-from raycl.archives import Artefact, archive
+from raycl.archives import Artefact, archive, digest_of_arrays
 from raycl.errors import UserError
 from raycl.plainfiles import lines_of
 from raycl.runs.reports import TaskReport
@@ -289,3 +290,20 @@ def test_results_share_what_their_provenances_have_in_common(result: Result) -> 
     assert (one.provenance["seconds"], other.provenance["seconds"]) == (1.0, 2.0)
     assert isinstance(one.provenance, SharedProvenance) and isinstance(other.provenance, SharedProvenance)
     assert one.provenance._common is other.provenance._common
+
+
+def test_the_digest_of_arrays_depends_on_each_of_their_properties() -> None:
+    """Bytes alone do not tell a row from a column, or a signed integer from one without a sign."""
+    numbers = np.arange(6, dtype=np.int32)
+    found = [
+        {"a": numbers},
+        {"a": numbers.reshape(2, 3)},
+        {"a": numbers.reshape(3, 2)},
+        {"a": numbers.view(np.uint32)},
+        {"a": numbers[::-1]},
+        {"b": numbers},
+        {"a": numbers, "b": numbers[:0]},
+    ]
+    assert len({digest_of_arrays(arrays) for arrays in found}) == len(found)
+    turned = np.asfortranarray(numbers.reshape(2, 3))
+    assert digest_of_arrays({"a": turned}) == digest_of_arrays(found[1]), "the order in memory does not count"

@@ -33,6 +33,21 @@ def test_the_whole_content_is_handed_to_the_system_before_it_is_synced(
     assert sizes == [len("content")]
 
 
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_file_has_its_whole_content_when_it_is_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: bool
+) -> None:
+    sizes, replace = list[int](), os.replace
+
+    def noted(draft: Path, path: Path) -> None:
+        sizes.append(draft.stat().st_size)
+        replace(draft, path)
+
+    monkeypatch.setattr(os, "replace", noted)
+    state = publish(tmp_path / "file", "content", synced=synced)
+    assert sizes == [state.st_size] == [len("content")]
+
+
 @pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_what_is_cut_off_leaves_the_file_as_it_was(

@@ -216,14 +216,14 @@ AGENDA = (
         "tests/test_agenda.py tests/tune/test_proposals.py",
     ),
     CodeFault(
-        "study/progress.py",
-        "(value, -trial.n) > (best, -self.best.n)",
-        "(value, trial.n) > (best, self.best.n)",
-        "tests/test_agenda.py tests/test_scale.py",
+        "study/objectives.py",
+        "(old[0] == new[0] and old[1] < new[1])",
+        "(old[0] == new[0] and old[1] > new[1])",
+        "tests/test_objectives.py tests/test_agenda.py",
     ),
     CodeFault(
         "study/progress.py",
-        "self.extra += key not in self.keys",
+        "self.extra += all(same.seed is not None for same in self.runs[key])",
         "self.extra += 1",
         "tests/test_agenda.py tests/test_scale.py",
     ),
@@ -238,8 +238,8 @@ AGENDA = (
 STORE = (
     CodeFault(
         "wholefiles.py",
-        "file.flush()",
-        "pass",
+        "settle(file) if synced else file.flush()",
+        "settle(file) if synced else None",
         "tests/test_wholefiles.py tests/test_store.py",
     ),
     CodeFault(
@@ -261,7 +261,7 @@ STORE = (
         "tests/test_store.py tests/test_agenda.py tests/test_pretraining.py",
     ),
     CodeFault(
-        "runs/sequence.py",
+        "runs/reports.py",
         "stored += part.stored_bytes - parts[0].stored_bytes",
         "stored += part.stored_bytes",
         "tests/test_agenda.py tests/methods/test_one.py tests/test_pretraining.py",
@@ -276,7 +276,7 @@ STORE = (
         "archives.py",
         'seen.update(f"{name}\\0{array.dtype.str}\\0{array.shape}\\0".encode())',
         'seen.update(f"{name}\\0{array.dtype.str}\\0".encode())',
-        "tests/test_altered_files.py tests/test_store.py tests/supermasks/test_storage.py",
+        "tests/test_store.py tests/supermasks/test_storage.py",
     ),
 )
 
