@@ -408,3 +408,14 @@ SMALLER_IS_BETTER = frozenset(
     }
 )
 """Names of the metrics and other numbers of a run of which a small value is good."""
+
+
+def smaller_is_better(name: str) -> bool | None:
+    """Return whether a small value of a number is good; None where nothing is known of it.
+
+    Large values are good of all metrics of `METRICS` that are not in `SMALLER_IS_BETTER`, and of every number
+    with the word "acc" in its name, such as ``task_inference_acc``.
+    """
+    if name in SMALLER_IS_BETTER:
+        return True
+    return False if metric_named(name) is not None or "acc" in name.split("_") else None

@@ -114,7 +114,7 @@ def page(paper: str, store: Store, out: Path) -> list[Verdict]:
         (HERE / paper / "results.md").read_text(encoding="utf-8").strip(),
         PACKED.format(paper=paper, file=RUNS),
         VERDICTS,
-        claims_table(chosen, most_complete(judged)),
+        claims_table(chosen, most_complete([v for v in judged if all(v is not one for one in chosen)])),
     ]
     parts += pictures(paper, out)
     whole = Page("\n\n".join([*head, *parts]).rstrip() + "\n", figures)

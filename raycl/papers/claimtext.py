@@ -98,7 +98,7 @@ def _tallied(counts: Mapping[str, int]) -> str:
 
 
 def verdict_lines(verdict: Verdict, most: int = SHOWN, word: bool = True) -> list[str]:
-    """Return lines with the gravest comparison first, then others, then how many comparisons were left out.
+    """Return lines with the gravest comparison first, then others, then the number of those left out.
 
     Args:
         verdict: The verdict to write.
@@ -113,9 +113,9 @@ def verdict_lines(verdict: Verdict, most: int = SHOWN, word: bool = True) -> lis
         known = finding.word == verdict.word and (bool(lines) or not word)
         said = finding.word if lines else f"{verdict.said}{covered}"
         lines.append(("" if known else f"{said}: ") + finding_text(verdict, finding))
-    rest: Counter[str] = Counter()
-    for finding in found[len(lines) :]:
-        rest[finding.word] += finding.asked if finding.word == NOT_RUN else finding.compared or 1
+    rest = Counter(finding.word for finding in found[len(lines) :])
+    if rest[NOT_RUN]:  # counted as the coverage counts
+        rest[NOT_RUN] = verdict.asked - verdict.compared
     if rest:
         missing = list(dict.fromkeys(f.reason for f in found if f.word == NOT_RUN))
         why = f" ({missing[0]}{', and others' if len(missing) > 1 else ''})" if missing else ""

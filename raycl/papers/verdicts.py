@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from raycl.catalogue import catalogue
-from raycl.metrics import SMALLER_IS_BETTER, metric_named
+from raycl.metrics import smaller_is_better
 from raycl.papers.arithmetic import accounted, trunk_bytes
 from raycl.papers.cases import Case, Group, items_of, size_of
 from raycl.papers.claims import Claim, claims
@@ -210,21 +210,16 @@ def _best(case: Case, side: Sequence[Alternative], other: Sample | None) -> Alte
     Which value is the better one depends on the metric, and not on what is claimed: a claim that CAT is at
     most .05 above the best of the others is about the most accurate of them.
     """
-    sign = -1 if smaller_is_better(case) else 1
+    smaller = smaller_is_better(case.reading.metric.name)
+    if smaller is None:  # as of a diagnostic
+        smaller = case.claim.direction == "down"
+    sign = -1 if smaller else 1
 
     def lead(alternative: Alternative) -> float:
         found = mean_lead(alternative[1], other)
         return -math.inf if found is None else sign * found
 
     return max(side, key=lead)
-
-
-def smaller_is_better(case: Case) -> bool:
-    """Return whether less of the claim's metric is better; of a diagnostic, the claim's direction says it."""
-    name = case.reading.metric.name
-    if metric_named(name) is not None or name in SMALLER_IS_BETTER:
-        return name in SMALLER_IS_BETTER
-    return case.claim.direction == "down"
 
 
 def _compared_pairs(
@@ -240,7 +235,10 @@ def _unpaired(case: Case, sides: Sequence[Alternative], where: Where) -> ClaimFi
     """Return why there are no pairs; where another row has measured the metric, it is named."""
     run = next((run for run, sample in sides if not sample), None)
     if run is None:
-        return ClaimFinding(NOT_RUN, where=str(where), reason=f"no {case.unit} in common{where.clause}")
+        lacking = f"no {case.unit} in common{where.clause}"
+        if case.claim.averaged and len(where.texts) > 1:
+            lacking = f"no {case.unit} that all have of {where}"
+        return ClaimFinding(NOT_RUN, where=str(where), reason=lacking)
     if not run.finished:
         return ClaimFinding(
             NOT_RUN, where=str(where), reason=f"needs a finished run of {run}{_at(run, where)}"

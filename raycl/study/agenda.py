@@ -29,6 +29,12 @@ from raycl.study.pruning import Pruning, rule_of
 from raycl.study.trials import Trials
 
 
+@functools.cache
+def _alone(index: int) -> tuple[int]:
+    """Return a tuple of one index, which is one for all runs of a cell, because a cell has many."""
+    return (index,)
+
+
 class Agenda:
     """Queue that hands out jobs and takes their results until every run that can be done is done.
 
@@ -322,7 +328,7 @@ class Agenda:
         state, key = self.states[index], run.spec.key
         state.add(run)
         if index not in (cells_of_run := self._cells_of_run.get(key, ())):
-            self._cells_of_run[key] = (*cells_of_run, index)
+            self._cells_of_run[key] = (*cells_of_run, index) if cells_of_run else _alone(index)
         self._read(index, run)
         if run.refusal and run.result is None and self._propose is not None:
             refused = self.store.put(without_value(run.spec, "invalid", run.refusal))
