@@ -18,7 +18,8 @@ left, right
       the mean over some tasks, ``pmask#2+3``. Beside ``ksm@cifar100_super[first=5]``, methods without a
       benchmark of their own are read where `first` has its default value
     - ``best(ewc; hat)``: whichever of these methods has the best mean. `raycl.metrics.smaller_is_better`
-      says whether that is the smallest or the largest; of other diagnostics, `direction` does
+      says whether that is the smallest or the largest; of other diagnostics, `direction` does. A left side
+      that is claimed to be as good as the best must be so against each of them
     - a number; or ``trunk``, the bytes of the left side's network without heads in float32
     - ``storage(...)``: arithmetic that needs no run
     - for a trend, `right` is its axis: a field (``K`` is the size of a basis), ``t``, ``layer``, ``steps``,

@@ -144,6 +144,8 @@ def finding_text(verdict: Verdict, finding: ClaimFinding) -> str:
         text = f"{left}{values[0]} vs {right}{values[1]}"
     if claim.kind == "ratio" and len(values) == 2 and finding.values[1]:
         text += f", a ratio of {finding.values[0] / finding.values[1]:.3g}"
+        if finding.n and finding.difference is not None:
+            text += f", left - {claim.margin:g} right = {format_metric(metric, finding.difference)}"
     where = f"{finding.where}: " if finding.where else ""
     if not finding.n:
         return f"{where}{text}"

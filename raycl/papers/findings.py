@@ -27,7 +27,8 @@ class ClaimFinding:
         chosen: Whether the right side is the best of several.
         values: The mean of each side, or the means along the axis of a trend.
         levels: The places on that axis.
-        difference: The mean paired difference left - right (for a trend, last - first), or None.
+        difference: The mean paired difference left - right (for a trend, last - first; for a ratio,
+            left - margin right), or None.
         half_width: The half-width of the difference's 95 % confidence interval; None where there is no
             difference or only a single pair.
         n: The number of pairs behind the comparison; 0 for arithmetic.

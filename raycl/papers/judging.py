@@ -50,13 +50,16 @@ def gravest(found: Iterable[Judgement]) -> Judgement:
 def judge(claim: Claim, left: Values, right: Values) -> tuple[Judgement, float | None]:
     """Return the outcome for paired values, and the half-width of their difference's confidence interval.
 
-    The half-width is None where there is only a single pair.
+    The difference is left - right, and left - margin right for a ratio. The half-width is None where there is
+    only a single pair.
     """
     difference = left - right
     error = _half_width(difference)
     if claim.kind == "formula" or claim.direction == "equal":  # The deviation counts in both directions.
         return judged(claim.margin - abs(float(difference.mean())), error, len(left)), error
-    return _of(_slack(claim, left, right), _strict(claim)), error
+    slack = _slack(claim, left, right)
+    # A ratio is judged by left - margin right, the noise of which is another than that of left - right.
+    return _of(slack, _strict(claim)), _half_width(slack) if claim.kind == "ratio" else error
 
 
 def satisfied(claim: Claim, left: float, right: float) -> bool:

@@ -23,7 +23,7 @@ from raycl.papers.arithmetic import accounted, trunk_bytes
 from raycl.papers.cases import Case, Group, items_of, size_of
 from raycl.papers.claims import Claim, claims
 from raycl.papers.findings import ClaimFinding, Verdict
-from raycl.papers.judging import NOT_RUN, judge
+from raycl.papers.judging import NOT_RUN, gravity, judge
 from raycl.papers.matching import paired_fields, switched
 from raycl.papers.samples import ItemRows, Sample, Where, by_unit, mean_lead
 from raycl.papers.trends import trends
@@ -145,7 +145,7 @@ def _at_each(
 def _judged(
     case: Case, lefts: Sequence[ItemRows], rights: Sequence[ItemRows], right: Side | None, where: Where
 ) -> ClaimFinding:
-    """Return the finding on the best alternatives of both sides."""
+    """Return the finding on the best alternative of the left side and the decisive one of the right side."""
     fields = paired_fields([run.rows for run in lefts], [run.rows for run in rights])
     all_left, all_right = (
         [(run, case.reader.sample(run.item, run.rows, fields, where)) for run in side]
@@ -162,8 +162,8 @@ def _judged(
         unit=case.unit,
     )
     if rights:
-        second, of_right = _best(case, all_right, of_left)
-        best = _best_of(right, all_right) if isinstance(right, Best) else ""
+        second, of_right = _decisive(case, all_right, of_left)
+        best = _chosen_as(right, case, all_right, of_left, second) if isinstance(right, Best) else ""
         finding = replace(
             finding,
             right=str(second) + best,
@@ -190,18 +190,49 @@ def _judged(
         where=case.named(where, [of_left, of_right]),
         values=values[:1] if right is None else values,
         n=units.shape[1],
-        difference=values[0] - values[1],
+        difference=values[0] - values[1] * (case.claim.margin if case.claim.kind == "ratio" else 1.0),
         half_width=half_width,
         compared=_compared_pairs(case, all_left, all_right, where),
     )
 
 
-def _best_of(side: Best, run: Sequence[Alternative]) -> str:
-    """Return among how many alternatives the best was chosen, and which were not run if they are few."""
+def _chosen_as(side: Best, case: Case, run: Sequence[Alternative], other: Sample, chosen: ItemRows) -> str:
+    """Return as what an alternative was chosen, among how many, and which were not run if they are few."""
     known = [one.item for one, sample in run if sample]
     absent = [str(item) for item in side.items if item not in known]
     without = f" without {' and '.join(absent)}" if len(absent) in range(1, FEW + 1) else ""
-    return f", the best of {len(known)} run of {len(side.items)}{without}"
+    best = _best(case, run, other)[0] is chosen
+    kind = "the best of" if best else "the gravest of" if _against_all(case) else "the mildest of"
+    return f", {kind} {len(known)} run of {len(side.items)}{without}"
+
+
+def _against_all(case: Case) -> bool:
+    """Return whether a claim about the best of several must hold against each of them.
+
+    It must if it says that the left side is as good as the best, or better. If it says that the left side is
+    not much better than the best, one of them is enough.
+    """
+    return (case.claim.direction == "up") != _smaller_is_better(case)
+
+
+def _decisive(case: Case, side: Sequence[Alternative], other: Sample) -> Alternative:
+    """Return the alternative on which the verdict depends; of several with the same outcome, the best one.
+
+    The alternative with the best mean need not be the one that decides: its lead over the left side may be
+    within noise, while that of another one is not.
+    """
+    best = _best(case, side, other)
+    if case.claim.direction not in ("up", "down") or case.claim.kind == "formula":
+        return best
+    found = [best, *(one for one in side if one is not best)]
+    graded = [
+        (gravity(*judge(case.claim, *units)[0]), alternative)
+        for alternative in found
+        if (units := by_unit([other, alternative[1]])).size
+    ]
+    if not graded:
+        return best
+    return (min if _against_all(case) else max)(graded, key=lambda pair: pair[0])[1]
 
 
 def _best(case: Case, side: Sequence[Alternative], other: Sample | None) -> Alternative:
@@ -210,16 +241,19 @@ def _best(case: Case, side: Sequence[Alternative], other: Sample | None) -> Alte
     Which value is the better one depends on the metric, and not on what is claimed: a claim that CAT is at
     most .05 above the best of the others is about the most accurate of them.
     """
-    smaller = smaller_is_better(case.reading.metric.name)
-    if smaller is None:  # as of a diagnostic
-        smaller = case.claim.direction == "down"
-    sign = -1 if smaller else 1
+    sign = -1 if _smaller_is_better(case) else 1
 
     def lead(alternative: Alternative) -> float:
         found = mean_lead(alternative[1], other)
         return -math.inf if found is None else sign * found
 
     return max(side, key=lead)
+
+
+def _smaller_is_better(case: Case) -> bool:
+    """Return whether less of the claim's metric is better; of most diagnostics, its direction says so."""
+    found = smaller_is_better(case.reading.metric.name)
+    return case.claim.direction == "down" if found is None else found
 
 
 def _compared_pairs(

@@ -210,6 +210,28 @@ def test_best_is_the_most_accurate_whatever_is_claimed(store: Store) -> None:
     assert finding.right.startswith("hat,") and finding.word == "holds"  # .10 above ewc
 
 
+def test_the_best_must_be_as_good_as_each_of_the_others(store: Store) -> None:
+    """hat has the higher mean, and its lead is noise; ewc's smaller lead is not."""
+    accs = {"finetune": (0.80, 0.81, 0.82), "ewc": (0.82, 0.83, 0.84), "hat": (0.70, 0.85, 0.99)}
+    (finding,) = held(store, accs, right="best(ewc;hat)").findings
+    assert finding.right == "ewc, the gravest of 2 run of 2" and finding.word == "reversed"
+    slightly = {"kind": "at_least", "direction": "down", "margin": "0.005"}
+    (finding,) = held(store, accs, right="best(ewc;hat)", **slightly).findings
+    assert finding.right == "ewc, the mildest of 2 run of 2" and finding.word == "holds"
+
+
+def test_a_ratio_has_the_noise_of_what_is_judged(store: Store) -> None:
+    """.80 .60 .70 against twice .40 .35 .36: 0, -.10 and -.02, where left - right has .40, .25 and .34."""
+    accs = {"finetune": (0.8, 0.6, 0.7), "ewc": (0.4, 0.35, 0.36)}
+    found = held(store, accs, kind="ratio", margin="2")
+    (finding,) = found.findings
+    assert finding.difference == pytest.approx(-0.04)
+    assert finding.half_width == pytest.approx(4.303 * (0.0056 / 2) ** 0.5 / 3**0.5, abs=1e-3)
+    assert finding_text(found, finding).endswith(
+        ".700 vs .370, a ratio of 1.89, left - 2 right = -.040 (3 seeds, +-.131, missed in the mean)"
+    )
+
+
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_best_is_the_smallest_of_a_metric_of_which_less_is_better(store: Store, direction: str) -> None:
     study = hand.study(methods={"finetune": {}, "ewc": {}, "hat": {}}, final=THREE)
