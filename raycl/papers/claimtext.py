@@ -154,7 +154,16 @@ def finding_text(verdict: Verdict, finding: ClaimFinding) -> str:
         facts.append(f"+-{format_metric(metric, finding.half_width).removeprefix('+')}")
     facts += [f"{finding.lean} in the mean"] if finding.lean else []
     facts += [finding.source] if finding.source else []
-    return f"{where}{text} ({', '.join(facts)})"
+    return f"{where}{text} ({', '.join(facts)})" + _deciding(finding)
+
+
+def _deciding(finding: ClaimFinding) -> str:
+    """Return the step that decides a trend, such as ``, decided by the step 3 to 4: -.025 (+-.003)``."""
+    if (step := finding.step) is None:
+        return ""
+    noise = "" if step.half_width is None else f" (+-{fraction(step.half_width)})"
+    first, second = finding.levels[step.place : step.place + 2]
+    return f", decided by the step {first} to {second}: {fraction(step.change)}{noise}"
 
 
 def _side(name: str, rows: Sequence[str], named: bool = True) -> str:

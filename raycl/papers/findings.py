@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raycl.papers.claims import Claim
-from raycl.papers.judging import NOT_RUN, Judgement, gravest
+from raycl.papers.judging import NOT_RUN, Judgement, Step, gravest
 from raycl.results.grammar import Stored
 
 SUBSET, SUBSTITUTE = "subset", "substitute"  # Words for data that are not those of the paper.
@@ -33,6 +33,7 @@ class ClaimFinding:
             difference or only a single pair.
         n: The number of pairs behind the comparison; 0 for arithmetic.
         unit: What was paired: "seed", "order" or, for the trials of a grid, "setting".
+        step: The single step that decides about a trend, or None if its whole change does.
         source: Where values come from that are not those of final runs, or "".
         asked: The number of elementary comparisons that the claim asks for in this one: of each method of
             one side with each of the other, on each benchmark, at each level of a trend.
@@ -58,6 +59,7 @@ class ClaimFinding:
     n: int = 0
     unit: str = "seed"
     source: str = ""
+    step: Step | None = None
     asked: int = 1
     compared: int = 0
     reason: str = ""

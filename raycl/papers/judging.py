@@ -7,7 +7,7 @@ it is met, or missed, by more than noise. Otherwise it is undecided. Fewer than 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -35,6 +35,20 @@ class Judgement(NamedTuple):
 
     word: str
     lean: str = ""
+
+
+class Step(NamedTuple):
+    """A single step of a trend that is graver than the change along its whole axis.
+
+    Attributes:
+        place: The place of the level before it, from 0.
+        change: Its mean.
+        half_width: The half-width of its 95 % confidence interval, or None for a single pair.
+    """
+
+    place: int
+    change: float
+    half_width: float | None
 
 
 def gravity(word: str, lean: str) -> tuple[int, bool]:
@@ -69,8 +83,10 @@ def satisfied(claim: Claim, left: float, right: float) -> bool:
     return _met(float(_slack(claim, np.array([left]), np.array([right]))[0]), _strict(claim))
 
 
-def judge_trend(claim: Claim, units: Values) -> tuple[Judgement, float, float | None]:
+def judge_trend(claim: Claim, units: Values) -> tuple[Judgement, float, float | None, Step | None]:
     """Return the outcome for a trend, its change along the axis, and the half-width of the change's interval.
+
+    The last value is the step that decides, where a step is graver than the change.
 
     A flat trend compares its highest and its lowest level. A trend over tasks is the slope of a straight
     line through them, because tasks differ in difficulty. Any other trend compares the last level with the
@@ -91,9 +107,20 @@ def judge_trend(claim: Claim, units: Values) -> tuple[Judgement, float, float | 
         change = places @ units / (places @ places) * (len(units) - 1)
         found = [_of(sign * change, strict=True)]
     else:
-        steps = [sign * step + claim.margin for step in np.diff(units, axis=0)]
-        found = [_of(sign * change, strict=True), *map(_of, steps)]
-    return gravest(found), float(change.mean()), _half_width(change)
+        steps = np.diff(units, axis=0)
+        found = [_of(sign * change, strict=True), *(_of(sign * step + claim.margin) for step in steps)]
+        decisive = _decisive(found, sign * steps.mean(1), steps)
+        return gravest(found), float(change.mean()), _half_width(change), decisive
+    return gravest(found), float(change.mean()), _half_width(change), None
+
+
+def _decisive(found: Sequence[Judgement], forward: Values, steps: Values) -> Step | None:
+    """Return the step that decides about a trend; of several with the same outcome, the farthest back."""
+    outcome, *of_steps = found
+    if gravity(*gravest(found)) == gravity(*outcome):
+        return None
+    place = min((n for n, one in enumerate(of_steps) if one == gravest(found)), key=lambda n: forward[n])
+    return Step(place, float(steps[place].mean()), _half_width(steps[place]))
 
 
 def judged(slack: float, error: float | None, n: int, strict: bool = False) -> Judgement:

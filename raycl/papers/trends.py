@@ -61,7 +61,7 @@ def _finding(case: Case, left: Item, levels: Levels, where: Where) -> ClaimFindi
     if not units.size:
         reason = f"{case.claim.metric} has no {levels.unit} in common{where.clause}"
         return ClaimFinding(NOT_RUN, where=str(where), reason=reason)
-    (word, lean), difference, half_width = judge_trend(case.claim, units)
+    (word, lean), difference, half_width, step = judge_trend(case.claim, units)
     worth = 1 if case.axis in RUNNING else len(samples)
     return ClaimFinding(
         word,
@@ -79,6 +79,7 @@ def _finding(case: Case, left: Item, levels: Levels, where: Where) -> ClaimFindi
         n=units.shape[1],
         unit=levels.unit,
         source=levels.source,
+        step=step,
         compared=worth * case.covered(samples, where),
     )
 

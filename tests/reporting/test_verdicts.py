@@ -304,6 +304,22 @@ def test_trends_over_a_setting(
     assert found.findings[0].levels == (("0.2", "0.3") if largest else ("0.1", "0.2", "0.3"))
 
 
+def test_the_step_that_decides_about_a_trend_is_told(store: Store) -> None:
+    """It rises from .1 to .3 beyond noise, and falls from .4 to .3 on the way."""
+    accs = {"d0.1": (0.1, 0.11, 0.12), "d0.2": (0.4, 0.41, 0.42), "d0.3": (0.3, 0.32, 0.31)}
+    _, rows = filled(store, accs, GRID)
+    found = verdict(claim(**(TREND | ON | {"direction": "up", "margin": "0.02"})), rows)
+    (finding,) = found.findings
+    assert finding.word == "reversed" and finding.step is not None
+    assert (finding.step.place, finding.step.change) == (1, pytest.approx(-0.1))
+    assert finding_text(found, finding).endswith(
+        "change .200 (3 seeds, +-.025), decided by the step 0.2 to 0.3: -.100 (+-.025)"
+    )
+    accs["d0.3"] = (0.5, 0.52, 0.51)
+    (finding,) = verdict(found.claim, filled(store, accs, GRID)[1]).findings
+    assert finding.word == "holds" and finding.step is None
+
+
 def test_a_trend_needs_two_places_and_variants_are_places(store: Store) -> None:
     _, rows = filled(store, {"finetune": BASE, "ewc": BASE, "hat": BASE})
     flat = claim(kind="trend", left="ewc", right="variants(ewc;hat)", direction="flat", margin="0", **ON)
