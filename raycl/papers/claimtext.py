@@ -154,10 +154,10 @@ def finding_text(verdict: Verdict, finding: ClaimFinding) -> str:
         facts.append(f"+-{format_metric(metric, finding.half_width).removeprefix('+')}")
     facts += [f"{finding.lean} in the mean"] if finding.lean else []
     facts += [finding.source] if finding.source else []
-    return f"{where}{text} ({', '.join(facts)})" + _deciding(finding)
+    return f"{where}{text} ({', '.join(facts)})" + _step_text(finding)
 
 
-def _deciding(finding: ClaimFinding) -> str:
+def _step_text(finding: ClaimFinding) -> str:
     """Return the step that decides a trend, such as ``, decided by the step 3 to 4: -.025 (+-.003)``."""
     if (step := finding.step) is None:
         return ""

@@ -109,12 +109,12 @@ def judge_trend(claim: Claim, units: Values) -> tuple[Judgement, float, float | 
     else:
         steps = np.diff(units, axis=0)
         found = [_of(sign * change, strict=True), *(_of(sign * step + claim.margin) for step in steps)]
-        decisive = _decisive(found, sign * steps.mean(1), steps)
-        return gravest(found), float(change.mean()), _half_width(change), decisive
+        step = _deciding_step(found, sign * steps.mean(1), steps)
+        return gravest(found), float(change.mean()), _half_width(change), step
     return gravest(found), float(change.mean()), _half_width(change), None
 
 
-def _decisive(found: Sequence[Judgement], forward: Values, steps: Values) -> Step | None:
+def _deciding_step(found: Sequence[Judgement], forward: Values, steps: Values) -> Step | None:
     """Return the step that decides about a trend; of several with the same outcome, the farthest back."""
     outcome, *of_steps = found
     if gravity(*gravest(found)) == gravity(*outcome):

@@ -162,7 +162,7 @@ def _judged(
         unit=case.unit,
     )
     if rights:
-        second, of_right = _decisive(case, all_right, of_left)
+        second, of_right = _deciding_alternative(case, all_right, of_left)
         best = _chosen_as(right, case, all_right, of_left, second) if isinstance(right, Best) else ""
         finding = replace(
             finding,
@@ -215,7 +215,7 @@ def _against_all(case: Case) -> bool:
     return (case.claim.direction == "up") != _smaller_is_better(case)
 
 
-def _decisive(case: Case, side: Sequence[Alternative], other: Sample) -> Alternative:
+def _deciding_alternative(case: Case, side: Sequence[Alternative], other: Sample) -> Alternative:
     """Return the alternative on which the verdict depends; of several with the same outcome, the best one.
 
     The alternative with the best mean need not be the one that decides: its lead over the left side may be
