@@ -66,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", default="", help="numbers of faults, separated by commas")
     arguments = parser.parse_args(argv)
+    numbers = {str(number) for number in range(1, len(FAULTS) + 1)}
+    if unknown := sorted(set(filter(None, arguments.only.split(","))) - numbers):
+        parser.error(f"--only {arguments.only}: there is no fault {unknown[0]!r} (known: 1 to {len(FAULTS)})")
     only = {int(number) for number in arguments.only.split(",") if number}
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="raycl-faults-") as folder:
