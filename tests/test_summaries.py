@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import pytest
 
 from raycl import Float, Search, Seeds, Study
 from raycl.cli import main
+from raycl.errors import UserError
 from raycl.runs import lines, summaries
 from raycl.runs import store as stores
 from raycl.runs.reports import TaskReport
-from raycl.runs.result import Result
+from raycl.runs.result import PackedReports, Result
 from raycl.runs.store import Store
 from raycl.runs.summaries import Summaries
 from raycl.study.expand import cells_of
@@ -78,6 +81,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def file_of(root: Path, result: Result) -> Path:
     return root / "runs" / result.key[:2] / f"{result.key}.json"
+
+
+def summaries_of(root: Path) -> Summaries:
+    return Summaries(root, Store(root).whole)
 
 
 def lines_of(root: Path) -> list[bytes]:
@@ -200,9 +207,9 @@ def test_a_proposal_that_does_not_fit_is_made_again(proposed: Path, read: list[s
 
 
 def test_garbage_collection_keeps_the_proposals_of_what_is_there(proposed: Path) -> None:
-    Summaries(proposed).tidy(bool, lambda cell: cell == CELL_KEY)
+    summaries_of(proposed).tidy(bool, lambda cell: cell == CELL_KEY)
     assert len(lines_of(proposed)) == 3
-    Summaries(proposed).tidy(bool, lambda cell: cell != CELL_KEY)
+    summaries_of(proposed).tidy(bool, lambda cell: cell != CELL_KEY)
     assert lines_of(proposed) == []
 
 
@@ -320,7 +327,7 @@ def test_of_two_lines_the_last_one_holds(filled: Path, read: list[str]) -> None:
 def test_a_torn_line_is_not_continued_after_a_file_was_begun_anew(filled: Path, read: list[str]) -> None:
     file = _of(filled, DONE)
     file.write_bytes(file.read_bytes() + b"01234567 torn")
-    Summaries(filled).tidy(bool, bool)
+    summaries_of(filled).tidy(bool, bool)
     Store(filled).open().put(DONE)
     assert Store(filled).get(DONE.key, DONE.spec) == DONE and read == []
 
@@ -389,12 +396,102 @@ def test_garbage_collection_keeps_the_lines_of_what_is_there(
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_what_takes_the_place_of_lines_later_does_not_block(filled: Path, read: list[str], make: Any) -> None:
-    store = Store(filled)
+def test_what_takes_the_place_of_lines_later_does_no_harm(filled: Path, read: list[str], make: Any) -> None:
+    """The file stays open, so that nothing else is read, and nothing blocks."""
+    store = Store(filled).open()
     store._summaries._results.places(DONE.key[0], writes=True)
     _of(filled, DONE).unlink()
     make(_of(filled, DONE))
-    assert store.get(DONE.key, DONE.spec) == DONE and read == [DONE.key]
+    assert store.get(DONE.key, DONE.spec) == DONE and read == []
+    store.put(DONE)
+    found = store.get(DONE.key, DONE.spec)
+    assert found == DONE and isinstance(found.reports, PackedReports), "they have no line to stay in"
+
+
+def _lined(store: Store, how: str) -> Sequence[TaskReport]:
+    """The reports of `DONE` as a driver has them that has put the result, or has read it."""
+    if how == "read":
+        shutil.rmtree(store.root / "summaries")
+    if how == "put":
+        store.put(DONE)
+    found = store.get(DONE.key, DONE.spec)
+    assert found is not None and isinstance(found.reports, summaries.LinedReports)
+    return found.reports
+
+
+def _begun_anew(root: Path) -> None:
+    summaries_of(root).tidy(bool, bool)
+
+
+def _next_driver(root: Path) -> None:
+    store = Store(root).open()
+    for result in RESULTS:
+        store.put(result)
+
+
+@pytest.mark.parametrize("how", ["put", "read", "summed"])
+@pytest.mark.parametrize("change", [_begun_anew, _next_driver, lambda root: shutil.rmtree(root)])
+def test_reports_stay_in_their_line_whatever_becomes_of_the_store(
+    filled: Path, read: list[str], how: str, change: Any
+) -> None:
+    reports = _lined(Store(filled).open(), how)
+    read.clear()
+    change(filled)
+    assert reports == DONE.reports and reports[1:] == DONE.reports[1:] and read == []
+
+
+def _zeros(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"0" * path.stat().st_size)
+
+
+def test_reports_whose_line_was_damaged_are_read_from_the_file(filled: Path, read: list[str]) -> None:
+    for how, damage in (("summed", _zeros), ("put", _zeros), ("put", lambda path: os.truncate(path, 0))):
+        reports = _lined(Store(filled).open(), how)
+        damage(_of(filled, DONE))
+        read.clear()
+        assert reports == DONE.reports and read == [DONE.key]
+
+
+def test_reports_that_cannot_be_read_any_more_are_not_replaced_by_others(filled: Path) -> None:
+    store = Store(filled).open()
+    reports = _lined(store, "put")
+    _zeros(_of(filled, DONE))
+    other = dataclasses.replace(DONE, reports=(report(0), report(1, 0.2)))
+    store.put(other)
+    file = file_of(filled, DONE)
+    for message in ("was changed there", "was removed from the store"):
+        with pytest.raises(UserError, match=message):
+            list(reports)
+        file.unlink(missing_ok=True)
+    kept = store.get(DONE.key, DONE.spec)
+    assert kept is not None and kept.reports == other.reports, "what is in use is not asked of the file"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_files_of_lines_are_closed_with_their_store(filled: Path) -> None:
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    store = Store(filled).open()
+    for _ in range(3):
+        for result in RESULTS:
+            assert store.get(result.key, result.spec) == result
+            store.put(result)
+            _of(filled, result).unlink()
+    assert before < len(os.listdir("/proc/self/fd")) <= before + 2 * len(RESULTS)
+    del store
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_line_that_is_half_written_holds_no_reports(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.write
+    monkeypatch.setattr(lines.os, "write", lambda handle, line: whole(handle, line[: len(line) // 2]))
+    store = Store(filled).open()
+    store.put(DONE)
+    monkeypatch.undo()
+    found = store.get(DONE.key, DONE.spec)
+    assert found == DONE and isinstance(found.reports, PackedReports)
 
 
 def test_after_a_failed_write_lines_are_written_again_later(
@@ -467,7 +564,7 @@ def test_others_of_the_group_may_write(tmp_path: Path) -> None:
     before = os.umask(0o002)
     try:
         Store(tmp_path).open().put(DONE)
-        Summaries(tmp_path).tidy({DONE.key}.__contains__, bool)
+        summaries_of(tmp_path).tidy({DONE.key}.__contains__, bool)
     finally:
         os.umask(before)
     assert _of(tmp_path, DONE).stat().st_mode & 0o777 == 0o664

@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from raycl.plainfiles import Unfit, open_regular
 from raycl.wholefiles import publish
@@ -26,6 +26,43 @@ _NAME = 9  # Place of the name in a line, after the checksum.
 _NOWHERE = -1  # Place of a line that this process has added.
 _PIECE = 4096  # Bytes that are read of a line at first.
 _END = ".lines"
+
+
+class Opened:
+    """An open file of lines; they can be read again even after the file was replaced or removed.
+
+    Args:
+        handle: The handle of the file, which is closed with this object.
+    """
+
+    __slots__ = ("_close", "_handle")
+
+    def __init__(self, handle: int) -> None:
+        self._handle, self._close = handle, os.close  # `os` may be gone when Python ends
+
+    def __del__(self) -> None:
+        self._close(self._handle)
+
+    def entry(self, name: str, place: int) -> Any:
+        """Return the entry of the line with this name that begins at a place of the file.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If the line is torn, damaged or of another name.
+        """
+        return json.loads(_entry_of(b"".join(_pieces(self._handle, place)), name))
+
+    def is_at(self, handle: int) -> bool:
+        """Return whether another handle is that of the same file."""
+        return os.path.sameopenfile(self._handle, handle)
+
+
+class Line(NamedTuple):
+    """A line that was found or added: its entry, its file, and the place where it begins."""
+
+    entry: Any
+    file: Opened
+    place: int
 
 
 class Lines:
@@ -42,10 +79,11 @@ class Lines:
         self._folder, self._kind, self._form, self._worth = folder, kind, form, worth
         self._asked: Counter[str] = Counter()  # by first digit, how often a line of an unread file was wanted
         self._places: dict[str, dict[int, int]] = {}  # by first digit, where the line of each name begins
+        self._opened: dict[str, Opened] = {}  # by first digit, the file that was read or written last
         self._failed = -PAUSE
 
-    def find(self, name: str, *, writes: bool) -> Any:
-        """Return the entry with this name; None if there is none.
+    def find(self, name: str, *, writes: bool) -> Line | None:
+        """Return the line with this name; None if there is none.
 
         Args:
             name: The name.
@@ -54,8 +92,9 @@ class Lines:
         place = self.places(name[0], writes=writes).get(_short(name.encode()), _NOWHERE)
         if place == _NOWHERE:
             return None
+        file = self._opened[name[0]]
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            return json.loads(_entry_of(_line_at(self._path(name[0]), place), name))
+            return Line(file.entry(name, place), file, place)
         self.drop(name)
         return None
 
@@ -73,23 +112,28 @@ class Lines:
         if (places := self._places.get(name[0])) is not None:
             places[_short(name.encode())] = _NOWHERE
 
-    def add(self, name: str, entry: Any) -> None:
-        """Append a line; after a failed write, no line is written for a minute."""
+    def add(self, name: str, entry: Any) -> Line | None:
+        """Append a line, and return it; after a failed write, no line is written for a minute."""
         if time.monotonic() < self._failed + PAUSE:
-            return
+            return None
         try:
             line = _line(name, json.dumps(entry, separators=(",", ":"), allow_nan=False))
             path = self._path(name[0])
             if not os.path.exists(path):
                 self._begin(name[0])
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
             handle = os.open(path, flags | os.O_NOFOLLOW, 0o666)
-            with open(handle, "wb", buffering=0) as opened:
-                # On a local disk, lines of two drivers that are one write each do not mix. Where they do, as
-                # on NFS, their checksums tell.
-                opened.write(line)
+            file = Opened(handle)
+            # On a local disk, lines of two drivers that are one write each do not mix. Where they do, as on
+            # NFS, their checksums tell.
+            written = os.write(handle, line)
+            place = os.lseek(handle, 0, os.SEEK_CUR) - written
+            if name[0] not in self._opened or not self._opened[name[0]].is_at(handle):
+                self._opened[name[0]] = file
+            return Line(entry, self._opened[name[0]], place) if written == len(line) else None
         except (OSError, ValueError, TypeError):
             self._failed = time.monotonic()
+            return None
 
     def tidy(self, kept: Callable[[str], bool]) -> None:
         """Remove superseded lines, those of other versions, and those whose name is not to be kept."""
@@ -112,12 +156,23 @@ class Lines:
             self._asked[digit] += 1
             if os.stat(path).st_size > self._asked[digit] * self._worth:
                 return {}
-            found, many = _places_in(path)
+            found, many = self._read(path, digit)
             if writes and many > 2 * len(found) + SPARE:
                 _rewrite(path, lambda name: True)
-                found, _ = _places_in(path)
+                found, _ = self._read(path, digit)
         self._places[digit] = found
         return found
+
+    def _read(self, path: Path, digit: str) -> tuple[dict[int, int], int]:
+        """Return where the last line of each name begins, and the number of all lines; keep the file open."""
+        found, place, many = dict[int, int](), 0, 0
+        with open_regular(path) as file:
+            self._opened[digit] = Opened(os.dup(file.fileno()))
+            for line in file:
+                found[_short(_name_of(line))] = place
+                place += len(line)
+                many += 1
+        return found, many
 
     def _path(self, digit: str) -> str:
         return f"{self._folder}/{self._kind}{digit}-{self._form}{_END}"
@@ -130,17 +185,6 @@ class Lines:
             other.unlink()
 
 
-def _places_in(path: Path) -> tuple[dict[int, int], int]:
-    """Return where the last line of each name begins, and the number of all lines."""
-    found, place, many = dict[int, int](), 0, 0
-    with open_regular(path) as file:
-        for line in file:
-            found[_short(_name_of(line))] = place
-            place += len(line)
-            many += 1
-    return found, many
-
-
 def _rewrite(path: Path, kept: Callable[[bytes], bool]) -> None:
     """Write a file anew with the last line of each name that is to be kept.
 
@@ -150,16 +194,6 @@ def _rewrite(path: Path, kept: Callable[[bytes], bool]) -> None:
         last = {_name_of(line): line for line in file if line.endswith(b"\n")}
     left = b"".join(line for name, line in last.items() if kept(name))
     publish(path, left, mode=None, synced=False)
-
-
-def _line_at(path: str, place: int) -> bytes:
-    """Return the line that begins at a place of a file."""
-    # A pipe that has taken the file's place does not block, and has no places.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        return b"".join(_pieces(handle, place))
-    finally:
-        os.close(handle)
 
 
 def _pieces(handle: int, place: int) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias, overload
 
@@ -22,35 +22,23 @@ Status: TypeAlias = Literal["done", "diverged", "invalid", "failed", "paused", "
 _COMMON = json.dumps([{each.name: 0 for each in dataclasses.fields(TaskReport)}] * 2).encode()
 
 
-class PackedReports(Sequence[TaskReport]):
-    """Reports of a run in a fifteenth of the memory; they are unpacked at each use, and have no curves.
+class CompactReports(Sequence[TaskReport]):
+    """Reports of a run that take little memory: they are made anew at each use, and have no curves.
 
     A driver keeps the reports of all runs of its study, and uses those of few at a time.
 
     Args:
-        reports: The reports.
+        many: The number of reports.
         accs: `Result.accs` of their run, which is asked for more often than the reports.
 
     Attributes:
-        packed: The reports, compressed.
         accs: As given.
     """
 
-    __slots__ = ("_many", "accs", "packed")
+    __slots__ = ("_many", "accs")
 
-    def __init__(self, reports: Sequence[TaskReport], accs: Accuracies) -> None:
-        packer = zlib.compressobj(6, zdict=_COMMON)
-        plain = [{**vars(report), "curves": {}} for report in reports]
-        text = json.dumps(plain, separators=(",", ":"))
-        self.packed, self._many = packer.compress(text.encode()) + packer.flush(), len(reports)
-        self.accs = accs
-
-    @classmethod
-    def of(cls, packed: bytes, many: int, accs: Accuracies) -> PackedReports:
-        """Return so many reports, given the bytes in `packed`."""
-        found = cls.__new__(cls)
-        found.packed, found._many, found.accs = packed, many, accs
-        return found
+    def __init__(self, many: int, accs: Accuracies) -> None:
+        self._many, self.accs = many, accs
 
     def __len__(self) -> int:
         return self._many
@@ -79,7 +67,41 @@ class PackedReports(Sequence[TaskReport]):
         return tuple(map(TaskReport.from_json, self._plain()))
 
     def _plain(self) -> Any:
-        return json.loads(zlib.decompressobj(zdict=_COMMON).decompress(self.packed))
+        """Return the reports as plain values that JSON can represent, without curves."""
+        raise NotImplementedError
+
+
+class PackedReports(CompactReports):
+    """Reports of a run in a fifteenth of the memory.
+
+    Args:
+        reports: The reports.
+        accs: As in `CompactReports`.
+
+    Attributes:
+        packed: The reports, compressed.
+    """
+
+    __slots__ = ("packed",)
+
+    def __init__(self, reports: Sequence[TaskReport], accs: Accuracies) -> None:
+        super().__init__(len(reports), accs)
+        packer = zlib.compressobj(6, zdict=_COMMON)
+        text = json.dumps(without_curves(reports), separators=(",", ":"))
+        self.packed = packer.compress(text.encode()) + packer.flush()
+
+    def _plain(self) -> Any:
+        return unpacked(self.packed)
+
+
+def without_curves(reports: Iterable[TaskReport]) -> list[dict[str, Any]]:
+    """Return reports as plain values that JSON can represent, without curves."""
+    return [{**vars(report), "curves": {}} for report in reports]
+
+
+def unpacked(packed: bytes) -> Any:
+    """Return the plain values of reports, given the bytes in `PackedReports.packed`."""
+    return json.loads(zlib.decompressobj(zdict=_COMMON).decompress(packed))
 
 
 class SharedProvenance(Mapping[str, Any]):
@@ -157,7 +179,7 @@ class Result:
         """Return `acc` of the validation and of the test data."""
         if self.status != "done":
             return None, None
-        if isinstance(self.reports, PackedReports):
+        if isinstance(self.reports, CompactReports):
             return self.reports.accs
         last = self.reports[-1]
         if (part := self.spec.part) is not None:

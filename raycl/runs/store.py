@@ -75,7 +75,7 @@ class Store:
         self._warn = warn
         self._wait = wait
         self._known: dict[str, Result] = {}
-        self._summaries = Summaries(self.root)
+        self._summaries = Summaries(self.root, self.whole)
         self._seen = set[tuple[Artefact, str]]()  # Artefacts that were found and are not checked again.
         self._unread: set[int | None] = set()  # Reasons of unreadable files that were already reported.
 
@@ -163,7 +163,7 @@ class Store:
             return None
         packed = result.packed()
         if state is not None and key not in self.unsealed and self._summaries.lacks(key):
-            self._summaries.add(state, packed)
+            return self._summaries.add(state, packed)
         return packed
 
     def paused(self, key: str) -> Result | None:
@@ -192,8 +192,7 @@ class Store:
             self._publish(self._paused_path(result.key), content)
             return result
         state = state_of(self._publish(self._path(result.key), content))
-        self._known[result.key] = result.packed()
-        self._summaries.add(state, self._known[result.key])
+        self._known[result.key] = self._summaries.add(state, result.packed())
         with contextlib.suppress(OSError):
             failure.unlink(missing_ok=True)
             trace.unlink(missing_ok=True)

@@ -14,6 +14,8 @@ these. Lines of other versions of raycl, whose checks may differ, are in files o
 from __future__ import annotations
 
 import base64
+import contextlib
+import dataclasses
 import os
 import zlib
 from collections.abc import Callable, Mapping
@@ -21,15 +23,25 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from raycl import metrics, plainfiles, specs
+from raycl.errors import UserError
 from raycl.runs import lines, records, reports, result
-from raycl.runs.lines import Lines
+from raycl.runs.lines import Line, Lines
 from raycl.runs.records import LOST
-from raycl.runs.result import PackedReports, Result, SharedProvenance
+from raycl.runs.result import (
+    Accuracies,
+    CompactReports,
+    PackedReports,
+    Result,
+    SharedProvenance,
+    unpacked,
+    without_curves,
+)
 from raycl.specs import RunSpec
 
 FOLDER = "summaries"
 RESULT_WORTH = 400_000  # Bytes of lines that are read in the time in which one result is read and checked.
 PROPOSAL_WORTH = 60_000  # The same for a proposal.
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, RecursionError, zlib.error)
 State: TypeAlias = tuple[int, int, int, int]
 
 
@@ -49,18 +61,50 @@ def _form() -> str:
 FORM = _form()
 
 
+class LinedReports(CompactReports):
+    """Reports of a run that stay in their line, from which each use reads them.
+
+    Args:
+        many: As in `CompactReports`.
+        accs: As in `CompactReports`.
+        key: Key of the run.
+        line: The line, whose entry is not kept.
+        again: Returns the result of a run from its own file, in case the line cannot be read any more.
+    """
+
+    __slots__ = ("_again", "_file", "_key", "_place")
+
+    def __init__(
+        self, many: int, accs: Accuracies, key: str, line: Line, again: Callable[[str], Result | None]
+    ) -> None:
+        super().__init__(many, accs)
+        self._key, self._file, self._place, self._again = key, line.file, line.place, again
+
+    def _plain(self) -> Any:
+        with contextlib.suppress(*_UNREADABLE):
+            return unpacked(_packed_in(self._file.entry(self._key, self._place)))
+        result = self._again(self._key)
+        if result is None or (len(result.reports), result.accs()) != (len(self), self.accs):
+            raise UserError(
+                f"the result of run {self._key[:12]} was removed from the store, or was changed there, while "
+                "it was in use; run the same command again"
+            )
+        return without_curves(result.reports)
+
+
 class Summaries:
     """Compact forms of the results of a store, and its proposals.
 
     Args:
         root: The store.
+        again: Returns the result of a run from its own file.
 
     Attributes:
         writes: Whether lines are written, as the driver of a study does.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.writes = False
+    def __init__(self, root: Path, again: Callable[[str], Result | None]) -> None:
+        self.writes, self._again = False, again
         self._results = Lines(root / FOLDER, "", FORM, RESULT_WORTH)
         self._proposals = Lines(root / FOLDER, "searches-", FORM, PROPOSAL_WORTH)
 
@@ -73,15 +117,15 @@ class Summaries:
             state: State of the result's file.
             spec: The run, to which the result will refer.
         """
-        entry = self._results.find(spec.key, writes=self.writes)
-        if entry is None:
+        line = self._results.find(spec.key, writes=self.writes)
+        if line is None:
             return None
         self._results.drop(spec.key)
         try:
-            known, status, message, many, packed, accs, provenance = entry
+            known, status, message, many, _, accs, provenance = line.entry
             if tuple(known) != state or status not in ("done", *LOST):
                 return None
-            reports = PackedReports.of(base64.b64decode(packed), many, (accs[0], accs[1]))
+            reports = LinedReports(many, (accs[0], accs[1]), spec.key, line, self._again)
             return Result(spec, status, reports, message, SharedProvenance(provenance))
         except (ValueError, TypeError, AttributeError, LookupError):
             return None
@@ -90,29 +134,32 @@ class Summaries:
         """Return whether no line of a run is left to use; False if its file of lines was not read."""
         return self._results.lacks(key)
 
-    def add(self, state: State, result: Result) -> None:
-        """Append the line of a result.
+    def add(self, state: State, result: Result) -> Result:
+        """Append the line of a result, and return the result with reports that stay there.
 
         Args:
             state: State of the result's file when its content was that of the result.
-            result: The result in compact form.
+            result: The result in compact form. It is returned as it is if no line is written.
         """
         if not self.writes:
-            return
+            return result
         reports = result.reports
         assert isinstance(reports, PackedReports)
-        packed = base64.b64encode(reports.packed).decode()
-        about = [result.status, result.message, len(reports), packed, reports.accs, dict(result.provenance)]
-        self._results.add(result.key, [state, *about])
+        many, packed = len(reports), base64.b64encode(reports.packed).decode()
+        about = [result.status, result.message, many, packed, reports.accs, dict(result.provenance)]
+        if (line := self._results.add(result.key, [state, *about])) is None:
+            return result
+        lined = LinedReports(many, reports.accs, result.key, line, self._again)
+        return dataclasses.replace(result, reports=lined)
 
     def find_proposal(self, state: State, cell: str, n: int) -> dict[str, Any] | None:
         """Return the values of trial `n` of a search; None if they must be read from their own file."""
         name = _proposal_name(cell, n)
-        entry = self._proposals.find(name, writes=self.writes)
-        if entry is None:
+        line = self._proposals.find(name, writes=self.writes)
+        if line is None:
             return None
         try:
-            known, params = entry
+            known, params = line.entry
             if tuple(known) == state:
                 return dict(params)
         except (ValueError, TypeError):
@@ -140,6 +187,11 @@ class Summaries:
         """
         self._results.tidy(has_result)
         self._proposals.tidy(lambda name: has_search(name.partition("/")[0]))
+
+
+def _packed_in(entry: list[Any]) -> bytes:
+    """Return the packed reports in the entry of a result's line."""
+    return base64.b64decode(entry[4])
 
 
 def _proposal_name(cell: str, n: int) -> str:

@@ -69,7 +69,7 @@ def collect_garbage(root: Path, studies: list[Path], yes: bool) -> int:
             shutil.rmtree(path) if _is_folder(path) else path.unlink(missing_ok=True)
         kept = set(store.finished())
         searches = {path.name for path in store.root.glob("searches/??/*")}
-        Summaries(store.root).tidy(kept.__contains__, searches.__contains__)
+        Summaries(store.root, store.whole).tidy(kept.__contains__, searches.__contains__)
     return 0
 
 
