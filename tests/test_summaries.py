@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gc
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -438,6 +440,17 @@ def test_reports_stay_in_their_line_whatever_becomes_of_the_store(
     read.clear()
     change(filled)
     assert reports == DONE.reports and reports[1:] == DONE.reports[1:] and read == []
+
+
+@pytest.mark.parametrize("act", [copy.copy, copy.deepcopy, lambda found: pickle.loads(pickle.dumps(found))])
+def test_a_copy_of_reports_has_its_own_memory(filled: Path, act: Any) -> None:
+    reports = _lined(Store(filled).open(), "summed")
+    again = act(reports)
+    assert isinstance(again, PackedReports) and again == DONE.reports and again.accs == DONE.accs()
+    assert isinstance(reports, summaries.LinedReports)
+    with pytest.raises(TypeError, match="cannot be copied"):
+        act(reports._file)
+    assert reports == DONE.reports, "the file was closed by a copy"
 
 
 def _zeros(path: Path) -> None:

@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from raycl.plainfiles import Unfit, open_regular
 from raycl.wholefiles import publish
@@ -42,6 +42,9 @@ class Opened:
 
     def __del__(self) -> None:
         self._close(self._handle)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an open file cannot be copied")  # the copy would close the handle as well
 
     def entry(self, name: str, place: int) -> Any:
         """Return the entry of the line with this name that begins at a place of the file.

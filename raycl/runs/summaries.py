@@ -80,6 +80,10 @@ class LinedReports(CompactReports):
         super().__init__(many, accs)
         self._key, self._file, self._place, self._again = key, line.file, line.place, again
 
+    def __reduce__(self) -> tuple[type[PackedReports], tuple[Any, ...]]:
+        """Return what a copy is made of, which other processes can read too."""
+        return PackedReports, (tuple(self), self.accs)
+
     def _plain(self) -> Any:
         with contextlib.suppress(*_UNREADABLE):
             return unpacked(_packed_in(self._file.entry(self._key, self._place)))
