@@ -133,22 +133,23 @@ class Gates(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        # Buffers are used again as soon as they are free: these tensors are as large as a cache of a CPU.
         e, *rounded = ctx.saved_tensors
-        away = e.abs().neg_()
+        below = e.abs().neg_()
         # sigmoid'(v)/sigmoid'(50) is exp(50 - |v|) for such large |v|. A power of 2 is cheaper than one of e.
         # Its exponent stays where the result is a normal number, because others are slow.
         least = math.ceil(math.log2(torch.finfo(e.dtype).tiny))
         if isinstance(ctx.slope, Tensor):
-            beyond = away.mul(ctx.slope).add_(50).div_(math.log(2))
+            beyond = below.mul(ctx.slope).add_(50).div_(math.log(2))
         else:  # in one pass
-            beyond = torch.add(50 / math.log(2), away, alpha=ctx.slope / math.log(2))
+            beyond = torch.add(50 / math.log(2), below, alpha=ctx.slope / math.log(2))
         beyond.clamp_(least, 0).exp2_()
-        below = away.sigmoid_()  # the smaller one of sigmoid(e) and sigmoid(-e)
-        slope_of_e = below.addcmul(below, below, value=-1)
+        below.sigmoid_()  # the smaller one of sigmoid(e) and sigmoid(-e)
+        slope_of_e = below.addcmul_(below, below, value=-1)
         found = (gradients[0] * ctx.smax).mul_(slope_of_e).mul_(beyond)
         for gates in rounded:  # 1/sigmoid(-v) is 1 + exp(v); beyond 50, every 1 - a is 0
-            grown = torch.mul(e, ctx.slope).clamp_(-50, 50).exp_()
-            found.mul_(grown.add_(1).mul_(1 - gates))
+            grown = torch.mul(e, ctx.slope, out=beyond).clamp_(-50, 50).exp_()
+            found.mul_(grown.add_(1).mul_(torch.sub(1, gates, out=below)))
         return (None, None, None, *found.split(ctx.sizes))
 
 
