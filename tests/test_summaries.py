@@ -466,6 +466,44 @@ def test_reports_whose_line_was_damaged_are_read_from_the_file(filled: Path, rea
         assert reports == DONE.reports and read == [DONE.key]
 
 
+def test_an_older_line_that_takes_the_place_of_a_line_is_not_read(filled: Path) -> None:
+    """As a copy of an older summary does that is written into the file."""
+    shutil.rmtree(filled / "summaries")
+    store = Store(filled).open()
+    store.put(DONE)
+    older = _of(filled, DONE).read_bytes()
+    shutil.rmtree(filled / "summaries")
+    other = dataclasses.replace(DONE, reports=(report(0, 0.2), report(1, 0.3)))
+    store = Store(filled).open()
+    store.put(other)
+    found = store.get(DONE.key, DONE.spec)
+    _of(filled, DONE).write_bytes(older)
+    assert found is not None and isinstance(found.reports, summaries.LinedReports)
+    assert found == other
+
+
+def test_files_that_are_replaced_again_and_again_do_not_all_stay_open(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "MOST_REPLACED", 3)
+    store, held = Store(filled).open(), []
+    for n in range(8):
+        result = dataclasses.replace(DONE, provenance={"seconds": float(n)})
+        store.put(result)
+        held.append((result, store.get(DONE.key, DONE.spec)))
+        store.put(RESULTS[1])
+        _of(filled, DONE).unlink()
+    kinds = [type(found.reports) for _, found in held if found is not None]
+    assert kinds == [summaries.LinedReports] * 4 + [PackedReports] * 4
+    assert all(found == result for result, found in held)
+
+
+def test_files_of_which_nothing_is_removed_are_not_written_anew(filled: Path) -> None:
+    before = [file.stat().st_ino for file in sorted((filled / "summaries").iterdir())]
+    summaries_of(filled).tidy(bool, bool)
+    assert [file.stat().st_ino for file in sorted((filled / "summaries").iterdir())] == before
+
+
 def test_reports_that_cannot_be_read_any_more_are_not_replaced_by_others(filled: Path) -> None:
     store = Store(filled).open()
     reports = _lined(store, "put")
@@ -492,8 +530,11 @@ def test_files_of_lines_are_closed_with_their_store(filled: Path) -> None:
             store.put(result)
             _of(filled, result).unlink()
     assert before < len(os.listdir("/proc/self/fd")) <= before + 2 * len(RESULTS)
-    del store
-    gc.collect()
+    gc.disable()  # the store is in no cycle
+    try:
+        del store
+    finally:
+        gc.enable()
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -21,6 +21,7 @@ from raycl.plainfiles import Unfit, open_regular
 from raycl.wholefiles import publish
 
 SPARE = 200  # Superseded lines of a file that are no reason to write it anew.
+MOST_REPLACED = 48  # Files that stay open, because lines of them are in use, after others took their places.
 PAUSE = 60.0  # Seconds after a failed write in which no line is written.
 _NAME = 9  # Place of the name in a line, after the checksum.
 _NOWHERE = -1  # Place of a line that this process has added.
@@ -46,26 +47,38 @@ class Opened:
     def __reduce__(self) -> NoReturn:
         raise TypeError("an open file cannot be copied")  # the copy would close the handle as well
 
-    def entry(self, name: str, place: int) -> Any:
-        """Return the entry of the line with this name that begins at a place of the file.
+    def line(self, name: str, place: int) -> Line:
+        """Return the line with this name that begins at a place of the file.
 
         Raises:
             OSError: If the file cannot be read.
             ValueError: If the line is torn, damaged or of another name.
         """
-        return json.loads(_entry_of(b"".join(_pieces(self._handle, place)), name))
+        line = b"".join(_pieces(self._handle, place))
+        return Line(json.loads(_entry_of(line, name)), self, place, _checksum(line))
 
     def is_at(self, handle: int) -> bool:
         """Return whether another handle is that of the same file."""
-        return os.path.sameopenfile(self._handle, handle)
+        try:
+            return os.path.sameopenfile(self._handle, handle)
+        except OSError:  # a file that a network does not know any more
+            return False
 
 
 class Line(NamedTuple):
-    """A line that was found or added: its entry, its file, and the place where it begins."""
+    """A line that was found or added.
+
+    Attributes:
+        entry: What it says.
+        file: Its file.
+        place: The place in the file where it begins.
+        checksum: Its checksum, by which it is told from another line that takes its place.
+    """
 
     entry: Any
     file: Opened
     place: int
+    checksum: int
 
 
 class Lines:
@@ -83,6 +96,7 @@ class Lines:
         self._asked: Counter[str] = Counter()  # by first digit, how often a line of an unread file was wanted
         self._places: dict[str, dict[int, int]] = {}  # by first digit, where the line of each name begins
         self._opened: dict[str, Opened] = {}  # by first digit, the file that was read or written last
+        self._replaced = 0  # how many open files have been replaced
         self._failed = -PAUSE
 
     def find(self, name: str, *, writes: bool) -> Line | None:
@@ -97,7 +111,7 @@ class Lines:
             return None
         file = self._opened[name[0]]
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            return Line(file.entry(name, place), file, place)
+            return file.line(name, place)
         self.drop(name)
         return None
 
@@ -116,7 +130,10 @@ class Lines:
             places[_short(name.encode())] = _NOWHERE
 
     def add(self, name: str, entry: Any) -> Line | None:
-        """Append a line, and return it; after a failed write, no line is written for a minute."""
+        """Append a line, and return it if it can be read again.
+
+        After a failed write, no line is written for a minute.
+        """
         if time.monotonic() < self._failed + PAUSE:
             return None
         try:
@@ -131,9 +148,9 @@ class Lines:
             # NFS, their checksums tell.
             written = os.write(handle, line)
             place = os.lseek(handle, 0, os.SEEK_CUR) - written
-            if name[0] not in self._opened or not self._opened[name[0]].is_at(handle):
-                self._opened[name[0]] = file
-            return Line(entry, self._opened[name[0]], place) if written == len(line) else None
+            if written < len(line) or not self._holds(name[0], file, handle):
+                return None
+            return Line(entry, self._opened[name[0]], place, _checksum(line))
         except (OSError, ValueError, TypeError):
             self._failed = time.monotonic()
             return None
@@ -177,6 +194,17 @@ class Lines:
                 many += 1
         return found, many
 
+    def _holds(self, digit: str, file: Opened, handle: int) -> bool:
+        """Keep a file open that was written, unless it is open already; return whether it is open."""
+        if digit in self._opened:
+            if self._opened[digit].is_at(handle):
+                return True
+            if self._replaced == MOST_REPLACED:
+                return False
+            self._replaced += 1
+        self._opened[digit] = file
+        return True
+
     def _path(self, digit: str) -> str:
         return f"{self._folder}/{self._kind}{digit}-{self._form}{_END}"
 
@@ -194,8 +222,11 @@ def _rewrite(path: Path, kept: Callable[[bytes], bool]) -> None:
     A line without its end is torn, and the next one would be appended to it.
     """
     with open_regular(path) as file:
-        last = {_name_of(line): line for line in file if line.endswith(b"\n")}
+        lines = list(file)
+    last = {_name_of(line): line for line in lines if line.endswith(b"\n")}
     left = b"".join(line for name, line in last.items() if kept(name))
+    if len(left) == sum(map(len, lines)):  # drivers that have the file open keep it
+        return
     publish(path, left, mode=None, synced=False)
 
 
@@ -217,6 +248,11 @@ def _short(name: bytes) -> int:
 def _name_of(line: bytes) -> bytes:
     """Return the name of a line, or what has its place in a line that is none."""
     return line[_NAME : line.find(b" ", _NAME)]
+
+
+def _checksum(line: bytes) -> int:
+    """Return the checksum with which a line begins."""
+    return int(line[: _NAME - 1], 16)
 
 
 def _line(name: str, entry: str) -> bytes:

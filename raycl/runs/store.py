@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +49,11 @@ def trace_path(root: Path, key: str) -> Path:
     return root / FAILURES / f"{key[:SHORT]}.txt"
 
 
+def _whole(root: Path, warn: Callable[[str], None], wait: bool, key: str) -> Result | None:
+    """Return the result of a finished run of a store, read from its file; or None."""
+    return Store(root, warn, wait=wait).whole(key)
+
+
 class Store:
     """A folder of results that all nodes can reach.
 
@@ -75,7 +81,8 @@ class Store:
         self._warn = warn
         self._wait = wait
         self._known: dict[str, Result] = {}
-        self._summaries = Summaries(self.root, self.whole)
+        # A result that reads its reports again must not keep this store, with its open files, alive.
+        self._summaries = Summaries(self.root, partial(_whole, self.root, warn, wait))
         self._seen = set[tuple[Artefact, str]]()  # Artefacts that were found and are not checked again.
         self._unread: set[int | None] = set()  # Reasons of unreadable files that were already reported.
 

@@ -72,13 +72,14 @@ class LinedReports(CompactReports):
         again: Returns the result of a run from its own file, in case the line cannot be read any more.
     """
 
-    __slots__ = ("_again", "_file", "_key", "_place")
+    __slots__ = ("_again", "_checksum", "_file", "_key", "_place")
 
     def __init__(
         self, many: int, accs: Accuracies, key: str, line: Line, again: Callable[[str], Result | None]
     ) -> None:
         super().__init__(many, accs)
         self._key, self._file, self._place, self._again = key, line.file, line.place, again
+        self._checksum = line.checksum
 
     def __reduce__(self) -> tuple[type[PackedReports], tuple[Any, ...]]:
         """Return what a copy is made of, which other processes can read too."""
@@ -86,7 +87,9 @@ class LinedReports(CompactReports):
 
     def _plain(self) -> Any:
         with contextlib.suppress(*_UNREADABLE):
-            return unpacked(_packed_in(self._file.entry(self._key, self._place)))
+            line = self._file.line(self._key, self._place)
+            if line.checksum == self._checksum:
+                return unpacked(_packed_in(line.entry))
         result = self._again(self._key)
         if result is None or (len(result.reports), result.accs()) != (len(self), self.accs):
             raise UserError(
