@@ -234,10 +234,11 @@ def _cluster(
     if console.is_terminal:  # elsewhere nobody waits for it, and errors stay alone
         what = f"joining the Ray cluster at {address}" if address else "starting Ray on this machine"
         say(f"{what}, which takes some seconds")
-    from raycl.tune.launch import check_resources, cluster, feasible
+    from raycl.tune.launch import check_resources, cluster, feasible, wait_for_nodes
 
     with cluster(address, study.folder) as cpus:
         if address:
+            cpus = wait_for_nodes(say)
             feasible(cells, store, address, say)
         else:
             check_resources(cells)

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ _QUIET = {
     "TUNE_STATE_REFRESH_PERIOD": "3600",  # Ray ends a process that asks a restarted head for this
 }
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: Ray serves this machine alone, on loopback
+JOINING_SECONDS = 30.0  # time for the first node with CPUs to join a cluster whose head answers
 MOST = 1_000_000  # live runs that Tune allows; how many there are is decided by `room`
 
 
@@ -73,7 +75,35 @@ def cluster(address: str | None, folder: Path | None, cpus: int | None = None) -
             stack.enter_context(_joined(address, folder, cpus))
         elif address is not None:
             _check_joined(address, ray.get_runtime_context().gcs_address)
-        yield max(1.0, float(ray.cluster_resources().get("CPU", 0.0)))
+        yield max(1.0, _cpus())
+
+
+def _cpus() -> float:
+    """Return the number of CPUs that the joined cluster offers."""
+    import ray
+
+    return float(ray.cluster_resources().get("CPU", 0.0))
+
+
+def wait_for_nodes(say: Callable[[str], None], seconds: float = JOINING_SECONDS) -> float:
+    """Wait, for a limited time, until the joined cluster offers a CPU.
+
+    The head of a cluster answers before other nodes have joined it, and often offers no CPU itself. A cluster
+    that starts nodes on demand is not waited for.
+
+    Args:
+        say: Function that receives the message that this process waits, if it does.
+        seconds: Longest time to wait.
+
+    Returns:
+        The number of CPUs, at least 1.
+    """
+    if not _cpus() and judging.elastic() is None:
+        say(f"no node of the cluster offers a CPU yet; waiting up to {seconds:g} s for nodes to join")
+        deadline = time.monotonic() + seconds
+        while not _cpus() and time.monotonic() < deadline:
+            time.sleep(0.2)
+    return max(1.0, _cpus())
 
 
 def _check_joined(address: str, joined: str) -> None:

@@ -1,4 +1,4 @@
-"""Which nodes of a cluster may execute runs."""
+"""Which nodes of a cluster may execute runs, and when."""
 
 from __future__ import annotations
 
@@ -50,3 +50,28 @@ def test_a_node_that_drains_does_not_count(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == ["[1.0, 2.0]", "True"]
+
+
+JOINS = """
+import ray
+from ray.cluster_utils import Cluster
+
+from raycl.tune.launch import wait_for_nodes
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+ray.init(address=cluster.address, log_to_driver=False)
+print(wait_for_nodes(print, seconds=0.3))
+print(wait_for_nodes(lambda line: cluster.add_node(num_cpus=2, wait=False), seconds=300))
+print(wait_for_nodes(print))
+"""
+
+
+@pytest.mark.slow
+def test_a_study_waits_for_the_first_node_with_cpus(tmp_path: Path) -> None:
+    (tmp_path / "joins.py").write_text(JOINS)
+    done = subprocess.run(
+        [sys.executable, "joins.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    waits = "no node of the cluster offers a CPU yet; waiting up to 0.3 s for nodes to join"
+    assert done.stdout.splitlines()[-4:] == [waits, "1.0", "2.0", "2.0"]
