@@ -24,6 +24,7 @@ from bench.line import Line
 from bench.processes import environment
 from raycl import devices, registry
 from raycl.networks import Start
+from raycl.process.allocator import keep_freed_memory
 from raycl.runs.numerics import set_numerics
 from raycl.specs import Numerics
 from raycl.supermasks import flat, loop
@@ -231,6 +232,7 @@ def _equality(case: Case) -> tuple[float, int]:
 def peak(name: str, what: str) -> None:
     """Write to stderr, as JSON, by how many KiB a few steps raise the peak memory of this process (Linux)."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     case = CASES[name]
     backbone, task = _backbone(case), _task(case.shape, 2 * case.batch)
     assert isinstance(task.train, ArraySplit)

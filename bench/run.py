@@ -14,6 +14,7 @@ import torch
 
 from bench.line import Line
 from raycl.errors import UserError, nearest
+from raycl.process.allocator import keep_freed_memory
 
 KNOWN = {  # name of a measurement, which is also that of its function: module that defines the function
     "start": "start",
@@ -60,6 +61,7 @@ def run_benchmarks(name: str | None) -> int:
     function_of(chosen[0])  # raise for an unknown name before anything is printed
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()  # like every process in which raycl trains
     print(
         f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} CPUs, "
         "1 thread unless stated otherwise"

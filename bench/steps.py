@@ -24,7 +24,6 @@ from bench.line import Line
 from bench.methods import BATCH, CLASSES, SETTINGS, Case, _Measured, _Runner, _task
 from raycl import registry
 from raycl.method import Method
-from raycl.process.allocator import keep_freed_memory
 from raycl.runs.numerics import set_numerics
 from raycl.tasks import Batch
 from raycl.training.fit import Fit
@@ -130,7 +129,6 @@ def steps() -> list[Line]:
     """Compare a step of each method, and of Avalanche's if installed, to a loop in plain PyTorch."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    keep_freed_memory()
     try:
         return [Line(f"{set_numerics('strict')} numerics, CPU time", 1, "thread"), *_compared()]
     finally:

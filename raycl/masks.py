@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,17 @@ class TopK(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0], None
+
+
+def numbers(comparison: Callable[..., Tensor], x: Tensor, y: float) -> Tensor:
+    """Return 1.0 where a comparison such as `torch.ge` of `x` and `y` is true and 0.0 elsewhere.
+
+    The result has the dtype of `x`. A CPU writes numbers several times faster than truth values that are then
+    converted. Autograd does not record this operation.
+    """
+    with torch.no_grad():
+        result: Tensor = comparison(x, y, out=torch.empty_like(x))
+    return result
 
 
 def annealed(step: int, of: int, smax: float) -> float:

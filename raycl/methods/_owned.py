@@ -147,10 +147,10 @@ class Owned(BuiltOnFirstTask):
         parts = zip(self.layers.values(), self.weights, self._bits("seen", task), strict=True)
         return {name: Keep.apply(weight, bits) for name, weight, bits in parts}
 
-    def _bits(self, which: Literal["own", "older", "seen"], task: int) -> list[Tensor]:
-        """Return, for `Keep`, the masks of what a task owns, what earlier tasks own, or what the task sees.
+    def _bits(self, which: Literal["own", "older", "seen", "taken"], task: int) -> list[Tensor]:
+        """Return the masks of what a task owns, earlier tasks own, the task sees, or any task owns.
 
-        They are cached while owners stay.
+        They have the form that `Keep` takes, and are cached while owners stay.
         """
         version = sum(owner._version for owner in self.owners)
         known = self._known_bits.get((which, task))
@@ -159,6 +159,8 @@ class Owned(BuiltOnFirstTask):
                 masks = self.masks(task)
             elif which == "older":
                 masks = [(owner > 0) & (owner <= task) for owner in self.owners]
+            elif which == "taken":
+                masks = [owner > 0 for owner in self.owners]
             else:
                 masks = [owner == task + 1 for owner in self.owners]
             parts = zip(masks, self.weights, strict=True)

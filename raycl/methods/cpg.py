@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raycl.masks import pack, unpack
+from raycl.masks import keep_, pack, unpack
 from raycl.method import Task
 from raycl.methods._first import finetuned
 from raycl.methods._owned import Owned, again
@@ -240,9 +240,10 @@ class CPG(Owned):
         if self.picker is not None:
             self.picker.step(batch.epoch)
         if self.ramp is not None:
+            assert self.current is not None
             with torch.no_grad():
-                for weight, owner in zip(self.weights, self.owners, strict=True):
-                    weight.masked_fill_(owner == 0, 0.0)  # undoes momentum
+                for weight, bits in zip(self.weights, self._bits("taken", self.current), strict=True):
+                    keep_(weight, bits)  # undoes momentum
         return loss
 
     def prune(self, batch: Batch, ramp: tuple[float, float]) -> None:

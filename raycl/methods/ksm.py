@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from raycl.masks import numbers
 from raycl.methods.piggyback import TAU, Piggyback
 from raycl.space import Choice
 
@@ -86,10 +87,10 @@ class SigmoidThreshold(torch.autograd.Function):
     def forward(ctx: Any, real: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(real)
         ctx.slope = slope
-        return (real >= TAU).to(real)
+        return numbers(torch.ge, real, TAU)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (real,) = ctx.saved_tensors
-        away = torch.sigmoid((real - TAU).abs_().mul_(-ctx.slope))  # the smaller of pi and 1 - pi
+        away = (real - TAU).abs_().mul_(-ctx.slope).sigmoid_()  # the smaller of pi and 1 - pi
         return (1 - away).mul_(away).mul_(gradients[0]).mul_(ctx.slope), None  # precise near pi = 1

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raycl.masks import layers_of, weights_below_heads
+from raycl.masks import layers_of, numbers, weights_below_heads
 from raycl.method import Task
 from raycl.methods._first import BuiltOnFirstTask
 from raycl.networks import Network
@@ -161,7 +161,7 @@ class Piggyback(BuiltOnFirstTask):
     def mask(self, real: Tensor) -> Tensor:
         """Return M = B + A (KSM eq. 4), of the shape of R; no gradient flows through A."""
         kept = self.kept(real)
-        return kept + soft_part(real, kept, self.config.soft_norm) if self.config.soft else kept
+        return kept.add_(soft_part(real, kept, self.config.soft_norm)) if self.config.soft else kept
 
     def masks(self, task: int) -> list[Tensor]:
         """Return one mask per masked layer, or none for a task that has not been started.
@@ -238,8 +238,8 @@ class Threshold(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, real: Tensor, ternary: bool) -> Tensor:
-        kept = (real > TAU).to(real)
-        return kept - (real < 0).to(real) if ternary else kept
+        kept = numbers(torch.gt, real, TAU)
+        return kept.sub_(numbers(torch.lt, real, 0)) if ternary else kept
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -259,11 +259,12 @@ def soft_part(real: Tensor, kept: Tensor, norm: SoftNorm) -> Tensor:
         kept: B, of the same shape.
         norm: Kind of normalisation.
     """
-    a = (1 - kept) * real
+    a = (1 - kept).mul_(real)
     if norm == "none":
         return a
     low, high = torch.aminmax(a)
     if norm == "absmax":
         low, high = torch.zeros_like(low), torch.maximum(-low, high)
     span = torch.where(high > low, (high - low) * (2.0 if norm == "minmax05" else 1.0), math.inf)
-    return (a - low).div_(span).masked_fill_(a == 0, 0.0)
+    dropped = numbers(torch.ne, a, 0)  # multiplied, because a CPU mispredicts the branches of `masked_fill_`
+    return a.sub_(low).div_(span).mul_(dropped)

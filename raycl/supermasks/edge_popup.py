@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raycl.masks import TopK
+from raycl.masks import TopK, numbers
 from raycl.specs import BackboneInit, DensityRule, MaskValues, ScoreRank
 
 
@@ -110,7 +110,7 @@ class Positive(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:
-        return (scores >= 0).to(scores.dtype)
+        return numbers(torch.ge, scores, 0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:

@@ -67,8 +67,8 @@ METHODS = (
     ),
     CodeFault(
         "methods/piggyback.py",
-        "kept = (real > TAU).to(real)",
-        "kept = (real.abs() > TAU).to(real)",
+        "kept = numbers(torch.gt, real, TAU)",
+        "kept = numbers(torch.gt, real.abs(), TAU)",
         "tests/methods/test_piggyback.py tests/test_golden_piggyback.py",
     ),
     CodeFault(
