@@ -80,14 +80,16 @@ class TopK(torch.autograd.Function):
         return gradients[0], None
 
 
-def numbers(comparison: Callable[..., Tensor], x: Tensor, y: float) -> Tensor:
-    """Return 1.0 where a comparison such as `torch.ge` of `x` and `y` is true and 0.0 elsewhere.
+def numbers(
+    comparison: Callable[..., Tensor], x: Tensor, y: float, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return 1 where a comparison such as `torch.ge` of `x` and `y` is true and 0 elsewhere.
 
-    The result has the dtype of `x`. A CPU writes numbers several times faster than truth values that are then
-    converted. Autograd does not record this operation.
+    The result has the dtype of `x` unless `dtype` is given. A CPU writes numbers several times faster than
+    truth values that are then converted. Autograd does not record this operation.
     """
     with torch.no_grad():
-        result: Tensor = comparison(x, y, out=torch.empty_like(x))
+        result: Tensor = comparison(x, y, out=torch.empty_like(x, dtype=dtype))
     return result
 
 
@@ -186,6 +188,11 @@ class Keep(torch.autograd.Function):
 def bits_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Return integers as wide as `dtype` with all bits set where a boolean mask is 1, and 0 elsewhere."""
     return mask.to(_INTEGERS[dtype.itemsize]).neg_()
+
+
+def bits_where(comparison: Callable[..., Tensor], x: Tensor, y: float) -> Tensor:
+    """Return ``bits_of(comparison(x, y), x.dtype)``, in less than half the time on a CPU; see `numbers`."""
+    return numbers(comparison, x, y, _INTEGERS[x.dtype.itemsize]).neg_()
 
 
 def keep_(x: Tensor, bits: Tensor) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from raycl.masks import (
     Held,
@@ -15,14 +16,17 @@ from raycl.masks import (
     _top_k_without_waiting,
     annealed,
     bits_of,
+    bits_where,
     count_kept,
     keep_,
     layers_of,
+    numbers,
     pack,
     top_k,
     unpack,
     weights_of,
 )
+from raycl.methods.piggyback import TAU
 from raycl.registry import network
 from tests.helpers import facts
 
@@ -110,6 +114,21 @@ def test_held_entries_are_put_back_bit_for_bit_and_no_other_changes(dtype: torch
     wanted = torch.where(which, before, after)
     held.put_back(after)
     assert facts.same_bits(after, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("comparison", [torch.gt, torch.ge, torch.lt, torch.ne], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("threshold", [0, TAU])
+def test_numbers_and_bits_are_those_of_the_comparison(
+    dtype: torch.dtype, comparison: Callable[..., Tensor], threshold: float
+) -> None:
+    places = [0.0, -0.0, TAU, -TAU, 0.5, float("inf"), float("-inf"), float("nan"), 1e-44]
+    x = torch.tensor(places, dtype=dtype).repeat(9)[1:].view(8, 10).t().requires_grad_()
+    x = torch.cat([x, x.nextafter(torch.tensor(1.0, dtype=dtype)), x.nextafter(-torch.ones((), dtype=dtype))])
+    wanted = comparison(x, threshold)
+    found = numbers(comparison, x, threshold)
+    assert found.dtype == dtype and torch.equal(found, wanted.to(dtype)) and not found.requires_grad
+    assert torch.equal(bits_where(comparison, x, threshold), bits_of(wanted, dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import math
 from pathlib import Path
@@ -494,3 +495,32 @@ def test_missing_or_damaged_weights_are_named(tmp_path: Path, monkeypatch: pytes
 def test_pretrained_weights_come_in_one_width() -> None:
     with pytest.raises(ValueError, match="needs the whole width, but the method requests"):
         start(IMAGENET, (3, 64, 64))(width=0.5)
+
+
+@pytest.mark.parametrize("side", [7, 8])
+@pytest.mark.parametrize("text", ["resnet18", "resnet50"])
+def test_strided_shortcuts_take_every_second_pixel_and_keep_the_memory_format(text: str, side: int) -> None:
+    module = importlib.import_module(f"raycl.networks.{text}")
+    generator = torch.Generator().manual_seed(0)
+    shortcuts: list[Tensor] = []
+
+    class Watched(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            shortcuts.append(x)
+            return super().forward(x)
+
+    if text == "resnet18":
+        block = module._Residual(4, 8, 2, 1)
+    else:
+        block = module._Bottleneck(4, 2, 2, nn.BatchNorm2d)
+    block.shortcut = Watched(4, 8, 1, bias=False)
+    x = torch.randn(3, 4, side, side, generator=generator).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    block(x, 0)
+    assert torch.equal(shortcuts[0], x[:, :, ::2, ::2])
+    into = torch.randn(shortcuts[0].shape, generator=generator)
+    (found,) = torch.autograd.grad(
+        shortcuts[0], x, into.contiguous(memory_format=torch.channels_last), retain_graph=True
+    )
+    (wanted,) = torch.autograd.grad(x[:, :, ::2, ::2], x, into)
+    assert torch.equal(found, wanted) and found.is_contiguous(memory_format=torch.channels_last)

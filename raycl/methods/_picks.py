@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raycl.masks import Keep, bits_of, keep_
+from raycl.masks import Keep, bits_where, keep_
 from raycl.methods.piggyback import TAU
 from raycl.tasks import Batch
 from raycl.training.fit import Fitted
@@ -76,7 +76,7 @@ class Picked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, real: Tensor, own: Tensor, older: Tensor) -> Tensor:
-        bits = bits_of(real > TAU, weight.dtype).bitwise_and_(older).bitwise_or_(own)
+        bits = bits_where(torch.gt, real, TAU).bitwise_and_(older).bitwise_or_(own)
         ctx.save_for_backward(weight, bits, older)
         return (weight.view(bits.dtype) & bits).view(weight.dtype)
 

@@ -29,8 +29,8 @@ class _Residual(nn.Module):
         y = self.norm2(self.conv2(y), task)
         if self.shortcut is None:
             return F.relu(y + x)
-        # The stride is applied by indexing, because torch 2.15 can crash in the backward pass of a strided
-        # 1x1 convolution on a CPU.
+        # The stride is applied by pooling single pixels, because torch 2.15 can crash in the backward pass of
+        # a strided 1x1 convolution on a CPU, and the gradient of indexing does not keep channels_last.
         past = self.shortcut(F.avg_pool2d(x, 1, self.stride))
         return F.relu(y + self.norm3(past, task))
 

@@ -45,7 +45,7 @@ class _Bottleneck(nn.Module):
         y = _normed(self.norm3, self.conv3(y), task)
         if self.shortcut is None:
             return F.relu(y + x)
-        # The stride is applied by indexing for the reason given in `resnet18`.
+        # The stride is applied by pooling for the reasons given in `resnet18`.
         past = self.shortcut(F.avg_pool2d(x, 1, self.stride))
         return F.relu(y + _normed(self.norm4, past, task))
 
