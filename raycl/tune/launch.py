@@ -278,6 +278,9 @@ def _fits(wanted: Mapping[str, float], node: Mapping[str, float]) -> bool:
 
 
 def _fits_nowhere(cell: Cell, wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> UserError:
+    if not any(node.get("CPU") for node in nodes):
+        (fault,) = judging.judge_cluster((), None)
+        return UserError(str(fault))
     scarce = [name for name, amount in wanted.items() if not any(n.get(name, 0) >= amount for n in nodes)]
     largest = max(nodes, key=lambda n: tuple(n.get(name, 0) for name in [*scarce, "GPU", "CPU"]))
     r = cell.resources

@@ -334,6 +334,15 @@ def test_a_request_that_no_node_can_meet(ray_cluster: int, wanted: Resources, te
         check_resources(cells)
 
 
+def test_a_cluster_without_cpus_has_a_remedy_of_its_own() -> None:
+    from raycl.tune.launch import _fits_nowhere
+    from tests.helpers.tiny import tiny
+
+    (cell,) = cells_of(tiny({"finetune": {}}))
+    said = str(_fits_nowhere(cell, {"CPU": 1.0, "GPU": 0.0}, [{"memory": 1e9}, {"CPU": 0.0}]))
+    assert said.startswith("no node of the cluster has a CPU for runs; start Ray on another machine")
+
+
 def test_one_node_is_asked_and_agrees_with_its_driver(ray_cluster: int, tmp_path: Path) -> None:
     from raycl.tune.fitness.judging import elastic
     from raycl.tune.fitness.nodes import ask
