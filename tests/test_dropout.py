@@ -30,6 +30,18 @@ def test_elements_are_dropped_at_the_rate_and_the_others_scaled(rate: float) -> 
         assert abs(float(1 - own) - rate) < 10 * deviation
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_element_is_kept_where_its_sixteen_bits_are_below_the_threshold(dtype: torch.dtype) -> None:
+    x = torch.randn(8, 16, 64, 61, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    state = torch.get_rng_state()
+    found = dropout(x, 0.5, True)
+    torch.set_rng_state(state)
+    words = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64).random_(-(2**63), None).numpy()
+    drawn = torch.from_numpy(words.view("int16")[: x.numel()].reshape(x.shape).astype("int64"))
+    assert (drawn == 0).any() and (drawn == -1).any()  # both sides of the threshold
+    assert torch.equal(found, torch.where(drawn < 0, 2 * x, 0.0))
+
+
 def test_neighbours_are_independent() -> None:
     kept = (dropout(torch.ones(400_000), 0.5, True) != 0).double() - 0.5
     for lag in (1, 2, 3, 4, 5, 8, 16):

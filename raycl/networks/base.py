@@ -188,6 +188,16 @@ def check_rates(**rates: float) -> None:
             raise ValueError(f"{name} = {rate} must lie in [0, 1): it is the share of units that is dropped")
 
 
+def every_nth_pixel(x: Tensor, n: int) -> Tensor:
+    """Return every n-th row and column of images [batch, channels, height, width], from the first on.
+
+    A 1x1 convolution with stride n equals one with stride 1 of these pixels; torch 2.15 can crash in the
+    backward pass of the former on a CPU. Single pixels are pooled, because the gradient of indexing does not
+    keep the memory format channels_last.
+    """
+    return x if n == 1 else F.avg_pool2d(x, 1, n)
+
+
 def scaled(units: int, width: float) -> int:
     """Return `units` times `width`, rounded down, but at least one."""
     return max(1, int(units * width))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycl.networks.base import Network, PerTaskBatchNorm, scaled
+from raycl.networks.base import Network, PerTaskBatchNorm, every_nth_pixel, scaled
 
 
 class _Residual(nn.Module):
@@ -29,9 +29,7 @@ class _Residual(nn.Module):
         y = self.norm2(self.conv2(y), task)
         if self.shortcut is None:
             return F.relu(y + x)
-        # The stride is applied by pooling single pixels, because torch 2.15 can crash in the backward pass of
-        # a strided 1x1 convolution on a CPU, and the gradient of indexing does not keep channels_last.
-        past = self.shortcut(F.avg_pool2d(x, 1, self.stride))
+        past = self.shortcut(every_nth_pixel(x, self.stride))
         return F.relu(y + self.norm3(past, task))
 
 

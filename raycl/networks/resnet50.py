@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycl.networks import _weights
-from raycl.networks.base import Heads, Network, PerTaskBatchNorm, scaled
+from raycl.networks.base import Heads, Network, PerTaskBatchNorm, every_nth_pixel, scaled
 
 Norm: TypeAlias = Callable[[int], nn.Module]  # channels -> batch normalisation
 _STAGES = (3, 4, 6, 3)
@@ -45,8 +45,7 @@ class _Bottleneck(nn.Module):
         y = _normed(self.norm3, self.conv3(y), task)
         if self.shortcut is None:
             return F.relu(y + x)
-        # The stride is applied by pooling for the reasons given in `resnet18`.
-        past = self.shortcut(F.avg_pool2d(x, 1, self.stride))
+        past = self.shortcut(every_nth_pixel(x, self.stride))
         return F.relu(y + _normed(self.norm4, past, task))
 
 

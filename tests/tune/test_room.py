@@ -8,6 +8,17 @@ from pathlib import Path
 
 import pytest
 
+
+def last_lines(folder: Path, program: str, count: int) -> list[str]:
+    """Run a program in a process of its own, because it starts a cluster, and return its last lines."""
+    (folder / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=folder, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-count:]
+
+
 DRAINS = """
 import time
 
@@ -44,12 +55,7 @@ print(before.keys() - live_nodes().keys() == {other.node_id})
 
 @pytest.mark.slow
 def test_a_node_that_drains_does_not_count(tmp_path: Path) -> None:
-    (tmp_path / "drains.py").write_text(DRAINS)
-    done = subprocess.run(
-        [sys.executable, "drains.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == ["[1.0, 2.0]", "True"]
+    assert last_lines(tmp_path, DRAINS, 2) == ["[1.0, 2.0]", "True"]
 
 
 JOINS = """
@@ -68,10 +74,5 @@ print(wait_for_nodes(print))
 
 @pytest.mark.slow
 def test_a_study_waits_for_the_first_node_with_cpus(tmp_path: Path) -> None:
-    (tmp_path / "joins.py").write_text(JOINS)
-    done = subprocess.run(
-        [sys.executable, "joins.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
-    )
-    assert done.returncode == 0, done.stderr
     waits = "no node of the cluster offers a CPU yet; waiting up to 0.3 s for nodes to join"
-    assert done.stdout.splitlines()[-4:] == [waits, "1.0", "2.0", "2.0"]
+    assert last_lines(tmp_path, JOINS, 4) == [waits, "1.0", "2.0", "2.0"]
